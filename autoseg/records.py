@@ -1,0 +1,287 @@
+"""The facts that travel between rooms, and the tree of errors. Standard library only.
+
+Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen; what is saved is
+``to_json(record)`` and what is read back is ``from_json(Type, data)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+Choice = int | float | str
+HW = tuple[int, int]
+Statistic = Literal["p50", "p90", "p95", "p99", "mean"]
+Phase = Literal["screen", "confirm"]
+State = Literal[
+    "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "struck", "failed"
+]
+
+STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
+IGNORE_INDEX = 255
+
+
+class AutosegError(Exception):
+    """Anything that autoseg raises on purpose."""
+
+
+class InputError(AutosegError):
+    """The user's: one message with the rule, the value and the way out."""
+
+
+class DeviceError(AutosegError):
+    """A machine's fault (board gone, runtime missing): the run stops, resumable."""
+
+
+class CandidateError(AutosegError):
+    """One candidate's fault (export fails, NaN loss): recorded as failed, the search goes on."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What the user asks for. `statistic` is the latency that is promised (p90 as MLPerf's single stream)."""
+
+    max_latency_ms: float
+    min_iou: float
+    statistic: Statistic = "p90"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice for every knob in use: ``(name, value)`` pairs sorted by name."""
+
+    space: str
+    choices: tuple[tuple[str, Choice], ...]
+
+    @classmethod
+    def of(cls, space: str, choices: Mapping[str, Choice]) -> Candidate:
+        return cls(space, tuple(sorted(choices.items())))
+
+    @cached_property
+    def key(self) -> str:
+        """12 hex digits of the SHA-256 over canonical JSON."""
+        return digest({"space": self.space, "choices": dict(self.choices)})
+
+    def __getitem__(self, knob: str) -> Choice:
+        return dict(self.choices)[knob]
+
+    @property
+    def input_hw(self) -> HW:
+        return parse_hw(self["resolution"])
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.choices)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, multiply-accumulates of convolutions and matrix products, bytes of float32 activations written."""
+
+    params: int
+    macs: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a device says about itself. `fingerprint` is what a measurement may be reused under."""
+
+    name: str
+    model: str
+    runtime: str
+    threads: int
+    provider: str
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class MeasurePlan:
+    """How long to time: `screen` stops as soon as the interval clears `ceiling_ms`, `confirm` runs long."""
+
+    phase: Phase
+    statistic: Statistic = "p90"
+    ceiling_ms: float | None = None
+    min_runs: int = 40
+    max_runs: int = 400
+    max_s: float = 1.0
+    warmup_s: float = 0.2
+
+    @classmethod
+    def screen(cls, constraints: Constraints) -> MeasurePlan:
+        return cls("screen", "p50", constraints.max_latency_ms)
+
+    @classmethod
+    def confirm(cls, statistic: Statistic = "p90") -> MeasurePlan:
+        """At least 1,024 runs or 60 s (MLPerf's single stream), longer (to 4,096) while the interval is over 2 %."""
+        return cls("confirm", statistic, min_runs=1024, max_runs=4096, max_s=60.0, warmup_s=1.0)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a device said about one ONNX file. A percentile that the runs cannot support is None."""
+
+    device: str
+    phase: Phase
+    runtime: str
+    threads: int
+    provider: str
+    runs: int
+    warmup: int
+    min_ms: float
+    mean_ms: float
+    std_ms: float
+    p50_ms: float
+    p50_ci_ms: tuple[float, float]
+    p90_ms: float | None
+    p90_ci_ms: tuple[float, float] | None
+    p95_ms: float | None
+    p99_ms: float | None
+    load_ms: float
+    peak_rss_bytes: int
+    onnx_digest: str
+    taken_at: str
+    throttled: bool | None = None
+    temperature_c: float | None = None
+
+    def latency_ms(self, statistic: Statistic) -> float:
+        """The chosen statistic; where the runs cannot support it, the nearest lower one that they can."""
+        by_name = {
+            "p99": self.p99_ms, "p95": self.p95_ms, "p90": self.p90_ms, "p50": self.p50_ms,
+            "mean": self.mean_ms,
+        }  # fmt: skip
+        if statistic == "mean":
+            return self.mean_ms
+        order = list(by_name)[list(by_name).index(statistic) : -1]
+        return next(v for v in (by_name[name] for name in order) if v is not None)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What training gave at one rung: IoU and its kin on one split, from one source."""
+
+    split: Literal["val", "test"]
+    source: Literal["torch", "onnx"]
+    iou: float
+    iou_ci95: tuple[float, float]
+    class_iou: tuple[float | None, ...]
+    pixel_accuracy: float
+    epoch: int
+    train_s: float
+    seed: int
+    decayed: bool = False
+    p_floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of training, what a pool runs. `decay`: the short branch to a rate of 0 that finalists take."""
+
+    candidate: Candidate
+    from_epoch: int
+    to_epoch: int
+    checkpoint: str | None = None
+    decay: bool = False
+
+    @property
+    def id(self) -> str:
+        return f"{self.candidate.key}-{self.from_epoch}-{self.to_epoch}{'d' * self.decay}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The fold of a candidate's events. `error` says why it was stopped, struck or failed."""
+
+    candidate: Candidate
+    state: State
+    cost: Cost | None = None
+    onnx_bytes: int | None = None
+    measurements: tuple[Measurement, ...] = ()
+    scores: tuple[Score, ...] = ()
+    p_feasible: float | None = None
+    error: str | None = None
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The one that counts: the last (a confirming one comes after the screening one)."""
+        return self.measurements[-1] if self.measurements else None
+
+    def score(
+        self, split: str = "val", *, source: str | None = None, decayed: bool | None = None
+    ) -> Score | None:
+        """The last score that matches, or None."""
+        for score in reversed(self.scores):
+            if (
+                score.split == split
+                and source in (None, score.source)
+                and decayed in (None, score.decayed)
+            ):
+                return score
+        return None
+
+    @property
+    def iou(self) -> float | None:
+        """IoU on val, from the last score there."""
+        score = self.score("val")
+        return score.iou if score else None
+
+
+def digest(data: Any) -> str:
+    """12 hex digits of the SHA-256 over canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """64 hex digits of the SHA-256 over a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_hw(value: Choice) -> HW:
+    """``256 -> (256, 256)``, ``"192x256" -> (192, 256)`` (height x width).
+
+    Raises InputError for anything else.
+    """
+    parts = str(value).lower().split("x")
+    if len(parts) not in (1, 2) or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise InputError(f"a resolution is N or HxW in pixels (256, 192x256), got {value!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+Record = TypeVar("Record")
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as JSON data (tuples become lists)."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(record))))
+
+
+def from_json(kind: type[Record], data: Mapping[str, Any]) -> Record:
+    """The inverse of `to_json`: nested records and tuples are rebuilt from the type hints."""
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _rebuild(hints[name], value) for name, value in data.items()})
+
+
+def _rebuild(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return _rebuild(inner[0], value) if len(inner) == 1 else value
+    if origin is tuple:
+        args = typing.get_args(hint)
+        each = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        return tuple(_rebuild(arg, item) for arg, item in zip(each, value, strict=True))
+    return from_json(hint, value) if dataclasses.is_dataclass(hint) else value
