@@ -1,0 +1,38 @@
+# `make optimize` and `make test` do all set-up on a machine with make and Python 3.11 or newer.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+# Nothing is compiled to bytecode that may never be imported: that saves a third of the installation.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --prefer-binary -c constraints.txt
+
+.PHONY: optimize test check clean
+.DELETE_ON_ERROR:
+
+optimize: .venv/.installed
+	$(BIN)/autoseg optimize --max-latency 33ms --min-iou 0.95 $(ARGS)
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check $(ARGS)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "autoseg needs Python 3.11 or newer, and '$(PYTHON)' is not that;" \
+	       "name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "'$(PYTHON)' cannot make virtual environments; on Debian or Ubuntu:" \
+	       "apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e '.[dev]'
+	@touch .venv/.installed $@
+
+clean:
+	rm -rf .venv
