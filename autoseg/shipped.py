@@ -1,0 +1,249 @@
+"""Finds a shipped YAML file by name or path, and reports all its faults at once, with lines.
+
+yaml and pydantic are imported where they are used: naming the shipped files must cost nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from autoseg.records import InputError
+
+if TYPE_CHECKING:
+    import yaml
+    from pydantic import BaseModel
+
+Kind = Literal["search_spaces", "devices"]
+Loc = tuple[str | int, ...]
+Fault = tuple[Loc, str]
+Model = TypeVar("Model", bound="BaseModel")
+
+_ONE: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file as plain data, which still knows where everything stood."""
+
+    path: Path
+    data: Any
+    root: yaml.Node | None
+
+    def line(self, loc: Loc) -> int:
+        """The 1-based line of a value; of its nearest written parent where it is not written."""
+        return self._walk(loc)[0]
+
+    def written(self, loc: Loc) -> Loc:
+        """The parts of `loc` that the file has: pydantic adds parts of its own for unions."""
+        return self._walk(loc)[1]
+
+    def _walk(self, loc: Loc) -> tuple[int, Loc]:
+        node, line, written = self.root, 1, []
+        for part in loc:
+            found = _child(node, part)
+            if found is not None:
+                line, node = found
+                written.append(part)
+        return line, tuple(written)
+
+
+def names(kind: Kind) -> list[str]:
+    """The shipped names of a kind, sorted."""
+    return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
+
+
+def find(kind: Kind, name_or_path: str | Path) -> Path:
+    """The file of a shipped name (`fast_scnn`) or of a path (`my/space.yaml`).
+
+    Raises InputError for what is neither, listing what exists.
+    """
+    text = str(name_or_path)
+    path = Path(text).expanduser()
+    if isinstance(name_or_path, Path) or len(path.parts) > 1 or path.suffix in _SUFFIXES:
+        if path.is_file():
+            return path
+        raise InputError(
+            f"no {_ONE[kind]} file at {text!r}; give a YAML file or a name: {_known(kind)}"
+        )
+    if text in names(kind):
+        return _folder(kind) / f"{text}.yaml"
+    hint = did_you_mean(text, names(kind))
+    raise InputError(f"unknown {_ONE[kind]} {text!r}{hint}; known: {_known(kind)}, or a YAML file")
+
+
+def read(path: Path) -> Document:
+    """A YAML file as plain data with lines.
+
+    Raises InputError for a file that cannot be read, is not YAML, or repeats a key.
+    """
+    document, repeated = _parse(path)
+    if repeated:
+        raise _report(document, repeated)
+    return document
+
+
+def load(path: Path, model: type[Model]) -> Model:
+    """A YAML file checked against a pydantic model.
+
+    Raises InputError with every fault, one a line: `file:line: field: rule, got value; fix`.
+    """
+    from pydantic import ValidationError
+
+    document, found = _parse(path)
+    try:
+        checked = model.model_validate(document.data)
+    except ValidationError as error:
+        raise _report(document, [*found, *_translate(document, model, error)]) from error
+    if found:
+        raise _report(document, found)
+    return checked
+
+
+def faults(path: Path, found: Iterable[Fault]) -> InputError:
+    """The error that reports faults found after parsing, each with its file and line."""
+    return _report(_parse(path)[0], found)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` where something known is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _folder(kind: Kind) -> Path:
+    package = Path(__file__).parent
+    # A wheel carries its own copy; there, the folder beside the package belongs to somebody else.
+    installed = package / "_shipped" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def _known(kind: Kind) -> str:
+    return ", ".join(names(kind)) or "none is shipped"
+
+
+def _parse(path: Path) -> tuple[Document, list[Fault]]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: must be a readable UTF-8 text file: {error}") from error
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        data = loader.construct_document(root) if root is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{path}:{mark.line + 1}" if mark else f"{path}"
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InputError(f"{at}: must be valid YAML: {problem}") from error
+    return Document(path, data, root), _repeated(root, (), set())
+
+
+def _repeated(node: yaml.Node | None, loc: Loc, seen: set[int]) -> list[Fault]:
+    import yaml
+
+    if node is None or id(node) in seen:
+        return []
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        inner = [_repeated(item, (*loc, index), seen) for index, item in enumerate(node.value)]
+        return [fault for faults_ in inner for fault in faults_]
+    found: list[Fault] = []
+    if isinstance(node, yaml.MappingNode):
+        first: dict[Loc, int] = {}
+        for key, value in node.value:
+            here: Loc = (*loc, str(key.value))
+            if here in first:
+                rule = f"a key may stand once, it is already on line {first[here]}; remove one"
+                found.append((here, rule))
+            first.setdefault(here, key.start_mark.line + 1)
+            found += _repeated(value, here, seen)
+    return found
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        # The last of repeated keys is the one whose value counts, and the one to complain about.
+        for key, value in reversed(node.value):
+            if key.value == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part].start_mark.line + 1, node.value[part]
+    return None
+
+
+def _translate(document: Document, model: type[BaseModel], error: Any) -> list[Fault]:
+    rules: dict[Loc, list[str]] = {}
+    for fault in error.errors(include_url=False):
+        loc = document.written(fault["loc"])
+        if fault["type"] == "missing":
+            loc = (*loc, fault["loc"][-1])
+        rule = _rule(fault, _fields(model, loc[:-1]))
+        said = rules.setdefault(loc, [])
+        if rule not in said:
+            said.append(rule)
+    return [(loc, " or ".join(said)) for loc, said in rules.items()]
+
+
+def _rule(fault: Mapping[str, Any], known: Sequence[str]) -> str:
+    match fault["type"]:
+        case "missing":
+            return "is required; add it"
+        case "extra_forbidden":
+            hint = did_you_mean(str(fault["loc"][-1]), known)
+            return f"unknown field{hint}; known: {', '.join(known)}"
+        case "value_error" | "assertion_error":
+            return str(fault["ctx"]["error"])
+        case "model_type" | "dict_type":
+            rule = "must be a mapping (`name: value` lines)"
+        case _:
+            rule = fault["msg"].replace("Input should", "must", 1)
+    shown = repr(fault["input"])
+    return f"{rule}, got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _fields(model: Any, loc: Loc) -> list[str]:
+    """The fields that a model knows at a place: what an unknown one may have meant."""
+    hints = _spread(model)
+    for part in loc:
+        hints = [inner for hint in hints for inner in _inside(hint, part)]
+    return [
+        field.alias or name
+        for hint in hints
+        for name, field in getattr(hint, "model_fields", {}).items()
+    ]
+
+
+def _inside(hint: Any, part: str | int) -> list[Any]:
+    for name, field in getattr(hint, "model_fields", {}).items():
+        if part in (name, field.alias):
+            return _spread(field.annotation)
+    args = [arg for arg in typing.get_args(hint) if arg is not Ellipsis]
+    return _spread(args[-1]) if args else []
+
+
+def _spread(hint: Any) -> list[Any]:
+    """The members of a union, the bare type of an Annotated, else the hint itself."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _spread(typing.get_args(hint)[0])
+    if origin is typing.Union or type(hint).__name__ == "UnionType":
+        return [inner for arg in typing.get_args(hint) for inner in _spread(arg)]
+    return [hint]
+
+
+def _report(document: Document, found: Iterable[Fault]) -> InputError:
+    lines = []
+    for loc, message in found:
+        field = ".".join(map(str, loc))
+        lines.append((document.line(loc), f"{field}: {message}" if field else message))
+    return InputError("\n".join(f"{document.path}:{line}: {text}" for line, text in sorted(lines)))
