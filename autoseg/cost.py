@@ -1,0 +1,57 @@
+"""What a network costs, counted without running it: parameters, multiply-accumulates, activation bytes."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from autoseg.records import HW, CandidateError, Cost
+
+_FLOAT32_BYTES = 4
+
+
+def cost(net: nn.Module, input_hw: HW) -> Cost:
+    """Parameters, multiply-accumulates of convolutions and matrix products (no biases), float32 activation bytes.
+
+    One picture of `input_hw` in evaluation mode, on meta tensors: nothing is computed, and `net` is not altered.
+    Activations are the outputs of the leaf modules. Raises CandidateError where the network cannot take that size.
+    """
+    shadow = meta_copy(net)
+    written = 0
+
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal written
+        written += _FLOAT32_BYTES * output.numel() if isinstance(output, Tensor) else 0
+
+    for module in shadow.modules():
+        if next(module.children(), None) is None:
+            module.register_forward_hook(count)
+    frame = torch.empty(1, input_channels(net), *input_hw, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
+        try:
+            shadow(frame)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise CandidateError(
+                f"the network does not take {input_hw[0]}x{input_hw[1]}: {error}"
+            ) from error
+    params = sum(p.numel() for p in net.parameters())
+    return Cost(params, counter.get_total_flops() // 2, written)
+
+
+def meta_copy(net: nn.Module) -> nn.Module:
+    """The same network in evaluation mode with shapes in place of weights."""
+    # Filling the memo makes deepcopy take these in place of the weights, which are then never copied.
+    memo: dict[int, object] = {}
+    for parameter in net.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in net.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    return copy.deepcopy(net, memo).eval()
+
+
+def input_channels(net: nn.Module) -> int:
+    """Channels of the picture, from the first convolution (3 where there is none)."""
+    return next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)

@@ -1,0 +1,147 @@
+"""What the network families are built of, and the one normalization of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Round numbers that are exact in float32 and near the statistics of ordinary pictures: the shipped graph
+# can then fold (x - 128) / 64 into its first convolution without losing a bit.
+PIXEL_MEAN = 128.0
+PIXEL_SCALE = 64.0
+
+
+def normalize(frames: Tensor) -> Tensor:
+    """Frames as the networks take them: uint8 `[N, H, W, C]` to float32 `[N, C, H, W]`, (x - 128) / 64."""
+    return (frames.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
+
+
+def scale_channels(channels: int, a: float, round_to: int = 1) -> int:
+    """`int(channels * a)`, truncated, then up to the next multiple of `round_to` (1 keeps it exact); at least 1."""
+    exact = max(1, int(channels * a))
+    return -(-exact // round_to) * round_to
+
+
+def conv_bn(
+    c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> list[nn.Module]:
+    """A convolution that keeps the size (but for its stride) without bias, and its batch normalization."""
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(
+        c_in, c_out, kernel, stride, padding, dilation=dilation, groups=groups, bias=False
+    )
+    return [conv, nn.BatchNorm2d(c_out)]
+
+
+def conv_bn_relu(
+    c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> list[nn.Module]:
+    """`conv_bn` and a ReLU."""
+    layers = conv_bn(c_in, c_out, kernel, stride=stride, groups=groups, dilation=dilation)
+    return [*layers, nn.ReLU(inplace=True)]
+
+
+def ds_conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    """Depthwise 3x3 with BN and no ReLU, then pointwise with BN and ReLU."""
+    depthwise = conv_bn(c_in, c_in, 3, stride=stride, groups=c_in)
+    return nn.Sequential(*depthwise, *conv_bn_relu(c_in, c_out))
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand by `t`, depthwise 3x3, project linearly; residual where the shapes allow it (MobileNetV2, §3.3)."""
+
+    def __init__(self, c_in: int, c_out: int, *, stride: int, t: int) -> None:
+        super().__init__()
+        hidden = c_in * t
+        self.residual = stride == 1 and c_in == c_out
+        self.layers = nn.Sequential(
+            *conv_bn_relu(c_in, hidden),
+            *conv_bn_relu(hidden, hidden, 3, stride=stride, groups=hidden),
+            *conv_bn(hidden, c_out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class PyramidPooling(nn.Module):
+    """Averages over 1, 2, 4, 8 bins a side through ONE shared pointwise convolution, beside the map itself.
+
+    Works at every map size: see `pool_to_bins`.
+    """
+
+    def __init__(self, channels: int, bins: Sequence[int] = (1, 2, 4, 8)) -> None:
+        super().__init__()
+        squeezed = max(1, channels // 4)
+        self.bins = tuple(bins)
+        self.squeeze = nn.Conv2d(channels, squeezed, 1, bias=False)
+        self.merge = nn.Sequential(*conv_bn_relu(channels + len(self.bins) * squeezed, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [functional.relu(self.squeeze(pool_to_bins(x, bins))) for bins in self.bins]
+        levels = [resize(level, (x.shape[2], x.shape[3])) for level in pooled]
+        merged: Tensor = self.merge(torch.cat([*levels, x], dim=1))
+        return merged
+
+
+def resize(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bilinear with aligned corners, to `size_hw`."""
+    if (x.shape[2], x.shape[3]) == size_hw:
+        return x
+    return functional.interpolate(x, size_hw, mode="bilinear", align_corners=True)
+
+
+def pool_to_bins(x: Tensor, bins: int) -> Tensor:
+    """Average pooling of `[N, C, H, W]` to `bins` a side, equal to adaptive pooling, with windows fixed by the shape.
+
+    An axis shorter than `bins` keeps its length, so that the channels of a concatenation never depend
+    on the resolution. Where the windows are not all alike (15 pixels in 8 bins) the averages are
+    products with constant matrices, which export at any size, as adaptive pooling does not.
+    """
+    height, width = int(x.shape[2]), int(x.shape[3])
+    rows, columns = _windows(height, bins), _windows(width, bins)
+    regular = _regular(rows), _regular(columns)
+    if regular[0] and regular[1]:
+        (kernel_h, stride_h), (kernel_w, stride_w) = regular
+        return functional.avg_pool2d(x, (kernel_h, kernel_w), (stride_h, stride_w))
+    down = _averages(rows, height).to(x)
+    across = _averages(columns, width).to(x)
+    return down @ x @ across.t()
+
+
+def _windows(length: int, bins: int) -> list[tuple[int, int]]:
+    bins = min(bins, length)
+    return [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+
+
+def _regular(windows: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Kernel and stride where all windows are alike, else None."""
+    kernels = {end - start for start, end in windows}
+    strides = {b[0] - a[0] for a, b in zip(windows, windows[1:], strict=False)} or {1}
+    return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
+
+
+def _averages(windows: list[tuple[int, int]], length: int) -> Tensor:
+    rows = [
+        [1 / (end - start) if start <= i < end else 0.0 for i in range(length)]
+        for start, end in windows
+    ]
+    return torch.tensor(rows)
+
+
+def initialize(net: nn.Module) -> nn.Module:
+    """Weights for quick training from scratch: He's normal by fan-out (by fan-in of one filter where depthwise)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                module.weight,
+                mode="fan_in" if module.groups > 1 else "fan_out",
+                nonlinearity="relu",
+            )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
