@@ -1,0 +1,51 @@
+"""What a data set is: samples in three splits, class names, a content digest, and one function
+that reads a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.uint8]
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and its mask (paths, or whatever the data set's `read` understands).
+
+    Pictures of one `group` show the same thing: they stay in one split, and intervals are taken
+    over groups.
+    """
+
+    stem: str
+    group: str
+    image: str
+    mask: str
+
+
+Read = Callable[[Sample], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples by split, and how to read one: uint8 ``[H, W, 3]`` RGB and uint8 ``[H, W]`` class indices, 255 = ignore.
+
+    `classes` are names by index (two or more). `digest` changes with any content. A data set can
+    be pickled.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, tuple[Sample, ...]]
+    digest: str
+    read: Read
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a network's logits: one for two classes (a sigmoid), else one a class."""
+        return 1 if len(self.classes) == 2 else len(self.classes)

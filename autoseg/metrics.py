@@ -1,0 +1,156 @@
+"""From class maps to IoU: confusion matrices, per-class and mean IoU, bootstrap intervals. numpy
+only.
+
+A confusion matrix is int64 ``[classes, classes]``: rows are the truth, columns the prediction. IoU
+is a fraction 0..1, taken
+from one matrix over a whole split, each picture at its original size; pixels of truth 255 are not
+counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.records import HW, IGNORE_INDEX, InputError
+
+Map = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def confusion(prediction: Map, truth: Map, classes: int) -> Counts:
+    """Count the pixels of each (truth, prediction) pair; both maps are uint8 ``[H, W]`` of one
+    size.
+
+    Raises InputError where sizes differ, or where a value is no class index (255 in the truth is
+    skipped).
+    """
+    if prediction.shape != truth.shape:
+        raise InputError(
+            f"prediction and truth must have one size, got {prediction.shape} and {truth.shape}"
+        )
+    if prediction.size and int(prediction.max()) >= classes:
+        raise InputError(
+            f"a prediction must be below {classes} (the number of classes), got {prediction.max()}"
+        )
+    # One histogram over (truth, prediction) with a row for each uint8 truth: faster than masking
+    # 255 out.
+    cells = truth.astype(np.uint16) * np.uint16(classes) + prediction
+    counts = np.bincount(cells.ravel(), minlength=(IGNORE_INDEX + 1) * classes)
+    table = counts.reshape(IGNORE_INDEX + 1, classes)
+    if table[classes:IGNORE_INDEX].any():
+        illegal = classes + int(np.flatnonzero(table[classes:IGNORE_INDEX].any(axis=1))[0])
+        raise InputError(
+            f"a mask value must be below {classes} (the number of classes) or 255, got {illegal}"
+        )
+    return table[:classes].astype(np.int64)
+
+
+def class_iou(confusion: Counts) -> tuple[float | None, ...]:
+    """IoU of each class; None for a class that neither truth nor prediction holds."""
+    shares, union = _shares(confusion)
+    return tuple(float(share) if area else None for share, area in zip(shares, union, strict=True))
+
+
+def iou(confusion: Counts) -> float:
+    """The foreground's IoU for two classes; otherwise the mean over classes in truth or
+    prediction.
+
+    0 where there is nothing to compare: a floor must not be met by pictures that show nothing.
+    """
+    return float(_iou_of_each(confusion[None])[0])
+
+
+def pixel_accuracy(confusion: Counts) -> float:
+    """Share of counted pixels whose class is right; 0 where nothing was counted."""
+    total = int(confusion.sum())
+    return float(np.trace(confusion)) / total if total else 0.0
+
+
+def bootstrap_iou(
+    confusions: Counts, groups: Sequence[str], *, seed: int = 0, n: int = 2000
+) -> Floats:
+    """IoU of `n` resamples of whole groups (one name a picture), float64 ``[n]``; confusions are
+    ``[N, C, C]``.
+
+    Raises InputError for no pictures, or another number of groups than pictures.
+    Source: cluster bootstrap (Davison and Hinkley, 1997, section 3.8).
+    """
+    if len(confusions) == 0 or len(groups) != len(confusions):
+        raise InputError(
+            f"a bootstrap needs one group a picture, got {len(groups)} for {len(confusions)}"
+        )
+    names, which = np.unique(np.asarray(groups), return_inverse=True)
+    by_group = np.zeros((len(names), *confusions.shape[1:]), np.int64)
+    np.add.at(by_group, which, confusions)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
+    # float64 counts are exact up to 2**53 pixels and let the product run in BLAS.
+    flat = draws.astype(np.float64) @ by_group.reshape(len(names), -1).astype(np.float64)
+    return _iou_of_each(flat.reshape(n, *confusions.shape[1:]))
+
+
+def ci95(samples: Floats) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentiles of bootstrap samples."""
+    low, high = np.quantile(samples, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def score_pictures(class_maps: Iterable[Map], truths: Sequence[Map], classes: int) -> Counts:
+    """One confusion matrix a picture, int64 ``[N, C, C]``, at each truth's original size.
+
+    Class maps are uint8 ``[H, W]`` of any size (the network's); each is resized back by nearest
+    neighbour.
+    Raises InputError for another number of maps than truths.
+    """
+    tables = [
+        confusion(resize_back(class_map, (truth.shape[0], truth.shape[1])), truth, classes)
+        for class_map, truth in zip(class_maps, truths, strict=False)
+    ]
+    if len(tables) != len(truths):
+        raise InputError(f"scoring needs a class map a truth, got {len(tables)} of {len(truths)}")
+    return np.stack(tables) if tables else np.zeros((0, classes, classes), np.int64)
+
+
+def nearest_index(size: int, new_size: int) -> npt.NDArray[np.intp]:
+    """For each of `new_size` places, the source place that nearest-neighbour resizing takes it
+    from.
+
+    Equal to Pillow's NEAREST to the pixel: Pillow adds the step up place by place, so rounding
+    falls the same way.
+    """
+    step = size / new_size
+    places = np.full(new_size, step)
+    places[0] = step * 0.5
+    return np.minimum(np.cumsum(places).astype(np.intp), size - 1)
+
+
+def resize_back(class_map: Map, hw: HW) -> Map:
+    """A class map at another size, uint8 ``[H, W]``, by nearest neighbour (the same pixels as
+    Pillow's NEAREST).
+    """
+    if class_map.shape == tuple(hw):
+        return class_map
+    rows = nearest_index(class_map.shape[0], hw[0])
+    columns = nearest_index(class_map.shape[1], hw[1])
+    return np.take(np.take(class_map, columns, axis=1), rows, axis=0)
+
+
+def _shares(confusion: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    """Intersection over union and union, over the last two axes: float64 ``[..., C]`` each."""
+    table = confusion.astype(np.float64)
+    hits = np.diagonal(table, axis1=-2, axis2=-1)
+    union = table.sum(-1) + table.sum(-2) - hits
+    return hits / np.maximum(union, 1), union
+
+
+def _iou_of_each(confusions: npt.NDArray[Any]) -> Floats:
+    shares, union = _shares(confusions)
+    if confusions.shape[-1] == 2:
+        return shares[:, 1]
+    held = np.asarray((union > 0).sum(-1), np.float64)
+    return np.asarray(shares.sum(-1) / np.maximum(held, 1))
