@@ -1,0 +1,121 @@
+"""What beats what: the Pareto front over latency and IoU, its hypervolume, and the picks from it.
+
+A point is ``(latency_ms, iou)``: less latency and more IoU are better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from autoseg.records import Constraints, Evaluation, InputError, Statistic
+
+Point = tuple[float, float]
+How = Literal["fastest", "accurate", "balanced"]
+
+PICKS: tuple[How, ...] = get_args(How)
+
+
+def dominates(one: Point, other: Point) -> bool:
+    """Whether `one` is at least as good in both, and better in one of them."""
+    return one[0] <= other[0] and one[1] >= other[1] and one != other
+
+
+def front(points: Sequence[Point]) -> list[int]:
+    """Indices of the points that no other dominates, fastest first; equal points all stay."""
+    if not points:
+        return []
+    import numpy as np
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+    costs = np.array([(latency_ms, -iou) for latency_ms, iou in points])
+    kept = NonDominatedSorting().do(costs, only_non_dominated_front=True)
+    return sorted((int(index) for index in kept), key=lambda i: (points[i][0], i))
+
+
+def hypervolume(points: Iterable[Point], constraints: Constraints) -> float:
+    """Area that the points dominate over ln(latency) x IoU, up to the point (ceiling, floor).
+
+    A net at half the ceiling and 0.01 over the floor adds ln(2) * 0.01; a point that misses either
+    constraint adds nothing.
+    """
+    ceiling, floor = constraints.max_latency_ms, constraints.min_iou
+    inside = [(math.log(ms), -iou) for ms, iou in points if ms < ceiling and iou > floor]
+    if not inside:
+        return 0.0
+    import numpy as np
+    from pymoo.indicators.hv import HV
+
+    return float(HV(ref_point=np.array([math.log(ceiling), -floor]))(np.array(inside)))
+
+
+def point(evaluation: Evaluation, statistic: Statistic) -> Point | None:
+    """Latency and val IoU of an evaluation, or None while either is unknown."""
+    if evaluation.measurement is None or evaluation.iou is None:
+        return None
+    return evaluation.measurement.latency_ms(statistic), evaluation.iou
+
+
+def meets(evaluation: Evaluation, constraints: Constraints) -> bool:
+    """Whether its own figures are under the ceiling and over the floor (equal is enough)."""
+    at = point(evaluation, constraints.statistic)
+    return at is not None and at[0] <= constraints.max_latency_ms and at[1] >= constraints.min_iou
+
+
+def front_of(evaluations: Iterable[Evaluation], statistic: Statistic) -> list[Evaluation]:
+    """The evaluations that no other beats, fastest first, without the failed and the struck."""
+    alive = [e for e in evaluations if e.state not in ("failed", "struck")]
+    known = [(e, at) for e in alive if (at := point(e, statistic)) is not None]
+    return [known[index][0] for index in front([at for _, at in known])]
+
+
+def pick(
+    evaluations: Iterable[Evaluation], how: How, constraints: Constraints
+) -> Evaluation | None:
+    """The one to ship among those that meet both constraints, or None when none does.
+
+    Where any are confirmed, only confirmed ones are picked from. "balanced" is the knee: the point
+    farthest above the line between the ends of the front, over normalised ln(latency) x IoU;
+    without a knee, the fastest. Raises InputError for another `how`.
+    """
+    if how not in PICKS:
+        raise InputError(f"a pick is one of {', '.join(PICKS)}, got {how!r}")
+    settled = [e for e in evaluations if e.state in ("scored", "confirmed")]
+    confirmed = [e for e in settled if e.state == "confirmed"]
+    choice = front_of(
+        [e for e in confirmed or settled if meets(e, constraints)], constraints.statistic
+    )
+    if not choice:
+        return None
+    if how == "balanced":
+        points = [point(e, constraints.statistic) for e in choice]
+        return choice[_knee([at for at in points if at is not None])]
+    # Equal points all stay on the front; the first of them is the pick, as for the fastest.
+    return choice[0] if how == "fastest" else max(choice, key=lambda e: e.iou or 0.0)
+
+
+def reason(how: How, evaluation: Evaluation, constraints: Constraints) -> str:
+    """One line that says why this is the pick, with its two figures."""
+    at = point(evaluation, constraints.statistic)
+    if at is None:
+        raise InputError(f"{evaluation.candidate.key} has no latency and IoU to be picked by")
+    why = {
+        "fastest": f"lowest latency with IoU of at least {constraints.min_iou:g}",
+        "accurate": f"highest IoU within {constraints.max_latency_ms:g} ms",
+        "balanced": "knee of the front: beyond it, more IoU costs the most latency",
+    }[how]
+    return f"{why} ({at[0]:.3g} ms {constraints.statistic}, IoU {at[1]:.4f})"
+
+
+def _knee(points: Sequence[Point]) -> int:
+    """Index of the point farthest above the chord; `points` is a front, fastest first."""
+    (fast_ms, low), (slow_ms, high) = points[0], points[-1]
+    if len(points) < 3 or slow_ms == fast_ms or high == low:
+        return 0
+    span = math.log(slow_ms / fast_ms)
+    heights = [
+        (iou - low) / (high - low) - math.log(latency_ms / fast_ms) / span
+        for latency_ms, iou in points
+    ]
+    return max(range(len(points)), key=heights.__getitem__)

@@ -1,0 +1,117 @@
+"""Dominance, hypervolume and picks, on fronts small enough to check by hand."""
+
+import math
+
+import pytest
+
+from autoseg.front import dominates, front, front_of, hypervolume, pick, reason
+from autoseg.records import (
+    Candidate,
+    Constraints,
+    Evaluation,
+    InputError,
+    Measurement,
+    Score,
+    State,
+)
+
+WISH = Constraints(max_latency_ms=8.0, min_iou=0.5)
+
+
+def evaluation(latency_ms: float, iou: float, state: State = "confirmed") -> Evaluation:
+    measurement = Measurement(
+        "here", "confirm", "ort", 1, "CPU", 2000, 10, latency_ms * 0.8, latency_ms * 0.9, 0.1,
+        latency_ms * 0.9, (latency_ms * 0.89, latency_ms * 0.91),
+        latency_ms, (latency_ms * 0.99, latency_ms * 1.01), None, None, 5.0, 10, "d", "now",
+    )  # fmt: skip
+    score = Score("val", "onnx", iou, (iou - 0.01, iou + 0.01), (None, iou), 0.99, 9, 1.0, 0)
+    candidate = Candidate.of("toy", {"resolution": 64, "a": latency_ms})
+    return Evaluation(candidate, state, measurements=(measurement,), scores=(score,))
+
+
+def test_dominates_needs_better_in_one_and_worse_in_none():
+    assert dominates((1, 0.9), (2, 0.9))
+    assert dominates((1, 0.9), (1, 0.8))
+    assert not dominates((1, 0.9), (1, 0.9))
+    assert not dominates((1, 0.8), (2, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([], []),
+        ([(3.0, 0.5)], [0]),
+        ([(3.0, 0.5), (1.0, 0.4)], [1, 0]),
+        ([(3.0, 0.5), (1.0, 0.6)], [1]),
+        ([(2.0, 0.5), (2.0, 0.5), (3.0, 0.4)], [0, 1]),
+        ([(2.0, 0.5), (2.0, 0.6), (1.0, 0.6)], [2]),
+        ([(4.0, 0.9), (1.0, 0.1), (2.0, 0.8), (3.0, 0.7)], [1, 2, 0]),
+    ],
+)
+def test_front_is_what_nothing_dominates_fastest_first(points, expected):
+    assert front(points) == expected
+
+
+def test_front_holds_what_dominates_says():
+    points = [(1 + (i * 37) % 50, ((i * 61) % 50) / 50) for i in range(200)]
+    kept = {i for i, p in enumerate(points) if not any(dominates(q, p) for q in points)}
+    assert set(front(points)) == kept
+
+
+def test_hypervolume_is_the_area_over_log_latency_and_iou():
+    assert hypervolume([], WISH) == 0
+    assert hypervolume([(4.0, 0.6)], WISH) == pytest.approx(math.log(2) * 0.1)
+    both = [(4.0, 0.6), (2.0, 0.55), (4.0, 0.6), (7.0, 0.58)]
+    assert hypervolume(both, WISH) == pytest.approx(math.log(2) * 0.1 + math.log(2) * 0.05)
+
+
+def test_points_that_miss_a_constraint_add_no_hypervolume():
+    assert hypervolume([(9.0, 0.99), (1.0, 0.4), (8.0, 0.9), (1.0, 0.5)], WISH) == 0
+
+
+def test_the_three_picks_of_a_front_with_a_knee():
+    models = [
+        evaluation(ms, iou) for ms, iou in [(8, 0.91), (2, 0.89), (1, 0.6), (9, 0.99), (3, 0.7)]
+    ]
+    found = {how: pick(models, how, WISH) for how in ("fastest", "accurate", "balanced")}
+    assert {how: models.index(e) for how, e in found.items()} == {
+        "fastest": 2,
+        "accurate": 0,
+        "balanced": 1,
+    }
+    assert "IoU 0.8900" in reason("balanced", models[1], WISH)
+    assert "2 ms p90" in reason("balanced", models[1], WISH)
+
+
+def test_a_front_without_a_knee_gives_its_fastest():
+    for models in (
+        [evaluation(4, 0.6)],
+        [evaluation(8, 0.9), evaluation(1, 0.6)],
+        [evaluation(2, 0.7), evaluation(2, 0.7), evaluation(2, 0.7)],
+        [evaluation(1, 0.6), evaluation(7, 0.61), evaluation(8, 0.9)],
+    ):
+        chosen = pick(models, "balanced", WISH)
+        assert chosen == pick(models, "fastest", WISH)
+
+
+def test_nothing_is_picked_when_nothing_meets_both():
+    models = [evaluation(9, 0.99), evaluation(1, 0.4), evaluation(2, 0.9, "struck")]
+    assert pick(models, "accurate", WISH) is None
+    assert pick([], "fastest", WISH) is None
+
+
+def test_a_confirmed_model_goes_before_a_better_unconfirmed_one():
+    models = [evaluation(1, 0.95, "scored"), evaluation(2, 0.9)]
+    assert pick(models, "fastest", WISH) is models[1]
+    assert pick(models[:1], "fastest", WISH) is models[0]
+
+
+def test_struck_and_unmeasured_stay_off_the_front():
+    bare = Evaluation(Candidate.of("toy", {"resolution": 64}), "proposed")
+    models = [bare, evaluation(1, 0.99, "struck"), evaluation(2, 0.9), evaluation(3, 0.8)]
+    assert front_of(models, "p90") == [models[2]]
+
+
+def test_an_unknown_pick_names_the_known_ones():
+    with pytest.raises(InputError, match="fastest, accurate, balanced"):
+        pick([], "best", WISH)
