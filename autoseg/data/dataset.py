@@ -33,7 +33,9 @@ Read = Callable[[Sample], tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split, and how to read one: uint8 ``[H, W, 3]`` RGB and uint8 ``[H, W]`` class indices, 255 = ignore.
+    """Samples by split, and how to read one pair.
+
+    A pair is a picture uint8 ``[H, W, 3]`` RGB and a mask uint8 ``[H, W]`` of class indices, 255 = ignore.
 
     `classes` are names by index (two or more). `digest` changes with any content. A data set can
     be pickled.

@@ -1,0 +1,190 @@
+"""What is no parcel: paper, marks, tools and cables on the belt, workers beside it, things in
+front, and shadows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from autoseg.data.belts import HEIGHT, WIDTH, Camera, Floats
+from autoseg.data.boxes import Colour, coverage
+
+_STEEL: tuple[Colour, ...] = ((150, 154, 160), (96, 100, 106), (190, 190, 186))
+_CABLES: tuple[Colour, ...] = ((24, 24, 26), (196, 84, 30), (40, 70, 130), (180, 178, 60))
+_VESTS: tuple[Colour, ...] = ((232, 120, 30), (216, 214, 50), (40, 60, 96), (70, 74, 78))
+_SKIN: tuple[Colour, ...] = ((224, 176, 146), (176, 122, 88), (112, 74, 52), (60, 110, 170))
+
+
+def lie_on_belt(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
+    """Things on the belt that parcels may cover: painted frames, paper, tools, cables."""
+    for _ in range(int(rng.integers(0, 4))):
+        at = np.array([rng.uniform(-300, 300), rng.uniform(-half, half), 0.0])
+        kind = rng.random()
+        if kind < 0.3:
+            _painted_frame(rng, picture, camera, at)
+        elif kind < 0.6:
+            _paper(rng, picture, camera, at)
+        elif kind < 0.85:
+            _tool(rng, picture, camera, at)
+        else:
+            _cable(rng, picture, camera, at)
+    if rng.random() < 0.35:
+        _worker(rng, picture, camera, half)
+
+
+def hide(
+    rng: np.random.Generator,
+    picture: Image.Image,
+    truth: Image.Image,
+    camera: Camera,
+    half: int,
+) -> None:
+    """Things in front of parcels: an arm that reaches in, a strap or a bar across. The truth loses
+    what they cover.
+    """
+    kind = rng.random()
+    if kind < 0.14:
+        _arm(rng, picture, truth)
+    elif kind < 0.26:
+        x = float(rng.uniform(-250, 250))
+        lean = float(rng.uniform(-40, 40))
+        ends = np.array([[x, -half - 30, 60], [x + lean, half + 30, 60]])
+        line = camera.project(ends)
+        _stamp(picture, [ribbon(line, float(rng.uniform(4, 12)))], _pick(rng, _STEEL), truth)
+
+
+def darken(picture: Image.Image, outlines: list[Floats], strength: int) -> Image.Image:
+    """The picture with soft dark hulls of the outlines, drawn four times coarser because shadows
+    are soft.
+    """
+    small = (WIDTH // 4, HEIGHT // 4)
+    shadow = Image.new("L", small, 255)
+    draw = ImageDraw.Draw(shadow)
+    for outline in outlines:
+        draw.polygon([(x / 4, y / 4) for x, y in hull(outline)], fill=255 - strength)
+    soft = shadow.filter(ImageFilter.BoxBlur(1.5)).resize(
+        (WIDTH, HEIGHT), Image.Resampling.BILINEAR
+    )
+    return ImageChops.multiply(picture, Image.merge("RGB", (soft, soft, soft)))
+
+
+def hull(points: Floats) -> list[tuple[float, float]]:
+    """The convex hull, in order (Andrew's monotone chain)."""
+    ordered = sorted((float(x), float(y)) for x, y in points)
+    halves: list[list[tuple[float, float]]] = []
+    for run in (ordered, ordered[::-1]):
+        chain: list[tuple[float, float]] = []
+        for point in run:
+            while len(chain) > 1 and _turns_right(chain[-2], chain[-1], point):
+                chain.pop()
+            chain.append(point)
+        halves.append(chain[:-1])
+    return halves[0] + halves[1]
+
+
+def _turns_right(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[0] - a[0]) * (c[1] - a[1]) <= (b[1] - a[1]) * (c[0] - a[0])
+
+
+def ribbon(line: Floats, width: float) -> Floats:
+    """A polygon of `width` pixels along a line of points ``[N, 2]``."""
+    along = np.gradient(line, axis=0)
+    length = np.hypot(along[:, 0], along[:, 1])[:, None]
+    aside = along[:, ::-1] * (-1, 1) / np.maximum(length, 1e-6) * width / 2
+    return np.concatenate([line + aside, (line - aside)[::-1]])
+
+
+def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
+    return colours[int(rng.integers(len(colours)))]
+
+
+def _stamp(
+    picture: Image.Image,
+    polygons: list[Floats],
+    colour: Colour,
+    truth: Image.Image | None = None,
+) -> None:
+    """Fill polygons with soft edges; where a truth is given, they hide what is there."""
+    points = np.concatenate(polygons)
+    low = np.maximum(np.floor(points.min(0)), 0).astype(int)
+    high = np.minimum(np.ceil(points.max(0)) + 1, (WIDTH, HEIGHT)).astype(int)
+    if (high - low < 2).any():
+        return
+    place = (int(low[0]), int(low[1]))
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    cover = coverage(size, [polygon - low for polygon in polygons])
+    picture.paste(colour, place, cover)
+    if truth is not None:
+        truth.paste(0, place, cover.point([0] * 128 + [255] * 128))
+
+
+def _flat(camera: Camera, at: Floats, size: tuple[float, float], turn: float) -> Floats:
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * size
+    cos, sin = np.cos(turn), np.sin(turn)
+    on_belt = corners @ np.array([[cos, sin], [-sin, cos]]) + at[:2]
+    return camera.project(np.column_stack([on_belt, np.zeros(4)]))
+
+
+def _painted_frame(
+    rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats
+) -> None:
+    """An outline as large as a parcel, painted on the belt: a frame is no parcel."""
+    quad = _flat(camera, at, (float(rng.uniform(60, 150)), float(rng.uniform(40, 100))), 0.0)
+    closed = np.concatenate([quad, quad[:1]])
+    colour = _pick(rng, ((214, 180, 40), (226, 226, 222), (180, 50, 44)))
+    for start in range(4):
+        _stamp(picture, [ribbon(closed[start : start + 2], 4.0)], colour)
+
+
+def _paper(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+    size = (float(rng.uniform(16, 34)), float(rng.uniform(10, 22)))
+    turn = float(rng.uniform(-1.6, 1.6))
+    _stamp(picture, [_flat(camera, at, size, turn)], (232, 231, 224))
+    for line in (-0.25, 0.0, 0.25):
+        shift = np.array([-np.sin(turn) * line * size[1], np.cos(turn) * line * size[1], 0])
+        strip = _flat(camera, at + shift, (size[0] * 0.7, 1.6), turn)
+        _stamp(picture, [strip], (70, 70, 76))
+
+
+def _tool(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+    """A spanner: a shaft and two heads."""
+    turn = float(rng.uniform(-1.6, 1.6))
+    reach = float(rng.uniform(22, 50))
+    along = np.array([np.cos(turn), np.sin(turn), 0.0]) * reach
+    shaft = ribbon(camera.project(np.stack([at - along, at + along])), 6.0)
+    heads = [_flat(camera, at + sign * along, (15.0, 13.0), turn + 0.5) for sign in (-1, 1)]
+    _stamp(picture, [shaft, *heads], _pick(rng, _STEEL))
+
+
+def _cable(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+    steps = np.linspace(-1, 1, 14)
+    bend = rng.uniform(-60, 60, 3)
+    across = bend[0] * steps + bend[1] * (steps**2 - 0.5) + bend[2] * (steps**3 - steps) * 2
+    path = np.column_stack([steps * rng.uniform(60, 160), across, np.zeros(14)]) + at
+    line = ribbon(camera.project(path), float(rng.uniform(2.5, 6)))
+    _stamp(picture, [line], _pick(rng, _CABLES))
+
+
+def _round(middle: Floats, radius: tuple[float, float], turn: float = 0.0) -> Floats:
+    angle = np.linspace(0, 2 * np.pi, 18, endpoint=False) + turn
+    return middle + np.column_stack([np.cos(angle), np.sin(angle)]) * radius
+
+
+def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
+    """Somebody beside the belt: shoulders in a vest, a head."""
+    side = float(rng.choice((-1, 1)))
+    at = np.array([[rng.uniform(-260, 260), side * (half + rng.uniform(40, 80)), 0.0]])
+    middle = camera.project(at)[0]
+    _stamp(picture, [_round(middle, (46.0, 26.0))], _pick(rng, _VESTS))
+    _stamp(picture, [_round(middle + (0, -4), (15.0, 17.0))], _pick(rng, _SKIN[:3]))
+
+
+def _arm(rng: np.random.Generator, picture: Image.Image, truth: Image.Image) -> None:
+    """A sleeve from the picture's upper or lower edge, and a hand."""
+    edge = float(rng.choice((-10.0, HEIGHT + 10.0)))
+    root = np.array([float(rng.uniform(60, WIDTH - 60)), edge])
+    inward = 1.0 if edge < 0 else -1.0
+    hand = root + (float(rng.uniform(-70, 70)), inward * float(rng.uniform(70, 150)))
+    _stamp(picture, [ribbon(np.stack([root, hand]), 34.0)], _pick(rng, _VESTS), truth)
+    _stamp(picture, [_round(hand, (15.0, 18.0))], _pick(rng, _SKIN), truth)

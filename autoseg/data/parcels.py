@@ -1,0 +1,204 @@
+"""The synthetic parcels: conveyor-belt scenes made in memory, so that the main job needs no
+download.
+
+Each scene follows from (seed, number) alone. The camera looks from above or from the side; parcels
+carry print, labels, tape
+and damage; belts, rails, tools, cables, paper and workers distract; light, blur and noise change.
+Truth is the visible area.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image, ImageChops, ImageFilter
+
+from autoseg.data import clutter
+from autoseg.data.belts import (
+    HEIGHT,
+    KINDS,
+    VARIANTS,
+    WIDTH,
+    Camera,
+    belt_half_width,
+    belt_picture,
+)
+from autoseg.data.boxes import Box, make_box, put_box
+from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.records import digest
+
+# Changes with anything that changes a pixel: scores are kept under the data's digest.
+VERSION = 1
+CLASSES = ("background", "parcel")
+COUNTS: Mapping[str, int] = MappingProxyType({"train": 240, "val": 80, "test": 80})
+# Each split numbers its scenes from its own start, so that more of one never changes another.
+_START = {split: 100_000 * place for place, split in enumerate(SPLITS)}
+
+
+def parcels(seed: int = 0, counts: Mapping[str, int] = COUNTS) -> Dataset:
+    """The synthetic data set: 640x360 RGB, classes background and parcel, `counts` scenes a split."""
+    splits = {
+        split: tuple(
+            Sample(f"{split}-{number:04d}", f"{split}-{number:04d}", str(place), str(place))
+            for number, place in enumerate(range(_START[split], _START[split] + counts[split]))
+        )
+        for split in SPLITS
+    }
+    content = digest({"parcels": VERSION, "seed": seed, "counts": dict(counts)})
+    return Dataset("parcels", CLASSES, splits, content, partial(read_scene, seed))
+
+
+def read_scene(seed: int, sample: Sample) -> tuple[Array, Array]:
+    """The scene of a sample: picture uint8 ``[360, 640, 3]`` and truth uint8 ``[360, 640]``."""
+    return scene(seed, int(sample.image))
+
+
+def scene(seed: int, number: int) -> tuple[Array, Array]:
+    """Scene `number` under `seed`: picture uint8 ``[360, 640, 3]`` and truth uint8 ``[360, 640]``."""
+    rng = np.random.default_rng([seed, number])
+    camera = _camera(rng)
+    kind = int(rng.integers(KINDS * VARIANTS))
+    picture = _tinted(rng, belt_picture(camera, kind, int(rng.integers(1152))))
+    half = belt_half_width(kind)
+    clutter.lie_on_belt(rng, picture, camera, half)
+    boxes = _boxes(rng, half)
+    picture = _shaded(rng, picture, camera, boxes)
+    truth = Image.new("L", (WIDTH, HEIGHT), 0)
+    for box in sorted(boxes, key=lambda box: -camera.depth(box.corners.mean(0))):
+        put_box(rng, picture, truth, camera, box)
+    clutter.hide(rng, picture, truth, camera, half)
+    return np.asarray(_photographed(rng, picture)), np.array(truth)
+
+
+def _camera(rng: np.random.Generator) -> Camera:
+    """From above (over any of two belt directions) or from the side, each as often."""
+    distance = float(rng.uniform(950, 1500))
+    if rng.random() < 0.5:
+        turn = float(rng.choice((0.0, np.pi / 2))) + float(rng.uniform(-0.2, 0.2))
+        return Camera(float(rng.uniform(1.32, 1.57)), turn, distance)
+    return Camera(float(rng.uniform(0.56, 0.95)), float(rng.uniform(-0.3, 0.3)), distance)
+
+
+def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
+    """A grey belt between two colours, from rubber black to the brown and white that parcels have."""
+    dark = rng.integers(8, 45, 3)
+    cast = rng.integers(-22, 23, 3)
+    light = np.clip(int(rng.integers(120, 236)) + cast, 90, 245)
+    ramp = dark[:, None] + (light - dark)[:, None] * np.arange(256)[None] / 255
+    return Image.merge("RGB", [grey.point([int(v) for v in channel]) for channel in ramp])
+
+
+def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
+    """One to seven parcels on the belt: alone, in rows with narrow gaps, sometimes stacked."""
+    placed: list[tuple[float, float, float]] = []
+    boxes: list[Box] = []
+    for _ in range(int(rng.integers(2, 6))):
+        size = _size(rng)
+        reach = float(np.hypot(size[0], size[1])) / 2
+        spot = _free_spot(rng, placed, reach, half)
+        if spot is None:
+            continue
+        pose = np.array([*spot, 0.0, _turn(rng)])
+        boxes.append(make_box(rng, size, pose))
+        placed.append((*spot, reach))
+        if rng.random() < 0.3:
+            boxes.append(_neighbour(rng, size, pose, placed))
+        elif rng.random() < 0.12:
+            on_top = (size[0] * 0.55, size[1] * 0.6, size[2] * 0.6)
+            lifted = pose + (0, 0, size[2], float(rng.uniform(-0.5, 0.5)))
+            boxes.append(make_box(rng, on_top, lifted))
+    return boxes
+
+
+def _turn(rng: np.random.Generator) -> float:
+    """Parcels mostly lie along the belt or slanted by hand, in any direction now and then."""
+    return float(rng.normal(0, 0.3) if rng.random() < 0.5 else rng.uniform(-1.6, 1.6))
+
+
+def _neighbour(
+    rng: np.random.Generator,
+    size: tuple[float, float, float],
+    pose: Array,
+    placed: list[tuple[float, float, float]],
+) -> Box:
+    """A second parcel beside the first, a gap of a few pixels between them."""
+    width = size[1] * float(rng.uniform(0.5, 1.0))
+    aside = (size[1] + width) / 2 + float(rng.uniform(4, 12))
+    moved = pose + (-np.sin(pose[3]) * aside, np.cos(pose[3]) * aside, 0, 0)
+    placed.append((float(moved[0]), float(moved[1]), float(np.hypot(size[0], width)) / 2))
+    return make_box(rng, (size[0], width, size[2] * float(rng.uniform(0.6, 1.2))), moved)
+
+
+def _size(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Length, width, height in world units: cartons, flat envelopes, long tubes, small boxes."""
+    shape = rng.random()
+    if shape < 0.18:
+        length = float(rng.uniform(90, 150))
+        return length, length * float(rng.uniform(0.6, 0.8)), float(rng.uniform(3, 8))
+    if shape < 0.33:
+        return float(rng.uniform(110, 200)), *(float(v) for v in rng.uniform(18, 30, 2))
+    if shape < 0.5:
+        length = float(rng.uniform(34, 58))
+        return length, length * float(rng.uniform(0.6, 1)), float(rng.uniform(14, 40))
+    length = float(rng.uniform(75, 150))
+    return length, length * float(rng.uniform(0.5, 0.95)), float(rng.uniform(24, 80))
+
+
+def _free_spot(
+    rng: np.random.Generator,
+    placed: list[tuple[float, float, float]],
+    reach: float,
+    half: int,
+) -> tuple[float, float] | None:
+    limit = max(half - reach, 10.0)
+    for _ in range(12):
+        x, y = float(rng.uniform(-290, 290)), float(rng.uniform(-limit, limit))
+        if all(np.hypot(x - a, y - b) > (reach + r) * 0.9 for a, b, r in placed):
+            return x, y
+    return None
+
+
+def _shaded(
+    rng: np.random.Generator, picture: Image.Image, camera: Camera, boxes: list[Box]
+) -> Image.Image:
+    """The belt with the parcels' shadows, which fall along the light by their height."""
+    slope = rng.uniform(-0.7, 0.7, 2)
+    strength = int(rng.integers(70, 190))
+    outlines = []
+    for box in boxes:
+        cast = box.corners.copy()
+        cast[:, :2] += cast[:, 2:] * slope
+        cast[:, 2] = 0
+        outlines.append(camera.project(cast))
+    return clutter.darken(picture, outlines, strength)
+
+
+def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
+    """What the camera makes of it: uneven light, exposure and colour cast, blur, noise."""
+    uneven = rng.integers(120, 256, (3, 4), dtype=np.uint8)
+    lamp = Image.fromarray(uneven).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    picture = ImageChops.multiply(picture, Image.merge("RGB", (lamp, lamp, lamp)))
+    gains = float(rng.uniform(0.75, 1.45)) * rng.uniform(0.92, 1.08, 3)
+    lifted = int(rng.integers(0, 22))
+    table = np.clip(np.arange(256)[None] * gains[:, None] + lifted, 0, 255).astype(np.uint8)
+    picture = picture.point(table.ravel().tolist())
+    if rng.random() < 0.4:
+        picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.3))))
+    bank = _noise(int(rng.integers(3)))
+    x, y = int(rng.integers(0, 129)), int(rng.integers(0, 129))
+    return ImageChops.add(picture, bank.crop((x, y, x + WIDTH, y + HEIGHT)), 1, -128)
+
+
+@lru_cache(maxsize=3)
+def _noise(level: int) -> Image.Image:
+    """Sensor noise around 128, wider than a picture so that a crop is always another one."""
+    rng = np.random.default_rng([78, level])
+    spread = (3, 8, 14)[level]
+    # A sum of three even draws is near enough to a bell, and whole numbers are the same on any
+    # machine.
+    shape = (3, HEIGHT + 128, WIDTH + 128, 3)
+    noise = rng.integers(-spread, spread + 1, shape, dtype=np.int16).sum(0, dtype=np.int16)
+    return Image.fromarray((noise + 128).astype(np.uint8))
