@@ -1,0 +1,91 @@
+"""A device for tests of pipelines: latency as told, predictions by real onnxruntime."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.device.predict import class_maps, open_session
+from autoseg.records import DeviceError, DeviceInfo, Measurement, MeasurePlan, file_digest
+
+LEAST_RUNS = {"p90": 36, "p95": 75, "p99": 1000}
+
+
+def by_size(onnx: Path) -> float:
+    """Milliseconds that follow from the input's elements and the file's bytes: bigger is slower."""
+    elements = 1
+    for node in open_session(onnx).get_inputs():
+        for size in node.shape:
+            elements *= size if isinstance(size, int) else 1
+    return elements * (1.0 + onnx.stat().st_size / 1e5) / 1e5
+
+
+class FakeDevice:
+    """Measures nothing and says so fast: every figure follows from `latency`, the p50 in ms.
+
+    `latency` is a number or a function of the ONNX file. `fail_on` is the measurement (1, 2, ...)
+    that raises DeviceError, once: the way to test what a lost board leaves behind. `measured` and
+    `predicted` list the files asked for.
+    """
+
+    def __init__(
+        self,
+        latency: Callable[[Path], float] | float = by_size,
+        *,
+        name: str = "fake",
+        fail_on: int | None = None,
+    ) -> None:
+        self.name = name
+        self.fail_on = fail_on
+        self.measured: list[Path] = []
+        self.predicted: list[Path] = []
+        self.closed = False
+        self._latency = latency if callable(latency) else lambda onnx: latency
+
+    def describe(self) -> DeviceInfo:
+        return DeviceInfo(self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
+
+    def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
+        open_session(onnx)
+        self.measured.append(onnx)
+        if len(self.measured) == self.fail_on:
+            raise DeviceError(f"{self.name} was told to fail on measurement {self.fail_on}")
+        p50_ms = float(self._latency(onnx))
+        slower = {"p90": 1.02, "p95": 1.03, "p99": 1.05}
+        tail = {
+            name: p50_ms * factor if plan.min_runs >= LEAST_RUNS[name] else None
+            for name, factor in slower.items()
+        }
+        info = self.describe()
+        return Measurement(
+            device=self.name,
+            phase=plan.phase,
+            runtime=info.runtime,
+            threads=info.threads,
+            provider=info.provider,
+            runs=plan.min_runs,
+            warmup=10,
+            min_ms=p50_ms * 0.99,
+            mean_ms=p50_ms * 1.005,
+            std_ms=p50_ms * 0.01,
+            p50_ms=p50_ms,
+            p50_ci_ms=(p50_ms * 0.995, p50_ms * 1.005),
+            p90_ms=tail["p90"],
+            p90_ci_ms=(tail["p90"] * 0.995, tail["p90"] * 1.005) if tail["p90"] else None,
+            p95_ms=tail["p95"],
+            p99_ms=tail["p99"],
+            load_ms=1.0,
+            peak_rss_bytes=onnx.stat().st_size,
+            onnx_digest=file_digest(onnx),
+            taken_at="2000-01-01T00:00:00+00:00",
+        )
+
+    def predict(
+        self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
+    ) -> list[npt.NDArray[np.uint8]]:
+        self.predicted.append(onnx)
+        return class_maps(onnx, images)
+
+    def close(self) -> None:
+        self.closed = True
