@@ -83,16 +83,21 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = [functional.relu(self.squeeze(pool_to_bins(x, bins))) for bins in self.bins]
-        levels = [resize(level, (x.shape[2], x.shape[3])) for level in pooled]
+        levels = [resize(level, size_of(x)) for level in pooled]
         merged: Tensor = self.merge(torch.cat([*levels, x], dim=1))
         return merged
 
 
 def resize(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Bilinear with aligned corners, to `size_hw`."""
-    if (x.shape[2], x.shape[3]) == size_hw:
+    if size_of(x) == size_hw:
         return x
     return functional.interpolate(x, size_hw, mode="bilinear", align_corners=True)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of `[N, C, H, W]` as plain numbers, so that an export sees constants."""
+    return int(x.shape[2]), int(x.shape[3])
 
 
 def pool_to_bins(x: Tensor, bins: int) -> Tensor:
@@ -102,12 +107,14 @@ def pool_to_bins(x: Tensor, bins: int) -> Tensor:
     on the resolution. Where the windows are not all alike (15 pixels in 8 bins) the averages are
     products with constant matrices, which export at any size, as adaptive pooling does not.
     """
-    height, width = int(x.shape[2]), int(x.shape[3])
+    height, width = size_of(x)
     rows, columns = _windows(height, bins), _windows(width, bins)
-    regular = _regular(rows), _regular(columns)
-    if regular[0] and regular[1]:
-        (kernel_h, stride_h), (kernel_w, stride_w) = regular
-        return functional.avg_pool2d(x, (kernel_h, kernel_w), (stride_h, stride_w))
+    if len(rows) == height and len(columns) == width:
+        return x
+    down_by, across_by = _regular(rows), _regular(columns)
+    if down_by and across_by:
+        kernels, strides = zip(down_by, across_by, strict=True)
+        return functional.avg_pool2d(x, kernels, strides)
     down = _averages(rows, height).to(x)
     across = _averages(columns, width).to(x)
     return down @ x @ across.t()

@@ -16,6 +16,7 @@ from autoseg.networks.blocks import (
     initialize,
     resize,
     scale_channels,
+    size_of,
 )
 
 
@@ -50,8 +51,7 @@ def fast_scnn(
         ds_conv(c128, c128), ds_conv(c128, c128), nn.Dropout(0.1), nn.Conv2d(c128, classes, 1)
     )
     fusion = FeatureFusion(c_high=c64, c_low=c128)
-    net = initialize(FastSCNN(learning_to_downsample, global_features, fusion, head))
-    return net
+    return initialize(FastSCNN(learning_to_downsample, global_features, fusion, head))
 
 
 class FastSCNN(nn.Module):
@@ -70,7 +70,7 @@ class FastSCNN(nn.Module):
         high = self.learning_to_downsample(x)
         low = self.global_features(high)
         logits = self.head(self.fusion(high, low))
-        return resize(logits, (x.shape[2], x.shape[3]))
+        return resize(logits, size_of(x))
 
 
 class FeatureFusion(nn.Module):
@@ -85,7 +85,7 @@ class FeatureFusion(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        upsampled = resize(low, (high.shape[2], high.shape[3]))
+        upsampled = resize(low, size_of(high))
         summed: Tensor = self.relu(self.low(upsampled) + self.high(high))
         return summed
 

@@ -1,0 +1,92 @@
+"""What identifies the structure of a network: everything that decides what it computes, but for its weights."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from autoseg.records import HW, digest
+
+
+def structure_digest(net: nn.Module, input_hw: HW) -> str:
+    """12 hex digits: equal for networks built alike, another one as soon as the code of a builder's modules changes.
+
+    Covers the modules' own descriptions and plain attributes, the shapes of parameters and buffers, the source (comments
+    aside) of every class that is not torch's and of the functions that it calls, and the size of the picture.
+    """
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    return digest(
+        {
+            "modules": [[name, *_describe(module)] for name, module in net.named_modules()],
+            "shapes": [[name, list(tensor.shape)] for name, tensor in tensors],
+            "sources": dict(sorted(_sources(net))),
+            "input_hw": list(input_hw),
+        }
+    )
+
+
+def _describe(module: nn.Module) -> tuple[str, str, str]:
+    plain = {
+        name: repr(value)
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and _is_plain(value)
+    }
+    return type(module).__qualname__, module.extra_repr(), repr(sorted(plain.items()))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _sources(net: nn.Module) -> Iterator[tuple[str, str]]:
+    waiting: list[Any] = [type(module) for module in net.modules()]
+    seen: set[int] = set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or _is_foreign(thing):
+            continue
+        seen.add(id(thing))
+        yield f"{thing.__module__}.{thing.__qualname__}", _source(thing)
+        waiting += _reached_from(thing)
+
+
+def _is_foreign(thing: Any) -> bool:
+    """Torch and what Python brings: their versions are not this network's."""
+    top = (getattr(thing, "__module__", None) or "builtins").partition(".")[0]
+    return top in ("torch", "builtins", "math", "typing", "functools", "numpy")
+
+
+def _reached_from(thing: Any) -> Iterator[Any]:
+    """The functions and classes that a class or function names, its base classes included."""
+    if inspect.isclass(thing):
+        yield from thing.__mro__[1:]
+        yield from (member for member in vars(thing).values() if inspect.isfunction(member))
+    elif inspect.isfunction(thing):
+        for name in thing.__code__.co_names:
+            found = thing.__globals__.get(name)
+            if inspect.isfunction(found) or inspect.isclass(found):
+                yield found
+
+
+def _source(thing: Any) -> str:
+    try:
+        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+    except (OSError, TypeError, SyntaxError):
+        # Made where no file is (a notebook's exec): its byte code stands for its source.
+        functions = vars(thing).values() if inspect.isclass(thing) else [thing]
+        return repr([_byte_code(f.__code__) for f in functions if inspect.isfunction(f)])
+
+
+def _byte_code(code: types.CodeType) -> tuple[str, list[Any]]:
+    constants = [
+        _byte_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
+    return code.co_code.hex(), [*constants, *code.co_names]
