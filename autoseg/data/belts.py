@@ -117,7 +117,7 @@ def _clouds(rng: np.random.Generator, cell: int, middle: int, spread: int) -> Ar
     coarse = rng.integers(middle - spread, middle + spread, (count, count), dtype=np.uint8)
     soft = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     grain = rng.integers(-7, 8, (SIDE, SIDE), dtype=np.int16)
-    return np.clip(np.asarray(soft, np.int16) + grain, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.asarray(soft, np.int16) + grain, 0, 255), np.uint8)
 
 
 def _canvas(rng: np.random.Generator, height: int, middle: int, spread: int) -> Image.Image:
@@ -154,7 +154,7 @@ def _rollers(rng: np.random.Generator, height: int) -> Array:
     grain = rng.integers(-8, 9, (height, SIDE), dtype=np.int16)
     worn = np.repeat(rng.integers(-14, 15, (height, SIDE // period), dtype=np.int16), period, 1)
     worn[:, :] = worn[height // 2]
-    return np.clip(bar[None] + grain + worn, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(bar[None] + grain + worn, 0, 255), np.uint8)
 
 
 def _chevrons(rng: np.random.Generator, height: int) -> Array:
@@ -162,7 +162,7 @@ def _chevrons(rng: np.random.Generator, height: int) -> Array:
     phase = (x + np.abs(y - height // 2)) % 48
     ridge = np.where(phase < 6, 52, np.where(phase < 9, -30, 0)).astype(np.int16)
     cloud = _clouds(rng, 48, 100, 12)[:height].astype(np.int16)
-    return np.clip(cloud + ridge, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(cloud + ridge, 0, 255), np.uint8)
 
 
 def _slats(rng: np.random.Generator, height: int) -> Array:

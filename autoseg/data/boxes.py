@@ -65,7 +65,7 @@ def put_box(
         return
     points = points - (left, upper)
     size = (right - left, lower - upper)
-    patch = Image.new("RGB", size, tuple(int(c * 0.8) for c in box.colour))
+    patch = Image.new("RGB", size, _toned(box.colour, 0.8))
     visible = [number for number, face in enumerate(FACES) if _faces_us(points[list(face)])]
     for number in visible:
         _paste_face(rng, patch, points[list(FACES[number])], box, number)
@@ -101,16 +101,24 @@ def _paste_face(
     size = (max(int(extent[0]), 4), max(int(extent[1]), 4))
     face = draw_face(rng, box, size, number)
     inner = np.array([(0, size[1]), size, (size[0], 0), (0, 0)], np.float64)
+    low = np.maximum(np.floor(quad.min(0)), 0).astype(int).tolist()
+    high = np.minimum(np.ceil(quad.max(0)) + 1, patch.size).astype(int).tolist()
+    area = (max(high[0] - low[0], 1), max(high[1] - low[1], 1))
     seen = face.transform(
-        patch.size,
+        area,
         Image.Transform.PERSPECTIVE,
-        _perspective(quad, inner),
+        _perspective(quad - low, inner),
         Image.Resampling.BILINEAR,
-        fillcolor=tuple(int(c * box.light[number]) for c in box.colour),
+        fillcolor=_toned(box.colour, box.light[number]),
     )
-    mask = Image.new("1", patch.size, 0)
-    ImageDraw.Draw(mask).polygon([(x, y) for x, y in quad.tolist()], fill=1, outline=1)
-    patch.paste(seen, (0, 0), mask)
+    mask = Image.new("1", area, 0)
+    ImageDraw.Draw(mask).polygon([(x, y) for x, y in (quad - low).tolist()], fill=1, outline=1)
+    patch.paste(seen, (low[0], low[1]), mask)
+
+
+def _toned(colour: Colour, tone: float) -> Colour:
+    red, green, blue = (min(255, int(part * tone)) for part in colour)
+    return red, green, blue
 
 
 def _perspective(quad: Floats, inner: Floats) -> tuple[float, ...]:
@@ -145,10 +153,8 @@ def draw_face(
         _dent(rng, draw, size, box.colour)
     if chance[6] < 0.15:
         _tear(rng, draw, size)
-    outline = tuple(int(c * 0.82) for c in box.colour)
-    draw.rectangle([0, 0, size[0] - 1, size[1] - 1], outline=outline)
-    light = box.light[number]
-    return face if light == 1.0 else face.point([int(v * light) for v in range(256)] * 3)
+    draw.rectangle([0, 0, size[0] - 1, size[1] - 1], outline=_toned(box.colour, 0.82))
+    return Image.blend(Image.new("RGB", size), face, box.light[number])
 
 
 def _band(
@@ -162,16 +168,16 @@ def _tape(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
 ) -> None:
     middle, half = size[1] // 2, max(2, size[1] // 12)
-    tone = tuple(int(min(255, c * rng.uniform(0.8, 1.2))) for c in colour)
+    tone = _toned(colour, float(rng.uniform(0.8, 1.2)))
     draw.rectangle([0, middle - half, size[0], middle + half], fill=tone)
-    draw.line([(0, middle), (size[0], middle)], fill=tuple(int(c * 0.8) for c in tone))
+    draw.line([(0, middle), (size[0], middle)], fill=_toned(tone, 0.8))
 
 
 def _logo(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
 ) -> None:
     reach = max(3, min(size) // 4)
-    x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
+    x, y = (int(rng.integers(side)) for side in size)
     if rng.random() < 0.5:
         draw.ellipse([x - reach, y - reach, x + reach, y + reach], outline=colour, width=3)
     draw.polygon(
@@ -212,10 +218,10 @@ def _text(
 def _dent(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
 ) -> None:
-    x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
+    x, y = (int(rng.integers(side)) for side in size)
     wide, high = (max(3, int(side * rng.uniform(0.06, 0.2))) for side in size)
     for shrink, tone in ((1.0, 0.78), (0.75, 0.66), (0.4, 0.9)):
-        fill = tuple(int(c * tone) for c in colour)
+        fill = _toned(colour, tone)
         w, h = int(wide * shrink), int(high * shrink)
         draw.ellipse([x - w, y - h, x + w, y + h], fill=fill)
 

@@ -35,7 +35,8 @@ Read = Callable[[Sample], tuple[Array, Array]]
 class Dataset:
     """Samples by split, and how to read one pair.
 
-    A pair is a picture uint8 ``[H, W, 3]`` RGB and a mask uint8 ``[H, W]`` of class indices, 255 = ignore.
+    A pair is a picture uint8 ``[H, W, 3]`` RGB and a mask uint8 ``[H, W]`` of class indices,
+    255 = ignore.
 
     `classes` are names by index (two or more). `digest` changes with any content. A data set can
     be pickled.

@@ -139,7 +139,7 @@ def _size(rng: np.random.Generator) -> tuple[float, float, float]:
         length = float(rng.uniform(90, 150))
         return length, length * float(rng.uniform(0.6, 0.8)), float(rng.uniform(3, 8))
     if shape < 0.33:
-        return float(rng.uniform(110, 200)), *(float(v) for v in rng.uniform(18, 30, 2))
+        return float(rng.uniform(110, 200)), float(rng.uniform(18, 30)), float(rng.uniform(18, 30))
     if shape < 0.5:
         length = float(rng.uniform(34, 58))
         return length, length * float(rng.uniform(0.6, 1)), float(rng.uniform(14, 40))
@@ -178,10 +178,10 @@ def _shaded(
 
 def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """What the camera makes of it: uneven light, exposure and colour cast, blur, noise."""
-    uneven = rng.integers(120, 256, (3, 4), dtype=np.uint8)
+    uneven = rng.integers(140, 256, (3, 4), dtype=np.uint8)
     lamp = Image.fromarray(uneven).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     picture = ImageChops.multiply(picture, Image.merge("RGB", (lamp, lamp, lamp)))
-    gains = float(rng.uniform(0.75, 1.45)) * rng.uniform(0.92, 1.08, 3)
+    gains = float(rng.uniform(0.8, 1.6)) * rng.uniform(0.92, 1.08, 3)
     lifted = int(rng.integers(0, 22))
     table = np.clip(np.arange(256)[None] * gains[:, None] + lifted, 0, 255).astype(np.uint8)
     picture = picture.point(table.ravel().tolist())
