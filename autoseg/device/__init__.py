@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Device(Protocol):
     """Something that times and runs ONNX files, one measurement at a time.
 
-    Constructing one neither connects nor starts anything: the first verb does. Each raises DeviceError
-    for the machine's fault, CandidateError for the model's, InputError for the caller's.
+    Constructing one neither connects nor starts anything: the first verb does. Each raises
+    DeviceError for the machine's fault, CandidateError for the model's, InputError for the
+    caller's.
     """
 
     def describe(self) -> DeviceInfo:

@@ -13,7 +13,7 @@ LEAST_RUNS = {"p90": 36, "p95": 75, "p99": 1000}
 
 
 def by_size(onnx: Path) -> float:
-    """Milliseconds that follow from the input's elements and the file's bytes: bigger is slower."""
+    """Milliseconds that follow from the input's elements and the file's bytes."""
     elements = 1
     for node in open_session(onnx).get_inputs():
         for size in node.shape:

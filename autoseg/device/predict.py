@@ -50,8 +50,8 @@ def _class_map(session: onnxruntime.InferenceSession, image: Image) -> Image:
     )
     if image.dtype != np.uint8 or not fits:
         raise InputError(
-            f"a frame must be uint8 of shape {node.shape[1:]}, got {image.dtype} {list(image.shape)}; "
-            "resize it first"
+            f"a frame must be uint8 of shape {node.shape[1:]}, "
+            f"got {image.dtype} {list(image.shape)}; resize it first"
         )
     try:
         output = session.run(None, {node.name: np.ascontiguousarray(image)[None]})[0]
@@ -59,6 +59,6 @@ def _class_map(session: onnxruntime.InferenceSession, image: Image) -> Image:
         raise CandidateError(f"onnxruntime cannot run the model: {error}") from error
     if output.ndim != 3 or output.dtype != np.uint8:
         raise InputError(
-            f"the model gives {output.dtype} {list(output.shape)}, no class map (uint8 [1, H, W])"
+            f"a class map is uint8 [1, H, W], the model gives {output.dtype} {list(output.shape)}"
         )
     return np.asarray(output[0], dtype=np.uint8)

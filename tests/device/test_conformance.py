@@ -1,0 +1,97 @@
+"""What every device must do, asked of each of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoseg.device import Device, resolve
+from autoseg.device.fake import FakeDevice
+from autoseg.device.local import LocalDevice
+from autoseg.records import (
+    CandidateError,
+    InputError,
+    Measurement,
+    MeasurePlan,
+    file_digest,
+    from_json,
+    to_json,
+)
+
+QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+
+
+@pytest.fixture(params=[LocalDevice, FakeDevice])
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    made: Device = request.param()
+    yield made
+    made.close()
+
+
+def test_it_says_what_it_is_and_stays_the_same(device: Device) -> None:
+    info = device.describe()
+    assert info.name and info.model and info.runtime and info.threads == 1
+    assert device.describe().fingerprint == info.fingerprint
+
+
+def test_a_measurement_is_whole_and_survives_being_saved(device: Device, segments: Path) -> None:
+    found = device.measure(segments, QUICK)
+    info = device.describe()
+    assert (found.runtime, found.threads) == (info.runtime, info.threads)
+    assert (found.provider, found.device) == (info.provider, info.name)
+    assert found.onnx_digest == file_digest(segments)
+    assert found.phase == "screen" and found.runs >= QUICK.min_runs
+    assert 0 < found.min_ms <= found.p50_ci_ms[0] <= found.p50_ms <= found.p50_ci_ms[1]
+    assert found.p90_ms is not None and found.p90_ms >= found.p50_ms
+    assert found.peak_rss_bytes > 0
+    assert from_json(Measurement, to_json(found)) == found
+
+
+def test_what_the_runs_cannot_support_is_none(device: Device, segments: Path) -> None:
+    few = device.measure(segments, MeasurePlan("confirm", min_runs=20, max_runs=20, warmup_s=0.0))
+    assert (few.p90_ms, few.p90_ci_ms, few.p95_ms, few.p99_ms) == (None, None, None, None)
+    assert few.latency_ms("p90") == few.p50_ms
+
+
+def test_somebody_elses_model_of_open_sizes_is_measured(device: Device, dynamic: Path) -> None:
+    assert device.measure(dynamic, QUICK).p50_ms > 0
+
+
+def test_what_is_no_model_is_the_candidates_fault(device: Device, tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("not a model")
+    with pytest.raises(CandidateError, match=r"text\.onnx"):
+        device.measure(path, QUICK)
+
+
+def test_a_missing_file_is_the_callers_fault(device: Device, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no ONNX file at .*gone\.onnx"):
+        device.measure(tmp_path / "gone.onnx", QUICK)
+    with pytest.raises(InputError, match="no ONNX file at"):
+        device.predict(tmp_path / "gone.onnx", [])
+
+
+def test_class_maps_are_the_models(device: Device, segments: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), dtype=np.uint8)
+    maps = device.predict(segments, iter(frames))
+    assert [each.dtype for each in maps] == [np.uint8] * 3
+    np.testing.assert_array_equal(np.stack(maps), frames.argmax(axis=-1))
+
+
+def test_frames_and_models_that_do_not_fit_are_refused(
+    device: Device, segments: Path, dynamic: Path
+) -> None:
+    with pytest.raises(InputError, match=r"a frame must be uint8 of shape \[24, 32, 3\]"):
+        device.predict(segments, [np.zeros((32, 24, 3), np.uint8)])
+    with pytest.raises(InputError, match="needs one uint8"):
+        device.predict(dynamic, [np.zeros((32, 24, 3), np.uint8)])
+
+
+def test_closing_twice_is_fine(device: Device) -> None:
+    device.close()
+    device.close()
+
+
+def test_a_device_resolves_to_itself(device: Device) -> None:
+    assert resolve(device) is device
