@@ -1,4 +1,5 @@
-"""Augmentation of a network's frames, as in the thesis: flip, crop, shift-scale-rotate, brightness, colour.
+"""Augmentation of a network's frames, as in the thesis: flip, crop, shift-scale-rotate,
+brightness, colour.
 
 Pictures are already at the candidate's size, so a crop is one at the candidate's scale.
 """
@@ -24,7 +25,8 @@ cv2.setNumThreads(0)
 class Augmenter:
     """Random changes to batches of one size: the same (seed, epoch) gives the same sequence.
 
-    Call `start_epoch` before each epoch, so that a resumed training sees what an uninterrupted one saw.
+    Call `start_epoch` before each epoch, so that a resumed training sees what an uninterrupted one
+    saw.
     """
 
     def __init__(self, input_hw: HW, channels: int, seed: int) -> None:
@@ -37,7 +39,8 @@ class Augmenter:
         self._compose.set_random_seed(int(words[0]))
 
     def batch(self, frames: Array, masks: Array) -> tuple[Array, Array]:
-        """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the same size.
+        """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the
+        same size.
 
         What a shift or a rotation brings in from outside is 255 in the mask: it is not trained on.
         """
@@ -52,9 +55,7 @@ def _transforms(
     brightness = albumentations.RandomBrightnessContrast(
         brightness_limit=0.25, contrast_limit=0.25, p=0.5
     )
-    colour = albumentations.RGBShift(
-        r_shift_limit=20, g_shift_limit=20, b_shift_limit=20, p=0.4
-    )
+    colour = albumentations.RGBShift(r_shift_limit=20, g_shift_limit=20, b_shift_limit=20, p=0.4)
     # Luma has no colour to shift; a gamma changes it instead, as another sensor would.
     grey = albumentations.RandomGamma(gamma_limit=(80, 125), p=0.4)
     return [

@@ -83,10 +83,10 @@ def _camera(rng: np.random.Generator) -> Camera:
 
 
 def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
-    """A grey belt between two colours, from rubber black to the brown and white that parcels have."""
-    dark = rng.integers(8, 45, 3)
-    cast = rng.integers(-22, 23, 3)
-    light = np.clip(int(rng.integers(120, 236)) + cast, 90, 245)
+    """A grey belt between two colours, cool greys from black rubber to worn steel."""
+    dark = rng.integers(10, 24, 3)
+    cast = rng.integers(-8, 9, 3) + (-6, 0, 8)
+    light = np.clip(int(rng.integers(96, 150)) + cast, 70, 170)
     ramp = dark[:, None] + (light - dark)[:, None] * np.arange(256)[None] / 255
     return Image.merge("RGB", [grey.point([int(v) for v in channel]) for channel in ramp])
 
@@ -178,10 +178,10 @@ def _shaded(
 
 def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """What the camera makes of it: uneven light, exposure and colour cast, blur, noise."""
-    uneven = rng.integers(140, 256, (3, 4), dtype=np.uint8)
+    uneven = rng.integers(185, 256, (3, 4), dtype=np.uint8)
     lamp = Image.fromarray(uneven).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     picture = ImageChops.multiply(picture, Image.merge("RGB", (lamp, lamp, lamp)))
-    gains = float(rng.uniform(0.8, 1.6)) * rng.uniform(0.92, 1.08, 3)
+    gains = float(rng.uniform(0.9, 1.25)) * rng.uniform(0.97, 1.03, 3)
     lifted = int(rng.integers(0, 22))
     table = np.clip(np.arange(256)[None] * gains[:, None] + lifted, 0, 255).astype(np.uint8)
     picture = picture.point(table.ravel().tolist())
@@ -196,7 +196,7 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
 def _noise(level: int) -> Image.Image:
     """Sensor noise around 128, wider than a picture so that a crop is always another one."""
     rng = np.random.default_rng([78, level])
-    spread = (3, 8, 14)[level]
+    spread = (2, 4, 7)[level]
     # A sum of three even draws is near enough to a bell, and whole numbers are the same on any
     # machine.
     shape = (3, HEIGHT + 128, WIDTH + 128, 3)
