@@ -1,0 +1,34 @@
+"""autoseg finds the fastest accurate-enough segmentation network for a device."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoseg.cost import cost as cost
+    from autoseg.device.fake import FakeDevice as FakeDevice
+    from autoseg.networks import build as build
+    from autoseg.optimize import optimize as optimize
+    from autoseg.result import Result as Result
+
+__version__ = "0.1.0"
+
+# Public names and where they live: nothing heavy is imported before it is asked for.
+_PUBLIC = {
+    "build": "autoseg.networks",
+    "cost": "autoseg.cost",
+    "optimize": "autoseg.optimize",
+    "Result": "autoseg.result",
+    "FakeDevice": "autoseg.device.fake",
+    **dict.fromkeys(("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.records"),
+}
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value  # over the submodule of the same name (cost, optimize), whichever came first
+    return value

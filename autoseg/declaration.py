@@ -1,0 +1,92 @@
+"""What the user declares, checked as a whole before anything is touched, and written into the run's run.yaml."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoseg.recipe import Recipe
+from autoseg.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
+from autoseg.space import check_effort_rank
+
+DEFAULT_BUDGET = "8m"
+POOLS = ("local",)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The arguments of one optimization, as plain data; `data` and `device` by name."""
+
+    max_latency: str = "33ms"
+    min_iou: float = 0.95
+    statistic: Statistic = "p90"
+    data: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    device: str = "local"
+    effort: str = "intermediate"
+    space: str = "fast_scnn"
+    budget: str | None = None
+    trials: int | None = None
+    pool: str = "local"
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    seed: int = 0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError with the rule, the value and the way out."""
+        parse_duration_s(self.max_latency, "--max-latency", "33ms")
+        if not 0 < self.min_iou < 1:
+            share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
+            raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
+        if self.statistic not in STATISTICS:
+            raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {self.statistic!r}")
+        check_effort_rank(self.effort)
+        if self.budget is not None:
+            parse_duration_s(self.budget, "--budget", "8m")
+        for name in ("trials", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise InputError(f"--seed must be 0 or more, got {self.seed}")
+        if self.pool not in POOLS:
+            raise InputError(f"--pool is one of {', '.join(POOLS)}, got {self.pool!r}")
+        Recipe.of(self.recipe)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Declaration:
+        """The declaration of what was given (None: not given), over a run's own when it is continued.
+
+        Raises InputError when a continued run is asked for something else than it was begun with.
+        """
+        said = {name: value for name, value in given.items() if value is not None}
+        if base is None:
+            return cls(**said)
+        known = {f.name for f in dataclasses.fields(cls)}
+        before = {name: value for name, value in base.items() if name in known}
+        for name, value in said.items():
+            if name not in ("budget", "trials", "workers") and before.get(name) != value:
+                raise InputError(
+                    f"the run was begun with {name}={before.get(name)!r}, and --resume cannot change it to {value!r}; "
+                    "start a new run with another --name (budget, trials and workers may change)"
+                )
+        return cls(**{**before, **said})
+
+    @property
+    def constraints(self) -> Constraints:
+        max_latency_ms = 1e3 * parse_duration_s(self.max_latency, "--max-latency", "33ms")
+        return Constraints(round(max_latency_ms, 9), self.min_iou, self.statistic)
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds; without a budget and without a number of trials, the default of 8 minutes."""
+        text = self.budget or (None if self.trials is not None else DEFAULT_BUDGET)
+        return None if text is None else parse_duration_s(text, "--budget", "8m")
+
+    def to_yaml(self) -> dict[str, Any]:
+        """Plain data for run.yaml."""
+        return {**dataclasses.asdict(self), "recipe": dict(self.recipe)}

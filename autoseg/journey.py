@@ -1,0 +1,316 @@
+"""THE PATH of a candidate, and nothing else: survey, search, confirm, test.
+
+    propose -> build -> export (random weights) -> measure -> over the ceiling? record, next
+        -> job by job: train -> score on val -> record -> stop it as soon as it can no longer matter
+        ... budget spent -> confirm: short decay, export the TRAINED winner, measure again with many runs,
+          IoU of the ONNX file itself on val; strike out what does not hold -> read test once
+
+Every event is in the ledger before anyone acts on it, and every step looks there first: a run that was killed anywhere
+goes on here, with nothing measured or trained twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Protocol
+
+from autoseg.cost import cost
+from autoseg.data.cache import arrays
+from autoseg.device import Device
+from autoseg.export import Exported, check, export, structure_digest
+from autoseg.records import (
+    Candidate,
+    CandidateError,
+    Constraints,
+    Evaluation,
+    Job,
+    Measurement,
+    MeasurePlan,
+    Score,
+    digest,
+    to_json,
+)
+from autoseg.store import MeasurementCache, Run
+from autoseg.train import (
+    Task,
+    build_candidate,
+    channels_of,
+    checkpoint_path,
+    picture_score,
+    trained_network,
+)
+
+log = logging.getLogger(__name__)
+
+SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
+Evaluations = Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Measure this candidate, untrained."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start until a job ends."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing left that is worth starting."""
+
+
+Step = Screen | Job | Wait | Done
+
+
+class Engine(Protocol):
+    """Decides what to do next from the evaluations alone (the ledger), so that resuming needs nothing else."""
+
+    def survey(self) -> Sequence[Candidate]: ...
+    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
+    def propose(
+        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
+    ) -> Step: ...
+    def stops(
+        self, evaluations: Evaluations, running: Collection[Job]
+    ) -> Sequence[tuple[Candidate, str]]: ...
+    def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
+
+
+class Pool(Protocol):
+    """Runs jobs, nothing else."""
+
+    @property
+    def running(self) -> Collection[Job]: ...
+    def submit(self, job: Job) -> None: ...
+    def wait(self, timeout_s: float) -> Iterable[tuple[Job, Score | CandidateError]]: ...
+    def paused(self) -> AbstractContextManager[None]: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What a journey needs: who decides, who trains, who measures, and where it is written down."""
+
+    run: Run
+    task: Task
+    constraints: Constraints
+    engine: Engine
+    pool: Pool
+    device: Device
+    measured_before: MeasurementCache
+    budget_s: float | None
+    device_is_here: bool
+
+    @property
+    def remaining_s(self) -> float | None:
+        return None if self.budget_s is None else self.budget_s - self.run.spent_s
+
+
+def journey(trip: Trip) -> None:
+    """From nothing, or from where the ledger stops, to confirmed models."""
+    survey(trip)
+    search(trip)
+    confirm(trip)
+    read_test(trip)
+
+
+def survey(trip: Trip) -> None:
+    """Measure a few dozen untrained networks within a tenth of the budget, and say what of the space fits."""
+    if trip.run.first("verdict"):
+        return
+    limit_s = float("inf") if trip.budget_s is None else trip.budget_s / 10
+    for number, candidate in enumerate(trip.engine.survey()):
+        if number > 2 and trip.run.spent_s > limit_s:
+            break
+        screen(trip, candidate)
+    trip.run.record("verdict", lines=list(trip.engine.verdict(trip.run.evaluations)))
+
+
+def search(trip: Trip) -> None:
+    """Let the engine choose, job by job, until it is done or the rest of the budget belongs to the finish."""
+    if trip.run.first("searched"):
+        return
+    while True:
+        collect(trip, trip.pool.wait(0.0))
+        step = trip.engine.propose(trip.run.evaluations, trip.pool.running, trip.remaining_s)
+        match step:
+            case Screen(candidate):
+                screen(trip, candidate)
+            case Job():
+                trip.pool.submit(step)
+            case Wait():
+                collect(trip, trip.pool.wait(1.0))
+            case Done():
+                break
+    trip.pool.cancel()
+    trip.run.record("searched")
+
+
+def screen(trip: Trip, candidate: Candidate) -> None:
+    """Latency first: it does not depend on the weights, and nothing over the ceiling is ever trained."""
+    known = trip.run.evaluations.get(candidate.key)
+    if known is not None and known.state != "proposed":
+        return
+    try:
+        net = build_candidate(trip.task.space, candidate, trip.task.dataset.outputs)
+        structure = structure_digest(net, candidate.input_hw)
+        same = _same_network(trip.run, candidate, structure)
+        if known is None:
+            trip.run.record(
+                "proposed", candidate, candidate=to_json(candidate), structure=structure,
+                cost=to_json(cost(net, candidate.input_hw)),
+            )  # fmt: skip
+        if same is not None:
+            trip.run.record("stopped", candidate, reason=f"the same network as {same}")
+            return
+        path = trip.run.artifact(candidate, "-untrained")
+        exported = _export(trip, net, candidate, path)
+        measurement = _screen_measurement(trip, exported)
+        path.unlink()
+    except CandidateError as error:
+        trip.run.record("failed", candidate, reason=str(error))
+        return
+    trip.run.record(
+        "measured", candidate, measurement=to_json(measurement), onnx_bytes=exported.size_bytes,
+        too_slow=probability_fast(measurement, trip.constraints) < 1 - SURE,
+    )  # fmt: skip
+
+
+def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
+    for event in run.events:
+        if event["event"] == "proposed" and event["structure"] == structure:
+            return None if event["key"] == candidate.key else str(event["key"])
+    return None
+
+
+def _screen_measurement(trip: Trip, exported: Exported) -> Measurement:
+    identity = digest([exported.graph_digest, trip.device.describe().fingerprint])
+    measurement = trip.measured_before.get(identity)
+    if measurement is None:
+        measurement = _measure(trip, exported.path, MeasurePlan.screen(trip.constraints))
+        trip.measured_before.put(identity, measurement)
+    return measurement
+
+
+def _measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
+    # A latency must never be timed while something trains on the same machine.
+    with trip.pool.paused() if trip.device_is_here else nullcontext():
+        return trip.device.measure(onnx, plan)
+
+
+def _export(trip: Trip, net: Any, candidate: Candidate, path: Path) -> Exported:
+    return export(
+        net, path, input_hw=candidate.input_hw, channels=channels_of(candidate),
+        classes=trip.task.dataset.outputs,
+        metadata={
+            "classes": "\n".join(trip.task.dataset.classes), "knobs": str(candidate), "key": candidate.key,
+            "input_hw": "x".join(map(str, candidate.input_hw)),
+        },
+    )  # fmt: skip
+
+
+def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) -> None:
+    """Write down what jobs brought, then stop what can no longer matter."""
+    for job, outcome in outcomes:
+        if isinstance(outcome, CandidateError):
+            trip.run.record("failed", job.candidate, reason=str(outcome))
+            continue
+        trip.run.record(
+            "scored", job.candidate, score=to_json(outcome),
+            checkpoint=checkpoint_path(trip.task, job).name,
+        )  # fmt: skip
+        if job.checkpoint and not job.decay:
+            Path(job.checkpoint).unlink(missing_ok=True)  # the newer rung holds all of it
+        for candidate, reason in trip.engine.stops(trip.run.evaluations, trip.pool.running):
+            trip.run.record("stopped", candidate, reason=reason)
+
+
+def confirm(trip: Trip) -> None:
+    """Down the list until nothing unconfirmed could still enter the front, or the budget is spent."""
+    while jobs := trip.engine.finalists(trip.run.evaluations, trip.remaining_s):
+        waiting = [job for job in jobs if not _decayed(trip, job)]
+        for job in waiting:
+            trip.pool.submit(job)
+        while trip.pool.running:
+            collect(trip, trip.pool.wait(1.0))
+        for job in jobs:  # timed when all of them are trained, on a quiet machine
+            if trip.run.evaluations[job.candidate.key].state == "scored":
+                confirm_one(trip, job)
+
+
+def _decayed(trip: Trip, job: Job) -> bool:
+    score = trip.run.evaluations[job.candidate.key].score("val")
+    return bool(score and score.decayed) and checkpoint_path(trip.task, job).exists()
+
+
+def confirm_one(trip: Trip, job: Job) -> None:
+    """Promise only what the exported file with its trained weights does on the device and on val."""
+    candidate, task = job.candidate, trip.task
+    frames = arrays(task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+    try:
+        net = trained_network(task, job)
+        exported = _export(trip, net, candidate, trip.run.artifact(candidate))
+        check(exported, net, frames[:16])
+        measurement = _measure(trip, exported.path, MeasurePlan.confirm(trip.constraints.statistic))
+        maps = trip.device.predict(exported.path, frames)
+    except CandidateError as error:
+        trip.run.record("failed", candidate, reason=str(error))
+        return
+    trained = trip.run.evaluations[candidate.key].score("val")
+    score = picture_score(
+        task.dataset, maps, cache_dir=task.cache_dir, split="val", source="onnx", epoch=job.to_epoch,
+        train_s=trained.train_s if trained else 0.0, seed=task.seed, decayed=True, min_iou=trip.constraints.min_iou,
+    )  # fmt: skip
+    fast, accurate = probability_fast(measurement, trip.constraints), score.p_floor or 0.0
+    trip.run.record(
+        "confirmed" if fast * accurate >= SURE else "struck", candidate, score=to_json(score),
+        measurement=to_json(measurement), onnx_bytes=exported.size_bytes, p_feasible=fast * accurate,
+        reason=None if fast * accurate >= SURE else _why_struck(measurement, score, trip.constraints),
+    )  # fmt: skip
+
+
+def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
+    """P(the promised statistic is under the ceiling), from the interval of the runs (normal, 95 %)."""
+    value = measurement.latency_ms(constraints.statistic)
+    low, high = (measurement.p90_ci_ms if constraints.statistic == "p90" else None) or measurement.p50_ci_ms
+    sigma = max((high - low) / 2 / NormalDist().inv_cdf(0.975), 1e-9)
+    return NormalDist(value, sigma).cdf(constraints.max_latency_ms)
+
+
+def _why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
+    latency_ms = measurement.latency_ms(constraints.statistic)
+    fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
+    return (
+        f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
+        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms holds with P {fast:.2f}, "
+        f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
+    )
+
+
+def read_test(trip: Trip) -> None:
+    """Read test once, after the choice is made; it is reported and decides nothing."""
+    task = trip.task
+    if not task.dataset.splits.get("test"):
+        return
+    for evaluation in list(trip.run.evaluations.values()):
+        promised = evaluation.score("val", source="onnx")
+        if promised is None or evaluation.score("test"):
+            continue
+        candidate = evaluation.candidate
+        frames = arrays(task.dataset, "test", candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+        maps = trip.device.predict(trip.run.artifact(candidate), frames)
+        score = picture_score(
+            task.dataset, maps, cache_dir=task.cache_dir, split="test", source="onnx", epoch=promised.epoch,
+            train_s=promised.train_s, seed=promised.seed, decayed=True,
+        )  # fmt: skip
+        trip.run.record("tested", candidate, score=to_json(score))

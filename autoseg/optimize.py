@@ -1,0 +1,193 @@
+"""From a declaration to a Result: wires the rooms, holds no logic."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from autoseg import data as data_room
+from autoseg import device as device_room
+from autoseg.data.dataset import Dataset
+from autoseg.declaration import Declaration
+from autoseg.device import Device
+from autoseg.device.local import LocalDevice
+from autoseg.front import How
+from autoseg.journey import Pool, Trip, journey
+from autoseg.networks.structure import structure_digest
+from autoseg.pools.local import LocalPool
+from autoseg.recipe import Recipe
+from autoseg.records import AutosegError, Evaluation, InputError, Statistic, to_json
+from autoseg.report.bundle import write_bundle
+from autoseg.report.plot import pareto_png
+from autoseg.report.tables import write_front
+from autoseg.result import Result, runs_in
+from autoseg.search.engine import AshaEngine
+from autoseg.search.proposer import OptunaProposer
+from autoseg.search.study import StudyMirror
+from autoseg.space import SearchSpace, load_space
+from autoseg.store import Event, MeasurementCache, Run, read_declaration
+from autoseg.train import Task, build_candidate
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("autoseg", "torch", "onnxruntime", "onnx", "optuna", "albumentations", "numpy")
+
+
+class Interrupted(AutosegError):
+    """Ctrl-C: the run's folder holds all that was paid for, and --resume goes on."""
+
+
+def optimize(
+    *,
+    data: str | Path | None = None,
+    device: str | Path | Device | None = None,
+    max_latency: str | None = None,
+    min_iou: float | None = None,
+    statistic: Statistic | None = None,
+    effort: str | None = None,
+    space: str | Path | None = None,
+    budget: str | None = None,
+    trials: int | None = None,
+    pool: str | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    resume: bool = False,
+    results: str | Path = "results",
+    recipe: Mapping[str, Any] | None = None,
+    split_column: str | None = None,
+    group_column: str | None = None,
+    on_start: Callable[[Run, Declaration], None] | None = None,
+) -> Result:
+    """Search, train, measure and confirm; return the Pareto front.
+
+    `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a fraction; the defaults are
+    those of the command line. `on_start` gets the open run, to add listeners for its events.
+    Raises InputError for what is wrong with the arguments or the data, before anything is written; DeviceError when
+    the device is lost and Interrupted on Ctrl-C: in both cases the run can be continued with ``resume=True``.
+    """
+    given = {
+        "data": _text(data), "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
+        "space": _text(space), "budget": budget, "trials": trials, "pool": pool, "workers": workers, "seed": seed,
+        "recipe": recipe, "split_column": split_column, "group_column": group_column,
+        "device": _text(device) if device is None or isinstance(device, str | Path) else type(device).__name__,
+    }  # fmt: skip
+    root = Path(results)
+    folder = _folder(root, name, resume=resume)
+    before = read_declaration(folder) if resume else None
+    declaration = Declaration.of(given, before)
+    chosen = load_space(declaration.space)
+    target = device_room.resolve(declaration.device if device is None or isinstance(device, str | Path) else device)
+    dataset = data_room.load(
+        declaration.data, seed=declaration.seed, split_column=declaration.split_column,
+        group_column=declaration.group_column,
+    )  # fmt: skip
+    stated = _statement(declaration, chosen, dataset)
+    if before is not None:
+        _same(before, stated)
+    run = Run.open(folder) if resume else Run.create(folder, stated)
+    try:
+        return _travel(run, root, declaration, chosen, dataset, target, on_start)
+    finally:
+        run.close()
+        target.close()
+
+
+def _travel(
+    run: Run, root: Path, declaration: Declaration, space: SearchSpace, dataset: Dataset, device: Device,
+    on_start: Callable[[Run, Declaration], None] | None,
+) -> Result:  # fmt: skip
+    recipe = Recipe.of({**space.recipe, **declaration.recipe})
+    task = Task(space, dataset, recipe, declaration.seed, root / ".cache" / "pictures", run.folder / "checkpoints")
+    constraints = declaration.constraints
+    engine = AshaEngine(
+        space, declaration.effort, constraints, recipe,
+        OptunaProposer(space, declaration.effort, constraints, declaration.seed), declaration.seed,
+        outputs=dataset.outputs, pictures=len(dataset.splits["train"]), workers=declaration.workers,
+        budget_s=declaration.budget_s, trials=declaration.trials, checkpoint_dir=str(task.checkpoint_dir),
+    )  # fmt: skip
+    mirror = StudyMirror(
+        run.folder, space, declaration.effort, constraints,
+        declaration=run.declaration, evaluations=run.evaluations.values(),
+    )  # fmt: skip
+    run.listeners.append(lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None)
+    if on_start:
+        on_start(run, declaration)
+    pool = LocalPool(task, declaration.workers)
+    try:
+        journey(
+            Trip(
+                run, task, constraints, engine, pool, device,
+                MeasurementCache(root / ".cache" / "measurements.jsonl"), declaration.budget_s,
+                device_is_here=isinstance(device, LocalDevice),
+            )  # fmt: skip
+        )
+        mirror.finish(run.evaluations.values())
+    except KeyboardInterrupt as error:
+        write_files(run.folder, dataset.classes)
+        raise Interrupted(f"interrupted; to go on: autoseg optimize --resume --name {run.folder.name}") from error
+    finally:
+        pool.close()
+        mirror.close()
+    result = write_files(run.folder, dataset.classes)
+    run.record("finished")
+    return result
+
+
+def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
+    """front.csv, front.json, pareto.png and the bundles of a run, from its ledger."""
+    result = Result.from_run(folder)
+    write_front(folder, result.front, result.constraints, result.baseline)
+    pareto_png(folder / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline)
+    for rank, evaluation in enumerate(result.front, start=1):
+        target = folder / "bundles" / f"{rank}-{evaluation.candidate.key}"
+        if not target.exists():
+            write_bundle(
+                target, onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx", evaluation=evaluation,
+                classes=classes, constraints=result.constraints,
+            )  # fmt: skip
+    return result
+
+
+def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
+    if name is not None and (not name.strip() or Path(name).name != name):
+        raise InputError(f"--name is a folder's name without slashes, got {name!r}")
+    if name is not None:
+        return root / name
+    if not resume:
+        return root / time.strftime("%Y%m%d-%H%M%S")
+    runs = runs_in(root)
+    if not runs:
+        raise InputError(f"--resume continues the newest run, and {root} holds none")
+    return runs[-1]
+
+
+def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -> dict[str, Any]:
+    """What run.yaml says: the declaration, and what must be the same for the run to be continued."""
+    net = build_candidate(space, space.baseline, dataset.outputs)
+    return {
+        **declaration.to_yaml(),
+        "baseline": to_json(space.baseline),
+        "classes": list(dataset.classes),
+        "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
+        "data_digest": dataset.digest,
+        "structure": structure_digest(net, space.baseline.input_hw),
+        "machine": {"platform": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+    }
+
+
+def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name, what in (("data_digest", "the data"), ("structure", "the network's code"), ("baseline", "the space")):
+        if before[name] != now[name]:
+            raise InputError(f"{what} changed since the run began; results would not compare: start a new run with another --name")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,128 @@
+"""N one-thread worker processes on this machine, stopped dead while this same machine is being timed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+from autoseg.records import AutosegError, CandidateError, Job, Score
+from autoseg.train import Task
+
+log = logging.getLogger(__name__)
+
+Outcome = tuple[Job, Score | CandidateError]
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    job: Job | None = None
+
+
+class LocalPool:
+    """Runs up to `workers` jobs side by side, one thread each: with two threads each they would fight over the cores."""
+
+    def __init__(self, task: Task, workers: int) -> None:
+        self._task = task
+        self._count = workers
+        self._workers: list[_Worker] = []
+        self._backlog: deque[Job] = deque()
+
+    @property
+    def running(self) -> Collection[Job]:
+        """Jobs in hand: those being trained and those waiting for a worker."""
+        return [*(w.job for w in self._workers if w.job is not None), *self._backlog]
+
+    def submit(self, job: Job) -> None:
+        """Hand the job to an idle worker; what is more than the workers waits its turn."""
+        self._backlog.append(job)
+        self._hand_out()
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """What has ended, waiting at most `timeout_s` for the first of it.
+
+        A worker that died gives its job a CandidateError. Raises AutosegError for what is not the candidate's fault.
+        """
+        busy = {w.connection: w for w in self._workers if w.job is not None}
+        outcomes = [self._receive(busy[c]) for c in wait(list(busy), timeout_s) if isinstance(c, Connection)]
+        self._hand_out()
+        return outcomes
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing of this pool uses a core meanwhile: the kernel stops the processes where they stand."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def cancel(self) -> None:
+        """End what is running; its last saved checkpoint stays, to be continued by a later run of the same job."""
+        self._backlog.clear()
+        for worker in [w for w in self._workers if w.job is not None]:
+            self._end(worker)
+
+    def close(self) -> None:
+        """End all workers."""
+        self._backlog.clear()
+        for worker in list(self._workers):
+            self._end(worker)
+
+    def _hand_out(self) -> None:
+        while self._backlog:
+            idle = next((w for w in self._workers if w.job is None), None)
+            if idle is None and len(self._workers) >= self._count:
+                return
+            worker = idle or self._start()
+            worker.job = self._backlog.popleft()
+            worker.connection.send(worker.job)
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+        environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        theirs.close()
+        worker = _Worker(process, Connection(ours.detach()))
+        worker.connection.send(self._task)
+        self._workers.append(worker)
+        return worker
+
+    def _receive(self, worker: _Worker) -> Outcome:
+        job, worker.job = worker.job, None
+        if job is None:
+            raise AutosegError("a worker answered without a job")
+        try:
+            outcome = worker.connection.recv()
+        except (EOFError, ConnectionError):
+            self._end(worker)
+            code = worker.process.returncode
+            return job, CandidateError(f"its worker process ended (exit code {code}; out of memory ends so)")
+        if isinstance(outcome, AutosegError) and not isinstance(outcome, CandidateError):
+            raise outcome
+        return job, outcome
+
+    def _end(self, worker: _Worker) -> None:
+        worker.process.kill()
+        worker.process.wait()
+        worker.connection.close()
+        self._workers.remove(worker)
+
+    def _signal(self, number: int) -> None:
+        for worker in self._workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(number)

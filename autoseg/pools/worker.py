@@ -1,0 +1,66 @@
+"""One worker of the local pool: a process that runs one job at a time with one thread.
+
+Started as ``python -m autoseg.pools.worker FD`` rather than through multiprocessing's spawn, so that a user's script
+needs no ``if __name__ == "__main__"`` guard. Tasks and outcomes travel over a private socket pair.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from autoseg.records import AutosegError, CandidateError, InputError
+
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """No orphan trains on: the kernel kills this process with its parent (Linux), elsewhere a thread watches."""
+    parent = os.getppid()
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (AttributeError, OSError):
+
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(1.0)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def main(fd: int) -> None:
+    """Receive the task, then jobs, until the other end hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _die_with_parent()
+    connection = Connection(fd)
+    import torch
+
+    from autoseg.train import run_job
+
+    torch.set_num_threads(1)
+    task = connection.recv()
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(run_job(task, job))
+        except AutosegError as error:
+            connection.send(error)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            connection.send(CandidateError(f"out of memory: {error}"))
+        except OSError as error:
+            connection.send(InputError(f"a file could not be read or written: {error}"))
+        except RuntimeError as error:
+            connection.send(CandidateError(f"training failed: {error}"))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""What a run looks like while it runs: a live panel in a terminal, one line an event elsewhere. Both on stderr."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from autoseg.declaration import Declaration
+from autoseg.front import front_of
+from autoseg.records import Constraints, Evaluation
+from autoseg.store import Event, Run
+
+RECENT = 8
+
+
+class Progress:
+    """Listens to a run's events and shows them."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+        self._recent: list[str] = []
+        self._run: Run | None = None
+        self._declaration: Declaration | None = None
+
+    def start(self, run: Run, declaration: Declaration) -> None:
+        """Begin to listen."""
+        self._run, self._declaration = run, declaration
+        run.listeners.append(self._hear)
+        self._say(f"run {run.folder}: {declaration.effort} effort, {declaration.workers} worker(s), seed {declaration.seed}")
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, get_renderable=self._panel, refresh_per_second=2, transient=True)
+            self._live.start()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _hear(self, event: Event) -> None:
+        for line in self._describe(event):
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        if self._live:
+            self._recent = [*self._recent, line][-RECENT:]
+        else:
+            stamp = f"[{clock(self._run.spent_s)}] " if self._run else ""
+            self.console.print(stamp + line, highlight=False, markup=False, soft_wrap=True)
+
+    def _describe(self, event: Event) -> list[str]:
+        if self._run is None or self._declaration is None:
+            return []
+        if event["event"] == "verdict":
+            return ["verdict before any training:", *(f"  {line}" for line in event["lines"])]
+        if "key" not in event:
+            return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
+        line = describe(event, self._run.evaluations[event["key"]], self._declaration.constraints)
+        return [line] if line else []
+
+    def _panel(self) -> Group:
+        if self._run is None or self._declaration is None:
+            return Group()
+        evaluations = list(self._run.evaluations.values())
+        constraints = self._declaration.constraints
+        counts = {state: sum(e.state == state for e in evaluations) for state in (
+            "too_slow", "stopped", "scored", "confirmed", "struck", "failed")}  # fmt: skip
+        budget_s = self._declaration.budget_s
+        left = f", {clock(max(0.0, budget_s - self._run.spent_s))} left" if budget_s else ""
+        head = Text(
+            f"{clock(self._run.spent_s)} spent{left} · {len(evaluations)} candidates: "
+            + ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
+        )
+        return Group(head, _best(evaluations, constraints), *(Text(line, style="dim") for line in self._recent))
+
+
+def _best(evaluations: list[Evaluation], constraints: Constraints) -> Table:
+    table = Table(box=None, title_justify="left", title="front so far (val, while training)")
+    for name in ("key", f"{constraints.statistic} ms", "IoU", "floor", "epoch", "state", "knobs"):
+        table.add_column(name)
+    trained = [e for e in evaluations if e.iou is not None and e.state != "stopped"]
+    for e in front_of(trained, constraints.statistic)[-10:]:
+        score = e.score("val")
+        if e.measurement is None or score is None:
+            continue
+        meets = "meets" if score.iou >= constraints.min_iou else f"-{constraints.min_iou - score.iou:.3f}"
+        latency_ms = e.measurement.latency_ms(constraints.statistic)
+        table.add_row(
+            e.candidate.key, f"{latency_ms:.3g}", f"{score.iou:.4f}", meets, str(score.epoch), e.state, str(e.candidate)
+        )
+    return table
+
+
+def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
+    """One line that says what happened to a candidate, or None for what is not worth one."""
+    key, kind = evaluation.candidate.key, event["event"]
+    facts: dict[str, Any] = event
+    if kind == "measured" and evaluation.measurement:
+        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+        slow = f", over {constraints.max_latency_ms:g} ms: not trained" if facts["too_slow"] else ""
+        return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
+    if kind == "scored":
+        score = facts["score"]
+        decay = ", decayed" if score["decayed"] else ""
+        return f"{key} IoU {score['iou']:.4f} on val after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
+    if kind in ("confirmed", "struck") and evaluation.measurement:
+        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+        why = f": {facts['reason']}" if facts.get("reason") else ""
+        figures = f"{constraints.statistic} {latency_ms:.3g} ms, IoU {evaluation.iou:.4f}"
+        return f"{key} {kind}: {figures} (P {facts['p_feasible']:.2f}){why}"
+    if kind in ("stopped", "failed"):
+        return f"{key} {kind}: {facts['reason']}"
+    return None
+
+
+def clock(seconds: float) -> str:
+    """``75.2 -> "1:15"``."""
+    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds)).lstrip("0") or "0"

@@ -1,0 +1,84 @@
+"""How candidates are trained: numbers only, so that a run can state, digest and repeat them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autoseg.records import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Warm-up, then a constant rate with an average of the weights: every rung of every candidate compares.
+
+    Only finalists branch into a short decay to zero (`decay_share` of the epochs so far). Decayed and undecayed
+    scores are never compared with each other.
+    """
+
+    rungs: tuple[int, ...] = (3, 9, 27, 81)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    batch: int = 16
+    warmup_steps: int = 30
+    average_share: float = 0.15
+    average_steps: int = 400
+    decay_share: float = 0.33
+    dice_weight: float = 0.5
+    clip_norm: float = 5.0
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        rules = {
+            "rungs": bool(self.rungs) and list(self.rungs) == sorted({e for e in self.rungs if e > 0}),
+            "optimizer": self.optimizer in ("adamw", "sgd"),
+            "learning_rate": self.learning_rate > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "batch": self.batch >= 1,
+            "warmup_steps": self.warmup_steps >= 0,
+            "average_share": 0 < self.average_share <= 1,
+            "average_steps": self.average_steps >= 1,
+            "decay_share": 0 < self.decay_share <= 1,
+            "dice_weight": 0 <= self.dice_weight <= 1,
+            "clip_norm": self.clip_norm > 0,
+        }  # fmt: skip
+        wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
+        if wrong:
+            raise InputError(f"recipe out of range: {', '.join(wrong)}; defaults: {Recipe()}")
+
+    @classmethod
+    def of(cls, overrides: Mapping[str, Any]) -> Recipe:
+        """The default recipe with some numbers replaced.
+
+        Raises InputError for an unknown name, a wrong type or a value out of range.
+        """
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        unknown = sorted(set(overrides) - set(known))
+        if unknown:
+            raise InputError(f"recipe: unknown {', '.join(unknown)}; known: {', '.join(known)}")
+        values = {name: _like(name, known[name], value) for name, value in overrides.items()}
+        return cls(**values)
+
+    def decay_epochs(self, epoch: int) -> int:
+        """How long the final decay of a candidate is that was trained for `epoch` epochs."""
+        return max(2, round(self.decay_share * epoch))
+
+    def next_rung(self, epoch: int) -> int | None:
+        """The first rung after `epoch`, or None at the top."""
+        return next((rung for rung in self.rungs if rung > epoch), None)
+
+
+def _like(name: str, default: Any, value: Any) -> Any:
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        value = tuple(value)
+        fits = all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value, fits = float(value), True
+    else:
+        fits = type(value) is type(default)
+    if not fits:
+        raise InputError(f"recipe: {name} must be like {default!r}, got {value!r}")
+    return value

@@ -1,0 +1,69 @@
+"""The result as lines of text for a terminal or a log."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from autoseg.front import PICKS, reason
+from autoseg.records import Evaluation
+from autoseg.result import Result
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 160) -> list[str]:
+    """A plain aligned table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=max(80, width), highlight=False, markup=False)
+    console.print(table)
+    return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined,no-any-return]
+
+
+def result_lines(result: Result) -> list[str]:
+    """The front with the baseline beside it, the struck, the picks (or the misses), and where the files are."""
+    constraints = result.constraints
+    asked = f"{constraints.statistic} <= {constraints.max_latency_ms:g} ms and IoU >= {constraints.min_iou:g}"
+    knobs = _turned([*result.evaluations])
+    struck = [e for e in result.evaluations if e.state == "struck"]
+    lines = [f"{len(result.front)} model(s) meet {asked} (each with P >= 0.9 on val)"]
+    shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
+    if shown:
+        head = ["", *knobs, "params", "MACs M", "p50 ms", "p90 ms", "IoU val", "IoU test", "KiB", "x baseline", "key"]
+        names = [*(str(i + 1) for i in range(len(result.front))), *(["baseline"] if result.baseline else []), *(["struck"] * len(struck))]
+        rows = [_row(n, e, knobs, result.baseline) for n, e in zip(names, shown, strict=True)]
+        lines += table_lines(head, rows)
+    lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
+    for how in PICKS:
+        if chosen := result.pick(how):
+            lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
+    lines += result.misses()
+    files = "front.csv front.json pareto.png bundles/" if result.front else "front.csv front.json pareto.png"
+    return [*lines, f"files: {result.folder}/  ({files})"]
+
+
+def _turned(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Knobs that differ between evaluations: the others say nothing."""
+    names = [name for name, _ in evaluations[0].candidate.choices] if evaluations else []
+    return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
+
+
+def _row(name: str, evaluation: Evaluation, knobs: Sequence[str], baseline: Evaluation | None) -> list[str]:
+    measurement, cost = evaluation.measurement, evaluation.cost
+    test, chosen = evaluation.score("test"), dict(evaluation.candidate.choices)
+    faster = ""
+    if measurement and baseline and baseline.measurement:
+        faster = f"{baseline.measurement.p50_ms / measurement.p50_ms:.1f}"
+    p90_ms = measurement.p90_ms if measurement else None
+    return [
+        name, *(str(chosen.get(knob, "")) for knob in knobs),
+        f"{cost.params:,}" if cost else "", f"{cost.macs / 1e6:.1f}" if cost else "",
+        f"{measurement.p50_ms:.3g}" if measurement else "", f"{p90_ms:.3g}" if p90_ms else "",
+        "" if evaluation.iou is None else f"{evaluation.iou:.4f}", f"{test.iou:.4f}" if test else "",
+        f"{evaluation.onnx_bytes / 1024:.0f}" if evaluation.onnx_bytes else "", faster, evaluation.candidate.key,
+    ]  # fmt: skip

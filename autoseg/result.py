@@ -1,0 +1,112 @@
+"""What a run found, read from its folder: the front, the picks, the misses, and where the files are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoseg.declaration import Declaration
+from autoseg.front import How, meets, pick, point
+from autoseg.front import front as nondominated
+from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json
+from autoseg.store import fold, read_declaration, read_events
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's outcome. Everything in it comes from the run's folder."""
+
+    folder: Path
+    declaration: Declaration
+    evaluations: tuple[Evaluation, ...]
+    baseline: Evaluation | None
+    verdict: tuple[str, ...]
+    spent_s: float
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> Result:
+        """Read a run, live or finished. Raises InputError when the folder holds none."""
+        folder = Path(folder)
+        raw = read_declaration(folder)
+        events = read_events(folder)
+        verdict = next((e["lines"] for e in events if e["event"] == "verdict"), [])
+        evaluations = fold(events)
+        return cls(
+            folder, Declaration.of({}, raw), tuple(evaluations.values()),
+            evaluations.get(from_json(Candidate, raw["baseline"]).key), tuple(verdict),
+            max((e["spent_s"] for e in events), default=0.0),
+        )  # fmt: skip
+
+    @property
+    def constraints(self) -> Constraints:
+        return self.declaration.constraints
+
+    @property
+    def front(self) -> list[Evaluation]:
+        """Confirmed models that no other confirmed one beats in latency and IoU, fastest first."""
+        confirmed = [e for e in self.evaluations if e.state == "confirmed"]
+        points = [p for e in confirmed if (p := point(e, self.constraints.statistic))]
+        return [confirmed[i] for i in nondominated(points)]
+
+    def pick(self, how: How = "balanced") -> Evaluation | None:
+        """The fastest, the most accurate or the balanced model of the front, or None when the front is empty."""
+        return pick(self.front, how, self.constraints)
+
+    def bundle(self, key: str) -> Path:
+        """The folder to ship of a front model. Raises InputError for a key that has none."""
+        found = sorted((self.folder / "bundles").glob(f"*-{key}"))
+        if not found:
+            keys = ", ".join(e.candidate.key for e in self.front) or "none"
+            raise InputError(f"the run {self.folder.name!r} has no bundle {key!r}; on its front: {keys}")
+        return found[0]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """All evaluations as a table, the front first."""
+        from autoseg.report.tables import to_pandas
+
+        return to_pandas(self.evaluations, self.baseline, statistic=self.constraints.statistic)
+
+    def misses(self) -> list[str]:
+        """When nothing is confirmed: what was nearest, and what to relax by how much."""
+        ceiling, floor = self.constraints.max_latency_ms, self.constraints.min_iou
+        measured = [e for e in self.evaluations if e.measurement]
+        if self.front or not measured:
+            return [] if self.front else ["no candidate could be measured"]
+        fastest = min(measured, key=lambda e: _latency(e, self.constraints))
+        scored = [e for e in measured if e.iou is not None and e.state != "failed"]
+        if not scored:
+            at = _latency(fastest, self.constraints)
+            return [
+                f"nothing meets {ceiling:g} ms: the nearest of {len(measured)} measured needs {at:.3g} ms "
+                f"({self.constraints.statistic}; {fastest.candidate.key}: {fastest.candidate})",
+                f"to let it in: --max-latency {at * 1.1:.2g}ms, a faster device, or --effort expert",
+            ]
+        best = max(scored, key=lambda e: e.iou or 0.0)
+        lines = [
+            f"nearest under {ceiling:g} ms: IoU {best.iou:.4f} of the {floor:g} asked for, at "
+            f"{_latency(best, self.constraints):.3g} ms ({best.candidate.key}: {best.candidate})"
+        ]
+        near = [e for e in scored if meets(e, self.constraints)]
+        if near:
+            lines.append(f"{len(near)} met both figures without being sure enough (P >= 0.9): a longer --budget, or more pictures in val")
+        return [*lines, f"to let it in: --min-iou {max(0.01, (best.iou or 0) - 0.01):.2f}, a longer --budget, or a higher --effort"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON data, what `--json` prints: front.json, and where the run stands."""
+        front = json.loads((self.folder / "front.json").read_text())
+        return {"run": str(self.folder), "spent_s": self.spent_s, "misses": self.misses(), **front}
+
+
+def _latency(evaluation: Evaluation, constraints: Constraints) -> float:
+    return evaluation.measurement.latency_ms(constraints.statistic) if evaluation.measurement else float("inf")
+
+
+def runs_in(results: Path) -> Sequence[Path]:
+    """The runs of a results folder, oldest first."""
+    return sorted((p.parent for p in results.glob("*/run.yaml")), key=lambda f: (f / "run.yaml").stat().st_mtime)

@@ -1,0 +1,114 @@
+"""What the engine expects before it pays: latency, seconds of training, and how far an IoU may still rise.
+
+All of it is fitted on this run's own ledger, and starts from stated priors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, median
+
+import numpy as np
+
+from autoseg.recipe import Recipe
+from autoseg.records import HW, Cost, Evaluation, Score
+
+CostOf = Callable[[Evaluation], Cost]
+
+# Seconds of one training step per picture before anything was observed: augmentation, and memory traffic,
+# which ranks small nets better than MACs do.
+PRIOR_PICTURE_S = 1.5e-3
+PRIOR_BYTE_S = 4e-10
+
+# From one rung to the next, the error (1 - IoU) shrinks at best to this share; the last one is the decay's.
+PRIOR_SHRINK = 0.4
+LIKELY_SHRINK = 0.65
+DECAY_BEST, DECAY_LIKELY = 0.6, 0.85
+ENOUGH = 5
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Ridge regression of log latency on log MACs, log activation bytes and log pixels."""
+
+    weights: tuple[float, ...]
+    sigma: float
+
+    @classmethod
+    def fit(cls, evaluations: Iterable[Evaluation]) -> LatencyModel | None:
+        """None under eight measurements."""
+        rows = [(e.cost, e.candidate.input_hw, e.measurement) for e in evaluations]
+        known = [(_features(c, hw), math.log(m.p50_ms)) for c, hw, m in rows if c and m]
+        if len(known) < 8:
+            return None
+        x, y = np.array([f for f, _ in known]), np.array([v for _, v in known])
+        penalty = np.diag([0.0, *[1e-3] * (x.shape[1] - 1)])
+        weights = np.linalg.solve(x.T @ x + penalty, x.T @ y)
+        sigma = float(np.sqrt(np.mean((x @ weights - y) ** 2) * len(y) / max(1, len(y) - 4)))
+        return cls(tuple(map(float, weights)), max(sigma, 0.02))
+
+    def predict_ms(self, cost: Cost, input_hw: HW) -> float:
+        return float(np.exp(np.dot(self.weights, _features(cost, input_hw))))
+
+    def probability_under(self, ceiling_ms: float, cost: Cost, input_hw: HW) -> float:
+        spread = NormalDist(math.log(self.predict_ms(cost, input_hw)), self.sigma)
+        return spread.cdf(math.log(ceiling_ms))
+
+
+def _features(cost: Cost, input_hw: HW) -> list[float]:
+    return [
+        1.0, math.log(max(1, cost.macs)), math.log(max(1, cost.activation_bytes)),
+        math.log(input_hw[0] * input_hw[1]),
+    ]  # fmt: skip
+
+
+def epoch_s(cost: Cost, pictures: int, evaluations: Iterable[Evaluation]) -> float:
+    """Seconds of one epoch: the prior, scaled by what this run has observed so far."""
+    ratios = []
+    for evaluation in evaluations:
+        score = evaluation.score("val", source="torch")
+        if score and evaluation.cost and score.epoch:
+            ratios.append(score.train_s / score.epoch / _prior_s(evaluation.cost, pictures))
+    return _prior_s(cost, pictures) * (median(ratios[-15:]) if ratios else 1.0)
+
+
+def _prior_s(cost: Cost, pictures: int) -> float:
+    return pictures * (PRIOR_PICTURE_S + PRIOR_BYTE_S * cost.activation_bytes)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """How the error shrinks from rung to rung, at best and likely, as seen on this run's candidates."""
+
+    recipe: Recipe
+    best: dict[int, float]
+    likely: dict[int, float]
+
+    @classmethod
+    def of(cls, recipe: Recipe, evaluations: Sequence[Evaluation]) -> Curves:
+        best, likely = {}, {}
+        for rung, after in zip(recipe.rungs, recipe.rungs[1:], strict=False):
+            seen = [r for e in evaluations if (r := _shrink(e, rung, after)) is not None]
+            best[rung] = min(seen) * 0.85 if len(seen) >= ENOUGH else PRIOR_SHRINK
+            likely[rung] = median(seen) if len(seen) >= ENOUGH else LIKELY_SHRINK
+        return cls(recipe, best, likely)
+
+    def optimistic(self, score: Score) -> float:
+        """The IoU that a candidate could have at the top rung after the decay, if all goes well."""
+        return 1 - (1 - score.iou) * self._product(self.best, score.epoch) * DECAY_BEST
+
+    def expected(self, score: Score) -> float:
+        """The IoU that a candidate would likely have at the top rung after the decay."""
+        return 1 - (1 - score.iou) * self._product(self.likely, score.epoch) * DECAY_LIKELY
+
+    def _product(self, shrink: dict[int, float], epoch: int) -> float:
+        return math.prod(share for rung, share in shrink.items() if rung >= epoch)
+
+
+def _shrink(evaluation: Evaluation, rung: int, after: int) -> float | None:
+    by_epoch = {s.epoch: 1 - s.iou for s in evaluation.scores if s.source == "torch" and not s.decayed}
+    if rung not in by_epoch or after not in by_epoch:
+        return None
+    return by_epoch[after] / max(by_epoch[rung], 1e-6)

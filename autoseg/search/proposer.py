@@ -1,0 +1,128 @@
+"""The small seam behind which a sampler proposes the next candidate from what is known so far.
+
+A proposer holds no state: it is given the history each time, so a resumed run proposes what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from autoseg.records import Candidate, Constraints, parse_hw
+from autoseg.space import Knob, SearchSpace
+
+ASKS = 4  # a sampler's proposals that are tried before a random one is taken
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a proposer is told of a candidate. An untrained one carries the floor as its IoU (imputed):
+    0, NaN or a failure would mislead or blind a sampler."""
+
+    candidate: Candidate
+    latency_ms: float
+    iou: float
+    imputed: bool
+
+
+class Proposer(Protocol):
+    """Chooses the next candidate to look at."""
+
+    def propose(
+        self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
+    ) -> Candidate | None: ...
+
+
+def ordered_choices(knob: Knob) -> list[Any]:
+    """A knob's choices from small to large (a resolution by its area), or as written where they are no numbers."""
+    if knob.name == "resolution":
+        return sorted(knob.choices, key=lambda c: parse_hw(c)[0] * parse_hw(c)[1])
+    return sorted(knob.choices) if knob.ordered else list(knob.choices)
+
+
+@dataclass(frozen=True)
+class OptunaProposer:
+    """Optuna's GPSampler (or TPE) over the positions of the ordered choices, with both constraints."""
+
+    space: SearchSpace
+    effort: str
+    constraints: Constraints
+    seed: int
+    sampler: str = "gp"
+
+    def propose(
+        self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
+    ) -> Candidate | None:
+        """The sampler's first allowed proposal, else a random allowed candidate, else None (nothing is left)."""
+        study = self._study(history, number)
+        distributions = self._distributions()
+        for _ in range(ASKS if distributions else 0):
+            candidate = self._candidate(study.ask(distributions).params)
+            if allowed(candidate):
+                return candidate
+        return self._random(allowed, number)
+
+    def _study(self, history: Sequence[Observation], number: int) -> Any:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        logging.getLogger("optuna").propagate = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # samplers that call themselves experimental
+            samplers = {"gp": optuna.samplers.GPSampler, "tpe": optuna.samplers.TPESampler}
+            sampler = samplers[self.sampler](seed=self.seed * 10_007 + number)
+            study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+        distributions = self._distributions()
+        for seen in history:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={k.name: ordered_choices(k).index(seen.candidate[k.name]) for k in self._knobs},
+                    distributions=distributions,
+                    values=[float(np.log(seen.latency_ms)), seen.iou],
+                    constraints={
+                        "latency": float(np.log(seen.latency_ms / self.constraints.max_latency_ms)),
+                        "iou": self.constraints.min_iou - seen.iou,
+                    },
+                )
+            )
+        return study
+
+    @property
+    def _knobs(self) -> list[Knob]:
+        return [knob for knob in self.space.knobs_at(self.effort) if len(knob.choices) > 1]
+
+    def _distributions(self) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        return {
+            knob.name: IntDistribution(0, len(knob.choices) - 1)
+            if knob.ordered or knob.name == "resolution"
+            else CategoricalDistribution(tuple(range(len(knob.choices))))
+            for knob in self._knobs
+        }
+
+    def _candidate(self, positions: dict[str, int]) -> Candidate:
+        by_name = {knob.name: ordered_choices(knob) for knob in self._knobs}
+        return self.space.candidate(**{name: by_name[name][at] for name, at in positions.items()})
+
+    def _random(self, allowed: Callable[[Candidate], bool], number: int) -> Candidate | None:
+        return next((c for c in sample(self.space, self.effort, 400, self.seed + number) if allowed(c)), None)
+
+
+def sample(space: SearchSpace, effort: str, most: int, seed: int) -> list[Candidate]:
+    """At most `most` different candidates in a seeded order: all of them where there are no more."""
+    rng = np.random.default_rng(seed)
+    if space.count(effort) <= most:
+        everything = list(space.candidates(effort))
+        return [everything[i] for i in rng.permutation(len(everything))]
+    knobs = space.knobs_at(effort)
+    drawn = {}
+    while len(drawn) < most:
+        candidate = space.candidate(**{k.name: k.choices[int(rng.integers(len(k.choices)))] for k in knobs})
+        drawn[candidate.key] = candidate
+    return list(drawn.values())

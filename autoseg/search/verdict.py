@@ -1,0 +1,68 @@
+"""The verdict before any training: what of the space fits the ceiling, predicted from the measured few dozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from autoseg.records import Candidate, Constraints, Cost, Evaluation
+from autoseg.search.forecast import LatencyModel
+from autoseg.search.proposer import ordered_choices
+from autoseg.space import Knob
+
+
+def verdict_lines(
+    knobs: Sequence[Knob],
+    sample: Sequence[Candidate],
+    evaluations: Sequence[Evaluation],
+    constraints: Constraints,
+    *,
+    cost_of: Callable[[Candidate], Cost],
+    affordable: Callable[[Candidate], bool],
+) -> list[str]:
+    """Plain sentences: measured, the fitting share by resolution with the widest that fits, and what the budget pays for."""
+    measured = [e for e in evaluations if e.measurement]
+    if not measured:
+        return ["no candidate could be measured"]
+    fastest = min(measured, key=_p50)
+    lines = [
+        f"measured {len(measured)} untrained networks: {sum(e.state != 'too_slow' for e in measured)} fit "
+        f"{constraints.max_latency_ms:g} ms; the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
+    ]
+    model = LatencyModel.fit(measured)
+    if model is None:
+        return lines
+    known = {e.candidate.key: e.state != "too_slow" for e in measured}
+
+    def fits(c: Candidate) -> bool:
+        guess = model.predict_ms(cost_of(c), c.input_hw) <= constraints.max_latency_ms
+        return known.get(c.key, guess)
+
+    fitting = [c for c in sample if fits(c)]
+    lines += _by_resolution(knobs, sample, fitting)
+    paid = [c for c in fitting if affordable(c)]
+    if len(paid) < len(fitting):
+        lines.append(
+            f"the budget can train {len(paid)} of the {len(fitting)} that fit far enough; a longer --budget opens the rest"
+        )
+    return lines
+
+
+def _p50(evaluation: Evaluation) -> float:
+    return evaluation.measurement.p50_ms if evaluation.measurement else float("inf")
+
+
+def _by_resolution(knobs: Sequence[Knob], sample: Sequence[Candidate], fitting: Sequence[Candidate]) -> list[str]:
+    resolution = next((k for k in knobs if k.name == "resolution"), None)
+    others = [k for k in knobs if k.name != "resolution" and k.ordered]
+    if resolution is None:
+        return [f"{len(fitting)} of {len(sample)} candidates are expected to fit"]
+    parts = []
+    for size in reversed(ordered_choices(resolution)):
+        here = [c for c in sample if c["resolution"] == size]
+        good = [c for c in fitting if c["resolution"] == size]
+        text = "all" if len(good) == len(here) else f"{len(good)} of {len(here)}" if good else "none"
+        if good and len(good) < len(here) and others:
+            widest = others[0].name
+            text += f" ({widest} up to {max(c[widest] for c in good)})"
+        parts.append(f"{size}: {text}")
+    return ["expected to fit by resolution: " + "; ".join(parts)]

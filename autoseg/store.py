@@ -1,0 +1,224 @@
+"""A run's folder: its declaration, and the append-only ledger of events that everything else is rebuilt from.
+
+Every event is one JSON line, written and flushed to the disk before anyone acts on it. A torn last line (power cut)
+is dropped when the run is opened again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from autoseg.records import (
+    AutosegError,
+    Candidate,
+    Cost,
+    Evaluation,
+    InputError,
+    Measurement,
+    Score,
+    from_json,
+    to_json,
+)
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+
+class Run:
+    """One run's folder, open for writing by this process only (a lock on it says so)."""
+
+    def __init__(self, folder: Path, declaration: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.declaration = dict(declaration)
+        self.events: list[Event] = []
+        self.evaluations: dict[str, Evaluation] = {}
+        self.listeners: list[Callable[[Event], None]] = []
+        self._lock = _lock(folder)
+        self._file, self.events = _open_ledger(folder / "ledger.jsonl")
+        self.evaluations = fold(self.events)
+        self._spent_before_s = max((e["spent_s"] for e in self.events), default=0.0)
+        self._opened_at = time.monotonic()
+
+    @classmethod
+    def create(cls, folder: Path, declaration: Mapping[str, Any]) -> Run:
+        """A new run. Raises InputError when the folder holds one already or cannot be written."""
+        if (folder / "run.yaml").exists():
+            raise InputError(
+                f"the run {folder.name!r} exists already: continue it with --resume, or choose another --name"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("checkpoints", "artifacts", "bundles"):
+                (folder / name).mkdir(exist_ok=True)
+            write_atomically(folder / "run.yaml", yaml.safe_dump(dict(declaration), sort_keys=False))
+        except OSError as error:
+            raise InputError(
+                f"results are written to {folder}, which is not possible: {error.strerror}; "
+                "choose another folder with --results"
+            ) from error
+        return cls(folder, declaration)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run, to continue it."""
+        return cls(folder, read_declaration(folder))
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that this run has taken so far, over all its sessions."""
+        return self._spent_before_s + time.monotonic() - self._opened_at
+
+    def record(self, kind: str, candidate: Candidate | None = None, **facts: Any) -> Event:
+        """Append one event, flushed to the disk, fold it in, and tell the listeners."""
+        event: Event = {"event": kind, "spent_s": round(self.spent_s, 3), **facts}
+        if candidate is not None:
+            event["key"] = candidate.key
+        self._file.write(json.dumps(event) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.events.append(event)
+        fold([event], self.evaluations)
+        for listener in self.listeners:
+            listener(event)
+        return event
+
+    def first(self, kind: str) -> Event | None:
+        """The first event of a kind, or None."""
+        return next((e for e in self.events if e["event"] == kind), None)
+
+    def artifact(self, candidate: Candidate, suffix: str = "") -> Path:
+        """Where a candidate's ONNX file lies."""
+        return self.folder / "artifacts" / f"{candidate.key}{suffix}.onnx"
+
+    def close(self) -> None:
+        """Let go of the ledger and the lock."""
+        self._file.close()
+        self._lock.close()
+
+
+def fold(
+    events: Iterable[Event], into: dict[str, Evaluation] | None = None
+) -> dict[str, Evaluation]:
+    """The evaluations that the events tell of, in the order in which they were proposed."""
+    evaluations = {} if into is None else into
+    for event in events:
+        key = event.get("key")
+        if key is not None:
+            evaluations[key] = _step(evaluations.get(key), event)
+    return evaluations
+
+
+def _step(before: Evaluation | None, event: Event) -> Evaluation:
+    kind = event["event"]
+    if kind == "proposed":
+        candidate = from_json(Candidate, event["candidate"])
+        return Evaluation(candidate, "proposed", cost=from_json(Cost, event["cost"]))
+    if before is None:
+        raise AutosegError(f"the ledger tells of {event['key']} before it was proposed: it was edited")
+    if kind == "measured":
+        measurement = from_json(Measurement, event["measurement"])
+        return replace(
+            before,
+            state="too_slow" if event["too_slow"] else "measured",
+            onnx_bytes=event["onnx_bytes"],
+            measurements=(*before.measurements, measurement),
+        )
+    if kind == "scored":
+        score = from_json(Score, event["score"])
+        return replace(before, state="scored", scores=(*before.scores, score), error=None)
+    if kind in ("confirmed", "struck"):
+        return replace(
+            before,
+            state="confirmed" if kind == "confirmed" else "struck",
+            onnx_bytes=event["onnx_bytes"],
+            measurements=(*before.measurements, from_json(Measurement, event["measurement"])),
+            scores=(*before.scores, from_json(Score, event["score"])),
+            p_feasible=event["p_feasible"],
+            error=event.get("reason"),
+        )
+    if kind == "tested":
+        return replace(before, scores=(*before.scores, from_json(Score, event["score"])))
+    if kind in ("stopped", "failed"):
+        return replace(before, state="stopped" if kind == "stopped" else "failed", error=event["reason"])
+    raise AutosegError(f"the ledger holds an event of an unknown kind {kind!r}")
+
+
+def read_declaration(folder: Path) -> dict[str, Any]:
+    """What a run was asked for. Raises InputError when the folder holds no run."""
+    path = folder / "run.yaml"
+    if not path.exists():
+        runs = sorted(p.parent.name for p in folder.parent.glob("*/run.yaml"))
+        there = f"; there are: {', '.join(runs)}" if runs else ""
+        raise InputError(f"there is no run at {folder}{there}")
+    data: dict[str, Any] = yaml.safe_load(path.read_text())
+    return data
+
+
+def read_events(folder: Path) -> list[Event]:
+    """The events of a run, live or finished, without locking it."""
+    path = folder / "ledger.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _open_ledger(path: Path) -> tuple[IO[str], list[Event]]:
+    raw = path.read_bytes() if path.exists() else b""
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if len(whole) < len(raw):
+        log.warning("the ledger's last line is torn and was dropped: %s", path)
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return path.open("a"), [json.loads(line) for line in whole.splitlines()]
+
+
+def _lock(folder: Path) -> IO[str]:
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InputError(f"another autoseg is working on the run {folder.name!r}; wait for it to end") from error
+    return file
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+class MeasurementCache:
+    """Measurements by (graph, device, runtime, threads): latency does not depend on the weights.
+
+    One file of JSON lines that runs beside each other share; only screening figures are reused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, Measurement] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                row = json.loads(line)
+                self._known[row["id"]] = from_json(Measurement, row["measurement"])
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s: a line that cannot be read was left out", path)
+
+    def get(self, identity: str) -> Measurement | None:
+        return self._known.get(identity)
+
+    def put(self, identity: str, measurement: Measurement) -> None:
+        self._known[identity] = measurement
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"id": identity, "measurement": to_json(measurement)}) + "\n")

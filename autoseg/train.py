@@ -1,0 +1,261 @@
+"""One job of training: the visible loop, from a checkpoint to the next rung, and its score on val.
+
+A schedule whose rungs compare: warm-up, then a constant rate, and a running average of the weights that is scored
+(after Izmailov et al. 2018, arXiv 1803.05407; the branch into a short decay is WSD, Hu et al. 2024, arXiv 2404.06395).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoseg import metrics
+from autoseg.data.augment import Augmenter
+from autoseg.data.cache import SplitArrays, arrays, truths
+from autoseg.data.dataset import Dataset
+from autoseg.losses import segmentation_loss
+from autoseg.networks import build
+from autoseg.networks.blocks import normalize
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, CandidateError, InputError, Job, Score
+from autoseg.space import SearchSpace
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 5.0  # what a kill may cost
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker needs beside the job; travels to other processes."""
+
+    space: SearchSpace
+    dataset: Dataset
+    recipe: Recipe
+    seed: int
+    cache_dir: Path
+    checkpoint_dir: Path
+
+
+@dataclass
+class Training:
+    """What a checkpoint holds: the net being trained, its average, and where it stands."""
+
+    net: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    step: int = 0
+    train_s: float = 0.0
+
+
+def build_candidate(space: SearchSpace, candidate: Candidate, outputs: int) -> nn.Module:
+    """The candidate's network with random weights; logits at the input's resolution."""
+    knobs = {k: v for k, v in candidate.choices if k not in ("resolution", "channels")}
+    return build(space.network, channels=channels_of(candidate), classes=outputs, **knobs)
+
+
+def channels_of(candidate: Candidate) -> int:
+    """3 (RGB) unless the space turns the knob `channels`."""
+    return int(dict(candidate.choices).get("channels", 3))
+
+
+def run_job(task: Task, job: Job) -> Score:
+    """Train `job` from its freshest checkpoint and score it on val, at the original resolution of each picture.
+
+    The checkpoint is saved at every rung, and every few seconds between them. The same seed gives the same weights,
+    interrupted or not. Raises CandidateError when the loss stops being finite.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = _split(task, job.candidate, "train")
+    training = resume(task, job, device)
+    augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
+    started = saved = time.monotonic()
+    before_s = training.train_s
+    while training.epoch < job.to_epoch:
+        _epoch(training, job, task, data, augmenter)
+        training.epoch += 1
+        training.train_s = before_s + time.monotonic() - started
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            save(training, checkpoint_path(task, job, partial=True))
+            saved = time.monotonic()
+    save(training, checkpoint_path(task, job))
+    checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
+    return score(task, job, training)
+
+
+def _epoch(
+    training: Training, job: Job, task: Task, data: SplitArrays, augmenter: Augmenter
+) -> None:
+    recipe, net = task.recipe, training.net
+    device = next(net.parameters()).device
+    order = np.random.default_rng((task.seed, training.epoch)).permutation(len(data.frames))
+    torch.manual_seed(task.seed * 100_003 + training.epoch)  # dropout, so that a resumed epoch repeats
+    augmenter.start_epoch(training.epoch)
+    net.train()
+    batches = list(_batches(order, recipe.batch))
+    for index, rows in enumerate(batches):
+        frames, masks = data.frames[rows], data.masks[rows]
+        if recipe.augment:
+            frames, masks = augmenter.batch(frames, masks)
+        done = (training.epoch - job.from_epoch + index / len(batches)) / (job.to_epoch - job.from_epoch)
+        rate = _rate(recipe, training.step, done if job.decay else None)
+        for group in training.optimizer.param_groups:
+            group["lr"] = rate
+        inputs = normalize(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
+        targets = torch.from_numpy(np.ascontiguousarray(masks)).to(device)
+        loss = segmentation_loss(net(inputs), targets, recipe.dice_weight)
+        training.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
+        if not math.isfinite(float(norm)):
+            raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
+        training.optimizer.step()
+        training.step += 1
+        _average(training, recipe)
+
+
+def _batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any, Any]]:
+    for start in range(0, len(order), size):
+        yield np.sort(order[start : start + size])  # sorted: a memory map is read front to back
+
+
+def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
+    """Linear warm-up, constant, and in the decay branch 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392)."""
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    return recipe.learning_rate * warm * (1.0 if decayed is None else 1 - math.sqrt(decayed))
+
+
+@torch.no_grad()
+def _average(training: Training, recipe: Recipe) -> None:
+    """Running average over the last `average_share` of the steps (at most about `average_steps`).
+
+    The weight of the newest step is 1 at first and falls as 1 / (share * steps), so no start value is left in it.
+    """
+    newest = 1 / min(recipe.average_steps, max(1.0, recipe.average_share * training.step))
+    new = [v for v in training.net.state_dict().values() if v.is_floating_point()]
+    old = [v for v in training.average.state_dict().values() if v.is_floating_point()]
+    torch._foreach_lerp_(old, new, newest)
+
+
+def resume(task: Task, job: Job, device: torch.device) -> Training:
+    """The training of this job's candidate as far as it is saved, else freshly initialised under the seed."""
+    torch.manual_seed(task.seed)
+    net = build_candidate(task.space, job.candidate, task.dataset.outputs).to(device)
+    training = Training(net, copy.deepcopy(net).eval(), _optimizer(net, task.recipe))
+    path = _freshest(task, job)
+    if path is None:
+        if job.from_epoch:
+            raise CandidateError(f"the checkpoint of {job.candidate.key} at epoch {job.from_epoch} is gone")
+        return training
+    state = torch.load(path, map_location=device, weights_only=True)
+    net.load_state_dict(state["net"])
+    training.average.load_state_dict(state["average"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    return dataclasses.replace(
+        training, epoch=state["epoch"], step=state["step"], train_s=state["train_s"]
+    )
+
+
+def _freshest(task: Task, job: Job) -> Path | None:
+    partial = checkpoint_path(task, job, partial=True)
+    if partial.exists():
+        return partial
+    start = Path(job.checkpoint) if job.checkpoint else None
+    return start if start and start.exists() else None
+
+
+def save(training: Training, path: Path) -> None:
+    """Write a checkpoint so that a kill leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "net": training.net.state_dict(),
+        "average": training.average.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "epoch": training.epoch,
+        "step": training.step,
+        "train_s": training.train_s,
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
+    """``<key>-<epoch>.pt`` after the job, ``<job>.partial.pt`` during it."""
+    name = f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
+    return task.checkpoint_dir / f"{name}.pt"
+
+
+def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # Norms and biases are not decayed: their scale is not what overfits.
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    rest = [p for p in net.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def trained_network(task: Task, job: Job) -> nn.Module:
+    """The averaged network that `job` left, on the CPU, in eval mode."""
+    net = build_candidate(task.space, job.candidate, task.dataset.outputs)
+    state = torch.load(checkpoint_path(task, job), map_location="cpu", weights_only=True)
+    net.load_state_dict(state["average"])
+    return net.eval()
+
+
+def score(task: Task, job: Job, training: Training) -> Score:
+    """IoU of the averaged weights on val; without a val split InputError was raised long before."""
+    maps = class_maps(training.average, _split(task, job.candidate, "val").frames)
+    return picture_score(
+        task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch",
+        epoch=training.epoch, train_s=training.train_s, seed=task.seed, decayed=job.decay,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """uint8 ``[N, H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph decides them."""
+    net.eval()
+    device = next(net.parameters()).device
+    maps: list[np.ndarray[Any, Any]] = []
+    for start in range(0, len(frames), 16):
+        batch = torch.from_numpy(np.ascontiguousarray(frames[start : start + 16])).to(device)
+        logits = net(normalize(batch))
+        classes = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(1)
+        maps.extend(classes.to(torch.uint8).cpu().numpy())
+    return maps
+
+
+def picture_score(dataset: Dataset, maps: Any, *, cache_dir: Path, split: Any, **facts: Any) -> Score:
+    """A Score over one split from class maps at the network's resolution; `min_iou` in `facts` adds P(floor)."""
+    min_iou: float | None = facts.pop("min_iou", None)
+    counts = metrics.score_pictures(maps, truths(dataset, split, cache_dir), len(dataset.classes))
+    total = counts.sum(0)
+    groups = [sample.group for sample in dataset.splits[split]]
+    draws = metrics.bootstrap_iou(counts, groups)
+    low, high = metrics.ci95(draws)
+    return Score(
+        split=split, iou=metrics.iou(total), iou_ci95=(low, high),
+        class_iou=metrics.class_iou(total), pixel_accuracy=metrics.pixel_accuracy(total),
+        p_floor=None if min_iou is None else float(np.mean(draws >= min_iou)), **facts,
+    )  # fmt: skip
+
+
+def _split(task: Task, candidate: Candidate, split: str) -> SplitArrays:
+    return arrays(task.dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir)
