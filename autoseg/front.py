@@ -63,10 +63,15 @@ def meets(evaluation: Evaluation, constraints: Constraints) -> bool:
     return at is not None and at[0] <= constraints.max_latency_ms and at[1] >= constraints.min_iou
 
 
+def settled(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The confirmed ones; while nothing is confirmed yet, those that are scored."""
+    scored = [e for e in evaluations if e.state in ("scored", "confirmed")]
+    return [e for e in scored if e.state == "confirmed"] or scored
+
+
 def front_of(evaluations: Iterable[Evaluation], statistic: Statistic) -> list[Evaluation]:
-    """The evaluations that no other beats, fastest first, without the failed and the struck."""
-    alive = [e for e in evaluations if e.state not in ("failed", "struck")]
-    known = [(e, at) for e in alive if (at := point(e, statistic)) is not None]
+    """The settled evaluations that no other beats, fastest first."""
+    known = [(e, at) for e in settled(evaluations) if (at := point(e, statistic)) is not None]
     return [known[index][0] for index in front([at for _, at in known])]
 
 
@@ -81,11 +86,8 @@ def pick(
     """
     if how not in PICKS:
         raise InputError(f"a pick is one of {', '.join(PICKS)}, got {how!r}")
-    settled = [e for e in evaluations if e.state in ("scored", "confirmed")]
-    confirmed = [e for e in settled if e.state == "confirmed"]
-    choice = front_of(
-        [e for e in confirmed or settled if meets(e, constraints)], constraints.statistic
-    )
+    allowed = [e for e in settled(evaluations) if meets(e, constraints)]
+    choice = front_of(allowed, constraints.statistic)
     if not choice:
         return None
     if how == "balanced":

@@ -42,7 +42,8 @@ class Knob:
 class SearchSpace:
     """A network and its knobs, which always include resolution and channels.
 
-    `network` is a built-in name or `package.module:function`; `recipe` is what the space says about training, as it stands in the file.
+    `network` is a built-in name or `package.module:function`; `recipe` is what the file says about
+    training, as it stands there.
     """
 
     name: str

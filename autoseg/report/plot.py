@@ -1,0 +1,222 @@
+"""The Pareto plot: what was tried, what holds, and where the user's two constraints lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from autoseg.front import Point, front_of, point
+from autoseg.records import Candidate, Constraints, Evaluation, Statistic
+
+_FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Everything to draw, as points (ms, IoU); what was never scored has a latency only."""
+
+    front: list[Evaluation]
+    dominated: list[Point]
+    struck: list[Point]
+    baseline: list[Point]
+    unscored_ms: list[float]
+
+
+def pareto_png(
+    path: Path,
+    evaluations: Sequence[Evaluation],
+    constraints: Constraints,
+    *,
+    baseline: Candidate | None = None,
+    title: str = "",
+) -> None:
+    """Draws latency (the promised statistic, log scale) against val IoU, the front with intervals.
+
+    Numbers at the front are ranks, as in its table. What lies far below the floor is marked on the
+    lower edge, so that the front keeps the room. Without evaluations, the constraints are drawn.
+    """
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    layers = _sort(evaluations, constraints.statistic, baseline)
+    iou_limits, ms_limits = _iou_limits(layers, constraints), _ms_limits(layers, constraints)
+    axes.set_xscale("log")
+    axes.set(xlim=ms_limits, ylim=iou_limits)
+    _draw_constraints(axes, constraints)
+    _draw_front(axes, layers.front, constraints.statistic)
+    _draw_rest(axes, layers, iou_limits[0])
+    _dress(axes, constraints.statistic, title)
+    figure.savefig(path, format="png")
+
+
+def _sort(
+    evaluations: Sequence[Evaluation], statistic: Statistic, baseline: Candidate | None
+) -> _Layers:
+    best = front_of(evaluations, statistic)
+    drawn = {e.candidate.key for e in best} | ({baseline.key} if baseline else set())
+    rest = [e for e in evaluations if e.candidate.key not in drawn]
+    first = [e for e in evaluations if baseline and e.candidate.key == baseline.key]
+    unscored = [e for e in [*rest, *first] if e.iou is None]
+    return _Layers(
+        best,
+        _points([e for e in rest if e.state != "struck"], statistic),
+        _points([e for e in rest if e.state == "struck"], statistic),
+        _points(first, statistic),
+        [e.measurement.latency_ms(statistic) for e in unscored if e.measurement],
+    )
+
+
+def _points(evaluations: Sequence[Evaluation], statistic: Statistic) -> list[Point]:
+    return [at for e in evaluations if (at := point(e, statistic)) is not None]
+
+
+def _iou_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
+    """The floor, the front and the struck must be seen; near misses too, but not the worst."""
+    must = [constraints.min_iou, *(e.iou for e in layers.front if e.iou is not None)]
+    must += [iou for _, iou in layers.struck]
+    every = [*must, *(iou for _, iou in layers.dominated + layers.baseline)]
+    ends = [end for e in layers.front for end in _iou_ci(e) or ()]
+    top, bottom = max([*every, *ends]), min([*must, *ends])
+    room = max(0.02, top - bottom)
+    low = max(0.0, min([*every, *ends]) - 0.1 * room, bottom - 0.6 * room)
+    return low - 0.04 * room, min(1.0 + 0.02 * room, top + 0.08 * room)
+
+
+def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
+    statistic = constraints.statistic
+    seen = [ms for ms, _ in _points(layers.front, statistic) + layers.dominated]
+    seen += [ms for ms, _ in layers.struck + layers.baseline]
+    seen += [*layers.unscored_ms, constraints.max_latency_ms]
+    return min(seen) / 1.25, max(seen) * 1.25
+
+
+def _draw_constraints(axes: Axes, constraints: Constraints) -> None:
+    ceiling, floor = constraints.max_latency_ms, constraints.min_iou
+    axes.axvline(ceiling, color=_LIMIT, linewidth=1.1, linestyle="--", zorder=1)
+    axes.axhline(floor, color=_LIMIT, linewidth=1.1, linestyle="--", zorder=1)
+    left, top = axes.get_xlim()[0], axes.get_ylim()[1]
+    axes.fill_between([left, ceiling], floor, top, color=_LIMIT, alpha=0.06, linewidth=0, zorder=0)
+    # Beside their lines, outside the frame: nothing that is drawn inside can lie on them.
+    axes.text(
+        ceiling, 1.01, f"ceiling {ceiling:g} ms", color=_LIMIT, fontsize=9, ha="center",
+        va="bottom", transform=axes.get_xaxis_transform(),
+    )  # fmt: skip
+    axes.text(
+        1.01, floor, f"floor\n{floor:g}", color=_LIMIT, fontsize=9, ha="left", va="center",
+        transform=axes.get_yaxis_transform(),
+    )  # fmt: skip
+
+
+def _draw_rest(axes: Axes, layers: _Layers, low: float) -> None:
+    inside = [at for at in layers.dominated if at[1] >= low]
+    below_ms = [ms for ms, iou in layers.dominated if iou < low]
+    _scatter(axes, inside, "o", _OTHER, "beaten or stopped", alpha=0.5, size=5)
+    _scatter(axes, layers.struck, "X", _STRUCK, "struck on confirmation")
+    _scatter(axes, [at for at in layers.baseline if at[1] >= low], "*", _BASE, "baseline", size=14)
+    # The lower edge holds what has no place in the picture: its IoU is below, or was never taken.
+    below_ms += [ms for ms, iou in layers.baseline if iou < low]
+    for each_ms, marker, label, height in (
+        (below_ms, "v", "IoU below this picture", 0.02),
+        (layers.unscored_ms, "|", "too slow or not trained", 0.02),
+    ):
+        if each_ms:
+            axes.plot(
+                each_ms, [height] * len(each_ms), marker, color=_OTHER, alpha=0.7, markersize=7,
+                transform=axes.get_xaxis_transform(), label=f"{label} ({len(each_ms)})",
+            )  # fmt: skip
+
+
+def _scatter(
+    axes: Axes,
+    points: Sequence[Point],
+    marker: str,
+    color: str,
+    label: str,
+    *,
+    alpha: float = 1.0,
+    size: float = 8,
+) -> None:
+    if not points:
+        return
+    count = f" ({len(points)})" if label != "baseline" else ""
+    axes.plot(
+        [ms for ms, _ in points], [iou for _, iou in points], marker, color=color, alpha=alpha,
+        markersize=size, markeredgewidth=0, label=label + count, zorder=3,
+    )  # fmt: skip
+
+
+def _draw_front(axes: Axes, best: Sequence[Evaluation], statistic: Statistic) -> None:
+    points = _points(best, statistic)
+    if not points:
+        return
+    each_ms, ious = [ms for ms, _ in points], [iou for _, iou in points]
+    # Steps: between two models nothing more is had than the faster one's IoU.
+    axes.plot(each_ms, ious, drawstyle="steps-post", color=_FRONT, linewidth=1.2, alpha=0.6)
+    axes.errorbar(
+        each_ms, ious, xerr=_bars([_ms_ci(e, statistic) for e in best], each_ms),
+        yerr=_bars([_iou_ci(e) for e in best], ious), fmt="o", color=_FRONT, markersize=6,
+        elinewidth=1.0, capsize=2, label=f"front ({len(best)}), 95 % intervals", zorder=4,
+    )  # fmt: skip
+    for rank, at in enumerate(points, start=1):
+        axes.annotate(
+            str(rank), at, (-5, 5), textcoords="offset points", color=_FRONT, fontsize=10,
+            fontweight="bold", ha="right", zorder=5,
+        )  # fmt: skip
+
+
+def _ms_ci(evaluation: Evaluation, statistic: Statistic) -> tuple[float, float] | None:
+    measurement = evaluation.measurement
+    if measurement is None or statistic not in ("p50", "p90"):
+        return None
+    return measurement.p50_ci_ms if statistic == "p50" else measurement.p90_ci_ms
+
+
+def _iou_ci(evaluation: Evaluation) -> tuple[float, float] | None:
+    score = evaluation.score("val")
+    return score.iou_ci95 if score else None
+
+
+def _bars(
+    intervals: Sequence[tuple[float, float] | None], at: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Lengths down and up from each point; none where there is no interval."""
+    known = [interval or (x, x) for interval, x in zip(intervals, at, strict=True)]
+    down = [max(0.0, x - low) for (low, _), x in zip(known, at, strict=True)]
+    return down, [max(0.0, high - x) for (_, high), x in zip(known, at, strict=True)]
+
+
+def _dress(axes: Axes, statistic: Statistic, title: str) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(_ms_ticks(*axes.get_xlim())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel(f"latency {statistic} in ms (log scale)")
+    axes.set_ylabel("IoU on val")
+    axes.set_title(title, loc="left", fontsize=11, pad=18)
+    axes.grid(color="#000000", alpha=0.08, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3, fontsize=9, frameon=False
+        )
+
+
+def _ms_ticks(low: float, high: float) -> list[float]:
+    """Round numbers, 4 to about 10 of them: 1-2-5 a decade, or finer where the range is narrow."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in (
+        (1,),
+        (1, 3),
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 4, 5, 7),
+        tuple(i / 10 for i in range(10, 100)),
+    ):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 4:
+            return inside[:: math.ceil(len(inside) / 10)]
+    return inside

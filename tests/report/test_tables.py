@@ -1,0 +1,121 @@
+"""The table and the files of a front."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from autoseg.records import (
+    Candidate,
+    Constraints,
+    Cost,
+    Evaluation,
+    Measurement,
+    Score,
+    State,
+    from_json,
+)
+from autoseg.report.tables import front_json, to_pandas, write_front
+
+
+def candidate(**knobs) -> Candidate:
+    return Candidate.of("toy", {"resolution": 64, **knobs})
+
+
+def measurement(ms: float, p90: float | None) -> Measurement:
+    return Measurement(
+        "here", "confirm", "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, (ms, ms), p90, None, None,
+        None, 5.0, 10, "d", "now",
+    )  # fmt: skip
+
+
+def score(iou: float, split="val") -> Score:
+    return Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (None, iou), 0.99, 9, 1.0, 0)
+
+
+def evaluation(ms: float, iou: float | None, state: State = "confirmed", **knobs) -> Evaluation:
+    return Evaluation(
+        candidate(a=ms, **knobs),
+        state,
+        cost=Cost(1000, 2000, 3000),
+        onnx_bytes=4000,
+        measurements=(measurement(ms, ms * 1.1),),
+        scores=() if iou is None else (score(iou), score(iou - 0.02, "test")),
+        p_feasible=0.95,
+    )
+
+
+FAST, GOOD, BEATEN = evaluation(1, 0.9), evaluation(2.0, 0.95), evaluation(3, 0.92)
+SLOW = evaluation(40, None, "too_slow")
+STRUCK = evaluation(0.5, 0.99, "struck")
+FAILED = Evaluation(candidate(b="x"), "failed", error="CandidateError: NaN loss")
+ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
+
+
+@dataclass
+class Run:
+    folder: Path
+    evaluations: tuple[Evaluation, ...] = ALL
+    constraints: Constraints = field(default_factory=lambda: Constraints(33, 0.8))
+    baseline: Candidate = SLOW.candidate
+    verdict: tuple[str, ...] = ("33 ms is reachable",)
+    spent_s: float = 12.5
+
+    def misses(self) -> list[str]:
+        return []
+
+
+def test_the_table_has_the_front_first_and_a_column_for_each_figure():
+    table = to_pandas(ALL, SLOW.candidate)
+    assert list(table.columns) == [
+        "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_p50_ms",
+        "latency_p90_ms", "iou_val", "iou_test", "onnx_bytes", "p_feasible",
+        "speedup_vs_baseline", "error",
+    ]  # fmt: skip
+    order = [FAST, GOOD, STRUCK, BEATEN, SLOW, FAILED]
+    assert list(table["key"]) == [e.candidate.key for e in order]
+    assert list(table["rank"].dropna()) == [1, 2]
+    assert list(table["speedup_vs_baseline"][:2]) == [40, 20]
+    assert table["iou_val"][1] == 0.95
+    assert table["iou_test"][1] == 0.95 - 0.02
+    assert table["latency_p90_ms"][1] == 2.2
+    assert table["params"].dtype == "Int64"
+    assert pd.isna(table["params"][5])
+    assert table["error"][5] == "CandidateError: NaN loss"
+
+
+def test_a_table_of_nothing_still_has_its_columns():
+    table = to_pandas([])
+    assert table.empty
+    assert {"key", "iou_val", "speedup_vs_baseline"} <= set(table.columns)
+
+
+def test_without_a_measured_baseline_there_is_no_speedup():
+    assert to_pandas([FAST])["speedup_vs_baseline"].isna().all()
+    assert to_pandas([FAST, FAILED], FAILED.candidate)["speedup_vs_baseline"].isna().all()
+
+
+def test_the_front_that_is_written_is_read_back(tmp_path):
+    write_front(Run(tmp_path))
+    table = pd.read_csv(tmp_path / "front.csv")
+    assert list(table["key"]) == [FAST.candidate.key, GOOD.candidate.key]
+    assert list(table["latency_p50_ms"]) == [1, 2]
+    data = json.loads((tmp_path / "front.json").read_text())
+    assert [from_json(Evaluation, each) for each in data["front"]] == [FAST, GOOD]
+    assert from_json(Constraints, data["constraints"]) == Constraints(33, 0.8)
+    assert data["picks"] == {
+        "fastest": FAST.candidate.key,
+        "accurate": GOOD.candidate.key,
+        "balanced": FAST.candidate.key,
+    }
+    assert data["hypervolume"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["front.csv", "front.json"]
+
+
+def test_an_empty_front_is_written_too(tmp_path):
+    write_front(Run(tmp_path, evaluations=(SLOW, FAILED)))
+    assert pd.read_csv(tmp_path / "front.csv").empty
+    data = front_json(Run(tmp_path, evaluations=(SLOW, FAILED)))
+    assert data["front"] == []
+    assert data["picks"] == {"fastest": None, "accurate": None, "balanced": None}
