@@ -159,11 +159,14 @@ def measure(
     def run() -> None:
         session.run(None, feeds)
 
-    before = throttle_count()
+    throttled = throttle_count()
     with no_collection():
         warmup = warm_up(run, plan, fed)
         emit({"batch": {"phase": "warmup", "runs": warmup}})
+        begin, cpu = time.perf_counter(), time.thread_time()
         times_ms = time_runs(run, plan, emit)
+        # Under 1 where other processes had the core, or where an accelerator did the work.
+        cpu_share = (time.thread_time() - cpu) / (time.perf_counter() - begin)
     after = throttle_count()
     emit(
         {
@@ -174,7 +177,8 @@ def measure(
                 load_ms=load_ms,
                 peak_rss_bytes=peak_rss_bytes(),
                 temperature_c=temperature_c(),
-                throttled=None if after is None else after != before,
+                throttled=None if after is None else after != throttled,
+                cpu_share=cpu_share,
             )
         }
     )

@@ -41,6 +41,7 @@ class Result(_Checked):
     peak_rss_bytes: Annotated[int, Field(ge=0)]
     throttled: bool | None
     temperature_c: float | None
+    cpu_share: Annotated[float, Field(ge=0)]
 
 
 class Fault(_Checked):

@@ -171,3 +171,17 @@ def test_a_machine_that_cannot_start_the_runner_is_at_fault(
     monkeypatch.setattr(runner, "__file__", str(script))
     with pytest.raises(DeviceError, match="no numpy for you"):
         LocalDevice().measure(segments, QUICK)
+
+
+def test_a_busy_core_is_told(segments: Path, caplog: pytest.LogCaptureFixture) -> None:
+    core = max(os.sched_getaffinity(0))
+    burn = f"import os; os.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile True: pass"
+    profile = Profile(name="busy", kind="local", affinity=core)
+    plan = MeasurePlan("screen", min_runs=10**6, max_runs=10**6, max_s=0.3, warmup_s=0.01)
+    with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as neighbour:
+        try:
+            assert neighbour.stdout is not None and neighbour.stdout.readline()
+            LocalDevice(profile).measure(segments, plan)
+        finally:
+            neighbour.kill()
+    assert "other programs had the core" in caplog.text
