@@ -53,7 +53,7 @@ class SearchSpace:
 
     def knobs_at(self, effort: str) -> tuple[Knob, ...]:
         """The knobs that an effort unlocks. Raises InputError for an unknown effort."""
-        unlocked = EFFORTS[: effort_rank(effort) + 1]
+        unlocked = EFFORTS[: check_effort_rank(effort) + 1]
         return tuple(knob for knob in self.knobs if knob.effort in unlocked)
 
     def count(self, effort: str) -> int:
@@ -110,7 +110,7 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     return _space(path.stem, _SpaceFile.model_validate(data))
 
 
-def effort_rank(effort: str) -> int:
+def check_effort_rank(effort: str) -> int:
     """The rank of an effort: 0 for entry. Raises InputError for an unknown one."""
     if effort not in EFFORTS:
         hint = shipped.did_you_mean(effort, EFFORTS)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.front import Point, front_of, point
-from autoseg.records import Candidate, Constraints, Evaluation, Statistic
+from autoseg.records import Constraints, Evaluation, Statistic
 
 _FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
 
@@ -33,7 +33,7 @@ def pareto_png(
     evaluations: Sequence[Evaluation],
     constraints: Constraints,
     *,
-    baseline: Candidate | None = None,
+    baseline: Evaluation | None = None,
     title: str = "",
 ) -> None:
     """Draws latency (the promised statistic, log scale) against val IoU, the front with intervals.
@@ -55,12 +55,12 @@ def pareto_png(
 
 
 def _sort(
-    evaluations: Sequence[Evaluation], statistic: Statistic, baseline: Candidate | None
+    evaluations: Sequence[Evaluation], statistic: Statistic, baseline: Evaluation | None
 ) -> _Layers:
     best = front_of(evaluations, statistic)
-    drawn = {e.candidate.key for e in best} | ({baseline.key} if baseline else set())
+    drawn = {e.candidate.key for e in best} | ({baseline.candidate.key} if baseline else set())
     rest = [e for e in evaluations if e.candidate.key not in drawn]
-    first = [e for e in evaluations if baseline and e.candidate.key == baseline.key]
+    first = [baseline] if baseline else []
     unscored = [e for e in [*rest, *first] if e.iou is None]
     return _Layers(
         best,

@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from autoseg.front import PICKS, front_of, hypervolume, pick, point
-from autoseg.records import Candidate, Constraints, Evaluation, Statistic, to_json
+from autoseg.records import Constraints, Evaluation, Statistic, to_json
 from autoseg.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")
@@ -25,27 +25,9 @@ _REAL = (
 )
 
 
-class Outcome(Protocol):
-    """What the files of a front are made of; `autoseg.Result` is one."""
-
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def evaluations(self) -> Sequence[Evaluation]: ...
-    @property
-    def constraints(self) -> Constraints: ...
-    @property
-    def baseline(self) -> Candidate: ...
-    @property
-    def verdict(self) -> Sequence[str]: ...
-    @property
-    def spent_s(self) -> float: ...
-    def misses(self) -> list[str]: ...
-
-
 def to_pandas(
     evaluations: Sequence[Evaluation],
-    baseline: Candidate | None = None,
+    baseline: Evaluation | None = None,
     *,
     statistic: Statistic = "p90",
 ) -> pd.DataFrame:
@@ -59,48 +41,43 @@ def to_pandas(
     ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
     rest = sorted((e for e in evaluations if e.candidate.key not in ranks), key=_median_ms)
     knobs = list(dict.fromkeys(name for e in evaluations for name, _ in e.candidate.choices))
-    base_ms = min((_median_ms(e) for e in evaluations if e.candidate == baseline), default=None)
+    base_ms = _median_ms(baseline) if baseline else math.inf
     rows = [_row(e, ranks.get(e.candidate.key), knobs, base_ms) for e in [*best, *rest]]
     table = pd.DataFrame(rows, columns=_columns(knobs))
     kinds = {name: "Int64" for name in _WHOLE} | {name: "float64" for name in _REAL}
     return table.astype(kinds)
 
 
-def front_json(result: Outcome) -> dict[str, Any]:
-    """The front as JSON data: constraints, picks (keys), hypervolume, records, and misses.
+def write_front(
+    run_dir: Path,
+    evaluations: Sequence[Evaluation],
+    constraints: Constraints,
+    baseline: Evaluation | None = None,
+) -> None:
+    """Writes `front.csv` (the table) and `front.json` (records, picks, hypervolume) into a run.
 
-    The records are as `records.to_json` gives them, fastest first.
+    Of all given evaluations only the front is written. Each file appears whole or not at all;
+    `front.json` holds the evaluations as `records.to_json` gives them.
     """
-    constraints, best = result.constraints, front_of(result.evaluations, _promised(result))
+    best = front_of(evaluations, constraints.statistic)
+    table = to_pandas(best, baseline, statistic=constraints.statistic)
+    write_atomically(run_dir / "front.csv", table.to_csv(index=False))
+    text = json.dumps(_front_json(best, constraints, baseline), indent=1, allow_nan=False)
+    write_atomically(run_dir / "front.json", text + "\n")
+
+
+def _front_json(
+    best: Sequence[Evaluation], constraints: Constraints, baseline: Evaluation | None
+) -> dict[str, Any]:
     points = [at for e in best if (at := point(e, constraints.statistic)) is not None]
     picks = {how: pick(best, how, constraints) for how in PICKS}
     return {
-        "run": result.folder.name,
         "constraints": to_json(constraints),
         "hypervolume": hypervolume(points, constraints),
         "picks": {how: chosen.candidate.key if chosen else None for how, chosen in picks.items()},
-        "verdict": list(result.verdict),
-        "spent_s": result.spent_s,
-        "baseline": to_json(result.baseline),
+        "baseline": to_json(baseline) if baseline else None,
         "front": [to_json(e) for e in best],
-        "misses": result.misses(),
     }
-
-
-def write_front(result: Outcome) -> None:
-    """Writes `front.csv` (the table's rows of the front) and `front.json` into the run's folder.
-
-    Each appears whole or not at all.
-    """
-    table = to_pandas(result.evaluations, result.baseline, statistic=_promised(result))
-    rows = table[table["rank"].notna()]
-    write_atomically(result.folder / "front.csv", rows.to_csv(index=False))
-    text = json.dumps(front_json(result), indent=1, allow_nan=False)
-    write_atomically(result.folder / "front.json", text + "\n")
-
-
-def _promised(result: Outcome) -> Statistic:
-    return result.constraints.statistic
 
 
 def _columns(knobs: Sequence[str]) -> list[str]:
@@ -111,11 +88,11 @@ def _columns(knobs: Sequence[str]) -> list[str]:
 
 
 def _row(
-    evaluation: Evaluation, rank: int | None, knobs: Sequence[str], base_ms: float | None
+    evaluation: Evaluation, rank: int | None, knobs: Sequence[str], base_ms: float
 ) -> Mapping[str, Any]:
     measurement, cost = evaluation.measurement, evaluation.cost
     choices, test = dict(evaluation.candidate.choices), evaluation.score("test")
-    speedup = base_ms / measurement.p50_ms if base_ms and measurement else None
+    compares = measurement is not None and math.isfinite(base_ms)
     return {
         "rank": rank,
         "key": evaluation.candidate.key,
@@ -129,7 +106,7 @@ def _row(
         "iou_test": test.iou if test else None,
         "onnx_bytes": evaluation.onnx_bytes,
         "p_feasible": evaluation.p_feasible,
-        "speedup_vs_baseline": speedup if speedup and math.isfinite(speedup) else None,
+        "speedup_vs_baseline": base_ms / _median_ms(evaluation) if compares else None,
         "error": evaluation.error,
     }
 

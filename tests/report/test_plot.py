@@ -52,7 +52,7 @@ REST = [
 )
 def test_the_plot_shows_what_there_is(tmp_path, evaluations, shows, lacks):
     path = tmp_path / "pareto.png"
-    pareto_png(path, evaluations, Constraints(33, 0.85), baseline=REST[1].candidate, title="toy")
+    pareto_png(path, evaluations, Constraints(33, 0.85), baseline=REST[1], title="toy")
     assert all(has(path, rgb) for rgb in shows)
     assert not any(has(path, rgb) for rgb in lacks)
 

@@ -1,8 +1,6 @@
 """The table and the files of a front."""
 
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
@@ -53,21 +51,8 @@ FAILED = Evaluation(candidate(b="x"), "failed", error="CandidateError: NaN loss"
 ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
 
 
-@dataclass
-class Run:
-    folder: Path
-    evaluations: tuple[Evaluation, ...] = ALL
-    constraints: Constraints = field(default_factory=lambda: Constraints(33, 0.8))
-    baseline: Candidate = SLOW.candidate
-    verdict: tuple[str, ...] = ("33 ms is reachable",)
-    spent_s: float = 12.5
-
-    def misses(self) -> list[str]:
-        return []
-
-
 def test_the_table_has_the_front_first_and_a_column_for_each_figure():
-    table = to_pandas(ALL, SLOW.candidate)
+    table = to_pandas(ALL, SLOW)
     assert list(table.columns) == [
         "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_p50_ms",
         "latency_p90_ms", "iou_val", "iou_test", "onnx_bytes", "p_feasible",
@@ -93,16 +78,17 @@ def test_a_table_of_nothing_still_has_its_columns():
 
 def test_without_a_measured_baseline_there_is_no_speedup():
     assert to_pandas([FAST])["speedup_vs_baseline"].isna().all()
-    assert to_pandas([FAST, FAILED], FAILED.candidate)["speedup_vs_baseline"].isna().all()
+    assert to_pandas([FAST, FAILED], FAILED)["speedup_vs_baseline"].isna().all()
 
 
 def test_the_front_that_is_written_is_read_back(tmp_path):
-    write_front(Run(tmp_path))
+    write_front(tmp_path, ALL, Constraints(33, 0.8), SLOW)
     table = pd.read_csv(tmp_path / "front.csv")
     assert list(table["key"]) == [FAST.candidate.key, GOOD.candidate.key]
-    assert list(table["latency_p50_ms"]) == [1, 2]
+    assert list(table["speedup_vs_baseline"]) == [40, 20]
     data = json.loads((tmp_path / "front.json").read_text())
     assert [from_json(Evaluation, each) for each in data["front"]] == [FAST, GOOD]
+    assert from_json(Evaluation, data["baseline"]) == SLOW
     assert from_json(Constraints, data["constraints"]) == Constraints(33, 0.8)
     assert data["picks"] == {
         "fastest": FAST.candidate.key,
@@ -114,8 +100,8 @@ def test_the_front_that_is_written_is_read_back(tmp_path):
 
 
 def test_an_empty_front_is_written_too(tmp_path):
-    write_front(Run(tmp_path, evaluations=(SLOW, FAILED)))
+    write_front(tmp_path, (SLOW, FAILED), Constraints(33, 0.8))
     assert pd.read_csv(tmp_path / "front.csv").empty
-    data = front_json(Run(tmp_path, evaluations=(SLOW, FAILED)))
+    data = json.loads((tmp_path / "front.json").read_text())
     assert data["front"] == []
     assert data["picks"] == {"fastest": None, "accurate": None, "balanced": None}
