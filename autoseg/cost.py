@@ -1,4 +1,4 @@
-"""What a network costs, counted without running it: parameters, multiply-accumulates, activation bytes."""
+"""What a network costs, counted without running it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _FLOAT32_BYTES = 4
 
 
 def cost(net: nn.Module, input_hw: HW) -> Cost:
-    """Parameters, multiply-accumulates of convolutions and matrix products (no biases), float32 activation bytes.
+    """Parameters, multiply-accumulates of convolutions and matrix products, activation bytes.
 
-    One picture of `input_hw` in evaluation mode, on meta tensors: nothing is computed, and `net` is not altered.
-    Activations are the outputs of the leaf modules. Raises CandidateError where the network cannot take that size.
+    Biases are not counted. For one picture of `input_hw` in evaluation mode. Activations are the
+    outputs of the leaf modules as float32. On meta tensors: nothing is computed and `net` is not
+    altered. Raises CandidateError where the network does not take that size.
     """
     shadow = meta_copy(net)
     written = 0
@@ -29,9 +30,9 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
         written += _FLOAT32_BYTES * output.numel() if isinstance(output, Tensor) else 0
 
     for module in shadow.modules():
-        # On meta tensors these go through Python one operator at a time: half of the whole time, for an equal shape.
+        # On meta tensors these run as Python, half of the whole time, for a shape that stays.
         if isinstance(module, nn.BatchNorm2d | nn.ReLU):
-            module.forward = _same  # type: ignore[method-assign]
+            module.forward = _same  # type: ignore[assignment, method-assign]
         if next(module.children(), None) is None:
             module.register_forward_hook(count)
     frame = torch.empty(1, input_channels(net), *input_hw, device="meta")
@@ -50,16 +51,14 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-class _MacCounter(TorchDispatchMode):
-    """Adds up torch's own formulas as `FlopCounterMode` does, without its tracking of modules, which takes longer."""
+class _MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up torch's own formulas as `FlopCounterMode` does, without its tracking of modules."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         self.macs += formula(*args, **(kwargs or {}), out_val=out) // 2 if formula else 0
@@ -68,7 +67,8 @@ class _MacCounter(TorchDispatchMode):
 
 def meta_copy(net: nn.Module) -> nn.Module:
     """The same network in evaluation mode with shapes in place of weights."""
-    # Filling the memo makes deepcopy take these in place of the weights, which are then never copied.
+    # Filling the memo makes deepcopy take these in place of the weights, which are then never
+    # copied.
     memo: dict[int, object] = {}
     for parameter in net.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)

@@ -1,7 +1,8 @@
 """From a torch network to the one ONNX file that is shipped: a frame in, a class map out.
 
-The graph takes uint8 `[1, H, W, C]` ("frame") and returns uint8 class indices `[1, h, w]` ("classes"), opset 18 and
-IR 9, which onnxruntime 1.16 loads. Normalization, upsampling and the choice of the class are inside.
+The graph takes uint8 `[1, H, W, C]` ("frame") and returns uint8 class indices `[1, h, w]`
+("classes"), opset 18 and IR 9, which onnxruntime 1.16 loads. Normalization, upsampling and the
+choice of the class are inside.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ from autoseg.records import HW, CandidateError, file_digest
 
 __all__ = ["AGREEMENT", "Exported", "check", "export", "predict", "session", "structure_digest"]
 
-# Pixels whose two best classes tie within rounding may fall either way; anything more is a fault of the export.
+# Pixels whose two best classes tie within rounding may fall either way; anything more is a fault
+# of the export.
 AGREEMENT = 0.999
 
 Pictures = npt.NDArray[np.uint8]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One ONNX file. `onnx_digest` is of its bytes, `graph_digest` of what decides its speed (not its weights)."""
+    """One ONNX file. `onnx_digest` is of its bytes, `graph_digest` of all but its weights."""
 
     path: Path
     size_bytes: int
@@ -67,10 +68,10 @@ def export(
     classes: int,
     metadata: Mapping[str, str],
 ) -> Exported:
-    """Write `net` as one ONNX file, in evaluation mode, from a copy; `classes` counts its output channels.
+    """Write `net` as one ONNX file, from a copy in evaluation mode; `classes` are its outputs.
 
-    A reader of `path` sees the old file or the whole new one. Raises CandidateError where the network cannot
-    be exported or its logits are not `[1, classes, h, w]`.
+    A reader of `path` sees the old file or the whole new one. Raises CandidateError where the
+    network cannot be exported or its logits are not `[1, classes, h, w]`.
     """
     model = simplify(_convert(_copy(net), torch.zeros(1, channels, *input_hw)))
     _require_logits(model, classes)
@@ -91,10 +92,9 @@ def check(exported: Exported, net: nn.Module, frames: Pictures) -> float:
     Raises CandidateError below 0.999.
     """
     ours = predict(exported.path, frames)
-    with torch.inference_mode():
-        logits: Tensor = _copy(net)(normalize(torch.from_numpy(frames)))
-    chosen = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
-    agreement = float((ours == chosen.to(torch.uint8).numpy()).mean())
+    reference = _copy(net)
+    theirs = np.concatenate([_torch_classes(reference, frame) for frame in frames])
+    agreement = float((ours == theirs).mean())
     if not agreement >= AGREEMENT:
         raise CandidateError(
             f"{exported.path.name} must agree with torch on {AGREEMENT:.1%} of the pixels, "
@@ -104,7 +104,10 @@ def check(exported: Exported, net: nn.Module, frames: Pictures) -> float:
 
 
 def predict(path: Path, frames: Pictures) -> Pictures:
-    """Class maps uint8 `[N, h, w]` of uint8 frames `[N, H, W, C]`, one picture at a time on one thread."""
+    """Class maps uint8 `[N, h, w]` of uint8 frames `[N, H, W, C]`, one at a time on one thread.
+
+    Raises CandidateError where the file does not load or does not take such frames.
+    """
     runtime = session(path)
     try:
         maps = [runtime.run([CLASSES], {FRAME: frame[None]})[0] for frame in frames]
@@ -115,17 +118,23 @@ def predict(path: Path, frames: Pictures) -> Pictures:
 
 
 def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU that says nothing below an error. Raises CandidateError."""
+    """An onnxruntime session on the CPU, quiet below errors. Raises CandidateError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise CandidateError(f"onnxruntime cannot load {path}: {_line(error)}") from error
+
+
+def _torch_classes(net: nn.Module, frame: Pictures) -> Pictures:
+    with torch.inference_mode():
+        logits: Tensor = net(normalize(torch.tensor(frame[None])))
+        chosen = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+        classes: Pictures = chosen.to(torch.uint8).numpy()
+    return classes
 
 
 def _copy(net: nn.Module) -> nn.Module:
@@ -135,24 +144,27 @@ def _copy(net: nn.Module) -> nn.Module:
 def _convert(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
     """The graph from float `[1, C, H, W]` to logits.
 
-    Tracing comes first for its speed: 0.2 s for a Fast-SCNN where torch.export takes 1.6 s, and a search exports
-    dozens of untrained networks within a tenth of its budget. What cannot be traced goes the other way.
+    Tracing comes first for its speed: 0.2 s for a Fast-SCNN where torch.export takes 1.6 s, and a
+    search exports dozens of untrained networks within a tenth of its budget. What cannot be
+    traced goes the other way.
     """
     exporters: tuple[Callable[[nn.Module, Tensor], onnx.ModelProto], ...] = (_trace, _capture)
     with _silence(), torch.no_grad():
+        causes: list[Exception] = []
         for exporter in exporters:
             try:
                 return exporter(net, picture)
             except Exception as error:
                 # Anything may come out of a user's forward and of the exporters.
-                cause = error
-                _log.debug("%s failed", exporter.__name__, exc_info=True)
-        raise CandidateError(f"the network cannot be exported: {_line(cause)}") from cause
+                causes.append(error)
+    # Tracing runs the network itself, so what it meets is said plainest.
+    raise CandidateError(f"the network cannot be exported: {_line(causes[0])}") from causes[0]
 
 
 def _trace(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
     file = io.BytesIO()
-    torch.onnx.export(net, (picture,), file, dynamo=False, opset_version=OPSET)
+    # The traced exporter does take a file object, whatever the signature says for both.
+    torch.onnx.export(net, (picture,), file, dynamo=False, opset_version=OPSET)  # type: ignore[arg-type]
     return onnx.load_from_string(file.getvalue())
 
 
@@ -167,16 +179,18 @@ def _capture(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporters' advice (deprecations, traced constants, torchvision) from the user's terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep the exporters' advice (deprecations, traced constants) from the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _require_logits(model: onnx.ModelProto, classes: int) -> None:
@@ -184,7 +198,7 @@ def _require_logits(model: onnx.ModelProto, classes: int) -> None:
     known = len(outputs) == 1 and len(outputs[0]) == 4 and all(outputs[0])
     if not known or outputs[0][:2] != [1, classes]:
         raise CandidateError(
-            f"a network must return one tensor of logits [1, {classes}, h, w], it returns {outputs}"
+            f"a network must return logits [1, {classes}, h, w] and nothing else, got {outputs}"
         )
 
 

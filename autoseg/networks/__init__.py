@@ -21,9 +21,9 @@ def build(
 ) -> torch.nn.Module:
     """A network with random weights, from `[N, channels, H, W]` to logits `[N, classes, h, w]`.
 
-    `name` is a built-in family or a user's own builder as "package.module:function"; `classes` counts output
-    channels (1 is one logit for object against background). Raises InputError for a name or a knob that does
-    not exist, naming those that do.
+    `name` is a built-in family or a user's own builder as "package.module:function"; `classes`
+    counts output channels (1 is one logit, object against background). Raises InputError for a
+    name or a knob that does not exist, naming those that do.
     """
     import torch
 
@@ -31,7 +31,9 @@ def build(
     _check_knobs(name, function, knobs)
     net = function(channels=channels, classes=classes, **knobs)
     if not isinstance(net, torch.nn.Module):
-        raise InputError(f"network {name!r} must return a torch.nn.Module, got {type(net).__name__}")
+        raise InputError(
+            f"network {name!r} must return a torch.nn.Module, got {type(net).__name__}"
+        )
     return net
 
 
@@ -56,10 +58,12 @@ def builder(name: str) -> Callable[..., typing.Any]:
 
 
 def knobs_of(name: str) -> tuple[str, ...]:
-    """The knobs that a builder takes besides `channels` and `classes`; ("**",) at the end where it takes any."""
+    """The knobs that a builder takes besides `channels` and `classes`; a last "**" means any."""
     kinds = inspect.Parameter
     parameters = inspect.signature(builder(name)).parameters.values()
-    named = [p.name for p in parameters if p.kind in (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    named = [
+        p.name for p in parameters if p.kind in (kinds.KEYWORD_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    ]
     open_ended = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
     return (*(n for n in named if n not in ("channels", "classes")), *(["**"] * open_ended))
 
@@ -70,9 +74,8 @@ def _check_knobs(
     known = knobs_of(name)
     unknown = sorted(set(knobs) - set(known))
     if unknown and "**" not in known:
-        raise InputError(
-            f"network {name!r} has no knob {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-        )
+        has = ", ".join(known) or "none"
+        raise InputError(f"network {name!r} has no knob {', '.join(unknown)}; it has {has}")
     try:
         inspect.signature(function).bind(channels=1, classes=1, **knobs)
     except TypeError as error:

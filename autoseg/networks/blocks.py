@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Round numbers that are exact in float32 and near the statistics of ordinary pictures: the shipped graph
-# can then fold (x - 128) / 64 into its first convolution without losing a bit.
+# Near the statistics of ordinary pictures, and powers of two: 128 is a pixel value that the
+# shipped graph can pad with, and dividing weights by 64 loses no bit.
 PIXEL_MEAN = 128.0
 PIXEL_SCALE = 64.0
 
 
 def normalize(frames: Tensor) -> Tensor:
-    """Frames as the networks take them: uint8 `[N, H, W, C]` to float32 `[N, C, H, W]`, (x - 128) / 64."""
+    """(x - 128) / 64: uint8 frames `[N, H, W, C]` to float32 `[N, C, H, W]`."""
     return (frames.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
 
 
 def scale_channels(channels: int, a: float, round_to: int = 1) -> int:
-    """`int(channels * a)`, truncated, then up to the next multiple of `round_to` (1 keeps it exact); at least 1."""
+    """`int(channels * a)`, truncated, at least 1, then up to the next multiple of `round_to`."""
     exact = max(1, int(channels * a))
     return -(-exact // round_to) * round_to
 
@@ -28,7 +28,7 @@ def scale_channels(channels: int, a: float, round_to: int = 1) -> int:
 def conv_bn(
     c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1
 ) -> list[nn.Module]:
-    """A convolution that keeps the size (but for its stride) without bias, and its batch normalization."""
+    """A convolution without bias, padded to keep the size but for its stride, and its BN."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(
         c_in, c_out, kernel, stride, padding, dilation=dilation, groups=groups, bias=False
@@ -51,7 +51,7 @@ def ds_conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand by `t`, depthwise 3x3, project linearly; residual where the shapes allow it (MobileNetV2, §3.3)."""
+    """Expand by `t`, depthwise 3x3, project linearly (MobileNetV2, arXiv 1801.04381, §3)."""
 
     def __init__(self, c_in: int, c_out: int, *, stride: int, t: int) -> None:
         super().__init__()
@@ -69,14 +69,13 @@ class InvertedBottleneck(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Averages over 1, 2, 4, 8 bins a side through ONE shared pointwise convolution, beside the map itself.
+    """Averages over 1, 2, 4, 8 bins a side, through ONE shared convolution, beside the map.
 
     Works at every map size: see `pool_to_bins`.
     """
 
-    def __init__(self, channels: int, bins: Sequence[int] = (1, 2, 4, 8)) -> None:
+    def __init__(self, channels: int, squeezed: int, bins: Sequence[int] = (1, 2, 4, 8)) -> None:
         super().__init__()
-        squeezed = max(1, channels // 4)
         self.bins = tuple(bins)
         self.squeeze = nn.Conv2d(channels, squeezed, 1, bias=False)
         self.merge = nn.Sequential(*conv_bn_relu(channels + len(self.bins) * squeezed, channels))
@@ -101,11 +100,12 @@ def size_of(x: Tensor) -> tuple[int, int]:
 
 
 def pool_to_bins(x: Tensor, bins: int) -> Tensor:
-    """Average pooling of `[N, C, H, W]` to `bins` a side, equal to adaptive pooling, with windows fixed by the shape.
+    """Adaptive average pooling of `[N, C, H, W]` to `bins` a side, with constant windows.
 
-    An axis shorter than `bins` keeps its length, so that the channels of a concatenation never depend
-    on the resolution. Where the windows are not all alike (15 pixels in 8 bins) the averages are
-    products with constant matrices, which export at any size, as adaptive pooling does not.
+    An axis shorter than `bins` keeps its length, so that the channels of a concatenation never
+    depend on the resolution. Where the windows are not all alike (15 pixels in 8 bins) the
+    averages are products with constant matrices, which export at any size, as adaptive pooling
+    does not.
     """
     height, width = size_of(x)
     rows, columns = _windows(height, bins), _windows(width, bins)
@@ -141,7 +141,7 @@ def _averages(windows: list[tuple[int, int]], length: int) -> Tensor:
 
 
 def initialize(net: nn.Module) -> nn.Module:
-    """Weights for quick training from scratch: He's normal by fan-out (by fan-in of one filter where depthwise)."""
+    """Weights for quick training from scratch: He's normal, by fan-out (depthwise: by fan-in)."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(

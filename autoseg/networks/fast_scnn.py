@@ -1,7 +1,7 @@
-"""Fast-SCNN (Poudel et al. 2019, arXiv 1902.04502) as the optimization thesis builds it, with its knobs.
+"""Fast-SCNN (Poudel et al. 2019, arXiv 1902.04502) as the optimization thesis builds it.
 
-It is not the paper's net: the pyramid shares one pointwise convolution over 1/2/4/8 bins and has no BN there, and
-there is no ReLU after the depthwise half of a separable convolution.
+It is not the paper's net: the pyramid shares one pointwise convolution over 1/2/4/8 bins and has
+no BN there, and there is no ReLU after the depthwise half of a separable convolution.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def fast_scnn(
     pp: int = 1,
     round_to: int = 1,
 ) -> nn.Module:
-    """Fast-SCNN from `[N, channels, H, W]` to logits `[N, classes, H, W]`; H and W are multiples of 32, from 64 up.
+    """From `[N, channels, H, W]` to logits `[N, classes, H, W]`; H, W multiples of 32 from 64.
 
-    `a` scales every width, `t` is the expansion of the bottlenecks, `r` how many a stage holds, `pp` whether there is
-    pyramid pooling, `round_to` the multiple that widths are rounded up to (1: `int(c * a)`, the source's).
+    `a` scales every width, `t` is the expansion of the bottlenecks, `r` how many a stage holds,
+    `pp` whether there is pyramid pooling, `round_to` the multiple that widths are rounded up to
+    (1: the source's `int(c * a)`).
     """
     c32, c48, c64, c96, c128 = (scale_channels(c, a, round_to) for c in (32, 48, 64, 96, 128))
     learning_to_downsample = nn.Sequential(
@@ -45,7 +46,7 @@ def fast_scnn(
         *_stage(c64, c64, stride=2, t=t, r=r),
         *_stage(c64, c96, stride=2, t=t, r=r),
         *_stage(c96, c128, stride=1, t=t, r=r),
-        *([PyramidPooling(c128)] if pp else []),
+        *([PyramidPooling(c128, scale_channels(c128, 1 / 4, round_to))] if pp else []),
     )
     head = nn.Sequential(
         ds_conv(c128, c128), ds_conv(c128, c128), nn.Dropout(0.1), nn.Conv2d(c128, classes, 1)

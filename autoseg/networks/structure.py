@@ -1,4 +1,4 @@
-"""What identifies the structure of a network: everything that decides what it computes, but for its weights."""
+"""What identifies a network's structure: all that decides what it computes, but its weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from autoseg.records import HW, digest
 
 
 def structure_digest(net: nn.Module, input_hw: HW) -> str:
-    """12 hex digits: equal for networks built alike, another one as soon as the code of a builder's modules changes.
+    """12 hex digits: equal for networks built alike, others once their code changes.
 
-    Covers the modules' own descriptions and plain attributes, the shapes of parameters and buffers, the source (comments
-    aside) of every class that is not torch's and of the functions that it calls, and the size of the picture.
+    Covers the modules' descriptions and plain attributes, the shapes of parameters and buffers,
+    the source (comments aside) of every class that is not torch's and of the functions that it
+    names, and the size of the picture.
     """
     tensors = [*net.named_parameters(), *net.named_buffers()]
     return digest(
