@@ -14,7 +14,7 @@ from autoseg.records import (
     State,
     from_json,
 )
-from autoseg.report.tables import front_json, to_pandas, write_front
+from autoseg.report.tables import to_pandas, write_front
 
 
 def candidate(**knobs) -> Candidate:
