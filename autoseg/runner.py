@@ -44,6 +44,8 @@ NEEDED_RUNS = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 # The median of fewer runs has no 95 % interval at all.
 FEWEST_RUNS = 6
 STABLE = 0.02
+# Short enough that an orphan soon notices that nobody reads its lines any more.
+BLOCK_RUNS, BLOCK_S = 100, 0.2
 DTYPES = {"float": "float32", "double": "float64"}
 
 
@@ -291,14 +293,16 @@ def time_runs(
     """Milliseconds of each run, in blocks; after each block it is asked whether to go on."""
     clock = time.perf_counter_ns
     times_ms: list[float] = []
-    block, begin = max(10, plan["min_runs"] // 32), clock()
+    most, begin = max(10, min(BLOCK_RUNS, plan["min_runs"] // 32)), clock()
+    longest_ns = 1e9 * min(BLOCK_S, plan["max_s"])
     while True:
-        for _ in range(block):
+        block_begin = clock()
+        for _ in range(most):
             start = clock()
             run()
             end = clock()
             times_ms.append((end - start) / 1e6)
-            if end - begin >= plan["max_s"] * 1e9:
+            if end - block_begin >= longest_ns:
                 break
         spent_s = (clock() - begin) / 1e9
         value, interval = estimate(times_ms, plan["statistic"])

@@ -185,3 +185,24 @@ def test_a_busy_core_is_told(segments: Path, caplog: pytest.LogCaptureFixture) -
         finally:
             neighbour.kill()
     assert "other programs had the core" in caplog.text
+
+
+def test_a_killed_program_leaves_no_runner_behind(tmp_path: Path, segments: Path) -> None:
+    script = (
+        "from pathlib import Path; from autoseg.device.local import LocalDevice\n"
+        "from autoseg.records import MeasurePlan\n"
+        "plan = MeasurePlan('confirm', min_runs=10**7, max_runs=10**7, max_s=60, warmup_s=0.01)\n"
+        f"LocalDevice().measure(Path({str(segments)!r}), plan)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+    ) as program:
+        while not lock_path().exists() or b"segments" not in lock_path().read_bytes():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        program.send_signal(signal.SIGKILL)
+    # The runner holds the lock as long as it lives.
+    with machine_lock("me", 10.0):
+        pass
