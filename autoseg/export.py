@@ -32,6 +32,7 @@ from autoseg.graph import (
     OPSET,
     add_class_output,
     add_frame_input,
+    drop_unused_constants,
     graph_digest,
     shape_of,
     simplify,
@@ -77,6 +78,7 @@ def export(
     _require_logits(model, classes)
     add_frame_input(model, input_hw, mean=PIXEL_MEAN, scale=PIXEL_SCALE)
     add_class_output(model)
+    drop_unused_constants(model)
     del model.graph.value_info[:]
     model.ir_version = IR_VERSION
     model.producer_name = "autoseg"

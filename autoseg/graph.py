@@ -57,7 +57,7 @@ def add_frame_input(model: ModelProto, input_hw: HW, *, mean: float, scale: floa
     graph = model.graph
     picture = graph.input[0].name
     channels = graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    readers = [node for node in graph.node if picture in node.input]
+    readers = [node for node in graph.node if picture in _read_by(node)]
     raw = FRAME
     front: list[NodeProto] = []
     if len(readers) == 1 and _folds(model, readers[0], picture):
@@ -112,6 +112,14 @@ def widen_last_resize(model: ModelProto) -> None:
             for offset, product in enumerate(products):
                 model.graph.node.insert(index + offset, product)
             return
+
+
+def drop_unused_constants(model: ModelProto) -> None:
+    """Take out, in place, what the edits left unread: older runtimes warn of it at every load."""
+    used = {name for node in model.graph.node for name in _read_by(node)}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
 
 
 def interpolation(source: int, target: int, coordinates: str) -> Array:
@@ -221,7 +229,6 @@ def _fold(
     del conv.attribute[:], conv.input[:]
     conv.attribute.extend(kept)
     conv.input.extend([name, "first_weight", "first_bias"])
-    _drop_unused_constants(model)
     if not any(pads):
         return FRAME
     top, left, bottom, right = pads
@@ -289,8 +296,8 @@ def _constant(name: str, value: npt.ArrayLike) -> TensorProto:
     return numpy_helper.from_array(np.asarray(value), name)
 
 
-def _drop_unused_constants(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+def _read_by(node: NodeProto) -> set[str]:
+    """The values that a node reads, those inside a loop or a branch too."""
+    graphs = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+    inner = (_read_by(below) for graph in graphs for below in graph.node)
+    return set(node.input).union(*inner)

@@ -84,6 +84,8 @@ def test_one_small_file_that_old_runtimes_load(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     assert file.size_bytes == file.path.stat().st_size
     assert file.onnx_digest == hashlib.sha256(file.path.read_bytes()).hexdigest()
+    read = {name for node in model.graph.node for name in node.input}
+    assert {constant.name for constant in model.graph.initializer} <= read
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
     assert net.training
     assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
