@@ -1,7 +1,7 @@
 """Conveyor belts for the synthetic parcels: grey textures seen from above, and the camera that
 looks at them.
 
-World units are pixels at the picture's centre: x runs along the belt, y across it, z up from its
+The world: x runs along the belt, y across it, z up from its
 surface.
 """
 
@@ -26,11 +26,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera aimed at the belt's middle; angles in radians, distance in world units."""
+    """A pinhole camera aimed at the belt's middle; angles in radians, distance in world units.
+
+    `zoom` is how many pixels a world unit takes up at the picture's centre.
+    """
 
     elevation: float
     yaw: float
     distance: float
+    zoom: float
 
     @cached_property
     def _axes(self) -> tuple[Floats, Floats]:
@@ -46,7 +50,7 @@ class Camera:
         """World points ``[N, 3]`` to picture points ``[N, 2]``."""
         axes, place = self._axes
         seen = (points - place) @ axes.T
-        scale = self.distance / seen[:, 2]
+        scale = self.distance * self.zoom / seen[:, 2]
         return np.stack([seen[:, 0] * scale + WIDTH / 2, seen[:, 1] * scale + HEIGHT / 2], 1)
 
     def depth(self, point: Floats) -> float:
@@ -57,9 +61,8 @@ class Camera:
     def plane_to_texture(self) -> tuple[float, ...]:
         """Pillow's 8 coefficients from a picture point to the belt texture's point."""
         axes, place = self._axes
-        lens = np.array(
-            [[self.distance, 0, WIDTH / 2], [0, self.distance, HEIGHT / 2], [0, 0, 1.0]]
-        )
+        focal = self.distance * self.zoom
+        lens = np.array([[focal, 0, WIDTH / 2], [0, focal, HEIGHT / 2], [0, 0, 1.0]])
         to_picture = lens @ np.stack([axes[:, 0], axes[:, 1], -axes @ place], 1)
         to_texture = np.array([[1, 0, SIDE / 2], [0, 1, SIDE / 2], [0, 0, 1.0]])
         whole = to_texture @ np.linalg.inv(to_picture)
@@ -80,7 +83,7 @@ def belt_picture(camera: Camera, kind: int, shift: int) -> Image.Image:
 
 def belt_half_width(kind: int) -> int:
     """Half the belt's width, in world units."""
-    return (150, 172, 190, 164, 215, 180)[kind % KINDS] + 14 * (kind // KINDS)
+    return (112, 124, 136, 118, 150, 128)[kind % KINDS] + 10 * (kind // KINDS)
 
 
 @lru_cache(maxsize=KINDS * VARIANTS)

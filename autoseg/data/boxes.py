@@ -136,11 +136,11 @@ def draw_face(
     face = Image.new("RGB", size, box.colour)
     draw = ImageDraw.Draw(face)
     chance = rng.random(8)
-    if chance[0] < 0.35:
+    if chance[0] < 0.25:
         _band(rng, draw, size, box.accent)
     if number == 0 and chance[1] < 0.55:
         _tape(rng, draw, size, box.colour)
-    if chance[2] < 0.4:
+    if chance[2] < 0.3:
         _logo(rng, draw, size, box.accent)
     if chance[3] < (0.65 if number == 0 else 0.35):
         _label(rng, draw, size)

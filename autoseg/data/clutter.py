@@ -12,14 +12,15 @@ from autoseg.data.boxes import Colour, coverage
 
 _STEEL: tuple[Colour, ...] = ((150, 154, 160), (96, 100, 106), (190, 190, 186))
 _CABLES: tuple[Colour, ...] = ((24, 24, 26), (196, 84, 30), (40, 70, 130), (180, 178, 60))
-_VESTS: tuple[Colour, ...] = ((232, 120, 30), (216, 214, 50), (40, 60, 96), (70, 74, 78))
-_SKIN: tuple[Colour, ...] = ((224, 176, 146), (176, 122, 88), (112, 74, 52), (60, 110, 170))
+_VESTS: tuple[Colour, ...] = ((40, 74, 130), (30, 44, 70), (60, 120, 80), (52, 54, 60))
+_HELMETS: tuple[Colour, ...] = ((36, 78, 150), (30, 32, 36), (70, 84, 92))
+_SKIN: tuple[Colour, ...] = ((224, 176, 146), (176, 122, 88), (112, 74, 52), (70, 110, 160))
 
 
 def lie_on_belt(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
     """Things on the belt that parcels may cover: painted frames, paper, tools, cables."""
-    for _ in range(int(rng.integers(0, 4))):
-        at = np.array([rng.uniform(-300, 300), rng.uniform(-half, half), 0.0])
+    for _ in range(int(rng.integers(0, 3))):
+        at = np.array([rng.uniform(-190, 190), rng.uniform(-half, half), 0.0])
         kind = rng.random()
         if kind < 0.3:
             _painted_frame(rng, picture, camera, at)
@@ -44,10 +45,10 @@ def hide(
     what they cover.
     """
     kind = rng.random()
-    if kind < 0.14:
+    if kind < 0.05:
         _arm(rng, picture, truth)
-    elif kind < 0.26:
-        x = float(rng.uniform(-250, 250))
+    elif kind < 0.11:
+        x = float(rng.uniform(-160, 160))
         lean = float(rng.uniform(-40, 40))
         ends = np.array([[x, -half - 30, 60], [x + lean, half + 30, 60]])
         line = camera.project(ends)
@@ -172,12 +173,12 @@ def _round(middle: Floats, radius: tuple[float, float], turn: float = 0.0) -> Fl
 
 
 def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
-    """Somebody beside the belt: shoulders in a vest, a head."""
+    """Somebody beside the belt: shoulders in a vest, a helmet."""
     side = float(rng.choice((-1, 1)))
-    at = np.array([[rng.uniform(-260, 260), side * (half + rng.uniform(40, 80)), 0.0]])
+    at = np.array([[rng.uniform(-160, 160), side * (half + rng.uniform(30, 55)), 0.0]])
     middle = camera.project(at)[0]
-    _stamp(picture, [_round(middle, (46.0, 26.0))], _pick(rng, _VESTS))
-    _stamp(picture, [_round(middle + (0, -4), (15.0, 17.0))], _pick(rng, _SKIN[:3]))
+    _stamp(picture, [_round(middle, (62.0, 34.0))], _pick(rng, _VESTS))
+    _stamp(picture, [_round(middle + (0, -4), (20.0, 23.0))], _pick(rng, _HELMETS))
 
 
 def _arm(rng: np.random.Generator, picture: Image.Image, truth: Image.Image) -> None:

@@ -75,27 +75,27 @@ def scene(seed: int, number: int) -> tuple[Array, Array]:
 
 def _camera(rng: np.random.Generator) -> Camera:
     """From above (over any of two belt directions) or from the side, each as often."""
-    distance = float(rng.uniform(950, 1500))
+    lens = (float(rng.uniform(700, 1100)), float(rng.uniform(1.7, 2.1)))
     if rng.random() < 0.5:
         turn = float(rng.choice((0.0, np.pi / 2))) + float(rng.uniform(-0.2, 0.2))
-        return Camera(float(rng.uniform(1.32, 1.57)), turn, distance)
-    return Camera(float(rng.uniform(0.56, 0.95)), float(rng.uniform(-0.3, 0.3)), distance)
+        return Camera(float(rng.uniform(1.36, 1.57)), turn, *lens)
+    return Camera(float(rng.uniform(0.6, 0.95)), float(rng.uniform(-0.3, 0.3)), *lens)
 
 
 def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
     """A grey belt between two colours, cool greys from black rubber to worn steel."""
     dark = rng.integers(10, 24, 3)
     cast = rng.integers(-8, 9, 3) + (-6, 0, 8)
-    light = np.clip(int(rng.integers(96, 150)) + cast, 70, 170)
+    light = np.clip(int(rng.integers(88, 128)) + cast, 70, 170)
     ramp = dark[:, None] + (light - dark)[:, None] * np.arange(256)[None] / 255
     return Image.merge("RGB", [grey.point([int(v) for v in channel]) for channel in ramp])
 
 
 def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
-    """One to seven parcels on the belt: alone, in rows with narrow gaps, sometimes stacked."""
+    """One to four parcels on the belt: alone, in rows with narrow gaps, sometimes stacked."""
     placed: list[tuple[float, float, float]] = []
     boxes: list[Box] = []
-    for _ in range(int(rng.integers(2, 6))):
+    for _ in range(int(rng.integers(1, 3))):
         size = _size(rng)
         reach = float(np.hypot(size[0], size[1])) / 2
         spot = _free_spot(rng, placed, reach, half)
@@ -104,9 +104,9 @@ def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
         pose = np.array([*spot, 0.0, _turn(rng)])
         boxes.append(make_box(rng, size, pose))
         placed.append((*spot, reach))
-        if rng.random() < 0.3:
+        if rng.random() < 0.18:
             boxes.append(_neighbour(rng, size, pose, placed))
-        elif rng.random() < 0.12:
+        elif rng.random() < 0.06:
             on_top = (size[0] * 0.55, size[1] * 0.6, size[2] * 0.6)
             lifted = pose + (0, 0, size[2], float(rng.uniform(-0.5, 0.5)))
             boxes.append(make_box(rng, on_top, lifted))
@@ -138,10 +138,10 @@ def _size(rng: np.random.Generator) -> tuple[float, float, float]:
     if shape < 0.18:
         length = float(rng.uniform(90, 150))
         return length, length * float(rng.uniform(0.6, 0.8)), float(rng.uniform(3, 8))
-    if shape < 0.33:
-        return float(rng.uniform(110, 200)), float(rng.uniform(18, 30)), float(rng.uniform(18, 30))
-    if shape < 0.5:
-        length = float(rng.uniform(34, 58))
+    if shape < 0.24:
+        return float(rng.uniform(110, 190)), float(rng.uniform(22, 34)), float(rng.uniform(18, 30))
+    if shape < 0.30:
+        length = float(rng.uniform(44, 62))
         return length, length * float(rng.uniform(0.6, 1)), float(rng.uniform(14, 40))
     length = float(rng.uniform(75, 150))
     return length, length * float(rng.uniform(0.5, 0.95)), float(rng.uniform(24, 80))
@@ -153,9 +153,9 @@ def _free_spot(
     reach: float,
     half: int,
 ) -> tuple[float, float] | None:
-    limit = max(half - reach, 10.0)
+    limit = min(max(half - reach, 15.0), 60.0)
     for _ in range(12):
-        x, y = float(rng.uniform(-290, 290)), float(rng.uniform(-limit, limit))
+        x, y = float(rng.uniform(-120, 120)), float(rng.uniform(-limit, limit))
         if all(np.hypot(x - a, y - b) > (reach + r) * 0.9 for a, b, r in placed):
             return x, y
     return None

@@ -1,0 +1,88 @@
+"""IoU and its kin, against figures worked out by hand and against Pillow."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoseg import metrics
+from autoseg.records import InputError
+
+
+def test_confusion_has_truth_in_rows_and_skips_255():
+    truth = np.array([[0, 0, 1, 255]], np.uint8)
+    prediction = np.array([[0, 1, 1, 1]], np.uint8)
+    table = metrics.confusion(prediction, truth, 2)
+    assert table.dtype == np.int64
+    assert table.tolist() == [[1, 1], [0, 1]]
+
+
+def test_two_classes_give_the_foreground_and_more_give_the_mean_over_held_classes():
+    assert metrics.iou(np.array([[90, 5], [1, 4]])) == pytest.approx(4 / 10)
+    table = np.array([[2, 0, 0, 0], [2, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert metrics.class_iou(table) == (0.5, pytest.approx(4 / 6), None, None)
+    assert metrics.iou(table) == pytest.approx((0.5 + 4 / 6) / 2)
+    assert metrics.pixel_accuracy(table) == 6 / 8
+
+
+def test_nothing_to_compare_meets_no_floor():
+    assert metrics.iou(np.array([[10, 0], [0, 0]])) == 0
+    assert metrics.pixel_accuracy(np.zeros((3, 3), np.int64)) == 0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "message"),
+    [
+        ([[2]], [[0]], "prediction must be below 2"),
+        ([[0]], [[7]], "mask value must be below 2.* got 7"),
+        ([[0, 0]], [[0]], "one size"),
+    ],
+)
+def test_what_is_no_class_index_is_refused(prediction, truth, message):
+    with pytest.raises(InputError, match=message):
+        metrics.confusion(np.array(prediction, np.uint8), np.array(truth, np.uint8), 2)
+
+
+def test_255_classes_fit():
+    every = np.arange(255, dtype=np.uint8).reshape(15, 17)
+    assert metrics.iou(metrics.confusion(every, every, 255)) == 1
+
+
+def test_resize_back_is_pillows_nearest_to_the_pixel():
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        height, width, new_height, new_width = (int(n) for n in rng.integers(1, 700, 4))
+        small = rng.integers(0, 256, (height, width), dtype=np.uint8)
+        wanted = Image.fromarray(small).resize((new_width, new_height), Image.Resampling.NEAREST)
+        assert np.array_equal(metrics.resize_back(small, (new_height, new_width)), wanted)
+
+
+def test_pictures_are_scored_at_the_size_of_their_own_truth():
+    truths = [np.zeros((9, 12), np.uint8), np.ones((30, 20), np.uint8)]
+    maps = (np.full((4, 4), value, np.uint8) for value in (0, 1))
+    tables = metrics.score_pictures(maps, truths, 2)
+    assert tables.tolist() == [[[108, 0], [0, 0]], [[0, 0], [0, 600]]]
+    with pytest.raises(InputError, match="got 1 of 2"):
+        metrics.score_pictures([truths[0]], truths, 2)
+
+
+def test_the_bootstrap_resamples_groups_and_follows_its_seed():
+    rng = np.random.default_rng(1)
+    tables = rng.integers(0, 50, (40, 2, 2))
+    alone = metrics.bootstrap_iou(tables, [str(n) for n in range(40)])
+    twins = metrics.bootstrap_iou(np.repeat(tables, 4, 0), [str(n // 4) for n in range(160)])
+    # Four copies of a picture in one group tell no more than the picture.
+    assert alone.shape == (2000,)
+    assert np.allclose(metrics.ci95(alone), metrics.ci95(twins), atol=0.02)
+    low, high = metrics.ci95(alone)
+    assert low < metrics.iou(tables.sum(0)) < high
+    assert np.array_equal(alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)]))
+    assert not np.array_equal(
+        alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)], seed=1)
+    )
+
+
+def test_one_group_has_no_spread():
+    samples = metrics.bootstrap_iou(np.array([[[5, 1], [1, 3]]] * 3), ["a", "a", "a"])
+    assert np.ptp(samples) == 0
+    with pytest.raises(InputError, match="one group a picture"):
+        metrics.bootstrap_iou(np.zeros((2, 2, 2), np.int64), ["a"])
