@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from autoseg import __version__
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.data.dataset import Dataset
@@ -36,7 +37,7 @@ from autoseg.train import Task, build_candidate
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("autoseg", "torch", "onnxruntime", "onnx", "optuna", "albumentations", "numpy")
+PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "albumentations", "numpy")
 
 
 class Interrupted(AutosegError):
@@ -179,7 +180,7 @@ def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -
         "data_digest": dataset.digest,
         "structure": structure_digest(net, space.baseline.input_hw),
         "machine": {"platform": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "versions": {"autoseg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
     }
 
 

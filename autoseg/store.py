@@ -79,11 +79,11 @@ class Run:
         """Seconds that this run has taken so far, over all its sessions."""
         return self._spent_before_s + time.monotonic() - self._opened_at
 
-    def record(self, kind: str, candidate: Candidate | None = None, **facts: Any) -> Event:
+    def record(self, kind: str, of: Candidate | None = None, /, **facts: Any) -> Event:
         """Append one event, flushed to the disk, fold it in, and tell the listeners."""
         event: Event = {"event": kind, "spent_s": round(self.spent_s, 3), **facts}
-        if candidate is not None:
-            event["key"] = candidate.key
+        if of is not None:
+            event["key"] = of.key
         self._file.write(json.dumps(event) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())

@@ -113,8 +113,8 @@ def _epoch(
         rate = _rate(recipe, training.step, done if job.decay else None)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
-        inputs = normalize(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
-        targets = torch.from_numpy(np.ascontiguousarray(masks)).to(device)
+        inputs = normalize(torch.from_numpy(np.array(frames)).to(device))
+        targets = torch.from_numpy(np.array(masks)).to(device)
         loss = segmentation_loss(net(inputs), targets, recipe.dice_weight)
         training.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -235,7 +235,7 @@ def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[
     device = next(net.parameters()).device
     maps: list[np.ndarray[Any, Any]] = []
     for start in range(0, len(frames), 16):
-        batch = torch.from_numpy(np.ascontiguousarray(frames[start : start + 16])).to(device)
+        batch = torch.from_numpy(np.array(frames[start : start + 16])).to(device)
         logits = net(normalize(batch))
         classes = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(1)
         maps.extend(classes.to(torch.uint8).cpu().numpy())

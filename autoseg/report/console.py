@@ -34,8 +34,24 @@ def result_lines(result: Result) -> list[str]:
     lines = [f"{len(result.front)} model(s) meet {asked} (each with P >= 0.9 on val)"]
     shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
     if shown:
-        head = ["", *knobs, "params", "MACs M", "p50 ms", "p90 ms", "IoU val", "IoU test", "KiB", "x baseline", "key"]
-        names = [*(str(i + 1) for i in range(len(result.front))), *(["baseline"] if result.baseline else []), *(["struck"] * len(struck))]
+        head = [
+            "",
+            *knobs,
+            "params",
+            "MACs M",
+            "p50 ms",
+            "p90 ms",
+            "IoU val",
+            "IoU test",
+            "KiB",
+            "x baseline",
+            "key",
+        ]
+        names = [
+            *(str(i + 1) for i in range(len(result.front))),
+            *(["baseline"] if result.baseline else []),
+            *(["struck"] * len(struck)),
+        ]
         rows = [_row(n, e, knobs, result.baseline) for n, e in zip(names, shown, strict=True)]
         lines += table_lines(head, rows)
     lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
@@ -43,7 +59,11 @@ def result_lines(result: Result) -> list[str]:
         if chosen := result.pick(how):
             lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
     lines += result.misses()
-    files = "front.csv front.json pareto.png bundles/" if result.front else "front.csv front.json pareto.png"
+    files = (
+        "front.csv front.json pareto.png bundles/"
+        if result.front
+        else "front.csv front.json pareto.png"
+    )
     return [*lines, f"files: {result.folder}/  ({files})"]
 
 
@@ -53,7 +73,9 @@ def _turned(evaluations: Sequence[Evaluation]) -> list[str]:
     return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
 
 
-def _row(name: str, evaluation: Evaluation, knobs: Sequence[str], baseline: Evaluation | None) -> list[str]:
+def _row(
+    name: str, evaluation: Evaluation, knobs: Sequence[str], baseline: Evaluation | None
+) -> list[str]:
     measurement, cost = evaluation.measurement, evaluation.cost
     test, chosen = evaluation.score("test"), dict(evaluation.candidate.choices)
     faster = ""
