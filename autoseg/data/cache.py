@@ -177,7 +177,7 @@ def _built(path: Path, shape: tuple[int, ...], one: Callable[[int], Array]) -> A
         np.lib.format.write_array_header_1_0(file, header)
         for item in _in_order(one, range(shape[0])):
             file.write(np.ascontiguousarray(item).data)
-    built = _load(path, shape)
+    built: Array | None = _load(path, shape)
     if built is None:
         raise InputError(f"the cache file {path} does not keep what is written to it")
     return built

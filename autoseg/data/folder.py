@@ -189,7 +189,7 @@ def _with_classes(understood: Inspection, found: Found, facts: list[PairFacts]) 
     else:
         encoding = "class indices, 255 = ignore" if counts[IGNORE_INDEX] else "class indices"
     highest = max((v for v in np.flatnonzero(counts).tolist() if v != IGNORE_INDEX), default=0)
-    if names:
+    if len(names) > 1:
         _note_illegal(found, facts, len(names), encoding)
     else:
         names = _default_names(max(2, highest + 1))

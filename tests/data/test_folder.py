@@ -1,0 +1,325 @@
+"""Folders of pictures and masks: what is understood, and every fault by its file name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoseg import data
+from autoseg.data.folder import Inspection, inspect, open_folder
+from autoseg.records import InputError
+
+HW = (12, 16)
+
+
+def save(path: Path, array: np.ndarray, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
+def add(
+    root: Path,
+    name: str,
+    values: tuple[int, ...] = (0, 1),
+    hw: tuple[int, int] = HW,
+    suffix: str = ".png",
+) -> None:
+    """A pair at images/<name> and masks/<name>: noise, and stripes of the values."""
+    rng = np.random.default_rng(len(name))
+    save(root / "images" / f"{name}{suffix}", rng.integers(0, 256, (*hw, 3), dtype=np.uint8))
+    rows = np.arange(hw[0]) % len(values)
+    mask = np.repeat(np.array(values, np.uint8)[rows][:, None], hw[1], 1)
+    save(root / "masks" / f"{name}.png", mask)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        for number in range(count):
+            add(root, f"{split}/{split}{number}")
+    return root
+
+
+def only_fault(root: Path, **columns: str) -> str:
+    faults = inspect(root, **columns).faults
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+def test_split_folders_are_understood(folder):
+    seen = inspect(folder)
+    assert (seen.faults, seen.warnings) == ((), ())
+    assert seen.layout == "split folders"
+    assert seen.pairs == {"train": 3, "val": 2, "test": 1}
+    assert seen.classes == ("background", "object")
+    assert seen.class_share == (0.5, 0.5)
+    assert seen.sizes == ((HW, 6),)
+    dataset = open_folder(folder)
+    image, mask = dataset.read(dataset.splits["val"][0])
+    assert (image.shape, mask.shape) == ((*HW, 3), HW)
+    assert dataset.outputs == 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".bmp", ".tif", ".tiff", ".webp"])
+def test_every_format_is_read(folder, suffix):
+    add(folder, "train/other", suffix=suffix)
+    assert inspect(folder).pairs["train"] == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "encoding", "classes", "last"),
+    [
+        ((0, 255), "0/255 binary", 2, {0, 1}),
+        ((0, 1, 255), "class indices, 255 = ignore", 2, {0, 1, 255}),
+        ((0, 1, 2), "class indices", 3, {0, 1, 2}),
+    ],
+)
+def test_mask_values_of_the_whole_set_tell_the_encoding(tmp_path, values, encoding, classes, last):
+    for number in range(8):
+        add(tmp_path, f"n{number}", values)
+    # A picture without an object does not change what the others say.
+    add(tmp_path, "nothing", (0,))
+    seen = inspect(tmp_path)
+    assert (seen.faults, seen.mask_encoding, len(seen.classes)) == ((), encoding, classes)
+    dataset = open_folder(tmp_path)
+    found = {int(v) for s in dataset.splits["train"] for v in np.unique(dataset.read(s)[1])}
+    assert found == last
+
+
+def test_palette_masks_give_their_indices_and_grey_stored_as_rgb_is_accepted(folder):
+    palette = Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 96).reshape(HW), "P")
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.save(folder / "masks/train/train0.png")
+    grey = np.repeat(np.array([[[0], [1]]], np.uint8), 3, 2).repeat(12, 0).repeat(8, 1)
+    save(folder / "masks/train/train1.png", grey)
+    dataset = open_folder(folder)
+    masks = [dataset.read(sample)[1] for sample in dataset.splits["train"][:2]]
+    assert masks[0].tolist() == np.repeat([0, 1], 96).reshape(HW).tolist()
+    assert masks[1].tolist() == grey[..., 0].tolist()
+
+
+def test_classes_txt_names_classes_and_unused_ones_are_a_warning(folder):
+    (folder / "classes.txt").write_text("floor\nbox\nbag\n")
+    seen = inspect(folder)
+    assert seen.classes == ("floor", "box", "bag")
+    assert seen.faults == ()
+    assert seen.warnings == ("classes without any pixel: bag",)
+    assert open_folder(folder).outputs == 3
+
+
+def test_pictures_are_turned_as_their_exif_says(folder):
+    wide = np.zeros((HW[1], HW[0], 3), np.uint8)
+    wide[:, -1] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    # Stored on its side: turned by EXIF it has its mask's size.
+    save(folder / "images/train/train0.png", wide, exif=exif)
+    dataset = open_folder(folder)
+    image, _ = dataset.read(dataset.splits["train"][0])
+    assert image.shape == (*HW, 3)
+    assert (image[-1] == 255).all()
+
+
+def test_one_folder_is_split_by_its_seed(tmp_path):
+    for number in range(20):
+        add(tmp_path, f"n{number:02d}")
+    first, again, other = (inspect(tmp_path, seed=seed) for seed in (0, 0, 1))
+    assert first.layout == "one folder"
+    assert first.pairs == {"train": 14, "val": 3, "test": 3}
+    assert first.digest == again.digest != other.digest
+    assert first.splits == again.splits != other.splits
+
+
+def write_index(root: Path, lines: list[str]) -> None:
+    (root / "index.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_groups_stay_together(tmp_path):
+    for number in range(24):
+        add(tmp_path, f"n{number:02d}")
+    write_index(tmp_path, ["stem,box", *(f"n{n:02d},b{n // 4}" for n in range(24))])
+    dataset = data.load(tmp_path, group_column="box")
+    in_split = {s: {sample.group for sample in dataset.splits[s]} for s in dataset.splits}
+    assert sum(len(groups) for groups in in_split.values()) == 6
+    assert all(in_split.values())
+
+
+def test_a_column_of_the_index_overrules_the_folders_and_leaks_are_named(folder):
+    stems = ["train0", "train1", "train2", "val0", "val1", "test0"]
+    places = ["val", "train", "train", "train", "test", "test"]
+    lines = [f"{s},{p},{g}" for s, p, g in zip(stems, places, "ababcd", strict=True)]
+    write_index(folder, ["stem,mine,thing", *lines])
+    seen = inspect(folder, split_column="mine", group_column="thing")
+    assert seen.faults == ()
+    assert [s.stem for s in seen.splits["val"]] == ["train0"]
+    assert [s.stem for s in seen.splits["test"]] == ["test0", "val1"] or seen.pairs["test"] == 2
+    assert len(seen.warnings) == 1
+    assert "more than one split" in seen.warnings[0]
+    assert seen.warnings[0].endswith(": a")
+
+
+def test_the_digest_follows_the_bytes_not_the_place(folder, tmp_path):
+    before = inspect(folder).digest
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert inspect(moved).digest == before
+    add(moved, "test/test0", (1, 0))
+    assert inspect(moved).digest != before
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def cut_jpeg(root: Path) -> None:
+    (root / "images/train/train0.png").unlink()
+    noise = np.random.default_rng(0).integers(0, 256, (*HW, 3), dtype=np.uint8)
+    save(root / "images/train/train0.jpg", noise)
+    truncate(root / "images/train/train0.jpg")
+
+
+BROKEN = {
+    "unpaired picture": (
+        lambda root: (root / "masks/val/val1.png").unlink(),
+        "images/val/val1.png has no mask masks/val/val1.*",
+    ),
+    "unpaired mask": (
+        lambda root: (root / "images/val/val1.png").unlink(),
+        "masks/val/val1.png has no image images/val/val1.*",
+    ),
+    "truncated picture": (
+        lambda root: truncate(root / "images/train/train0.png"),
+        "images/train/train0.png: not a readable picture",
+    ),
+    "truncated jpeg": (cut_jpeg, "images/train/train0.jpg: not a readable picture"),
+    "text for a mask": (
+        lambda root: (root / "masks/train/train0.png").write_text("no picture"),
+        "masks/train/train0.png: not a readable picture",
+    ),
+    "sizes that differ": (
+        lambda root: save(root / "masks/val/val0.png", np.eye(9, 8, dtype=np.uint8)),
+        "images/val/val0.png is 16x12 and masks/val/val0.png is 8x9",
+    ),
+    "illegal value": (
+        lambda root: (add(root, "val/val0", (0, 1, 2, 9)), two_classes(root)),
+        "masks/val/val0.png: mask values 2, 9 are not among the 2 classes",
+    ),
+    "colour mask": (
+        lambda root: save(
+            root / "masks/val/val0.png", np.arange(576, dtype=np.uint8).reshape(*HW, 3)
+        ),
+        "masks/val/val0.png: a colour picture is no mask",
+    ),
+    "grey levels": (
+        lambda root: add(root, "val/val0", (0, 128)),
+        "go up to 128 and only 3 of them occur",
+    ),
+    "jpeg mask": (
+        lambda root: jpeg_mask(root / "masks/val"),
+        "masks/val/val0.jpg: JPEG blurs class indices",
+    ),
+    "two of one stem": (
+        lambda root: save(root / "images/val/val0.bmp", np.zeros((*HW, 3), np.uint8)),
+        "images/val: val0.bmp and val0.png have one stem",
+    ),
+    "unknown folder": (
+        lambda root: (root / "images/valid").mkdir(),
+        "unknown folder 'valid'",
+    ),
+    "one class": (
+        lambda root: [add(root, f"{s}/{s}{n}", (0,)) for s, n in PLACES],
+        "fewer than two classes",
+    ),
+    "one class named": (
+        lambda root: (root / "classes.txt").write_text("box\n"),
+        "classes.txt must name 2 to 255 classes",
+    ),
+}
+PLACES = [("train", 0), ("train", 1), ("train", 2), ("val", 0), ("val", 1), ("test", 0)]
+
+
+def two_classes(root: Path) -> None:
+    (root / "classes.txt").write_text("floor\nbox\n")
+
+
+def jpeg_mask(folder: Path) -> None:
+    (folder / "val0.png").unlink()
+    ramp = np.linspace(0, 3, HW[0] * HW[1]).astype(np.uint8).reshape(HW)
+    save(folder / "val0.jpg", ramp)
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_fault_is_found_and_named(folder, fault):
+    damage, message = BROKEN[fault]
+    damage(folder)
+    assert message in only_fault(folder)
+
+
+def test_all_faults_come_at_once_and_opening_lists_them(folder):
+    truncate(folder / "images/train/train0.png")
+    (folder / "masks/val/val1.png").unlink()
+    save(folder / "masks/test/test0.png", np.eye(9, 8, dtype=np.uint8))
+    with pytest.raises(InputError) as caught:
+        data.load(folder)
+    text = str(caught.value)
+    assert "has 3 faults" in text
+    assert all(name in text for name in ("train0.png", "val1.png", "test0.png"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "no such folder"),
+        (lambda root: root.mkdir(), "there is no images/"),
+        (lambda root: (root / "images").mkdir(parents=True), "there is no masks/"),
+        (
+            lambda root: [(root / kind).mkdir(parents=True) for kind in ("images", "masks")],
+            "an empty folder",
+        ),
+        (lambda root: root.write_text("a file"), "no such folder"),
+    ],
+)
+def test_a_folder_that_is_none(tmp_path, make, message):
+    make(tmp_path / "set")
+    assert message in inspect(tmp_path / "set").faults[0]
+
+
+def test_missing_splits_and_too_few_pictures(tmp_path):
+    add(tmp_path, "train/a")
+    faults = inspect(tmp_path).faults
+    assert any("missing split: there are no pairs in val" in fault for fault in faults)
+    assert any("too few pictures: train needs 2" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "which is not there"),
+        (["stem,other", "train0,train"], "no column 'mine'; it has 'stem', 'other'"),
+        (["name,mine", "train0,train"], "no column 'stem'"),
+        (["stem,mine", *["train0,train"] * 2], "lines with one stem: train0"),
+    ],
+)
+def test_a_wrong_index_is_a_fault(folder, lines, message):
+    if lines:
+        write_index(folder, lines)
+    assert message in inspect(folder, split_column="mine").faults[0]
+
+
+def test_pictures_that_the_index_lacks_and_unknown_splits_are_faults(folder):
+    lines = [f"{s}{n},{s}" for s, n in PLACES if (s, n) != ("val", 1)]
+    lines[0] = "train0,training"
+    write_index(folder, ["stem,mine", *lines, "ghost,train"])
+    seen: Inspection = inspect(folder, split_column="mine")
+    assert any("val1: has no line in index.csv" in fault for fault in seen.faults)
+    assert any("train0 must be train, val or test, got 'training'" in f for f in seen.faults)
+    assert seen.warnings == ("index.csv has lines without a pair: ghost",)
+
+
+def test_other_files_are_ignored_with_a_word(folder):
+    (folder / "images/train/notes.txt").write_text("x")
+    (folder / "images/train/.DS_Store").write_text("x")
+    seen = inspect(folder)
+    assert seen.faults == ()
+    assert seen.warnings == ("images/train: not pictures, ignored: notes.txt",)
