@@ -48,7 +48,7 @@ def make_box(rng: np.random.Generator, size: tuple[float, float, float], pose: F
     wear = rng.integers(-14, 15, 3)
     base = _CARDBOARD[int(rng.integers(len(_CARDBOARD) if rng.random() < 0.6 else 6))]
     red, green, blue = (int(np.clip(c + w, 20, 250)) for c, w in zip(base, wear, strict=True))
-    light = (1.0, *(float(value) for value in rng.uniform(0.5, 0.88, 4)))
+    light = (1.0, *(float(value) for value in rng.uniform(0.62, 0.9, 4)))
     accent = _ACCENTS[int(rng.integers(len(_ACCENTS)))]
     return Box(turned, size, (red, green, blue), accent, light)
 

@@ -22,11 +22,11 @@ def lie_on_belt(rng: np.random.Generator, picture: Image.Image, camera: Camera, 
     for _ in range(int(rng.integers(0, 3))):
         at = np.array([rng.uniform(-190, 190), rng.uniform(-half, half), 0.0])
         kind = rng.random()
-        if kind < 0.3:
+        if kind < 0.15:
             _painted_frame(rng, picture, camera, at)
-        elif kind < 0.6:
+        elif kind < 0.45:
             _paper(rng, picture, camera, at)
-        elif kind < 0.85:
+        elif kind < 0.8:
             _tool(rng, picture, camera, at)
         else:
             _cable(rng, picture, camera, at)
@@ -45,9 +45,9 @@ def hide(
     what they cover.
     """
     kind = rng.random()
-    if kind < 0.05:
+    if kind < 0.04:
         _arm(rng, picture, truth)
-    elif kind < 0.11:
+    elif kind < 0.08:
         x = float(rng.uniform(-160, 160))
         lean = float(rng.uniform(-40, 40))
         ends = np.array([[x, -half - 30, 60], [x + lean, half + 30, 60]])

@@ -75,7 +75,7 @@ def scene(seed: int, number: int) -> tuple[Array, Array]:
 
 def _camera(rng: np.random.Generator) -> Camera:
     """From above (over any of two belt directions) or from the side, each as often."""
-    lens = (float(rng.uniform(700, 1100)), float(rng.uniform(1.7, 2.1)))
+    lens = (float(rng.uniform(700, 1100)), float(rng.uniform(1.9, 2.3)))
     if rng.random() < 0.5:
         turn = float(rng.choice((0.0, np.pi / 2))) + float(rng.uniform(-0.2, 0.2))
         return Camera(float(rng.uniform(1.36, 1.57)), turn, *lens)
@@ -86,7 +86,7 @@ def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
     """A grey belt between two colours, cool greys from black rubber to worn steel."""
     dark = rng.integers(10, 24, 3)
     cast = rng.integers(-8, 9, 3) + (-6, 0, 8)
-    light = np.clip(int(rng.integers(88, 128)) + cast, 70, 170)
+    light = np.clip(int(rng.integers(78, 112)) + cast, 70, 170)
     ramp = dark[:, None] + (light - dark)[:, None] * np.arange(256)[None] / 255
     return Image.merge("RGB", [grey.point([int(v) for v in channel]) for channel in ramp])
 
@@ -138,13 +138,13 @@ def _size(rng: np.random.Generator) -> tuple[float, float, float]:
     if shape < 0.18:
         length = float(rng.uniform(90, 150))
         return length, length * float(rng.uniform(0.6, 0.8)), float(rng.uniform(3, 8))
-    if shape < 0.24:
+    if shape < 0.21:
         return float(rng.uniform(110, 190)), float(rng.uniform(22, 34)), float(rng.uniform(18, 30))
-    if shape < 0.30:
+    if shape < 0.25:
         length = float(rng.uniform(44, 62))
         return length, length * float(rng.uniform(0.6, 1)), float(rng.uniform(14, 40))
-    length = float(rng.uniform(75, 150))
-    return length, length * float(rng.uniform(0.5, 0.95)), float(rng.uniform(24, 80))
+    length = float(rng.uniform(85, 150))
+    return length, length * float(rng.uniform(0.6, 0.95)), float(rng.uniform(24, 80))
 
 
 def _free_spot(
@@ -185,8 +185,8 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
     lifted = int(rng.integers(0, 22))
     table = np.clip(np.arange(256)[None] * gains[:, None] + lifted, 0, 255).astype(np.uint8)
     picture = picture.point(table.ravel().tolist())
-    if rng.random() < 0.4:
-        picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.3))))
+    if rng.random() < 0.3:
+        picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.1))))
     bank = _noise(int(rng.integers(3)))
     x, y = int(rng.integers(0, 129)), int(rng.integers(0, 129))
     return ImageChops.add(picture, bank.crop((x, y, x + WIDTH, y + HEIGHT)), 1, -128)
@@ -196,7 +196,7 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
 def _noise(level: int) -> Image.Image:
     """Sensor noise around 128, wider than a picture so that a crop is always another one."""
     rng = np.random.default_rng([78, level])
-    spread = (2, 4, 7)[level]
+    spread = (2, 3, 6)[level]
     # A sum of three even draws is near enough to a bell, and whole numbers are the same on any
     # machine.
     shape = (3, HEIGHT + 128, WIDTH + 128, 3)
