@@ -21,7 +21,9 @@ _PUBLIC = {
     "optimize": "autoseg.optimize",
     "Result": "autoseg.result",
     "FakeDevice": "autoseg.device.fake",
-    **dict.fromkeys(("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.records"),
+    **dict.fromkeys(
+        ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.records"
+    ),
 }
 __all__ = [*_PUBLIC]
 
@@ -30,5 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value  # over the submodule of the same name (cost, optimize), whichever came first
+    globals()[name] = (
+        value  # over the submodule of the same name (cost, optimize), whichever came first
+    )
     return value

@@ -110,6 +110,12 @@ class Trip:
     measured_before: MeasurementCache
     budget_s: float | None
     device_is_here: bool
+    trials: int | None = None
+
+    @property
+    def allowance(self) -> list[float | None]:
+        """What the search may use; a continued run that is given more searches on."""
+        return [self.budget_s, self.trials]
 
     @property
     def remaining_s(self) -> float | None:
@@ -138,7 +144,7 @@ def survey(trip: Trip) -> None:
 
 def search(trip: Trip) -> None:
     """Let the engine choose, job by job, until it is done or the rest of the budget belongs to the finish."""
-    if trip.run.first("searched"):
+    if trip.allowance in [e["allowance"] for e in trip.run.events if e["event"] == "searched"]:
         return
     while True:
         collect(trip, trip.pool.wait(0.0))
@@ -153,7 +159,7 @@ def search(trip: Trip) -> None:
             case Done():
                 break
     trip.pool.cancel()
-    trip.run.record("searched")
+    trip.run.record("searched", allowance=trip.allowance)
 
 
 def screen(trip: Trip, candidate: Candidate) -> None:
@@ -256,12 +262,16 @@ def _decayed(trip: Trip, job: Job) -> bool:
 def confirm_one(trip: Trip, job: Job) -> None:
     """Promise only what the exported file with its trained weights does on the device and on val."""
     candidate, task = job.candidate, trip.task
-    frames = arrays(task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+    frames = arrays(
+        task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir
+    ).frames
     try:
         net = trained_network(task, job)
         exported = _export(trip, net, candidate, trip.run.artifact(candidate))
         check(exported, net, frames[:16])
-        measurement = _measure(trip, exported.path, MeasurePlan.confirm(trip.constraints.statistic))
+        measurement = _measure(
+            trip, exported.path, MeasurePlan.confirm(trip.constraints.statistic)
+        )
         maps = trip.device.predict(exported.path, frames)
     except CandidateError as error:
         trip.run.record("failed", candidate, reason=str(error))
@@ -282,7 +292,9 @@ def confirm_one(trip: Trip, job: Job) -> None:
 def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
     """P(the promised statistic is under the ceiling), from the interval of the runs (normal, 95 %)."""
     value = measurement.latency_ms(constraints.statistic)
-    low, high = (measurement.p90_ci_ms if constraints.statistic == "p90" else None) or measurement.p50_ci_ms
+    low, high = (
+        measurement.p90_ci_ms if constraints.statistic == "p90" else None
+    ) or measurement.p50_ci_ms
     sigma = max((high - low) / 2 / NormalDist().inv_cdf(0.975), 1e-9)
     return NormalDist(value, sigma).cdf(constraints.max_latency_ms)
 
@@ -307,7 +319,9 @@ def read_test(trip: Trip) -> None:
         if promised is None or evaluation.score("test"):
             continue
         candidate = evaluation.candidate
-        frames = arrays(task.dataset, "test", candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+        frames = arrays(
+            task.dataset, "test", candidate.input_hw, channels_of(candidate), task.cache_dir
+        ).frames
         maps = trip.device.predict(trip.run.artifact(candidate), frames)
         score = picture_score(
             task.dataset, maps, cache_dir=task.cache_dir, split="test", source="onnx", epoch=promised.epoch,

@@ -18,21 +18,21 @@ from autoseg.data.dataset import Dataset
 from autoseg.declaration import Declaration
 from autoseg.device import Device
 from autoseg.device.local import LocalDevice
-from autoseg.front import How
-from autoseg.journey import Pool, Trip, journey
+from autoseg.journey import Trip, journey
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.recipe import Recipe
-from autoseg.records import AutosegError, Evaluation, InputError, Statistic, to_json
+from autoseg.records import AutosegError, InputError, Statistic, to_json
 from autoseg.report.bundle import write_bundle
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
 from autoseg.result import Result, runs_in
 from autoseg.search.engine import AshaEngine
+from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer
 from autoseg.search.study import StudyMirror
 from autoseg.space import SearchSpace, load_space
-from autoseg.store import Event, MeasurementCache, Run, read_declaration
+from autoseg.store import MeasurementCache, Run, read_declaration
 from autoseg.train import Task, build_candidate
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,9 @@ def optimize(
     before = read_declaration(folder) if resume else None
     declaration = Declaration.of(given, before)
     chosen = load_space(declaration.space)
-    target = device_room.resolve(declaration.device if device is None or isinstance(device, str | Path) else device)
+    target = device_room.resolve(
+        declaration.device if device is None or isinstance(device, str | Path) else device
+    )
     dataset = data_room.load(
         declaration.data, seed=declaration.seed, split_column=declaration.split_column,
         group_column=declaration.group_column,
@@ -105,34 +107,61 @@ def _travel(
     on_start: Callable[[Run, Declaration], None] | None,
 ) -> Result:  # fmt: skip
     recipe = Recipe.of({**space.recipe, **declaration.recipe})
-    task = Task(space, dataset, recipe, declaration.seed, root / ".cache" / "pictures", run.folder / "checkpoints")
+    task = Task(
+        space,
+        dataset,
+        recipe,
+        declaration.seed,
+        root / ".cache" / "pictures",
+        run.folder / "checkpoints",
+    )
     constraints = declaration.constraints
+    pricing = Pricing(
+        space, recipe, dataset.outputs, len(dataset.splits["train"]), declaration.workers
+    )
     engine = AshaEngine(
-        space, declaration.effort, constraints, recipe,
-        OptunaProposer(space, declaration.effort, constraints, declaration.seed), declaration.seed,
-        outputs=dataset.outputs, pictures=len(dataset.splits["train"]), workers=declaration.workers,
-        budget_s=declaration.budget_s, trials=declaration.trials, checkpoint_dir=str(task.checkpoint_dir),
-    )  # fmt: skip
+        space,
+        declaration.effort,
+        constraints,
+        recipe,
+        OptunaProposer(space, declaration.effort, constraints, declaration.seed),
+        pricing,
+        declaration.seed,
+        budget_s=declaration.budget_s,
+        trials=declaration.trials,
+        checkpoint_dir=str(task.checkpoint_dir),
+    )
     mirror = StudyMirror(
         run.folder, space, declaration.effort, constraints,
         declaration=run.declaration, evaluations=run.evaluations.values(),
     )  # fmt: skip
-    run.listeners.append(lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None)
+    run.listeners.append(
+        lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None
+    )
     if on_start:
         on_start(run, declaration)
     pool = LocalPool(task, declaration.workers)
     try:
         journey(
             Trip(
-                run, task, constraints, engine, pool, device,
-                MeasurementCache(root / ".cache" / "measurements.jsonl"), declaration.budget_s,
+                run,
+                task,
+                constraints,
+                engine,
+                pool,
+                device,
+                MeasurementCache(root / ".cache" / "measurements.jsonl"),
+                declaration.budget_s,
                 device_is_here=isinstance(device, LocalDevice),
+                trials=declaration.trials,
             )  # fmt: skip
         )
         mirror.finish(run.evaluations.values())
     except KeyboardInterrupt as error:
         write_files(run.folder, dataset.classes)
-        raise Interrupted(f"interrupted; to go on: autoseg optimize --resume --name {run.folder.name}") from error
+        raise Interrupted(
+            f"interrupted; to go on: autoseg optimize --resume --name {run.folder.name}"
+        ) from error
     finally:
         pool.close()
         mirror.close()
@@ -145,7 +174,9 @@ def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
     """front.csv, front.json, pareto.png and the bundles of a run, from its ledger."""
     result = Result.from_run(folder)
     write_front(folder, result.front, result.constraints, result.baseline)
-    pareto_png(folder / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline)
+    pareto_png(
+        folder / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline
+    )
     for rank, evaluation in enumerate(result.front, start=1):
         target = folder / "bundles" / f"{rank}-{evaluation.candidate.key}"
         if not target.exists():
@@ -179,15 +210,29 @@ def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -
         "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
         "data_digest": dataset.digest,
         "structure": structure_digest(net, space.baseline.input_hw),
-        "machine": {"platform": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
-        "versions": {"autoseg": __version__, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+        "versions": {
+            "autoseg": __version__,
+            "python": platform.python_version(),
+            **{p: version(p) for p in PACKAGES},
+        },
     }
 
 
 def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name, what in (("data_digest", "the data"), ("structure", "the network's code"), ("baseline", "the space")):
+    for name, what in (
+        ("data_digest", "the data"),
+        ("structure", "the network's code"),
+        ("baseline", "the space"),
+    ):
         if before[name] != now[name]:
-            raise InputError(f"{what} changed since the run began; results would not compare: start a new run with another --name")
+            raise InputError(
+                f"{what} changed since the run began; results would not compare: start a new run with another --name"
+            )
 
 
 def _text(value: Any) -> str | None:

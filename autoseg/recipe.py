@@ -20,9 +20,9 @@ class Recipe:
 
     rungs: tuple[int, ...] = (3, 9, 27, 81)
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 0.012
     weight_decay: float = 1e-2
-    batch: int = 16
+    batch: int = 8
     warmup_steps: int = 30
     average_share: float = 0.15
     average_steps: int = 400

@@ -276,9 +276,13 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
         value = math.nan
     unit = match[2].lower() if match else ""
     if math.isnan(value) or (unit and unit not in _SECONDS):
-        raise InputError(f"{name} must be a duration such as {example}, got {text!r}; units: ms, s, m, h")
+        raise InputError(
+            f"{name} must be a duration such as {example}, got {text!r}; units: ms, s, m, h"
+        )
     if not unit:
-        raise InputError(f"{name} needs a unit, got {text!r}; did you mean {text.strip()}{example.lstrip('0123456789.')}?")
+        raise InputError(
+            f"{name} needs a unit, got {text!r}; did you mean {text.strip()}{example.lstrip('0123456789.')}?"
+        )
     if not 0 < value < math.inf:
         raise InputError(f"{name} must be over zero, got {text!r}; for example {example}")
     return value * _SECONDS[unit]
@@ -309,4 +313,5 @@ def _rebuild(hint: Any, value: Any) -> Any:
         args = typing.get_args(hint)
         each = [args[0]] * len(value) if args[-1] is Ellipsis else args
         return tuple(_rebuild(arg, item) for arg, item in zip(each, value, strict=True))
-    return from_json(hint, value) if dataclasses.is_dataclass(hint) else value
+    is_record = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    return from_json(hint, value) if is_record else value

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from autoseg.losses import segmentation_loss
 from autoseg.networks import build
 from autoseg.networks.blocks import normalize
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, CandidateError, InputError, Job, Score
+from autoseg.records import Candidate, CandidateError, Job, Score
 from autoseg.space import SearchSpace
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,9 @@ def _epoch(
     recipe, net = task.recipe, training.net
     device = next(net.parameters()).device
     order = np.random.default_rng((task.seed, training.epoch)).permutation(len(data.frames))
-    torch.manual_seed(task.seed * 100_003 + training.epoch)  # dropout, so that a resumed epoch repeats
+    torch.manual_seed(
+        task.seed * 100_003 + training.epoch
+    )  # dropout, so that a resumed epoch repeats
     augmenter.start_epoch(training.epoch)
     net.train()
     batches = list(_batches(order, recipe.batch))
@@ -109,7 +111,9 @@ def _epoch(
         frames, masks = data.frames[rows], data.masks[rows]
         if recipe.augment:
             frames, masks = augmenter.batch(frames, masks)
-        done = (training.epoch - job.from_epoch + index / len(batches)) / (job.to_epoch - job.from_epoch)
+        done = (training.epoch - job.from_epoch + index / len(batches)) / (
+            job.to_epoch - job.from_epoch
+        )
         rate = _rate(recipe, training.step, done if job.decay else None)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
@@ -117,7 +121,7 @@ def _epoch(
         targets = torch.from_numpy(np.array(masks)).to(device)
         loss = segmentation_loss(net(inputs), targets, recipe.dice_weight)
         training.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
         if not math.isfinite(float(norm)):
             raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
@@ -157,7 +161,9 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
     path = _freshest(task, job)
     if path is None:
         if job.from_epoch:
-            raise CandidateError(f"the checkpoint of {job.candidate.key} at epoch {job.from_epoch} is gone")
+            raise CandidateError(
+                f"the checkpoint of {job.candidate.key} at epoch {job.from_epoch} is gone"
+            )
         return training
     state = torch.load(path, map_location=device, weights_only=True)
     net.load_state_dict(state["net"])
@@ -194,7 +200,9 @@ def save(training: Training, path: Path) -> None:
 
 def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
     """``<key>-<epoch>.pt`` after the job, ``<job>.partial.pt`` during it."""
-    name = f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
+    name = (
+        f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
+    )
     return task.checkpoint_dir / f"{name}.pt"
 
 
@@ -242,7 +250,9 @@ def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[
     return maps
 
 
-def picture_score(dataset: Dataset, maps: Any, *, cache_dir: Path, split: Any, **facts: Any) -> Score:
+def picture_score(
+    dataset: Dataset, maps: Any, *, cache_dir: Path, split: Any, **facts: Any
+) -> Score:
     """A Score over one split from class maps at the network's resolution; `min_iou` in `facts` adds P(floor)."""
     min_iou: float | None = facts.pop("min_iou", None)
     counts = metrics.score_pictures(maps, truths(dataset, split, cache_dir), len(dataset.classes))

@@ -23,9 +23,9 @@ PRIOR_PICTURE_S = 1.5e-3
 PRIOR_BYTE_S = 4e-10
 
 # From one rung to the next, the error (1 - IoU) shrinks at best to this share; the last one is the decay's.
-PRIOR_SHRINK = 0.4
-LIKELY_SHRINK = 0.65
-DECAY_BEST, DECAY_LIKELY = 0.6, 0.85
+PRIOR_SHRINK = 0.42
+LIKELY_SHRINK = 0.6
+DECAY_BEST, DECAY_LIKELY = 0.8, 0.92
 ENOUGH = 5
 
 
@@ -38,10 +38,10 @@ class LatencyModel:
 
     @classmethod
     def fit(cls, evaluations: Iterable[Evaluation]) -> LatencyModel | None:
-        """None under eight measurements."""
+        """None under six measurements."""
         rows = [(e.cost, e.candidate.input_hw, e.measurement) for e in evaluations]
         known = [(_features(c, hw), math.log(m.p50_ms)) for c, hw, m in rows if c and m]
-        if len(known) < 8:
+        if len(known) < 6:
             return None
         x, y = np.array([f for f, _ in known]), np.array([v for _, v in known])
         penalty = np.diag([0.0, *[1e-3] * (x.shape[1] - 1)])
@@ -108,7 +108,9 @@ class Curves:
 
 
 def _shrink(evaluation: Evaluation, rung: int, after: int) -> float | None:
-    by_epoch = {s.epoch: 1 - s.iou for s in evaluation.scores if s.source == "torch" and not s.decayed}
+    by_epoch = {
+        s.epoch: 1 - s.iou for s in evaluation.scores if s.source == "torch" and not s.decayed
+    }
     if rung not in by_epoch or after not in by_epoch:
         return None
     return by_epoch[after] / max(by_epoch[rung], 1e-6)

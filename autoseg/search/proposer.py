@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,12 +60,13 @@ class OptunaProposer:
         self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
     ) -> Candidate | None:
         """The sampler's first allowed proposal, else a random allowed candidate, else None (nothing is left)."""
-        study = self._study(history, number)
         distributions = self._distributions()
-        for _ in range(ASKS if distributions else 0):
-            candidate = self._candidate(study.ask(distributions).params)
-            if allowed(candidate):
-                return candidate
+        with _one_thread():
+            study = self._study(history, number)
+            for _ in range(ASKS if distributions else 0):
+                candidate = self._candidate(study.ask(distributions).params)
+                if allowed(candidate):
+                    return candidate
         return self._random(allowed, number)
 
     def _study(self, history: Sequence[Observation], number: int) -> Any:
@@ -81,11 +83,16 @@ class OptunaProposer:
         for seen in history:
             study.add_trial(
                 optuna.trial.create_trial(
-                    params={k.name: ordered_choices(k).index(seen.candidate[k.name]) for k in self._knobs},
+                    params={
+                        k.name: ordered_choices(k).index(seen.candidate[k.name])
+                        for k in self._knobs
+                    },
                     distributions=distributions,
                     values=[float(np.log(seen.latency_ms)), seen.iou],
                     constraints={
-                        "latency": float(np.log(seen.latency_ms / self.constraints.max_latency_ms)),
+                        "latency": float(
+                            np.log(seen.latency_ms / self.constraints.max_latency_ms)
+                        ),
                         "iou": self.constraints.min_iou - seen.iou,
                     },
                 )
@@ -111,7 +118,23 @@ class OptunaProposer:
         return self.space.candidate(**{name: by_name[name][at] for name, at in positions.items()})
 
     def _random(self, allowed: Callable[[Candidate], bool], number: int) -> Candidate | None:
-        return next((c for c in sample(self.space, self.effort, 400, self.seed + number) if allowed(c)), None)
+        return next(
+            (c for c in sample(self.space, self.effort, 400, self.seed + number) if allowed(c)),
+            None,
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The sampler's own algebra must not take the cores from the trainings beside it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def sample(space: SearchSpace, effort: str, most: int, seed: int) -> list[Candidate]:
@@ -121,8 +144,10 @@ def sample(space: SearchSpace, effort: str, most: int, seed: int) -> list[Candid
         everything = list(space.candidates(effort))
         return [everything[i] for i in rng.permutation(len(everything))]
     knobs = space.knobs_at(effort)
-    drawn = {}
+    drawn: dict[str, Candidate] = {}
     while len(drawn) < most:
-        candidate = space.candidate(**{k.name: k.choices[int(rng.integers(len(k.choices)))] for k in knobs})
+        candidate = space.candidate(
+            **{k.name: k.choices[int(rng.integers(len(k.choices)))] for k in knobs}
+        )
         drawn[candidate.key] = candidate
     return list(drawn.values())

@@ -44,7 +44,9 @@ class StudyMirror:
     ) -> None:  # fmt: skip
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._constraints = constraints
-        self._distributions = {k.name: _distribution(k) for k in space.knobs_at(effort) if len(k.choices) > 1}
+        self._distributions = {
+            k.name: _distribution(k) for k in space.knobs_at(effort) if len(k.choices) > 1
+        }
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
         name = folder.name
         if any(study.study_name == name for study in self._storage.get_all_studies()):
@@ -106,9 +108,15 @@ class StudyMirror:
         trial = self._trials[key]
         values = None
         if state == TrialState.COMPLETE and evaluation.measurement and evaluation.iou is not None:
-            values = [evaluation.measurement.latency_ms(self._constraints.statistic), evaluation.iou]
+            values = [
+                evaluation.measurement.latency_ms(self._constraints.statistic),
+                evaluation.iou,
+            ]
             # The old attribute: Optuna 5 reads it as well, and dashboard 0.21 reads nothing else.
-            over = [values[0] - self._constraints.max_latency_ms, self._constraints.min_iou - values[1]]
+            over = [
+                values[0] - self._constraints.max_latency_ms,
+                self._constraints.min_iou - values[1],
+            ]
             self._storage.set_trial_system_attr(trial, "constraints", over)
         self._storage.set_trial_state_values(trial, state, values)
         self._closed.add(key)
@@ -116,8 +124,10 @@ class StudyMirror:
 
 def _distribution(knob: Knob) -> BaseDistribution:
     if not knob.ordered:
-        return CategoricalDistribution(tuple(str(c) if not isinstance(c, str) else c for c in knob.choices))
-    low, high = min(knob.choices), max(knob.choices)  # type: ignore[type-var]
+        return CategoricalDistribution(
+            tuple(str(c) if not isinstance(c, str) else c for c in knob.choices)
+        )
+    low, high = min(knob.choices), max(knob.choices)
     if all(isinstance(choice, int) for choice in knob.choices):
         return IntDistribution(int(low), int(high))
     return FloatDistribution(float(low), float(high))
@@ -130,5 +140,8 @@ def _attributes(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.cost:
         facts |= {"params": evaluation.cost.params, "macs": evaluation.cost.macs}
     if evaluation.measurement:
-        facts |= {"device": evaluation.measurement.device, "latency_p50_ms": evaluation.measurement.p50_ms}
+        facts |= {
+            "device": evaluation.measurement.device,
+            "latency_p50_ms": evaluation.measurement.p50_ms,
+        }
     return facts

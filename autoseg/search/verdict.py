@@ -51,7 +51,9 @@ def _p50(evaluation: Evaluation) -> float:
     return evaluation.measurement.p50_ms if evaluation.measurement else float("inf")
 
 
-def _by_resolution(knobs: Sequence[Knob], sample: Sequence[Candidate], fitting: Sequence[Candidate]) -> list[str]:
+def _by_resolution(
+    knobs: Sequence[Knob], sample: Sequence[Candidate], fitting: Sequence[Candidate]
+) -> list[str]:
     resolution = next((k for k in knobs if k.name == "resolution"), None)
     others = [k for k in knobs if k.name != "resolution" and k.ordered]
     if resolution is None:
@@ -60,7 +62,9 @@ def _by_resolution(knobs: Sequence[Knob], sample: Sequence[Candidate], fitting: 
     for size in reversed(ordered_choices(resolution)):
         here = [c for c in sample if c["resolution"] == size]
         good = [c for c in fitting if c["resolution"] == size]
-        text = "all" if len(good) == len(here) else f"{len(good)} of {len(here)}" if good else "none"
+        text = (
+            "all" if len(good) == len(here) else f"{len(good)} of {len(here)}" if good else "none"
+        )
         if good and len(good) < len(here) and others:
             widest = others[0].name
             text += f" ({widest} up to {max(c[widest] for c in good)})"

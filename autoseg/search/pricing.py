@@ -1,0 +1,67 @@
+"""What a candidate will cost in seconds, from its counted cost and what this run has observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from autoseg.cost import cost
+from autoseg.journey import Evaluations
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, Choice, Cost, Job
+from autoseg.search.forecast import epoch_s
+from autoseg.search.standing import decayed, p50
+from autoseg.space import SearchSpace
+from autoseg.train import build_candidate
+
+CONFIRM_S = 3.0  # export, check and IoU of one finalist, beside its training and its timing
+USEFUL_RUNG = 2  # the rung from which a finish makes sense: 27 epochs by default
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Counts each network once, at one resolution: both MACs and traffic scale with the area."""
+
+    space: SearchSpace
+    recipe: Recipe
+    outputs: int
+    pictures: int
+    workers: int
+    _counted: dict[tuple[tuple[str, Choice], ...], Cost] = field(default_factory=dict)
+
+    def cost(self, candidate: Candidate) -> Cost:
+        """Parameters, MACs and activation bytes at the candidate's resolution."""
+        rest = tuple((name, value) for name, value in candidate.choices if name != "resolution")
+        if rest not in self._counted:
+            import torch
+
+            with torch.device("meta"):  # shapes are enough
+                net = build_candidate(self.space, candidate, self.outputs)
+            self._counted[rest] = cost(net, (256, 256))
+        base, area = self._counted[rest], candidate.input_hw[0] * candidate.input_hw[1] / 256**2
+        return Cost(base.params, round(base.macs * area), round(base.activation_bytes * area))
+
+    def epoch_s(self, candidate: Candidate, evaluations: Evaluations) -> float:
+        """Seconds of one epoch of training."""
+        return epoch_s(self.cost(candidate), self.pictures, evaluations.values())
+
+    def affordable(
+        self, candidate: Candidate, evaluations: Evaluations, left_s: float | None
+    ) -> bool:
+        """Whether the time left takes it, from the start, to a rung from which a finish makes sense."""
+        if left_s is None:
+            return True
+        useful = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
+        epochs = useful + self.recipe.decay_epochs(useful)
+        return epochs * self.epoch_s(candidate, evaluations) < left_s
+
+    def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
+        """Seconds to decay, export, time and score these: trainings side by side, timings one by one."""
+        train_s = [
+            (job.to_epoch - job.from_epoch) * self.epoch_s(job.candidate, evaluations)
+            for job in jobs
+            if not decayed(evaluations[job.candidate.key])
+        ]
+        timing_s = sum(min(60.0, 1.5 + 2.0 * p50(evaluations[j.candidate.key])) for j in jobs)
+        together_s = max(sum(train_s) / self.workers, max(train_s, default=0.0))
+        return 1.1 * together_s + timing_s + CONFIRM_S * len(jobs)

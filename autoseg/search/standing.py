@@ -1,0 +1,70 @@
+"""Where a candidate stands: its rung, its IoU there, who is ahead of it, and what a decay would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autoseg.front import front
+from autoseg.records import Evaluation, Score
+
+# What the decay leaves of the error, by the epoch from which it branches: at best, and likely.
+DECAY_HOPE = {3: 0.45, 9: 0.65, 27: 0.8}
+DECAY_EXPECT = {3: 0.65, 9: 0.8, 27: 0.92}
+
+
+def p50(evaluation: Evaluation) -> float:
+    """Median latency in ms; infinite while nothing was measured."""
+    return evaluation.measurement.p50_ms if evaluation.measurement else float("inf")
+
+
+def undecayed(evaluation: Evaluation) -> Score | None:
+    """The score of the highest rung, comparable with every other candidate's at that rung."""
+    return evaluation.score("val", source="torch", decayed=False)
+
+
+def decayed(evaluation: Evaluation) -> bool:
+    """Whether it has taken the branch of the finalists."""
+    return evaluation.score("val", decayed=True) is not None
+
+
+def epoch_of(evaluation: Evaluation) -> int:
+    """The highest rung that it has reached, in epochs; 0 while untrained."""
+    score = undecayed(evaluation)
+    return score.epoch if score else 0
+
+
+def iou_at(evaluation: Evaluation, epoch: int) -> float | None:
+    """Its undecayed IoU at one rung, or None."""
+    trained = [s for s in evaluation.scores if s.source == "torch" and not s.decayed]
+    return next((s.iou for s in trained if s.epoch == epoch), None)
+
+
+def layers(evaluations: Sequence[Evaluation], rung: int) -> list[Evaluation]:
+    """Non-dominated layers over (p50, IoU at this rung), each from the highest IoU down."""
+    rest = [(e, iou) for e in evaluations if (iou := iou_at(e, rung)) is not None]
+    ordered: list[Evaluation] = []
+    while rest:
+        best = [rest[i] for i in front([(p50(e), iou) for e, iou in rest])]
+        ordered += [e for e, _ in sorted(best, key=lambda pair: -pair[1])]
+        rest = [pair for pair in rest if pair not in best]
+    return ordered
+
+
+def after_decay(evaluation: Evaluation, shares: Mapping[int, float]) -> float:
+    """IoU after the decay from where it stands (early rungs still gain most); 0 while untrained."""
+    score = evaluation.score("val")
+    if score is None or score.decayed:
+        return score.iou if score else 0.0
+    share = next((s for epoch, s in shares.items() if score.epoch <= epoch), shares[max(shares)])
+    return 1 - (1 - score.iou) * share
+
+
+def faster_and_better(
+    evaluation: Evaluation, hope: float, others: Sequence[Evaluation]
+) -> str | None:
+    """The key of one that is faster and has now what this one may at best have, or None."""
+    for other in others:
+        score = undecayed(other)
+        if score and p50(other) < p50(evaluation) and score.iou >= hope:
+            return other.candidate.key
+    return None
