@@ -28,7 +28,7 @@ FLOORS = [
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 ROOMS = {
-    "torch": "networks cost graph export losses train compress pools",
+    "torch": "networks cost graph export losses train compress pools search",
     "onnx": "graph export compress device",
     "onnxscript": "graph export",
     "onnxruntime": "export compress device runner report.predict",
