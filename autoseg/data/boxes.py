@@ -77,7 +77,7 @@ _AT_LEAST_HALF = [0] * 128 + [255] * 128
 
 
 def coverage(size: tuple[int, int], polygons: list[Floats]) -> Image.Image:
-    """How much of each pixel the polygons cover, 0..255 (drawn four times finer, then averaged)."""
+    """How much of each pixel the polygons cover, 0..255 (drawn four times finer and averaged)."""
     fine = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     draw = ImageDraw.Draw(fine)
     for polygon in polygons:

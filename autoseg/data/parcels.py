@@ -39,7 +39,7 @@ _START = {split: 100_000 * place for place, split in enumerate(SPLITS)}
 
 
 def parcels(seed: int = 0, counts: Mapping[str, int] = COUNTS) -> Dataset:
-    """The synthetic data set: 640x360 RGB, classes background and parcel, `counts` scenes a split."""
+    """The synthetic data set: 640x360 RGB, background and parcel, `counts` scenes a split."""
     splits = {
         split: tuple(
             Sample(f"{split}-{number:04d}", f"{split}-{number:04d}", str(place), str(place))
@@ -57,7 +57,7 @@ def read_scene(seed: int, sample: Sample) -> tuple[Array, Array]:
 
 
 def scene(seed: int, number: int) -> tuple[Array, Array]:
-    """Scene `number` under `seed`: picture uint8 ``[360, 640, 3]`` and truth uint8 ``[360, 640]``."""
+    """Scene `number` under `seed`: uint8 picture ``[360, 640, 3]`` and truth ``[360, 640]``."""
     rng = np.random.default_rng([seed, number])
     camera = _camera(rng)
     kind = int(rng.integers(KINDS * VARIANTS))

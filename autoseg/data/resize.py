@@ -41,7 +41,7 @@ def resize_mask(mask: Array, input_hw: tuple[int, int]) -> Array:
 
 
 def resize_back(class_map: Array, hw: tuple[int, int]) -> Array:
-    """A network's class map at the picture's size: uint8 ``[h, w]`` to uint8 ``[*hw]``, nearest."""
+    """A class map at the picture's size: uint8 ``[h, w]`` to uint8 ``[*hw]``, nearest."""
     return _nearest(class_map, hw)
 
 
