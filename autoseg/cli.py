@@ -1,6 +1,7 @@
-"""The command line: parses, prints, sets the exit code. stdout carries the result, stderr the progress.
+"""The command line: parses, prints, sets the exit code. stdout is the result, stderr the progress.
 
-Exit codes: 0 the front meets both constraints, 3 nothing meets them, 2 bad input, 1 failure, 130 interrupted (resumable).
+Exit codes: 0 the front meets both constraints, 3 nothing meets them, 2 bad input, 1 failure,
+130 interrupted (resumable).
 """
 
 from __future__ import annotations
@@ -8,17 +9,21 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from autoseg.records import AutosegError, InputError, parse_duration_s
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Finds the fastest accurate-enough segmentation network for a device.",
-)  # fmt: skip
+)
 data_app = typer.Typer(no_args_is_help=True, help="Look at a data set.")
 app.add_typer(data_app, name="data")
 
@@ -28,11 +33,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable outpu
 DeviceOption = Annotated[str, typer.Option(help="local, a profile's name or a profile's file")]
 
 
-def main() -> None:
-    """The entry point: no traceback for anything that a user did."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point: no traceback for anything that a user did. Always raises SystemExit."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        code = app(standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False)
     except typer.Abort:
         code = 130
     except KeyboardInterrupt:
@@ -57,27 +62,60 @@ def _report(error: AutosegError) -> int:
 
 @app.command()
 def optimize(
-    data: Annotated[Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")] = None,
-    device: Annotated[str | None, typer.Option(help="local (default), a profile's name or file")] = None,
-    max_latency: Annotated[str | None, typer.Option(help="the ceiling, with its unit  [default: 33ms]")] = None,
-    min_iou: Annotated[float | None, typer.Option(help="the floor, a fraction  [default: 0.95]")] = None,
-    statistic: Annotated[str | None, typer.Option(help="the promised latency: p50 p90 p95 p99 mean  [default: p90]")] = None,
-    effort: Annotated[str | None, typer.Option(help="entry, intermediate, expert  [default: intermediate]")] = None,
-    space: Annotated[str | None, typer.Option(help="a space's name or file  [default: fast_scnn]")] = None,
-    budget: Annotated[str | None, typer.Option(help="time for all of it, such as 2h  [default: 8m]")] = None,
-    trials: Annotated[int | None, typer.Option(help="candidates to look at; without --budget, however long it takes")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="local (default), a profile's name or file")
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="the ceiling, with its unit  [default: 33ms]")
+    ] = None,
+    min_iou: Annotated[
+        float | None, typer.Option(help="the floor, a fraction  [default: 0.95]")
+    ] = None,
+    statistic: Annotated[
+        str | None, typer.Option(help="the promised latency: p50 p90 p95 p99 mean  [default: p90]")
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(help="entry, intermediate, expert  [default: intermediate]")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="a space's name or file  [default: fast_scnn]")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="time for all of it, such as 2h  [default: 8m]")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="candidates to look at; without --budget, however long it takes"),
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="who trains  [default: local]")] = None,
-    workers: Annotated[int | None, typer.Option(help="trainings side by side  [default: one a core]")] = None,
-    seed: Annotated[int | None, typer.Option(help="for data splits, proposals and training  [default: 0]")] = None,
-    name: Annotated[str | None, typer.Option(help="the run's name  [default: date and time]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")] = False,
-    recipe: Annotated[list[str] | None, typer.Option(help="change the training recipe, such as augment=false")] = None,
-    split_column: Annotated[str | None, typer.Option(help="the column of index.csv that holds the split")] = None,
-    group_column: Annotated[str | None, typer.Option(help="the column of index.csv that holds the group")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="trainings side by side  [default: one a core]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="for data splits, proposals and training  [default: 0]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="the run's name  [default: date and time]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")
+    ] = False,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="change the training recipe, such as augment=false")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="the column of index.csv that holds the split")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="the column of index.csv that holds the group")
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> int:
-    """Search, train, measure and confirm: the Pareto front of models that meet a latency ceiling and an IoU floor."""
+    """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
     from rich.console import Console
 
     from autoseg.optimize import optimize as run_it
@@ -85,10 +123,11 @@ def optimize(
 
     with Progress(Console(stderr=True)) as progress:
         result = run_it(
-            data=data, device=device, max_latency=max_latency, min_iou=min_iou, statistic=statistic,  # type: ignore[arg-type]
-            effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers, seed=seed,
-            name=name, resume=resume, results=results, recipe=_recipe(recipe), split_column=split_column,
-            group_column=group_column, on_start=progress.start,
+            data=data, device=device, max_latency=max_latency, min_iou=min_iou,
+            statistic=statistic,  # type: ignore[arg-type]
+            effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers,
+            seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
+            split_column=split_column, group_column=group_column, on_start=progress.start,
         )  # fmt: skip
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
@@ -110,15 +149,18 @@ def front(
     if csv:
         from autoseg.report.tables import to_pandas
 
-        print(to_pandas(result.front, result.baseline).to_csv(index=False), end="")
+        table = to_pandas(result.front, result.baseline, statistic=result.constraints.statistic)
+        print(table.to_csv(index=False), end="")
     else:
         _print_result(result, as_json=as_json)
     return 0 if result.front else 3
 
 
 @app.command()
-def spaces(name: Annotated[str | None, typer.Argument(help="a space's name or file")] = None) -> int:
-    """List the shipped search spaces, or show one: its knobs, and how many candidates each effort opens."""
+def spaces(
+    name: Annotated[str | None, typer.Argument(help="a space's name or file")] = None,
+) -> int:
+    """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
     from autoseg import shipped
     from autoseg.space import EFFORTS, load_space
 
@@ -183,7 +225,9 @@ def measure(
 def predict(
     model: Annotated[Path, typer.Argument(help="a model of ours (uint8 frame in, class map out)")],
     images: Annotated[list[Path], typer.Argument(help="pictures")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="where the masks are written")] = Path("masks"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="where the masks are written")] = Path(
+        "masks"
+    ),
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
     from autoseg.predict import predict_files
@@ -196,7 +240,9 @@ def predict(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="a model of ours (uint8 frame in, class map out)")],
-    data: Annotated[Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     split_column: Annotated[str | None, typer.Option()] = None,
     group_column: Annotated[str | None, typer.Option()] = None,
@@ -207,7 +253,11 @@ def evaluate(
     from autoseg.records import to_json
 
     score = evaluate_file(model, data, split, split_column=split_column, group_column=group_column)
-    facts = {k: v for k, v in to_json(score).items() if k in ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")}
+    facts = {
+        k: v
+        for k, v in to_json(score).items()
+        if k in ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
+    }
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
@@ -218,14 +268,22 @@ def evaluate(
 @data_app.command("check")
 def data_check(
     folder: Annotated[Path, typer.Argument(help="a folder with images/ and masks/")],
-    split_column: Annotated[str | None, typer.Option(help="the column of index.csv that holds the split")] = None,
-    group_column: Annotated[str | None, typer.Option(help="the column of index.csv that holds the group")] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="the column of index.csv that holds the split")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="the column of index.csv that holds the group")
+    ] = None,
 ) -> int:
     """Say what was understood of a data set, and every fault in it."""
     from autoseg.data.folder import inspect
+    from autoseg.report.console import inspection_lines
 
     inspection = inspect(folder, split_column=split_column, group_column=group_column)
-    print(inspection.describe())
+    for line in inspection_lines(inspection):
+        print(line)
+    for warning in inspection.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for fault in inspection.faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 2 if inspection.faults else 0
@@ -252,12 +310,15 @@ def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(to_json(chosen), indent=1))
     else:
-        print(f"{chosen.candidate.key}  {chosen.candidate}\n{reason(how, chosen, result.constraints)}\n{result.bundle(chosen.candidate.key)}")  # type: ignore[arg-type]
+        print(f"{chosen.candidate.key}  {chosen.candidate}")
+        print(reason(how, chosen, result.constraints))  # type: ignore[arg-type]
+        print(result.bundle(chosen.candidate.key))
     return 0
 
 
 def _run(path: Path) -> Path:
-    return path if (path / "run.yaml").exists() or path.is_absolute() else Path("results") / path.name
+    here = (path / "run.yaml").exists() or path.is_absolute()
+    return path if here else Path("results") / path.name
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:

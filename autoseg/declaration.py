@@ -1,4 +1,4 @@
-"""What the user declares, checked as a whole before anything is touched, and written into the run's run.yaml."""
+"""What the user declares: checked as a whole before anything is touched, kept in run.yaml."""
 
 from __future__ import annotations
 
@@ -38,28 +38,31 @@ class Declaration:
 
     def __post_init__(self) -> None:
         """Raises InputError with the rule, the value and the way out."""
-        parse_duration_s(self.max_latency, "--max-latency", "33ms")
+        parse_duration_s(str(self.max_latency), "--max-latency", "33ms")
+        _check_number("min_iou", self.min_iou, (int, float))
         if not 0 < self.min_iou < 1:
             share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
         if self.statistic not in STATISTICS:
-            raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {self.statistic!r}")
+            raise InputError(
+                f"--statistic is one of {', '.join(STATISTICS)}, got {self.statistic!r}"
+            )
         check_effort_rank(self.effort)
         if self.budget is not None:
-            parse_duration_s(self.budget, "--budget", "8m")
-        for name in ("trials", "workers"):
+            parse_duration_s(str(self.budget), "--budget", "8m")
+        for name, least in (("trials", 1), ("workers", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name} must be at least 1, got {value}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be 0 or more, got {self.seed}")
+            if value is not None:
+                _check_number(name, value, (int,))
+                if value < least:
+                    raise InputError(f"--{name} must be at least {least}, got {value}")
         if self.pool not in POOLS:
             raise InputError(f"--pool is one of {', '.join(POOLS)}, got {self.pool!r}")
         Recipe.of(self.recipe)
 
     @classmethod
     def of(cls, given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Declaration:
-        """The declaration of what was given (None: not given), over a run's own when it is continued.
+        """The declaration of what was given (None: not given), over a continued run's own.
 
         Raises InputError when a continued run is asked for something else than it was begun with.
         """
@@ -71,8 +74,9 @@ class Declaration:
         for name, value in said.items():
             if name not in ("budget", "trials", "workers") and before.get(name) != value:
                 raise InputError(
-                    f"the run was begun with {name}={before.get(name)!r}, and --resume cannot change it to {value!r}; "
-                    "start a new run with another --name (budget, trials and workers may change)"
+                    f"the run was begun with {name}={before.get(name)!r}, and --resume cannot "
+                    f"change it to {value!r}; start a new run with another --name "
+                    "(budget, trials and workers may change)"
                 )
         return cls(**{**before, **said})
 
@@ -90,3 +94,9 @@ class Declaration:
     def to_yaml(self) -> dict[str, Any]:
         """Plain data for run.yaml."""
         return {**dataclasses.asdict(self), "recipe": dict(self.recipe)}
+
+
+def _check_number(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        what = "a number" if float in kinds else "a whole number"
+        raise InputError(f"--{name.replace('_', '-')} must be {what}, got {value!r}")

@@ -1,8 +1,7 @@
-"""What a run looks like while it runs: a live panel in a terminal, one line an event elsewhere. Both on stderr."""
+"""What a run looks like while it runs, on stderr: a live panel, or one line an event in a log."""
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Any
 
@@ -33,16 +32,27 @@ class Progress:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
         run.listeners.append(self._hear)
-        self._say(f"run {run.folder}: {declaration.effort} effort, {declaration.workers} worker(s), seed {declaration.seed}")
+        self._say(
+            f"run {run.folder}: {declaration.effort} effort, {declaration.workers} worker(s), "
+            f"seed {declaration.seed}"
+        )
         if self.console.is_terminal:
-            self._live = Live(console=self.console, get_renderable=self._panel, refresh_per_second=2, transient=True)
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._panel,
+                refresh_per_second=2,
+                transient=True,
+            )
             self._live.start()
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live:
             self._live.stop()
@@ -81,7 +91,11 @@ class Progress:
             f"{clock(self._run.spent_s)} spent{left} · {len(evaluations)} candidates: "
             + ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
         )
-        return Group(head, _best(evaluations, constraints), *(Text(line, style="dim") for line in self._recent))
+        return Group(
+            head,
+            _best(evaluations, constraints),
+            *(Text(line, style="dim") for line in self._recent),
+        )
 
 
 def _best(evaluations: list[Evaluation], constraints: Constraints) -> Table:
@@ -93,10 +107,20 @@ def _best(evaluations: list[Evaluation], constraints: Constraints) -> Table:
         score = e.score("val")
         if e.measurement is None or score is None:
             continue
-        meets = "meets" if score.iou >= constraints.min_iou else f"-{constraints.min_iou - score.iou:.3f}"
+        meets = (
+            "meets"
+            if score.iou >= constraints.min_iou
+            else f"-{constraints.min_iou - score.iou:.3f}"
+        )
         latency_ms = e.measurement.latency_ms(constraints.statistic)
         table.add_row(
-            e.candidate.key, f"{latency_ms:.3g}", f"{score.iou:.4f}", meets, str(score.epoch), e.state, str(e.candidate)
+            e.candidate.key,
+            f"{latency_ms:.3g}",
+            f"{score.iou:.4f}",
+            meets,
+            str(score.epoch),
+            e.state,
+            str(e.candidate),
         )
     return table
 
@@ -107,12 +131,15 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
     facts: dict[str, Any] = event
     if kind == "measured" and evaluation.measurement:
         latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
-        slow = f", over {constraints.max_latency_ms:g} ms: not trained" if facts["too_slow"] else ""
+        slow = (
+            f", over {constraints.max_latency_ms:g} ms: not trained" if facts["too_slow"] else ""
+        )
         return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
     if kind == "scored":
         score = facts["score"]
         decay = ", decayed" if score["decayed"] else ""
-        return f"{key} IoU {score['iou']:.4f} on val after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
+        after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
+        return f"{key} IoU {score['iou']:.4f} on val {after}"
     if kind in ("confirmed", "struck") and evaluation.measurement:
         latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
         why = f": {facts['reason']}" if facts.get("reason") else ""
@@ -125,4 +152,6 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
 
 def clock(seconds: float) -> str:
     """``75.2 -> "1:15"``."""
-    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds)).lstrip("0") or "0"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -12,10 +12,10 @@ from autoseg.records import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """Warm-up, then a constant rate with an average of the weights: every rung of every candidate compares.
+    """Warm-up, then a constant rate with an average of the weights, so that all rungs compare.
 
-    Only finalists branch into a short decay to zero (`decay_share` of the epochs so far). Decayed and undecayed
-    scores are never compared with each other.
+    Only finalists branch into a short decay to zero (`decay_share` of the epochs so far). Decayed
+    and undecayed scores are never compared with each other.
     """
 
     rungs: tuple[int, ...] = (3, 9, 27, 81)
@@ -33,7 +33,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         rules = {
-            "rungs": bool(self.rungs) and list(self.rungs) == sorted({e for e in self.rungs if e > 0}),
+            "rungs": self.rungs == tuple(sorted({e for e in self.rungs if e > 0})) != (),
             "optimizer": self.optimizer in ("adamw", "sgd"),
             "learning_rate": self.learning_rate > 0,
             "weight_decay": self.weight_decay >= 0,

@@ -1,12 +1,13 @@
-"""A run's folder: its declaration, and the append-only ledger of events that everything else is rebuilt from.
+"""A run's folder: its declaration, and the ledger of events that all else is rebuilt from.
 
-Every event is one JSON line, written and flushed to the disk before anyone acts on it. A torn last line (power cut)
-is dropped when the run is opened again.
+The ledger is append-only. Every event is one JSON line, written and flushed to the disk before
+anyone acts on it. A torn last line (power cut) is dropped when the run is opened again.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from autoseg.records import (
     AutosegError,
     Candidate,
     Cost,
+    DeviceError,
     Evaluation,
     InputError,
     Measurement,
@@ -55,13 +57,16 @@ class Run:
         """A new run. Raises InputError when the folder holds one already or cannot be written."""
         if (folder / "run.yaml").exists():
             raise InputError(
-                f"the run {folder.name!r} exists already: continue it with --resume, or choose another --name"
+                f"the run {folder.name!r} exists already: continue it with --resume, "
+                "or choose another --name"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in ("checkpoints", "artifacts", "bundles"):
                 (folder / name).mkdir(exist_ok=True)
-            write_atomically(folder / "run.yaml", yaml.safe_dump(dict(declaration), sort_keys=False))
+            write_atomically(
+                folder / "run.yaml", yaml.safe_dump(dict(declaration), sort_keys=False)
+            )
         except OSError as error:
             raise InputError(
                 f"results are written to {folder}, which is not possible: {error.strerror}; "
@@ -84,14 +89,21 @@ class Run:
         event: Event = {"event": kind, "spent_s": round(self.spent_s, 3), **facts}
         if of is not None:
             event["key"] = of.key
-        self._file.write(json.dumps(event) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._append((json.dumps(event) + "\n").encode())
         self.events.append(event)
         fold([event], self.evaluations)
         for listener in self.listeners:
             listener(event)
         return event
+
+    def _append(self, line: bytes) -> None:
+        try:
+            written = self._file.write(line)
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.folder, error.strerror) from error
+        if written != len(line):
+            raise _unwritable(self.folder, "the disk is full")
 
     def first(self, kind: str) -> Event | None:
         """The first event of a kind, or None."""
@@ -125,7 +137,9 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
         candidate = from_json(Candidate, event["candidate"])
         return Evaluation(candidate, "proposed", cost=from_json(Cost, event["cost"]))
     if before is None:
-        raise AutosegError(f"the ledger tells of {event['key']} before it was proposed: it was edited")
+        raise AutosegError(
+            f"the ledger tells of {event['key']} before it was proposed: it was edited"
+        )
     if kind == "measured":
         measurement = from_json(Measurement, event["measurement"])
         return replace(
@@ -150,7 +164,9 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
     if kind == "tested":
         return replace(before, scores=(*before.scores, from_json(Score, event["score"])))
     if kind in ("stopped", "failed"):
-        return replace(before, state="stopped" if kind == "stopped" else "failed", error=event["reason"])
+        return replace(
+            before, state="stopped" if kind == "stopped" else "failed", error=event["reason"]
+        )
     raise AutosegError(f"the ledger holds an event of an unknown kind {kind!r}")
 
 
@@ -169,17 +185,34 @@ def read_events(folder: Path) -> list[Event]:
     """The events of a run, live or finished, without locking it."""
     path = folder / "ledger.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    return _events(path, lines)
 
 
-def _open_ledger(path: Path) -> tuple[IO[str], list[Event]]:
+def _events(path: Path, lines: Iterable[bytes]) -> list[Event]:
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            raise AutosegError(f"{path}, line {number} is no event; it was damaged") from error
+    return events
+
+
+def _unwritable(folder: Path, why: str | None) -> DeviceError:
+    return DeviceError(
+        f"the ledger in {folder} cannot be written ({why}): mend that, then go on with --resume"
+    )
+
+
+def _open_ledger(path: Path) -> tuple[io.FileIO, list[Event]]:
     raw = path.read_bytes() if path.exists() else b""
     whole = raw[: raw.rfind(b"\n") + 1]
     if len(whole) < len(raw):
         log.warning("the ledger's last line is torn and was dropped: %s", path)
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    return path.open("a"), [json.loads(line) for line in whole.splitlines()]
+    # Unbuffered: an event that could not be written must not come back at the next one.
+    return io.FileIO(path, "a"), _events(path, whole.splitlines())
 
 
 def _lock(folder: Path) -> IO[str]:
@@ -187,7 +220,9 @@ def _lock(folder: Path) -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise InputError(f"another autoseg is working on the run {folder.name!r}; wait for it to end") from error
+        raise InputError(
+            f"another autoseg is working on the run {folder.name!r}; wait for it to end"
+        ) from error
     return file
 
 

@@ -1,4 +1,4 @@
-"""N one-thread worker processes on this machine, stopped dead while this same machine is being timed."""
+"""N one-thread worker processes on this machine, stopped dead while the machine is being timed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,18 @@ class _Worker:
 
 
 class LocalPool:
-    """Runs up to `workers` jobs side by side, one thread each: with two threads each they would fight over the cores."""
+    """Runs up to `workers` jobs side by side, one thread each: more would fight for the cores."""
 
     def __init__(self, task: Task, workers: int) -> None:
         self._task = task
         self._count = workers
         self._workers: list[_Worker] = []
         self._backlog: deque[Job] = deque()
+
+    def start(self) -> None:
+        """Start the workers ahead of the first job: their imports take seconds."""
+        while len(self._workers) < self._count:
+            self._start()
 
     @property
     def running(self) -> Collection[Job]:
@@ -51,16 +56,21 @@ class LocalPool:
     def wait(self, timeout_s: float) -> list[Outcome]:
         """What has ended, waiting at most `timeout_s` for the first of it.
 
-        A worker that died gives its job a CandidateError. Raises AutosegError for what is not the candidate's fault.
+        A worker that died gives its job a CandidateError. Raises AutosegError for what is not the
+        candidate's fault.
         """
         busy = {w.connection: w for w in self._workers if w.job is not None}
-        outcomes = [self._receive(busy[c]) for c in wait(list(busy), timeout_s) if isinstance(c, Connection)]
+        outcomes = [
+            self._receive(busy[c])
+            for c in wait(list(busy), timeout_s)
+            if isinstance(c, Connection)
+        ]
         self._hand_out()
         return outcomes
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing of this pool uses a core meanwhile: the kernel stops the processes where they stand."""
+        """Nothing of this pool uses a core meanwhile: the kernel stops its processes."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -68,7 +78,7 @@ class LocalPool:
             self._signal(signal.SIGCONT)
 
     def cancel(self) -> None:
-        """End what is running; its last saved checkpoint stays, to be continued by a later run of the same job."""
+        """End what is running; a later run of the same job goes on from its last checkpoint."""
         self._backlog.clear()
         for worker in [w for w in self._workers if w.job is not None]:
             self._end(worker)
@@ -85,21 +95,29 @@ class LocalPool:
             if idle is None and len(self._workers) >= self._count:
                 return
             worker = idle or self._start()
+            try:
+                worker.connection.send(self._backlog[0])
+            except ConnectionError:  # it died while it was idle: no job's fault
+                self._end(worker)
+                continue
             worker.job = self._backlog.popleft()
-            worker.connection.send(worker.job)
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
-        environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment = {
+            **os.environ,
+            **threads,
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        }
         process = subprocess.Popen(
-            [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno())],
+            [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
         worker = _Worker(process, Connection(ours.detach()))
-        worker.connection.send(self._task)
         self._workers.append(worker)
+        worker.connection.send(self._task)
         return worker
 
     def _receive(self, worker: _Worker) -> Outcome:
@@ -111,7 +129,9 @@ class LocalPool:
         except (EOFError, ConnectionError):
             self._end(worker)
             code = worker.process.returncode
-            return job, CandidateError(f"its worker process ended (exit code {code}; out of memory ends so)")
+            return job, CandidateError(
+                f"its worker process ended (exit code {code}; out of memory ends so)"
+            )
         if isinstance(outcome, AutosegError) and not isinstance(outcome, CandidateError):
             raise outcome
         return job, outcome

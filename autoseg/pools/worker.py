@@ -1,12 +1,14 @@
 """One worker of the local pool: a process that runs one job at a time with one thread.
 
-Started as ``python -m autoseg.pools.worker FD`` rather than through multiprocessing's spawn, so that a user's script
-needs no ``if __name__ == "__main__"`` guard. Tasks and outcomes travel over a private socket pair.
+Started as ``python -m autoseg.pools.worker FD PARENT`` rather than through multiprocessing's
+spawn, so that a user's script needs no ``if __name__ == "__main__"`` guard. Tasks and outcomes
+travel over a private socket pair.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -14,14 +16,15 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from autoseg.records import AutosegError, CandidateError, InputError
+from autoseg.records import AutosegError, CandidateError, DeviceError
+
+log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
-    """No orphan trains on: the kernel kills this process with its parent (Linux), elsewhere a thread watches."""
-    parent = os.getppid()
+def _die_with_parent(parent: int) -> None:
+    """No orphan trains on: Linux kills this process with its parent, elsewhere a thread does."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     except (AttributeError, OSError):
@@ -32,12 +35,14 @@ def _die_with_parent() -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
+    if os.getppid() != parent:  # it died before the kernel was told
+        os._exit(1)
 
 
-def main(fd: int) -> None:
+def main(fd: int, parent: int) -> None:
     """Receive the task, then jobs, until the other end hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _die_with_parent()
+    _die_with_parent(parent)
     connection = Connection(fd)
     import torch
 
@@ -57,10 +62,13 @@ def main(fd: int) -> None:
         except (MemoryError, torch.OutOfMemoryError) as error:
             connection.send(CandidateError(f"out of memory: {error}"))
         except OSError as error:
-            connection.send(InputError(f"a file could not be read or written: {error}"))
-        except RuntimeError as error:
-            connection.send(CandidateError(f"training failed: {error}"))
+            text = f"training cannot read or write a file ({error}): mend that, then --resume"
+            connection.send(DeviceError(text))
+        except Exception as error:  # a user's own network may raise anything
+            log.debug("%s", job, exc_info=True)
+            text = f"training failed: {type(error).__name__}: {error}"
+            connection.send(CandidateError(text))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

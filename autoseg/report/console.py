@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from autoseg.front import PICKS, reason
 from autoseg.records import Evaluation
 from autoseg.result import Result
+
+if TYPE_CHECKING:
+    from autoseg.data.folder import Inspection
 
 
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 160) -> list[str]:
@@ -25,10 +29,30 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
     return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined,no-any-return]
 
 
+def inspection_lines(seen: Inspection) -> list[str]:
+    """What was understood of a data set: layout, pairs, classes with their share, sizes."""
+    if not seen.layout:
+        return []
+    pairs = ", ".join(f"{split} {count}" for split, count in seen.pairs.items())
+    shares = zip(seen.classes, seen.class_share, strict=False)
+    sizes = ", ".join(f"{hw[1]}x{hw[0]} ({count})" for hw, count in seen.sizes[:8])
+    more = f", and {len(seen.sizes) - 8} more" if len(seen.sizes) > 8 else ""
+    return [
+        f"{seen.root}: {seen.layout}; splits: {seen.split_source}",
+        f"pairs: {pairs}",
+        f"masks: {seen.mask_encoding}",
+        "classes (share of pixels): "
+        + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares)
+        + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
+        f"sizes (pictures): {sizes}{more}",
+    ]
+
+
 def result_lines(result: Result) -> list[str]:
-    """The front with the baseline beside it, the struck, the picks (or the misses), and where the files are."""
+    """The front beside the baseline, the struck, the picks or the misses, and where files are."""
     constraints = result.constraints
-    asked = f"{constraints.statistic} <= {constraints.max_latency_ms:g} ms and IoU >= {constraints.min_iou:g}"
+    ceiling, floor = constraints.max_latency_ms, constraints.min_iou
+    asked = f"{constraints.statistic} <= {ceiling:g} ms and IoU >= {floor:g}"
     knobs = _turned([*result.evaluations])
     struck = [e for e in result.evaluations if e.state == "struck"]
     lines = [f"{len(result.front)} model(s) meet {asked} (each with P >= 0.9 on val)"]
@@ -86,6 +110,8 @@ def _row(
         name, *(str(chosen.get(knob, "")) for knob in knobs),
         f"{cost.params:,}" if cost else "", f"{cost.macs / 1e6:.1f}" if cost else "",
         f"{measurement.p50_ms:.3g}" if measurement else "", f"{p90_ms:.3g}" if p90_ms else "",
-        "" if evaluation.iou is None else f"{evaluation.iou:.4f}", f"{test.iou:.4f}" if test else "",
-        f"{evaluation.onnx_bytes / 1024:.0f}" if evaluation.onnx_bytes else "", faster, evaluation.candidate.key,
+        "" if evaluation.iou is None else f"{evaluation.iou:.4f}",
+        f"{test.iou:.4f}" if test else "",
+        f"{evaluation.onnx_bytes / 1024:.0f}" if evaluation.onnx_bytes else "",
+        faster, evaluation.candidate.key,
     ]  # fmt: skip

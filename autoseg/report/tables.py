@@ -62,13 +62,14 @@ def write_front(
     best = front_of(evaluations, constraints.statistic)
     table = to_pandas(best, baseline, statistic=constraints.statistic)
     write_atomically(run_dir / "front.csv", table.to_csv(index=False))
-    text = json.dumps(_front_json(best, constraints, baseline), indent=1, allow_nan=False)
+    text = json.dumps(front_json(best, constraints, baseline), indent=1, allow_nan=False)
     write_atomically(run_dir / "front.json", text + "\n")
 
 
-def _front_json(
+def front_json(
     best: Sequence[Evaluation], constraints: Constraints, baseline: Evaluation | None
 ) -> dict[str, Any]:
+    """What front.json holds, of a front that is given fastest first."""
     points = [at for e in best if (at := point(e, constraints.statistic)) is not None]
     picks = {how: pick(best, how, constraints) for how in PICKS}
     return {
