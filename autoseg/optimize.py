@@ -141,6 +141,7 @@ def _travel(
     if on_start:
         on_start(run, declaration)
     pool = LocalPool(task, declaration.workers)
+    pool.start()
     try:
         journey(
             Trip(

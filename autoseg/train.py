@@ -100,7 +100,9 @@ def _epoch(
 ) -> None:
     recipe, net = task.recipe, training.net
     device = next(net.parameters()).device
-    order = np.random.default_rng((task.seed, training.epoch)).permutation(len(data.frames))
+    rng = np.random.default_rng((task.seed, training.epoch))
+    order = rng.permutation(len(data.frames))
+    varied = rng.random(len(order)) < recipe.augmented_share(training.epoch)
     torch.manual_seed(
         task.seed * 100_003 + training.epoch
     )  # dropout, so that a resumed epoch repeats
@@ -109,8 +111,9 @@ def _epoch(
     batches = list(_batches(order, recipe.batch))
     for index, rows in enumerate(batches):
         frames, masks = data.frames[rows], data.masks[rows]
-        if recipe.augment:
-            frames, masks = augmenter.batch(frames, masks)
+        if (chosen := varied[rows]).any():
+            frames, masks = np.array(frames), np.array(masks)
+            frames[chosen], masks[chosen] = augmenter.batch(frames[chosen], masks[chosen])
         done = (training.epoch - job.from_epoch + index / len(batches)) / (
             job.to_epoch - job.from_epoch
         )

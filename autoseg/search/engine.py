@@ -18,7 +18,7 @@ from autoseg.front import front
 from autoseg.journey import Done, Evaluations, Screen, Step, Wait
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
-from autoseg.search.forecast import Curves, LatencyModel
+from autoseg.search.forecast import Curves, error_model, latency_model
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import Observation, Proposer, ordered_choices, sample
 from autoseg.search.standing import (
@@ -44,6 +44,7 @@ FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
 REPORT_S = 8.0  # front, plot and bundles
 MOST_FINALISTS = 8  # that time is set aside for
 LIKELY = 0.3  # P(under the ceiling) from which a candidate is worth measuring
+HOPEFUL = 1.5  # standard deviations by which a forecast error may be too high
 KEPT = 3  # the most hopeful are never stopped: where nothing meets the floor, they are the nearest
 
 
@@ -126,16 +127,36 @@ class AshaEngine:
     def _start(
         self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
     ) -> Job | None:
-        """The cheapest measured candidate that the time left can take to a useful rung."""
+        """The cheapest measured candidate that may meet the floor and that the time left can finish."""
         busy = {job.candidate.key for job in running}
-        measured = [e.candidate for e in evaluations.values() if e.state == "measured"]
+        measured = [e for e in evaluations.values() if e.state == "measured"]
         waiting = [
-            c
-            for c in measured
-            if c.key not in busy and self.pricing.affordable(c, evaluations, left_s)
+            e
+            for e in measured
+            if e.candidate.key not in busy
+            and self.pricing.affordable(e.candidate, evaluations, left_s)
         ]
-        cheapest = min(waiting, key=lambda c: self.pricing.epoch_s(c, evaluations), default=None)
-        return Job(cheapest, 0, self.recipe.rungs[0]) if cheapest else None
+        cheapest = min(
+            self._promising(waiting, evaluations), key=lambda e: self.pricing.epoch_s(e.candidate, evaluations), default=None
+        )
+        return Job(cheapest.candidate, 0, self.recipe.rungs[0]) if cheapest else None
+
+    def _promising(
+        self, waiting: Sequence[Evaluation], evaluations: Evaluations
+    ) -> Sequence[Evaluation]:
+        """Those that may meet the floor, as far as what was trained so far can tell; among them the likely front."""
+        everything = list(evaluations.values())
+        model = error_model(everything, Curves.of(self.recipe, everything))
+        if model is None:
+            return waiting
+
+        def iou(e: Evaluation, sigmas: float) -> float:
+            return 1 - model.predict(
+                self.pricing.cost(e.candidate), e.candidate.input_hw, sigmas=sigmas
+            )
+
+        able = [e for e in waiting if iou(e, -HOPEFUL) >= self.constraints.min_iou]
+        return [able[i] for i in front([(p50(e), iou(e, 0.0)) for e in able])]
 
     def _climb(
         self,
@@ -152,7 +173,7 @@ class AshaEngine:
         ):
             reached = [e for e in evaluations.values() if iou_at(e, rung) is not None]
             climbed = sum(epoch_of(e) > rung or e.candidate.key in busy for e in reached)
-            if climbed >= share * len(reached):
+            if climbed + 1 > share * len(reached):
                 continue
             for e in layers(reached, rung):
                 waits = e.state == "scored" and epoch_of(e) == rung and e.candidate.key not in busy
@@ -169,7 +190,7 @@ class AshaEngine:
     def _new_candidate(self, evaluations: Evaluations, left_s: float | None) -> Candidate | None:
         if self.trials is not None and len(evaluations) >= self.trials:
             return None
-        model = LatencyModel.fit(evaluations.values())
+        model = latency_model(evaluations.values())
         ceiling_ms = self.constraints.max_latency_ms
 
         def allowed(candidate: Candidate) -> bool:

@@ -6,7 +6,7 @@ All of it is fitted on this run's own ledger, and starts from stated priors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
@@ -14,8 +14,6 @@ import numpy as np
 
 from autoseg.recipe import Recipe
 from autoseg.records import HW, Cost, Evaluation, Score
-
-CostOf = Callable[[Evaluation], Cost]
 
 # Seconds of one training step per picture before anything was observed: augmentation, and memory traffic,
 # which ranks small nets better than MACs do.
@@ -30,38 +28,46 @@ ENOUGH = 5
 
 
 @dataclass(frozen=True)
-class LatencyModel:
-    """Ridge regression of log latency on log MACs, log activation bytes and log pixels."""
+class CostModel:
+    """Ridge regression of a log figure on log MACs, log activation bytes and log pixels."""
 
     weights: tuple[float, ...]
     sigma: float
 
     @classmethod
-    def fit(cls, evaluations: Iterable[Evaluation]) -> LatencyModel | None:
-        """None under six measurements."""
-        rows = [(e.cost, e.candidate.input_hw, e.measurement) for e in evaluations]
-        known = [(_features(c, hw), math.log(m.p50_ms)) for c, hw, m in rows if c and m]
+    def fit(cls, rows: Iterable[tuple[Cost, HW, float]]) -> CostModel | None:
+        """From (cost, input size, figure over 0) of each candidate; None under six of them."""
+        known = [(_features(cost, hw), math.log(figure)) for cost, hw, figure in rows]
         if len(known) < 6:
             return None
         x, y = np.array([f for f, _ in known]), np.array([v for _, v in known])
         penalty = np.diag([0.0, *[1e-3] * (x.shape[1] - 1)])
         weights = np.linalg.solve(x.T @ x + penalty, x.T @ y)
-        sigma = float(np.sqrt(np.mean((x @ weights - y) ** 2) * len(y) / max(1, len(y) - 4)))
+        sigma = float(np.sqrt(np.sum((x @ weights - y) ** 2) / max(1, len(y) - 4)))
         return cls(tuple(map(float, weights)), max(sigma, 0.02))
 
-    def predict_ms(self, cost: Cost, input_hw: HW) -> float:
-        return float(np.exp(np.dot(self.weights, _features(cost, input_hw))))
+    def predict(self, cost: Cost, input_hw: HW, *, sigmas: float = 0.0) -> float:
+        """The figure, `sigmas` standard deviations (of its logarithm) away from the expected one."""
+        return float(np.exp(np.dot(self.weights, _features(cost, input_hw)) + sigmas * self.sigma))
 
-    def probability_under(self, ceiling_ms: float, cost: Cost, input_hw: HW) -> float:
-        spread = NormalDist(math.log(self.predict_ms(cost, input_hw)), self.sigma)
-        return spread.cdf(math.log(ceiling_ms))
+    def probability_under(self, limit: float, cost: Cost, input_hw: HW) -> float:
+        """P(the figure is under `limit`)."""
+        spread = NormalDist(math.log(self.predict(cost, input_hw)), self.sigma)
+        return spread.cdf(math.log(limit))
+
+
+def latency_model(evaluations: Iterable[Evaluation]) -> CostModel | None:
+    """Median latency in ms from this run's measurements."""
+    return CostModel.fit(
+        (e.cost, e.candidate.input_hw, e.measurement.p50_ms)
+        for e in evaluations
+        if e.cost and e.measurement
+    )
 
 
 def _features(cost: Cost, input_hw: HW) -> list[float]:
-    return [
-        1.0, math.log(max(1, cost.macs)), math.log(max(1, cost.activation_bytes)),
-        math.log(input_hw[0] * input_hw[1]),
-    ]  # fmt: skip
+    pixels = input_hw[0] * input_hw[1]
+    return [1.0, *(math.log(max(1, v)) for v in (cost.macs, cost.activation_bytes, pixels))]
 
 
 def epoch_s(cost: Cost, pictures: int, evaluations: Iterable[Evaluation]) -> float:
@@ -105,6 +111,16 @@ class Curves:
 
     def _product(self, shrink: dict[int, float], epoch: int) -> float:
         return math.prod(share for rung, share in shrink.items() if rung >= epoch)
+
+
+def error_model(evaluations: Sequence[Evaluation], curves: Curves) -> CostModel | None:
+    """The likely error (1 - IoU) at full length, from what was trained so far."""
+    trained = [(e, s) for e in evaluations if (s := e.score("val", source="torch", decayed=False))]
+    return CostModel.fit(
+        (e.cost, e.candidate.input_hw, max(1e-4, 1 - curves.expected(s)))
+        for e, s in trained
+        if e.cost
+    )
 
 
 def _shrink(evaluation: Evaluation, rung: int, after: int) -> float | None:

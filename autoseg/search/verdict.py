@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from autoseg.records import Candidate, Constraints, Cost, Evaluation
-from autoseg.search.forecast import LatencyModel
+from autoseg.search.forecast import latency_model
 from autoseg.search.proposer import ordered_choices
 from autoseg.space import Knob
 
@@ -28,13 +28,13 @@ def verdict_lines(
         f"measured {len(measured)} untrained networks: {sum(e.state != 'too_slow' for e in measured)} fit "
         f"{constraints.max_latency_ms:g} ms; the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
     ]
-    model = LatencyModel.fit(measured)
+    model = latency_model(measured)
     if model is None:
         return lines
     known = {e.candidate.key: e.state != "too_slow" for e in measured}
 
     def fits(c: Candidate) -> bool:
-        guess = model.predict_ms(cost_of(c), c.input_hw) <= constraints.max_latency_ms
+        guess = model.predict(cost_of(c), c.input_hw) <= constraints.max_latency_ms
         return known.get(c.key, guess)
 
     fitting = [c for c in sample if fits(c)]
