@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from autoseg.records import AutosegError, InputError, parse_duration_s
+from autoseg.records import AutosegError, CandidateError, InputError, parse_duration_s
 
 app = typer.Typer(
     add_completion=False,
@@ -211,6 +211,8 @@ def measure(
     try:
         plan = dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
         measurement = target.measure(model, plan)
+    except CandidateError as error:  # here the model is the user's
+        raise InputError(str(error)) from error
     finally:
         target.close()
     facts = to_json(measurement)

@@ -16,7 +16,7 @@ from autoseg import data as data_room
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_back, resize_frame
 from autoseg.device.predict import class_maps, open_session
-from autoseg.records import InputError, Score
+from autoseg.records import CandidateError, InputError, Score
 from autoseg.train import picture_score
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,10 @@ def evaluate_file(
 def _input_shape(model: Path) -> tuple[int, int, int]:
     if not model.is_file():
         raise InputError(f"there is no file {model}")
-    feeds = open_session(model).get_inputs()
+    try:
+        feeds = open_session(model).get_inputs()
+    except CandidateError as error:
+        raise InputError(str(error)) from error
     shape = feeds[0].shape
     fits = len(feeds) == 1 and feeds[0].type == "tensor(uint8)" and len(shape) == 4
     if not fits or not all(isinstance(side, int) for side in shape) or shape[3] not in (1, 3):

@@ -178,11 +178,10 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
 
 
 def _freshest(task: Task, job: Job) -> Path | None:
-    partial = checkpoint_path(task, job, partial=True)
-    if partial.exists():
-        return partial
-    start = Path(job.checkpoint) if job.checkpoint else None
-    return start if start and start.exists() else None
+    start = [Path(job.checkpoint)] if job.checkpoint else []
+    # A whole one is there when a kill came after the training and before its score was recorded.
+    saved = [checkpoint_path(task, job), checkpoint_path(task, job, partial=True), *start]
+    return next((path for path in saved if path.exists()), None)
 
 
 def save(training: Training, path: Path) -> None:

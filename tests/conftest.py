@@ -1,0 +1,82 @@
+"""What many tests share: a tiny set of pictures, a tiny space, and one finished run of them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# As in the workers: one thread, so that what is trained here is what is trained there.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+SPACE = """\
+network: fast_scnn
+knobs:
+  resolution: {choices: [96, 64], baseline: 96, effort: entry}
+  a: {choices: [0.25, 0.125], baseline: 0.25, effort: intermediate}
+  t: {choices: [2], baseline: 2, effort: expert}
+  r: {choices: [1], baseline: 1, effort: expert}
+  pp: {choices: [0], baseline: 0, effort: expert}
+"""
+RECIPE = {"rungs": [3, 6], "batch": 2, "warmup_steps": 2, "learning_rate": 0.01, "augment": False}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A main job that takes seconds: what `autoseg.optimize` and the command line are given."""
+
+    data: Path
+    space: Path
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {
+            "data": self.data, "space": self.space, "trials": 4, "min_iou": 0.4,
+            "max_latency": "100ms", "workers": 1, "recipe": RECIPE,
+        }  # fmt: skip
+
+    def arguments(self, **changed: Any) -> list[str]:
+        """The same for the command line, with some options changed; None leaves one out."""
+        given: dict[str, Any] = {**self.given, **changed}
+        recipe = given.pop("recipe")
+        said = [(name, str(value)) for name, value in given.items() if value is not None]
+        said += [("recipe", f"{name}={str(value).lower()}") for name, value in recipe.items()]
+        return ["optimize", *(w for n, v in said for w in (f"--{n.replace('_', '-')}", v))]
+
+
+def write_pictures(root: Path, counts: Mapping[str, int]) -> Path:
+    """Bright boxes on dark noise, 96 x 64: what a network learns in a few epochs."""
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for number in range(count):
+            image = rng.integers(0, 80, (64, 96, 3), dtype=np.uint8)
+            mask = np.zeros((64, 96), np.uint8)
+            y, x = rng.integers(4, 24), rng.integers(4, 44)
+            mask[y : y + 32, x : x + 44] = 1
+            image[mask == 1] += 150
+            for kind, array in (("images", image), ("masks", mask)):
+                path = root / kind / split / f"{split}{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    root = tmp_path_factory.mktemp("tiny")
+    space = root / "tiny.yaml"
+    space.write_text(SPACE)
+    return Tiny(write_pictures(root / "boxes", {"train": 8, "val": 3, "test": 2}), space)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Result of one run on a fake device."""
+    import autoseg
+
+    results = tmp_path_factory.mktemp("finished") / "results"
+    return autoseg.optimize(**tiny.given, device=autoseg.FakeDevice(), results=results, name="run")

@@ -1,0 +1,198 @@
+"""A run's folder survives power cuts, full disks and a second process, and reads back as it was."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoseg.records import (
+    AutosegError,
+    Candidate,
+    Cost,
+    DeviceError,
+    InputError,
+    Measurement,
+    Score,
+    to_json,
+)
+from autoseg.store import MeasurementCache, Run, fold, read_declaration, read_events
+
+FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
+OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
+MEASURED = Measurement(
+    "pi4", "screen", "onnxruntime 1.20", 1, "CPU", 40, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
+    1.2, (1.1, 1.3), None, None, 5.0, 1000, "d", "2026-01-01T00:00:00Z",
+)  # fmt: skip
+
+
+def scored(iou: float, epoch: int = 3, **facts) -> Score:
+    return Score(
+        "val", "torch", iou, (iou - 0.1, iou + 0.1), (None, iou), 0.9, epoch, 1.0, 0, **facts
+    )
+
+
+def propose(run: Run, candidate: Candidate) -> None:
+    cost = to_json(Cost(1, 2, 3))
+    run.record(
+        "proposed", candidate, candidate=to_json(candidate), structure=candidate.key, cost=cost
+    )
+
+
+def told(folder: Path) -> Run:
+    """A run in which one candidate was trained and struck, and another was too slow."""
+    run = Run.create(folder, {"seed": 0})
+    propose(run, FIRST)
+    run.record("measured", FIRST, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=False)
+    run.record("scored", FIRST, score=to_json(scored(0.8)))
+    propose(run, OTHER)
+    run.record("measured", OTHER, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=True)
+    run.record(
+        "struck", FIRST, score=to_json(scored(0.7, 4, decayed=True)), reason="not sure enough",
+        measurement=to_json(MEASURED), onnx_bytes=8, p_feasible=0.5,
+    )  # fmt: skip
+    return run
+
+
+def test_what_is_recorded_is_what_is_read_back(tmp_path):
+    run = told(tmp_path / "run")
+    evaluations = dict(run.evaluations)
+    run.close()
+    assert [(e.candidate, e.state) for e in evaluations.values()] == [
+        (FIRST, "struck"),
+        (OTHER, "too_slow"),
+    ]
+    struck = evaluations[FIRST.key]
+    assert (struck.iou, struck.p_feasible, struck.error) == (0.7, 0.5, "not sure enough")
+    assert (len(struck.measurements), len(struck.scores)) == (2, 2)
+    assert fold(read_events(run.folder)) == evaluations
+    again = Run.open(run.folder)
+    assert again.evaluations == evaluations
+    assert again.declaration == {"seed": 0}
+    again.close()
+
+
+def test_a_listener_hears_an_event_that_is_on_the_disk_already(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    heard = []
+    run.listeners.append(lambda event: heard.append((event, read_events(run.folder)[-1])))
+    propose(run, FIRST)
+    run.close()
+    assert [event == on_disk for event, on_disk in heard] == [True]
+
+
+def test_time_spent_goes_on_where_the_last_session_stopped(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    run.close()
+    line = json.dumps({"event": "verdict", "lines": [], "spent_s": 100.0})
+    (run.folder / "ledger.jsonl").write_text(line + "\n")
+    again = Run.open(run.folder)
+    again.record("searched")
+    again.close()
+    assert 100 <= read_events(run.folder)[-1]["spent_s"] < 160
+
+
+@pytest.mark.parametrize("torn", [b'{"event": "scored", "key": "ab', b"{}", b"\0\0\0"])
+def test_a_torn_last_line_is_dropped(tmp_path, torn):
+    run = told(tmp_path / "run")
+    run.close()
+    ledger = run.folder / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole + torn)
+    assert read_events(run.folder) == run.events
+    again = Run.open(run.folder)
+    assert again.evaluations == run.evaluations
+    again.record("searched")
+    again.close()
+    assert ledger.read_bytes().startswith(whole)
+    assert [e["event"] for e in read_events(run.folder)][-1] == "searched"
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    run = told(tmp_path / "run")
+    run.close()
+    ledger = run.folder / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join([lines[0], b"oops\n", *lines[1:]]))
+    for read in (read_events, Run.open):
+        with pytest.raises(AutosegError, match=r"ledger\.jsonl, line 2"):
+            read(run.folder)
+
+
+@pytest.mark.parametrize("kind", ["promoted", ""])
+def test_an_unknown_event_is_refused(tmp_path, kind):
+    run = told(tmp_path / "run")
+    with pytest.raises(AutosegError, match=f"unknown kind '{kind}'"):
+        fold([{"event": kind, "key": FIRST.key}], run.evaluations)
+    run.close()
+
+
+def test_an_event_of_a_candidate_that_nobody_proposed_is_refused():
+    with pytest.raises(AutosegError, match="before it was proposed"):
+        fold([{"event": "stopped", "key": "abc", "reason": "-"}])
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+    run = told(tmp_path / "run")
+    code = (
+        "import sys, pathlib\nfrom autoseg.store import Run\n"
+        "try: Run.open(pathlib.Path(sys.argv[1])); print('open')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+
+    def other() -> str:
+        command = [sys.executable, "-c", code, str(run.folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert other().startswith("InputError another autoseg is working on the run 'run'")
+    run.close()
+    assert other() == "open\n"
+
+
+def test_a_run_is_not_begun_twice(tmp_path):
+    told(tmp_path / "run").close()
+    with pytest.raises(InputError, match="exists already: continue it with --resume"):
+        Run.create(tmp_path / "run", {})
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_fault(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not possible: Not a directory; choose another folder"):
+        Run.create(tmp_path / "file" / "run", {})
+
+
+def test_a_missing_run_names_those_that_are_there(tmp_path):
+    told(tmp_path / "monday").close()
+    with pytest.raises(InputError, match="no run at .*tuesday; there are: monday"):
+        read_declaration(tmp_path / "tuesday")
+
+
+def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
+    run = told(tmp_path / "run")
+    before = dict(run.evaluations)
+    ledger = run.folder / "ledger.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 10, hard))
+    try:
+        for _ in range(2):  # a line that is cut short, and one of which nothing can be written
+            with pytest.raises(DeviceError, match="mend that, then go on with --resume"):
+                run.record("stopped", OTHER, reason="-")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run.close()
+    assert run.evaluations == before
+    again = Run.open(run.folder)
+    assert again.evaluations == before
+    again.close()
+
+
+def test_measurements_are_shared_between_runs(tmp_path):
+    path = tmp_path / ".cache" / "measurements.jsonl"
+    MeasurementCache(path).put("graph on pi4", MEASURED)
+    with path.open("a") as file:
+        file.write('{"id": "torn')
+    again = MeasurementCache(path)
+    assert again.get("graph on pi4") == MEASURED
+    assert again.get("graph on pi5") is None

@@ -1,0 +1,211 @@
+"""Training is cut into jobs that may be interrupted anywhere, and the weights show nothing of it."""
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoseg import data, train
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, CandidateError, Job, Score
+from autoseg.space import load_space
+from autoseg.train import Task, checkpoint_path, run_job, trained_network
+
+RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
+
+
+@pytest.fixture
+def task(tiny, tmp_path) -> Task:
+    torch.set_num_threads(1)
+    dataset = data.load(tiny.data)
+    return Task(
+        load_space(tiny.space), dataset, Recipe(**RECIPE), 0, tmp_path / "pictures",
+        tmp_path / "checkpoints",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def small(task) -> Candidate:
+    return task.space.candidate(resolution=64, a=0.25)
+
+
+def elsewhere(task: Task, name: str, **recipe) -> Task:
+    folder = task.checkpoint_dir.with_name(name)
+    changed = dataclasses.replace(task.recipe, **recipe)
+    return dataclasses.replace(task, checkpoint_dir=folder, recipe=changed)
+
+
+def loaded(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def same(left, right) -> bool:
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return torch.equal(left, right) if isinstance(left, torch.Tensor) else left == right
+
+
+def same_training(left: Path, right: Path) -> bool:
+    """Weights, their average, the optimizer's moments and the place, to the last bit."""
+    one, other = ({**loaded(path), "train_s": None} for path in (left, right))
+    return same(one, other)
+
+
+def untimed(score: Score) -> Score:
+    return dataclasses.replace(score, train_s=0.0)
+
+
+class Killed(BaseException):
+    pass
+
+
+@contextmanager
+def killed_once_there(path: Path) -> Iterator[None]:
+    """Interrupts what runs, wherever it is, as soon as the file appears."""
+
+    def end(*_: object) -> None:
+        raise Killed
+
+    def watch() -> None:
+        while not path.exists() and not over.is_set():
+            time.sleep(0.001)
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    over = threading.Event()
+    before = signal.signal(signal.SIGUSR1, end)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_two_rungs_in_two_jobs_are_one_job_of_both(task, small, augment):
+    two, one = (elsewhere(task, name, augment=augment) for name in ("two", "one"))
+    first, both = Job(small, 0, 1), Job(small, 0, 2)
+    run_job(two, first)
+    second = Job(small, 1, 2, str(checkpoint_path(two, first)))
+    assert untimed(run_job(two, second)) == untimed(run_job(one, both))
+    assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
+
+
+def test_an_interrupted_job_goes_on_from_what_it_saved_and_ends_with_the_same_bits(
+    task, small, monkeypatch
+):
+    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
+    job = Job(small, 0, 6)
+    whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
+    partial = checkpoint_path(torn, job, partial=True)
+    with pytest.raises(Killed), killed_once_there(partial):
+        run_job(torn, job)
+    assert 1 <= loaded(partial)["epoch"] < 6
+    assert not checkpoint_path(torn, job).exists()
+    assert untimed(run_job(torn, job)) == untimed(run_job(whole, job))
+    assert same_training(checkpoint_path(torn, job), checkpoint_path(whole, job))
+    assert not partial.exists()
+
+
+def test_the_decay_branch_too_goes_on_where_it_was(task, small, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
+    whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
+    jobs = {}
+    for place in (whole, torn):
+        run_job(place, Job(small, 0, 1))
+        start = str(checkpoint_path(place, Job(small, 0, 1)))
+        jobs[place.checkpoint_dir] = Job(small, 1, 6, start, decay=True)
+    decay = jobs[torn.checkpoint_dir]
+    with (
+        pytest.raises(Killed),
+        killed_once_there(checkpoint_path(torn, decay, partial=True)),
+    ):
+        run_job(torn, decay)
+    assert untimed(run_job(torn, decay)) == untimed(run_job(whole, jobs[whole.checkpoint_dir]))
+    assert same_training(checkpoint_path(torn, decay), checkpoint_path(whole, decay))
+
+
+def test_a_job_that_ended_just_before_its_score_was_written_down_is_scored_and_not_trained_again(
+    task, small
+):
+    job = Job(small, 0, 2)
+    score = run_job(task, job)
+    before = loaded(checkpoint_path(task, job))
+    again = run_job(task, job)
+    assert again == score
+    assert same(loaded(checkpoint_path(task, job)), before)
+
+
+def test_the_decay_is_a_branch_of_its_own(task, small):
+    first = Job(small, 0, 1)
+    run_job(task, first)
+    start = str(checkpoint_path(task, first))
+    decayed, straight = Job(small, 1, 3, start, decay=True), Job(small, 1, 3, start)
+    scores = [run_job(task, job) for job in (decayed, straight)]
+    assert [score.decayed for score in scores] == [True, False]
+    assert checkpoint_path(task, decayed) != checkpoint_path(task, straight)
+    states = [loaded(checkpoint_path(task, job)) for job in (decayed, straight)]
+    assert not same(states[0]["net"], states[1]["net"])
+    rates = [state["optimizer"]["param_groups"][0]["lr"] for state in states]
+    assert 0 < rates[0] < rates[1] == task.recipe.learning_rate
+
+
+def test_another_seed_gives_another_training(task, small):
+    other = dataclasses.replace(elsewhere(task, "other"), seed=1)
+    job = Job(small, 0, 1)
+    run_job(task, job)
+    run_job(other, job)
+    assert not same_training(checkpoint_path(task, job), checkpoint_path(other, job))
+
+
+def test_a_loss_that_is_not_finite_is_the_candidates_fault(task, small):
+    wild = elsewhere(task, "wild", learning_rate=math.inf)
+    with pytest.raises(CandidateError, match="the loss is not finite in epoch 1"):
+        run_job(wild, Job(small, 0, 1))
+    assert not checkpoint_path(wild, Job(small, 0, 1)).exists()
+
+
+def test_a_checkpoint_that_is_gone_is_said(task, small):
+    with pytest.raises(CandidateError, match=f"{small.key} at epoch 1 is gone"):
+        run_job(task, Job(small, 1, 2, str(task.checkpoint_dir / "none.pt")))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_iou_rises_on_an_easy_set(task, small, optimizer):
+    rate = {"adamw": 0.01, "sgd": 0.1}[optimizer]
+    easy = elsewhere(task, optimizer, optimizer=optimizer, learning_rate=rate, augment=False)
+    first, last = Job(small, 0, 1), Job(small, 0, 12)
+    before, after = run_job(easy, first), run_job(easy, last)
+    assert after.iou > max(0.6, before.iou + 0.1)
+    assert after.iou_ci95[0] <= after.iou <= after.iou_ci95[1]
+    assert (after.epoch, after.split, after.source) == (12, "val", "torch")
+
+
+def test_what_is_shipped_is_the_average_that_was_scored(task, small):
+    job = Job(small, 0, 2)
+    score = run_job(task, job)
+    net = trained_network(task, job)
+    frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames
+    maps = train.class_maps(net, frames)
+    again = train.picture_score(
+        task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch", epoch=2,
+        train_s=score.train_s, seed=0, min_iou=0.5,
+    )  # fmt: skip
+    assert dataclasses.replace(again, p_floor=None) == score
+    assert again.p_floor is not None and 0 <= again.p_floor <= 1
+    state = loaded(checkpoint_path(task, job))
+    assert same(net.state_dict(), state["average"])
+    assert not same(state["net"], state["average"])
