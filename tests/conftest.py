@@ -1,7 +1,8 @@
 """What many tests share: a tiny set of pictures, a tiny space, and one finished run of them."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,59 @@ def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     results = tmp_path_factory.mktemp("finished") / "results"
     return autoseg.optimize(**tiny.given, device=autoseg.FakeDevice(), results=results, name="run")
+
+
+def _stat(pid: int) -> list[str]:
+    # After the name, which may hold spaces: the state, the parent's id, ...
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+class Processes:
+    """What the system says of processes."""
+
+    def below(self, pid: int | None = None, named: str = "") -> list[int]:
+        """Living children, and theirs, whose command line holds `named`."""
+        parents: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                stat = _stat(int(entry.name))
+            except (ValueError, OSError):
+                continue
+            if stat[0] not in "ZX":
+                parents[int(entry.name)] = int(stat[1])
+        found, todo = [], [pid or os.getpid()]
+        while todo:
+            here = todo.pop()
+            kids = [kid for kid, parent in parents.items() if parent == here]
+            found += kids
+            todo += kids
+        return [pid for pid in found if named in self.command(pid)]
+
+    def command(self, pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        except OSError:
+            return ""
+
+    def alive(self, pids: Iterable[int]) -> list[int]:
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists() and _stat(pid)[0] not in "ZX"]
+
+    def cpu_ticks(self, pid: int) -> int:
+        """User and system time used so far, in hundredths of a second."""
+        stat = _stat(pid)
+        return int(stat[11]) + int(stat[12])
+
+    def wait_for(self, what: Callable[[], Any], within_s: float = 60.0) -> Any:
+        """The first answer of `what` that is true; a failure when there is none in time."""
+        end = time.monotonic() + within_s
+        while not (answer := what()):
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.005)
+        return answer
+
+
+@pytest.fixture(scope="session")
+def processes() -> Processes:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc")
+    return Processes()
