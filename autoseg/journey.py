@@ -1,12 +1,13 @@
 """THE PATH of a candidate, and nothing else: survey, search, confirm, test.
 
     propose -> build -> export (random weights) -> measure -> over the ceiling? record, next
-        -> job by job: train -> score on val -> record -> stop it as soon as it can no longer matter
-        ... budget spent -> confirm: short decay, export the TRAINED winner, measure again with many runs,
-          IoU of the ONNX file itself on val; strike out what does not hold -> read test once
+      -> job by job: train -> score on val -> record -> stop it as soon as it can no longer matter
+      ... budget spent -> confirm: short decay, export the TRAINED winner, measure again with many
+          runs, IoU of the ONNX file itself on val; strike out what does not hold
+      -> read test once
 
-Every event is in the ledger before anyone acts on it, and every step looks there first: a run that was killed anywhere
-goes on here, with nothing measured or trained twice.
+Every event is in the ledger before anyone acts on it, and every step looks there first: a run
+that was killed anywhere goes on here, with nothing measured or trained twice.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ Step = Screen | Job | Wait | Done
 
 
 class Engine(Protocol):
-    """Decides what to do next from the evaluations alone (the ledger), so that resuming needs nothing else."""
+    """Decides what to do next from the evaluations alone, so that resuming needs no more."""
 
     def survey(self) -> Sequence[Candidate]: ...
     def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
@@ -99,7 +100,7 @@ class Pool(Protocol):
 
 @dataclass(frozen=True)
 class Trip:
-    """What a journey needs: who decides, who trains, who measures, and where it is written down."""
+    """What a journey needs: who decides, who trains, who measures, and where it is written."""
 
     run: Run
     task: Task
@@ -131,7 +132,7 @@ def journey(trip: Trip) -> None:
 
 
 def survey(trip: Trip) -> None:
-    """Measure a few dozen untrained networks within a tenth of the budget, and say what of the space fits."""
+    """Measure a few dozen untrained networks in a tenth of the budget, and say what fits."""
     if trip.run.first("verdict"):
         return
     limit_s = float("inf") if trip.budget_s is None else trip.budget_s / 10
@@ -143,7 +144,7 @@ def survey(trip: Trip) -> None:
 
 
 def search(trip: Trip) -> None:
-    """Let the engine choose, job by job, until it is done or the rest of the budget belongs to the finish."""
+    """Let the engine choose, job by job, until it is done or the finish needs the time left."""
     if trip.allowance in [e["allowance"] for e in trip.run.events if e["event"] == "searched"]:
         return
     while True:
@@ -163,7 +164,7 @@ def search(trip: Trip) -> None:
 
 
 def screen(trip: Trip, candidate: Candidate) -> None:
-    """Latency first: it does not depend on the weights, and nothing over the ceiling is ever trained."""
+    """Latency first: it does not depend on the weights, and what is too slow is never trained."""
     known = trip.run.evaluations.get(candidate.key)
     if known is not None and known.state != "proposed":
         return
@@ -173,9 +174,12 @@ def screen(trip: Trip, candidate: Candidate) -> None:
         same = _same_network(trip.run, candidate, structure)
         if known is None:
             trip.run.record(
-                "proposed", candidate, candidate=to_json(candidate), structure=structure,
+                "proposed",
+                candidate,
+                candidate=to_json(candidate),
+                structure=structure,
                 cost=to_json(cost(net, candidate.input_hw)),
-            )  # fmt: skip
+            )
         if same is not None:
             trip.run.record("stopped", candidate, reason=f"the same network as {same}")
             return
@@ -187,9 +191,12 @@ def screen(trip: Trip, candidate: Candidate) -> None:
         trip.run.record("failed", candidate, reason=str(error))
         return
     trip.run.record(
-        "measured", candidate, measurement=to_json(measurement), onnx_bytes=exported.size_bytes,
+        "measured",
+        candidate,
+        measurement=to_json(measurement),
+        onnx_bytes=exported.size_bytes,
         too_slow=probability_fast(measurement, trip.constraints) < 1 - SURE,
-    )  # fmt: skip
+    )
 
 
 def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
@@ -216,13 +223,18 @@ def _measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
 
 def _export(trip: Trip, net: Any, candidate: Candidate, path: Path) -> Exported:
     return export(
-        net, path, input_hw=candidate.input_hw, channels=channels_of(candidate),
+        net,
+        path,
+        input_hw=candidate.input_hw,
+        channels=channels_of(candidate),
         classes=trip.task.dataset.outputs,
         metadata={
-            "classes": "\n".join(trip.task.dataset.classes), "knobs": str(candidate), "key": candidate.key,
+            "classes": "\n".join(trip.task.dataset.classes),
+            "knobs": str(candidate),
+            "key": candidate.key,
             "input_hw": "x".join(map(str, candidate.input_hw)),
         },
-    )  # fmt: skip
+    )
 
 
 def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) -> None:
@@ -232,9 +244,11 @@ def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) 
             trip.run.record("failed", job.candidate, reason=str(outcome))
             continue
         trip.run.record(
-            "scored", job.candidate, score=to_json(outcome),
+            "scored",
+            job.candidate,
+            score=to_json(outcome),
             checkpoint=checkpoint_path(trip.task, job).name,
-        )  # fmt: skip
+        )
         if job.checkpoint and not job.decay:
             Path(job.checkpoint).unlink(missing_ok=True)  # the newer rung holds all of it
         for candidate, reason in trip.engine.stops(trip.run.evaluations, trip.pool.running):
@@ -242,7 +256,7 @@ def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) 
 
 
 def confirm(trip: Trip) -> None:
-    """Down the list until nothing unconfirmed could still enter the front, or the budget is spent."""
+    """Down the list until nothing unconfirmed could enter the front, or the budget is spent."""
     while jobs := trip.engine.finalists(trip.run.evaluations, trip.remaining_s):
         waiting = [job for job in jobs if not _decayed(trip, job)]
         for job in waiting:
@@ -260,7 +274,7 @@ def _decayed(trip: Trip, job: Job) -> bool:
 
 
 def confirm_one(trip: Trip, job: Job) -> None:
-    """Promise only what the exported file with its trained weights does on the device and on val."""
+    """Promise only what the exported file, with its trained weights, does on device and val."""
     candidate, task = job.candidate, trip.task
     frames = arrays(
         task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir
@@ -278,19 +292,32 @@ def confirm_one(trip: Trip, job: Job) -> None:
         return
     trained = trip.run.evaluations[candidate.key].score("val")
     score = picture_score(
-        task.dataset, maps, cache_dir=task.cache_dir, split="val", source="onnx", epoch=job.to_epoch,
-        train_s=trained.train_s if trained else 0.0, seed=task.seed, decayed=True, min_iou=trip.constraints.min_iou,
-    )  # fmt: skip
-    fast, accurate = probability_fast(measurement, trip.constraints), score.p_floor or 0.0
+        task.dataset,
+        maps,
+        cache_dir=task.cache_dir,
+        split="val",
+        source="onnx",
+        epoch=job.to_epoch,
+        train_s=trained.train_s if trained else 0.0,
+        seed=task.seed,
+        decayed=True,
+        min_iou=trip.constraints.min_iou,
+    )
+    sure = probability_fast(measurement, trip.constraints) * (score.p_floor or 0.0)
+    holds = sure >= SURE
     trip.run.record(
-        "confirmed" if fast * accurate >= SURE else "struck", candidate, score=to_json(score),
-        measurement=to_json(measurement), onnx_bytes=exported.size_bytes, p_feasible=fast * accurate,
-        reason=None if fast * accurate >= SURE else _why_struck(measurement, score, trip.constraints),
-    )  # fmt: skip
+        "confirmed" if holds else "struck",
+        candidate,
+        score=to_json(score),
+        measurement=to_json(measurement),
+        onnx_bytes=exported.size_bytes,
+        p_feasible=sure,
+        reason=None if holds else _why_struck(measurement, score, trip.constraints),
+    )
 
 
 def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
-    """P(the promised statistic is under the ceiling), from the interval of the runs (normal, 95 %)."""
+    """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal)."""
     value = measurement.latency_ms(constraints.statistic)
     low, high = (
         measurement.p90_ci_ms if constraints.statistic == "p90" else None
@@ -304,7 +331,8 @@ def _why_struck(measurement: Measurement, score: Score, constraints: Constraints
     fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
     return (
         f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
-        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms holds with P {fast:.2f}, "
+        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
+        f"holds with P {fast:.2f}, "
         f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
     )
 
@@ -324,7 +352,14 @@ def read_test(trip: Trip) -> None:
         ).frames
         maps = trip.device.predict(trip.run.artifact(candidate), frames)
         score = picture_score(
-            task.dataset, maps, cache_dir=task.cache_dir, split="test", source="onnx", epoch=promised.epoch,
-            train_s=promised.train_s, seed=promised.seed, decayed=True,
-        )  # fmt: skip
+            task.dataset,
+            maps,
+            cache_dir=task.cache_dir,
+            split="test",
+            source="onnx",
+            epoch=promised.epoch,
+            train_s=promised.train_s,
+            seed=promised.seed,
+            decayed=True,
+        )
         trip.run.record("tested", candidate, score=to_json(score))

@@ -68,16 +68,19 @@ def optimize(
 ) -> Result:
     """Search, train, measure and confirm; return the Pareto front.
 
-    `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a fraction; the defaults are
-    those of the command line. `on_start` gets the open run, to add listeners for its events.
-    Raises InputError for what is wrong with the arguments or the data, before anything is written; DeviceError when
-    the device is lost and Interrupted on Ctrl-C: in both cases the run can be continued with ``resume=True``.
+    `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
+    fraction; the defaults are those of the command line. `on_start` gets the open run, to add
+    listeners for its events. Raises InputError for what is wrong with the arguments or the data,
+    before anything is written; DeviceError when the device is lost and Interrupted on Ctrl-C: in
+    both cases the run can be continued with ``resume=True``.
     """
+    named = device is None or isinstance(device, str | Path)
     given = {
-        "data": _text(data), "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
-        "space": _text(space), "budget": budget, "trials": trials, "pool": pool, "workers": workers, "seed": seed,
-        "recipe": recipe, "split_column": split_column, "group_column": group_column,
-        "device": _text(device) if device is None or isinstance(device, str | Path) else type(device).__name__,
+        "data": _text(data), "device": _text(device) if named else type(device).__name__,
+        "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
+        "space": _text(space), "budget": budget, "trials": trials, "pool": pool, "seed": seed,
+        "workers": workers, "recipe": recipe, "split_column": split_column,
+        "group_column": group_column,
     }  # fmt: skip
     root = Path(results)
     folder = _folder(root, name, resume=resume)
@@ -103,9 +106,14 @@ def optimize(
 
 
 def _travel(
-    run: Run, root: Path, declaration: Declaration, space: SearchSpace, dataset: Dataset, device: Device,
+    run: Run,
+    root: Path,
+    declaration: Declaration,
+    space: SearchSpace,
+    dataset: Dataset,
+    device: Device,
     on_start: Callable[[Run, Declaration], None] | None,
-) -> Result:  # fmt: skip
+) -> Result:
     recipe = Recipe.of({**space.recipe, **declaration.recipe})
     task = Task(
         space,
@@ -155,7 +163,7 @@ def _travel(
                 declaration.budget_s,
                 device_is_here=isinstance(device, LocalDevice),
                 trials=declaration.trials,
-            )  # fmt: skip
+            )
         )
         mirror.finish(run.evaluations.values())
     except KeyboardInterrupt as error:
@@ -182,9 +190,12 @@ def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
         target = folder / "bundles" / f"{rank}-{evaluation.candidate.key}"
         if not target.exists():
             write_bundle(
-                target, onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx", evaluation=evaluation,
-                classes=classes, constraints=result.constraints,
-            )  # fmt: skip
+                target,
+                onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx",
+                evaluation=evaluation,
+                classes=classes,
+                constraints=result.constraints,
+            )
     return result
 
 
@@ -202,7 +213,7 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
 
 
 def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -> dict[str, Any]:
-    """What run.yaml says: the declaration, and what must be the same for the run to be continued."""
+    """What run.yaml says: the declaration, and what must be the same if the run is continued."""
     net = build_candidate(space, space.baseline, dataset.outputs)
     return {
         **declaration.to_yaml(),
@@ -232,7 +243,8 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     ):
         if before[name] != now[name]:
             raise InputError(
-                f"{what} changed since the run began; results would not compare: start a new run with another --name"
+                f"{what} changed since the run began; results would not compare: "
+                "start a new run with another --name"
             )
 
 

@@ -1,7 +1,7 @@
 """The facts that travel between rooms, and the tree of errors. Standard library only.
 
-Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen; what is saved is
-``to_json(record)`` and what is read back is ``from_json(Type, data)``.
+Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen; what is
+saved is ``to_json(record)`` and what is read back is ``from_json(Type, data)``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CandidateError(AutosegError):
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the user asks for. `statistic` is the latency that is promised (p90 as MLPerf's single stream)."""
+    """What the user asks for; `statistic` is the latency promised (p90 as in MLPerf)."""
 
     max_latency_ms: float
     min_iou: float
@@ -85,7 +85,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, multiply-accumulates of convolutions and matrix products, bytes of float32 activations written."""
+    """Parameters, multiply-accumulates of convolutions and matrix products, and bytes written.
+
+    The bytes are those of float32 activations.
+    """
 
     params: int
     macs: int
@@ -109,7 +112,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True)
 class MeasurePlan:
-    """How long to time: `screen` stops as soon as the interval clears `ceiling_ms`, `confirm` runs long."""
+    """How long to time: `screen` stops once the interval clears `ceiling_ms`."""
 
     phase: Phase
     statistic: Statistic = "p90"
@@ -125,13 +128,16 @@ class MeasurePlan:
 
     @classmethod
     def confirm(cls, statistic: Statistic = "p90") -> MeasurePlan:
-        """At least 1,024 runs or 60 s (MLPerf's single stream), longer (to 4,096) while the interval is over 2 %."""
+        """At least 1,024 runs or 60 s (MLPerf's single stream).
+
+        Longer, to 4,096 runs, while the interval is over 2 %.
+        """
         return cls("confirm", statistic, min_runs=1024, max_runs=4096, max_s=60.0, warmup_s=1.0)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a device said about one ONNX file. A percentile that the runs cannot support is None."""
+    """What a device said about one ONNX file; a percentile its runs cannot support is None."""
 
     device: str
     phase: Phase
@@ -157,14 +163,11 @@ class Measurement:
     temperature_c: float | None = None
 
     def latency_ms(self, statistic: Statistic) -> float:
-        """The chosen statistic; where the runs cannot support it, the nearest lower one that they can."""
-        by_name = {
-            "p99": self.p99_ms, "p95": self.p95_ms, "p90": self.p90_ms, "p50": self.p50_ms,
-            "mean": self.mean_ms,
-        }  # fmt: skip
+        """The chosen statistic, or the nearest lower one where the runs cannot support it."""
+        by_name = {"p99": self.p99_ms, "p95": self.p95_ms, "p90": self.p90_ms, "p50": self.p50_ms}
         if statistic == "mean":
             return self.mean_ms
-        order = list(by_name)[list(by_name).index(statistic) : -1]
+        order = list(by_name)[list(by_name).index(statistic) :]
         return next(v for v in (by_name[name] for name in order) if v is not None)
 
 
@@ -187,7 +190,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of training, what a pool runs. `decay`: the short branch to a rate of 0 that finalists take."""
+    """One piece of training; `decay` is the finalists' short branch to a rate of 0."""
 
     candidate: Candidate
     from_epoch: int
@@ -281,7 +284,8 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
         )
     if not unit:
         raise InputError(
-            f"{name} needs a unit, got {text!r}; did you mean {text.strip()}{example.lstrip('0123456789.')}?"
+            f"{name} needs a unit, got {text!r}; "
+            f"did you mean {text.strip()}{example.lstrip('0123456789.')}?"
         )
     if not 0 < value < math.inf:
         raise InputError(f"{name} must be over zero, got {text!r}; for example {example}")

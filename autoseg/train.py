@@ -1,7 +1,8 @@
 """One job of training: the visible loop, from a checkpoint to the next rung, and its score on val.
 
-A schedule whose rungs compare: warm-up, then a constant rate, and a running average of the weights that is scored
-(after Izmailov et al. 2018, arXiv 1803.05407; the branch into a short decay is WSD, Hu et al. 2024, arXiv 2404.06395).
+A schedule whose rungs compare: warm-up, then a constant rate, and a running average of the
+weights that is scored (after Izmailov et al. 2018, arXiv 1803.05407; the branch into a short
+decay is WSD, Hu et al. 2024, arXiv 2404.06395).
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def channels_of(candidate: Candidate) -> int:
 
 
 def run_job(task: Task, job: Job) -> Score:
-    """Train `job` from its freshest checkpoint and score it on val, at the original resolution of each picture.
+    """Train `job` from its freshest checkpoint and score it on val, at each picture's own size.
 
-    The checkpoint is saved at every rung, and every few seconds between them. The same seed gives the same weights,
-    interrupted or not. Raises CandidateError when the loss stops being finite.
+    The checkpoint is saved at every rung, and every few seconds between them. The same seed gives
+    the same weights, interrupted or not. Raises CandidateError when the loss stops being finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = _split(task, job.candidate, "train")
@@ -139,7 +140,7 @@ def _batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any,
 
 
 def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
-    """Linear warm-up, constant, and in the decay branch 1 - sqrt (Haegele et al. 2024, arXiv 2405.18392)."""
+    """Linear warm-up, constant; in the decay branch 1 - sqrt (Haegele 2024, arXiv 2405.18392)."""
     warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
     return recipe.learning_rate * warm * (1.0 if decayed is None else 1 - math.sqrt(decayed))
 
@@ -148,7 +149,8 @@ def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
 def _average(training: Training, recipe: Recipe) -> None:
     """Running average over the last `average_share` of the steps (at most about `average_steps`).
 
-    The weight of the newest step is 1 at first and falls as 1 / (share * steps), so no start value is left in it.
+    The weight of the newest step is 1 at first and falls as 1 / (share * steps), so no start
+    value is left in it.
     """
     newest = 1 / min(recipe.average_steps, max(1.0, recipe.average_share * training.step))
     new = [v for v in training.net.state_dict().values() if v.is_floating_point()]
@@ -157,7 +159,7 @@ def _average(training: Training, recipe: Recipe) -> None:
 
 
 def resume(task: Task, job: Job, device: torch.device) -> Training:
-    """The training of this job's candidate as far as it is saved, else freshly initialised under the seed."""
+    """The training of this job's candidate as far as it is saved, else a fresh one by the seed."""
     torch.manual_seed(task.seed)
     net = build_candidate(task.space, job.candidate, task.dataset.outputs).to(device)
     training = Training(net, copy.deepcopy(net).eval(), _optimizer(net, task.recipe))
@@ -230,17 +232,24 @@ def trained_network(task: Task, job: Job) -> nn.Module:
 
 
 def score(task: Task, job: Job, training: Training) -> Score:
-    """IoU of the averaged weights on val; without a val split InputError was raised long before."""
+    """IoU of the averaged weights on val; a missing val split was refused long before."""
     maps = class_maps(training.average, _split(task, job.candidate, "val").frames)
     return picture_score(
-        task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch",
-        epoch=training.epoch, train_s=training.train_s, seed=task.seed, decayed=job.decay,
-    )  # fmt: skip
+        task.dataset,
+        maps,
+        cache_dir=task.cache_dir,
+        split="val",
+        source="torch",
+        epoch=training.epoch,
+        train_s=training.train_s,
+        seed=task.seed,
+        decayed=job.decay,
+    )
 
 
 @torch.no_grad()
 def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """uint8 ``[N, H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph decides them."""
+    """uint8 ``[N, H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph."""
     net.eval()
     device = next(net.parameters()).device
     maps: list[np.ndarray[Any, Any]] = []
@@ -255,7 +264,7 @@ def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[
 def picture_score(
     dataset: Dataset, maps: Any, *, cache_dir: Path, split: Any, **facts: Any
 ) -> Score:
-    """A Score over one split from class maps at the network's resolution; `min_iou` in `facts` adds P(floor)."""
+    """A Score over one split from class maps at the network's size; `min_iou` adds P(floor)."""
     min_iou: float | None = facts.pop("min_iou", None)
     counts = metrics.score_pictures(maps, truths(dataset, split, cache_dir), len(dataset.classes))
     total = counts.sum(0)
@@ -263,10 +272,14 @@ def picture_score(
     draws = metrics.bootstrap_iou(counts, groups)
     low, high = metrics.ci95(draws)
     return Score(
-        split=split, iou=metrics.iou(total), iou_ci95=(low, high),
-        class_iou=metrics.class_iou(total), pixel_accuracy=metrics.pixel_accuracy(total),
-        p_floor=None if min_iou is None else float(np.mean(draws >= min_iou)), **facts,
-    )  # fmt: skip
+        split=split,
+        iou=metrics.iou(total),
+        iou_ci95=(low, high),
+        class_iou=metrics.class_iou(total),
+        pixel_accuracy=metrics.pixel_accuracy(total),
+        p_floor=None if min_iou is None else float(np.mean(draws >= min_iou)),
+        **facts,
+    )
 
 
 def _split(task: Task, candidate: Candidate, split: str) -> SplitArrays:

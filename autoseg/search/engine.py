@@ -1,4 +1,4 @@
-"""The engine: from the evaluations alone it says what to do next, so resuming needs nothing but the ledger.
+"""The engine: it says what to do next from the evaluations alone, so the ledger is all it needs.
 
 Rungs climb as in multi-objective ASHA (Schmucker et al. 2021, arXiv 2106.12639): whoever is in the
 better half of those that reached a rung, by non-dominated layers over (latency, IoU), may climb;
@@ -66,7 +66,7 @@ class AshaEngine:
     # -- before any training
 
     def survey(self) -> Sequence[Candidate]:
-        """The baseline, the smallest, and candidates that fill the space between (greedy maximin)."""
+        """The baseline, the smallest, and what fills the space between them (greedy maximin)."""
         chosen = list(dict.fromkeys([self.space.baseline, self._smallest]))
         others = [c for c in self._sample if c not in chosen]
         most = min(SURVEY, self.trials or SURVEY, self.space.count(self.effort))
@@ -98,7 +98,7 @@ class AshaEngine:
     def propose(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
     ) -> Step:
-        """A job while a worker is free, a candidate to measure, or wait; Done when time or work is over."""
+        """A job while a worker is free, a candidate to measure, or wait; Done at the end."""
         left_s = self._search_left_s(evaluations, remaining_s)
         if left_s is not None and left_s <= 0:
             return Done()
@@ -127,7 +127,7 @@ class AshaEngine:
     def _start(
         self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
     ) -> Job | None:
-        """The cheapest measured candidate that may meet the floor and that the time left can finish."""
+        """The cheapest measured one that may meet the floor and that the time left can finish."""
         busy = {job.candidate.key for job in running}
         measured = [e for e in evaluations.values() if e.state == "measured"]
         waiting = [
@@ -137,14 +137,16 @@ class AshaEngine:
             and self.pricing.affordable(e.candidate, evaluations, left_s)
         ]
         cheapest = min(
-            self._promising(waiting, evaluations), key=lambda e: self.pricing.epoch_s(e.candidate, evaluations), default=None
+            self._promising(waiting, evaluations),
+            key=lambda e: self.pricing.epoch_s(e.candidate, evaluations),
+            default=None,
         )
         return Job(cheapest.candidate, 0, self.recipe.rungs[0]) if cheapest else None
 
     def _promising(
         self, waiting: Sequence[Evaluation], evaluations: Evaluations
     ) -> Sequence[Evaluation]:
-        """Those that may meet the floor, as far as what was trained so far can tell; among them the likely front."""
+        """Those that may meet the floor, as what is trained tells; among them the likely front."""
         everything = list(evaluations.values())
         model = error_model(everything, Curves.of(self.recipe, everything))
         if model is None:
@@ -220,7 +222,7 @@ class AshaEngine:
     def stops(
         self, evaluations: Evaluations, running: Collection[Job]
     ) -> Sequence[tuple[Candidate, str]]:
-        """Those whose optimistic IoU at full length is under the floor, or under what is faster already."""
+        """Those whose hope at full length is under the floor, or under what is faster already."""
         everything = list(evaluations.values())
         curves = Curves.of(self.recipe, everything)
         hopes = {e.candidate.key: curves.optimistic(s) for e in everything if (s := undecayed(e))}
@@ -239,7 +241,7 @@ class AshaEngine:
         return found
 
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
-        """The decay jobs of those that could still enter the front, fastest first, as time allows."""
+        """The decay jobs of those that could still enter the front, fastest first, in the time."""
         everything = list(evaluations.values())
         confirmed = [e for e in everything if e.state == "confirmed"]
         waiting = [e for e in everything if e.state == "scored" and undecayed(e)]
@@ -266,7 +268,7 @@ class AshaEngine:
     def _in_time(
         self, jobs: Sequence[Job], evaluations: Evaluations, remaining_s: float, *, must: bool
     ) -> Sequence[Job]:
-        """The surest first, as many as the rest of the budget pays for; one even beyond it where there is none yet."""
+        """The surest first, as many as the budget pays for; one beyond it if there is none yet."""
         surest = sorted(
             jobs, key=lambda j: -after_decay(evaluations[j.candidate.key], DECAY_EXPECT)
         )

@@ -1,4 +1,4 @@
-"""What the engine expects before it pays: latency, seconds of training, and how far an IoU may still rise.
+"""What the engine expects before it pays: latency, seconds of training, how far an IoU may rise.
 
 All of it is fitted on this run's own ledger, and starts from stated priors.
 """
@@ -15,12 +15,13 @@ import numpy as np
 from autoseg.recipe import Recipe
 from autoseg.records import HW, Cost, Evaluation, Score
 
-# Seconds of one training step per picture before anything was observed: augmentation, and memory traffic,
-# which ranks small nets better than MACs do.
+# Seconds of one training step per picture before anything was observed: augmentation, and memory
+# traffic, which ranks small nets better than MACs do.
 PRIOR_PICTURE_S = 1.5e-3
 PRIOR_BYTE_S = 4e-10
 
-# From one rung to the next, the error (1 - IoU) shrinks at best to this share; the last one is the decay's.
+# From one rung to the next, the error (1 - IoU) shrinks at best to this share; the last one is
+# the decay's.
 PRIOR_SHRINK = 0.42
 LIKELY_SHRINK = 0.6
 DECAY_BEST, DECAY_LIKELY = 0.8, 0.92
@@ -47,7 +48,7 @@ class CostModel:
         return cls(tuple(map(float, weights)), max(sigma, 0.02))
 
     def predict(self, cost: Cost, input_hw: HW, *, sigmas: float = 0.0) -> float:
-        """The figure, `sigmas` standard deviations (of its logarithm) away from the expected one."""
+        """The figure, `sigmas` standard deviations of its logarithm away from the expected."""
         return float(np.exp(np.dot(self.weights, _features(cost, input_hw)) + sigmas * self.sigma))
 
     def probability_under(self, limit: float, cost: Cost, input_hw: HW) -> float:
@@ -86,7 +87,7 @@ def _prior_s(cost: Cost, pictures: int) -> float:
 
 @dataclass(frozen=True)
 class Curves:
-    """How the error shrinks from rung to rung, at best and likely, as seen on this run's candidates."""
+    """How the error shrinks from rung to rung, at best and likely, as this run shows."""
 
     recipe: Recipe
     best: dict[int, float]
@@ -102,7 +103,7 @@ class Curves:
         return cls(recipe, best, likely)
 
     def optimistic(self, score: Score) -> float:
-        """The IoU that a candidate could have at the top rung after the decay, if all goes well."""
+        """The IoU that a candidate could have after the top rung's decay, if all goes well."""
         return 1 - (1 - score.iou) * self._product(self.best, score.epoch) * DECAY_BEST
 
     def expected(self, score: Score) -> float:

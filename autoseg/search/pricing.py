@@ -48,7 +48,7 @@ class Pricing:
     def affordable(
         self, candidate: Candidate, evaluations: Evaluations, left_s: float | None
     ) -> bool:
-        """Whether the time left takes it, from the start, to a rung from which a finish makes sense."""
+        """Whether the time left takes it from the start to a rung that is worth a finish."""
         if left_s is None:
             return True
         useful = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
@@ -56,7 +56,7 @@ class Pricing:
         return epochs * self.epoch_s(candidate, evaluations) < left_s
 
     def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
-        """Seconds to decay, export, time and score these: trainings side by side, timings one by one."""
+        """Seconds to decay, export, time and score these: trained side by side, timed in turn."""
         train_s = [
             (job.to_epoch - job.from_epoch) * self.epoch_s(job.candidate, evaluations)
             for job in jobs

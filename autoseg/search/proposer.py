@@ -1,6 +1,7 @@
 """The small seam behind which a sampler proposes the next candidate from what is known so far.
 
-A proposer holds no state: it is given the history each time, so a resumed run proposes what an uninterrupted one would.
+A proposer holds no state: it is given the history each time, so a resumed run proposes what an
+uninterrupted one would.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ ASKS = 4  # a sampler's proposals that are tried before a random one is taken
 
 @dataclass(frozen=True)
 class Observation:
-    """What a proposer is told of a candidate. An untrained one carries the floor as its IoU (imputed):
-    0, NaN or a failure would mislead or blind a sampler."""
+    """What a proposer is told of a candidate.
+
+    An untrained one carries the floor as its IoU: 0, NaN or a failure would blind a sampler.
+    """
 
     candidate: Candidate
     latency_ms: float
@@ -40,7 +43,7 @@ class Proposer(Protocol):
 
 
 def ordered_choices(knob: Knob) -> list[Any]:
-    """A knob's choices from small to large (a resolution by its area), or as written where they are no numbers."""
+    """A knob's choices from small to large (resolutions by area); as written if no numbers."""
     if knob.name == "resolution":
         return sorted(knob.choices, key=lambda c: parse_hw(c)[0] * parse_hw(c)[1])
     return sorted(knob.choices) if knob.ordered else list(knob.choices)
@@ -48,7 +51,7 @@ def ordered_choices(knob: Knob) -> list[Any]:
 
 @dataclass(frozen=True)
 class OptunaProposer:
-    """Optuna's GPSampler (or TPE) over the positions of the ordered choices, with both constraints."""
+    """Optuna's GPSampler (or TPE) over positions of the ordered choices, with both constraints."""
 
     space: SearchSpace
     effort: str
@@ -59,7 +62,7 @@ class OptunaProposer:
     def propose(
         self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
     ) -> Candidate | None:
-        """The sampler's first allowed proposal, else a random allowed candidate, else None (nothing is left)."""
+        """The sampler's first allowed proposal, else a random allowed one, else None."""
         distributions = self._distributions()
         with _one_thread():
             study = self._study(history, number)
@@ -138,7 +141,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def sample(space: SearchSpace, effort: str, most: int, seed: int) -> list[Candidate]:
-    """At most `most` different candidates in a seeded order: all of them where there are no more."""
+    """At most `most` different candidates in a seeded order: all of them if there are no more."""
     rng = np.random.default_rng(seed)
     if space.count(effort) <= most:
         everything = list(space.candidates(effort))

@@ -1,4 +1,4 @@
-"""Where a candidate stands: its rung, its IoU there, who is ahead of it, and what a decay would make of it."""
+"""Where a candidate stands: its rung, its IoU, who is ahead, what a decay would make of it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def layers(evaluations: Sequence[Evaluation], rung: int) -> list[Evaluation]:
 
 
 def after_decay(evaluation: Evaluation, shares: Mapping[int, float]) -> float:
-    """IoU after the decay from where it stands (early rungs still gain most); 0 while untrained."""
+    """IoU after the decay from where it stands (early rungs gain most); 0 while untrained."""
     score = evaluation.score("val")
     if score is None or score.decayed:
         return score.iou if score else 0.0

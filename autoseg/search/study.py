@@ -1,6 +1,7 @@
-"""The Optuna study in the run's folder: a mirror of the ledger, so that Optuna's tools and its dashboard show the truth.
+"""The Optuna study in the run's folder: the ledger's mirror, for Optuna's tools and dashboard.
 
-One writer (the run); readable by the dashboard meanwhile. It is rebuilt from the ledger whenever a run is continued.
+One writer (the run); readable by the dashboard meanwhile. It is rebuilt from the ledger whenever
+a run is continued.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FINAL = {
 
 
 class StudyMirror:
-    """Writes each evaluation's trial: open while it runs, closed with its values, constraints and reason."""
+    """Writes each evaluation's trial: open while it runs, closed with values and reason."""
 
     def __init__(
         self, folder: Path, space: SearchSpace, effort: str, constraints: Constraints,
@@ -65,7 +66,7 @@ class StudyMirror:
             self.update(evaluation)
 
     def update(self, evaluation: Evaluation) -> None:
-        """Open the evaluation's trial if it is new, write what is known, close it when its state is final."""
+        """Open the evaluation's trial if it is new, write what is known, close it if final."""
         key = evaluation.candidate.key
         if key in self._closed:
             return

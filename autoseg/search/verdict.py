@@ -1,4 +1,4 @@
-"""The verdict before any training: what of the space fits the ceiling, predicted from the measured few dozen."""
+"""The verdict before any training: what of the space fits, predicted from the measured few."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def verdict_lines(
     cost_of: Callable[[Candidate], Cost],
     affordable: Callable[[Candidate], bool],
 ) -> list[str]:
-    """Plain sentences: measured, the fitting share by resolution with the widest that fits, and what the budget pays for."""
+    """Plain sentences: what was measured, what fits by resolution, what the budget pays for."""
     measured = [e for e in evaluations if e.measurement]
     if not measured:
         return ["no candidate could be measured"]
     fastest = min(measured, key=_p50)
     lines = [
-        f"measured {len(measured)} untrained networks: {sum(e.state != 'too_slow' for e in measured)} fit "
-        f"{constraints.max_latency_ms:g} ms; the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
+        f"measured {len(measured)} untrained networks: "
+        f"{sum(e.state != 'too_slow' for e in measured)} fit {constraints.max_latency_ms:g} ms; "
+        f"the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
     ]
     model = latency_model(measured)
     if model is None:
@@ -42,7 +43,8 @@ def verdict_lines(
     paid = [c for c in fitting if affordable(c)]
     if len(paid) < len(fitting):
         lines.append(
-            f"the budget can train {len(paid)} of the {len(fitting)} that fit far enough; a longer --budget opens the rest"
+            f"the budget can train {len(paid)} of the {len(fitting)} that fit far enough; "
+            "a longer --budget opens the rest"
         )
     return lines
 
