@@ -179,8 +179,9 @@ def test_each_python_block_in_the_docs_runs(
 
 
 def copy_of(folder: Path, to: Path, *, with_runs: bool) -> Path:
-    left_out = () if with_runs else ("results", "masks")
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(*left_out))
+    for name in ("pictures", *(["results"] if with_runs else [])):
+        shutil.copytree(folder / name, to / name)
+    shutil.copy(folder / "tiny.yaml", to)
     return to
 
 
