@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -174,9 +175,9 @@ def _travel(
     finally:
         pool.close()
         mirror.close()
-    result = write_files(run.folder, dataset.classes)
+    write_files(run.folder, dataset.classes)
     run.record("finished")
-    return result
+    return Result.from_run(run.folder)
 
 
 def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
@@ -186,16 +187,19 @@ def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
     pareto_png(
         folder / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline
     )
-    for rank, evaluation in enumerate(result.front, start=1):
-        target = folder / "bundles" / f"{rank}-{evaluation.candidate.key}"
-        if not target.exists():
+    names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
+    for name, evaluation in zip(names, result.front, strict=True):
+        if not (folder / "bundles" / name).exists():
             write_bundle(
-                target,
+                folder / "bundles" / name,
                 onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx",
                 evaluation=evaluation,
                 classes=classes,
                 constraints=result.constraints,
             )
+    for old in (folder / "bundles").iterdir():
+        if old.name not in names:  # of an earlier session, beaten or ranked otherwise since
+            shutil.rmtree(old)
     return result
 
 

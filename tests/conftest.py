@@ -1,8 +1,10 @@
 """What many tests share: a tiny set of pictures, a tiny space, and one finished run of them."""
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +76,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return Tiny(write_pictures(root / "boxes", {"train": 8, "val": 3, "test": 2}), space)
 
 
-@pytest.fixture(scope="session")
-def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The Result of one run on a fake device."""
-    import autoseg
-
-    results = tmp_path_factory.mktemp("finished") / "results"
-    return autoseg.optimize(**tiny.given, device=autoseg.FakeDevice(), results=results, name="run")
-
-
 def _stat(pid: int) -> list[str]:
     # After the name, which may hold spaces: the state, the parent's id, ...
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -137,3 +130,43 @@ def processes() -> Processes:
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc")
     return Processes()
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a command gave back."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def call(*arguments: str) -> Called:
+    """The command line in this process: exit code, and what it wrote."""
+    from autoseg.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit:
+        main(arguments)
+    return Called(exit.value.code or 0, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def autoseg_command() -> Callable[..., Called]:
+    return call
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is done: its folder, and what the command said."""
+
+    folder: Path
+    called: Called
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One run on this machine through the command line, read by many tests and changed by none."""
+    results = tmp_path_factory.mktemp("finished") / "results"
+    arguments = tiny.arguments(trials=3, results=results, name="run")
+    return Finished(results / "run", call(*arguments, "--json"))

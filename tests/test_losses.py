@@ -57,7 +57,9 @@ def test_a_batch_of_ignored_pixels_alone_is_no_fault(outputs):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_the_right_answer_costs_nothing(outputs):
-    masks = torch.randint(0, max(2, outputs), (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    masks = torch.randint(
+        0, max(2, outputs), (1, 8, 8), generator=torch.Generator().manual_seed(0)
+    )
     if outputs == 1:
         logits = (masks * 2.0 - 1)[:, None] * 50
     else:

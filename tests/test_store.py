@@ -1,4 +1,4 @@
-"""A run's folder survives power cuts, full disks and a second process, and reads back as it was."""
+"""A run's folder survives power cuts, full disks and second processes, and reads back the same."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Training is cut into jobs that may be interrupted anywhere, and the weights show nothing of it."""
+"""Training is cut into jobs that may be interrupted anywhere: the weights show nothing of it."""
 
 import dataclasses
 import math

@@ -1,0 +1,328 @@
+"""The command line: each fault has its own message and exit code, and stdout is for the result."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import autoseg
+from autoseg.records import Evaluation, from_json
+from autoseg.store import read_events
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def spoiled(tiny, here):
+    """A copy of the pictures, to be damaged."""
+    return Path(shutil.copytree(tiny.data, here / "spoiled"))
+
+
+def refused(called, here: Path, *said: str) -> None:
+    assert called.code == 2, called.stderr
+    for text in said:
+        assert text in called.stderr
+    assert called.stderr.startswith("autoseg: ")
+    assert called.stdout == "" and "Traceback" not in called.stderr
+    assert not (here / "results").exists()
+
+
+BAD_VALUES = {
+    "IoU as a percentage": ({"min_iou": 95}, "between 0 and 1, got 95; did you mean 0.95?"),
+    "IoU of nothing": ({"min_iou": 0}, "--min-iou must be between 0 and 1, got 0"),
+    "IoU that is no number": ({"min_iou": "high"}, "Invalid value for '--min-iou'"),
+    "latency without unit": ({"max_latency": "33"}, "got '33'; did you mean 33ms?"),
+    "latency of nothing": ({"max_latency": "0ms"}, "--max-latency must be over zero, got '0ms'"),
+    "latency in words": ({"max_latency": "fast"}, "--max-latency must be a duration such as 33ms"),
+    "budget of 0": ({"budget": "0"}, "--budget"),
+    "budget of 0 minutes": ({"budget": "0m"}, "--budget must be over zero, got '0m'"),
+    "unknown space": ({"space": "fast_scn"}, "fast_scnn"),
+    "unknown effort": ({"effort": "exprt"}, "got 'exprt', did you mean 'expert'?"),
+    "unknown device": ({"device": "lokal"}, "lokal"),
+    "board over SSH": ({"device": "pi@board"}, "boards over SSH are not available"),
+    "unknown pool": ({"pool": "slurm"}, "--pool is one of local, got 'slurm'"),
+    "unknown statistic": ({"statistic": "p42"}, "--statistic is one of p50, p90"),
+    "no trials": ({"trials": 0}, "--trials must be at least 1, got 0"),
+    "no workers": ({"workers": 0}, "--workers must be at least 1, got 0"),
+    "negative seed": ({"seed": -1}, "--seed must be at least 0, got -1"),
+    "name with slashes": ({"name": "../up"}, "--name is a folder's name without slashes"),
+    "unknown recipe": ({"recipe": {"speed": 3}}, "recipe: unknown speed; known: rungs"),
+    "missing folder": ({"data": "nowhere"}, "nowhere"),
+    "unknown option": ({"min_iuo": 0.9}, "No such option: --min-iuo"),
+    "nothing to resume": ({"resume": ""}, "--resume continues the newest run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_a_bad_value_is_refused_with_its_own_message(case, tiny, here, autoseg_command):
+    changed, said = BAD_VALUES[case]
+    arguments = [word for word in tiny.arguments(**changed) if word]
+    refused(autoseg_command(*arguments), here, said)
+
+
+def test_a_result_folder_that_cannot_be_made_is_refused(tiny, here, autoseg_command):
+    (here / "file").touch()
+    called = autoseg_command(*tiny.arguments(results="file/results"))
+    refused(called, here, "Not a directory; choose another folder with --results")
+
+
+def test_a_recipe_without_a_value_is_refused(tiny, here, autoseg_command):
+    called = autoseg_command(*tiny.arguments(), "--recipe", "augment")
+    refused(called, here, "--recipe takes name=value, got 'augment'")
+
+
+def test_an_empty_folder_is_refused(tiny, here, autoseg_command):
+    (here / "empty").mkdir()
+    called = autoseg_command(*tiny.arguments(data="empty"))
+    refused(called, here, "the data in empty has", "images")
+
+
+def test_all_faults_of_the_data_are_told_at_once_and_data_check_tells_the_same(
+    spoiled, tiny, here, autoseg_command
+):
+    (spoiled / "classes.txt").write_text("background\nobject\n")
+    mask = spoiled / "masks" / "train" / "train0.png"
+    Image.fromarray(np.full((64, 96), 7, np.uint8)).save(mask)
+    Image.new("RGB", (40, 30)).save(spoiled / "images" / "val" / "val1.png")
+    (spoiled / "images" / "test" / "test0.png").unlink()
+    picture = Image.open(spoiled / "images" / "train" / "train3.png")
+    picture.save(spoiled / "images" / "train" / "train3.jpg")
+    (spoiled / "images" / "train" / "train3.png").unlink()
+    jpeg = spoiled / "images" / "train" / "train3.jpg"
+    jpeg.write_bytes(jpeg.read_bytes()[:700])
+    faults = [
+        "masks/train/train0.png: mask values 7 are not among the 2 classes",
+        "images/val/val1.png is 40x30 and masks/val/val1.png is 96x64",
+        "images/train/train3.jpg: not a readable picture",
+        "test0",
+    ]
+    called = autoseg_command(*tiny.arguments(data=spoiled))
+    refused(called, here, *faults)
+    checked = autoseg_command("data", "check", str(spoiled))
+    assert checked.code == 2
+    for fault in faults:
+        assert fault in checked.stderr
+    told = [line.removeprefix("  - ") for line in called.stderr.splitlines()[1:]]
+    assert told == [line.removeprefix("fault: ") for line in checked.stderr.splitlines()]
+
+
+def test_data_check_says_what_it_understood(tiny, autoseg_command):
+    called = autoseg_command("data", "check", str(tiny.data))
+    assert (called.code, called.stderr) == (0, "")
+    for line in (
+        f"{tiny.data}: split folders; splits: folders",
+        "pairs: train 8, val 3, test 2",
+        "sizes (pictures): 96x64 (13)",
+    ):
+        assert line in called.stdout.splitlines()
+    assert "background" in called.stdout and "object 23 %" in called.stdout
+
+
+def test_help_and_an_unknown_command(autoseg_command):
+    called = autoseg_command("--help")
+    assert (called.code, called.stderr) == (0, "")
+    assert "optimize" in called.stdout
+    wrong = autoseg_command("optimise")
+    assert wrong.code == 2 and "No such command 'optimise'" in wrong.stderr
+
+
+def test_the_same_command_line_is_there_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "autoseg.cli", "spaces"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fast_scnn" in done.stdout.split()
+
+
+def test_spaces_shows_knobs_and_counts(tiny, autoseg_command):
+    called = autoseg_command("spaces", "fast_scnn")
+    assert called.code == 0
+    assert "candidates: entry 7, intermediate 105, expert 1260" in called.stdout
+    own = autoseg_command("spaces", str(tiny.space))
+    assert "candidates: entry 2, intermediate 4, expert 4" in own.stdout
+    assert autoseg_command("spaces", "nothing").code == 2
+
+
+def test_a_finished_run_exits_0_and_prints_nothing_but_json_on_stdout(finished):
+    assert finished.called.code == 0, finished.called.stderr
+    told = json.loads(finished.called.stdout)
+    assert told["run"] == str(finished.folder)
+    assert told["misses"] == []
+    assert [from_json(Evaluation, e).state for e in told["front"]] == ["confirmed"] * len(
+        told["front"]
+    )
+    on_disk = json.loads((finished.folder / "front.json").read_text())
+    assert {name: told[name] for name in on_disk} == on_disk
+
+
+def test_the_progress_tells_of_every_step_in_plain_lines(finished):
+    lines = finished.called.stderr.splitlines()
+    assert lines[0].startswith("[0:0") and "seed 0" in lines[0]
+    text = finished.called.stderr
+    for said in (
+        "verdict before any training:", "IoU", "on val after 3 epochs", "decayed",
+        "search done; confirming the front", " confirmed: p90 ",
+    ):  # fmt: skip
+        assert said in text
+    assert "Traceback" not in text
+
+
+def test_front_shows_a_run_as_table_csv_and_json(finished, autoseg_command):
+    run = str(finished.folder)
+    table = autoseg_command("front", run)
+    assert (table.code, table.stderr) == (0, "")
+    result = autoseg.Result.from_run(finished.folder)
+    for evaluation in result.front:
+        assert evaluation.candidate.key in table.stdout
+    assert "baseline" in table.stdout and f"files: {run}/" in table.stdout
+    rows = list(csv.DictReader(io.StringIO(autoseg_command("front", run, "--csv").stdout)))
+    assert [row["key"] for row in rows] == [e.candidate.key for e in result.front]
+    assert [float(row["iou_val"]) for row in rows] == [e.iou for e in result.front]
+    told = json.loads(autoseg_command("front", run, "--json").stdout)
+    assert told == json.loads(finished.called.stdout)
+
+
+@pytest.mark.parametrize("how", ["fastest", "accurate", "balanced"])
+def test_a_pick_is_one_of_the_front_and_its_bundle_is_there(how, finished, autoseg_command):
+    called = autoseg_command("front", str(finished.folder), "--pick", how)
+    chosen = autoseg.Result.from_run(finished.folder).pick(how)
+    key, _, why_and_where = called.stdout.partition(" ")
+    assert key == chosen.candidate.key
+    bundle = Path(why_and_where.splitlines()[-1])
+    assert (bundle / "model.onnx").is_file()
+    as_json = autoseg_command("front", str(finished.folder), "--pick", how, "--json")
+    assert from_json(Evaluation, json.loads(as_json.stdout)) == chosen
+
+
+def test_front_refuses_another_pick_and_another_run(finished, here, autoseg_command):
+    other = autoseg_command("front", str(finished.folder), "--pick", "best")
+    refused(other, here, "a pick is one of fastest, accurate, balanced, got 'best'")
+    refused(autoseg_command("front", "nowhere"), here, "there is no run at results/nowhere")
+    there = autoseg_command("front", str(finished.folder.with_name("other")))
+    refused(there, here, "there are: run")
+
+
+def test_a_run_is_found_by_its_name_under_results(finished, monkeypatch, autoseg_command):
+    monkeypatch.chdir(finished.folder.parents[1])
+    assert autoseg_command("front", "run").code == 0
+
+
+def test_evaluate_gives_what_the_ledger_says_of_test(finished, tiny, here, autoseg_command):
+    result = autoseg.Result.from_run(finished.folder)
+    for evaluation in result.front:
+        model = result.bundle(evaluation.candidate.key) / "model.onnx"
+        command = ["evaluate", str(model), "--data", str(tiny.data), "--json"]
+        told = json.loads(autoseg_command(*command).stdout)
+        score = evaluation.score("test")
+        assert (told["iou"], tuple(told["class_iou"])) == (score.iou, score.class_iou)
+        on_val = json.loads(autoseg_command(*command, "--split", "val").stdout)
+        assert on_val["iou"] == evaluation.iou
+
+
+def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, autoseg_command):
+    result = autoseg.Result.from_run(finished.folder)
+    bundle = result.bundle(result.pick("accurate").candidate.key)
+    rng = np.random.default_rng(1)
+    for name, hw in (("wide.png", (70, 211)), ("tall.jpg", (157, 90))):
+        noise = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+        noise.resize(hw[::-1], Image.Resampling.BICUBIC).save(here / name)
+    called = autoseg_command(
+        "predict", str(bundle / "model.onnx"), "wide.png", "tall.jpg", "-o", "out"
+    )
+    assert called.code == 0, called.stderr
+    assert called.stdout.split() == ["out/wide.png", "out/tall.png"]
+    command = [sys.executable, str(bundle / "predict.py"), "wide.png", "tall.jpg", "-o", "theirs"]
+    subprocess.run(command, check=True, capture_output=True)
+    found = set()
+    for name, size in (("wide", (211, 70)), ("tall", (90, 157))):
+        ours = Image.open(here / "out" / f"{name}.png")
+        theirs = Image.open(here / "theirs" / f"{name}_mask.png")
+        assert ours.size == size
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+        found |= set(np.unique(np.asarray(ours)).tolist())
+    assert found <= {0, 1}
+
+
+def test_predict_never_writes_over_a_picture_or_a_mask(finished, here, autoseg_command):
+    result = autoseg.Result.from_run(finished.folder)
+    model = str(result.bundle(result.front[0].candidate.key) / "model.onnx")
+    (here / "a").mkdir()
+    for path in ("one.png", "a/one.jpg"):
+        Image.new("RGB", (64, 64)).save(here / path)
+    before = (here / "one.png").read_bytes()
+    over = autoseg_command("predict", model, "one.png", "-o", ".")
+    refused(over, here, "one.png is a picture to be read")
+    refused(autoseg_command("predict", model, "one.png", "a/one.jpg"), here, "several pictures")
+    assert (here / "one.png").read_bytes() == before
+    assert not (here / "masks").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "measure"])
+def test_a_file_that_is_no_model_is_refused(command, here, autoseg_command):
+    (here / "model.onnx").write_text("not a model")
+    more = ["p.png"] if command == "predict" else []
+    refused(autoseg_command(command, "model.onnx", *more), here, "model.onnx")
+    refused(autoseg_command(command, "gone.onnx", *more), here, "there is no file gone.onnx")
+
+
+def test_a_model_of_other_classes_is_not_evaluated(tiny, here, autoseg_command):
+    import onnx.parser
+
+    text = """<ir_version: 9, opset_import: ["": 18]>
+    seven (uint8[1,64,64,3] frame) => (uint8[1,64,64] classes) {
+        row = ReduceMax <keepdims: int = 0> (frame, axes)
+        classes = Max (row, seven)
+    }"""
+    text = text.replace("}", "}").replace(
+        "row = ", "axes = Constant <value_ints = [3]> ()\n row = "
+    )
+    text = text.replace("classes = Max", "seven = Constant <value = uint8 {7}> ()\n classes = Max")
+    onnx.save(onnx.parser.parse_model(text), here / "seven.onnx")
+    called = autoseg_command("evaluate", "seven.onnx", "--data", str(tiny.data), "--split", "val")
+    assert called.code == 2
+    assert "and the data has the classes background, object" in called.stderr
+
+
+def test_measure_times_a_model_of_ours(finished, autoseg_command):
+    result = autoseg.Result.from_run(finished.folder)
+    model = result.bundle(result.front[0].candidate.key) / "model.onnx"
+    called = autoseg_command("measure", str(model), "--max-time", "0.3s", "--json")
+    assert called.code == 0
+    told = json.loads(called.stdout)
+    assert told["runs"] >= 1 and told["p50_ms"] > 0
+    assert told["onnx_digest"] == read_digest(finished.folder, result.front[0].candidate.key)
+
+
+def read_digest(folder: Path, key: str) -> str:
+    confirmed = [e for e in read_events(folder) if e["event"] == "confirmed" and e["key"] == key]
+    return confirmed[-1]["measurement"]["onnx_digest"]
+
+
+def test_a_finished_run_is_not_begun_again_and_resuming_it_repeats_nothing(
+    finished, tiny, tmp_path, autoseg_command
+):
+    folder = Path(shutil.copytree(finished.folder.parent, tmp_path / "results")) / "run"
+    again = autoseg_command(*tiny.arguments(results=folder.parent, name="run"))
+    assert again.code == 2
+    assert "exists already: continue it with --resume" in again.stderr
+    before = read_events(folder)
+    resumed = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--json")
+    assert resumed.code == 0, resumed.stderr
+    events = read_events(folder)
+    assert [e["event"] for e in events[len(before) :]] == ["finished"]
+    assert json.loads(resumed.stdout)["front"] == json.loads(finished.called.stdout)["front"]
+    other = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--seed", "5")
+    assert other.code == 2
+    assert "begun with seed=0, and --resume cannot change it to 5" in other.stderr

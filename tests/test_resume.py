@@ -1,0 +1,196 @@
+"""A run may be killed anywhere: it goes on, repeats nothing, ends as if nothing had happened."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+
+import autoseg
+from autoseg.records import Evaluation
+from autoseg.store import read_events
+
+# The second rung is long enough to be killed in.
+RECIPE = {
+    "rungs": [1, 25], "batch": 2, "warmup_steps": 2, "learning_rate": 0.01, "augment": False,
+}  # fmt: skip
+FINAL = {
+    "too_slow": "PRUNED", "stopped": "PRUNED", "failed": "FAIL", "confirmed": "COMPLETE",
+    "struck": "COMPLETE", "scored": "COMPLETE", "measured": "PRUNED",
+}  # fmt: skip
+
+
+class Command:
+    """`autoseg` in a process of its own, in a folder of its own, as a user starts it."""
+
+    def __init__(self, folder: Path, processes, arguments: list[str]) -> None:
+        self.folder = folder
+        self.processes = processes
+        self.errors = folder / "stderr"
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "autoseg.cli", *arguments], cwd=folder, stderr=errors,
+                stdout=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def events(self, kind: str) -> int:
+        run = self.folder / "results" / "run"
+        return sum(e["event"] == kind for e in read_events(run))
+
+    def until(self, what):
+        def answer():
+            assert self.process.poll() is None, self.errors.read_text()
+            return what()
+
+        return self.processes.wait_for(answer)
+
+    def measures(self, suffix: str) -> bool:
+        """Whether a runner times a model right now."""
+        runners = self.processes.below(self.process.pid, named="runner.py")
+        return any(suffix in self.processes.command(pid) for pid in runners)
+
+    def trains(self) -> bool:
+        """Whether a worker has been at one job for a while: far more than the first rung needs."""
+        workers = self.processes.below(self.process.pid, named="autoseg.pools.worker")
+        before, ticks = self.events("scored"), sum(map(self.processes.cpu_ticks, workers))
+        if not before:
+            return False
+        self.process_sleeps()
+        after = sum(map(self.processes.cpu_ticks, workers))
+        return self.events("scored") == before and after > ticks + 15
+
+    def process_sleeps(self) -> None:
+        try:
+            self.process.wait(0.3)
+        except subprocess.TimeoutExpired:
+            return
+
+    def end(self, number: signal.Signals) -> int:
+        """Signal this process alone, and see that all that it started goes with it."""
+        theirs = self.processes.below(self.process.pid)
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        self.processes.wait_for(lambda: not self.processes.alive(theirs), 10)
+        return code
+
+
+def in_training(command: Command) -> None:
+    command.until(command.trains)
+
+
+def in_screening(command: Command) -> None:
+    command.until(lambda: command.measures("-untrained.onnx"))
+
+
+def in_confirming(command: Command) -> None:
+    command.until(lambda: command.measures(".onnx") and not command.measures("-untrained.onnx"))
+
+
+def nothing_twice(events) -> None:
+    counted = Counter()
+    for event in events:
+        if event["event"] in ("proposed", "measured", "confirmed", "struck", "tested"):
+            kind = "confirmed" if event["event"] == "struck" else event["event"]
+            counted[kind, event["key"]] += 1
+        if event["event"] == "scored":
+            score = event["score"]
+            counted["scored", event["key"], score["epoch"], score["decayed"]] += 1
+    assert not {what: times for what, times in counted.items() if times > 1}
+
+
+def study_agrees(result: autoseg.Result) -> None:
+    """The same candidates, states and values in Optuna's own words."""
+    storage = f"sqlite:///{result.folder / 'study.db'}"
+    (summary,) = optuna.get_all_study_summaries(storage)
+    study = optuna.load_study(study_name=summary.study_name, storage=storage)
+    trials = {trial.user_attrs["key"]: trial for trial in study.trials}
+    assert len(trials) == len(study.trials)
+    assert set(trials) == {e.candidate.key for e in result.evaluations}
+    for evaluation in result.evaluations:
+        trial = trials[evaluation.candidate.key]
+        assert trial.state.name == FINAL[evaluation.state]
+        assert trial.user_attrs["state"] == evaluation.state
+        chosen = dict(evaluation.candidate.choices)
+        assert trial.params == {name: chosen[name] for name in trial.params}
+        if trial.state.name == "COMPLETE":
+            latency_ms = evaluation.measurement.latency_ms("p90")
+            assert trial.values == [latency_ms, evaluation.iou]
+
+
+def story(evaluations: tuple[Evaluation, ...]) -> list:
+    """What must be the same for the same seed: order, states and every score, but no times."""
+    return [
+        (str(e.candidate), [(s.split, s.source, s.epoch, s.decayed, s.iou) for s in e.scores])
+        for e in evaluations
+    ]
+
+
+def complete(folder: Path, called) -> autoseg.Result:
+    assert called.code == 3, called.stderr
+    told = json.loads(called.stdout)
+    assert told["front"] == [] and "nearest under 100 ms" in told["misses"][0]
+    events = read_events(folder)
+    assert events[-1]["event"] == "finished"
+    nothing_twice(events)
+    result = autoseg.Result.from_run(folder)
+    study_agrees(result)
+    return result
+
+
+def test_killed_and_interrupted_it_goes_on_to_the_same_end(
+    tiny, tmp_path, processes, autoseg_command
+):
+    asked = {"recipe": RECIPE, "min_iou": 0.99, "trials": 3, "name": "run"}
+    resume = ["optimize", "--resume", "--name", "run"]
+
+    command = Command(tmp_path, processes, tiny.arguments(**asked))
+    in_screening(command)
+    assert command.end(signal.SIGKILL) == -signal.SIGKILL
+
+    command = Command(tmp_path, processes, resume)
+    in_training(command)
+    scored = command.events("scored")
+    assert command.end(signal.SIGKILL) == -signal.SIGKILL
+    assert command.events("scored") == scored
+
+    command = Command(tmp_path, processes, resume)
+    command.until(lambda: command.events("scored") > scored)
+    assert command.end(signal.SIGINT) == 130
+    said = command.errors.read_text()
+    assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
+
+    results = tmp_path / "results"
+    called = autoseg_command(*resume, "--results", str(results), "--json")
+    torn = complete(results / "run", called)
+
+    calm = tmp_path / "calm" / "results"
+    shutil.copytree(results / ".cache", calm / ".cache")
+    called = autoseg_command(*tiny.arguments(**asked, results=calm), "--json")
+    whole = complete(calm / "run", called)
+    assert story(torn.evaluations) == story(whole.evaluations)
+
+
+@pytest.mark.slow
+def test_killed_while_it_confirms_with_two_workers_it_goes_on(
+    tiny, tmp_path, processes, autoseg_command
+):
+    arguments = tiny.arguments(workers=2, name="run")
+    for last in (False, True):
+        command = Command(tmp_path, processes, arguments)
+        in_confirming(command)
+        confirmed = command.events("confirmed")
+        assert command.end(signal.SIGKILL) == -signal.SIGKILL
+        assert command.events("confirmed") == confirmed
+        arguments = ["optimize", "--resume"]
+        if last:
+            break
+    results = tmp_path / "results"
+    called = autoseg_command(*arguments, "--results", str(results), "--json")
+    assert called.code == 0, called.stderr
+    nothing_twice(read_events(results / "run"))
+    study_agrees(autoseg.Result.from_run(results / "run"))
