@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -35,6 +36,7 @@ from autoseg.space import SearchSpace
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 5.0  # what a kill may cost
+REFRESH_PICTURES = 96
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def run_job(task: Task, job: Job) -> Score:
         if time.monotonic() - saved > SAVE_EVERY_S:
             save(training, checkpoint_path(task, job, partial=True))
             saved = time.monotonic()
+    _refresh_norms(training.average, data.frames)
     save(training, checkpoint_path(task, job))
     checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
     return score(task, job, training)
@@ -153,9 +156,28 @@ def _average(training: Training, recipe: Recipe) -> None:
     value is left in it.
     """
     newest = 1 / min(recipe.average_steps, max(1.0, recipe.average_share * training.step))
-    new = [v for v in training.net.state_dict().values() if v.is_floating_point()]
-    old = [v for v in training.average.state_dict().values() if v.is_floating_point()]
-    torch._foreach_lerp_(old, new, newest)
+    torch._foreach_lerp_(
+        list(training.average.parameters()), list(training.net.parameters()), newest
+    )
+
+
+@torch.no_grad()
+def _refresh_norms(net: nn.Module, frames: npt.NDArray[np.uint8]) -> None:
+    """Statistics of the batch norms for exactly these weights, from evenly spaced pictures.
+
+    An average of weights has other activations than the nets it was made of; with their
+    statistics a good average scored up to 0.02 lower, and erratically (Izmailov et al., section 3.2).
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    net.train()
+    device = next(net.parameters()).device
+    chosen = frames[:: max(1, len(frames) // REFRESH_PICTURES)]
+    for start in range(0, len(chosen), 16):
+        net(normalize(torch.from_numpy(np.array(chosen[start : start + 16])).to(device)))
+    net.eval()
 
 
 def resume(task: Task, job: Job, device: torch.device) -> Training:

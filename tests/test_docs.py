@@ -167,7 +167,6 @@ def test_each_python_block_in_the_docs_runs(
     block: Block, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Inside this process the modules of the same names may have taken their places.
-    monkeypatch.setattr(autoseg, "cost", importlib.import_module("autoseg.cost").cost)
     if "optimize(" in block.text:
         monkeypatch.chdir(copy_of(here, tmp_path / "copy", with_runs=False))
         optimize = importlib.import_module("autoseg.optimize").optimize

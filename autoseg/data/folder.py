@@ -162,7 +162,8 @@ def _check_splits(found: Found, splits: dict[str, list[Sample]]) -> None:
     where: dict[str, set[str]] = defaultdict(set)
     for split, samples in splits.items():
         for sample in samples:
-            where[sample.group].add(split)
+            if sample.group != sample.stem:  # without groups each picture is its own
+                where[sample.group].add(split)
     leaking = sorted(group for group, in_splits in where.items() if len(in_splits) > 1)
     if leaking:
         found.warnings.append(

@@ -1,0 +1,119 @@
+"""Train one candidate by the run's own recipe, rung by rung, and say what it reaches: what a front is compared with.
+
+    python benchmarks/baseline.py --data DIR [--epochs 27] [--knobs a=1,t=6,r=3,pp=1,resolution=512]
+
+Prints one row a rung and writes it to --out as CSV: IoU on val and test of the exported ONNX file, its latency on this
+machine (one thread, confirmed as a run's finalists are), epochs, seconds of training. Resumable: run it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoseg import data as data_room
+from autoseg.data.cache import arrays
+from autoseg.device import resolve
+from autoseg.export import check, export
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, Job, MeasurePlan
+from autoseg.space import load_space
+from autoseg.train import (
+    Task,
+    channels_of,
+    checkpoint_path,
+    picture_score,
+    run_job,
+    trained_network,
+)
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(1)  # as the workers of a run
+    dataset = data_room.load(
+        arguments.data, split_column=arguments.split_column, group_column=arguments.group_column
+    )
+    space = load_space("fast_scnn")
+    candidate = space.candidate(**arguments.knobs)
+    recipe = Recipe.of(space.recipe)
+    folder = Path("results/.cache/baselines") / dataset.digest[:12] / candidate.key
+    cache = Path("results/.cache/pictures")
+    task = Task(space, dataset, recipe, arguments.seed, cache, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in climb(task, candidate, arguments.epochs)]
+    with arguments.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
+    """Train to each rung up to `epochs`; from the rungs of 27 and more, decay, export and measure."""
+    before, checkpoint = 0, None
+    for rung in (r for r in task.recipe.rungs if r <= epochs):
+        job = Job(candidate, before, rung, checkpoint)
+        if not checkpoint_path(task, job).exists():
+            print(f"epoch {rung}: IoU {run_job(task, job).iou:.4f} (undecayed)", file=sys.stderr)
+        before, checkpoint = rung, str(checkpoint_path(task, job))
+        if rung >= 27:
+            final = Job(candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True)
+            if not checkpoint_path(task, final).exists():
+                run_job(task, final)
+            row = finish(task, final)
+            print(row, file=sys.stderr)
+            yield row
+
+
+def finish(task: Task, job: Job) -> dict[str, Any]:
+    """Export the trained candidate, and measure the file as a finalist's is."""
+    candidate, dataset = job.candidate, task.dataset
+    net = trained_network(task, job)
+    exported = export(
+        net, task.checkpoint_dir / f"{job.to_epoch}.onnx", input_hw=candidate.input_hw,
+        channels=channels_of(candidate), classes=dataset.outputs, metadata={"key": candidate.key},
+    )  # fmt: skip
+    device = resolve("local")
+    row: dict[str, Any] = {**dict(candidate.choices), "epochs": job.to_epoch}
+    for split in ("val", "test"):
+        frames = arrays(dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+        if split == "val":
+            check(exported, net, frames[:8])
+        maps = device.predict(exported.path, frames)
+        score = picture_score(
+            dataset, maps, cache_dir=task.cache_dir, split=split, source="onnx", epoch=job.to_epoch,
+            train_s=0.0, seed=task.seed,
+        )  # fmt: skip
+        row |= {f"iou_{split}": round(score.iou, 4)}
+    measurement = device.measure(exported.path, MeasurePlan.confirm())
+    state = torch.load(checkpoint_path(task, job), weights_only=True)
+    row |= {"p50_ms": round(measurement.p50_ms, 3), "p90_ms": round(measurement.p90_ms or 0.0, 3)}
+    return row | {"train_s": round(state["train_s"])}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--split-column")
+    parser.add_argument("--group-column")
+    parser.add_argument("--epochs", type=int, default=27)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--knobs", type=knobs, default={})
+    parser.add_argument("--out", type=Path, default=Path("baseline.csv"))
+    return parser.parse_args()
+
+
+def knobs(text: str) -> dict[str, float | int]:
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {name: float(v) if "." in v else int(v) for name, _, v in pairs}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()
