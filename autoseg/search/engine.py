@@ -38,7 +38,7 @@ from autoseg.space import SearchSpace
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
 SAMPLE = 300  # candidates that the verdict speaks of where there are more
-CLIMB_SHARE = 0.5  # of those on a rung, how many may climb before more have arrived
+CLIMB_SHARE = 0.4  # of those on a rung, how many may climb before more have arrived
 EXPLORE_SHARE = 0.5  # of the budget; after it the best are taken higher before anything is started
 FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
 REPORT_S = 8.0  # front, plot and bundles
@@ -70,7 +70,8 @@ class AshaEngine:
         chosen = list(dict.fromkeys([self.space.baseline, self._smallest]))
         others = [c for c in self._sample if c not in chosen]
         most = min(SURVEY, self.trials or SURVEY, self.space.count(self.effort))
-        points = np.array([self._position(c) for c in others]).reshape(len(others), -1)
+        knobs = len(self.space.knobs_at(self.effort))
+        points = np.array([self._position(c) for c in others]).reshape(len(others), knobs)
         nearest = np.full(len(others), np.inf)
         for c in chosen:
             nearest = np.minimum(nearest, np.linalg.norm(points - self._position(c), axis=1))
@@ -86,7 +87,7 @@ class AshaEngine:
         """What of the space fits the ceiling, and what the budget pays for, in plain sentences."""
         return verdict_lines(
             self.space.knobs_at(self.effort),
-            self._sample,
+            [c for c in self._sample if self.pricing.buildable(c)],
             list(evaluations.values()),
             self.constraints,
             cost_of=self.pricing.cost,
@@ -104,12 +105,13 @@ class AshaEngine:
             return Done()
         if len(running) >= self.pricing.workers:
             return Wait()
-        job = self._climb(evaluations, running, left_s, share=CLIMB_SHARE)
-        if job is None and (left_s is None or remaining_s is None or self._exploring(remaining_s)):
-            job = self._start(evaluations, running, left_s)
+        job = None
+        if remaining_s is None or self._exploring(remaining_s):
+            job = self._climb(evaluations, running, left_s)
+            job = job or self._start(evaluations, running, left_s)
             if job is None and (candidate := self._new_candidate(evaluations, left_s)):
                 return Screen(candidate)
-        job = job or self._climb(evaluations, running, left_s, share=1.0)
+        job = job or self._polish(evaluations, running, left_s)
         job = job or self._start(evaluations, running, left_s)
         return job or (Wait() if running else Done())
 
@@ -129,13 +131,16 @@ class AshaEngine:
     ) -> Job | None:
         """The cheapest measured one that may meet the floor and that the time left can finish."""
         busy = {job.candidate.key for job in running}
-        measured = [e for e in evaluations.values() if e.state == "measured"]
         waiting = [
             e
-            for e in measured
-            if e.candidate.key not in busy
-            and self.pricing.affordable(e.candidate, evaluations, left_s)
+            for e in evaluations.values()
+            if e.state == "measured" and e.candidate.key not in busy
         ]
+        if busy or any(undecayed(e) for e in evaluations.values()):
+            # Before anything was trained, its price is a guess that must not forbid a start.
+            waiting = [
+                e for e in waiting if self.pricing.affordable(e.candidate, evaluations, left_s)
+            ]
         cheapest = min(
             self._promising(waiting, evaluations),
             key=lambda e: self.pricing.epoch_s(e.candidate, evaluations),
@@ -153,35 +158,59 @@ class AshaEngine:
             return waiting
 
         def iou(e: Evaluation, sigmas: float) -> float:
-            return 1 - model.predict(
-                self.pricing.cost(e.candidate), e.candidate.input_hw, sigmas=sigmas
-            )
+            counted = e.cost or self.pricing.cost(e.candidate)
+            return 1 - model.predict(counted, e.candidate.input_hw, sigmas=sigmas)
 
         able = [e for e in waiting if iou(e, -HOPEFUL) >= self.constraints.min_iou]
         return [able[i] for i in front([(p50(e), iou(e, 0.0)) for e in able])]
 
     def _climb(
-        self,
-        evaluations: Evaluations,
-        running: Collection[Job],
-        left_s: float | None,
-        *,
-        share: float,
+        self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
     ) -> Job | None:
         """The best that waits on the highest rung from which another may climb."""
         busy = {job.candidate.key for job in running}
-        for rung, above in reversed(
-            list(zip(self.recipe.rungs, self.recipe.rungs[1:], strict=False))
-        ):
+        for rung in reversed(self.recipe.rungs):
             reached = [e for e in evaluations.values() if iou_at(e, rung) is not None]
             climbed = sum(epoch_of(e) > rung or e.candidate.key in busy for e in reached)
-            if climbed + 1 > share * len(reached):
+            if climbed + 1 > CLIMB_SHARE * len(reached):
                 continue
-            for e in layers(reached, rung):
-                waits = e.state == "scored" and epoch_of(e) == rung and e.candidate.key not in busy
-                needs_s = (above - rung) * self.pricing.epoch_s(e.candidate, evaluations)
-                if waits and (left_s is None or needs_s < left_s):
-                    return self._continue(e, above)
+            waiting = [e for e in layers(reached, rung) if epoch_of(e) == rung]
+            if job := self._first_job(waiting, evaluations, busy, left_s):
+                return job
+        return None
+
+    def _polish(
+        self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
+    ) -> Job | None:
+        """The likely front, least trained first: wide before high; then the rest."""
+        busy = {job.candidate.key for job in running}
+        everything = list(evaluations.values())
+        curves = Curves.of(self.recipe, everything)
+        alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
+        likely = front([(p50(e), curves.expected(s)) for e, s in alive])
+        ahead = [alive[i][0] for i in likely]
+        rest = [e for e, _ in alive if e not in ahead]
+        for group in (ahead, rest):
+            lowest = sorted(group, key=lambda e: (epoch_of(e), p50(e)))
+            if job := self._first_job(lowest, evaluations, busy, left_s):
+                return job
+        return None
+
+    def _first_job(
+        self,
+        waiting: Sequence[Evaluation],
+        evaluations: Evaluations,
+        busy: Collection[str],
+        left_s: float | None,
+    ) -> Job | None:
+        """The next rung of the first that is idle, not at the top, and affordable."""
+        for e in waiting:
+            rung, above = epoch_of(e), self.recipe.next_rung(epoch_of(e))
+            if e.state != "scored" or e.candidate.key in busy or above is None or decayed(e):
+                continue
+            needs_s = (above - rung) * self.pricing.epoch_s(e.candidate, evaluations)
+            if left_s is None or needs_s < left_s:
+                return self._continue(e, above)
         return None
 
     def _continue(self, evaluation: Evaluation, to_epoch: int, *, decay: bool = False) -> Job:
@@ -196,7 +225,7 @@ class AshaEngine:
         ceiling_ms = self.constraints.max_latency_ms
 
         def allowed(candidate: Candidate) -> bool:
-            if candidate.key in evaluations:
+            if candidate.key in evaluations or not self.pricing.buildable(candidate):
                 return False
             if not self.pricing.affordable(candidate, evaluations, left_s):
                 return False
@@ -227,7 +256,8 @@ class AshaEngine:
         curves = Curves.of(self.recipe, everything)
         hopes = {e.candidate.key: curves.optimistic(s) for e in everything if (s := undecayed(e))}
         spared = {job.candidate.key for job in running}
-        spared |= set(sorted(hopes, key=lambda key: -hopes[key])[:KEPT])
+        alive = [key for key in hopes if evaluations[key].state in ("scored", "confirmed")]
+        spared |= set(sorted(alive, key=lambda key: -hopes[key])[:KEPT])
         found = []
         for e in everything:
             key, score = e.candidate.key, undecayed(e)
@@ -245,16 +275,20 @@ class AshaEngine:
         everything = list(evaluations.values())
         confirmed = [e for e in everything if e.state == "confirmed"]
         waiting = [e for e in everything if e.state == "scored" and undecayed(e)]
-        able = [e for e in waiting if self._could_enter(e, confirmed)]
-        if not able and not any(e.state in ("confirmed", "struck") for e in everything):
+        # A run that was killed after a decay has paid for it: the timing must follow.
+        paid = [e for e in waiting if decayed(e)]
+        able = [e for e in waiting if e not in paid and self._could_enter(e, confirmed)]
+        settled = any(e.state in ("confirmed", "struck") for e in everything)
+        if not able and not paid and not settled:
             # Nothing can meet the floor: the nearest miss is worth knowing.
             able = sorted(waiting, key=lambda e: -after_decay(e, DECAY_HOPE))[:1]
         likely = front([(p50(e), after_decay(e, DECAY_EXPECT)) for e in able])
-        jobs = [self._finish(able[i]) for i in likely]
+        jobs = [self._finish(e) for e in [*paid, *(able[i] for i in likely)]]
         if remaining_s is None:
             return jobs
-        settled = any(e.state in ("confirmed", "struck") for e in everything)
-        return self._in_time(jobs, evaluations, remaining_s, must=not settled)
+        failed = any(e.state == "failed" and undecayed(e) for e in everything)
+        must = not settled and (remaining_s > 0 or not failed)
+        return self._in_time(jobs, evaluations, remaining_s, must=must)
 
     def _could_enter(self, evaluation: Evaluation, confirmed: Sequence[Evaluation]) -> bool:
         hope = after_decay(evaluation, DECAY_HOPE)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autoseg.cost import cost
 from autoseg.journey import Evaluations
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Choice, Cost, Job
+from autoseg.records import Candidate, CandidateError, Choice, Cost, Job
 from autoseg.search.forecast import epoch_s
 from autoseg.search.standing import decayed, p50
 from autoseg.space import SearchSpace
@@ -20,30 +21,54 @@ USEFUL_RUNG = 2  # the rung from which a finish makes sense: 27 epochs by defaul
 
 @dataclass(frozen=True)
 class Pricing:
-    """Counts each network once, at one resolution: both MACs and traffic scale with the area."""
+    """Counts each network once, at the baseline's resolution: MACs and traffic go with the area."""
 
     space: SearchSpace
     recipe: Recipe
     outputs: int
     pictures: int
     workers: int
-    _counted: dict[tuple[tuple[str, Choice], ...], Cost] = field(default_factory=dict)
+    _counted: dict[tuple[tuple[str, Choice], ...], Cost | CandidateError] = field(
+        default_factory=dict
+    )
 
     def cost(self, candidate: Candidate) -> Cost:
-        """Parameters, MACs and activation bytes at the candidate's resolution."""
+        """Parameters, MACs and activation bytes at the candidate's resolution.
+
+        Raises CandidateError where its network cannot be built.
+        """
         rest = tuple((name, value) for name, value in candidate.choices if name != "resolution")
         if rest not in self._counted:
-            import torch
+            self._counted[rest] = self._count(candidate)
+        base = self._counted[rest]
+        if isinstance(base, CandidateError):
+            raise base
+        area = math.prod(candidate.input_hw) / math.prod(self.space.baseline.input_hw)
+        return Cost(base.params, round(base.macs * area), round(base.activation_bytes * area))
 
+    def buildable(self, candidate: Candidate) -> bool:
+        """Whether its network can be built and counted: a user's own may refuse some knobs."""
+        try:
+            self.cost(candidate)
+        except CandidateError:
+            return False
+        return True
+
+    def _count(self, candidate: Candidate) -> Cost | CandidateError:
+        import torch
+
+        try:
             with torch.device("meta"):  # shapes are enough
                 net = build_candidate(self.space, candidate, self.outputs)
-            self._counted[rest] = cost(net, (256, 256))
-        base, area = self._counted[rest], candidate.input_hw[0] * candidate.input_hw[1] / 256**2
-        return Cost(base.params, round(base.macs * area), round(base.activation_bytes * area))
+            return cost(net, self.space.baseline.input_hw)
+        except CandidateError as error:
+            return error
 
     def epoch_s(self, candidate: Candidate, evaluations: Evaluations) -> float:
         """Seconds of one epoch of training."""
-        return epoch_s(self.cost(candidate), self.pictures, evaluations.values())
+        known = evaluations.get(candidate.key)
+        counted = (known.cost if known else None) or self.cost(candidate)
+        return epoch_s(counted, self.pictures, evaluations.values())
 
     def affordable(
         self, candidate: Candidate, evaluations: Evaluations, left_s: float | None

@@ -8,8 +8,8 @@ from autoseg.front import front
 from autoseg.records import Evaluation, Score
 
 # What the decay leaves of the error, by the epoch from which it branches: at best, and likely.
-DECAY_HOPE = {3: 0.45, 9: 0.65, 27: 0.8}
-DECAY_EXPECT = {3: 0.65, 9: 0.8, 27: 0.92}
+DECAY_HOPE = {3: 0.75, 9: 0.75, 27: 0.7}
+DECAY_EXPECT = {3: 0.95, 9: 0.95, 27: 0.92}
 
 
 def p50(evaluation: Evaluation) -> float:
@@ -23,8 +23,9 @@ def undecayed(evaluation: Evaluation) -> Score | None:
 
 
 def decayed(evaluation: Evaluation) -> bool:
-    """Whether it has taken the branch of the finalists."""
-    return evaluation.score("val", decayed=True) is not None
+    """Whether it has taken the branch of the finalists, and was not trained further since."""
+    score = evaluation.score("val")
+    return score is not None and score.decayed
 
 
 def epoch_of(evaluation: Evaluation) -> int:
@@ -65,6 +66,8 @@ def faster_and_better(
     """The key of one that is faster and has now what this one may at best have, or None."""
     for other in others:
         score = undecayed(other)
+        if other.state in ("failed", "struck"):
+            continue  # what does not hold beats nobody
         if score and p50(other) < p50(evaluation) and score.iou >= hope:
             return other.candidate.key
     return None
