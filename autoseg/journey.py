@@ -13,6 +13,7 @@ that was killed anywhere goes on here, with nothing measured or trained twice.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from autoseg.records import (
     Measurement,
     MeasurePlan,
     Score,
+    Statistic,
     digest,
     to_json,
 )
@@ -49,6 +51,10 @@ from autoseg.train import (
 log = logging.getLogger(__name__)
 
 SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
+NORMAL_95 = NormalDist().inv_cdf(0.975)
+# How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
+# statistic's spread goes with sqrt(q / (1 - q)) there.
+WIDER = {"p95": math.sqrt(0.95 / 0.05) / 3, "p99": math.sqrt(0.99 / 0.01) / 3}
 Evaluations = Mapping[str, Evaluation]
 
 
@@ -147,6 +153,8 @@ def search(trip: Trip) -> None:
     """Let the engine choose, job by job, until it is done or the finish needs the time left."""
     if trip.allowance in [e["allowance"] for e in trip.run.events if e["event"] == "searched"]:
         return
+    for evaluation in [e for e in trip.run.evaluations.values() if e.state == "proposed"]:
+        screen(trip, evaluation.candidate)  # a kill came between the proposal and the timing
     while True:
         collect(trip, trip.pool.wait(0.0))
         step = trip.engine.propose(trip.run.evaluations, trip.pool.running, trip.remaining_s)
@@ -168,28 +176,20 @@ def screen(trip: Trip, candidate: Candidate) -> None:
     known = trip.run.evaluations.get(candidate.key)
     if known is not None and known.state != "proposed":
         return
+    path = trip.run.artifact(candidate, "-untrained")
     try:
-        net = build_candidate(trip.task.space, candidate, trip.task.dataset.outputs)
-        structure = structure_digest(net, candidate.input_hw)
+        net, structure = _proposed(trip, candidate)
         same = _same_network(trip.run, candidate, structure)
-        if known is None:
-            trip.run.record(
-                "proposed",
-                candidate,
-                candidate=to_json(candidate),
-                structure=structure,
-                cost=to_json(cost(net, candidate.input_hw)),
-            )
         if same is not None:
             trip.run.record("stopped", candidate, reason=f"the same network as {same}")
             return
-        path = trip.run.artifact(candidate, "-untrained")
         exported = _export(trip, net, candidate, path)
         measurement = _screen_measurement(trip, exported)
-        path.unlink()
     except CandidateError as error:
         trip.run.record("failed", candidate, reason=str(error))
         return
+    finally:
+        path.unlink(missing_ok=True)
     trip.run.record(
         "measured",
         candidate,
@@ -197,6 +197,23 @@ def screen(trip: Trip, candidate: Candidate) -> None:
         onnx_bytes=exported.size_bytes,
         too_slow=probability_fast(measurement, trip.constraints) < 1 - SURE,
     )
+
+
+def _proposed(trip: Trip, candidate: Candidate) -> tuple[Any, str]:
+    """The network and its digest; the ledger tells of a candidate even if it cannot be built."""
+    known = candidate.key in trip.run.evaluations
+    said = {"candidate": to_json(candidate)}
+    try:
+        net = build_candidate(trip.task.space, candidate, trip.task.dataset.outputs)
+        structure = structure_digest(net, candidate.input_hw)
+        counted = to_json(cost(net, candidate.input_hw))
+    except CandidateError:
+        if not known:
+            trip.run.record("proposed", candidate, **said, structure=None, cost=None)
+        raise
+    if not known:
+        trip.run.record("proposed", candidate, **said, structure=structure, cost=counted)
+    return net, structure
 
 
 def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
@@ -253,6 +270,8 @@ def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) 
             Path(job.checkpoint).unlink(missing_ok=True)  # the newer rung holds all of it
         for candidate, reason in trip.engine.stops(trip.run.evaluations, trip.pool.running):
             trip.run.record("stopped", candidate, reason=reason)
+            for path in trip.task.checkpoint_dir.glob(f"{candidate.key}-*"):
+                path.unlink(missing_ok=True)  # it is never continued
 
 
 def confirm(trip: Trip) -> None:
@@ -319,24 +338,30 @@ def confirm_one(trip: Trip, job: Job) -> None:
 def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
     """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
 
-    Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so wide
-    that it alone would let a hopeless network through.
+    Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so
+    wide that it alone would let a hopeless network through.
     """
-    ceiling_ms = constraints.max_latency_ms
-    median = _probability_under(ceiling_ms, measurement.p50_ms, measurement.p50_ci_ms)
-    if constraints.statistic == "p90" and measurement.p90_ms and measurement.p90_ci_ms:
-        promised = _probability_under(ceiling_ms, measurement.p90_ms, measurement.p90_ci_ms)
-        return min(median, promised)
-    # Of the other statistics no interval is kept: the median's relative width stands for it.
     value_ms = measurement.latency_ms(constraints.statistic)
-    scale = value_ms / measurement.p50_ms
+    half_ms = _half_ms(measurement, constraints.statistic)
     low, high = measurement.p50_ci_ms
-    return min(median, _probability_under(ceiling_ms, value_ms, (low * scale, high * scale)))
+    return min(
+        _probability_under(constraints.max_latency_ms, value_ms, half_ms),
+        _probability_under(constraints.max_latency_ms, measurement.p50_ms, (high - low) / 2),
+    )
 
 
-def _probability_under(ceiling_ms: float, value_ms: float, ci95_ms: tuple[float, float]) -> float:
-    sigma = max((ci95_ms[1] - ci95_ms[0]) / 2 / NormalDist().inv_cdf(0.975), 1e-9)
-    return NormalDist(value_ms, sigma).cdf(ceiling_ms)
+def _half_ms(measurement: Measurement, statistic: Statistic) -> float:
+    """Half of the statistic's 95 % interval, in ms."""
+    if statistic == "mean":
+        return NORMAL_95 * measurement.std_ms / math.sqrt(measurement.runs)
+    low, high = measurement.p50_ci_ms
+    if statistic != "p50" and measurement.p90_ci_ms:
+        low, high = measurement.p90_ci_ms
+    return WIDER.get(statistic, 1.0) * (high - low) / 2
+
+
+def _probability_under(ceiling_ms: float, value_ms: float, half_ms: float) -> float:
+    return NormalDist(value_ms, max(half_ms / NORMAL_95, 1e-9)).cdf(ceiling_ms)
 
 
 def _why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:

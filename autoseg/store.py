@@ -135,7 +135,8 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
     kind = event["event"]
     if kind == "proposed":
         candidate = from_json(Candidate, event["candidate"])
-        return Evaluation(candidate, "proposed", cost=from_json(Cost, event["cost"]))
+        counted = from_json(Cost, event["cost"]) if event["cost"] else None
+        return Evaluation(candidate, "proposed", cost=counted)
     if before is None:
         raise AutosegError(
             f"the ledger tells of {event['key']} before it was proposed: it was edited"

@@ -7,7 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable
 
-from autoseg.records import InputError
+from autoseg.records import AutosegError, CandidateError, InputError
 
 if typing.TYPE_CHECKING:
     import torch
@@ -23,13 +23,21 @@ def build(
 
     `name` is a built-in family or a user's own builder as "package.module:function"; `classes`
     counts output channels (1 is one logit, object against background). Raises InputError for a
-    name or a knob that does not exist, naming those that do.
+    name or a knob that does not exist, naming those that do, and CandidateError where a user's
+    builder refuses these knobs.
     """
     import torch
 
     function = builder(name)
     _check_knobs(name, function, knobs)
-    net = function(channels=channels, classes=classes, **knobs)
+    try:
+        net = function(channels=channels, classes=classes, **knobs)
+    except AutosegError:
+        raise
+    except Exception as error:  # a user's builder may raise anything
+        raise CandidateError(
+            f"the network cannot be built: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(net, torch.nn.Module):
         raise InputError(
             f"network {name!r} must return a torch.nn.Module, got {type(net).__name__}"

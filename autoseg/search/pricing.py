@@ -21,7 +21,7 @@ USEFUL_RUNG = 2  # the rung from which a finish makes sense: 27 epochs by defaul
 
 @dataclass(frozen=True)
 class Pricing:
-    """Counts each network once, at the baseline's resolution: MACs and traffic go with the area."""
+    """Counts each network once, at the baseline's size: MACs and traffic go with the area."""
 
     space: SearchSpace
     recipe: Recipe

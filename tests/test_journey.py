@@ -1,0 +1,102 @@
+"""The path, with a device that answers at once: what is written down, and what a kill leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import autoseg
+from autoseg.journey import probability_fast
+from autoseg.records import Constraints, Measurement
+from autoseg.store import read_events
+
+BUILDER = """\
+import torch
+
+def moody(channels, classes, kind):
+    if kind == "broken":
+        raise ValueError("no such block")
+    if kind == "narrow":
+        return torch.nn.Conv2d(channels + 1, classes, 3, padding=1)
+    return torch.nn.Conv2d(channels, classes, 3, padding=1)
+"""
+MOODY = """\
+network: moody_networks:moody
+knobs:
+  resolution: {choices: [96, 64], baseline: 96, effort: entry}
+  kind: {choices: [plain, broken], baseline: plain, effort: entry}
+"""
+
+
+def slow(tiny, results: Path, **changed):
+    """Arguments of a run in which everything is too slow, so that nothing is trained."""
+    given = {**tiny.given, "max_latency": "2ms", "results": results, "name": "run", **changed}
+    return {**given, "device": autoseg.FakeDevice(latency=5.0)}
+
+
+def rewrite(folder: Path, events) -> None:
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+
+
+def test_a_builder_that_refuses_some_knobs_fails_those_candidates_alone(
+    tiny, tmp_path, monkeypatch
+):
+    (tmp_path / "moody_networks.py").write_text(BUILDER)
+    (tmp_path / "moody.yaml").write_text(MOODY)
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = slow(tiny, tmp_path / "results", space=tmp_path / "moody.yaml", effort="entry")
+    result = autoseg.optimize(**asked)
+    states = {str(e.candidate["kind"]): e.state for e in result.evaluations}
+    assert states == {"plain": "too_slow", "broken": "failed"}
+    (why,) = {e.error for e in result.evaluations if e.state == "failed"}
+    assert why == "the network cannot be built: ValueError: no such block"
+    assert len(autoseg.Result.from_run(result.folder).evaluations) == 4
+
+
+def test_what_was_proposed_before_a_kill_is_timed_after_it(tiny, tmp_path):
+    folder = autoseg.optimize(**slow(tiny, tmp_path, trials=3)).folder
+    events = read_events(folder)
+    last = [e for e in events if e["event"] == "proposed"][-1]["key"]
+    kept = [e for e in events if (e["event"], e.get("key")) != ("measured", last)]
+    rewrite(folder, [e for e in kept if e["event"] not in ("searched", "finished")])
+    asked = {"results": tmp_path, "name": "run", "resume": True}
+    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0))
+    assert [e.state for e in result.evaluations] == ["too_slow"] * 3
+
+
+def test_a_run_leaves_no_untrained_files_behind(tiny, tmp_path):
+    with pytest.raises(autoseg.DeviceError):
+        asked = slow(tiny, tmp_path, trials=1)
+        autoseg.optimize(**{**asked, "device": autoseg.FakeDevice(fail_on=1)})
+    assert not list((tmp_path / "run" / "artifacts").iterdir())
+
+
+def timing(**said) -> Measurement:
+    facts = {
+        "device": "fake", "phase": "confirm", "runtime": "none", "threads": 1, "provider": "CPU",
+        "runs": 1024, "warmup": 1, "min_ms": 9.0, "mean_ms": 10.0, "std_ms": 1.0,
+        "p50_ms": 10.0, "p50_ci_ms": (9.99, 10.01), "p90_ms": 11.0, "p90_ci_ms": (10.9, 11.1),
+        "p95_ms": 12.0, "p99_ms": 15.0, "load_ms": 1.0, "peak_rss_bytes": 1, "onnx_digest": "d",
+        "taken_at": "now",
+    }  # fmt: skip
+    return Measurement(**{**facts, **said})
+
+
+@pytest.mark.parametrize(
+    ("statistic", "ceiling_ms", "low", "high"),
+    [
+        ("p50", 10.0, 0.49, 0.51),
+        ("p90", 11.0, 0.49, 0.51),
+        ("p90", 11.1, 0.97, 0.98),
+        # Of 1,024 runs about the mean with a deviation of 1 ms, the mean is known to 0.06 ms.
+        ("mean", 10.03, 0.8, 0.87),
+        # Few runs lie beyond the p99: it is known far less well than the median and the p90.
+        ("p99", 15.1, 0.6, 0.8),
+        ("p95", 12.1, 0.85, 0.95),
+    ],
+)
+def test_the_chance_to_be_fast_enough_is_of_the_promised_statistic(
+    statistic, ceiling_ms, low, high
+):
+    found = probability_fast(timing(), Constraints(ceiling_ms, 0.9, statistic))
+    assert low <= found <= high
