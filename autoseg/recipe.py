@@ -69,10 +69,10 @@ class Recipe:
         return max(2, round(self.decay_share * epoch))
 
     def augmented_share(self, epoch: int) -> float:
-        """How many of an epoch's pictures are augmented: half of them at `augment_epochs`, more later.
+        """The share of augmented pictures in an epoch: half at `augment_epochs`, more later.
 
-        A picture needs no variation before it was seen often, and early variation costs a small net
-        more than it gives. It depends on the epoch alone, so rungs stay comparable.
+        A picture needs no variation before it was seen often, and early variation costs a small
+        net more than it gives. It depends on the epoch alone, so rungs stay comparable.
         """
         return epoch / max(1, epoch + self.augment_epochs) if self.augment else 0.0
 

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -165,14 +166,15 @@ def _average(training: Training, recipe: Recipe) -> None:
 def _refresh_norms(net: nn.Module, frames: npt.NDArray[np.uint8]) -> None:
     """Statistics of the batch norms for exactly these weights, from evenly spaced pictures.
 
-    An average of weights has other activations than the nets it was made of; with their
-    statistics a good average scored up to 0.02 lower, and erratically (Izmailov et al., section 3.2).
+    An average of weights has other activations than the nets it was made of; with their statistics
+    a good average scored up to 0.02 lower, and erratically (Izmailov et al., section 3.2).
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    net.eval()  # a dropout would make the statistics a matter of chance
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
-    net.train()
+        norm.train()
     device = next(net.parameters()).device
     chosen = frames[:: max(1, len(frames) // REFRESH_PICTURES)]
     for start in range(0, len(chosen), 16):
@@ -220,7 +222,10 @@ def save(training: Training, path: Path) -> None:
         "train_s": training.train_s,
     }
     temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())  # its name must not outlive a power cut without its content
     temporary.replace(path)
 
 
