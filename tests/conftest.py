@@ -168,5 +168,5 @@ class Finished:
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run on this machine through the command line, read by many tests and changed by none."""
     results = tmp_path_factory.mktemp("finished") / "results"
-    arguments = tiny.arguments(trials=3, results=results, name="run")
+    arguments = tiny.arguments(trials=2, results=results, name="run")
     return Finished(results / "run", call(*arguments, "--json"))

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from autoseg.records import AutosegError, CandidateError, Job, Score
+from autoseg.records import AutosegError, CandidateError, DeviceError, Job, Score
 from autoseg.train import Task
 
 log = logging.getLogger(__name__)
@@ -127,10 +127,18 @@ class LocalPool:
         try:
             outcome = worker.connection.recv()
         except (EOFError, ConnectionError):
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # killed now, its own exit code would be lost
+                worker.process.wait(5)
             self._end(worker)
             code = worker.process.returncode
+            if code > 0:  # whatever a job raises is sent: it never got as far
+                raise DeviceError(
+                    f"a training worker ended with exit code {code}; what it said stands above"
+                ) from None
             return job, CandidateError(
-                f"its worker process ended (exit code {code}; out of memory ends so)"
+                f"its worker process was ended by signal {-code}; out of memory ends so"
             )
         if isinstance(outcome, AutosegError) and not isinstance(outcome, CandidateError):
             raise outcome

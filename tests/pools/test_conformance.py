@@ -109,7 +109,7 @@ def test_a_worker_that_is_killed_fails_its_job_and_the_pool_goes_on(pool, task, 
 
     os.kill(processes.wait_for(training)[0], signal.SIGKILL)
     error = outcomes(pool, 1)[lost]
-    assert isinstance(error, CandidateError) and "exit code -9" in str(error)
+    assert isinstance(error, CandidateError) and "signal 9" in str(error)
     pool.submit(kept)
     assert isinstance(outcomes(pool, 1)[kept], Score)
 
@@ -197,3 +197,15 @@ def test_a_users_own_network_is_found_and_what_it_raises_is_told(
     pool.close()
     assert isinstance(found[good], Score)
     assert str(found[bad]) == "training failed: KeyError: 'no such feature'"
+
+
+def test_workers_that_cannot_start_stop_the_run_instead_of_failing_every_candidate(
+    make, task, tmp_path, monkeypatch
+):
+    (tmp_path / "torch.py").write_text("raise ImportError('a broken installation')")
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = make(task, 1)
+    pool.submit(Job(candidates(task)[0], 0, 1))
+    with pytest.raises(DeviceError, match="a training worker ended with exit code 1"):
+        outcomes(pool, 1)
+    pool.close()

@@ -1,0 +1,174 @@
+"""`autoseg.optimize` from Python: in a script, in a pipeline, on a device that fails."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autoseg
+from autoseg.store import read_events
+
+SCRIPT = """\
+import json, sys
+import autoseg
+
+given = json.loads(sys.argv[1])
+result = autoseg.optimize(**given, device=autoseg.FakeDevice(), name="run")
+assert autoseg.Result.from_run(result.folder) == result
+assert callable(autoseg.optimize) and callable(autoseg.cost)  # and not the modules, loaded by now
+print(json.dumps([e.candidate.key for e in result.front]))
+"""
+
+
+def given(tiny, results: Path, **changed):
+    return {**tiny.given, "results": results, "name": "run", **changed}
+
+
+def test_a_plain_script_works_without_a_main_guard_and_logs_instead_of_printing(tiny, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    said = json.dumps({**tiny.given, "results": "results", "trials": 2}, default=str)
+    done = subprocess.run(
+        [sys.executable, "script.py", said], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    keys = json.loads(done.stdout)
+    result = autoseg.Result.from_run(tmp_path / "results" / "run")
+    assert [e.candidate.key for e in result.front] == keys and keys
+    for rank, key in enumerate(keys, start=1):
+        assert result.bundle(key) == result.folder / "bundles" / f"{rank}-{key}"
+        assert (result.bundle(key) / "model.onnx").is_file()
+    with pytest.raises(autoseg.InputError, match="no bundle 'abc'; on its front: "):
+        result.bundle("abc")
+
+
+def test_a_result_answers_from_the_folder_alone(finished):
+    result = autoseg.Result.from_run(finished.folder)
+    front = result.front
+    latencies = [e.measurement.p90_ms for e in front]
+    assert latencies == sorted(latencies) and front
+    assert result.pick("fastest") == front[0]
+    assert result.pick("accurate") == front[-1]
+    assert result.pick() in front
+    assert result.misses() == []
+    assert result.verdict[0].startswith("measured 2 untrained networks")
+    assert result.baseline is not None and result.baseline.candidate["resolution"] == 96
+    table = result.to_pandas()
+    assert list(table["key"][: len(front)]) == [e.candidate.key for e in front]
+    assert len(table) == len(result.evaluations) == 2
+    with pytest.raises(autoseg.InputError, match="no run at"):
+        autoseg.Result.from_run(finished.folder / "gone")
+
+
+def test_every_promise_is_of_the_trained_file_measured_long_and_read_on_test_once(finished):
+    for evaluation in autoseg.Result.from_run(finished.folder).front:
+        assert [m.phase for m in evaluation.measurements] == ["screen", "confirm"]
+        assert evaluation.measurement.runs >= 1024
+        assert evaluation.p_feasible >= 0.9
+        assert evaluation.score("val").source == "onnx" and evaluation.score("val").decayed
+        assert sum(score.split == "test" for score in evaluation.scores) == 1
+
+
+def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_path):
+    device = autoseg.FakeDevice(latency=5.0)
+    result = autoseg.optimize(**given(tiny, tmp_path, max_latency="2ms"), device=device)
+    assert result.front == [] and result.pick() is None
+    assert {e.state for e in result.evaluations} == {"too_slow"}
+    assert (
+        "nothing meets 2 ms: the nearest of 4 measured needs 5.1 ms (p90; " in result.misses()[0]
+    )
+    assert "--max-latency 5.6ms" in result.misses()[1]
+    assert device.closed and not device.predicted
+    assert not list((result.folder / "checkpoints").iterdir())
+
+
+def test_a_lost_device_stops_the_run_and_resume_finishes_it(tiny, tmp_path):
+    asked = given(tiny, tmp_path, max_latency="2ms")
+    with pytest.raises(autoseg.DeviceError, match="told to fail on measurement 3"):
+        autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0, fail_on=3))
+    before = read_events(tmp_path / "run")
+    again = autoseg.FakeDevice(latency=5.0)
+    result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again, trials=4)
+    assert len(again.measured) == 2
+    assert read_events(tmp_path / "run")[: len(before)] == before
+    assert len(result.evaluations) == 4
+
+
+def test_listeners_get_every_event(tiny, tmp_path):
+    heard = []
+
+    def listen(run, declaration):
+        assert declaration.max_latency == "2ms"
+        run.listeners.append(lambda event: heard.append(event["event"]))
+
+    device = autoseg.FakeDevice(latency=5.0)
+    asked = given(tiny, tmp_path, max_latency="2ms", trials=1)
+    result = autoseg.optimize(**asked, device=device, on_start=listen)
+    assert heard == [event["event"] for event in read_events(result.folder)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"max_latency": 33}, "--max-latency needs a unit, got '33'; did you mean 33ms?"),
+        ({"budget": 8}, "--budget needs a unit, got '8'"),
+        ({"min_iou": "0.95"}, "--min-iou must be a number, got '0.95'"),
+        ({"min_iou": float("nan")}, "--min-iou must be between 0 and 1, got nan"),
+        ({"trials": 2.5}, "--trials must be a whole number, got 2.5"),
+        ({"workers": True}, "--workers must be a whole number, got True"),
+        ({"seed": "1"}, "--seed must be a whole number, got '1'"),
+        ({"recipe": {"batch": 0}}, "recipe out of range: batch=0"),
+    ],
+)
+def test_python_is_refused_in_the_same_words(changed, said, tiny, tmp_path):
+    with pytest.raises(autoseg.InputError) as caught:
+        autoseg.optimize(**given(tiny, tmp_path / "results", **changed))
+    assert said in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_goes_on_only_with_the_same_data(tiny, tmp_path, caplog):
+    pictures = Path(shutil.copytree(tiny.data, tmp_path / "pictures"))
+    asked = given(tiny, tmp_path / "results", data=pictures, max_latency="2ms", trials=1)
+    autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0))
+    (pictures / "classes.txt").write_text("belt\nparcel\n")
+    with pytest.raises(autoseg.InputError, match="the data changed since the run began"):
+        autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0), resume=True)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+WIDE = """\
+network: fast_scnn
+knobs:
+  resolution: {choices: [128, 96, 64], baseline: 128, effort: entry}
+  a: {choices: [0.5, 0.25, 0.125], baseline: 0.5, effort: intermediate}
+  t: {choices: [4, 2, 1], baseline: 4, effort: expert}
+  r: {choices: [2, 1], baseline: 2, effort: expert}
+  pp: {choices: [1, 0], baseline: 0, effort: expert}
+"""
+
+
+@pytest.mark.slow
+def test_the_same_seed_proposes_the_same_candidates_in_the_same_order_beyond_the_survey(
+    tiny, tmp_path
+):
+    """More trials than are surveyed, so that the sampler proposes the last of them."""
+    space = tmp_path / "wide.yaml"
+    space.write_text(WIDE)
+    stories = []
+    for name in ("one", "two"):
+        recipe = {"rungs": [1, 2], "batch": 8, "augment": False}
+        asked = given(tiny, tmp_path / name, space=space, trials=32, recipe=recipe)
+        asked |= {"effort": "expert", "max_latency": "1ms", "min_iou": 0.1}
+        result = autoseg.optimize(**asked, device=autoseg.FakeDevice())
+        assert len(result.evaluations) > 28
+        stories.append(
+            [
+                (e.candidate, e.state, [(s.epoch, s.iou) for s in e.scores])
+                for e in result.evaluations
+            ]
+        )
+    assert stories[0] == stories[1]
