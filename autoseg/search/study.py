@@ -61,6 +61,7 @@ class StudyMirror:
         study.set_user_attr("declaration", dict(declaration))
         self._study_id = self._storage.get_study_id_from_name(name)
         self._trials: dict[str, int] = {}
+        self._written: dict[str, tuple[dict[str, Any], dict[int, float]]] = {}
         self._closed: set[str] = set()
         for evaluation in evaluations:
             self.update(evaluation)
@@ -70,14 +71,16 @@ class StudyMirror:
         key = evaluation.candidate.key
         if key in self._closed:
             return
+        facts, rungs = _attributes(evaluation), _rungs(evaluation)
         if key not in self._trials:
             self._trials[key] = self._open(evaluation)
-        trial = self._trials[key]
-        for name, value in _attributes(evaluation).items():
-            self._storage.set_trial_user_attr(trial, name, value)
-        for score in evaluation.scores:
-            if score.split == "val" and score.source == "torch":
-                self._storage.set_trial_intermediate_value(trial, score.epoch, score.iou)
+        else:  # only what is new: every write waits for the disk, and the search waits for it
+            trial, written = self._trials[key], self._written[key]
+            for name in [n for n, value in facts.items() if written[0].get(n) != value]:
+                self._storage.set_trial_user_attr(trial, name, facts[name])
+            for epoch in [e for e in rungs if e not in written[1]]:
+                self._storage.set_trial_intermediate_value(trial, epoch, rungs[epoch])
+        self._written[key] = facts, rungs
         if evaluation.state in FINAL:
             self._close(evaluation, FINAL[evaluation.state])
 
@@ -99,6 +102,8 @@ class StudyMirror:
             state=TrialState.RUNNING,
             params={name: chosen[name] for name in self._distributions},
             distributions=self._distributions,
+            user_attrs=_attributes(evaluation),
+            intermediate_values=_rungs(evaluation),
         )
         return self._storage.create_new_trial(self._study_id, template)
 
@@ -125,13 +130,16 @@ class StudyMirror:
 
 def _distribution(knob: Knob) -> BaseDistribution:
     if not knob.ordered:
-        return CategoricalDistribution(
-            tuple(str(c) if not isinstance(c, str) else c for c in knob.choices)
-        )
+        return CategoricalDistribution(knob.choices)
     low, high = min(knob.choices), max(knob.choices)
     if all(isinstance(choice, int) for choice in knob.choices):
         return IntDistribution(int(low), int(high))
     return FloatDistribution(float(low), float(high))
+
+
+def _rungs(evaluation: Evaluation) -> dict[int, float]:
+    trained = [s for s in evaluation.scores if s.split == "val" and s.source == "torch"]
+    return {score.epoch: score.iou for score in trained}
 
 
 def _attributes(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""A proposer knows nothing but the history, and never gives what is not allowed."""
+
+import pytest
+from worlds import ASKED, RESOLUTION, WIDTH, space_of
+
+from autoseg.search.proposer import Observation, OptunaProposer, ordered_choices, sample
+from autoseg.space import Knob
+
+SPACE = space_of(RESOLUTION, WIDTH, Knob("pp", (1, 0), 0, "expert"))
+ALL = list(SPACE.candidates("expert"))
+HISTORY = [
+    Observation(c, 1.0 + n, 0.9 if n % 2 else 0.95, imputed=bool(n % 2))
+    for n, c in enumerate(ALL[:12])
+]
+
+
+def proposer(sampler: str, seed: int = 0) -> OptunaProposer:
+    return OptunaProposer(SPACE, "expert", ASKED, seed, sampler)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_the_same_history_gives_the_same_proposal(sampler):
+    given = [proposer(sampler).propose(HISTORY, lambda c: True, 12) for _ in range(2)]
+    assert given[0] == given[1] in ALL
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_only_what_is_allowed_is_proposed_and_nothing_when_nothing_is_left(sampler):
+    left = ALL[-1]
+    assert proposer(sampler).propose(HISTORY, lambda c: c == left, 12) == left
+    assert proposer(sampler).propose(HISTORY, lambda c: False, 12) is None
+
+
+def test_the_first_of_all_can_be_proposed():
+    assert proposer("gp").propose([], lambda c: True, 0) in ALL
+
+
+def test_a_space_of_one_gives_it_once():
+    alone = space_of(Knob("resolution", (64,), 64, "entry"))
+    ask = OptunaProposer(alone, "expert", ASKED, 0)
+    assert ask.propose([], lambda c: True, 0) == alone.baseline
+    seen = [Observation(alone.baseline, 1.0, 0.9, imputed=True)]
+    assert ask.propose(seen, lambda c: c != alone.baseline, 1) is None
+
+
+def test_sizes_are_ordered_by_their_area_and_words_stay_as_written():
+    sizes = Knob("resolution", (256, "192x256", 64, "64x128"), 256, "entry")
+    assert ordered_choices(sizes) == [64, "64x128", "192x256", 256]
+    assert list(ordered_choices(Knob("kind", ("wide", "thin"), "wide", "expert"))) == [
+        "wide",
+        "thin",
+    ]
+    mixed = space_of(sizes, Knob("t", ("thin", 2), "thin", "expert"))
+    seen = [
+        Observation(c, 1.0 + n, 0.9, imputed=True)
+        for n, c in enumerate(mixed.candidates("expert"))
+    ]
+    for sampler in ("gp", "tpe"):
+        ask = OptunaProposer(mixed, "expert", ASKED, 0, sampler)
+        assert ask.propose(seen, lambda c: True, len(seen)) in [s.candidate for s in seen]
+
+
+def test_a_sample_is_all_there_is_or_different_ones_in_the_seeds_order():
+    assert {c.key for c in sample(SPACE, "expert", 100, 0)} == {c.key for c in ALL}
+    some = sample(SPACE, "expert", 5, 1)
+    assert len({c.key for c in some}) == 5 and some == sample(SPACE, "expert", 5, 1)
+    assert some != sample(SPACE, "expert", 5, 2)

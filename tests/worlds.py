@@ -1,0 +1,150 @@
+"""Spaces, evaluations and whole searches made by hand: no network is trained, nothing is timed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from autoseg.journey import Done, Evaluations, Screen, Wait
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
+from autoseg.search.engine import AshaEngine
+from autoseg.search.pricing import Pricing
+from autoseg.search.proposer import OptunaProposer
+from autoseg.space import Knob, SearchSpace
+
+ASKED = Constraints(max_latency_ms=10.0, min_iou=0.9)
+RESOLUTION = Knob("resolution", (128, 96, 64), 128, "entry")
+WIDTH = Knob("a", (0.5, 0.25, 0.125), 0.5, "intermediate")
+LOCKED = (Knob("r", (1,), 1, "expert"), Knob("channels", (3,), 3, "expert"))
+
+
+def space_of(*knobs: Knob) -> SearchSpace:
+    return SearchSpace("toy", "fast_scnn", (*knobs, *LOCKED))
+
+
+def timing(p50_ms: float, **facts) -> Measurement:
+    """A measurement whose interval is 1 % wide."""
+    said = {
+        "device": "fake", "phase": "screen", "runtime": "none", "threads": 1, "provider": "CPU",
+        "runs": 1024, "warmup": 1, "min_ms": p50_ms, "mean_ms": p50_ms, "std_ms": 0.05 * p50_ms,
+        "p50_ms": p50_ms, "p50_ci_ms": (0.995 * p50_ms, 1.005 * p50_ms), "p90_ms": p50_ms,
+        "p90_ci_ms": (0.995 * p50_ms, 1.005 * p50_ms), "p95_ms": p50_ms, "p99_ms": p50_ms,
+        "load_ms": 1.0, "peak_rss_bytes": 1, "onnx_digest": "d", "taken_at": "now",
+    }  # fmt: skip
+    return Measurement(**{**said, **facts})
+
+
+def scored(iou: float, epoch: int, *, decayed: bool = False, source: str = "torch") -> Score:
+    return Score(
+        "val", source, iou, (iou - 0.01, iou + 0.01), (iou, iou), iou, epoch, float(epoch), 0,
+        decayed,
+    )  # fmt: skip
+
+
+def known(candidate: Candidate, state: str, p50_ms: float, *scores: Score) -> Evaluation:
+    """An evaluation; its cost goes with its latency."""
+    cost = Cost(1000, round(1e6 * p50_ms), round(1e5 * p50_ms))
+    return Evaluation(candidate, state, cost, 100, (timing(p50_ms),), scores)
+
+
+def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
+    return {e.candidate.key: e for e in evaluations}
+
+
+def engine_of(space: SearchSpace, **changed) -> AshaEngine:
+    said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
+    workers = said.pop("workers", 1)
+    proposer = OptunaProposer(
+        space, said["effort"], said["constraints"], said["seed"], sampler="tpe"
+    )
+    pricing = Pricing(space, said["recipe"], 1, 100, workers)
+    return AshaEngine(space, proposer=proposer, pricing=pricing, **said)
+
+
+@dataclass
+class World:
+    """What the engine meets: each candidate's latency and its error after the last epoch."""
+
+    engine: AshaEngine
+    latency_ms: Callable[[Candidate], float]
+    error: Callable[[Candidate], float]
+    epoch_s: float = 1.0
+    spent_s: float = 0.0
+    fails: Callable[[Job], bool] = lambda job: False
+    seen: dict[str, Evaluation] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+
+    def run(self) -> Evaluations:
+        for candidate in self.engine.survey():
+            self.screen(candidate)
+        self.engine.verdict(self.seen)
+        while not isinstance(step := self.engine.propose(self.seen, [], self.left_s), Done):
+            assert not isinstance(step, Wait), "nothing runs that could be waited for"
+            self.screen(step.candidate) if isinstance(step, Screen) else self.train(step)
+        while jobs := self.engine.finalists(self.seen, self.left_s):
+            for job in jobs:
+                self.train(job)
+            for job in jobs:
+                self.confirm(job)
+        return self.seen
+
+    @property
+    def left_s(self) -> float | None:
+        return self.engine.budget_s and self.engine.budget_s - self.spent_s
+
+    def screen(self, candidate: Candidate) -> None:
+        assert candidate.key not in self.seen, "measured twice"
+        p50_ms = self.latency_ms(candidate)
+        late = p50_ms > self.engine.constraints.max_latency_ms
+        self.seen[candidate.key] = known(candidate, "too_slow" if late else "measured", p50_ms)
+        self.spent_s += 1.0
+
+    def train(self, job: Job) -> None:
+        assert job not in self.jobs, "trained twice"
+        self.jobs.append(job)
+        self.spent_s += self.epoch_s * (job.to_epoch - job.from_epoch)
+        before = self.seen[job.candidate.key]
+        if self.fails(job):
+            self.seen[job.candidate.key] = replace(before, state="failed", error="it fails")
+            return
+        left = 2.0 if job.decay else 3.0  # of the final error, after many epochs
+        iou = max(0.0, 1 - self.error(job.candidate) * (1 + left / job.to_epoch))
+        score = replace(
+            scored(iou, job.to_epoch, decayed=job.decay), train_s=self.epoch_s * job.to_epoch
+        )
+        self.seen[job.candidate.key] = replace(
+            before, state="scored", scores=(*before.scores, score)
+        )
+        for candidate, why in self.engine.stops(self.seen, []):
+            self.seen[candidate.key] = replace(
+                self.seen[candidate.key], state="stopped", error=why
+            )
+
+    def confirm(self, job: Job) -> None:
+        before = self.seen[job.candidate.key]
+        if before.state != "scored":
+            return
+        holds = before.iou >= self.engine.constraints.min_iou
+        score = replace(before.score("val"), source="onnx")
+        self.seen[job.candidate.key] = replace(
+            before, state="confirmed" if holds else "struck", scores=(*before.scores, score)
+        )
+        self.spent_s += 4.0
+
+    def states(self) -> dict[str, int]:
+        states = [e.state for e in self.seen.values()]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+
+def area(candidate: Candidate) -> float:
+    """Latency in ms as the input's area says it: 4 at 64 x 64."""
+    return candidate.input_hw[0] * candidate.input_hw[1] / 1024
+
+
+def by_width(candidate: Candidate) -> float:
+    """Larger nets err less: from 0.03 up."""
+    return 0.01 / (dict(candidate.choices).get("a", 0.5) * candidate.input_hw[0] / 128)
+
+
+WIDE = space_of(
+    RESOLUTION, WIDTH, Knob("t", (4, 2, 1), 4, "expert"), Knob("pp", (1, 0), 0, "expert")
+)
