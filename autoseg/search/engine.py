@@ -184,17 +184,14 @@ class AshaEngine:
     ) -> Job | None:
         """The likely front, least trained first: wide before high; then the rest."""
         busy = {job.candidate.key for job in running}
-        everything = list(evaluations.values())
+        everything, floor = list(evaluations.values()), self.constraints.min_iou
         curves = Curves.of(self.recipe, everything)
         alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
-        likely = front([(p50(e), curves.expected(s)) for e, s in alive])
-        ahead = [alive[i][0] for i in likely]
-        rest = [e for e, _ in alive if e not in ahead]
-        for group in (ahead, rest):
-            lowest = sorted(group, key=lambda e: (epoch_of(e), p50(e)))
-            if job := self._first_job(lowest, evaluations, busy, left_s):
-                return job
-        return None
+        able = [(e, iou) for e, s in alive if (iou := curves.expected(s)) >= floor]
+        ahead = [able[i][0] for i in front([(p50(e), iou) for e, iou in able])]
+        rest = sorted((e for e, _ in alive if e not in ahead), key=lambda e: -(e.iou or 0.0))
+        ahead = sorted(ahead, key=lambda e: (epoch_of(e), p50(e)))
+        return self._first_job([*ahead, *rest], evaluations, busy, left_s)
 
     def _first_job(
         self,

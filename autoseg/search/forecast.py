@@ -22,8 +22,8 @@ PRIOR_BYTE_S = 4e-10
 
 # From one rung to the next, the error (1 - IoU) shrinks at best to this share; the last one is
 # the decay's.
-PRIOR_SHRINK = 0.42
-LIKELY_SHRINK = 0.6
+PRIOR_SHRINK = 0.55
+LIKELY_SHRINK = 0.75
 DECAY_BEST, DECAY_LIKELY = 0.7, 0.92
 ENOUGH = 5
 
