@@ -28,7 +28,15 @@ def given(tiny, results: Path, **changed):
     return {**tiny.given, "results": results, "name": "run", **changed}
 
 
-def test_a_plain_script_works_without_a_main_guard_and_logs_instead_of_printing(tiny, tmp_path):
+def trained(folder: Path) -> list[tuple]:
+    """Every score, in the order in which it was reached."""
+    events = [e for e in read_events(folder) if e["event"] == "scored"]
+    return [(e["key"], *(e["score"][n] for n in ("epoch", "decayed", "iou"))) for e in events]
+
+
+def test_a_plain_script_without_a_main_guard_repeats_what_the_command_line_did(
+    tiny, finished, tmp_path
+):
     (tmp_path / "script.py").write_text(SCRIPT)
     said = json.dumps({**tiny.given, "results": "results", "trials": 2}, default=str)
     done = subprocess.run(
@@ -41,6 +49,7 @@ def test_a_plain_script_works_without_a_main_guard_and_logs_instead_of_printing(
     for rank, key in enumerate(keys, start=1):
         assert result.bundle(key) == result.folder / "bundles" / f"{rank}-{key}"
         assert (result.bundle(key) / "model.onnx").is_file()
+    assert trained(result.folder) == trained(finished.folder)
     with pytest.raises(autoseg.InputError, match="no bundle 'abc'; on its front: "):
         result.bundle("abc")
 
@@ -73,8 +82,15 @@ def test_every_promise_is_of_the_trained_file_measured_long_and_read_on_test_onc
 
 
 def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_path):
+    heard = []
+
+    def listen(run, declaration):
+        assert declaration.max_latency == "2ms"
+        run.listeners.append(lambda event: heard.append(event["event"]))
+
     device = autoseg.FakeDevice(latency=5.0)
-    result = autoseg.optimize(**given(tiny, tmp_path, max_latency="2ms"), device=device)
+    asked = given(tiny, tmp_path, max_latency="2ms")
+    result = autoseg.optimize(**asked, device=device, on_start=listen)
     assert result.front == [] and result.pick() is None
     assert {e.state for e in result.evaluations} == {"too_slow"}
     assert (
@@ -83,31 +99,26 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_p
     assert "--max-latency 5.6ms" in result.misses()[1]
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
+    assert heard == [event["event"] for event in read_events(result.folder)]
 
 
-def test_a_lost_device_stops_the_run_and_resume_finishes_it(tiny, tmp_path):
-    asked = given(tiny, tmp_path, max_latency="2ms")
+def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_alone(
+    tiny, tmp_path, caplog
+):
+    pictures = Path(shutil.copytree(tiny.data, tmp_path / "pictures"))
+    asked = given(tiny, tmp_path, data=pictures, max_latency="2ms")
     with pytest.raises(autoseg.DeviceError, match="told to fail on measurement 3"):
         autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0, fail_on=3))
     before = read_events(tmp_path / "run")
     again = autoseg.FakeDevice(latency=5.0)
-    result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again, trials=4)
+    result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again)
     assert len(again.measured) == 2
     assert read_events(tmp_path / "run")[: len(before)] == before
     assert len(result.evaluations) == 4
-
-
-def test_listeners_get_every_event(tiny, tmp_path):
-    heard = []
-
-    def listen(run, declaration):
-        assert declaration.max_latency == "2ms"
-        run.listeners.append(lambda event: heard.append(event["event"]))
-
-    device = autoseg.FakeDevice(latency=5.0)
-    asked = given(tiny, tmp_path, max_latency="2ms", trials=1)
-    result = autoseg.optimize(**asked, device=device, on_start=listen)
-    assert heard == [event["event"] for event in read_events(result.folder)]
+    (pictures / "classes.txt").write_text("belt\nparcel\n")
+    with pytest.raises(autoseg.InputError, match="the data changed since the run began"):
+        autoseg.optimize(**asked, resume=True, device=autoseg.FakeDevice(latency=5.0))
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize(
@@ -128,16 +139,6 @@ def test_python_is_refused_in_the_same_words(changed, said, tiny, tmp_path):
         autoseg.optimize(**given(tiny, tmp_path / "results", **changed))
     assert said in str(caught.value)
     assert not (tmp_path / "results").exists()
-
-
-def test_a_run_goes_on_only_with_the_same_data(tiny, tmp_path, caplog):
-    pictures = Path(shutil.copytree(tiny.data, tmp_path / "pictures"))
-    asked = given(tiny, tmp_path / "results", data=pictures, max_latency="2ms", trials=1)
-    autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0))
-    (pictures / "classes.txt").write_text("belt\nparcel\n")
-    with pytest.raises(autoseg.InputError, match="the data changed since the run began"):
-        autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0), resume=True)
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 WIDE = """\

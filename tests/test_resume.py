@@ -142,35 +142,47 @@ def complete(folder: Path, called) -> autoseg.Result:
     return result
 
 
-def test_killed_and_interrupted_it_goes_on_to_the_same_end(
-    tiny, tmp_path, processes, autoseg_command
-):
-    asked = {"recipe": RECIPE, "min_iou": 0.99, "trials": 3, "name": "run"}
-    resume = ["optimize", "--resume", "--name", "run"]
+ASKED = {"recipe": RECIPE, "min_iou": 0.99, "trials": 3, "name": "run"}
+RESUME = ["optimize", "--resume", "--name", "run"]
 
-    command = Command(tmp_path, processes, tiny.arguments(**asked))
+
+def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes, autoseg_command):
+    command = Command(tmp_path, processes, tiny.arguments(**ASKED))
     in_screening(command)
     assert command.end(signal.SIGKILL) == -signal.SIGKILL
 
-    command = Command(tmp_path, processes, resume)
+    command = Command(tmp_path, processes, RESUME)
     in_training(command)
     scored = command.events("scored")
     assert command.end(signal.SIGKILL) == -signal.SIGKILL
     assert command.events("scored") == scored
 
-    command = Command(tmp_path, processes, resume)
+    command = Command(tmp_path, processes, RESUME)
     command.until(lambda: command.events("scored") > scored)
     assert command.end(signal.SIGINT) == 130
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
 
     results = tmp_path / "results"
-    called = autoseg_command(*resume, "--results", str(results), "--json")
-    torn = complete(results / "run", called)
+    complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))
 
-    calm = tmp_path / "calm" / "results"
+
+@pytest.mark.slow
+def test_a_killed_run_proposes_and_scores_what_a_calm_one_does(
+    tiny, tmp_path, processes, autoseg_command
+):
+    """With one worker, the same seed and the first one's measurements."""
+    arguments = tiny.arguments(**ASKED)
+    for _ in range(2):
+        command = Command(tmp_path, processes, arguments)
+        in_training(command)
+        command.end(signal.SIGKILL)
+        arguments = RESUME
+    results, calm = tmp_path / "results", tmp_path / "calm" / "results"
+    called = autoseg_command(*RESUME, "--results", str(results), "--json")
+    torn = complete(results / "run", called)
     shutil.copytree(results / ".cache", calm / ".cache")
-    called = autoseg_command(*tiny.arguments(**asked, results=calm), "--json")
+    called = autoseg_command(*tiny.arguments(**ASKED, results=calm), "--json")
     whole = complete(calm / "run", called)
     assert story(torn.evaluations) == story(whole.evaluations)
 
@@ -180,17 +192,15 @@ def test_killed_while_it_confirms_with_two_workers_it_goes_on(
     tiny, tmp_path, processes, autoseg_command
 ):
     arguments = tiny.arguments(workers=2, name="run")
-    for last in (False, True):
+    for _ in range(2):
         command = Command(tmp_path, processes, arguments)
         in_confirming(command)
         confirmed = command.events("confirmed")
         assert command.end(signal.SIGKILL) == -signal.SIGKILL
         assert command.events("confirmed") == confirmed
-        arguments = ["optimize", "--resume"]
-        if last:
-            break
+        arguments = RESUME
     results = tmp_path / "results"
-    called = autoseg_command(*arguments, "--results", str(results), "--json")
+    called = autoseg_command(*RESUME, "--results", str(results), "--json")
     assert called.code == 0, called.stderr
     nothing_twice(read_events(results / "run"))
     study_agrees(autoseg.Result.from_run(results / "run"))

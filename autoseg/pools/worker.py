@@ -45,6 +45,7 @@ def main(fd: int, parent: int) -> None:
     _die_with_parent(parent)
     connection = Connection(fd)
     import torch
+    import torch._dynamo  # the first optimizer would import it, which takes a second
 
     from autoseg.train import run_job
 

@@ -99,29 +99,12 @@ def test_a_job_of_which_the_start_is_gone_fails_alone(pool, task):
     assert isinstance(found[good], Score)
 
 
-def test_a_worker_that_is_killed_fails_its_job_and_the_pool_goes_on(pool, task, processes):
-    lost, kept = Job(candidates(task)[0], 0, FOREVER), Job(candidates(task)[1], 0, 2)
-    pool.submit(lost)
-    before = {pid: processes.cpu_ticks(pid) for pid in processes.below(named=WORKER)}
-
-    def training() -> list[int]:
-        return [pid for pid, ticks in before.items() if processes.cpu_ticks(pid) > ticks + 10]
-
-    os.kill(processes.wait_for(training)[0], signal.SIGKILL)
-    error = outcomes(pool, 1)[lost]
-    assert isinstance(error, CandidateError) and "signal 9" in str(error)
-    pool.submit(kept)
-    assert isinstance(outcomes(pool, 1)[kept], Score)
-
-
-def test_a_worker_that_is_killed_between_jobs_costs_nothing(pool, task, processes):
-    lost = processes.below(named=WORKER)[0]
-    os.kill(lost, signal.SIGKILL)
-    os.waitid(os.P_PID, lost, os.WEXITED | os.WNOWAIT)
-    jobs = [Job(candidate, 0, 1) for candidate in candidates(task)[:3]]
-    for job in jobs:
-        pool.submit(job)
-    assert all(isinstance(score, Score) for score in outcomes(pool, 3).values())
+def test_what_is_no_candidates_fault_stops_the_run(pool, task):
+    bad = Job(candidates(task)[1], 0, 3)
+    checkpoint_path(task, bad).mkdir()
+    pool.submit(bad)
+    with pytest.raises(DeviceError, match="mend that, then --resume"):
+        outcomes(pool, 1)
 
 
 def test_a_paused_pool_uses_no_processor_goes_on_and_can_be_cancelled(pool, task, processes):
@@ -141,14 +124,25 @@ def test_a_paused_pool_uses_no_processor_goes_on_and_can_be_cancelled(pool, task
     assert not processes.alive(workers)
 
 
-def test_what_is_no_candidates_fault_stops_the_run(pool, task):
-    good, bad = Job(candidates(task)[0], 0, 2), Job(candidates(task)[1], 0, 3)
-    checkpoint_path(task, bad).mkdir()
-    pool.submit(good)  # as a cancelled pool can be used again
-    assert isinstance(outcomes(pool, 1)[good], Score)
-    pool.submit(bad)
-    with pytest.raises(DeviceError, match="mend that, then --resume"):
-        outcomes(pool, 1)
+def test_a_cancelled_pool_works_on_and_a_killed_worker_fails_its_job_alone(pool, task, processes):
+    lost, kept = Job(candidates(task)[0], 0, FOREVER), Job(candidates(task)[1], 0, 2)
+    pool.submit(lost)
+    (worker,) = processes.below(named=WORKER)
+    busy(processes, [worker])
+    os.kill(worker, signal.SIGKILL)
+    error = outcomes(pool, 1)[lost]
+    assert isinstance(error, CandidateError) and "signal 9" in str(error)
+    pool.submit(kept)
+    assert isinstance(outcomes(pool, 1)[kept], Score)
+
+
+def test_a_worker_that_is_killed_between_jobs_costs_nothing(pool, task, processes):
+    (idle,) = processes.below(named=WORKER)
+    os.kill(idle, signal.SIGKILL)
+    os.waitid(os.P_PID, idle, os.WEXITED | os.WNOWAIT)
+    job = Job(candidates(task)[0], 0, 1)
+    pool.submit(job)
+    assert isinstance(outcomes(pool, 1)[job], Score)
 
 
 def test_close_leaves_no_process_and_may_be_called_twice(make, task, processes):
