@@ -300,9 +300,12 @@ class AshaEngine:
         self, jobs: Sequence[Job], evaluations: Evaluations, remaining_s: float, *, must: bool
     ) -> Sequence[Job]:
         """The surest first, as many as the budget pays for; one beyond it if there is none yet."""
-        surest = sorted(
-            jobs, key=lambda j: -after_decay(evaluations[j.candidate.key], DECAY_EXPECT)
-        )
+
+        def order(job: Job) -> tuple[bool, float]:
+            evaluation = evaluations[job.candidate.key]
+            return not decayed(evaluation), -after_decay(evaluation, DECAY_EXPECT)
+
+        surest = sorted(jobs, key=order)  # what is paid for before all
         taken: list[Job] = []
         for job in surest:
             if self.pricing.finish_s([*taken, job], evaluations) + REPORT_S < remaining_s:
