@@ -23,7 +23,7 @@ from autoseg.journey import Trip, journey
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.recipe import Recipe
-from autoseg.records import AutosegError, InputError, Statistic, to_json
+from autoseg.records import AutosegError, CandidateError, InputError, Statistic, to_json
 from autoseg.report.bundle import write_bundle
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
@@ -150,8 +150,8 @@ def _travel(
     if on_start:
         on_start(run, declaration)
     pool = LocalPool(task, declaration.workers)
-    pool.start()
     try:
+        pool.start()
         journey(
             Trip(
                 run,
@@ -167,15 +167,18 @@ def _travel(
             )
         )
         mirror.finish(run.evaluations.values())
-    except KeyboardInterrupt as error:
+        pool.close()
         write_files(run.folder, dataset.classes)
+    except KeyboardInterrupt as error:
+        pool.close()
+        write_files(run.folder, dataset.classes)
+        where = "" if root == Path("results") else f" --results {root}"
         raise Interrupted(
-            f"interrupted; to go on: autoseg optimize --resume --name {run.folder.name}"
+            f"interrupted; to go on: autoseg optimize --resume --name {run.folder.name}{where}"
         ) from error
     finally:
         pool.close()
         mirror.close()
-    write_files(run.folder, dataset.classes)
     run.record("finished")
     return Result.from_run(run.folder)
 
@@ -189,16 +192,17 @@ def write_files(folder: Path, classes: tuple[str, ...]) -> Result:
     )
     names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
     for name, evaluation in zip(names, result.front, strict=True):
-        if not (folder / "bundles" / name).exists():
-            write_bundle(
-                folder / "bundles" / name,
-                onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx",
-                evaluation=evaluation,
-                classes=classes,
-                constraints=result.constraints,
-            )
+        # Again even if it is there: one of an interrupted session has no test score yet.
+        write_bundle(
+            folder / "bundles" / name,
+            onnx=folder / "artifacts" / f"{evaluation.candidate.key}.onnx",
+            evaluation=evaluation,
+            classes=classes,
+            constraints=result.constraints,
+        )
     for old in (folder / "bundles").iterdir():
-        if old.name not in names:  # of an earlier session, beaten or ranked otherwise since
+        # Of an earlier session, beaten or ranked otherwise since; a user's own files stay.
+        if old.is_dir() and old.name not in names:
             shutil.rmtree(old)
     return result
 
@@ -218,7 +222,10 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
 
 def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -> dict[str, Any]:
     """What run.yaml says: the declaration, and what must be the same if the run is continued."""
-    net = build_candidate(space, space.baseline, dataset.outputs)
+    try:
+        net = build_candidate(space, space.baseline, dataset.outputs)
+    except CandidateError as error:
+        raise InputError(f"the baseline of {space.name} must work: {error}") from error
     return {
         **declaration.to_yaml(),
         "baseline": to_json(space.baseline),
@@ -226,6 +233,8 @@ def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -
         "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
         "data_digest": dataset.digest,
         "structure": structure_digest(net, space.baseline.input_hw),
+        "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
+        "training": to_json(Recipe.of({**space.recipe, **declaration.recipe})),
         "machine": {
             "platform": platform.platform(),
             "processor": platform.machine(),
@@ -244,8 +253,10 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         ("data_digest", "the data"),
         ("structure", "the network's code"),
         ("baseline", "the space"),
+        ("knobs", "the space"),
+        ("training", "the recipe"),
     ):
-        if before[name] != now[name]:
+        if before.get(name) != now[name]:
             raise InputError(
                 f"{what} changed since the run began; results would not compare: "
                 "start a new run with another --name"

@@ -1,12 +1,14 @@
 """The path, with a device that answers at once: what is written down, and what a kill leaves."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import autoseg
 from autoseg.journey import probability_fast
+from autoseg.optimize import write_files
 from autoseg.records import Constraints, Measurement
 from autoseg.store import read_events
 
@@ -100,3 +102,45 @@ def test_the_chance_to_be_fast_enough_is_of_the_promised_statistic(
 ):
     found = probability_fast(timing(), Constraints(ceiling_ms, 0.9, statistic))
     assert low <= found <= high
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("choices: [96, 64]", "choices: [128, 96]", "the space changed"),
+        ("knobs:", "recipe: {batch: 3}\nknobs:", "the recipe changed"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_space(before, after, said, tiny, tmp_path):
+    space = tmp_path / "own.yaml"
+    space.write_text(tiny.space.read_text())
+    asked = slow(tiny, tmp_path / "results", space=space, trials=1, recipe={})
+    autoseg.optimize(**asked)
+    space.write_text(tiny.space.read_text().replace(before, after))
+    with pytest.raises(autoseg.InputError, match=said):
+        autoseg.optimize(**asked, resume=True)
+
+
+def test_a_baseline_that_cannot_be_built_is_refused_before_anything_is_written(
+    tiny, tmp_path, monkeypatch
+):
+    (tmp_path / "moody_networks.py").write_text(BUILDER)
+    (tmp_path / "moody.yaml").write_text(MOODY.replace("baseline: plain", "baseline: broken"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(autoseg.InputError, match="baseline of moody must work: .* no such block"):
+        autoseg.optimize(**slow(tiny, tmp_path / "results", space=tmp_path / "moody.yaml"))
+    assert not (tmp_path / "results").exists()
+
+
+def test_bundles_of_an_interrupted_session_get_what_came_after_it(finished, tmp_path):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    whole = {p: p.read_text() for p in folder.glob("bundles/*/score.json")}
+    assert whole
+    for path in whole:
+        path.write_text("{}")
+    (folder / "bundles" / "9-beaten").mkdir()
+    (folder / "bundles" / "notes.txt").write_text("mine")
+    result = write_files(folder, ("background", "object"))
+    assert {p: p.read_text() for p in folder.glob("bundles/*/score.json")} == whole
+    there = {path.name for path in (folder / "bundles").iterdir()}
+    assert there == {"notes.txt", *(result.bundle(e.candidate.key).name for e in result.front)}
