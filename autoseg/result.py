@@ -80,9 +80,11 @@ class Result:
         measured = [e for e in self.evaluations if e.measurement]
         if self.front or not measured:
             return [] if self.front else ["no candidate could be measured"]
-        fastest = min(measured, key=lambda e: _latency(e, self.constraints))
         scored = [e for e in measured if e.iou is not None and e.state != "failed"]
+        if not scored and any(e.state != "too_slow" for e in measured):
+            return self._untrained(measured)
         if not scored:
+            fastest = min(measured, key=lambda e: _latency(e, self.constraints))
             at = _latency(fastest, self.constraints)
             return [
                 f"nothing meets {ceiling:g} ms: the nearest of {len(measured)} measured needs "
@@ -101,6 +103,14 @@ class Result:
                 "a longer --budget, or more pictures in val"
             )
         return [*lines, f"to let it in: {', '.join(self._ways_in(best))}"]
+
+    def _untrained(self, measured: Sequence[Evaluation]) -> list[str]:
+        fitting = [e for e in measured if e.state != "too_slow"]
+        failed = [e for e in fitting if e.state == "failed"]
+        says = f"{len(fitting)} of {len(measured)} measured fit, and none was trained to a score"
+        if not failed:
+            return [says, "to let one in: a longer --budget"]
+        return [f"{says}: {len(failed)} failed", f"the first failure: {failed[0].error}"]
 
     def _ways_in(self, best: Evaluation) -> list[str]:
         score, at = best.score("val"), _latency(best, self.constraints)

@@ -144,3 +144,12 @@ def test_bundles_of_an_interrupted_session_get_what_came_after_it(finished, tmp_
     assert {p: p.read_text() for p in folder.glob("bundles/*/score.json")} == whole
     there = {path.name for path in (folder / "bundles").iterdir()}
     assert there == {"notes.txt", *(result.bundle(e.candidate.key).name for e in result.front)}
+
+
+def test_what_fits_and_was_not_trained_is_not_called_too_slow(tiny, tmp_path):
+    asked = {**slow(tiny, tmp_path, trials=1), "device": autoseg.FakeDevice(latency=1.0)}
+    asked["recipe"] = {**asked["recipe"], "learning_rate": 1e30}  # no loss stays finite
+    result = autoseg.optimize(**asked)
+    first, second = result.misses()
+    assert first == "1 of 1 measured fit, and none was trained to a score: 1 failed"
+    assert second.startswith("the first failure: the loss is not finite in epoch ")
