@@ -55,7 +55,7 @@ def test_an_effort_that_opens_a_few_tries_all_of_them_and_ends():
     assert few.states()["confirmed"] >= 1
 
 
-@pytest.mark.parametrize("trials", [1, 2, 5, 28, 40])
+@pytest.mark.parametrize("trials", [1, 5, 40])
 def test_as_many_candidates_as_trials_are_proposed(trials):
     asked = world(trials=trials)
     asked.run()
@@ -69,7 +69,7 @@ def test_the_survey_has_the_baseline_first_and_no_one_twice():
     assert WIDE.candidate(resolution=64, a=0.125, t=1) == chosen[1]
 
 
-@pytest.mark.parametrize("epoch_s", [0.2, 1.0, 5.0])
+@pytest.mark.parametrize("epoch_s", [0.2, 5.0])
 def test_a_budget_is_kept(epoch_s):
     timed = world(budget_s=600.0, epoch_s=epoch_s)
     timed.run()
