@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -35,7 +35,9 @@ DeviceOption = Annotated[str, typer.Option(help="local, a profile's name or a pr
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: no traceback for anything that a user did. Always raises SystemExit."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     try:
         code = app(args=arguments, standalone_mode=False)
     except typer.Abort:
@@ -51,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(f"autoseg: {error.format_message()}", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is now: the live panel puts itself there, to stay in one piece."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _report(error: AutosegError) -> int:

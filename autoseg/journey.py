@@ -50,6 +50,7 @@ from autoseg.train import (
 
 log = logging.getLogger(__name__)
 
+PRECISE = 0.04  # of the median: the width of an interval that more screening would not narrow
 SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
 NORMAL_95 = NormalDist().inv_cdf(0.975)
 # How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
@@ -162,7 +163,7 @@ def search(trip: Trip) -> None:
             case Screen(candidate):
                 screen(trip, candidate)
             case Job():
-                trip.pool.submit(step)
+                submit(trip, step)
             case Wait():
                 collect(trip, trip.pool.wait(1.0))
             case Done():
@@ -171,11 +172,19 @@ def search(trip: Trip) -> None:
     trip.run.record("searched", allowance=trip.allowance)
 
 
+def submit(trip: Trip, job: Job) -> None:
+    """Hand a job to the pool, and say so."""
+    kind = "decaying" if job.decay else "training"
+    trip.run.announce(job.candidate, f"{kind} {job.candidate} to epoch {job.to_epoch}")
+    trip.pool.submit(job)
+
+
 def screen(trip: Trip, candidate: Candidate) -> None:
     """Latency first: it does not depend on the weights, and what is too slow is never trained."""
     known = trip.run.evaluations.get(candidate.key)
     if known is not None and known.state != "proposed":
         return
+    trip.run.announce(candidate, f"measuring {candidate}")
     path = trip.run.artifact(candidate, "-untrained")
     try:
         net, structure = _proposed(trip, candidate)
@@ -226,10 +235,17 @@ def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
 def _screen_measurement(trip: Trip, exported: Exported) -> Measurement:
     identity = digest([exported.graph_digest, trip.device.describe().fingerprint])
     measurement = trip.measured_before.get(identity)
-    if measurement is None:
+    if measurement is None or not _decides(measurement, trip.constraints):
         measurement = _measure(trip, exported.path, MeasurePlan.screen(trip.constraints))
         trip.measured_before.put(identity, measurement)
     return measurement
+
+
+def _decides(measurement: Measurement, constraints: Constraints) -> bool:
+    """Whether one that was cut short for another ceiling is good enough for this one."""
+    fast = probability_fast(measurement, constraints)
+    low, high = measurement.p50_ci_ms
+    return not 1 - SURE < fast < SURE or high - low < PRECISE * measurement.p50_ms
 
 
 def _measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
@@ -279,7 +295,7 @@ def confirm(trip: Trip) -> None:
     while jobs := trip.engine.finalists(trip.run.evaluations, trip.remaining_s):
         waiting = [job for job in jobs if not _decayed(trip, job)]
         for job in waiting:
-            trip.pool.submit(job)
+            submit(trip, job)
         while trip.pool.running:
             collect(trip, trip.pool.wait(1.0))
         for job in jobs:  # timed when all of them are trained, on a quiet machine
@@ -295,6 +311,7 @@ def _decayed(trip: Trip, job: Job) -> bool:
 def confirm_one(trip: Trip, job: Job) -> None:
     """Promise only what the exported file, with its trained weights, does on device and val."""
     candidate, task = job.candidate, trip.task
+    trip.run.announce(candidate, f"confirming {candidate}")
     frames = arrays(
         task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir
     ).frames

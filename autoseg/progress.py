@@ -25,6 +25,7 @@ class Progress:
         self.console = console
         self._live: Live | None = None
         self._recent: list[str] = []
+        self._now: dict[str, str] = {}
         self._run: Run | None = None
         self._declaration: Declaration | None = None
 
@@ -58,6 +59,10 @@ class Progress:
             self._live.stop()
 
     def _hear(self, event: Event) -> None:
+        if event["event"] == "doing":
+            self._now[event["candidate"]] = event["what"]
+            return
+        self._now.pop(event.get("key", ""), None)
         for line in self._describe(event):
             self._say(line)
 
@@ -93,6 +98,7 @@ class Progress:
         )
         return Group(
             head,
+            *(Text(f"now {what}") for what in self._now.values()),
             _best(evaluations, constraints),
             *(Text(line, style="dim") for line in self._recent),
         )

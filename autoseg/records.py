@@ -282,13 +282,13 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
         raise InputError(
             f"{name} must be a duration such as {example}, got {text!r}; units: ms, s, m, h"
         )
+    if value <= 0 or value == math.inf:
+        raise InputError(f"{name} must be over zero, got {text!r}; for example {example}")
     if not unit:
         raise InputError(
             f"{name} needs a unit, got {text!r}; "
             f"did you mean {text.strip()}{example.lstrip('0123456789.')}?"
         )
-    if not 0 < value < math.inf:
-        raise InputError(f"{name} must be over zero, got {text!r}; for example {example}")
     return value * _SECONDS[unit]
 
 

@@ -96,6 +96,11 @@ class Run:
             listener(event)
         return event
 
+    def announce(self, candidate: Candidate, what: str) -> None:
+        """Tell the listeners what begins now; no fact yet, so not in the ledger."""
+        for listener in self.listeners:
+            listener({"event": "doing", "candidate": candidate.key, "what": what})
+
     def _append(self, line: bytes) -> None:
         try:
             written = self._file.write(line)

@@ -1,9 +1,10 @@
-"""Train one candidate by the run's own recipe, rung by rung, and say what it reaches: what a front is compared with.
+"""Train one candidate by the run's own recipe, rung by rung: what a front is compared with.
 
-    python benchmarks/baseline.py --data DIR [--epochs 27] [--knobs a=1,t=6,r=3,pp=1,resolution=512]
+    python benchmarks/baseline.py --data DIR [--epochs 27] [--knobs a=1,t=6,resolution=512]
 
-Prints one row a rung and writes it to --out as CSV: IoU on val and test of the exported ONNX file, its latency on this
-machine (one thread, confirmed as a run's finalists are), epochs, seconds of training. Resumable: run it again.
+Writes one row to --out as CSV for each rung from which a finish makes sense: IoU of the exported
+ONNX file on val and test, its latency on this machine (one thread, confirmed as a run's finalists
+are), epochs and seconds of training. Resumable: run it again.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
-    """Train to each rung up to `epochs`; from the rungs of 27 and more, decay, export and measure."""
+    """Train to each rung up to `epochs`; from 27 on also decay, export and measure."""
     before, checkpoint = 0, None
     for rung in (r for r in task.recipe.rungs if r <= epochs):
         job = Job(candidate, before, rung, checkpoint)
@@ -63,7 +64,9 @@ def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
             print(f"epoch {rung}: IoU {run_job(task, job).iou:.4f} (undecayed)", file=sys.stderr)
         before, checkpoint = rung, str(checkpoint_path(task, job))
         if rung >= 27:
-            final = Job(candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True)
+            final = Job(
+                candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True
+            )
             if not checkpoint_path(task, final).exists():
                 run_job(task, final)
             row = finish(task, final)
@@ -82,12 +85,15 @@ def finish(task: Task, job: Job) -> dict[str, Any]:
     device = resolve("local")
     row: dict[str, Any] = {**dict(candidate.choices), "epochs": job.to_epoch}
     for split in ("val", "test"):
-        frames = arrays(dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir).frames
+        frames = arrays(
+            dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir
+        ).frames
         if split == "val":
             check(exported, net, frames[:8])
         maps = device.predict(exported.path, frames)
         score = picture_score(
-            dataset, maps, cache_dir=task.cache_dir, split=split, source="onnx", epoch=job.to_epoch,
+            dataset, maps, cache_dir=task.cache_dir, split=split, source="onnx",
+            epoch=job.to_epoch,
             train_s=0.0, seed=task.seed,
         )  # fmt: skip
         row |= {f"iou_{split}": round(score.iou, 4)}
@@ -98,7 +104,9 @@ def finish(task: Task, job: Job) -> dict[str, Any]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--split-column")
     parser.add_argument("--group-column")

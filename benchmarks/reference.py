@@ -1,6 +1,9 @@
-"""Turn a finished run into a reference table: results/reference/NAME.md and .csv, with all that is needed to repeat it.
+"""Turn a finished run into a reference table: results/reference/NAME.md, .csv and .png.
 
-    python benchmarks/reference.py results/RUN NAME "what it shows" [--beside baseline.csv] [--command "autoseg optimize …"]
+    python benchmarks/reference.py results/RUN NAME TITLE --command "autoseg optimize ..."
+        [--beside baseline.csv]
+
+All that is needed to repeat it stands with it: machine, versions, seed and command.
 """
 
 from __future__ import annotations
@@ -27,8 +30,18 @@ def main() -> None:
     lines = [f"# {arguments.title}", "", *facts(said, result, arguments.command), ""]
     lines += ["```text", *shown(result), "```", ""]
     if arguments.beside:
-        lines += ["Beside it, the thesis' baseline net by the same recipe:", "", *table(arguments.beside), ""]
-    lines += ["Before any training, the run said:", "", *(f"- {line}" for line in result.verdict), ""]
+        lines += [
+            "Beside it, the thesis' baseline net by the same recipe:",
+            "",
+            *table(arguments.beside),
+            "",
+        ]
+    lines += [
+        "Before any training, the run said:",
+        "",
+        *(f"- {line}" for line in result.verdict),
+        "",
+    ]
     (REFERENCE / f"{arguments.name}.md").write_text("\n".join(lines))
     result.to_pandas().to_csv(REFERENCE / f"{arguments.name}.csv", index=False)
     shutil.copy(arguments.run / "pareto.png", REFERENCE / f"{arguments.name}.png")
@@ -39,13 +52,16 @@ def facts(said: dict[str, Any], result: Result, command: str) -> list[str]:
     states: dict[str, int] = {}
     for evaluation in result.evaluations:
         states[evaluation.state] = states.get(evaluation.state, 0) + 1
-    ended = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(states.items()))
+    ended = ", ".join(
+        f"{count} {state.replace('_', ' ')}" for state, count in sorted(states.items())
+    )
     machine, versions = said["machine"], said["versions"]
     return [
         f"- command: `{command}`",
         f"- machine: {machine['processor']}, {machine['cpus']} cores ({machine['platform']})",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
-        f"- seed {said['seed']}, {said['workers']} workers, {result.spent_s:.0f} s in all; pictures: "
+        f"- seed {said['seed']}, {said['workers']} workers, {result.spent_s:.0f} s in all; "
+        + "pictures: "
         + ", ".join(f"{count} {split}" for split, count in said["pictures"].items()),
         f"- {len(result.evaluations)} candidates: {ended}",
     ]
@@ -64,7 +80,9 @@ def table(path: Path) -> list[str]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("title")
