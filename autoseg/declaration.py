@@ -68,6 +68,8 @@ class Declaration:
         """
         said = {name: value for name, value in given.items() if value is not None}
         if base is None:
+            if said.keys().isdisjoint({"budget", "trials"}):
+                said["budget"] = DEFAULT_BUDGET
             return cls(**said)
         known = {f.name for f in dataclasses.fields(cls)}
         before = {name: value for name, value in base.items() if name in known}
@@ -87,9 +89,8 @@ class Declaration:
 
     @property
     def budget_s(self) -> float | None:
-        """Seconds; without a budget and without a number of trials, the default of 8 minutes."""
-        text = self.budget or (None if self.trials is not None else DEFAULT_BUDGET)
-        return None if text is None else parse_duration_s(text, "--budget", "8m")
+        """Seconds, or None where only the number of trials limits the run."""
+        return None if self.budget is None else parse_duration_s(self.budget, "--budget", "8m")
 
     def to_yaml(self) -> dict[str, Any]:
         """Plain data for run.yaml."""

@@ -13,31 +13,29 @@ that was killed anywhere goes on here, with nothing measured or trained twice.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Any
 
 from autoseg.cost import cost
 from autoseg.data.cache import arrays
 from autoseg.device import Device
 from autoseg.export import Exported, check, export, structure_digest
+from autoseg.promise import SURE, probability_fast, why_struck
 from autoseg.records import (
     Candidate,
     CandidateError,
     Constraints,
-    Evaluation,
     Job,
     Measurement,
     MeasurePlan,
     Score,
-    Statistic,
     digest,
     to_json,
 )
+from autoseg.seams import Done, Engine, Pool, Screen, Wait
 from autoseg.store import MeasurementCache, Run
 from autoseg.train import (
     Task,
@@ -49,60 +47,6 @@ from autoseg.train import (
 )
 
 log = logging.getLogger(__name__)
-
-PRECISE = 0.04  # of the median: the width of an interval that more screening would not narrow
-SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
-NORMAL_95 = NormalDist().inv_cdf(0.975)
-# How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
-# statistic's spread goes with sqrt(q / (1 - q)) there.
-WIDER = {"p95": math.sqrt(0.95 / 0.05) / 3, "p99": math.sqrt(0.99 / 0.01) / 3}
-Evaluations = Mapping[str, Evaluation]
-
-
-@dataclass(frozen=True)
-class Screen:
-    """Measure this candidate, untrained."""
-
-    candidate: Candidate
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing to start until a job ends."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """Nothing left that is worth starting."""
-
-
-Step = Screen | Job | Wait | Done
-
-
-class Engine(Protocol):
-    """Decides what to do next from the evaluations alone, so that resuming needs no more."""
-
-    def survey(self) -> Sequence[Candidate]: ...
-    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
-    def propose(
-        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
-    ) -> Step: ...
-    def stops(
-        self, evaluations: Evaluations, running: Collection[Job]
-    ) -> Sequence[tuple[Candidate, str]]: ...
-    def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
-
-
-class Pool(Protocol):
-    """Runs jobs, nothing else."""
-
-    @property
-    def running(self) -> Collection[Job]: ...
-    def submit(self, job: Job) -> None: ...
-    def wait(self, timeout_s: float) -> Iterable[tuple[Job, Score | CandidateError]]: ...
-    def paused(self) -> AbstractContextManager[None]: ...
-    def cancel(self) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -233,19 +177,14 @@ def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
 
 
 def _screen_measurement(trip: Trip, exported: Exported) -> Measurement:
-    identity = digest([exported.graph_digest, trip.device.describe().fingerprint])
+    # Screening stops at the ceiling: what was cut short for another one is not good enough here.
+    asked = [trip.constraints.max_latency_ms, trip.constraints.statistic]
+    identity = digest([exported.graph_digest, trip.device.describe().fingerprint, *asked])
     measurement = trip.measured_before.get(identity)
-    if measurement is None or not _decides(measurement, trip.constraints):
+    if measurement is None:
         measurement = _measure(trip, exported.path, MeasurePlan.screen(trip.constraints))
         trip.measured_before.put(identity, measurement)
     return measurement
-
-
-def _decides(measurement: Measurement, constraints: Constraints) -> bool:
-    """Whether one that was cut short for another ceiling is good enough for this one."""
-    fast = probability_fast(measurement, constraints)
-    low, high = measurement.p50_ci_ms
-    return not 1 - SURE < fast < SURE or high - low < PRECISE * measurement.p50_ms
 
 
 def _measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
@@ -348,47 +287,7 @@ def confirm_one(trip: Trip, job: Job) -> None:
         measurement=to_json(measurement),
         onnx_bytes=exported.size_bytes,
         p_feasible=sure,
-        reason=None if holds else _why_struck(measurement, score, trip.constraints),
-    )
-
-
-def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
-    """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
-
-    Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so
-    wide that it alone would let a hopeless network through.
-    """
-    value_ms = measurement.latency_ms(constraints.statistic)
-    half_ms = _half_ms(measurement, constraints.statistic)
-    low, high = measurement.p50_ci_ms
-    return min(
-        _probability_under(constraints.max_latency_ms, value_ms, half_ms),
-        _probability_under(constraints.max_latency_ms, measurement.p50_ms, (high - low) / 2),
-    )
-
-
-def _half_ms(measurement: Measurement, statistic: Statistic) -> float:
-    """Half of the statistic's 95 % interval, in ms."""
-    if statistic == "mean":
-        return NORMAL_95 * measurement.std_ms / math.sqrt(measurement.runs)
-    low, high = measurement.p50_ci_ms
-    if statistic != "p50" and measurement.p90_ci_ms:
-        low, high = measurement.p90_ci_ms
-    return WIDER.get(statistic, 1.0) * (high - low) / 2
-
-
-def _probability_under(ceiling_ms: float, value_ms: float, half_ms: float) -> float:
-    return NormalDist(value_ms, max(half_ms / NORMAL_95, 1e-9)).cdf(ceiling_ms)
-
-
-def _why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
-    latency_ms = measurement.latency_ms(constraints.statistic)
-    fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
-    return (
-        f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
-        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
-        f"holds with P {fast:.2f}, "
-        f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
+        reason=None if holds else why_struck(measurement, score, trip.constraints),
     )
 
 

@@ -23,7 +23,14 @@ from autoseg.journey import Trip, journey
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.recipe import Recipe
-from autoseg.records import AutosegError, CandidateError, InputError, Statistic, to_json
+from autoseg.records import (
+    AutosegError,
+    CandidateError,
+    DeviceInfo,
+    InputError,
+    Statistic,
+    to_json,
+)
 from autoseg.report.bundle import write_bundle
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
@@ -95,7 +102,7 @@ def optimize(
         declaration.data, seed=declaration.seed, split_column=declaration.split_column,
         group_column=declaration.group_column,
     )  # fmt: skip
-    stated = _statement(declaration, chosen, dataset)
+    stated = _statement(declaration, chosen, dataset, target.describe())
     if before is not None:
         _same(before, stated)
     run = Run.open(folder) if resume else Run.create(folder, stated)
@@ -220,7 +227,9 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
     return runs[-1]
 
 
-def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -> dict[str, Any]:
+def _statement(
+    declaration: Declaration, space: SearchSpace, dataset: Dataset, device: DeviceInfo
+) -> dict[str, Any]:
     """What run.yaml says: the declaration, and what must be the same if the run is continued."""
     try:
         net = build_candidate(space, space.baseline, dataset.outputs)
@@ -235,6 +244,7 @@ def _statement(declaration: Declaration, space: SearchSpace, dataset: Dataset) -
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
         "training": to_json(Recipe.of({**space.recipe, **declaration.recipe})),
+        "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),
             "processor": platform.machine(),
@@ -255,6 +265,7 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         ("baseline", "the space"),
         ("knobs", "the space"),
         ("training", "the recipe"),
+        ("measured_on", "the device or its runtime"),
     ):
         if before.get(name) != now[name]:
             raise InputError(

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from autoseg.device import resolve
 from autoseg.report.console import result_lines
 from autoseg.result import Result
 
@@ -56,9 +57,10 @@ def facts(said: dict[str, Any], result: Result, command: str) -> list[str]:
         f"{count} {state.replace('_', ' ')}" for state, count in sorted(states.items())
     )
     machine, versions = said["machine"], said["versions"]
+    cores = f"{machine['cpus']} cores, {machine['processor']} ({machine['platform']})"
     return [
         f"- command: `{command}`",
-        f"- machine: {machine['processor']}, {machine['cpus']} cores ({machine['platform']})",
+        f"- machine: {resolve('local').describe().model}, {cores}",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
         f"- seed {said['seed']}, {said['workers']} workers, {result.spent_s:.0f} s in all; "
         + "pictures: "

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import autoseg
-from autoseg.journey import probability_fast
 from autoseg.optimize import write_files
+from autoseg.promise import probability_fast
 from autoseg.records import Constraints, Measurement
 from autoseg.store import read_events
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "autoseg"
 FLOORS = [
     "__version__ records",  # 0
     "shipped metrics front runner networks",  # 1
-    "space cost graph data device losses recipe store",  # 2
+    "space cost graph data device losses recipe store promise seams",  # 2
     "export train compress",
     "journey",  # 3
     "search pools",  # 4

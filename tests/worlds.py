@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from autoseg.journey import Done, Evaluations, Screen, Wait
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
+from autoseg.seams import Done, Evaluations, Screen, Wait
 from autoseg.search.engine import AshaEngine
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 
 from autoseg.front import front
-from autoseg.journey import Done, Evaluations, Screen, Step, Wait
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
+from autoseg.seams import Done, Evaluations, Screen, Step, Wait
 from autoseg.search.forecast import Curves, error_model, latency_model
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import Observation, Proposer, ordered_choices, sample

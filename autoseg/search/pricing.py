@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autoseg.cost import cost
-from autoseg.journey import Evaluations
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, CandidateError, Choice, Cost, Job
+from autoseg.seams import Evaluations
 from autoseg.search.forecast import epoch_s
 from autoseg.search.standing import decayed, p50
 from autoseg.space import SearchSpace

@@ -17,9 +17,9 @@ from worlds import (
     space_of,
 )
 
-from autoseg.journey import Done, Screen
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Job
+from autoseg.seams import Done, Screen
 from autoseg.search.pricing import Pricing
 from autoseg.space import Knob, SearchSpace
 

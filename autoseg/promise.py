@@ -1,0 +1,55 @@
+"""How sure a promise is: the probability that a measured latency and a scored IoU hold."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from autoseg.records import Constraints, Measurement, Score, Statistic
+
+SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
+NORMAL_95 = NormalDist().inv_cdf(0.975)
+# How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
+# statistic's spread goes with sqrt(q / (1 - q)) there.
+WIDER = {"p95": math.sqrt(0.95 / 0.05) / 3, "p99": math.sqrt(0.99 / 0.01) / 3}
+
+
+def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
+    """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
+
+    Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so
+    wide that it alone would let a hopeless network through.
+    """
+    value_ms = measurement.latency_ms(constraints.statistic)
+    half_ms = _half_ms(measurement, constraints.statistic)
+    low, high = measurement.p50_ci_ms
+    return min(
+        _probability_under(constraints.max_latency_ms, value_ms, half_ms),
+        _probability_under(constraints.max_latency_ms, measurement.p50_ms, (high - low) / 2),
+    )
+
+
+def _half_ms(measurement: Measurement, statistic: Statistic) -> float:
+    """Half of the statistic's 95 % interval, in ms."""
+    if statistic == "mean":
+        return NORMAL_95 * measurement.std_ms / math.sqrt(measurement.runs)
+    low, high = measurement.p50_ci_ms
+    if statistic != "p50" and measurement.p90_ci_ms:
+        low, high = measurement.p90_ci_ms
+    return WIDER.get(statistic, 1.0) * (high - low) / 2
+
+
+def _probability_under(ceiling_ms: float, value_ms: float, half_ms: float) -> float:
+    return NormalDist(value_ms, max(half_ms / NORMAL_95, 1e-9)).cdf(ceiling_ms)
+
+
+def why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
+    """One line with both figures, what was asked, and how sure each is."""
+    latency_ms = measurement.latency_ms(constraints.statistic)
+    fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
+    return (
+        f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
+        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
+        f"holds with P {fast:.2f}, "
+        f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
+    )

@@ -1,0 +1,58 @@
+"""The seams of a journey: what an engine may say, and what engines and pools must do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from autoseg.records import Candidate, CandidateError, Evaluation, Job, Score
+
+Evaluations = Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Measure this candidate, untrained."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to start until a job ends."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing left that is worth starting."""
+
+
+Step = Screen | Job | Wait | Done
+
+
+class Engine(Protocol):
+    """Decides what to do next from the evaluations alone, so that resuming needs no more."""
+
+    def survey(self) -> Sequence[Candidate]: ...
+    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
+    def propose(
+        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
+    ) -> Step: ...
+    def stops(
+        self, evaluations: Evaluations, running: Collection[Job]
+    ) -> Sequence[tuple[Candidate, str]]: ...
+    def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
+
+
+class Pool(Protocol):
+    """Runs jobs, nothing else."""
+
+    @property
+    def running(self) -> Collection[Job]: ...
+    def submit(self, job: Job) -> None: ...
+    def wait(self, timeout_s: float) -> Iterable[tuple[Job, Score | CandidateError]]: ...
+    def paused(self) -> AbstractContextManager[None]: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
