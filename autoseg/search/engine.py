@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autoseg.front import front
+from autoseg.front import Point, front, hypervolume
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Screen, Step, Wait
@@ -42,7 +42,7 @@ CLIMB_SHARE = 0.4  # of those on a rung, how many may climb before more have arr
 EXPLORE_SHARE = 0.5  # of the budget; after it the best are taken higher before anything is started
 FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
 REPORT_S = 8.0  # front, plot and bundles
-MOST_FINALISTS = 8  # that time is set aside for
+MOST_FINALISTS = 8  # at a time, and that time is set aside for
 LIKELY = 0.3  # P(under the ceiling) from which a candidate is worth measuring
 HOPEFUL = 1.5  # standard deviations by which a forecast error may be too high
 KEPT = 3  # the most hopeful are never stopped: where nothing meets the floor, they are the nearest
@@ -122,7 +122,7 @@ class AshaEngine:
         """Seconds of searching that are left: the finish of the present finalists is set aside."""
         if remaining_s is None:
             return None
-        jobs = self.finalists(evaluations, None)[:MOST_FINALISTS]
+        jobs = self.finalists(evaluations, None)
         reserve_s = REPORT_S + self.pricing.finish_s(jobs, evaluations)
         return remaining_s - min(reserve_s, FINISH_SHARE * (self.budget_s or math.inf))
 
@@ -268,7 +268,7 @@ class AshaEngine:
         return found
 
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
-        """The decay jobs of those that could still enter the front, fastest first, in the time."""
+        """The decay jobs of those that could still enter the front, best first, in the time."""
         everything = list(evaluations.values())
         confirmed = [e for e in everything if e.state == "confirmed"]
         waiting = [e for e in everything if e.state == "scored" and undecayed(e)]
@@ -279,8 +279,9 @@ class AshaEngine:
         if not able and not paid and not settled:
             # Nothing can meet the floor: the nearest miss is worth knowing.
             able = sorted(waiting, key=lambda e: -after_decay(e, DECAY_HOPE))[:1]
-        likely = front([(p50(e), after_decay(e, DECAY_EXPECT)) for e in able])
-        jobs = [self._finish(e) for e in [*paid, *(able[i] for i in likely)]]
+        likely = front([_decayed_point(e) for e in able])
+        ordered = self._by_gain([able[i] for i in likely], confirmed)
+        jobs = [self._finish(e) for e in [*paid, *ordered]]
         if remaining_s is None:
             return jobs
         failed = any(e.state == "failed" and undecayed(e) for e in everything)
@@ -299,18 +300,30 @@ class AshaEngine:
     def _in_time(
         self, jobs: Sequence[Job], evaluations: Evaluations, remaining_s: float, *, must: bool
     ) -> Sequence[Job]:
-        """The surest first, as many as the budget pays for; one beyond it if there is none yet."""
-
-        def order(job: Job) -> tuple[bool, float]:
-            evaluation = evaluations[job.candidate.key]
-            return not decayed(evaluation), -after_decay(evaluation, DECAY_EXPECT)
-
-        surest = sorted(jobs, key=order)  # what is paid for before all
+        """As many as the budget pays for; one beyond it if there is none yet."""
         taken: list[Job] = []
-        for job in surest:
+        for job in jobs:
             if self.pricing.finish_s([*taken, job], evaluations) + REPORT_S < remaining_s:
                 taken.append(job)
-        return taken or (surest[:1] if must else [])
+        return taken or (jobs[:1] if must else [])
+
+    def _by_gain(
+        self, able: Sequence[Evaluation], confirmed: Sequence[Evaluation]
+    ) -> list[Evaluation]:
+        """Each next one adds most to the hypervolume of those before it: few, spread well."""
+        points = [(p50(e), e.iou or 0.0) for e in confirmed]
+        rest, ordered = list(able), list[Evaluation]()
+
+        def gain(e: Evaluation) -> tuple[float, float]:
+            at = _decayed_point(e)
+            return hypervolume([*points, at], self.constraints), at[1]
+
+        while rest and len(ordered) < MOST_FINALISTS:
+            best = max(rest, key=gain)
+            rest.remove(best)
+            ordered.append(best)
+            points.append(_decayed_point(best))
+        return ordered
 
     # -- the ground
 
@@ -332,3 +345,7 @@ class AshaEngine:
                 for k in knobs
             ]
         )
+
+
+def _decayed_point(evaluation: Evaluation) -> Point:
+    return p50(evaluation), after_decay(evaluation, DECAY_EXPECT)
