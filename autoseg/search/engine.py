@@ -8,7 +8,7 @@ continuing competes with starting.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +45,7 @@ REPORT_S = 8.0  # front, plot and bundles
 MOST_FINALISTS = 8  # at a time, and that time is set aside for
 LIKELY = 0.3  # P(under the ceiling) from which a candidate is worth measuring
 HOPEFUL = 1.5  # standard deviations by which a forecast error may be too high
+POLISHED = 6  # of the likely front, taken higher together
 KEPT = 3  # the most hopeful are never stopped: where nothing meets the floor, they are the nearest
 
 
@@ -151,9 +152,10 @@ class AshaEngine:
     def _promising(
         self, waiting: Sequence[Evaluation], evaluations: Evaluations
     ) -> Sequence[Evaluation]:
-        """Those that may meet the floor, as what is trained tells; among them the likely front."""
+        """Those that may meet the floor and beat what is trained; among them the likely front."""
         everything = list(evaluations.values())
-        model = error_model(everything, Curves.of(self.recipe, everything))
+        curves = Curves.of(self.recipe, everything)
+        model = error_model(everything, curves)
         if model is None:
             return waiting
 
@@ -161,7 +163,13 @@ class AshaEngine:
             counted = e.cost or self.pricing.cost(e.candidate)
             return 1 - model.predict(counted, e.candidate.input_hw, sigmas=sigmas)
 
-        able = [e for e in waiting if iou(e, -HOPEFUL) >= self.constraints.min_iou]
+        trained = [(p50(e), curves.expected(s)) for e in everything if (s := undecayed(e))]
+        able = [
+            e
+            for e in waiting
+            if iou(e, -HOPEFUL) >= self.constraints.min_iou
+            and not any(ms <= p50(e) and known >= iou(e, -0.5) for ms, known in trained)
+        ]
         return [able[i] for i in front([(p50(e), iou(e, 0.0)) for e in able])]
 
     def _climb(
@@ -188,7 +196,8 @@ class AshaEngine:
         curves = Curves.of(self.recipe, everything)
         alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
         able = [(e, iou) for e, s in alive if (iou := curves.expected(s)) >= floor]
-        ahead = [able[i][0] for i in front([(p50(e), iou) for e, iou in able])]
+        likely = [able[i] for i in front([(p50(e), iou) for e, iou in able])]
+        ahead = self._by_gain({e: (p50(e), iou) for e, iou in likely}, [], most=POLISHED)
         rest = sorted((e for e, _ in alive if e not in ahead), key=lambda e: -(e.iou or 0.0))
         ahead = sorted(ahead, key=lambda e: (epoch_of(e), p50(e)))
         return self._first_job([*ahead, *rest], evaluations, busy, left_s)
@@ -280,7 +289,8 @@ class AshaEngine:
             # Nothing can meet the floor: the nearest miss is worth knowing.
             able = sorted(waiting, key=lambda e: -after_decay(e, DECAY_HOPE))[:1]
         likely = front([_decayed_point(e) for e in able])
-        ordered = self._by_gain([able[i] for i in likely], confirmed)
+        reached = [(p50(e), e.iou or 0.0) for e in confirmed]
+        ordered = self._by_gain({able[i]: _decayed_point(able[i]) for i in likely}, reached)
         jobs = [self._finish(e) for e in [*paid, *ordered]]
         if remaining_s is None:
             return jobs
@@ -308,21 +318,20 @@ class AshaEngine:
         return taken or (jobs[:1] if must else [])
 
     def _by_gain(
-        self, able: Sequence[Evaluation], confirmed: Sequence[Evaluation]
+        self,
+        able: Mapping[Evaluation, Point],
+        reached: Sequence[Point],
+        *,
+        most: int = MOST_FINALISTS,
     ) -> list[Evaluation]:
         """Each next one adds most to the hypervolume of those before it: few, spread well."""
-        points = [(p50(e), e.iou or 0.0) for e in confirmed]
-        rest, ordered = list(able), list[Evaluation]()
-
-        def gain(e: Evaluation) -> tuple[float, float]:
-            at = _decayed_point(e)
-            return hypervolume([*points, at], self.constraints), at[1]
-
-        while rest and len(ordered) < MOST_FINALISTS:
-            best = max(rest, key=gain)
-            rest.remove(best)
+        points, rest = list(reached), dict(able)
+        ordered: list[Evaluation] = []
+        while rest and len(ordered) < most:
+            gains = {e: hypervolume([*points, at], self.constraints) for e, at in rest.items()}
+            best = max(rest, key=lambda e: (gains[e], rest[e][1]))
+            points.append(rest.pop(best))
             ordered.append(best)
-            points.append(_decayed_point(best))
         return ordered
 
     # -- the ground
