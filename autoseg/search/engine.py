@@ -41,6 +41,7 @@ SAMPLE = 300  # candidates that the verdict speaks of where there are more
 CLIMB_SHARE = 0.4  # of those on a rung, how many may climb before more have arrived
 EXPLORE_SHARE = 0.5  # of the budget; after it the best are taken higher before anything is started
 FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
+PRUDENCE = 1.3  # a job that the end of the search cuts off is time lost
 REPORT_S = 8.0  # front, plot and bundles
 MOST_FINALISTS = 8  # at a time, and that time is set aside for
 LIKELY = 0.3  # P(under the ceiling) from which a candidate is worth measuring
@@ -195,7 +196,7 @@ class AshaEngine:
         everything, floor = list(evaluations.values()), self.constraints.min_iou
         curves = Curves.of(self.recipe, everything)
         alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
-        able = [(e, iou) for e, s in alive if (iou := curves.expected(s)) >= floor]
+        able = [(e, iou) for e, s in alive if (iou := curves.headroom(s)) >= floor]
         likely = [able[i] for i in front([(p50(e), iou) for e, iou in able])]
         ahead = self._by_gain({e: (p50(e), iou) for e, iou in likely}, [], most=POLISHED)
         rest = sorted((e for e, _ in alive if e not in ahead), key=lambda e: -(e.iou or 0.0))
@@ -215,7 +216,7 @@ class AshaEngine:
             if e.state != "scored" or e.candidate.key in busy or above is None or decayed(e):
                 continue
             needs_s = (above - rung) * self.pricing.epoch_s(e.candidate, evaluations)
-            if left_s is None or needs_s < left_s:
+            if left_s is None or PRUDENCE * needs_s < left_s:
                 return self._continue(e, above)
         return None
 

@@ -26,6 +26,7 @@ PRIOR_SHRINK = 0.55
 LIKELY_SHRINK = 0.75
 DECAY_BEST, DECAY_LIKELY = 0.7, 0.92
 ENOUGH = 5
+BENEFIT = 0.93  # of the doubt, for each rung to come
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class Curves:
     def expected(self, score: Score) -> float:
         """The IoU that a candidate would likely have at the top rung after the decay."""
         return 1 - (1 - score.iou) * self._product(self.likely, score.epoch) * DECAY_LIKELY
+
+    def headroom(self, score: Score) -> float:
+        """Expected, in favour of the less trained: their forecasts err most, and by a hair."""
+        ahead = sum(rung >= score.epoch for rung in self.likely)
+        return 1 - (1 - self.expected(score)) * BENEFIT**ahead
 
     def _product(self, shrink: dict[int, float], epoch: int) -> float:
         return math.prod(share for rung, share in shrink.items() if rung >= epoch)
