@@ -1,8 +1,4 @@
-"""Cross-entropy + Dice.
-
-Two of the sources (the FCN8s report, the packages thesis' follow-up) found the sum better than
-either.
-"""
+"""Cross-entropy + Dice: the report on pruned FCN8s found the sum better than either."""
 
 from __future__ import annotations
 

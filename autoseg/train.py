@@ -167,7 +167,7 @@ def _refresh_norms(net: nn.Module, frames: npt.NDArray[np.uint8]) -> None:
     """Statistics of the batch norms for exactly these weights, from evenly spaced pictures.
 
     An average of weights has other activations than the nets it was made of; with their statistics
-    a good average scored up to 0.02 lower, and erratically (Izmailov et al., section 3.2).
+    a good average scored up to 0.012 lower, and erratically (Izmailov et al., section 3.2).
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     net.eval()  # a dropout would make the statistics a matter of chance
