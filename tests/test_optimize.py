@@ -99,7 +99,8 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_p
     assert "--max-latency 5.6ms" in result.misses()[1]
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
-    assert heard == [event["event"] for event in read_events(result.folder)]
+    facts = [kind for kind in heard if kind != "doing"]  # what begins is told, not written down
+    assert facts == [event["event"] for event in read_events(result.folder)]
 
 
 def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_alone(
