@@ -2,9 +2,9 @@
 
     python benchmarks/baseline.py --data DIR [--epochs 27] [--knobs a=1,t=6,resolution=512]
 
-Writes one row to --out as CSV for each rung from which a finish makes sense: IoU of the exported
-ONNX file on val and test, its latency on this machine (one thread, confirmed as a run's finalists
-are), epochs and seconds of training. Resumable: run it again.
+Writes one row to --out as CSV: IoU of the exported ONNX file on val and test, its latency on this
+machine (one thread, confirmed as finalists are), epochs and seconds of training. Resumable:
+run it again, also with more epochs.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def main() -> None:
 
 
 def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
-    """Train to each rung up to `epochs`; from 27 on also decay, export and measure."""
+    """Train to each rung up to `epochs`; from the last, decay, export, measure."""
     before, checkpoint = 0, None
     for rung in (r for r in task.recipe.rungs if r <= epochs):
         job = Job(candidate, before, rung, checkpoint)
         if not checkpoint_path(task, job).exists():
             print(f"epoch {rung}: IoU {run_job(task, job).iou:.4f} (undecayed)", file=sys.stderr)
         before, checkpoint = rung, str(checkpoint_path(task, job))
-        if rung >= 27:
+        if rung == max(r for r in task.recipe.rungs if r <= epochs):
             final = Job(
                 candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True
             )
