@@ -288,10 +288,12 @@ def data_check(
     ] = None,
 ) -> int:
     """Say what was understood of a data set, and every fault in it."""
+    from autoseg.data.dataset import Reading
     from autoseg.data.folder import inspect
     from autoseg.report.console import inspection_lines
 
-    inspection = inspect(folder, split_column=split_column, group_column=group_column)
+    reading = Reading(split_column=split_column, group_column=group_column)
+    inspection = inspect(folder, reading)
     for line in inspection_lines(inspection):
         print(line)
     for warning in inspection.warnings:

@@ -122,7 +122,8 @@ def test_data_check_says_what_it_understood(tiny, autoseg_command):
     called = autoseg_command("data", "check", str(tiny.data))
     assert (called.code, called.stderr) == (0, "")
     for line in (
-        f"{tiny.data}: split folders; splits: folders",
+        f"{tiny.data}: format plain (it holds images/ and masks/)",
+        "splits: given",
         "pairs: train 8, val 3, test 2",
         "sizes (pictures): 96x64 (13)",
     ):

@@ -17,7 +17,7 @@ from autoseg.store import read_events
 
 # The second rung is long enough to be killed in.
 RECIPE = {
-    "rungs": [1, 25], "batch": 2, "warmup_steps": 2, "learning_rate": 0.01, "augment": False,
+    "rungs": [1, 40], "batch": 2, "warmup_steps": 2, "learning_rate": 0.01, "augment": False,
 }  # fmt: skip
 FINAL = {
     "too_slow": "PRUNED", "stopped": "PRUNED", "failed": "FAIL", "confirmed": "COMPLETE",
@@ -158,7 +158,7 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
     assert command.events("scored") == scored
 
     command = Command(tmp_path, processes, RESUME)
-    command.until(lambda: command.events("scored") > scored)
+    in_training(command)
     assert command.end(signal.SIGINT) == 130
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 def load(
     data: str | Path | None,
     *,
-    seed: int = 0,
+    format: str | None = None,
+    remap: str | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
+    group_pattern: str | None = None,
+    seed: int = 0,
 ) -> Dataset:
     """The data set in a folder, or the synthetic parcels for None (or the word "parcels").
 
-    `seed` makes the split of a folder without splits. Columns are those of the folder's index.csv.
-    Raises InputError with the full list of faults.
+    The rest says how the folder is to be read: see `dataset.Reading`. Raises InputError with the
+    full list of faults.
     """
     if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
         from autoseg.data.parcels import parcels
 
         return parcels()
+    from autoseg.data.dataset import Reading
     from autoseg.data.folder import open_folder
 
-    return open_folder(data, seed=seed, split_column=split_column, group_column=group_column)
+    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
+    return open_folder(data, reading)

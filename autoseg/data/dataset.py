@@ -19,13 +19,33 @@ class Sample:
     """One picture and its mask (paths, or whatever the data set's `read` understands).
 
     Pictures of one `group` show the same thing: they stay in one split, and intervals are taken
-    over groups.
+    over groups. `content` is a digest of picture and mask as they were inspected, `stratum` the
+    rarest class that the mask holds; both are empty where nothing was inspected.
     """
 
     stem: str
     group: str
     image: str
     mask: str
+    content: str = ""
+    stratum: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a user wants a folder read; what is None is found out, or not used.
+
+    `format` is a name of `formats.FORMATS`, `remap` a YAML file that merges or drops classes,
+    `split_column` and `group_column` are columns of index.csv, `group_pattern` is a regular
+    expression on the picture's name, and `seed` splits a folder that has no splits.
+    """
+
+    format: str | None = None
+    remap: str | None = None
+    split_column: str | None = None
+    group_column: str | None = None
+    group_pattern: str | None = None
+    seed: int = 0
 
 
 Read = Callable[[Sample], tuple[Array, Array]]

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data.dataset import SPLITS, Dataset, Sample
-from autoseg.data.layout import Found, by_column, find_pairs, listed, read_column, seeded_split
-from autoseg.data.pictures import PairFacts, examine, read_pair
+from autoseg.data import formats
+from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
+from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
+from autoseg.data.pictures import PairFacts, examine, read_pair, under
 from autoseg.records import HW, IGNORE_INDEX, InputError, digest
 
 MIN_TRAIN = 2
@@ -25,12 +26,14 @@ MIN_TRAIN = 2
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was understood of a folder. `class_share` are shares of all pixels, `ignore_share` of
-    value 255.
+    """What was understood of a folder, and `read` for its pairs.
+
+    `class_share` are shares of all pixels, `ignore_share` of those without a class.
     """
 
     root: str
-    layout: str = ""
+    format: str
+    why: str
     split_source: str = ""
     mask_encoding: str = ""
     classes: tuple[str, ...] = ()
@@ -39,6 +42,7 @@ class Inspection:
     sizes: tuple[tuple[HW, int], ...] = ()
     splits: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     digest: str = ""
+    read: Read | None = None
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
@@ -47,65 +51,58 @@ class Inspection:
         """Pairs by split."""
         return {split: len(samples) for split, samples in self.splits.items()}
 
-    @property
-    def binary(self) -> bool:
-        """Whether 255 in the files means class 1 (and not: ignore)."""
-        return self.mask_encoding == "0/255 binary"
 
+def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # noqa: B008 (frozen)
+    """Read a folder to the last pixel and say what it holds; faults are listed.
 
-def inspect(
-    root: str | Path,
-    *,
-    seed: int = 0,
-    split_column: str | None = None,
-    group_column: str | None = None,
-) -> Inspection:
-    """Read a folder to the last pixel and say what it holds; faults are listed, never raised.
-
-    `split_column` and `group_column` are columns of its index.csv; `seed` splits a folder that has
-    no splits.
+    Raises InputError only for an unknown format.
     """
     root = Path(root)
-    found = find_pairs(root)
-    if not found.by_split or not any(found.by_split.values()):
-        return Inspection(str(root), faults=tuple(found.faults))
-    if group_column:
-        _set_groups(found, group_column)
-    splits = _splits(found, split_column, seed)
+    found, name, why = formats.find(root, reading.format)
+    if not any(found.by_split.values()):
+        return Inspection(str(root), name, why, faults=tuple(found.faults))
+    if reading.group_column:
+        _set_groups(found, reading.group_column)
+    splits = _splits(found, reading)
     _check_splits(found, splits)
     facts = _examine_all(found, splits)
     understood = Inspection(
         str(root),
-        layout="split folders" if found.has_split_folders else "one folder",
-        split_source=_split_source(found, split_column, seed),
+        name,
+        why,
+        split_source=_split_source(found, reading),
         sizes=tuple(Counter(fact.hw for fact in facts if all(fact.hw)).most_common()),
-        splits={split: tuple(samples) for split, samples in splits.items()},
     )
     understood = _with_classes(understood, found, facts)
+    understood = replace(understood, splits=_inspected(splits, facts))
     return replace(
         understood,
-        digest=_content(understood, facts),
+        digest=_digest(understood),
+        read=partial(read_pair, found.read_mask, found.values),
         warnings=tuple(found.warnings),
         faults=tuple(found.faults),
     )
 
 
-def open_folder(
-    root: str | Path,
-    *,
-    seed: int = 0,
-    split_column: str | None = None,
-    group_column: str | None = None,
-) -> Dataset:
+def open_folder(root: str | Path, reading: Reading = Reading()) -> Dataset:  # noqa: B008 (frozen)
     """The data set in a folder. Raises InputError with every fault that `inspect` finds."""
-    seen = inspect(root, seed=seed, split_column=split_column, group_column=group_column)
-    if seen.faults:
+    seen = inspect(root, reading)
+    if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
         raise InputError(
             f"the data in {root} has {many}:\n" + "\n".join(f"  - {f}" for f in seen.faults)
         )
-    read = partial(read_pair, seen.binary)
-    return Dataset(Path(root).resolve().name, seen.classes, seen.splits, seen.digest, read)
+    return Dataset(Path(root).resolve().name, seen.classes, seen.splits, seen.digest, seen.read)
+
+
+def _inspected(
+    splits: Mapping[str, list[Sample]], facts: list[PairFacts]
+) -> dict[str, tuple[Sample, ...]]:
+    content = {fact.sample: fact.content for fact in facts}
+    return {
+        split: tuple(replace(sample, content=content[sample]) for sample in samples)
+        for split, samples in splits.items()
+    }
 
 
 def _set_groups(found: Found, column: str) -> None:
@@ -132,18 +129,18 @@ def _column(found: Found, column: str) -> dict[str, str]:
     return values
 
 
-def _splits(found: Found, split_column: str | None, seed: int) -> dict[str, list[Sample]]:
-    if split_column:
-        return by_column(found, split_column, _column(found, split_column))
-    if found.has_split_folders:
+def _splits(found: Found, reading: Reading) -> dict[str, list[Sample]]:
+    if column := reading.split_column:
+        return by_column(found, column, _column(found, column))
+    if found.has_splits:
         return {split: found.by_split.get(split, []) for split in SPLITS}
-    return seeded_split(found.by_split[""], seed)
+    return seeded_split(found.by_split[""], reading.seed)
 
 
-def _split_source(found: Found, split_column: str | None, seed: int) -> str:
-    if split_column:
-        return f"index.csv, column {split_column}"
-    return "folders" if found.has_split_folders else f"made 70/15/15 under seed {seed}"
+def _split_source(found: Found, reading: Reading) -> str:
+    if reading.split_column:
+        return f"index.csv, column {reading.split_column}"
+    return "given" if found.has_splits else f"made 70/15/15 under seed {reading.seed}"
 
 
 def _check_splits(found: Found, splits: dict[str, list[Sample]]) -> None:
@@ -175,23 +172,29 @@ def _check_splits(found: Found, splits: dict[str, list[Sample]]) -> None:
 def _examine_all(found: Found, splits: dict[str, list[Sample]]) -> list[PairFacts]:
     samples = [sample for split in SPLITS for sample in splits[split]]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        facts = list(threads.map(partial(examine, root=found.root), samples))
+        one = partial(examine, root=found.root, read_mask=found.read_mask)
+        facts = list(threads.map(one, samples))
     found.faults += [fault for fact in facts for fault in fact.faults]
     return facts
 
 
 def _with_classes(understood: Inspection, found: Found, facts: list[PairFacts]) -> Inspection:
-    """Names and encoding from classes.txt and from the values of all masks together."""
-    counts = np.sum([fact.counts for fact in facts], axis=0)
-    names = _class_names(found)
-    values = np.flatnonzero(counts).tolist()
-    if len(names) <= 2 and values and set(values) <= {0, IGNORE_INDEX} and values[-1]:
-        encoding, counts = "0/255 binary", _as_binary(counts)
+    """Names and encoding, from the format or else from the values of all masks together."""
+    stored = np.sum([fact.counts for fact in facts], axis=0)
+    values = np.flatnonzero(stored).tolist()
+    names = found.classes
+    binary = len(names) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
+    if found.values is None and binary and values:
+        found.values = bytes([0] * IGNORE_INDEX + [1])
+        encoding = "0/255 binary"
     else:
-        encoding = "class indices, 255 = ignore" if counts[IGNORE_INDEX] else "class indices"
+        ignored = found.values is None and stored[IGNORE_INDEX]
+        encoding = "class indices, 255 = ignore" if ignored else "class indices"
+    table = np.frombuffer(found.values or bytes(range(256)), np.uint8)
+    counts = np.bincount(table, stored, minlength=256).astype(np.int64)
     highest = max((v for v in np.flatnonzero(counts).tolist() if v != IGNORE_INDEX), default=0)
-    if len(names) > 1:
-        _note_illegal(found, facts, len(names), encoding)
+    if names:
+        _note_illegal(found, facts, table)
     else:
         names = _default_names(max(2, highest + 1))
         _note_gaps(found, facts, counts, highest)
@@ -206,48 +209,21 @@ def _with_classes(understood: Inspection, found: Found, facts: list[PairFacts]) 
     )
 
 
-def _class_names(found: Found) -> tuple[str, ...]:
-    path = found.root / "classes.txt"
-    if not path.is_file():
-        return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        found.faults.append(f"classes.txt cannot be read: {error}")
-        return ()
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not 2 <= len(names) <= IGNORE_INDEX:
-        found.faults.append(
-            f"classes.txt must name 2 to 255 classes, one a line, the background's first if there"
-            f" is one; it names {len(names)}"
-        )
-    if len(set(names)) < len(names):
-        found.faults.append("classes.txt names a class twice")
-    return names
-
-
 def _default_names(count: int) -> tuple[str, ...]:
     if count == 2:
         return ("background", "object")
     return ("background", *(f"class_{number}" for number in range(1, count)))
 
 
-def _as_binary(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    merged = np.zeros_like(counts)
-    merged[:2] = counts[0], counts[IGNORE_INDEX]
-    return merged
-
-
-def _note_illegal(found: Found, facts: list[PairFacts], classes: int, encoding: str) -> None:
-    if encoding == "0/255 binary":
-        return
+def _note_illegal(found: Found, facts: list[PairFacts], table: npt.NDArray[np.uint8]) -> None:
+    legal = (table < len(found.classes)) | (table == IGNORE_INDEX)
     for fact in facts:
-        illegal = [v for v in np.flatnonzero(fact.counts[:IGNORE_INDEX]).tolist() if v >= classes]
+        illegal = np.flatnonzero((fact.counts > 0) & ~legal).tolist()
         if illegal:
             found.faults.append(
-                f"{Path(fact.sample.mask).relative_to(found.root).as_posix()}: mask values"
-                f" {listed([str(v) for v in illegal])} are not among the {classes} classes of"
-                f" classes.txt (0..{classes - 1}, 255 = ignore)"
+                f"{under(found.root, fact.sample.mask)}: mask values"
+                f" {listed([str(v) for v in illegal])} are not among the {len(found.classes)}"
+                f" classes (0..{len(found.classes) - 1}, 255 = ignore)"
             )
 
 
@@ -260,9 +236,7 @@ def _note_gaps(
     used = int(np.count_nonzero(counts[:IGNORE_INDEX]))
     if used * 2 >= highest + 1:
         return
-    names = [
-        Path(f.sample.mask).relative_to(found.root).as_posix() for f in facts if f.counts[highest]
-    ]
+    names = [under(found.root, f.sample.mask) for f in facts if f.counts[highest]]
     found.faults.append(
         f"mask values go up to {highest} and only {used} of them occur: store class indices 0, 1,"
         f" 2 …, or name all {highest + 1} classes in classes.txt; see {listed(names)}"
@@ -277,13 +251,12 @@ def _note_unused(found: Found, names: tuple[str, ...], shares: npt.NDArray[np.fl
         found.warnings.append(f"classes without any pixel: {listed(unused)}")
 
 
-def _content(understood: Inspection, facts: list[PairFacts]) -> str:
-    """What training depends on: names, groups, splits, classes and every byte; not where the
+def _digest(understood: Inspection) -> str:
+    """What training depends on: names, groups, splits, classes and every picture; not where the
     folder lies.
     """
-    files = {fact.sample: fact.digest for fact in facts}
     splits = {
-        split: [(s.stem, s.group, files.get(s)) for s in samples]
+        split: [(s.stem, s.group, s.content) for s in samples]
         for split, samples in understood.splits.items()
     }
     return digest([understood.classes, understood.mask_encoding, splits])

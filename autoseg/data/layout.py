@@ -1,4 +1,6 @@
-"""Find the pairs of a data folder, the lines of its index.csv, and a split."""
+"""What lies in a data folder as a format's reader finds it, the lines of its index.csv, and a
+split.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.pictures import SUFFIXES
+from autoseg.data.pictures import ReadMask, read_mask
 from autoseg.records import InputError
 
 SHARES = {"val": 0.15, "test": 0.15}
@@ -20,92 +22,25 @@ SHOWN = 5
 
 @dataclass
 class Found:
-    """What lies in a folder, as it is found; `by_split` has the one key "" where there are no
-    split folders.
+    """What a format's reader finds in a folder, before any picture is decoded.
+
+    `by_split` has the one key "" where the folder has no splits. `read_mask` decodes a sample's
+    `mask` to uint8 ``[H, W]`` of stored values, raising InputError; it can be pickled. `values`
+    holds 256 bytes, the class index for each stored value (255 = ignore); None: stored values are
+    class indices. `classes` are names by index; empty: the stored values tell how many there are.
     """
 
     root: Path
     by_split: dict[str, list[Sample]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    values: bytes | None = None
+    read_mask: ReadMask = read_mask
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def has_split_folders(self) -> bool:
+    def has_splits(self) -> bool:
         return "" not in self.by_split
-
-
-def find_pairs(root: Path) -> Found:
-    """Pair pictures and masks by stem, in split folders or in one folder; what does not fit
-    becomes a fault.
-    """
-    found = Found(root)
-    if not root.is_dir():
-        found.faults.append(f"no such folder: {root}")
-        return found
-    missing = [name for name in ("images", "masks") if not (root / name).is_dir()]
-    if missing:
-        empty = "an empty folder" if not any(root.iterdir()) else "missing"
-        found.faults += [
-            f"{empty}: {root} must hold images/ and masks/; there is no {name}/"
-            for name in missing
-        ]
-        return found
-    folders = sorted(
-        {p.name for kind in ("images", "masks") for p in (root / kind).iterdir() if p.is_dir()}
-    )
-    shown = [name for name in folders if not name.startswith(".")]
-    found.faults += [
-        f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
-        for name in shown
-        if name not in SPLITS
-    ]
-    for split in [s for s in SPLITS if s in shown] or [""]:
-        found.by_split[split] = _pairs(found, split)
-    if not any(found.by_split.values()) and not found.faults:
-        found.faults.append(
-            f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
-        )
-    return found
-
-
-def _pairs(found: Found, split: str) -> list[Sample]:
-    images = _files(found, "images", split)
-    masks = _files(found, "masks", split)
-    for kind, have, lack in (("mask", images, masks), ("image", masks, images)):
-        folder = Path(kind + "s", split).as_posix()
-        found.faults += [
-            f"{path.relative_to(found.root).as_posix()} has no {kind} {folder}/{stem}.*"
-            for stem, path in have.items()
-            if stem not in lack
-        ]
-    return [
-        Sample(stem, stem, str(images[stem]), str(masks[stem])) for stem in images if stem in masks
-    ]
-
-
-def _files(found: Found, kind: str, split: str) -> dict[str, Path]:
-    """Picture files by stem, in the order of their names."""
-    folder = found.root / kind / split
-    if not folder.is_dir():
-        found.faults.append(f"missing folder {Path(kind, split).as_posix()}/")
-        return {}
-    by_stem: dict[str, Path] = {}
-    others: list[str] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != "."):
-        if path.suffix.lower() not in SUFFIXES:
-            others.append(path.name)
-        elif path.stem in by_stem:
-            found.faults.append(
-                f"{folder.relative_to(found.root).as_posix()}: {by_stem[path.stem].name} and"
-                f" {path.name} have one stem; keep one of them"
-            )
-        else:
-            by_stem[path.stem] = path
-    if others:
-        found.warnings.append(
-            f"{Path(kind, split).as_posix()}: not pictures, ignored: {listed(others)}"
-        )
-    return by_stem
 
 
 def read_column(root: Path, column: str) -> dict[str, str]:

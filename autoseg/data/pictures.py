@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from autoseg.data.dataset import Array, Sample
-from autoseg.records import HW, IGNORE_INDEX, InputError
+from autoseg.records import HW, InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_Decode = Callable[[bytes], Array]
+ReadMask = Callable[[Sample], Array]
 _JPEG = (".jpg", ".jpeg")
 
 
@@ -27,18 +28,25 @@ class PairFacts:
     sample: Sample
     hw: HW
     counts: npt.NDArray[np.int64]
-    digest: str
+    content: str
     faults: tuple[str, ...]
 
 
-def examine(sample: Sample, root: Path) -> PairFacts:
+def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     """Decode both files of a pair to the end; what is wrong becomes faults that name files under
     `root`.
     """
     faults: list[str] = []
-    hash_of_both = hashlib.sha256()
-    image = _examined(sample.image, root, hash_of_both, faults, mask=False)
-    mask = _examined(sample.mask, root, hash_of_both, faults, mask=True)
+    data, image, mask = b"", None, None
+    try:
+        data = Path(sample.image).read_bytes()
+        image = decode_picture(data)
+    except (OSError, InputError) as error:
+        faults.append(f"{under(root, sample.image)}: {error}")
+    try:
+        mask = read_mask(sample)
+    except InputError as error:
+        faults.append(str(error).replace(f"{root}{os.sep}", ""))
     counts = np.zeros(256, np.int64)
     hw = (0, 0)
     if image is not None:
@@ -47,30 +55,42 @@ def examine(sample: Sample, root: Path) -> PairFacts:
         counts = np.bincount(mask.ravel(), minlength=256)
         if Path(sample.mask).suffix.lower() in _JPEG and np.count_nonzero(counts) > 2:
             faults.append(
-                f"{_under(root, sample.mask)}: JPEG blurs class indices; save masks as PNG"
+                f"{under(root, sample.mask)}: JPEG blurs class indices; save masks as PNG"
             )
     if image is not None and mask is not None and hw != mask.shape:
         faults.append(
-            f"{_under(root, sample.image)} is {hw[1]}x{hw[0]} and {_under(root, sample.mask)} is"
+            f"{under(root, sample.image)} is {hw[1]}x{hw[0]} and {under(root, sample.mask)} is"
             f" {mask.shape[1]}x{mask.shape[0]}: a picture and its mask must have one size"
         )
-    return PairFacts(sample, hw, counts, hash_of_both.hexdigest(), tuple(faults))
+    content = "" if mask is None else _content(data, mask)
+    return PairFacts(sample, hw, counts, content, tuple(faults))
 
 
-def read_pair(binary: bool, sample: Sample) -> tuple[Array, Array]:
-    """Picture uint8 ``[H, W, 3]`` and mask uint8 ``[H, W]`` of a sample; `binary`: 255 in the file
-    means class 1.
+def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tuple[Array, Array]:
+    """Picture uint8 ``[H, W, 3]`` and mask uint8 ``[H, W]`` of a sample; `values` are the 256
+    classes of what is stored, None where classes are stored.
 
-    Raises InputError for a file that cannot be read.
+    Raises InputError for a file that cannot be read, or that is not what was inspected.
     """
-    image = _named(sample.image, decode_picture)
-    mask = _named(sample.mask, decode_mask)
-    return image, (mask == IGNORE_INDEX).astype(np.uint8) if binary else mask
+    data = _bytes(sample.image)
+    stored = read_mask(sample)
+    if sample.content and _content(data, stored) != sample.content:
+        raise InputError(
+            f"{sample.image} or its mask changed while it was in use; start a new run on the data"
+            " as it is now"
+        )
+    image = _named(sample.image, lambda: decode_picture(data))
+    return image, stored if values is None else np.frombuffer(values, np.uint8)[stored]
+
+
+def read_mask(sample: Sample) -> Array:
+    """The mask file of a sample as uint8 ``[H, W]`` of stored values. Raises InputError."""
+    return _named(sample.mask, lambda: decode_mask(_bytes(sample.mask)))
 
 
 def read_picture(path: str | Path) -> Array:
     """A picture file as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError."""
-    return _named(str(path), decode_picture)
+    return _named(str(path), lambda: decode_picture(_bytes(str(path))))
 
 
 def decode_picture(data: bytes) -> Array:
@@ -114,24 +134,27 @@ def _decoded(data: bytes) -> Image.Image:
         raise InputError(f"not a readable picture ({reason or type(error).__name__})") from error
 
 
-def _named(path: str, decode: _Decode) -> Array:
+def under(root: Path, path: str) -> str:
+    """A file's name as messages show it: below `root` where it lies there."""
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
+
+
+def _content(picture: bytes, mask: Array) -> str:
+    seen = hashlib.sha256(f"{len(picture)} {mask.shape} ".encode())
+    seen.update(picture)
+    seen.update(np.ascontiguousarray(mask).data)
+    return seen.hexdigest()[:32]
+
+
+def _bytes(path: str) -> bytes:
     try:
-        return decode(Path(path).read_bytes())
-    except (OSError, InputError) as error:
-        raise InputError(f"{path}: {error}") from error
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def _examined(
-    path: str, root: Path, seen: hashlib._Hash, faults: list[str], *, mask: bool
-) -> Array | None:
+def _named(path: str, decode: Callable[[], Array]) -> Array:
     try:
-        data = Path(path).read_bytes()
-        seen.update(len(data).to_bytes(8, "little") + data)
-        return decode_mask(data) if mask else decode_picture(data)
-    except (OSError, InputError) as error:
-        faults.append(f"{_under(root, path)}: {error}")
-        return None
-
-
-def _under(root: Path, path: str) -> str:
-    return Path(path).relative_to(root).as_posix()
+        return decode()
+    except InputError as error:
+        raise InputError(str(error) if path in str(error) else f"{path}: {error}") from error

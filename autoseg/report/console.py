@@ -31,14 +31,15 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
 
 def inspection_lines(seen: Inspection) -> list[str]:
     """What was understood of a data set: layout, pairs, classes with their share, sizes."""
-    if not seen.layout:
-        return []
+    if not seen.splits:
+        return [f"{seen.root}: format {seen.format} ({seen.why})"]
     pairs = ", ".join(f"{split} {count}" for split, count in seen.pairs.items())
     shares = zip(seen.classes, seen.class_share, strict=False)
     sizes = ", ".join(f"{hw[1]}x{hw[0]} ({count})" for hw, count in seen.sizes[:8])
     more = f", and {len(seen.sizes) - 8} more" if len(seen.sizes) > 8 else ""
     return [
-        f"{seen.root}: {seen.layout}; splits: {seen.split_source}",
+        f"{seen.root}: format {seen.format} ({seen.why})",
+        f"splits: {seen.split_source}",
         f"pairs: {pairs}",
         f"masks: {seen.mask_encoding}",
         "classes (share of pixels): "

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from autoseg import data
+from autoseg.data.dataset import Reading
 from autoseg.data.folder import Inspection, inspect, open_folder
 from autoseg.records import InputError
 
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def only_fault(root: Path, **columns: str) -> str:
-    faults = inspect(root, **columns).faults
+    faults = inspect(root, Reading(**columns)).faults
     assert len(faults) == 1, faults
     return faults[0]
 
@@ -51,7 +52,7 @@ def only_fault(root: Path, **columns: str) -> str:
 def test_split_folders_are_understood(folder):
     seen = inspect(folder)
     assert (seen.faults, seen.warnings) == ((), ())
-    assert seen.layout == "split folders"
+    assert (seen.format, seen.split_source) == ("plain", "given")
     assert seen.pairs == {"train": 3, "val": 2, "test": 1}
     assert seen.classes == ("background", "object")
     assert seen.class_share == (0.5, 0.5)
@@ -125,8 +126,8 @@ def test_pictures_are_turned_as_their_exif_says(folder):
 def test_one_folder_is_split_by_its_seed(tmp_path):
     for number in range(20):
         add(tmp_path, f"n{number:02d}")
-    first, again, other = (inspect(tmp_path, seed=seed) for seed in (0, 0, 1))
-    assert first.layout == "one folder"
+    first, again, other = (inspect(tmp_path, Reading(seed=seed)) for seed in (0, 0, 1))
+    assert first.split_source == "made 70/15/15 under seed 0"
     assert first.pairs == {"train": 14, "val": 3, "test": 3}
     assert first.digest == again.digest != other.digest
     assert first.splits == again.splits != other.splits
@@ -151,7 +152,7 @@ def test_a_column_of_the_index_overrules_the_folders_and_leaks_are_named(folder)
     places = ["val", "train", "train", "train", "test", "test"]
     lines = [f"{s},{p},{g}" for s, p, g in zip(stems, places, "ababcd", strict=True)]
     write_index(folder, ["stem,mine,thing", *lines])
-    seen = inspect(folder, split_column="mine", group_column="thing")
+    seen = inspect(folder, Reading(split_column="mine", group_column="thing"))
     assert seen.faults == ()
     assert [s.stem for s in seen.splits["val"]] == ["train0"]
     assert {s.stem for s in seen.splits["test"]} == {"test0", "val1"}
@@ -304,14 +305,14 @@ def test_missing_splits_and_too_few_pictures(tmp_path):
 def test_a_wrong_index_is_a_fault(folder, lines, message):
     if lines:
         write_index(folder, lines)
-    assert message in inspect(folder, split_column="mine").faults[0]
+    assert message in inspect(folder, Reading(split_column="mine")).faults[0]
 
 
 def test_pictures_that_the_index_lacks_and_unknown_splits_are_faults(folder):
     lines = [f"{s}{n},{s}" for s, n in PLACES if (s, n) != ("val", 1)]
     lines[0] = "train0,training"
     write_index(folder, ["stem,mine", *lines, "ghost,train"])
-    seen: Inspection = inspect(folder, split_column="mine")
+    seen: Inspection = inspect(folder, Reading(split_column="mine"))
     assert any("val1: has no line in index.csv" in fault for fault in seen.faults)
     assert any("train0 must be train, val or test, got 'training'" in f for f in seen.faults)
     assert seen.warnings == ("index.csv has lines without a pair: ghost",)
