@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from autoseg.data import formats
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
 from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
 from autoseg.data.pictures import PairFacts, examine, read_pair, under
+from autoseg.data.subset import strata
 from autoseg.records import HW, IGNORE_INDEX, InputError, digest
 
 MIN_TRAIN = 2
@@ -74,7 +75,7 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
         sizes=tuple(Counter(fact.hw for fact in facts if all(fact.hw)).most_common()),
     )
     understood = _with_classes(understood, found, facts)
-    understood = replace(understood, splits=_inspected(splits, facts))
+    understood = replace(understood, splits=_inspected(found, splits, facts, understood.classes))
     return replace(
         understood,
         digest=_digest(understood),
@@ -96,12 +97,22 @@ def open_folder(root: str | Path, reading: Reading = Reading()) -> Dataset:  # n
 
 
 def _inspected(
-    splits: Mapping[str, list[Sample]], facts: list[PairFacts]
+    found: Found, splits: Mapping[str, list[Sample]], facts: list[PairFacts], names: Sequence[str]
 ) -> dict[str, tuple[Sample, ...]]:
-    content = {fact.sample: fact.content for fact in facts}
+    """The samples, which now know what they hold; `facts` are in the order of the splits."""
+    table = found.values or bytes(range(256))
+    held = [Counter[int]() for _ in facts]
+    for classes, fact in zip(held, facts, strict=True):
+        for value, count in fact.counts.items():
+            classes[table[value]] += count  # a remap gives several values one class
+    rarest = strata(held, len(splits["train"]), names)
+    known = iter(zip(facts, rarest, strict=True))
     return {
-        split: tuple(replace(sample, content=content[sample]) for sample in samples)
-        for split, samples in splits.items()
+        split: tuple(
+            replace(sample, content=fact.content, stratum=stratum)
+            for sample, (fact, stratum) in zip(splits[split], known, strict=False)
+        )
+        for split in SPLITS
     }
 
 
@@ -180,7 +191,10 @@ def _examine_all(found: Found, splits: dict[str, list[Sample]]) -> list[PairFact
 
 def _with_classes(understood: Inspection, found: Found, facts: list[PairFacts]) -> Inspection:
     """Names and encoding, from the format or else from the values of all masks together."""
-    stored = np.sum([fact.counts for fact in facts], axis=0)
+    stored = np.zeros(256, np.int64)
+    for fact in facts:
+        for value, count in fact.counts.items():
+            stored[value] += count
     values = np.flatnonzero(stored).tolist()
     names = found.classes
     binary = len(names) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
@@ -218,7 +232,7 @@ def _default_names(count: int) -> tuple[str, ...]:
 def _note_illegal(found: Found, facts: list[PairFacts], table: npt.NDArray[np.uint8]) -> None:
     legal = (table < len(found.classes)) | (table == IGNORE_INDEX)
     for fact in facts:
-        illegal = np.flatnonzero((fact.counts > 0) & ~legal).tolist()
+        illegal = sorted(value for value in fact.counts if not legal[value])
         if illegal:
             found.faults.append(
                 f"{under(found.root, fact.sample.mask)}: mask values"
@@ -236,7 +250,7 @@ def _note_gaps(
     used = int(np.count_nonzero(counts[:IGNORE_INDEX]))
     if used * 2 >= highest + 1:
         return
-    names = [under(found.root, f.sample.mask) for f in facts if f.counts[highest]]
+    names = [under(found.root, f.sample.mask) for f in facts if highest in f.counts]
     found.faults.append(
         f"mask values go up to {highest} and only {used} of them occur: store class indices 0, 1,"
         f" 2 …, or name all {highest + 1} classes in classes.txt; see {listed(names)}"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from autoseg.data.dataset import Array, Sample
@@ -23,11 +22,11 @@ _JPEG = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What one picture and its mask hold; `counts` are pixels by mask value, int64 ``[256]``."""
+    """What one picture and its mask hold; `counts` are pixels by stored mask value."""
 
     sample: Sample
     hw: HW
-    counts: npt.NDArray[np.int64]
+    counts: dict[int, int]
     content: str
     faults: tuple[str, ...]
 
@@ -47,13 +46,14 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
         mask = read_mask(sample)
     except InputError as error:
         faults.append(str(error).replace(f"{root}{os.sep}", ""))
-    counts = np.zeros(256, np.int64)
+    counts: dict[int, int] = {}
     hw = (0, 0)
     if image is not None:
         hw = (image.shape[0], image.shape[1])
     if mask is not None:
-        counts = np.bincount(mask.ravel(), minlength=256)
-        if Path(sample.mask).suffix.lower() in _JPEG and np.count_nonzero(counts) > 2:
+        pixels = np.bincount(mask.ravel())
+        counts = {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+        if Path(sample.mask).suffix.lower() in _JPEG and len(counts) > 2:
             faults.append(
                 f"{under(root, sample.mask)}: JPEG blurs class indices; save masks as PNG"
             )

@@ -324,3 +324,13 @@ def test_other_files_are_ignored_with_a_word(folder):
     seen = inspect(folder)
     assert seen.faults == ()
     assert seen.warnings == ("images/train: not pictures, ignored: notes.txt",)
+
+
+def test_each_sample_says_the_rarest_class_that_its_mask_holds(tmp_path):
+    (tmp_path / "classes.txt").write_text("road\ncar\nsign\n")
+    for name, values in {"a": (0,), "b": (0, 1), "c": (0, 1, 2), "d": (0, 1)}.items():
+        add(tmp_path, f"train/{name}", values)
+    add(tmp_path, "val/e", (0, 2, 255))
+    splits = inspect(tmp_path).splits
+    assert [s.stratum for s in splits["train"]] == ["road", "car", "sign", "car"]
+    assert [s.stratum for s in splits["val"]] == ["sign"]
