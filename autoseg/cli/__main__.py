@@ -1,0 +1,7 @@
+"""`python -m autoseg.cli` is `autoseg`."""
+
+from __future__ import annotations
+
+from autoseg.cli import main
+
+main()

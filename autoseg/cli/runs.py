@@ -1,0 +1,157 @@
+"""`autoseg optimize` and `autoseg front`: make a run, and show one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autoseg.cli.options import (
+    DataOption,
+    GroupColumnOption,
+    JsonOption,
+    ResultsOption,
+    RunArgument,
+    SplitColumnOption,
+)
+from autoseg.records import InputError
+
+
+def optimize(
+    data: DataOption = None,
+    device: Annotated[
+        str | None, typer.Option(help="local (default), a profile's name or file")
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="the ceiling, with its unit  [default: 33ms]")
+    ] = None,
+    min_iou: Annotated[
+        float | None, typer.Option(help="the floor, a fraction  [default: 0.95]")
+    ] = None,
+    statistic: Annotated[
+        str | None, typer.Option(help="the promised latency: p50 p90 p95 p99 mean  [default: p90]")
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(help="entry, intermediate, expert  [default: intermediate]")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="a space's name or file  [default: fast_scnn]")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="time for all of it, such as 2h  [default: 8m]")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="candidates to look at; without --budget, however long it takes"),
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="who trains  [default: local]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="trainings side by side  [default: one a core]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="for data splits, proposals and training  [default: 0]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="the run's name  [default: date and time]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")
+    ] = False,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="change the training recipe, such as augment=false")
+    ] = None,
+    split_column: SplitColumnOption = None,
+    group_column: GroupColumnOption = None,
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> int:
+    """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
+    from rich.console import Console
+
+    from autoseg.optimize import optimize as run_it
+    from autoseg.progress import Progress
+
+    with Progress(Console(stderr=True)) as progress:
+        result = run_it(
+            data=data, device=device, max_latency=max_latency, min_iou=min_iou,
+            statistic=statistic,  # type: ignore[arg-type]
+            effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers,
+            seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
+            split_column=split_column, group_column=group_column, on_start=progress.start,
+        )  # fmt: skip
+    _print_result(result, as_json=as_json)
+    return 0 if result.front else 3
+
+
+def front(
+    run: RunArgument,
+    pick: Annotated[str | None, typer.Option(help="fastest, accurate or balanced")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="the table as CSV")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show a run's front, or one pick from it."""
+    from autoseg.result import Result
+
+    result = Result.from_run(_run(run))
+    if pick is not None:
+        return _print_pick(result, pick, as_json=as_json)
+    if csv:
+        from autoseg.report.tables import to_pandas
+
+        table = to_pandas(result.front, result.baseline, statistic=result.constraints.statistic)
+        print(table.to_csv(index=False), end="")
+    else:
+        _print_result(result, as_json=as_json)
+    return 0 if result.front else 3
+
+
+def _print_result(result: Any, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return
+    from autoseg.report.console import result_lines
+
+    for line in result_lines(result):
+        print(line)
+
+
+def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
+    from autoseg.front import reason
+    from autoseg.records import to_json
+
+    chosen = result.pick(how)
+    if chosen is None:
+        print("\n".join(result.misses()), file=sys.stderr)
+        return 3
+    if as_json:
+        print(json.dumps(to_json(chosen), indent=1))
+    else:
+        print(f"{chosen.candidate.key}  {chosen.candidate}")
+        print(reason(how, chosen, result.constraints))  # type: ignore[arg-type]
+        print(result.bundle(chosen.candidate.key))
+    return 0
+
+
+def _run(path: Path) -> Path:
+    here = (path / "run.yaml").exists() or path.is_absolute()
+    return path if here else Path("results") / path.name
+
+
+def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:
+    if not overrides:
+        return None
+    pairs = [text.partition("=") for text in overrides]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise InputError(f"--recipe takes name=value, got {wrong[0]!r}; for example augment=false")
+    return {name: _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
