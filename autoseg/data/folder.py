@@ -4,6 +4,7 @@ makes.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.data import formats
+from autoseg.data import duplicates, formats
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
 from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
 from autoseg.data.pictures import PairFacts, examine, read_pair, under
 from autoseg.data.subset import strata
 from autoseg.records import HW, IGNORE_INDEX, InputError, digest
+
+log = logging.getLogger(__name__)
 
 MIN_TRAIN = 2
 
@@ -76,6 +79,7 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
     )
     understood = _with_classes(understood, found, facts)
     understood = replace(understood, splits=_inspected(found, splits, facts, understood.classes))
+    found.warnings += duplicates.warnings(splits, [fact.thumbnail for fact in facts])
     return replace(
         understood,
         digest=_digest(understood),
@@ -86,13 +90,17 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
 
 
 def open_folder(root: str | Path, reading: Reading = Reading()) -> Dataset:  # noqa: B008 (frozen)
-    """The data set in a folder. Raises InputError with every fault that `inspect` finds."""
+    """The data set in a folder; warnings are logged. Raises InputError with every fault that
+    `inspect` finds.
+    """
     seen = inspect(root, reading)
     if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
         raise InputError(
             f"the data in {root} has {many}:\n" + "\n".join(f"  - {f}" for f in seen.faults)
         )
+    for warning in seen.warnings:
+        log.warning("%s: %s", root, warning)
     return Dataset(Path(root).resolve().name, seen.classes, seen.splits, seen.digest, seen.read)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from autoseg.data.dataset import Array, Sample
+from autoseg.data.duplicates import thumbnail
 from autoseg.records import HW, InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -22,12 +23,15 @@ _JPEG = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What one picture and its mask hold; `counts` are pixels by stored mask value."""
+    """What one picture and its mask hold: pixels by stored mask value, a digest of both, and the
+    picture's thumbnail for `duplicates`.
+    """
 
     sample: Sample
     hw: HW
     counts: dict[int, int]
     content: str
+    thumbnail: bytes
     faults: tuple[str, ...]
 
 
@@ -47,9 +51,9 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     except InputError as error:
         faults.append(str(error).replace(f"{root}{os.sep}", ""))
     counts: dict[int, int] = {}
-    hw = (0, 0)
+    hw, small = (0, 0), b""
     if image is not None:
-        hw = (image.shape[0], image.shape[1])
+        hw, small = (image.shape[0], image.shape[1]), thumbnail(image)
     if mask is not None:
         pixels = np.bincount(mask.ravel())
         counts = {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
@@ -63,7 +67,7 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
             f" {mask.shape[1]}x{mask.shape[0]}: a picture and its mask must have one size"
         )
     content = "" if mask is None else _content(data, mask)
-    return PairFacts(sample, hw, counts, content, tuple(faults))
+    return PairFacts(sample, hw, counts, content, small, tuple(faults))
 
 
 def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tuple[Array, Array]:
