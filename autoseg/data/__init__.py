@@ -18,11 +18,13 @@ def load(
     group_column: str | None = None,
     group_pattern: str | None = None,
     seed: int = 0,
+    cache_dir: Path | None = None,
 ) -> Dataset:
     """The data set in a folder, or the synthetic parcels for None (or the word "parcels").
 
-    The rest says how the folder is to be read: see `dataset.Reading`. Raises InputError with the
-    full list of faults.
+    With `cache_dir`, what was found is kept there, and only what changed is decoded next time. The
+    rest says how the folder is to be read: see `dataset.Reading`. Raises InputError with the full
+    list of faults.
     """
     if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
         from autoseg.data.parcels import parcels
@@ -32,4 +34,4 @@ def load(
     from autoseg.data.folder import open_folder
 
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
-    return open_folder(data, reading)
+    return open_folder(data, reading, cache_dir)

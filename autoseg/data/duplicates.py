@@ -51,20 +51,25 @@ def thumbnail(picture: Array) -> bytes:
     return values.tobytes() if values.std() >= MIN_DEVIATION else b""
 
 
-def warnings(splits: Mapping[str, Sequence[Sample]], thumbnails: Sequence[bytes]) -> list[str]:
-    """What to tell a user about near-duplicates; `thumbnails` are in the order of the splits."""
+def warning(splits: Mapping[str, Sequence[Sample]], thumbnails: Sequence[bytes]) -> str:
+    """What to tell a user about near-duplicates, "" for none; `thumbnails` are in the order of the
+    splits.
+    """
     told = []
     for (split, other), pairs in near_duplicates(splits, thumbnails).items():
         closest = sorted(pairs, key=lambda pair: (pair.rms, pair.sample.stem))[:SHOWN]
         named = ", ".join(f"{pair.sample.stem} and {pair.other.stem}" for pair in closest)
-        told.append(
-            f"{len(pairs)} of {len(splits[split])} pictures of {split} look like pictures of"
-            f" {other}, such as {named}: scores on {split} will be better than on new pictures."
-            " Keep what shows the same thing (frames of one video, views of one object) in one"
-            " split: name what belongs together with --group-pattern or --group-column where"
-            " autoseg makes the split, and move or drop pictures where it is given"
-        )
-    return told
+        more = ", ..." if len(pairs) > SHOWN else ""
+        whole = len(splits[split])
+        told.append(f"{len(pairs)} of {whole} pictures of {split} and {other} ({named}{more})")
+    if not told:
+        return ""
+    return (
+        f"near-duplicates in different splits: {'; '.join(told)}; scores are better than on new"
+        " pictures. Keep frames of one video and views of one object in one split: with"
+        " --group-pattern or --group-column where autoseg makes the split, by hand where it is"
+        " given"
+    )
 
 
 def near_duplicates(

@@ -5,10 +5,8 @@ makes.
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,9 @@ import numpy.typing as npt
 
 from autoseg.data import duplicates, formats
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
+from autoseg.data.inspected import examine_all
 from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
-from autoseg.data.pictures import PairFacts, examine, read_pair, under
+from autoseg.data.pictures import PairFacts, read_pair, under
 from autoseg.data.subset import strata
 from autoseg.records import HW, IGNORE_INDEX, InputError, digest
 
@@ -56,10 +55,15 @@ class Inspection:
         return {split: len(samples) for split, samples in self.splits.items()}
 
 
-def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # noqa: B008 (frozen)
+def inspect(
+    root: str | Path,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    cache_dir: Path | None = None,
+) -> Inspection:
     """Read a folder to the last pixel and say what it holds; faults are listed.
 
-    Raises InputError only for an unknown format.
+    With a cache folder, only what changed since the last time is decoded. Raises InputError only
+    for an unknown format.
     """
     root = Path(root)
     found, name, why = formats.find(root, reading.format)
@@ -69,7 +73,9 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
         _set_groups(found, reading.group_column)
     splits = _splits(found, reading)
     _check_splits(found, splits)
-    facts = _examine_all(found, splits)
+    samples = [sample for split in SPLITS for sample in splits[split]]
+    facts = examine_all(samples, found.root, found.read_mask, cache_dir)
+    found.faults += [fault for fact in facts for fault in fact.faults]
     understood = Inspection(
         str(root),
         name,
@@ -79,7 +85,8 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
     )
     understood = _with_classes(understood, found, facts)
     understood = replace(understood, splits=_inspected(found, splits, facts, understood.classes))
-    found.warnings += duplicates.warnings(splits, [fact.thumbnail for fact in facts])
+    if near := duplicates.warning(splits, [fact.thumbnail for fact in facts]):
+        found.warnings.append(near)
     return replace(
         understood,
         digest=_digest(understood),
@@ -89,11 +96,15 @@ def inspect(root: str | Path, reading: Reading = Reading()) -> Inspection:  # no
     )
 
 
-def open_folder(root: str | Path, reading: Reading = Reading()) -> Dataset:  # noqa: B008 (frozen)
+def open_folder(
+    root: str | Path,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    cache_dir: Path | None = None,
+) -> Dataset:
     """The data set in a folder; warnings are logged. Raises InputError with every fault that
     `inspect` finds.
     """
-    seen = inspect(root, reading)
+    seen = inspect(root, reading, cache_dir)
     if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
         raise InputError(
@@ -186,15 +197,6 @@ def _check_splits(found: Found, splits: dict[str, list[Sample]]) -> None:
             "groups in more than one split make scores look better than they are: "
             + listed(leaking)
         )
-
-
-def _examine_all(found: Found, splits: dict[str, list[Sample]]) -> list[PairFacts]:
-    samples = [sample for split in SPLITS for sample in splits[split]]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        one = partial(examine, root=found.root, read_mask=found.read_mask)
-        facts = list(threads.map(one, samples))
-    found.faults += [fault for fact in facts for fault in fact.faults]
-    return facts
 
 
 def _with_classes(understood: Inspection, found: Found, facts: list[PairFacts]) -> Inspection:

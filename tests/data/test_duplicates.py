@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
 from autoseg.data.dataset import Sample
-from autoseg.data.duplicates import near_duplicates, thumbnail, warnings
+from autoseg.data.duplicates import near_duplicates, thumbnail, warning
 from autoseg.data.folder import inspect, open_folder
 from autoseg.data.parcels import scene
 
@@ -134,15 +134,15 @@ def leaking(tmp_path: Path) -> Path:
 
 
 def test_the_check_names_the_pictures_and_the_way_out(leaking):
-    told = [line for line in inspect(leaking).warnings if "look like" in line]
+    told = [line for line in inspect(leaking).warnings if "near-duplicates" in line]
     assert len(told) == 1
-    assert "1 of 3 pictures of val look like pictures of train, such as again and 2" in told[0]
+    assert "1 of 3 pictures of val and train (again and 2);" in told[0]
     assert "--group-pattern" in told[0]
 
 
 def test_a_run_is_told_as_well(leaking, caplog):
     open_folder(leaking)
-    assert "such as again and 2" in caplog.text
+    assert "(again and 2)" in caplog.text
 
 
 def test_few_of_many_are_named():
@@ -151,6 +151,12 @@ def test_few_of_many_are_named():
         split: [Sample(f"{split}{n:02}", "", "", "") for n in range(16)]
         for split in ("train", "val", "test")
     }
-    told = warnings(splits, smalls * 3)
-    assert len(told) == 3
-    assert "16 of 16 pictures of val" in told[0] and told[0].count(" and train") == 3
+    told = warning(splits, smalls * 3)
+    assert "16 of 16 pictures of val and train (val00 and train00, " in told
+    assert "16 of 16 pictures of test and val (" in told
+    assert told.count("train0") == 6
+
+
+def test_nothing_is_said_where_there_are_none():
+    splits = {"train": [Sample("a", "", "", "")], "val": [], "test": []}
+    assert warning(splits, [small(pictures()[0])]) == ""

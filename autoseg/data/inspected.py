@@ -1,0 +1,211 @@
+"""What was found in the pairs of a folder, kept on disk, so that inspecting it again does not
+decode again what did not change.
+
+One file of lines for each folder and reader. Lines are appended while pairs are examined, and each
+has a checksum: what a crash, a full disk or another process left half-written is left out. A pair
+counts as unchanged while size, modification and change time of its files are what they were before
+it was read.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import pickle
+import secrets
+import stat
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from autoseg.data.dataset import Sample
+from autoseg.data.pictures import PairFacts, ReadMask, examine, under
+
+log = logging.getLogger(__name__)
+
+# A file may change twice within one tick of its clock: what is younger than this when it is looked
+# at is looked at again next time.
+YOUNG_S = 3.0
+PROGRESS_S = 10.0
+_BATCH = 500
+_THREADS = min(8, os.cpu_count() or 1)
+_SPARE_LINES = 1000
+
+
+class Known:
+    """The file of a folder's facts: lines `checksum key stamp facts`, the last of a key counts."""
+
+    def __init__(self, cache_dir: Path, root: Path, read_mask: ReadMask) -> None:
+        self._root = root
+        self._path = cache_dir / "-".join(_identity(root, read_mask))
+        self._lines = 0
+        self._by_key: dict[bytes, bytes] = {}
+        for line in _lines(self._path):
+            self._lines += 1
+            self._by_key[line.split(b" ", 2)[1]] = line
+
+    def get(self, sample: Sample, stamp: str) -> PairFacts | None:
+        """The facts of a pair, if they were stored under this stamp."""
+        line = self._by_key.get(self._key(sample))
+        if line is None or not stamp:
+            return None
+        _, _, known, text = line.split(b" ", 3)
+        return _facts(sample, text) if known == stamp.encode() else None
+
+    def add(self, stamped: Iterable[tuple[str, PairFacts]]) -> None:
+        """Append the facts of pairs without faults; without a stamp they are not kept."""
+        new: dict[bytes, bytes] = {}
+        for stamp, fact in stamped:
+            if stamp and not fact.faults:
+                key = self._key(fact.sample)
+                line = b" ".join((key, stamp.encode(), _text(fact)))
+                new[key] = b"%08x %s" % (zlib.crc32(line), line)
+        if not new:
+            return
+        self._by_key.update(new)
+        self._lines += len(new)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # One write after a line break: the lines of another process stay whole, and so do
+            # these behind one that was cut off.
+            with self._path.open("ab", buffering=0) as file:
+                file.write(b"\n" + b"\n".join(new.values()) + b"\n")
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): pictures are examined again", self._path, error
+            )
+
+    def tidy(self, samples: Sequence[Sample]) -> None:
+        """Remove the folder's files of other versions; write this one anew where most of its lines
+        are of no use any more.
+        """
+        root, code, _ = self._path.name.split("-")
+        for path in self._path.parent.glob(f"{root}-*"):
+            if path.name.split("-")[1] != code:
+                path.unlink(missing_ok=True)
+        if self._lines <= 2 * len(samples) + _SPARE_LINES:
+            return
+        used = (self._by_key.get(self._key(sample)) for sample in samples)
+        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        try:
+            draft.write_bytes(b"\n".join(line for line in used if line) + b"\n")
+            draft.replace(self._path)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._path, error)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _key(self, sample: Sample) -> bytes:
+        names = (under(self._root, name) for name in (sample.image, sample.mask))
+        return hashlib.sha256("\0".join(names).encode()).hexdigest()[:32].encode()
+
+
+def examine_all(
+    samples: Sequence[Sample], root: Path, read_mask: ReadMask, cache_dir: Path | None
+) -> list[PairFacts]:
+    """The facts of pairs in their order; with a cache folder, what did not change and had no fault
+    is not decoded again.
+    """
+    known = None if cache_dir is None else Known(cache_dir, root, read_mask)
+    one = partial(_examined, root=root, read_mask=read_mask, known=known)
+    facts: list[PairFacts] = []
+    told = time.monotonic()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(samples), _BATCH):
+            batch = list(threads.map(one, samples[start : start + _BATCH]))
+            facts += [fact for _, fact in batch]
+            if known is not None:
+                known.add(batch)
+            if time.monotonic() > told + PROGRESS_S:
+                told = time.monotonic()
+                log.info("%s: %d of %d pairs examined", root, len(facts), len(samples))
+    if known is not None:
+        known.tidy(samples)
+    return facts
+
+
+def _examined(
+    sample: Sample, root: Path, read_mask: ReadMask, known: Known | None
+) -> tuple[str, PairFacts]:
+    """A pair's facts, and the stamp to keep them under: "" where they are kept or may not be."""
+    if known is None:
+        return "", examine(sample, root, read_mask)
+    stamp, youngest_s = _stamp(sample)
+    if found := known.get(sample, stamp):
+        return "", found
+    young = youngest_s > time.time() - YOUNG_S
+    return "" if young else stamp, examine(sample, root, read_mask)
+
+
+def _stamp(sample: Sample) -> tuple[str, float]:
+    """What tells that the files of a pair changed, and when the last one did; "" where the mask's
+    file is not known.
+    """
+    files = [_regular(sample.image), _mask_file(sample.mask)]
+    about = [file for file in files if file is not None]
+    if len(about) < len(files):
+        return "", 0.0
+    times = [(file.st_size, file.st_mtime_ns, file.st_ctime_ns) for file in about]
+    stamp = hashlib.sha256(repr(times).encode()).hexdigest()[:32]
+    return stamp, max(max(file.st_mtime, file.st_ctime) for file in about)
+
+
+def _mask_file(mask: str) -> os.stat_result | None:
+    """The file of a mask such as masks/1.png, or of one such as result.json#17."""
+    while (found := _regular(mask)) is None and "#" in mask:
+        mask = mask.rpartition("#")[0]
+    return found
+
+
+def _regular(path: str) -> os.stat_result | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def _identity(root: Path, read_mask: ReadMask) -> tuple[str, str, str]:
+    """Digests of the folder, of the code that reads, and of how it reads the masks."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    parts = (os.fsencode(root.resolve()), code, pickle.dumps(read_mask))
+    place, version, reader = (hashlib.sha256(part).hexdigest()[:12] for part in parts)
+    return place, version, f"{reader}.jsonl"
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file whose checksums are right."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return []
+    whole = [line for line in lines if line[:8] == b"%08x" % zlib.crc32(line[9:])]
+    wrong = sum(1 for line in lines if line) - len(whole)
+    if wrong:
+        log.warning(
+            "%s: %d damaged lines left out: their pictures are examined again", path, wrong
+        )
+    return whole
+
+
+def _text(fact: PairFacts) -> bytes:
+    small = base64.b64encode(fact.thumbnail).decode()
+    return json.dumps([fact.hw, [*fact.counts.items()], fact.content, small]).encode()
+
+
+def _facts(sample: Sample, text: bytes) -> PairFacts:
+    hw, counts, content, small = json.loads(text)
+    return PairFacts(
+        sample,
+        (hw[0], hw[1]),
+        {value: count for value, count in counts},
+        content,
+        base64.b64decode(small),
+        (),
+    )

@@ -1,0 +1,174 @@
+"""What is kept of an inspection: nothing is decoded twice, nothing stale or damaged is used."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoseg import data
+from autoseg.data import inspected
+from autoseg.data.folder import Inspection, inspect
+from autoseg.data.pictures import examine
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for number in range(count):
+            for kind, array in (
+                ("images", rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)),
+                ("masks", rng.integers(0, 2, (20, 24), dtype=np.uint8)),
+            ):
+                path = tmp_path / "set" / kind / split / f"{split}{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(path)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(inspected, "YOUNG_S", -1.0)  # the pictures of a test are always young
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the pictures that are decoded from here on."""
+    names: list[str] = []
+
+    def noted(sample, root, read_mask):
+        names.append(sample.stem)
+        return examine(sample, root, read_mask)
+
+    monkeypatch.setattr(inspected, "examine", noted)
+    return names
+
+
+def facts(seen: Inspection) -> tuple[object, ...]:
+    return seen.digest, seen.splits, seen.class_share, seen.sizes, seen.warnings, seen.faults
+
+
+def test_what_did_not_change_is_not_decoded_again(folder, cache, decoded):
+    first = inspect(folder, cache_dir=cache)
+    assert len(decoded) == 8
+    again = inspect(folder, cache_dir=cache)
+    assert len(decoded) == 8
+    assert facts(again) == facts(first) == facts(inspect(folder))
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_changed_file_is_decoded_again_even_with_its_old_time(folder, cache, decoded, kind):
+    before = inspect(folder, cache_dir=cache)
+    path = folder / kind / "val" / "val1.png"
+    about = path.stat()
+    path.write_bytes((folder / kind / "val" / "val0.png").read_bytes())
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    decoded.clear()
+    after = inspect(folder, cache_dir=cache)
+    assert decoded == ["val1"]
+    assert after.digest != before.digest and facts(after) == facts(inspect(folder))
+
+
+def test_a_new_a_lost_and_a_renamed_picture_are_seen(folder, cache, decoded):
+    inspect(folder, cache_dir=cache)
+    decoded.clear()
+    for kind in ("images", "masks"):
+        (folder / kind / "train" / "train0.png").unlink()
+        (folder / kind / "train" / "train1.png").rename(folder / kind / "train" / "new.png")
+    seen = inspect(folder, cache_dir=cache)
+    assert decoded == ["new"]
+    assert seen.pairs == {"train": 3, "val": 2, "test": 2}
+
+
+def test_a_moved_folder_is_another_one(folder, cache, decoded):
+    digest = inspect(folder, cache_dir=cache).digest
+    moved = folder.rename(folder.with_name("moved"))
+    assert inspect(moved, cache_dir=cache).digest == digest
+    assert len(decoded) == 16
+
+
+def test_a_fault_stays_until_it_is_mended(folder, cache):
+    picture = folder / "images" / "val" / "val0.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:100])
+    first, again = inspect(folder, cache_dir=cache), inspect(folder, cache_dir=cache)
+    assert first.faults == again.faults and "val0.png" in first.faults[0]
+    picture.write_bytes(whole)
+    assert inspect(folder, cache_dir=cache).faults == ()
+
+
+def test_a_file_that_just_changed_is_not_trusted(folder, tmp_path, decoded):
+    for _ in range(2):
+        inspect(folder, cache_dir=tmp_path / "cache")
+    assert len(decoded) == 16
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "emptied", "no text"])
+def test_a_damaged_file_costs_time_only(folder, cache, decoded, harm, caplog):
+    first = inspect(folder, cache_dir=cache)
+    kept = next(cache.iterdir())
+    content = bytearray(kept.read_bytes())
+    if harm == "flipped":
+        content[len(content) // 2 - 20] ^= 1
+    changed = {
+        "cut": content[: len(content) // 2 - 20],
+        "emptied": b"",
+        "no text": os.urandom(999),
+    }
+    kept.write_bytes(changed.get(harm, content))
+    decoded.clear()
+    assert facts(inspect(folder, cache_dir=cache)) == facts(first)
+    assert decoded
+    assert harm == "emptied" or "damaged" in caplog.text
+    decoded.clear()
+    inspect(folder, cache_dir=cache)
+    assert not decoded
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(folder, cache, caplog):
+    cache.write_text("a file where the folder should be")
+    assert inspect(folder, cache_dir=cache).faults == ()
+    assert "cannot be written" in caplog.text
+
+
+def test_two_at_once_do_no_harm(folder, cache, decoded):
+    code = (
+        "import sys; from pathlib import Path; from autoseg.data import folder, inspected;"
+        "inspected.YOUNG_S = -1.0; inspected._BATCH = 1;"
+        "[folder.inspect(sys.argv[1], cache_dir=Path(sys.argv[2])) for _ in range(3)]"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(cache)]
+    others = [subprocess.Popen(command) for _ in range(2)]
+    assert [other.wait() for other in others] == [0, 0]
+    assert facts(inspect(folder, cache_dir=cache)) == facts(inspect(folder))
+    assert len(decoded) == 8  # those without a cache folder
+
+
+def test_the_file_does_not_grow_for_ever(folder, cache, monkeypatch):
+    monkeypatch.setattr(inspected, "_SPARE_LINES", 4)
+    for number in range(12):
+        for split in ("train", "val"):
+            path = folder / "images" / split / f"{split}0.png"
+            Image.fromarray(np.full((20, 24, 3), number, np.uint8)).save(path)
+        inspect(folder, cache_dir=cache)
+    (kept,) = cache.iterdir()
+    assert len(kept.read_bytes().splitlines()) <= 2 * 8 + 4
+
+
+def test_loading_takes_the_cache_folder(folder, cache, decoded):
+    first = data.load(folder, cache_dir=cache)
+    again = data.load(folder, cache_dir=cache)
+    assert again.digest == first.digest and len(decoded) == 8
+
+
+def test_a_long_inspection_says_how_far_it_is(folder, monkeypatch, caplog):
+    monkeypatch.setattr(inspected, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(inspected, "_BATCH", 3)
+    caplog.set_level("INFO")
+    inspect(folder)
+    assert "3 of 8 pairs examined" in caplog.text
