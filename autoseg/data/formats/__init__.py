@@ -12,6 +12,7 @@ from autoseg.records import InputError
 # In the order in which they are tried: the more particular first. Each names a module of this
 # package with `recognize(root) -> str | None` (why, in words) and `find(root) -> Found`.
 FORMATS = {
+    "label-studio": "label_studio",
     "plain": "plain",
 }
 

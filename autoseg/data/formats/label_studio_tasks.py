@@ -1,0 +1,142 @@
+"""What the tasks of Label Studio's JSON and JSON_MIN exports say, before any picture is looked at.
+
+Source: https://labelstud.io/guide/task_format, and label-studio-sdk's converter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from autoseg.data.formats.references import path_parts
+from autoseg.data.layout import listed
+from autoseg.data.pictures import SUFFIXES
+from autoseg.records import InputError
+
+_AREAS = (
+    "brushlabels",
+    "polygonlabels",
+    "rectanglelabels",
+    "ellipselabels",
+    "bitmasklabels",
+    "labels",
+)
+_SHAPES = ("rle", "imageDataURL", "points", "radiusX", "width")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One area: its class, what describes it, and the size of the picture it was drawn on."""
+
+    label: str
+    value: dict[str, Any]
+    drawn_on: tuple[object, object]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A task's areas in the order of the file (None: nobody annotated it), and what was left
+    out of it.
+    """
+
+    regions: list[Region] | None
+    notes: set[str]
+
+
+def labelled_areas(task: object) -> Labelled:
+    """The areas of the annotation that counts. Raises InputError for a malformed task."""
+    if not isinstance(task, dict):
+        raise InputError("it is no task, but something else")
+    notes: set[str] = set()
+    if "data" in task:
+        results = _results(task, notes)
+    elif task.get("annotation_id") is None:
+        results = None
+    else:  # JSON_MIN: one list for each labelling tag, beside the task's data
+        lists = [value for value in task.values() if isinstance(value, list)]
+        results = [result for values in lists for result in values if isinstance(result, dict)]
+    if results is None:
+        return Labelled(None, {"tasks without an annotation, ignored"})
+    return Labelled([r for result in results for r in _region(result, notes)], notes)
+
+
+def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | None:
+    """The results of the annotation marked as ground truth, else of the one changed last; None
+    where all were cancelled, or there is none.
+    """
+    annotations = _dicts(task.get("annotations", task.get("completions")), "annotations")
+    kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]
+    if not kept:
+        return None
+    if len(kept) > 1:
+        notes.add("several annotations, of which the ground truth or else the newest is used")
+    counting = max(kept, key=lambda a: (a.get("ground_truth") is True, *_age(a, "id")))
+    return _dicts(counting.get("result"), "results")
+
+
+def newest_places(tasks: list[Any]) -> list[int]:
+    """Places of the tasks; where JSON_MIN has a line for each annotation, of the newest."""
+    newest: dict[str, int] = {}
+    for place, task in enumerate(tasks):
+        key = f"place {place}"
+        if isinstance(task, dict) and "data" not in task and task.get("id") is not None:
+            key = f"{task['id']}"
+        other = tasks[newest[key]] if key in newest else None
+        if other is None or _age(task, "annotation_id") > _age(other, "annotation_id"):
+            newest[key] = place
+    return sorted(newest.values())
+
+
+def _age(annotation: dict[str, Any], key: str) -> tuple[str, int]:
+    """What is larger for a newer annotation; dates are in ISO 8601, all in one time zone."""
+    changed = annotation.get("updated_at") or annotation.get("created_at") or ""
+    number = annotation.get(key)
+    return str(changed), number if isinstance(number, int) else -1
+
+
+def _dicts(value: object, what: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise InputError(f"its {what} must be a list of objects, got {value!r:.40}")
+    return value
+
+
+def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
+    """The area of a result: in JSON below "value", in JSON_MIN the result itself."""
+    value = result.get("value", result)
+    if not isinstance(value, dict):
+        raise InputError(f"a result's value must be an object, got {value!r:.40}")
+    kind = next((key for key in value if key.endswith("labels")), None)
+    if kind is None:
+        return  # a choice, a text or a relation
+    names = value[kind]
+    if kind not in _AREAS or (kind == "labels" and not any(key in value for key in _SHAPES)):
+        notes.add(f"{kind} are no areas, ignored")
+    elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"its {kind} must be a list of names, got {names!r:.40}")
+    elif not names:
+        notes.add("regions without a label, ignored")
+    else:
+        size = (result.get("original_width"), result.get("original_height"))
+        yield Region(names[0], value, size)
+
+
+def reference_of(task: dict[str, Any]) -> str:
+    """The picture that a task shows: its one address of a picture, or the one named "image"."""
+    data = task.get("data", task)
+    texts = {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+    named = {
+        k: v for k, v in texts.items() if "".join(path_parts(v)[-1:]).lower().endswith(SUFFIXES)
+    }
+    if "image" in texts or len(named) == 1:
+        return texts.get("image") or next(iter(named.values()))
+    raise InputError(
+        f'it must name one picture, or one as "image"; its data hold {listed(sorted(named))}'
+        if named
+        else f"its data name no picture ({', '.join(SUFFIXES)})"
+    )
+
+
+def task_name(task: object, place: int) -> str:
+    number = task.get("id") if isinstance(task, dict) else None
+    return f"task {number}" if isinstance(number, int) else f"task in place {place}"
