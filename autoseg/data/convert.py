@@ -1,0 +1,182 @@
+"""Write a data set in the plain layout, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from PIL import Image
+
+from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.pictures import SUFFIXES
+from autoseg.records import InputError
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 10.0
+_BATCH = 200
+_THREADS = min(8, os.cpu_count() or 1)
+_ORIENTATION = 0x0112
+# What every reader of pictures takes for the same values.
+_COMMON_MODES = ("L", "RGB")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written: pairs by split, and how many pictures are the files they were, are PNG
+    now, or have another stem.
+    """
+
+    folder: Path
+    pairs: Mapping[str, int]
+    copied: int
+    encoded: int
+    renamed: int
+
+
+def convert(dataset: Dataset, out: str | Path) -> Converted:
+    """Write images/, masks/, classes.txt and index.csv (stem, split, group) into a folder that
+    does not exist or is empty.
+
+    Pictures are copied as they are; those that other programs might read otherwise (turned by
+    EXIF, 16 bits, CMYK, transparent) become PNG files of what autoseg sees. Raises InputError for
+    a folder that holds something or cannot be written, and for pairs that changed since they were
+    inspected.
+    """
+    out = Path(out)
+    stems = new_stems(dataset.splits)
+    with _whole(out) as draft:
+        _write_tables(draft, dataset, stems)
+        copied = sum(_write_pairs(draft, dataset, split, stems[split]) for split in stems)
+    pairs = {split: len(names) for split, names in stems.items()}
+    renamed = sum(
+        sample.stem != stem
+        for split, names in stems.items()
+        for sample, stem in zip(dataset.splits[split], names, strict=True)
+    )
+    return Converted(out, pairs, copied, sum(pairs.values()) - copied, renamed)
+
+
+def new_stems(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[str]]:
+    """A stem for each sample of the splits that have any: its own where that is a file's name and
+    no other has it, else with its folder's name, its split or a number before it.
+
+    Case does not tell two stems apart, as it does not on every disk.
+    """
+    samples = [(split, sample) for split in SPLITS for sample in splits.get(split, ())]
+    plain = [_file_name(sample.stem) for _, sample in samples]
+    parents = [_file_name(Path(sample.image).parent.name) for _, sample in samples]
+    ways = [
+        plain,
+        [f"{parent}-{stem}" for parent, stem in zip(parents, plain, strict=True)],
+        [f"{split}-{stem}" for (split, _), stem in zip(samples, plain, strict=True)],
+    ]
+    chosen: dict[int, str] = {}
+    used: set[str] = set()
+    for way in ways:
+        places = defaultdict(list)
+        for place in (place for place in range(len(samples)) if place not in chosen):
+            places[way[place].casefold()].append(place)
+        alone = {name: same[0] for name, same in places.items() if len(same) == 1}
+        chosen |= {place: way[place] for name, place in alone.items() if name not in used}
+        used |= alone.keys()
+    for place in (place for place in range(len(samples)) if place not in chosen):
+        numbers = (f"{number}-{plain[place]}" for number in count(1))
+        chosen[place] = next(name for name in numbers if name.casefold() not in used)
+        used.add(chosen[place].casefold())
+    stems: dict[str, list[str]] = {}
+    for place, (split, _) in enumerate(samples):
+        stems.setdefault(split, []).append(chosen[place])
+    return stems
+
+
+def _file_name(text: str) -> str:
+    """Without what parts folders or is stripped from tables, and visible."""
+    name = "".join("-" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in text).strip()
+    return f"_{name}" if not name or name.startswith(".") else name
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when all of it was written."""
+    draft = out.parent / f".{out.name}.{secrets.token_hex(4)}"
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} is there and not empty: name a folder that is not there yet")
+        draft.mkdir(parents=True)
+        yield draft
+        if out.exists():
+            out.rmdir()  # empty, and not every system renames onto it
+        draft.rename(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_tables(folder: Path, dataset: Dataset, stems: Mapping[str, list[str]]) -> None:
+    names = (" ".join(name.split()) for name in dataset.classes)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
+    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("stem", "split", "group"))
+        for split, new in stems.items():
+            for sample, stem in zip(dataset.splits[split], new, strict=True):
+                alone = sample.group == sample.stem
+                table.writerow((stem, split, stem if alone else sample.group))
+
+
+def _write_pairs(folder: Path, dataset: Dataset, split: str, stems: Sequence[str]) -> int:
+    """The pairs of a split; how many pictures were copied."""
+    for kind in ("images", "masks"):
+        (folder / kind / split).mkdir(parents=True)
+    samples = dataset.splits[split]
+    one = partial(_write_pair, folder, dataset, split)
+    copied, told = 0, time.monotonic()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for start in range(0, len(samples), _BATCH):
+            part = slice(start, start + _BATCH)
+            copied += sum(threads.map(one, samples[part], stems[part]))
+            if time.monotonic() > told + PROGRESS_S:
+                told = time.monotonic()
+                done = min(start + _BATCH, len(samples))
+                log.info("%s: %d of %d pairs written", split, done, len(samples))
+    return copied
+
+
+def _write_pair(folder: Path, dataset: Dataset, split: str, sample: Sample, stem: str) -> bool:
+    picture, mask = dataset.read(sample)
+    Image.fromarray(mask).save(folder / "masks" / split / f"{stem}.png")
+    images = folder / "images" / split
+    source = Path(sample.image)
+    copied = _as_it_is(source, picture)
+    if copied:
+        shutil.copyfile(source, images / f"{stem}{source.suffix}")
+    else:
+        Image.fromarray(picture).save(images / f"{stem}.png")
+    return copied
+
+
+def _as_it_is(source: Path, picture: Array) -> bool:
+    """Whether any program sees in a file what autoseg does."""
+    if source.suffix.lower() not in SUFFIXES or not source.is_file():
+        return False
+    with Image.open(source) as found:
+        return (
+            found.mode in _COMMON_MODES
+            and "transparency" not in found.info
+            and found.getexif().get(_ORIENTATION, 1) == 1
+            and found.size == (picture.shape[1], picture.shape[0])
+        )

@@ -1,0 +1,199 @@
+"""Conversion to the plain layout: it reads back as what it was, whole or not at all."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoseg import data
+from autoseg.data.convert import convert, new_stems
+from autoseg.data.dataset import Dataset, Sample
+from autoseg.data.parcels import parcels
+from autoseg.records import InputError
+
+HW = (20, 24)
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*HW, 3), dtype=np.uint8)
+
+
+def save(path: Path, picture: Image.Image | np.ndarray, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three splits of PNG pictures, groups of two, three classes and a border."""
+    root = tmp_path / "set"
+    lines = ["stem,group"]
+    for split, count in (("train", 6), ("val", 2), ("test", 2)):
+        for number in range(count):
+            name = f"{split}/{split}{number}"
+            mask = np.random.default_rng(number).choice([0, 1, 2, 255], HW).astype(np.uint8)
+            save(root / "images" / f"{name}.png", noise(len(lines)))
+            save(root / "masks" / f"{name}.png", mask)
+            lines.append(f"{split}{number},{split}-{number // 2}")
+    (root / "classes.txt").write_text("Straße\nclass two\nsign\n", encoding="utf-8")
+    (root / "index.csv").write_text("\n".join(lines))
+    return root
+
+
+def contents(dataset: Dataset) -> dict[str, set[tuple[str, str, bytes, bytes]]]:
+    """Splits, stems, groups and pixels, in no order."""
+    return {
+        split: {
+            (s.stem, s.group, *(array.tobytes() for array in dataset.read(s))) for s in samples
+        }
+        for split, samples in dataset.splits.items()
+    }
+
+
+def files(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_what_was_written_reads_back_to_the_same(folder, tmp_path):
+    before = data.load(folder, group_column="group")
+    done = convert(before, tmp_path / "out")
+    after = data.load(tmp_path / "out", group_column="group")
+    assert contents(after) == contents(before)
+    assert after.classes == before.classes == ("Straße", "class two", "sign")
+    assert done.pairs == {"train": 6, "val": 2, "test": 2}
+    assert (done.copied, done.encoded, done.renamed) == (10, 0, 0)
+
+
+def test_a_split_that_was_made_becomes_the_given_one(folder, tmp_path):
+    before = data.load(folder, split_column=None, group_column="group", seed=3)
+    flat = tmp_path / "flat"
+    for kind in ("images", "masks"):
+        for path in (folder / kind).rglob("*.png"):
+            (flat / kind).mkdir(parents=True, exist_ok=True)
+            path.rename(flat / kind / path.name)
+    before = data.load(flat, seed=3)
+    convert(before, tmp_path / "out")
+    assert contents(data.load(tmp_path / "out")) == contents(before)
+    assert contents(data.load(tmp_path / "out", split_column="split")) == contents(before)
+
+
+def test_pictures_are_copied_to_the_byte_where_every_program_sees_the_same(folder, tmp_path):
+    train = folder / "images" / "train"
+    train.joinpath("train0.png").unlink()
+    jpeg = save(train / "train0.JPG", noise(90), quality=80)
+    cmyk = save(train / "train1.jpg", Image.fromarray(noise(91)).convert("CMYK"))
+    train.joinpath("train1.png").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(noise(92)).transpose(Image.Transpose.ROTATE_90)
+    save(train / "train2.png", turned, exif=exif)
+    deep = np.random.default_rng(0).integers(0, 2**16, HW).astype(np.uint16)
+    save(train / "train3.png", deep)
+    before = data.load(folder)
+    done = convert(before, tmp_path / "out")
+    out = tmp_path / "out" / "images" / "train"
+    assert (out / "train0.JPG").read_bytes() == jpeg.read_bytes()
+    assert (done.copied, done.encoded) == (7, 3)
+    assert cmyk.stem + ".png" in files(out)
+    for name in ("train1", "train2", "train3"):
+        with Image.open(out / f"{name}.png") as written:
+            assert (written.mode, written.size) == ("RGB", (24, 20))
+    assert contents(data.load(tmp_path / "out")) == contents(before)
+
+
+def test_binary_masks_become_indices(tmp_path):
+    for split in ("train", "val"):
+        for number in range(2):
+            save(tmp_path / "set" / "images" / split / f"{split}{number}.png", noise(number))
+            mask = (noise(number + 5)[..., 0] > 127).astype(np.uint8) * 255
+            save(tmp_path / "set" / "masks" / split / f"{split}{number}.png", mask)
+    before = data.load(tmp_path / "set")
+    convert(before, tmp_path / "out")
+    after = data.load(tmp_path / "out")
+    assert contents(after) == contents(before) and after.classes == before.classes
+    assert not (tmp_path / "out" / "images" / "test").exists()
+
+
+def test_what_is_made_in_memory_is_written_too(tmp_path):
+    scenes = parcels(counts={"train": 2, "val": 1, "test": 1})
+    done = convert(scenes, tmp_path / "out")
+    assert done.encoded == 4
+    assert contents(data.load(tmp_path / "out", group_column="group")) == contents(scenes)
+
+
+def stems(*images: str, split: str = "train") -> list[str]:
+    samples = tuple(Sample(Path(image).stem, Path(image).stem, image, "") for image in images)
+    return new_stems({split: samples})[split]
+
+
+def test_stems_that_clash_get_the_name_of_their_folder():
+    assert stems("ulm/1.png", "bonn/1.png", "bonn/2.png") == ["ulm-1", "bonn-1", "2"]
+    assert stems("a/ulm/1.png", "b/ulm/1.png") == ["1-1", "2-1"]
+    assert stems("ulm/A.png", "bonn/a.png") == ["ulm-A", "bonn-a"]
+
+
+def test_a_new_stem_never_takes_that_of_another():
+    got = stems("ulm/1.png", "bonn/1.png", "x/ulm-1.png", "y/ULM-1.png", "a/b/1.png", "c/b/1.png")
+    got += stems("a/b/1.png", "c/b/1.png", "x/1-1.png", "y/train-1.png")
+    assert len({stem.casefold() for stem in got[:6]}) == 6
+    assert got[6:] == ["2-1", "3-1", "1-1", "train-1"]
+
+
+def test_stems_are_told_apart_across_splits():
+    one, other = Sample("1", "1", "train/1.png", ""), Sample("1", "1", "val/1.png", "")
+    assert new_stems({"train": (one,), "val": (other,), "test": ()}) == {
+        "train": ["train-1"], "val": ["val-1"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stem", ["city/0001", ".hidden", "a b ", "../../up", "new\nline", ""])
+def test_a_stem_that_is_no_file_name_becomes_one(stem, tmp_path):
+    def read(sample):
+        return noise(len(sample.image)), np.eye(*HW, dtype=np.uint8)
+
+    splits = {
+        split: tuple(Sample(s, s, f"{split}{s}", "") for s in names)
+        for split, names in (("train", (stem, "other")), ("val", ("third",)), ("test", ()))
+    }
+    done = convert(Dataset("made", ("a", "b"), splits, "", read), tmp_path / "out")
+    assert done.renamed == 1
+    assert data.load(tmp_path / "out", group_column="group").classes == ("a", "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("there", ["a file in it", "a file"])
+def test_nothing_is_overwritten(folder, tmp_path, there):
+    out = tmp_path / "out"
+    kept = out if there == "a file" else out / "mine.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        convert(data.load(folder), out)
+    assert kept.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
+
+
+def test_an_empty_folder_may_be_there(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    convert(data.load(folder), tmp_path / "out")
+    assert "classes.txt" in files(tmp_path / "out")
+
+
+def test_nothing_is_left_half_written(folder, tmp_path):
+    dataset = data.load(folder)
+    (folder / "images" / "test" / "test1.png").write_bytes(b"changed meanwhile")
+    with pytest.raises(InputError, match="test1"):
+        convert(dataset, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_index_holds_stem_split_and_group(folder, tmp_path):
+    convert(data.load(folder, group_column="group"), tmp_path / "out")
+    with (tmp_path / "out" / "index.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 10
+    assert {"stem": "val1", "split": "val", "group": "val-0"} in lines
