@@ -5,7 +5,7 @@ split.
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class Found:
     `mask` to uint8 ``[H, W]`` of stored values, raising InputError; it can be pickled. `values`
     holds 256 bytes, the class index for each stored value (255 = ignore); None: stored values are
     class indices. `classes` are names by index; empty: the stored values tell how many there are.
+    `notes` warn of stored values, where any pixel holds them.
     """
 
     root: Path
@@ -35,6 +36,7 @@ class Found:
     classes: tuple[str, ...] = ()
     values: bytes | None = None
     read_mask: ReadMask = read_mask
+    notes: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -66,8 +68,8 @@ def read_column(root: Path, column: str) -> dict[str, str]:
         raise InputError(f"{path} cannot be read: {error}") from error
     values = {stem: value for stem, value in lines}
     if len(values) < len(lines):
-        stems = [stem for stem, _ in lines]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+        counts = Counter(stem for stem, _ in lines)
+        twice = sorted(stem for stem, count in counts.items() if count > 1)
         raise InputError(f"index.csv has lines with one stem: {listed(twice)}")
     return values
 
@@ -90,20 +92,38 @@ def by_column(found: Found, column: str, values: Mapping[str, str]) -> dict[str,
     return splits
 
 
-def seeded_split(samples: list[Sample], seed: int) -> dict[str, list[Sample]]:
-    """70/15/15 under the seed, whole groups together; the same samples give the same split on any
-    machine.
+def seeded_split(
+    samples: list[Sample], seed: int, shares: Mapping[str, float] = SHARES
+) -> dict[str, list[Sample]]:
+    """Splits of about these shares under the seed, the rest train, whole groups together; the same
+    samples give the same split on any machine.
+
+    A group that would make a split twice as large as wanted goes to train, unless only such are
+    left; one group alone is train.
     """
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[sample.group].append(sample)
     names = sorted(groups)
+    if len(names) == 1:
+        return {"train": samples, **{split: [] for split in shares}}
     order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
-    splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    wanted = {split: max(1, round(len(samples) * share)) for split, share in SHARES.items()}
+    splits: dict[str, list[Sample]] = {split: [] for split in ("train", *shares)}
+    wanted = {split: max(1, round(len(samples) * share)) for split, share in shares.items()}
+    in_train: list[str] = []
     for name in order:
-        split = next((s for s in SHARES if len(splits[s]) < wanted[s]), "train")
+        size = len(groups[name])
+        fits = (s for s in shares if len(splits[s]) < wanted[s] >= (len(splits[s]) + size) / 2)
+        split = next(fits, "train")
+        if split == "train":
+            in_train.append(name)
         splits[split] += groups[name]
+    for split in shares:
+        if not splits[split] and len(in_train) > 1:
+            smallest = min(in_train, key=lambda name: len(groups[name]))
+            in_train.remove(smallest)
+            splits[split] = groups[smallest]
+    splits["train"] = [sample for name in in_train for sample in groups[name]]
     return {split: sorted(chosen, key=lambda s: s.stem) for split, chosen in splits.items()}
 
 
@@ -111,3 +131,8 @@ def listed(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def printable(text: str) -> str:
+    """A message on one line: file names may hold line breaks and bytes that are no text."""
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -1,24 +1,28 @@
-"""Decode pictures and masks, and say what one pair holds."""
+"""Read pictures and masks, and say what one pair holds."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from autoseg.data.dataset import Array, Sample
+from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.duplicates import thumbnail
 from autoseg.records import HW, InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ReadMask = Callable[[Sample], Array]
 _JPEG = (".jpg", ".jpeg")
+_BLOCK = 2**22
+_TURNED = (
+    " (the picture's EXIF orientation turns it, the mask was drawn on the unturned one: export"
+    " masks of pictures as they are shown, or remove the orientation from the pictures)"
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     if image is not None:
         hw, small = (image.shape[0], image.shape[1]), thumbnail(image)
     if mask is not None:
-        pixels = np.bincount(mask.ravel())
-        counts = {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+        counts = _counts(mask)
         if Path(sample.mask).suffix.lower() in _JPEG and len(counts) > 2:
             faults.append(
                 f"{under(root, sample.mask)}: JPEG blurs class indices; save masks as PNG"
@@ -65,6 +68,7 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
         faults.append(
             f"{under(root, sample.image)} is {hw[1]}x{hw[0]} and {under(root, sample.mask)} is"
             f" {mask.shape[1]}x{mask.shape[0]}: a picture and its mask must have one size"
+            + (_TURNED if hw == mask.shape[::-1] and is_turned(data) else "")
         )
     content = "" if mask is None else _content(data, mask)
     return PairFacts(sample, hw, counts, content, small, tuple(faults))
@@ -76,71 +80,38 @@ def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tupl
 
     Raises InputError for a file that cannot be read, or that is not what was inspected.
     """
-    data = _bytes(sample.image)
+    data = read_bytes(sample.image)
     stored = read_mask(sample)
     if sample.content and _content(data, stored) != sample.content:
         raise InputError(
             f"{sample.image} or its mask changed while it was in use; start a new run on the data"
             " as it is now"
         )
-    image = _named(sample.image, lambda: decode_picture(data))
+    image = named(sample.image, lambda: decode_picture(data))
     return image, stored if values is None else np.frombuffer(values, np.uint8)[stored]
 
 
 def read_mask(sample: Sample) -> Array:
     """The mask file of a sample as uint8 ``[H, W]`` of stored values. Raises InputError."""
-    return _named(sample.mask, lambda: decode_mask(_bytes(sample.mask)))
+    return named(sample.mask, lambda: decode_mask(read_bytes(sample.mask)))
 
 
 def read_picture(path: str | Path) -> Array:
     """A picture file as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError."""
-    return _named(str(path), lambda: decode_picture(_bytes(str(path))))
-
-
-def decode_picture(data: bytes) -> Array:
-    """A picture's bytes as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError."""
-    picture = _decoded(data)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        # Pillow clips 16-bit pictures at 255; the upper byte is the picture.
-        values = np.asarray(picture)
-        top = 257 if values.max(initial=0) > 255 else 1
-        picture = Image.fromarray((values // top).clip(0, 255).astype(np.uint8))
-    return np.array(picture.convert("RGB"))
-
-
-def decode_mask(data: bytes) -> Array:
-    """A mask's bytes as uint8 ``[H, W]`` of class indices (palette files: the indices). Raises
-    InputError.
-    """
-    picture = _decoded(data)
-    values = np.asarray(picture)
-    if values.ndim == 3:
-        # With RGBA and grey-with-alpha the last channel is no class.
-        channels = values[..., : 3 if values.shape[2] >= 3 else 1]
-        if (channels != channels[..., :1]).any():
-            raise InputError(
-                "a colour picture is no mask: store class indices (one channel, or a palette PNG)"
-            )
-        values = channels[..., 0]
-    if values.dtype.kind == "f" or values.max(initial=0) > 255 or values.min(initial=0) < 0:
-        raise InputError(f"mask values must be whole numbers 0..255, got up to {values.max()}")
-    return np.array(values, np.uint8)
-
-
-def _decoded(data: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
-    except Exception as error:
-        reason = str(error).split(" <")[0]
-        raise InputError(f"not a readable picture ({reason or type(error).__name__})") from error
+    return named(str(path), lambda: decode_picture(read_bytes(str(path))))
 
 
 def under(root: Path, path: str) -> str:
     """A file's name as messages show it: below `root` where it lies there."""
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
+
+
+def _counts(mask: Array) -> dict[int, int]:
+    # In blocks: bincount copies what it is given into 8 bytes a pixel.
+    flat, pixels = mask.ravel(), np.zeros(256, np.int64)
+    for start in range(0, flat.size, _BLOCK):
+        pixels += np.bincount(flat[start : start + _BLOCK], minlength=256)
+    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
 
 def _content(picture: bytes, mask: Array) -> str:
@@ -150,14 +121,16 @@ def _content(picture: bytes, mask: Array) -> str:
     return seen.hexdigest()[:32]
 
 
-def _bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """A file's bytes. Raises InputError that names the file."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def _named(path: str, decode: Callable[[], Array]) -> Array:
+def named(path: str, decode: Callable[[], Array]) -> Array:
+    """What `decode` gives; the InputError it may raise then names the file."""
     try:
         return decode()
     except InputError as error:

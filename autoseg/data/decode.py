@@ -1,0 +1,110 @@
+"""Bytes of picture files as arrays: every kind of picture that cameras and labelling tools write.
+
+Nothing is allocated for a size that is stated beyond Pillow's own limit (about 179 million
+pixels, 13,377 x 13,377).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from autoseg.records import InputError
+
+Array = npt.NDArray[np.uint8]
+# By content, whatever the file's suffix; others are not tried, as some run other programs.
+_KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+_ORIENTATION = 0x0112
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# A picture of 12,000 x 12,000 is no attack; what is over the limit is still refused.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode_picture(data: bytes) -> Array:
+    """A picture's bytes as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError.
+
+    Of 16 bits the upper 8 count, transparency is dropped, and of several frames the first is
+    taken.
+    """
+    picture = opened(data)
+    if picture.mode.startswith("I;16"):
+        grey = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        return np.array(grey.convert("RGB"))
+    if picture.mode in ("I", "F"):
+        kind = "floating-point" if picture.mode == "F" else "32-bit"
+        raise InputError(f"{kind} values have no fixed range: save it with 8 or 16 bits")
+    if "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def decode_mask(data: bytes) -> Array:
+    """A mask's bytes as uint8 ``[H, W]`` of class indices (palette files: the indices). Raises
+    InputError.
+    """
+    values = np.asarray(opened(data))
+    if values.ndim == 3:
+        # With RGBA and grey-with-alpha the last channel is no class.
+        channels = values[..., : 3 if values.shape[2] >= 3 else 1]
+        if (channels != channels[..., :1]).any():
+            raise InputError(
+                "a colour picture is no mask: store class indices (one channel, or a palette PNG)"
+            )
+        values = channels[..., 0]
+    if values.dtype.kind == "f" or values.max(initial=0) > 255 or values.min(initial=0) < 0:
+        raise InputError(f"mask values must be whole numbers 0..255, got up to {values.max()}")
+    return np.array(values, np.uint8)
+
+
+def opened(data: bytes) -> Image.Image:
+    """The decoded picture, turned as its EXIF says. Raises InputError."""
+    if not data:
+        raise InputError("not a readable picture (the file is empty)")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=_KINDS)
+        picture.load()
+        turn = _TURN.get(_orientation(picture))
+        return picture if turn is None else picture.transpose(turn)
+    except UnidentifiedImageError as error:
+        raise InputError("not a readable picture (of no known kind)") from error
+    except Image.DecompressionBombError as error:
+        raise InputError("not a readable picture (over 178 million pixels)") from error
+    # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        reason = str(error).split(" <")[0]
+        raise InputError(f"not a readable picture ({reason or type(error).__name__})") from error
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether the EXIF orientation of a readable picture exchanges its height and width."""
+    return _orientation(Image.open(io.BytesIO(data), formats=_KINDS)) in (5, 6, 7, 8)
+
+
+def mode_of(data: bytes) -> str:
+    """Pillow's word for what a pixel holds ("L", "P", "RGB", …), from the header. Raises
+    InputError.
+    """
+    try:
+        return Image.open(io.BytesIO(data), formats=_KINDS).mode
+    except Exception as error:
+        raise InputError(f"not a readable picture ({type(error).__name__})") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    # A damaged EXIF block says nothing, and the picture is still one.
+    except Exception:
+        return 1

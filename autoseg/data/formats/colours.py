@@ -1,0 +1,173 @@
+"""Masks that show classes by colour, and the tables that name the colours."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.data.dataset import Array, Sample
+from autoseg.data.decode import decode_mask, opened
+from autoseg.data.formats.pairing import lines
+from autoseg.data.layout import Found, listed
+from autoseg.data.pictures import named, read_bytes, under
+from autoseg.records import IGNORE_INDEX, InputError
+
+Colour = tuple[int, int, int]
+# Stored values beyond the table's: a colour that it lacks, and the colour of borders.
+UNKNOWN, BORDER = 253, 254
+MAX_CLASSES = 253
+# A few stray pixels at a border are ignored, with a warning; more means another table.
+MAX_UNKNOWN_SHARE = 0.01
+_ROWS_PIXELS = 2**20
+
+
+@dataclass(frozen=True)
+class ColourTable:
+    """Names and colours by stored value; `source` is the file that says so.
+
+    In a palette file the indices are the stored values where `palette_indices` is set, else the
+    palette's colours count. One channel holds stored values. Pixels of the colour `border` are
+    ignored.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    source: str
+    border: Colour | None = None
+    palette_indices: bool = False
+
+
+def read_coloured(table: ColourTable, sample: Sample) -> Array:
+    """A mask as uint8 ``[H, W]`` of places in the table, `BORDER` and `UNKNOWN`.
+
+    Raises InputError for what cannot be read, and for many pixels of unknown colours.
+    """
+    return named(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
+
+
+def _decode(table: ColourTable, data: bytes) -> Array:
+    picture = opened(data)
+    if picture.mode in ("P", "PA") and not table.palette_indices:
+        picture = picture.convert("RGB")
+    if picture.mode not in ("RGB", "RGBA"):
+        return decode_mask(data)
+    pixels = np.asarray(picture)[..., :3]
+    stored = np.empty(pixels.shape[:2], np.uint8)
+    known = _lookup(table.colours, table.border)
+    step = max(1, _ROWS_PIXELS // max(1, pixels.shape[1]))
+    for top in range(0, len(pixels), step):
+        stored[top : top + step] = known[_codes(pixels[top : top + step])]
+    _check_unknown(table, pixels, stored)
+    return stored
+
+
+def _codes(pixels: Array) -> npt.NDArray[np.uint32]:
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
+
+
+@lru_cache(maxsize=2)
+def _lookup(colours: tuple[Colour, ...], border: Colour | None) -> Array:
+    """The stored value of each of the 2**24 colours."""
+    known = np.full(2**24, UNKNOWN, np.uint8)
+    by_value = {**dict(enumerate(colours)), **({} if border is None else {BORDER: border})}
+    for value, (red, green, blue) in by_value.items():
+        known[red << 16 | green << 8 | blue] = value
+    return known
+
+
+def _check_unknown(table: ColourTable, pixels: Array, stored: Array) -> None:
+    unknown = stored == UNKNOWN
+    share = np.count_nonzero(unknown) / max(1, stored.size)
+    if share > MAX_UNKNOWN_SHARE:
+        some = np.unique(pixels[unknown][:1000], axis=0).tolist()
+        raise InputError(
+            f"{100 * share:.2g} % of the pixels have colours that are not in {table.source}: "
+            + listed([str(tuple(colour)) for colour in some])
+        )
+
+
+def set_classes(found: Found, table: ColourTable, ignored: Iterable[str] = ()) -> None:
+    """Have a Found read its masks by a table; `ignored` are names that become 255."""
+    left_out = {name.lower() for name in ignored}
+    kept = [name for name in table.names if name.lower() not in left_out]
+    found.classes = tuple(kept)
+    by_place = [kept.index(n) if n in kept else IGNORE_INDEX for n in table.names]
+    # A value beyond the table stays what it is: no class, and reported.
+    beyond = [len(table.names)] * (MAX_CLASSES - len(table.names))
+    found.values = bytes([*by_place, *beyond, *[IGNORE_INDEX] * (256 - MAX_CLASSES)])
+    found.read_mask = partial(read_coloured, table)
+    found.notes[UNKNOWN] = f"pixels of colours that are not in {table.source} are ignored"
+
+
+def colour_table(found: Found, path: Path) -> ColourTable | None:
+    """The table of label_colors.txt (``R G B name``), class_dict.csv (``name,r,g,b``) or
+    labelmap.txt (``name:R,G,B:parts:actions``); what is wrong becomes a fault.
+
+    Where no name has a colour, the colours are those of VOC's palette.
+    """
+    is_csv = path.suffix.lower() == ".csv"
+    shown = under(found.root, str(path))
+    rows: list[tuple[str, Colour | None]] = []
+    wrong: list[str] = []
+    for number, line in enumerate(lines(found, path)):
+        if is_csv and number == 0 and not any(character.isdigit() for character in line):
+            continue
+        try:
+            rows.append(_csv_row(line) if is_csv else _row(line))
+        except (ValueError, csv.Error):
+            wrong.append(repr(line[:60]))
+    names = [name for name, _ in rows]
+    given = [colour for _, colour in rows if colour is not None]
+    colours = given or [palette_colour(place) for place in range(len(names))]
+    faults = []
+    if wrong or len(colours) < len(names):
+        wrong += [repr(name) for name, colour in rows if colour is None and given]
+        faults.append(f"{shown}: lines without a name and a colour: {listed(wrong)}")
+    for what, values in (("name", names), ("colour", [str(colour) for colour in colours])):
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
+        if twice:
+            faults.append(f"{shown}: a {what} stands twice: {listed(twice)}")
+    if not 2 <= len(rows) <= MAX_CLASSES:
+        faults.append(f"{shown} must name 2 to {MAX_CLASSES} classes, it names {len(rows)}")
+    found.faults += faults
+    return None if faults else ColourTable(tuple(names), tuple(colours), shown)
+
+
+def _row(line: str) -> tuple[str, Colour | None]:
+    if ":" in line:
+        name, colour = (part.strip() for part in line.split(":")[:2])
+        return name, _colour(colour.split(",")) if colour else None
+    red, green, blue, name = line.split(maxsplit=3)
+    return name.strip(), _colour([red, green, blue])
+
+
+def _csv_row(line: str) -> tuple[str, Colour | None]:
+    name, red, green, blue = next(csv.reader([line]))[:4]
+    return name.strip(), _colour([red, green, blue])
+
+
+def _colour(parts: list[str]) -> Colour:
+    red, green, blue = (int(part) for part in parts)
+    if not all(0 <= part < 256 for part in (red, green, blue)):
+        raise ValueError(parts)
+    return red, green, blue
+
+
+def palette_colour(index: int) -> Colour:
+    """A colour of VOC's palette: the bits of the index, three by three, from the top of each
+    channel (VOClabelcolormap.m of the VOC development kit).
+    """
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= ((index >> channel) & 1) << (7 - bit)
+        index >>= 3
+    return channels[0], channels[1], channels[2]

@@ -1,0 +1,96 @@
+"""A small YAML that merges, renames or drops the classes of any data set.
+
+    thing: [car, truck, bus]     # these become one class; names or indices of the data set
+    person: person
+    ignore: [void]               # neither trained on nor counted
+    background: rest             # all that is not named elsewhere
+
+The classes have the indices of their order. Every class of the data set must be named, or a `rest`
+be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoseg import shipped
+from autoseg.records import IGNORE_INDEX, InputError
+
+IGNORE, REST = "ignore", "rest"
+# No class: what was no class before stays a fault.
+_ILLEGAL = 254
+_EXAMPLE = "for example `road: [road, sidewalk]` and `background: rest`"
+
+
+def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, ...], bytes]:
+    """New names by index and new classes of the 256 stored values, for those of a data set.
+
+    Raises InputError with every fault of the file, each with its line.
+    """
+    data = shipped.read(path).data
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: must be lines of `class: [names]`, {_EXAMPLE}")
+    faults: list[shipped.Fault] = []
+    taken: dict[int, str] = {}
+    rest: str | None = None
+    for key, sources in data.items():
+        if not isinstance(key, str):
+            faults.append(((str(key),), f"a class's name is text: write it in quotes, '{key}'"))
+        for source in _sources(sources):
+            if source == REST and rest is not None:
+                faults.append(((str(key),), f"{REST} stands twice, it is already in {rest!r}"))
+            elif source == REST:
+                rest = str(key)
+            else:
+                _take(source, str(key), names, taken, faults)
+        if not _sources(sources):
+            faults.append(((str(key),), "names no class of the data; give names, or leave it out"))
+    unnamed = [name for index, name in enumerate(names) if index not in taken]
+    if unnamed and rest is None:
+        faults.append(
+            ((), f"named nowhere: {', '.join(unnamed)}; add them, or a class of `{REST}`")
+        )
+    results = [str(key) for key in data if key != IGNORE]
+    if not 2 <= len(results) < _ILLEGAL:
+        faults.append(((), f"must make 2 to {_ILLEGAL - 1} classes, it makes {len(results)}"))
+    if faults:
+        raise shipped.faults(path, faults)
+    index = {**{name: place for place, name in enumerate(results)}, IGNORE: IGNORE_INDEX}
+    new = [index[taken.get(old, rest or IGNORE)] for old in range(len(names))]
+    new += [_ILLEGAL] * (IGNORE_INDEX - len(names)) + [IGNORE_INDEX]
+    return tuple(results), bytes(new[old] for old in values)
+
+
+def _sources(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _take(
+    source: Any,
+    result: str,
+    names: Sequence[str],
+    taken: dict[int, str],
+    faults: list[shipped.Fault],
+) -> None:
+    found = list(_indices(source, names))
+    if not found:
+        hint = shipped.did_you_mean(source, names) if isinstance(source, str) else ""
+        known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
+        faults.append(((result,), f"the data has no class {source!r}{hint}; it has {known}"))
+    for index in found:
+        if index in taken:
+            where = "here twice" if taken[index] == result else f"already in {taken[index]!r}"
+            faults.append(((result,), f"{names[index]!r} may stand once, it is {where}"))
+        taken.setdefault(index, result)
+
+
+def _indices(source: Any, names: Sequence[str]) -> Iterator[int]:
+    """The class that a name or an index means, if there is one."""
+    if isinstance(source, str) and source in names:
+        yield names.index(source)
+    elif isinstance(source, int) and not isinstance(source, bool) and 0 <= source < len(names):
+        yield source
