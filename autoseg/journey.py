@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.cost import cost
-from autoseg.data.cache import arrays
 from autoseg.device import Device
 from autoseg.export import Exported, check, export, structure_digest
 from autoseg.promise import SURE, probability_fast, why_struck
@@ -43,6 +42,7 @@ from autoseg.train import (
     channels_of,
     checkpoint_path,
     picture_score,
+    split_arrays,
     trained_network,
 )
 
@@ -251,17 +251,15 @@ def confirm_one(trip: Trip, job: Job) -> None:
     """Promise only what the exported file, with its trained weights, does on device and val."""
     candidate, task = job.candidate, trip.task
     trip.run.announce(candidate, f"confirming {candidate}")
-    frames = arrays(
-        task.dataset, "val", candidate.input_hw, channels_of(candidate), task.cache_dir
-    ).frames
+    val = split_arrays(task, candidate, "val")
     try:
         net = trained_network(task, job)
         exported = _export(trip, net, candidate, trip.run.artifact(candidate))
-        check(exported, net, frames[:16])
+        check(exported, net, val.batch(range(min(16, len(val))))[0])
         measurement = _measure(
             trip, exported.path, MeasurePlan.confirm(trip.constraints.statistic)
         )
-        maps = trip.device.predict(exported.path, frames)
+        maps = trip.device.predict(exported.path, val.frames())
     except CandidateError as error:
         trip.run.record("failed", candidate, reason=str(error))
         return
@@ -301,9 +299,7 @@ def read_test(trip: Trip) -> None:
         if promised is None or evaluation.score("test"):
             continue
         candidate = evaluation.candidate
-        frames = arrays(
-            task.dataset, "test", candidate.input_hw, channels_of(candidate), task.cache_dir
-        ).frames
+        frames = split_arrays(task, candidate, "test").frames()
         maps = trip.device.predict(trip.run.artifact(candidate), frames)
         score = picture_score(
             task.dataset,

@@ -8,6 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,11 @@ def optimize(
     resume: bool = False,
     results: str | Path = "results",
     recipe: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    remap: str | Path | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
+    group_pattern: str | None = None,
     on_start: Callable[[Run, Declaration], None] | None = None,
 ) -> Result:
     """Search, train, measure and confirm; return the Pareto front.
@@ -87,8 +91,9 @@ def optimize(
         "data": _text(data), "device": _text(device) if named else type(device).__name__,
         "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
         "space": _text(space), "budget": budget, "trials": trials, "pool": pool, "seed": seed,
-        "workers": workers, "recipe": recipe, "split_column": split_column,
-        "group_column": group_column,
+        "workers": workers, "recipe": recipe, "format": format, "remap": _text(remap),
+        "split_column": split_column, "group_column": group_column,
+        "group_pattern": group_pattern,
     }  # fmt: skip
     root = Path(results)
     folder = _folder(root, name, resume=resume)
@@ -98,10 +103,7 @@ def optimize(
     target = device_room.resolve(
         declaration.device if device is None or isinstance(device, str | Path) else device
     )
-    dataset = data_room.load(
-        declaration.data, seed=declaration.seed, split_column=declaration.split_column,
-        group_column=declaration.group_column,
-    )  # fmt: skip
+    dataset = data_room.load(declaration.data, **asdict(declaration.reading))
     stated = _statement(declaration, chosen, dataset, target.describe())
     if before is not None:
         _same(before, stated)
@@ -132,9 +134,8 @@ def _travel(
         run.folder / "checkpoints",
     )
     constraints = declaration.constraints
-    pricing = Pricing(
-        space, recipe, dataset.outputs, len(dataset.splits["train"]), declaration.workers
-    )
+    visited, _ = recipe.pictures(0, len(dataset.splits["train"]))
+    pricing = Pricing(space, recipe, dataset.outputs, visited, declaration.workers)
     engine = AshaEngine(
         space,
         declaration.effort,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
 from autoseg import data as data_room
+from autoseg.data.dataset import Reading
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_back, resize_frame
 from autoseg.device.predict import class_maps, open_session
@@ -61,9 +63,7 @@ def evaluate_file(
     model: Path,
     data: Path | None,
     split: str,
-    *,
-    split_column: str | None = None,
-    group_column: str | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
     cache_dir: Path = Path("results/.cache/pictures"),
 ) -> Score:
     """A Score of an ONNX file on one split, at the original resolution of each picture.
@@ -74,8 +74,8 @@ def evaluate_file(
     from autoseg.data.cache import arrays
 
     height, width, channels = _input_shape(model)
-    dataset = data_room.load(data, split_column=split_column, group_column=group_column)
-    frames = arrays(dataset, split, (height, width), channels, cache_dir).frames
+    dataset = data_room.load(data, **asdict(reading))
+    frames = arrays(dataset, split, (height, width), channels, cache_dir).frames()
     maps = class_maps(model, frames)
     highest = max(int(class_map.max()) for class_map in maps)
     if highest >= len(dataset.classes):

@@ -31,6 +31,9 @@ class Recipe:
     clip_norm: float = 5.0
     augment: bool = True
     augment_epochs: int = 60
+    epoch_pictures: int = 4000
+    subset_epochs: int = 9
+    val_pictures: int = 1000
 
     def __post_init__(self) -> None:
         rules = {
@@ -46,6 +49,9 @@ class Recipe:
             "dice_weight": 0 <= self.dice_weight <= 1,
             "clip_norm": self.clip_norm > 0,
             "augment_epochs": self.augment_epochs >= 0,
+            "epoch_pictures": self.epoch_pictures >= 1,
+            "subset_epochs": self.subset_epochs >= 0,
+            "val_pictures": self.val_pictures >= 1,
         }  # fmt: skip
         wrong = [f"{name}={getattr(self, name)!r}" for name, holds in rules.items() if not holds]
         if wrong:
@@ -75,6 +81,15 @@ class Recipe:
         net more than it gives. It depends on the epoch alone, so rungs stay comparable.
         """
         return epoch / max(1, epoch + self.augment_epochs) if self.augment else 0.0
+
+    def pictures(self, epoch: int, available: int) -> tuple[int, int]:
+        """How many pictures an epoch visits, and the first how many of all it draws them from.
+
+        For a large data set an epoch is `epoch_pictures`; up to `subset_epochs` they are the same
+        ones, so that the low rungs of a resolution need no more than those decoded.
+        """
+        visited = min(available, self.epoch_pictures)
+        return visited, visited if epoch < self.subset_epochs else available
 
     def next_rung(self, epoch: int) -> int | None:
         """The first rung after `epoch`, or None at the top."""

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from autoseg import metrics
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays, arrays, truths
-from autoseg.data.dataset import Dataset
+from autoseg.data.dataset import Array, Dataset
 from autoseg.losses import segmentation_loss
 from autoseg.networks import build
 from autoseg.networks.blocks import normalize
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 5.0  # what a kill may cost
 REFRESH_PICTURES = 96
+CHUNK = 16  # pictures at a time where nothing is learned
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def run_job(task: Task, job: Job) -> Score:
     the same weights, interrupted or not. Raises CandidateError when the loss stops being finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = _split(task, job.candidate, "train")
+    torch.set_flush_denormal(True)  # they are a hundred times slower, and mean nothing here
+    data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, device)
     augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
     started = saved = time.monotonic()
@@ -94,7 +96,7 @@ def run_job(task: Task, job: Job) -> Score:
         if time.monotonic() - saved > SAVE_EVERY_S:
             save(training, checkpoint_path(task, job, partial=True))
             saved = time.monotonic()
-    _refresh_norms(training.average, data.frames)
+    _refresh_norms(training.average, data)
     save(training, checkpoint_path(task, job))
     checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
     return score(task, job, training)
@@ -106,41 +108,36 @@ def _epoch(
     recipe, net = task.recipe, training.net
     device = next(net.parameters()).device
     rng = np.random.default_rng((task.seed, training.epoch))
-    order = rng.permutation(len(data.frames))
+    visited, drawn_from = recipe.pictures(training.epoch, len(data))
+    order = rng.permutation(drawn_from)[:visited]
     varied = rng.random(len(order)) < recipe.augmented_share(training.epoch)
-    torch.manual_seed(
-        task.seed * 100_003 + training.epoch
-    )  # dropout, so that a resumed epoch repeats
+    # Dropout draws from torch's numbers, and a resumed epoch must repeat.
+    torch.manual_seed(task.seed * 100_003 + training.epoch)
     augmenter.start_epoch(training.epoch)
     net.train()
-    batches = list(_batches(order, recipe.batch))
-    for index, rows in enumerate(batches):
-        frames, masks = data.frames[rows], data.masks[rows]
-        if (chosen := varied[rows]).any():
-            frames, masks = np.array(frames), np.array(masks)
+    steps = -(-visited // recipe.batch)
+    norms: list[torch.Tensor] = []
+    for step in range(steps):
+        here = slice(step * recipe.batch, (step + 1) * recipe.batch)
+        frames, masks = data.batch(order[here])
+        if (chosen := varied[here]).any():
             frames[chosen], masks[chosen] = augmenter.batch(frames[chosen], masks[chosen])
-        done = (training.epoch - job.from_epoch + index / len(batches)) / (
-            job.to_epoch - job.from_epoch
-        )
+        done = (training.epoch - job.from_epoch + step / steps) / (job.to_epoch - job.from_epoch)
         rate = _rate(recipe, training.step, done if job.decay else None)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
-        inputs = normalize(torch.from_numpy(np.array(frames)).to(device))
-        targets = torch.from_numpy(np.array(masks)).to(device)
+        inputs = normalize(torch.from_numpy(frames).to(device))
+        targets = torch.from_numpy(masks).to(device)
         loss = segmentation_loss(net(inputs), targets, recipe.dice_weight)
         training.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm)
-        if not math.isfinite(float(norm)):
-            raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
+        norms.append(nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm))
         training.optimizer.step()
         training.step += 1
         _average(training, recipe)
-
-
-def _batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any, Any]]:
-    for start in range(0, len(order), size):
-        yield np.sort(order[start : start + size])  # sorted: a memory map is read front to back
+    # Once an epoch: reading it at each step would make a GPU wait.
+    if not torch.stack(norms).isfinite().all():
+        raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
 
 
 def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
@@ -163,7 +160,7 @@ def _average(training: Training, recipe: Recipe) -> None:
 
 
 @torch.no_grad()
-def _refresh_norms(net: nn.Module, frames: npt.NDArray[np.uint8]) -> None:
+def _refresh_norms(net: nn.Module, data: SplitArrays) -> None:
     """Statistics of the batch norms for exactly these weights, from evenly spaced pictures.
 
     An average of weights has other activations than the nets it was made of; with their statistics
@@ -176,9 +173,10 @@ def _refresh_norms(net: nn.Module, frames: npt.NDArray[np.uint8]) -> None:
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     device = next(net.parameters()).device
-    chosen = frames[:: max(1, len(frames) // REFRESH_PICTURES)]
-    for start in range(0, len(chosen), 16):
-        net(normalize(torch.from_numpy(np.array(chosen[start : start + 16])).to(device)))
+    chosen = range(0, len(data), max(1, len(data) // REFRESH_PICTURES))
+    for start in range(0, len(chosen), CHUNK):
+        frames = data.batch(chosen[start : start + CHUNK])[0]
+        net(normalize(torch.from_numpy(frames).to(device)))
     net.eval()
 
 
@@ -259,13 +257,15 @@ def trained_network(task: Task, job: Job) -> nn.Module:
 
 
 def score(task: Task, job: Job, training: Training) -> Score:
-    """IoU of the averaged weights on val; a missing val split was refused long before."""
-    maps = class_maps(training.average, _split(task, job.candidate, "val").frames)
+    """IoU of the averaged weights on val (its first `val_pictures`, a fair subset)."""
+    first = task.recipe.val_pictures
+    frames = split_arrays(task, job.candidate, "val").frames(first)
     return picture_score(
         task.dataset,
-        maps,
+        class_maps(training.average, frames),
         cache_dir=task.cache_dir,
         split="val",
+        first=first,
         source="torch",
         epoch=training.epoch,
         train_s=training.train_s,
@@ -275,27 +275,34 @@ def score(task: Task, job: Job, training: Training) -> Score:
 
 
 @torch.no_grad()
-def class_maps(net: nn.Module, frames: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """uint8 ``[N, H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph."""
+def class_maps(net: nn.Module, frames: Iterable[Array]) -> Iterator[Array]:
+    """uint8 ``[H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph."""
     net.eval()
     device = next(net.parameters()).device
-    maps: list[np.ndarray[Any, Any]] = []
-    for start in range(0, len(frames), 16):
-        batch = torch.from_numpy(np.array(frames[start : start + 16])).to(device)
-        logits = net(normalize(batch))
+    waiting = iter(frames)
+    while chunk := list(itertools.islice(waiting, CHUNK)):
+        logits = net(normalize(torch.from_numpy(np.stack(chunk)).to(device)))
         classes = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(1)
-        maps.extend(classes.to(torch.uint8).cpu().numpy())
-    return maps
+        yield from classes.to(torch.uint8).cpu().numpy()
 
 
 def picture_score(
-    dataset: Dataset, maps: Any, *, cache_dir: Path, split: Any, **facts: Any
+    dataset: Dataset,
+    maps: Iterable[Array],
+    *,
+    cache_dir: Path,
+    split: Any,
+    first: int | None = None,
+    min_iou: float | None = None,
+    **facts: Any,
 ) -> Score:
-    """A Score over one split from class maps at the network's size; `min_iou` adds P(floor)."""
-    min_iou: float | None = facts.pop("min_iou", None)
-    counts = metrics.score_pictures(maps, truths(dataset, split, cache_dir), len(dataset.classes))
+    """A Score over the `first` or all pictures of a split from class maps at the network's size;
+    `min_iou` adds P(floor).
+    """
+    whole = truths(dataset, split, cache_dir, first)
+    counts = metrics.score_pictures(maps, whole, len(dataset.classes))
     total = counts.sum(0)
-    groups = [sample.group for sample in dataset.splits[split]]
+    groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
     draws = metrics.bootstrap_iou(counts, groups)
     low, high = metrics.ci95(draws)
     return Score(
@@ -309,5 +316,6 @@ def picture_score(
     )
 
 
-def _split(task: Task, candidate: Candidate, split: str) -> SplitArrays:
+def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:
+    """A split as the candidate's network sees it."""
     return arrays(task.dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir)

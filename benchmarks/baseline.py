@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from autoseg import data as data_room
-from autoseg.data.cache import arrays
 from autoseg.device import resolve
 from autoseg.export import check, export
 from autoseg.recipe import Recipe
@@ -31,16 +30,18 @@ from autoseg.train import (
     checkpoint_path,
     picture_score,
     run_job,
+    split_arrays,
     trained_network,
 )
+
+READING = ("format", "remap", "split_column", "group_column", "group_pattern")
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)  # as the workers of a run
-    dataset = data_room.load(
-        arguments.data, split_column=arguments.split_column, group_column=arguments.group_column
-    )
+    reading = {name: getattr(arguments, name) for name in READING}
+    dataset = data_room.load(arguments.data, **reading)
     space = load_space("fast_scnn")
     candidate = space.candidate(**arguments.knobs)
     recipe = Recipe.of(space.recipe)
@@ -85,12 +86,10 @@ def finish(task: Task, job: Job) -> dict[str, Any]:
     device = resolve("local")
     row: dict[str, Any] = {**dict(candidate.choices), "epochs": job.to_epoch}
     for split in ("val", "test"):
-        frames = arrays(
-            dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir
-        ).frames
+        pictures = split_arrays(task, candidate, split)
         if split == "val":
-            check(exported, net, frames[:8])
-        maps = device.predict(exported.path, frames)
+            check(exported, net, pictures.batch(range(8))[0])
+        maps = device.predict(exported.path, pictures.frames())
         score = picture_score(
             dataset, maps, cache_dir=task.cache_dir, split=split, source="onnx",
             epoch=job.to_epoch,
@@ -108,8 +107,8 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--split-column")
-    parser.add_argument("--group-column")
+    for name in READING:
+        parser.add_argument(f"--{name.replace('_', '-')}")
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--knobs", type=knobs, default={})

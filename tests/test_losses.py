@@ -71,3 +71,20 @@ def test_masks_as_they_come_from_the_cache_are_taken():
     masks = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)
     for outputs in (1, 2):
         assert torch.isfinite(segmentation_loss(torch.zeros(1, outputs, 2, 2), masks, 0.5))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_the_gradient_is_that_of_the_value(outputs):
+    torch.manual_seed(1)
+    logits = torch.randn(2, outputs, 3, 5, dtype=torch.float64, requires_grad=True)
+    masks = torch.randint(0, max(2, outputs), (2, 3, 5))
+    masks[0, 0] = 255
+    step = 1e-3
+    segmentation_loss(logits, masks, 0.3).backward()
+    for place in [(0, 0, 0, 1), (0, outputs - 1, 1, 2), (1, 0, 2, 4)]:
+        with torch.no_grad():
+            up, down = logits.clone(), logits.clone()
+            up[place] += step
+            down[place] -= step
+            rise = segmentation_loss(up, masks, 0.3) - segmentation_loss(down, masks, 0.3)
+        assert logits.grad[place].item() == pytest.approx(rise.item() / (2 * step), abs=3e-4)

@@ -198,7 +198,7 @@ def test_what_is_shipped_is_the_average_that_was_scored(task, small):
     job = Job(small, 0, 2)
     score = run_job(task, job)
     net = trained_network(task, job)
-    frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames
+    frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames()
     maps = train.class_maps(net, frames)
     again = train.picture_score(
         task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch", epoch=2,

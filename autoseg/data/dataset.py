@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.records import HW
+
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")
 
@@ -20,7 +22,8 @@ class Sample:
 
     Pictures of one `group` show the same thing: they stay in one split, and intervals are taken
     over groups. `content` is a digest of picture and mask as they were inspected, `stratum` the
-    rarest class that the mask holds; both are empty where nothing was inspected.
+    rarest class that the mask holds, `hw` the size in pixels; they are empty where nothing was
+    inspected.
     """
 
     stem: str
@@ -29,6 +32,7 @@ class Sample:
     mask: str
     content: str = ""
     stratum: str = ""
+    hw: HW = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Dataset:
     A pair is a picture uint8 ``[H, W, 3]`` RGB and a mask uint8 ``[H, W]`` of class indices,
     255 = ignore.
 
-    `classes` are names by index (two or more). `digest` changes with any content. A data set can
+    The samples of a split are in an order of which every beginning is a fair subset. `classes` are
+    names by index (two or more). `digest` changes with any content. A data set can
     be pickled.
     """
 

@@ -18,7 +18,7 @@ from autoseg.data.inspected import examine_all
 from autoseg.data.layout import Found, printable
 from autoseg.data.pictures import PairFacts, read_pair
 from autoseg.data.splits import check_splits, make_splits, set_groups
-from autoseg.data.subset import strata
+from autoseg.data.subset import strata, stratified_order
 from autoseg.records import HW, InputError, digest
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,11 @@ def open_folder(
         )
     for warning in seen.warnings:
         log.warning("%s: %s", root, warning)
-    return Dataset(Path(root).resolve().name, seen.classes, seen.splits, seen.digest, seen.read)
+    splits = {
+        split: tuple(samples[place] for place in stratified_order(samples, seed=0))
+        for split, samples in seen.splits.items()
+    }
+    return Dataset(Path(root).resolve().name, seen.classes, splits, seen.digest, seen.read)
 
 
 def _inspected(
@@ -136,7 +140,7 @@ def _inspected(
     known = iter(zip(facts, rarest, strict=True))
     return {
         split: tuple(
-            replace(sample, content=fact.content, stratum=stratum)
+            replace(sample, content=fact.content, stratum=stratum, hw=fact.hw)
             for sample, (fact, stratum) in zip(splits[split], known, strict=False)
         )
         for split in SPLITS

@@ -42,7 +42,9 @@ def parcels(seed: int = 0, counts: Mapping[str, int] = COUNTS) -> Dataset:
     """The synthetic data set: 640x360 RGB, background and parcel, `counts` scenes a split."""
     splits = {
         split: tuple(
-            Sample(f"{split}-{number:04d}", f"{split}-{number:04d}", str(place), str(place))
+            Sample(
+                name := f"{split}-{number:04d}", name, str(place), str(place), hw=(HEIGHT, WIDTH)
+            )
             for number, place in enumerate(range(_START[split], _START[split] + counts[split]))
         )
         for split in SPLITS

@@ -1,6 +1,9 @@
 """The decoded cache: one decode a picture, whole files only, mixed sizes."""
 
 import multiprocessing
+import os
+import resource
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 from autoseg.data import cache
 from autoseg.data.dataset import Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.records import InputError
+from autoseg.records import DeviceError, InputError
 
 SIZES = ((40, 60), (31, 47), (64, 20))
 
@@ -30,7 +33,7 @@ def read(log: str, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    samples = tuple(Sample(f"s{n}", f"s{n}", str(n), str(n)) for n in range(7))
+    samples = tuple(Sample(f"s{n}", f"s{n}", str(n), str(n), hw=SIZES[n % 3]) for n in range(7))
     reader = partial(read, str(tmp_path / "log"))
     return Dataset("made", ("a", "b", "c"), {"train": samples, "test": ()}, "d1", reader)
 
@@ -40,74 +43,159 @@ def reads(tmp_path: Path) -> int:
 
 
 def check(dataset: Dataset, folder: Path, channels: int = 3) -> None:
+    """Every pair is the one resize of what is read, in any order."""
     found = cache.arrays(dataset, "train", (32, 64), channels, folder)
-    assert found.frames.shape == (7, 32, 64, channels)
-    for place, sample in enumerate(dataset.splits["train"]):
-        image, mask = dataset.read(sample)
-        assert np.array_equal(found.frames[place], resize_frame(image, (32, 64), channels))
-        assert np.array_equal(found.masks[place], resize_mask(mask, (32, 64)))
+    samples = dataset.splits["train"]
+    rows = list(range(len(samples)))[::-1]
+    frames, masks = found.batch(rows)
+    assert (frames.shape, masks.shape) == ((len(rows), 32, 64, channels), (len(rows), 32, 64))
+    for row, frame, mask in zip(rows, frames, masks, strict=True):
+        image, truth = dataset.read(samples[row])
+        assert np.array_equal(frame, resize_frame(image, (32, 64), channels))
+        assert np.array_equal(mask, resize_mask(truth, (32, 64)))
+    one_by_one = np.stack(list(found.frames()))
+    assert np.array_equal(one_by_one, frames[::-1]) and len(list(found.frames(2))) == 2
 
 
+def right_truths(dataset: Dataset, folder: Path) -> bool:
+    truths = cache.truths(dataset, "train", folder)
+    wanted = [dataset.read(sample)[1] for sample in dataset.splits["train"]]
+    return all(np.array_equal(a, b) for a, b in zip(truths, wanted, strict=True))
+
+
+def use_all(dataset: Dataset, hw: tuple[int, int], channels: int, folder: Path) -> None:
+    cache.arrays(dataset, "train", hw, channels, folder).batch(range(7))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "SHARD", 3)
+
+
+@pytest.mark.usefixtures("small_shards")
 def test_arrays_are_the_one_resize_of_what_is_read_and_each_file_is_read_once(dataset, tmp_path):
     folder = tmp_path / "cache"
-    cache.arrays(dataset, "train", (32, 64), 3, folder)
-    cache.arrays(dataset, "train", (32, 64), 1, folder)
-    cache.arrays(dataset, "train", (64, 32), 3, folder)
-    cache.truths(dataset, "train", folder)
+    use_all(dataset, (32, 64), 3, folder)
+    use_all(dataset, (32, 64), 1, folder)
+    use_all(dataset, (64, 32), 3, folder)
+    assert len(cache.truths(dataset, "train", folder)) == 7
     assert reads(tmp_path) == 7
     check(dataset, folder)
     check(dataset, folder, channels=1)
-    assert not list(folder.rglob(".*"))
+    assert right_truths(dataset, folder)
+    assert not list(folder.rglob("*.draft"))
 
 
-def test_truths_keep_their_own_sizes(dataset, tmp_path):
-    truths = cache.truths(dataset, "train", tmp_path / "cache")
-    wanted = [dataset.read(sample)[1] for sample in dataset.splits["train"]]
-    assert all(np.array_equal(a, b) for a, b in zip(truths, wanted, strict=True))
+@pytest.mark.usefixtures("small_shards")
+def test_a_subset_costs_no_more_than_it_uses(dataset, tmp_path):
+    cache.arrays(dataset, "train", (32, 64), 3, tmp_path / "cache").batch([0, 2])
+    assert reads(tmp_path) == 3
 
 
+@pytest.mark.usefixtures("small_shards")
 def test_many_or_large_pictures_are_decoded_again_instead_of_kept(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "MAX_ORIGINALS_BYTES", 20_000)
-    check(dataset, tmp_path / "cache")
-    kept = next((tmp_path / "cache").rglob("*original-frames.bin"))
-    assert kept.stat().st_size == 0
+    folder = tmp_path / "cache"
+    check(dataset, folder)
+    assert right_truths(dataset, folder)
+    before = reads(tmp_path)
+    list(cache.truths(dataset, "train", folder))
+    list(cache.arrays(dataset, "train", (32, 64), 3, folder).frames())
+    assert reads(tmp_path) == before
+    assert not list(folder.rglob("train-original"))
 
 
-@pytest.mark.parametrize("damage", ["short", "empty", "text", "shape"])
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("damage", ["short", "empty", "text", "twice", "one bit"])
 def test_a_damaged_file_is_built_again(dataset, tmp_path, damage):
     folder = tmp_path / "cache"
     check(dataset, folder)
-    for path in folder.rglob("*.*"):
-        whole = path.read_bytes()
-        wrong = {"short": whole[:-9], "empty": b"", "text": b"no array" * 40, "shape": whole * 2}
-        path.write_bytes(wrong[damage])
+    for path in folder.rglob("*.bin"):
+        whole = bytearray(path.read_bytes())
+        flipped = whole.copy()
+        flipped[len(whole) // 3] ^= 4
+        path.write_bytes(
+            {
+                "short": whole[:-9], "empty": b"", "text": b"no array" * 40, "twice": whole * 2,
+                "one bit": flipped,
+            }[damage]
+        )  # fmt: skip
     check(dataset, folder)
 
 
 def test_another_digest_is_another_cache(dataset, tmp_path):
     folder = tmp_path / "cache"
     check(dataset, folder)
-    fewer = {"train": dataset.splits["train"][:2]}
-    other = cache.arrays(replace(dataset, digest="d2", splits=fewer), "train", (32, 64), 3, folder)
-    assert len(other.frames) == 2
+    check(replace(dataset, digest="d2", splits={"train": dataset.splits["train"][2:4]}), folder)
     check(dataset, folder)
 
 
-def test_processes_that_build_at_once_agree(dataset, tmp_path):
+@pytest.mark.usefixtures("small_shards")
+def test_processes_that_build_at_once_agree_and_one_of_them_decodes(dataset, tmp_path):
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=check, args=(dataset, folder)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 4
+    jobs = [context.Process(target=use_all, args=(dataset, (32, 64), 3, folder)) for _ in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * 4
+    assert reads(tmp_path) == 7
     check(dataset, folder)
 
 
-def test_an_empty_split_and_a_folder_that_cannot_be_are_the_users_to_mend(dataset, tmp_path):
+def stuck(dataset: Dataset, folder: Path, sample: Sample) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_builder_that_was_killed_leaves_nothing_that_looks_whole(dataset, tmp_path):
+    folder = tmp_path / "cache"
+    context = multiprocessing.get_context("fork")
+    killed = replace(dataset, read=partial(stuck, dataset, folder))
+    job = context.Process(target=use_all, args=(killed, (32, 64), 3, folder))
+    job.start()
+    job.join()
+    assert job.exitcode == -signal.SIGKILL and not list(folder.rglob("*.bin"))
+    check(dataset, folder)
+    assert not list(folder.rglob("*.draft"))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_bound_removes_what_nobody_used_for_long_and_else_decodes_each_time(
+    dataset, tmp_path, monkeypatch, caplog
+):
+    folder = tmp_path / "cache"
+    use_all(dataset, (32, 64), 3, folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*.bin"))
+    monkeypatch.setattr(cache, "MAX_BYTES", size + 100)
+    check(replace(dataset, digest="d2"), folder)
+    assert "no room to cache" in caplog.text and not list(folder.glob("d2-*/*/*.bin"))
+    for old in folder.glob("d1-*/*"):
+        os.utime(old, (0, 0))
+    check(replace(dataset, digest="d2"), folder)
+    assert list(folder.glob("d2-*/*/*.bin")) and not list(folder.glob("d1-*/*-64x*"))
+    assert sum(path.stat().st_size for path in folder.rglob("*.bin")) <= size + 100
+
+
+def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(dataset, tmp_path):
+    """A limit on the size of a file fails a write as a full disk does, with another errno."""
+    folder = tmp_path / "cache"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(DeviceError, match="cannot be written .* --resume"):
+            use_all(dataset, (32, 64), 3, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(folder.rglob("*.bin")) and not list(folder.rglob("*.draft"))
+    check(dataset, folder)
+
+
+def test_an_empty_split_and_a_folder_that_cannot_be_are_refused(dataset, tmp_path):
     with pytest.raises(InputError, match="no pictures in the split 'test'"):
         cache.arrays(dataset, "test", (32, 32), 3, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
-        cache.truths(dataset, "train", tmp_path / "file" / "cache")
+    with pytest.raises(DeviceError, match="cannot be written"):
+        list(cache.truths(dataset, "train", tmp_path / "file" / "cache"))
