@@ -1,0 +1,258 @@
+"""A contact sheet of a data set: pictures with their masks over them, as they are or as training
+sees them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from colorsys import hsv_to_rgb
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.resize import resize_frame, resize_mask
+from autoseg.data.subset import stratified_order
+from autoseg.records import HW, IGNORE_INDEX, InputError
+
+MOST = 400
+DRAWS = 5
+TINT = 0.45
+# Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
+PALETTE = (
+    (240, 50, 230), (60, 180, 75), (67, 99, 216), (255, 225, 25), (245, 130, 48),
+    (66, 212, 244), (145, 30, 180), (230, 25, 75), (191, 239, 69), (0, 128, 128),
+    (250, 190, 212), (154, 99, 36), (170, 255, 195), (128, 0, 0), (0, 0, 117),
+    (220, 190, 255), (128, 128, 0), (255, 216, 177), (255, 250, 200), (169, 169, 169),
+)  # fmt: skip
+Colour = tuple[int, int, int]
+_PAGE, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
+_HATCHED = (-1, -1, -1)
+_GAP, _LINE, _MARGIN = 8, 17, 12
+_SHEET_WIDTH, _TILE_AREA, _TILE_SIDE = 1320, 320 * 200, 440
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture uint8 ``[h, w, 3]`` with its mask drawn over it, and what stands below it."""
+
+    picture: Array
+    name: str
+
+
+def contact_sheet(
+    dataset: Dataset, split: str, count: int, seed: int, augmented_hw: HW | None = None
+) -> Image.Image:
+    """`count` pictures of a split, or all if it has fewer, evenly over its strata.
+
+    With `augmented_hw` each is a row: the picture at that size, and five draws of what training
+    makes of it. Raises InputError for an unknown or empty split, a count out of bounds, and files
+    that cannot be read.
+    """
+    samples = _chosen(dataset, split, count, seed)
+    whole = len(dataset.splits[split])
+    title = f"{dataset.name}: {len(samples)} of {whole} pictures of {split}"
+    colours = class_colours(dataset.classes)
+    if augmented_hw is None:
+        rows = _rows(dataset, samples, colours)
+    else:
+        title += f", at {augmented_hw[1]}x{augmented_hw[0]}, as they are and as training sees them"
+        rows = _augmented_rows(dataset, samples, colours, augmented_hw, seed)
+    return _page(title, dataset.classes, colours, rows)
+
+
+def write_sheet(sheet: Image.Image, path: Path) -> None:
+    """Save a sheet as the file's suffix says. Raises InputError where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be written: {error}; try preview.png") from error
+
+
+def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Array:
+    """A picture uint8 ``[h, w, 3]`` with the classes of its mask uint8 ``[h, w]`` as a tint, their
+    outlines in full colour, and ignored pixels hatched; None leaves a class as it is.
+    """
+    palette, strength = np.zeros((256, 3), np.float32), np.zeros(256, np.float32)
+    for index, shown in enumerate(colours):
+        if shown is not None:
+            palette[index], strength[index] = shown, TINT
+    tints, alpha = palette[mask], strength[mask]
+    alpha[_outlines(mask) & (alpha > 0)] = 1
+    diagonal = np.arange(mask.shape[0])[:, None] + np.arange(mask.shape[1])
+    ignored = mask == IGNORE_INDEX
+    tints[ignored] = np.where((diagonal // 3 % 2)[..., None], 235, 60)[ignored]
+    alpha[ignored] = 0.6
+    drawn: Array = (picture + (tints - picture) * alpha[..., None]).round().astype(np.uint8)
+    return drawn
+
+
+def class_colours(classes: Sequence[str]) -> list[Colour | None]:
+    """An RGB colour for each class; None for a background, whose tint would only veil pictures."""
+    background = classes[0].strip().casefold() in ("background", "_background_", "none")
+    return [
+        None if background and index == 0 else _colour(index - background)
+        for index in range(len(classes))
+    ]
+
+
+def _colour(place: int) -> Colour:
+    if place < len(PALETTE):
+        return PALETTE[place]
+    step = place - len(PALETTE)
+    values = hsv_to_rgb(step * 0.618034 % 1, (0.55, 0.85)[step % 2], (0.95, 0.65)[step // 2 % 2])
+    return round(values[0] * 255), round(values[1] * 255), round(values[2] * 255)
+
+
+def _chosen(dataset: Dataset, split: str, count: int, seed: int) -> list[Sample]:
+    if split not in SPLITS:
+        raise InputError(f"--split is one of {', '.join(SPLITS)}, got {split!r}")
+    if not 1 <= count <= MOST:
+        raise InputError(f"--count must be between 1 and {MOST}, got {count}")
+    samples = dataset.splits[split]
+    if not samples:
+        raise InputError(f"the data {dataset.name!r} has no pictures in the split {split!r}")
+    chosen = [samples[place] for place in stratified_order(samples, seed)[:count]]
+    return sorted(chosen, key=lambda sample: sample.stem)
+
+
+def _rows(
+    dataset: Dataset, samples: Sequence[Sample], colours: Sequence[Colour | None]
+) -> list[list[Tile]]:
+    tiles: list[Tile] = []
+    for sample in samples:
+        picture, mask = dataset.read(sample)
+        tiles.append(Tile(_drawn(picture, mask, colours, _fitted(mask.shape)), sample.stem))
+    widest = max(tile.picture.shape[1] for tile in tiles)
+    columns = round(_SHEET_WIDTH / widest)
+    return [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+
+
+def _fitted(hw: tuple[int, ...]) -> HW:
+    """The size of a tile for a picture of any: about one area, none too long."""
+    height, width = hw
+    area = math.sqrt(_TILE_AREA / (height * width))
+    scale = min(area, _TILE_SIDE / height, _TILE_SIDE / width, 16.0)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _drawn(picture: Array, mask: Array, colours: Sequence[Colour | None], hw: HW) -> Array:
+    """The overlay at a tile's size; what is enlarged keeps its pixels visible."""
+    if hw[0] > picture.shape[0]:
+        enlarged = Image.fromarray(picture).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
+        return overlay(np.asarray(enlarged), resize_mask(mask, hw), colours)
+    return overlay(resize_frame(picture, hw, 3), resize_mask(mask, hw), colours)
+
+
+def _augmented_rows(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    colours: Sequence[Colour | None],
+    hw: HW,
+    seed: int,
+) -> list[list[Tile]]:
+    from autoseg.data.augment import Augmenter
+
+    pairs = [dataset.read(sample) for sample in samples]
+    frames = np.stack([resize_frame(picture, hw, 3) for picture, _ in pairs])
+    masks = np.stack([resize_mask(mask, hw) for _, mask in pairs])
+    shown = _fitted(hw)
+    rows = [
+        [Tile(_drawn(frame, mask, colours, shown), sample.stem)]
+        for frame, mask, sample in zip(frames, masks, samples, strict=True)
+    ]
+    augmenter = Augmenter(hw, 3, seed)
+    for draw in range(DRAWS):
+        augmenter.start_epoch(draw)
+        for row, frame, mask in zip(rows, *augmenter.batch(frames, masks), strict=True):
+            row.append(Tile(_drawn(frame, mask, colours, shown), f"draw {draw + 1}"))
+    return rows
+
+
+def _page(
+    title: str, classes: Sequence[str], colours: Sequence[Colour | None], rows: list[list[Tile]]
+) -> Image.Image:
+    cell_w = max(tile.picture.shape[1] for row in rows for tile in row)
+    heights = [max(tile.picture.shape[0] for tile in row) for row in rows]
+    width = max(len(row) for row in rows) * (cell_w + _GAP) - _GAP
+    width = max(width, 480) + 2 * _MARGIN
+    legend = _legend(classes, colours, width - 2 * _MARGIN)
+    top = _MARGIN + _LINE + 9 + legend.height + _GAP
+    height = top + sum(heights) + len(rows) * (_LINE + _GAP) + _MARGIN - _GAP
+    page = Image.new("RGB", (width, height), _PAGE)
+    draw = ImageDraw.Draw(page)
+    draw.text((_MARGIN, _MARGIN - 2), _short(title, width - 2 * _MARGIN, 15), _INK, _font(15))
+    page.paste(legend, (_MARGIN, _MARGIN + _LINE + 9))
+    for row, tallest in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = _MARGIN + column * (cell_w + _GAP)
+            page.paste(Image.fromarray(tile.picture), (left, top))
+            below = (left, top + tile.picture.shape[0] + 1)
+            draw.text(below, _short(tile.name, cell_w, 12), _FAINT, _font(12))
+        top += tallest + _LINE + _GAP
+    return page
+
+
+def _legend(classes: Sequence[str], colours: Sequence[Colour | None], width: int) -> Image.Image:
+    """Each class with its colour, on as many lines as it takes."""
+    plain = {index for index, shown in enumerate(colours) if shown is None}
+    names = [f"{n} (not tinted)" if i in plain else n for i, n in enumerate(classes)] + ["ignored"]
+    labels = [_short(name, width - 24, 13) for name in names]
+    places: list[tuple[int, int]] = []
+    x, y = 0, 0
+    for label in labels:
+        needed = 24 + math.ceil(_font(13).getlength(label))
+        if x and x + needed > width:
+            x, y = 0, y + 21
+        places.append((x, y))
+        x += needed + 16
+    page = Image.new("RGB", (width, y + 19), _PAGE)
+    draw = ImageDraw.Draw(page)
+    for label, shown, (left, top) in zip(labels, [*colours, _HATCHED], places, strict=True):
+        page.paste(_swatch(shown), (left, top + 2))
+        draw.text((left + 24, top), label, _INK, _font(13))
+    return page
+
+
+def _swatch(shown: Colour | None) -> Image.Image:
+    swatch = np.full((14, 18, 3), 200, np.uint8)
+    if shown is _HATCHED:
+        swatch = overlay(swatch, np.full((14, 18), IGNORE_INDEX, np.uint8), ())
+    elif shown is not None:
+        swatch[:] = shown
+    swatch[[0, -1]] = swatch[:, [0, -1]] = 90
+    return Image.fromarray(swatch)
+
+
+def _outlines(mask: Array) -> npt.NDArray[np.bool_]:
+    """The pixels whose right or lower neighbour, or whose left or upper one, is of another
+    class.
+    """
+    edge = np.zeros(mask.shape, bool)
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    return edge
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _short(text: str, width: int, size: int) -> str:
+    """A text that fits, its middle left out where it must be: names differ at their ends."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    if _font(size).getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
+        if _font(size).getlength(short) <= width:
+            return short
+    return ""

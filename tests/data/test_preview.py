@@ -1,0 +1,143 @@
+"""The contact sheet: right pictures, right colours, in their places, whatever the data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from autoseg.data.dataset import SPLITS, Dataset, Sample
+from autoseg.data.parcels import parcels
+from autoseg.data.preview import class_colours, contact_sheet, overlay, write_sheet
+from autoseg.records import IGNORE_INDEX, InputError
+
+
+def made(
+    hws: list[tuple[int, int]],
+    classes: tuple[str, ...] = ("background", "part"),
+    strata: tuple[str, ...] = ("",),
+) -> Dataset:
+    """Black pictures; the left third of a mask is class 0, the middle 1, the right ignored."""
+
+    def read(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        hw = hws[int(sample.image)]
+        mask = np.zeros(hw, np.uint8)
+        mask[:, hw[1] // 3 :] = 1
+        mask[:, hw[1] * 2 // 3 :] = IGNORE_INDEX
+        return np.zeros((*hw, 3), np.uint8), mask
+
+    train = tuple(
+        Sample(f"picture-{n:03}", f"{n}", f"{n}", "", stratum=strata[n % len(strata)])
+        for n in range(len(hws))
+    )
+    return Dataset("made", classes, {"train": train, "val": (), "test": ()}, "", read)
+
+
+def pixels(sheet: Image.Image, colour: tuple[int, ...]) -> np.ndarray:
+    """Rows and columns of a colour, ``[n, 2]``."""
+    return np.argwhere((np.asarray(sheet) == colour).all(axis=2))
+
+
+def test_classes_are_tinted_outlined_and_the_ignored_hatched():
+    picture, mask = made([(30, 90)]).read(Sample("", "", "0", ""))
+    drawn = overlay(picture + 100, mask, class_colours(("background", "part")))
+    full = np.array(class_colours(("background", "part"))[1])
+    assert (drawn[:, :30] == 100).all()  # the background stays
+    assert (drawn[:, [30, 59]] == full).all()
+    inside = drawn[:, 32:57].reshape(-1, 3)
+    assert (inside == inside[0]).all() and not (inside[0] == full).all()
+    assert np.abs(inside[0] - full).sum() < np.abs(100 - full).sum()
+    assert len(np.unique(drawn[:, 62:].reshape(-1, 3), axis=0)) == 2
+
+
+def test_a_first_class_that_is_no_background_is_tinted():
+    assert class_colours(("sky", "road"))[0] is not None
+    assert class_colours(("Background", "road"))[0] is None
+
+
+def test_every_class_has_a_colour_of_its_own():
+    assert len(set(class_colours([f"class {n}" for n in range(254)]))) == 254
+
+
+def test_masks_lie_on_their_pictures():
+    sheet = contact_sheet(made([(180, 300)] * 6), "train", 6, 0)
+    full = class_colours(("background", "part"))[1]
+    drawn = pixels(sheet, full)
+    # Two outlines of one tile's height each, in six tiles, and a swatch in the legend.
+    tile_h = 196  # of 320 x 200 pixels' area at 300:180
+    assert len(drawn) == pytest.approx(6 * 2 * tile_h + 16 * 12, rel=0.02)
+    columns = np.unique(drawn[drawn[:, 0] > 80][:, 1])
+    assert np.diff(columns).max() < sheet.width / 2
+
+
+@pytest.mark.parametrize(
+    "hws",
+    [[(1, 1)], [(3, 4000), (4000, 3)], [(500, 40), (64, 64), (30, 900)], [(8, 8)] * 30],
+    ids=["one pixel", "strips", "mixed", "small"],
+)
+def test_any_size_of_picture_fits_the_page(hws):
+    sheet = contact_sheet(made(hws), "train", 24, 0)
+    assert 480 <= sheet.width < 1600 and sheet.height < 6000
+    last = np.asarray(sheet)[:, -12:]
+    assert (last == 255).all()  # the margin: nothing runs over it
+
+
+def test_the_sheet_is_evenly_of_all_strata():
+    seen: list[str] = []
+    dataset = made([(20, 30)] * 100, strata=("car",) * 9 + ("dog",))
+
+    def read(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(sample.stratum)
+        return dataset.read(sample)
+
+    noted = Dataset("made", dataset.classes, dataset.splits, "", read)
+    contact_sheet(noted, "train", 20, 0)
+    assert len(seen) == 20 and 1 <= seen.count("dog") <= 3
+
+
+def test_another_seed_shows_other_pictures_and_the_same_the_same():
+    scenes = parcels(counts={"train": 12, "val": 1, "test": 1})
+    sheets = [contact_sheet(scenes, "train", 2, seed).tobytes() for seed in (0, 0, 1)]
+    assert sheets[0] == sheets[1] != sheets[2]
+
+
+def test_the_augmented_sheet_shows_each_picture_and_what_training_makes_of_it():
+    scenes = parcels(counts={"train": 2, "val": 1, "test": 1})
+    sheet = np.asarray(contact_sheet(scenes, "train", 2, 0, (96, 96)))
+    tile, left, step = 253, 12, 261
+    assert sheet.shape[1] == 2 * left + 6 * step - 8
+    top = int(np.flatnonzero((sheet[:, left : left + tile] != 255).any(axis=(1, 2)) & (
+        np.arange(len(sheet)) > 60))[0])  # fmt: skip
+    row = [sheet[top : top + 250, left + n * step :][:, :tile].astype(int) for n in range(6)]
+    changed = [np.abs(row[0] - other).mean() > 1 for other in row[1:]]
+    assert sum(changed) >= 3
+
+
+def test_names_of_any_kind_are_written():
+    classes = ("Straße", "a very long name " * 30, "two\nlines", "道路", *map(str, range(250)))
+    sheet = contact_sheet(made([(40, 40)], classes), "train", 1, 0)
+    assert sheet.width < 600
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "told"),
+    [
+        ("valid", 1, "--split is one of train, val, test, got 'valid'"),
+        ("val", 1, "no pictures in the split 'val'"),
+        ("train", 0, "--count must be between 1 and 400, got 0"),
+        ("train", 401, "--count must be between 1 and 400"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(split, count, told):
+    assert split in (*SPLITS, "valid")
+    with pytest.raises(InputError, match=told):
+        contact_sheet(made([(4, 4)]), split, count, 0)
+
+
+def test_the_file_is_written_or_said_to_be_unwritable(tmp_path: Path):
+    sheet = contact_sheet(made([(40, 40)]), "train", 1, 0)
+    write_sheet(sheet, tmp_path / "new" / "sheet.png")
+    assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
+    for name in ("sheet.xyz", "sheet", "new/sheet.png/below.png"):
+        with pytest.raises(InputError, match="cannot be written"):
+            write_sheet(sheet, tmp_path / name)
