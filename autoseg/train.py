@@ -27,6 +27,7 @@ from autoseg import metrics
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays, arrays, truths
 from autoseg.data.dataset import Array, Dataset
+from autoseg.feed import Feed, feed_from
 from autoseg.losses import segmentation_loss
 from autoseg.networks import build
 from autoseg.networks.blocks import normalize
@@ -87,10 +88,12 @@ def run_job(task: Task, job: Job) -> Score:
     data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, device)
     augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
+    feed = feed_from(data, augmenter, device)
     started = saved = time.monotonic()
     before_s = training.train_s
     while training.epoch < job.to_epoch:
-        _epoch(training, job, task, data, augmenter)
+        augmenter.start_epoch(training.epoch)
+        _epoch(training, job, task, len(data), feed)
         training.epoch += 1
         training.train_s = before_s + time.monotonic() - started
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -102,33 +105,28 @@ def run_job(task: Task, job: Job) -> Score:
     return score(task, job, training)
 
 
-def _epoch(
-    training: Training, job: Job, task: Task, data: SplitArrays, augmenter: Augmenter
-) -> None:
+def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed) -> None:
     recipe, net = task.recipe, training.net
-    device = next(net.parameters()).device
     rng = np.random.default_rng((task.seed, training.epoch))
-    visited, drawn_from = recipe.pictures(training.epoch, len(data))
+    visited, drawn_from = recipe.pictures(training.epoch, available)
     order = rng.permutation(drawn_from)[:visited]
     varied = rng.random(len(order)) < recipe.augmented_share(training.epoch)
     # Dropout draws from torch's numbers, and a resumed epoch must repeat.
     torch.manual_seed(task.seed * 100_003 + training.epoch)
-    augmenter.start_epoch(training.epoch)
     net.train()
     steps = -(-visited // recipe.batch)
     norms: list[torch.Tensor] = []
     for step in range(steps):
         here = slice(step * recipe.batch, (step + 1) * recipe.batch)
-        frames, masks = data.batch(order[here])
-        if (chosen := varied[here]).any():
-            frames[chosen], masks[chosen] = augmenter.batch(frames[chosen], masks[chosen])
+        inputs, masks = feed(order[here], varied[here])
         done = (training.epoch - job.from_epoch + step / steps) / (job.to_epoch - job.from_epoch)
         rate = _rate(recipe, training.step, done if job.decay else None)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
-        inputs = normalize(torch.from_numpy(frames).to(device))
-        targets = torch.from_numpy(masks).to(device)
-        loss = segmentation_loss(net(inputs), targets, recipe.dice_weight)
+        # On CPUs that have bfloat16 the conversions around small layers cost more than they save.
+        with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
+            logits = net(inputs)
+        loss = segmentation_loss(logits, masks, recipe.dice_weight)
         training.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norms.append(nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm))
