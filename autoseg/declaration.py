@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoseg.data.dataset import Reading
 from autoseg.recipe import Recipe
 from autoseg.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
 from autoseg.space import check_effort_rank
@@ -24,8 +25,11 @@ class Declaration:
     min_iou: float = 0.95
     statistic: Statistic = "p90"
     data: str | None = None
+    format: str | None = None
+    remap: str | None = None
     split_column: str | None = None
     group_column: str | None = None
+    group_pattern: str | None = None
     device: str = "local"
     effort: str = "intermediate"
     space: str = "fast_scnn"
@@ -86,6 +90,18 @@ class Declaration:
     def constraints(self) -> Constraints:
         max_latency_ms = 1e3 * parse_duration_s(self.max_latency, "--max-latency", "33ms")
         return Constraints(round(max_latency_ms, 9), self.min_iou, self.statistic)
+
+    @property
+    def reading(self) -> Reading:
+        """How the data folder is to be read."""
+        return Reading(
+            self.format,
+            self.remap,
+            self.split_column,
+            self.group_column,
+            self.group_pattern,
+            self.seed,
+        )
 
     @property
     def budget_s(self) -> float | None:

@@ -61,6 +61,12 @@ BAD_VALUES = {
     "unknown recipe": ({"recipe": {"speed": 3}}, "recipe: unknown speed; known: rungs"),
     "missing folder": ({"data": "nowhere"}, "nowhere"),
     "unknown option": ({"min_iuo": 0.9}, "No such option: --min-iuo"),
+    "unknown format": ({"format": "coc"}, "--format is one of voc, cityscapes"),
+    "format that it is not": ({"format": "voc"}, "as PASCAL VOC has them"),
+    "missing remap": ({"remap": "no.yaml"}, "no.yaml: must be a readable UTF-8 text file"),
+    "no expression": ({"group_pattern": "("}, "--group-pattern must be a regular expression"),
+    "two kinds of group": ({"group_pattern": ".", "group_column": "c"}, "use one of them"),
+    "no folder to remap": ({"data": None, "remap": "r.yaml"}, "give one with --data"),
     "nothing to resume": ({"resume": ""}, "--resume continues the newest run"),
 }  # fmt: skip
 
@@ -129,6 +135,24 @@ def test_data_check_says_what_it_understood(tiny, autoseg_command):
     ):
         assert line in called.stdout.splitlines()
     assert "background" in called.stdout and "object 23 %" in called.stdout
+
+
+def test_data_check_reads_through_a_remap(tiny, here, autoseg_command):
+    (here / "remap.yaml").write_text("box: object\nfloor: rest\n")
+    command = ["data", "check", str(tiny.data), "--group-pattern", r"\D+", "--remap"]
+    called = autoseg_command(*command, "remap.yaml")
+    assert called.code == 0, called.stderr
+    assert "classes (share of pixels): box 23 %, floor 77 %" in called.stdout.splitlines()
+    assert "all pictures of val are of one group, val" in called.stderr
+    (here / "remap.yaml").write_text("box: objct\nfloor: [background, 7]\n")
+    told = autoseg_command(*command, "remap.yaml")
+    assert (told.code, told.stdout) == (2, "")
+    assert told.stderr.splitlines() == [
+        "autoseg: remap.yaml:1: box: the data has no class 'objct', did you mean 'object'?;"
+        " it has 0 background, 1 object",
+        "remap.yaml:1: named nowhere: object; add them, or a class of `rest`",
+        "remap.yaml:2: floor: the data has no class 7; it has 0 background, 1 object",
+    ]
 
 
 def test_help_and_an_unknown_command(autoseg_command):
@@ -327,3 +351,9 @@ def test_a_finished_run_is_not_begun_again_and_resuming_it_repeats_nothing(
     other = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--seed", "5")
     assert other.code == 2
     assert "begun with seed=0, and --resume cannot change it to 5" in other.stderr
+    for name, value in (("format", "voc"), ("remap", "r.yaml"), ("group-pattern", "x")):
+        other = autoseg_command(
+            "optimize", "--resume", "--results", str(folder.parent), f"--{name}", value
+        )
+        assert other.code == 2
+        assert f"{name.replace('-', '_')}=None, and --resume cannot change it" in other.stderr

@@ -95,6 +95,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("docs")
     make_pictures(place / "pictures")
     (place / "tiny.yaml").write_text(SPACE)
+    for block in BLOCKS:
+        if block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", block.text)):
+            (place / named[1]).write_text(block.text)
     before = Path.cwd()
     os.chdir(place)
     try:
@@ -180,7 +183,8 @@ def test_each_python_block_in_the_docs_runs(
 def copy_of(folder: Path, to: Path, *, with_runs: bool) -> Path:
     for name in ("pictures", *(["results"] if with_runs else [])):
         shutil.copytree(folder / name, to / name)
-    shutil.copy(folder / "tiny.yaml", to)
+    for path in folder.glob("*.yaml"):
+        shutil.copy(path, to)
     return to
 
 

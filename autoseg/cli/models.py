@@ -10,9 +10,13 @@ import typer
 from autoseg.cli.options import (
     DataOption,
     DeviceOption,
+    FormatOption,
     GroupColumnOption,
+    GroupPatternOption,
     JsonOption,
     OurModelArgument,
+    RemapOption,
+    SeedOption,
     SplitColumnOption,
 )
 from autoseg.cli.output import print_facts
@@ -68,15 +72,21 @@ def evaluate(
     model: OurModelArgument,
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
+    format: FormatOption = None,
+    remap: RemapOption = None,
     split_column: SplitColumnOption = None,
     group_column: GroupColumnOption = None,
+    group_pattern: GroupPatternOption = None,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:
     """IoU of an ONNX file on a split, at the original resolution of each picture."""
+    from autoseg.data.dataset import Reading
     from autoseg.predict import evaluate_file
     from autoseg.records import to_json
 
-    score = evaluate_file(model, data, split, split_column=split_column, group_column=group_column)
+    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
+    score = evaluate_file(model, data, split, reading)
     facts = {
         k: v
         for k, v in to_json(score).items()

@@ -18,10 +18,22 @@ DataOption = Annotated[
     Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
 ]
 
-# How a data folder is read: the fields of `autoseg.data.dataset.Reading`.
+# How a data folder is read. A command takes all of them, in this order, by their field names of
+# `autoseg.data.dataset.Reading`, and makes one of them.
+FormatOption = Annotated[
+    str | None, typer.Option(help="the data's format, where it is not recognized as what it is")
+]
+RemapOption = Annotated[
+    str | None, typer.Option(help="a YAML file that merges, renames or drops classes")
+]
 SplitColumnOption = Annotated[
     str | None, typer.Option(help="the column of index.csv that holds the split")
 ]
 GroupColumnOption = Annotated[
     str | None, typer.Option(help="the column of index.csv that holds the group")
 ]
+GroupPatternOption = Annotated[
+    str | None,
+    typer.Option(help="a regular expression: what it finds in a picture's name is its group"),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="of the split of a folder that has none")]

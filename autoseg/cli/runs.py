@@ -11,8 +11,11 @@ import typer
 
 from autoseg.cli.options import (
     DataOption,
+    FormatOption,
     GroupColumnOption,
+    GroupPatternOption,
     JsonOption,
+    RemapOption,
     ResultsOption,
     RunArgument,
     SplitColumnOption,
@@ -63,8 +66,11 @@ def optimize(
     recipe: Annotated[
         list[str] | None, typer.Option(help="change the training recipe, such as augment=false")
     ] = None,
+    format: FormatOption = None,
+    remap: RemapOption = None,
     split_column: SplitColumnOption = None,
     group_column: GroupColumnOption = None,
+    group_pattern: GroupPatternOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> int:
@@ -80,7 +86,8 @@ def optimize(
             statistic=statistic,  # type: ignore[arg-type]
             effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers,
             seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
-            split_column=split_column, group_column=group_column, on_start=progress.start,
+            format=format, remap=remap, split_column=split_column, group_column=group_column,
+            group_pattern=group_pattern, on_start=progress.start,
         )  # fmt: skip
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3

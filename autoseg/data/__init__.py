@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoseg.records import InputError
+
 if TYPE_CHECKING:
     from autoseg.data.dataset import Dataset
 
@@ -13,7 +15,7 @@ def load(
     data: str | Path | None,
     *,
     format: str | None = None,
-    remap: str | None = None,
+    remap: str | Path | None = None,
     split_column: str | None = None,
     group_column: str | None = None,
     group_pattern: str | None = None,
@@ -29,9 +31,15 @@ def load(
     if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
         from autoseg.data.parcels import parcels
 
+        if format or remap or split_column or group_column or group_pattern:
+            raise InputError(
+                "--format, --remap, --split-column, --group-column and --group-pattern say how a"
+                " folder is read: give one with --data"
+            )
         return parcels()
     from autoseg.data.dataset import Reading
     from autoseg.data.folder import open_folder
 
+    remap = None if remap is None else str(remap)
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     return open_folder(data, reading, cache_dir)

@@ -30,11 +30,13 @@ class Classes:
 
 
 def check_remap(found: Found, path: str | None) -> None:
-    """Raise InputError for the faults of a remap file, where the names are known before any
-    picture is decoded.
+    """Raise InputError for what is wrong with a remap file before any picture is decoded: all of
+    it, where the names are known by then.
     """
     if path and found.classes:
         remap.apply(Path(path), found.classes, _IDENTITY)
+    elif path:
+        remap.read(Path(path))
 
 
 def understand(found: Found, facts: Sequence[PairFacts], path: str | None) -> Classes:

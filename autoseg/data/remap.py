@@ -24,20 +24,28 @@ _ILLEGAL = 254
 _EXAMPLE = "for example `road: [road, sidewalk]` and `background: rest`"
 
 
+def read(path: Path) -> dict[Any, Any]:
+    """What the file says. Raises InputError where it is no mapping."""
+    data = shipped.read(path).data
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: must be lines of `class: [names]`, {_EXAMPLE}")
+    return data
+
+
 def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, ...], bytes]:
     """New names by index and new classes of the 256 stored values, for those of a data set.
 
     Raises InputError with every fault of the file, each with its line.
     """
-    data = shipped.read(path).data
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: must be lines of `class: [names]`, {_EXAMPLE}")
+    data = read(path)
     faults: list[shipped.Fault] = []
     taken: dict[int, str] = {}
     rest: str | None = None
     for key, sources in data.items():
         if not isinstance(key, str):
             faults.append(((str(key),), f"a class's name is text: write it in quotes, '{key}'"))
+        if key == REST:
+            faults.append(((REST,), f"is what a class may hold: write `name: {REST}`"))
         for source in _sources(sources):
             if source == REST and rest is not None:
                 faults.append(((str(key),), f"{REST} stands twice, it is already in {rest!r}"))

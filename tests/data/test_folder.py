@@ -137,6 +137,32 @@ def test_one_folder_is_split_by_its_seed(tmp_path):
     assert first.splits == again.splits != other.splits
 
 
+def test_split_folders_may_be_the_outer_ones(folder):
+    before = inspect(folder)
+    for split in ("train", "val", "test"):
+        for kind in ("images", "masks"):
+            (folder / split).mkdir(exist_ok=True)
+            (folder / kind / split).rename(folder / split / kind)
+    for kind in ("images", "masks"):
+        (folder / kind).rmdir()
+    seen = inspect(folder)
+    assert (seen.faults, seen.why) == ((), "it holds train/images/ and train/masks/")
+    assert (seen.pairs, seen.digest) == (before.pairs, before.digest)
+    (folder / "val/masks/val1.png").unlink()
+    assert only_fault(folder) == "val/images/val1.png has no mask val/masks/val1.*"
+
+
+def test_a_folder_below_is_found_where_it_is_the_only_one(folder):
+    nested = inspect(folder.parent)
+    assert (nested.faults, nested.why) == ((), "in set: it holds images/ and masks/")
+    assert nested.digest == inspect(folder).digest
+    add(folder.parent / "other", "a")
+    assert only_fault(folder.parent).endswith("other, set; give the folder of one")
+    assert inspect(folder, Reading(format="plain")).why == (
+        "it was asked for; it holds images/ and masks/"
+    )
+
+
 def write_index(root: Path, lines: list[str]) -> None:
     (root / "index.csv").write_text("\n".join(lines) + "\n")
 
@@ -338,3 +364,100 @@ def test_each_sample_says_the_rarest_class_that_its_mask_holds(tmp_path):
     splits = inspect(tmp_path).splits
     assert [s.stratum for s in splits["train"]] == ["road", "car", "sign", "car"]
     assert [s.stratum for s in splits["val"]] == ["sign"]
+
+
+BOXES = ("box1_a", "box1_b", "box2_a", "box2_b", "box3_a", "box3_b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        (r"box(\d+)_", "112233"),
+        (r"^[^_]+", ("box1", "box1", "box2", "box2", "box3", "box3")),
+        (r"box2|(ox3)_", ("box1_a", "box1_b", "box2", "box2", "ox3", "ox3")),
+    ],
+)
+def test_a_pattern_on_the_name_gives_the_group(tmp_path, pattern, groups):
+    for name in BOXES:
+        add(tmp_path, f"train/{name}")
+    for name in ("box7_a", "box8_a"):
+        add(tmp_path, f"val/{name}")
+    seen = inspect(tmp_path, Reading(group_pattern=pattern))
+    assert [s.group for s in seen.splits["train"]] == list(groups)
+    told = [w for w in seen.warnings if "does not match" in w]
+    assert bool(told) == ("|" in pattern)
+
+
+def test_a_group_of_a_pattern_stays_in_one_split(tmp_path):
+    for number in range(30):
+        add(tmp_path, f"box{number // 3:02d}_{number}")
+    seen = inspect(tmp_path, Reading(group_pattern=r"^[^_]+"))
+    splits = [{s.stem[:5] for s in samples} for samples in seen.splits.values()]
+    assert sum(len(boxes) for boxes in splits) == 10
+
+
+def test_groups_of_a_pattern_that_cross_given_splits_are_named(folder):
+    seen = inspect(folder, Reading(group_pattern=r"\d"))
+    assert seen.pairs == {"train": 3, "val": 2, "test": 1}
+    assert any(w.endswith("look better than they are: 0, 1") for w in seen.warnings)
+
+
+def test_a_pattern_without_any_match_is_a_fault_with_an_example(folder):
+    assert "matches no picture's name; there are train0, train1" in only_fault(
+        folder, group_pattern="zz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"group_pattern": "("}, "--group-pattern must be a regular expression, got '('"),
+        ({"group_pattern": "x", "group_column": "y"}, "use one of them"),
+        ({"format": "coc"}, "--format is one of"),
+    ],
+)
+def test_a_reading_that_is_wrong_in_itself_is_refused(folder, given, message):
+    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+        inspect(folder, Reading(**given))
+
+
+def test_the_parcels_are_no_folder_to_read_in_some_way():
+    with pytest.raises(InputError, match="give one with --data"):
+        data.load(None, group_pattern="x")
+
+
+def test_one_group_cannot_be_split(tmp_path):
+    for number in range(5):
+        add(tmp_path, f"n{number}")
+    fault = inspect(tmp_path, Reading(group_pattern="n")).faults[0]
+    assert fault.startswith("all pictures are of one group, 'n', and a split keeps groups whole")
+    assert inspect(tmp_path, Reading(group_pattern=".+")).faults == ()
+
+
+def test_groups_of_unlike_sizes_leave_train_the_largest(tmp_path):
+    sizes = {"a": 30, "b": 8, "c": 5, "d": 4, "e": 3}
+    for group, size in sizes.items():
+        for number in range(size):
+            add(tmp_path, f"{group}{number}")
+    for seed in range(4):
+        seen = inspect(tmp_path, Reading(group_pattern="^.", seed=seed))
+        assert "a" in {s.group for s in seen.splits["train"]}
+        assert seen.pairs["val"] and seen.pairs["test"]
+
+
+def test_without_a_val_some_of_train_becomes_it(tmp_path):
+    for number in range(20):
+        add(tmp_path, f"train/n{number:02d}")
+    add(tmp_path, "test/t0")
+    seen = inspect(tmp_path)
+    assert (seen.pairs, seen.faults) == ({"train": 17, "val": 3, "test": 1}, ())
+    assert seen.split_source == "given; val is 15 % of train under seed 0"
+    assert any(w.startswith("there is no val, which decides the search") for w in seen.warnings)
+
+
+def test_train_alone_is_split_in_three(tmp_path):
+    for number in range(20):
+        add(tmp_path, f"train/n{number:02d}")
+    seen = inspect(tmp_path)
+    assert (seen.pairs, seen.faults) == ({"train": 14, "val": 3, "test": 3}, ())
+    assert seen.split_source == "train alone given: 70/15/15 under seed 0"

@@ -1,20 +1,31 @@
-"""The plain layout: images/ and masks/ with the same stems, in split folders or not."""
+"""The plain layout: images/ and masks/ with the same stems, in split folders or not; or split
+folders with images/ and masks/ in each.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.layout import Found, listed
+from autoseg.data.formats.pairing import pictures_below
+from autoseg.data.layout import Found
 from autoseg.data.pictures import SUFFIXES
 from autoseg.records import IGNORE_INDEX
+
+_KINDS = ("images", "masks")
 
 
 def recognize(root: Path) -> str | None:
     """Why `root` is of this format, in words; None if it is not."""
-    if (root / "images").is_dir() and (root / "masks").is_dir():
+    if _has_both(root):
         return "it holds images/ and masks/"
+    if _has_both(root / "train"):
+        return "it holds train/images/ and train/masks/"
     return None
+
+
+def _has_both(folder: Path) -> bool:
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
 def find(root: Path) -> Found:
@@ -26,6 +37,10 @@ def find(root: Path) -> Found:
         found.faults.append(f"no such folder: {root}")
         return found
     found.classes = class_names(found)
+    if not _has_both(root) and _has_both(root / "train"):
+        for split in (s for s in SPLITS if (root / s).is_dir()):
+            found.by_split[split] = _pairs(found, f"{split}/images", f"{split}/masks")
+        return found
     missing = [name for name in ("images", "masks") if not (root / name).is_dir()]
     if missing:
         empty = "an empty folder" if not any(root.iterdir()) else "missing"
@@ -34,17 +49,8 @@ def find(root: Path) -> Found:
             for name in missing
         ]
         return found
-    folders = sorted(
-        {p.name for kind in ("images", "masks") for p in (root / kind).iterdir() if p.is_dir()}
-    )
-    shown = [name for name in folders if not name.startswith(".")]
-    found.faults += [
-        f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
-        for name in shown
-        if name not in SPLITS
-    ]
-    for split in [s for s in SPLITS if s in shown] or [""]:
-        found.by_split[split] = _pairs(found, split)
+    for split in _splits(found) or [""]:
+        found.by_split[split] = _pairs(found, *(Path(k, split).as_posix() for k in _KINDS))
     if not any(found.by_split.values()) and not found.faults:
         found.faults.append(
             f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
@@ -52,11 +58,27 @@ def find(root: Path) -> Found:
     return found
 
 
-def _pairs(found: Found, split: str) -> list[Sample]:
-    images = _files(found, "images", split)
-    masks = _files(found, "masks", split)
-    for kind, have, lack in (("mask", images, masks), ("image", masks, images)):
-        folder = Path(kind + "s", split).as_posix()
+def _splits(found: Found) -> list[str]:
+    """The split folders in either folder; others become faults."""
+    folders = sorted(
+        {p.name for kind in _KINDS for p in (found.root / kind).iterdir() if p.is_dir()}
+    )
+    shown = [name for name in folders if not name.startswith(".")]
+    found.faults += [
+        f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
+        for name in shown
+        if name not in SPLITS
+    ]
+    return [split for split in SPLITS if split in shown]
+
+
+def _pairs(found: Found, image_folder: str, mask_folder: str) -> list[Sample]:
+    images = _files(found, image_folder)
+    masks = _files(found, mask_folder)
+    for kind, have, lack, folder in (
+        ("mask", images, masks, mask_folder),
+        ("image", masks, images, image_folder),
+    ):
         found.faults += [
             f"{path.relative_to(found.root).as_posix()} has no {kind} {folder}/{stem}.*"
             for stem, path in have.items()
@@ -67,29 +89,11 @@ def _pairs(found: Found, split: str) -> list[Sample]:
     ]
 
 
-def _files(found: Found, kind: str, split: str) -> dict[str, Path]:
-    """Picture files by stem, in the order of their names."""
-    folder = found.root / kind / split
-    if not folder.is_dir():
-        found.faults.append(f"missing folder {Path(kind, split).as_posix()}/")
+def _files(found: Found, name: str) -> dict[str, Path]:
+    if not (found.root / name).is_dir():
+        found.faults.append(f"missing folder {name}/")
         return {}
-    by_stem: dict[str, Path] = {}
-    others: list[str] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.name[0] != "."):
-        if path.suffix.lower() not in SUFFIXES:
-            others.append(path.name)
-        elif path.stem in by_stem:
-            found.faults.append(
-                f"{folder.relative_to(found.root).as_posix()}: {by_stem[path.stem].name} and"
-                f" {path.name} have one stem; keep one of them"
-            )
-        else:
-            by_stem[path.stem] = path
-    if others:
-        found.warnings.append(
-            f"{Path(kind, split).as_posix()}: not pictures, ignored: {listed(others)}"
-        )
-    return by_stem
+    return pictures_below(found, found.root / name, deep=False)
 
 
 def class_names(found: Found) -> tuple[str, ...]:
