@@ -103,7 +103,9 @@ def optimize(
     target = device_room.resolve(
         declaration.device if device is None or isinstance(device, str | Path) else device
     )
-    dataset = data_room.load(declaration.data, **asdict(declaration.reading))
+    dataset = data_room.load(
+        declaration.data, **asdict(declaration.reading), cache_dir=root / ".cache" / "inspected"
+    )
     stated = _statement(declaration, chosen, dataset, target.describe())
     if before is not None:
         _same(before, stated)

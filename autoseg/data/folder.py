@@ -14,7 +14,7 @@ from pathlib import Path
 from autoseg.data import duplicates, formats
 from autoseg.data.classes import check_remap, understand
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
-from autoseg.data.inspected import examine_all
+from autoseg.data.inspected import Known, examine_all
 from autoseg.data.layout import Found, printable
 from autoseg.data.pictures import PairFacts, read_pair
 from autoseg.data.splits import check_splits, make_splits, set_groups
@@ -71,7 +71,8 @@ def inspect(
     splits, split_source = make_splits(found, reading)
     check_splits(found, splits)
     samples = [sample for split in SPLITS for sample in splits[split]]
-    facts = examine_all(samples, found.root, found.read_mask, cache_dir)
+    known = None if cache_dir is None else Known(cache_dir, found.root, found.read_mask)
+    facts = examine_all(samples, found.root, found.read_mask, known)
     found.faults += [fault for fact in facts for fault in fact.faults]
     understood = Inspection(
         str(root),
@@ -93,6 +94,8 @@ def inspect(
         found.warnings.append(near)
     read = partial(read_pair, found.read_mask, found.values)
     understood = replace(understood, digest=_digest(understood, found.values), read=read)
+    if known is not None and not found.faults:  # what will be refused leaves nothing behind
+        known.keep(samples)
     return _told(understood, found)
 
 

@@ -46,6 +46,7 @@ class Known:
         self._path = cache_dir / "-".join(_identity(root, read_mask))
         self._lines = 0
         self._by_key: dict[bytes, bytes] = {}
+        self._new: dict[bytes, bytes] = {}
         for line in _lines(self._path):
             self._lines += 1
             self._by_key[line.split(b" ", 2)[1]] = line
@@ -59,32 +60,36 @@ class Known:
         return _facts(sample, text) if known == stamp.encode() else None
 
     def add(self, stamped: Iterable[tuple[str, PairFacts]]) -> None:
-        """Append the facts of pairs without faults; without a stamp they are not kept."""
-        new: dict[bytes, bytes] = {}
+        """Take the facts of pairs without faults; without a stamp they are not kept."""
         for stamp, fact in stamped:
             if stamp and not fact.faults:
                 key = self._key(fact.sample)
                 line = b" ".join((key, stamp.encode(), _text(fact)))
-                new[key] = b"%08x %s" % (zlib.crc32(line), line)
-        if not new:
+                self._new[key] = b"%08x %s" % (zlib.crc32(line), line)
+
+    def write(self) -> None:
+        """Append what was taken since the last time."""
+        if not self._new:
             return
-        self._by_key.update(new)
-        self._lines += len(new)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # One write after a line break: the lines of another process stay whole, and so do
             # these behind one that was cut off.
             with self._path.open("ab", buffering=0) as file:
-                file.write(b"\n" + b"\n".join(new.values()) + b"\n")
+                file.write(b"\n" + b"\n".join(self._new.values()) + b"\n")
         except OSError as error:
             log.warning(
                 "%s cannot be written (%s): pictures are examined again", self._path, error
             )
+        self._by_key.update(self._new)
+        self._lines += len(self._new)
+        self._new = {}
 
-    def tidy(self, samples: Sequence[Sample]) -> None:
-        """Remove the folder's files of other versions; write this one anew where most of its lines
-        are of no use any more.
+    def keep(self, samples: Sequence[Sample]) -> None:
+        """Write what was taken, remove the folder's files of other versions, and write this one
+        anew where most of its lines are of no use any more.
         """
+        self.write()
         root, code, _ = self._path.name.split("-")
         for path in self._path.parent.glob(f"{root}-*"):
             if path.name.split("-")[1] != code:
@@ -107,12 +112,11 @@ class Known:
 
 
 def examine_all(
-    samples: Sequence[Sample], root: Path, read_mask: ReadMask, cache_dir: Path | None
+    samples: Sequence[Sample], root: Path, read_mask: ReadMask, known: Known | None
 ) -> list[PairFacts]:
-    """The facts of pairs in their order; with a cache folder, what did not change and had no fault
-    is not decoded again.
+    """The facts of pairs in their order; what is known, did not change and had no fault is not
+    decoded again. What is found is written when it takes long, else by `Known.keep`.
     """
-    known = None if cache_dir is None else Known(cache_dir, root, read_mask)
     one = partial(_examined, root=root, read_mask=read_mask, known=known)
     facts: list[PairFacts] = []
     told = time.monotonic()
@@ -125,8 +129,8 @@ def examine_all(
             if time.monotonic() > told + PROGRESS_S:
                 told = time.monotonic()
                 log.info("%s: %d of %d pairs examined", root, len(facts), len(samples))
-    if known is not None:
-        known.tidy(samples)
+                if known is not None:
+                    known.write()
     return facts
 
 

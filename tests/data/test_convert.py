@@ -196,4 +196,4 @@ def test_the_index_holds_stem_split_and_group(folder, tmp_path):
     with (tmp_path / "out" / "index.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 10
-    assert {"stem": "val1", "split": "val", "group": "val-0"} in lines
+    assert {"stem": "train3", "split": "train", "group": "train-1"} in lines

@@ -102,6 +102,19 @@ def test_a_fault_stays_until_it_is_mended(folder, cache):
     assert inspect(folder, cache_dir=cache).faults == ()
 
 
+def test_refused_data_leave_nothing_behind_unless_it_took_long(
+    folder, cache, decoded, monkeypatch
+):
+    (folder / "masks" / "val" / "val0.png").write_bytes(b"no picture")
+    inspect(folder, cache_dir=cache)
+    assert not cache.exists()
+    monkeypatch.setattr(inspected, "PROGRESS_S", 0.0)
+    inspect(folder, cache_dir=cache)
+    decoded.clear()
+    inspect(folder, cache_dir=cache)
+    assert decoded == ["val0"]
+
+
 def test_a_file_that_just_changed_is_not_trusted(folder, tmp_path, decoded):
     for _ in range(2):
         inspect(folder, cache_dir=tmp_path / "cache")
