@@ -19,6 +19,8 @@ Array = npt.NDArray[np.uint8]
 # By content, whatever the file's suffix; others are not tried, as some run other programs.
 _KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _ORIENTATION = 0x0112
+# A block of 8 x 8 takes a bit or more; twice that for good measure.
+_MOST_JPEG_PIXELS_A_BYTE = 1024
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,6 +32,8 @@ _TURN = {
 }
 # A picture of 12,000 x 12,000 is no attack; what is over the limit is still refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Of metadata that cannot be read: what matters of it is handled here.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def decode_picture(data: bytes) -> Array:
@@ -74,6 +78,7 @@ def opened(data: bytes) -> Image.Image:
         raise InputError("not a readable picture (the file is empty)")
     try:
         picture = Image.open(io.BytesIO(data), formats=_KINDS)
+        _check_size(picture, data)
         picture.load()
         turn = _TURN.get(_orientation(picture))
         return picture if turn is None else picture.transpose(turn)
@@ -81,10 +86,22 @@ def opened(data: bytes) -> Image.Image:
         raise InputError("not a readable picture (of no known kind)") from error
     except Image.DecompressionBombError as error:
         raise InputError("not a readable picture (over 178 million pixels)") from error
+    except InputError:
+        raise
     # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         reason = str(error).split(" <")[0]
         raise InputError(f"not a readable picture ({reason or type(error).__name__})") from error
+
+
+def _check_size(picture: Image.Image, data: bytes) -> None:
+    # Decoders of the other kinds stop where the data end, before the memory is touched.
+    area = picture.width * picture.height
+    if picture.format in ("JPEG", "MPO") and area > len(data) * _MOST_JPEG_PIXELS_A_BYTE:
+        raise InputError(
+            f"not a readable picture (truncated: {len(data)} bytes cannot hold"
+            f" {picture.width}x{picture.height} pixels)"
+        )
 
 
 def is_turned(data: bytes) -> bool:
