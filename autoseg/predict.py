@@ -74,7 +74,8 @@ def evaluate_file(
     from autoseg.data.cache import arrays
 
     height, width, channels = _input_shape(model)
-    dataset = data_room.load(data, **asdict(reading))
+    inspected = cache_dir.with_name("inspected")
+    dataset = data_room.load(data, **asdict(reading), cache_dir=inspected)
     frames = arrays(dataset, split, (height, width), channels, cache_dir).frames()
     maps = class_maps(model, frames)
     highest = max(int(class_map.max()) for class_map in maps)

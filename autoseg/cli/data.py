@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,10 +16,16 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
+from autoseg.records import InputError, parse_hw
+
+if TYPE_CHECKING:
+    from autoseg.data.dataset import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set.")
 
 FolderArgument = Annotated[Path, typer.Argument(help="a folder of pictures and masks")]
+# Where `optimize` keeps what it found: unchanged pictures are not decoded to inspect them again.
+INSPECTED = Path("results/.cache/inspected")
 
 
 @app.command()
@@ -32,7 +38,7 @@ def check(
     group_pattern: GroupPatternOption = None,
     seed: SeedOption = 0,
 ) -> int:
-    """Say what was understood of a data set, and every fault in it."""
+    """Say what was understood of a data set, and every fault in it; all files are decoded."""
     from autoseg.data.dataset import Reading
     from autoseg.data.folder import inspect
     from autoseg.report.console import inspection_lines
@@ -46,3 +52,83 @@ def check(
     for fault in inspection.faults:
         print(f"fault: {fault}", file=sys.stderr)
     return 2 if inspection.faults else 0
+
+
+@app.command()
+def convert(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Argument(help="a folder that is not there yet, or empty")],
+    format: FormatOption = None,
+    remap: RemapOption = None,
+    split_column: SplitColumnOption = None,
+    group_column: GroupColumnOption = None,
+    group_pattern: GroupPatternOption = None,
+    seed: SeedOption = 0,
+) -> int:
+    """Write a data set in the plain layout: images/, masks/, classes.txt, index.csv."""
+    from autoseg.data.convert import check_free, convert
+
+    check_free(out)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{out} lies in {folder}, whose pictures would join it: name another place"
+        )
+    dataset = _load(
+        folder, format=format, remap=remap, split_column=split_column, group_column=group_column,
+        group_pattern=group_pattern, seed=seed,
+    )  # fmt: skip
+    done = convert(dataset, out)
+    pairs = ", ".join(f"{split} {count}" for split, count in done.pairs.items())
+    print(f"{done.folder}: {pairs}")
+    print(f"pictures: {done.copied} copied, {done.encoded} written as PNG, {done.renamed} renamed")
+    return 0
+
+
+@app.command()
+def preview(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="a folder of pictures and masks; without it, the synthetic parcels"),
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="the file to write")] = Path(
+        "preview.png"
+    ),
+    split: Annotated[str, typer.Option(help="train, val or test")] = "train",
+    count: Annotated[
+        int | None, typer.Option(help="pictures  [default: 24, or 8 with --augmented]")
+    ] = None,
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="each picture also as training sees it")
+    ] = False,
+    resolution: Annotated[
+        str | None, typer.Option(help="that of --augmented, N or HxW  [default: 256]")
+    ] = None,
+    format: FormatOption = None,
+    remap: RemapOption = None,
+    split_column: SplitColumnOption = None,
+    group_column: GroupColumnOption = None,
+    group_pattern: GroupPatternOption = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="of the choice, the draws, and a split that is made")
+    ] = 0,
+) -> int:
+    """Draw a contact sheet: pictures with their masks over them."""
+    from autoseg.data.preview import contact_sheet, write_sheet
+
+    if resolution is not None and not augmented:
+        raise InputError("--resolution is that of --augmented: give both, or neither")
+    input_hw = parse_hw(resolution or 256) if augmented else None
+    dataset = _load(
+        folder, format=format, remap=remap, split_column=split_column, group_column=group_column,
+        group_pattern=group_pattern, seed=seed,
+    )  # fmt: skip
+    wanted = (8 if augmented else 24) if count is None else count
+    write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
+    print(out)
+    return 0
+
+
+def _load(folder: Path | None, **reading: Any) -> Dataset:
+    from autoseg import data
+
+    return data.load(folder, **reading, cache_dir=INSPECTED if INSPECTED.is_dir() else None)

@@ -108,13 +108,18 @@ def _file_name(text: str) -> str:
     return f"_{name}" if not name or name.startswith(".") else name
 
 
+def check_free(out: Path) -> None:
+    """Raises InputError unless a folder is empty or not there: nothing is overwritten."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there and not empty: name a folder that is not there yet")
+
+
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
     """A folder that appears under its name only when all of it was written."""
     draft = out.parent / f".{out.name}.{secrets.token_hex(4)}"
     try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} is there and not empty: name a folder that is not there yet")
+        check_free(out)
         draft.mkdir(parents=True)
         yield draft
         if out.exists():
@@ -133,7 +138,8 @@ def _write_tables(folder: Path, dataset: Dataset, stems: Mapping[str, list[str]]
         table = csv.writer(file)
         table.writerow(("stem", "split", "group"))
         for split, new in stems.items():
-            for sample, stem in zip(dataset.splits[split], new, strict=True):
+            pairs = zip(new, dataset.splits[split], strict=True)
+            for stem, sample in sorted(pairs, key=lambda pair: pair[0]):
                 alone = sample.group == sample.stem
                 table.writerow((stem, split, stem if alone else sample.group))
 

@@ -19,8 +19,8 @@ from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
 from autoseg.records import HW, IGNORE_INDEX, InputError
 
-MOST = 400
-DRAWS = 5
+MOST, MOST_AUGMENTED = 400, 40
+DRAWS, MOST_PIXELS_A_SIDE = 5, 1024
 TINT = 0.45
 # Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
 PALETTE = (
@@ -53,6 +53,9 @@ def contact_sheet(
     makes of it. Raises InputError for an unknown or empty split, a count out of bounds, and files
     that cannot be read.
     """
+    most = MOST if augmented_hw is None else MOST_AUGMENTED
+    if not 1 <= count <= most:
+        raise InputError(f"--count must be between 1 and {most} here, got {count}")
     samples = _chosen(dataset, split, count, seed)
     whole = len(dataset.splits[split])
     title = f"{dataset.name}: {len(samples)} of {whole} pictures of {split}"
@@ -112,8 +115,6 @@ def _colour(place: int) -> Colour:
 def _chosen(dataset: Dataset, split: str, count: int, seed: int) -> list[Sample]:
     if split not in SPLITS:
         raise InputError(f"--split is one of {', '.join(SPLITS)}, got {split!r}")
-    if not 1 <= count <= MOST:
-        raise InputError(f"--count must be between 1 and {MOST}, got {count}")
     samples = dataset.splits[split]
     if not samples:
         raise InputError(f"the data {dataset.name!r} has no pictures in the split {split!r}")
@@ -158,6 +159,10 @@ def _augmented_rows(
 ) -> list[list[Tile]]:
     from autoseg.data.augment import Augmenter
 
+    if max(hw) > MOST_PIXELS_A_SIDE:
+        raise InputError(
+            f"--resolution must be at most {MOST_PIXELS_A_SIDE} a side, got {max(hw)}"
+        )
     pairs = [dataset.read(sample) for sample in samples]
     frames = np.stack([resize_frame(picture, hw, 3) for picture, _ in pairs])
     masks = np.stack([resize_mask(mask, hw) for _, mask in pairs])

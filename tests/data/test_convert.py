@@ -197,3 +197,21 @@ def test_the_index_holds_stem_split_and_group(folder, tmp_path):
         lines = list(csv.DictReader(file))
     assert len(lines) == 10
     assert {"stem": "train3", "split": "train", "group": "train-1"} in lines
+
+
+def test_the_command_says_what_it_wrote(folder, tmp_path, monkeypatch, autoseg_command):
+    monkeypatch.chdir(tmp_path)
+    called = autoseg_command("data", "convert", str(folder), "out", "--group-column", "group")
+    assert called.code == 0
+    assert called.stdout == (
+        "out: train 6, val 2, test 2\npictures: 10 copied, 0 written as PNG, 0 renamed\n"
+    )
+    assert [path.name for path in tmp_path.iterdir() if path.name != "set"] == ["out"]
+    again = autoseg_command("data", "convert", str(folder), "out")
+    assert again.code == 2 and "not empty" in again.stderr
+
+
+def test_a_folder_inside_the_data_is_refused(folder, autoseg_command):
+    called = autoseg_command("data", "convert", str(folder), str(folder / "out"))
+    assert called.code == 2 and "name another place" in called.stderr
+    assert not (folder / "out").exists()

@@ -124,7 +124,7 @@ def test_names_of_any_kind_are_written():
     [
         ("valid", 1, "--split is one of train, val, test, got 'valid'"),
         ("val", 1, "no pictures in the split 'val'"),
-        ("train", 0, "--count must be between 1 and 400, got 0"),
+        ("train", 0, "--count must be between 1 and 400 here, got 0"),
         ("train", 401, "--count must be between 1 and 400"),
     ],
 )
@@ -134,6 +134,12 @@ def test_what_cannot_be_shown_is_said(split, count, told):
         contact_sheet(made([(4, 4)]), split, count, 0)
 
 
+@pytest.mark.parametrize(("count", "side", "told"), [(41, 8, "1 and 40"), (1, 1025, "most 1024")])
+def test_an_augmented_sheet_stays_within_bounds(count, side, told):
+    with pytest.raises(InputError, match=told):
+        contact_sheet(made([(4, 4)]), "train", count, 0, (8, side))
+
+
 def test_the_file_is_written_or_said_to_be_unwritable(tmp_path: Path):
     sheet = contact_sheet(made([(40, 40)]), "train", 1, 0)
     write_sheet(sheet, tmp_path / "new" / "sheet.png")
@@ -141,3 +147,15 @@ def test_the_file_is_written_or_said_to_be_unwritable(tmp_path: Path):
     for name in ("sheet.xyz", "sheet", "new/sheet.png/below.png"):
         with pytest.raises(InputError, match="cannot be written"):
             write_sheet(sheet, tmp_path / name)
+
+
+def test_the_command_writes_the_file_and_names_it(tiny, tmp_path, autoseg_command):
+    asked = ["data", "preview", str(tiny.data), "--split", "val"]
+    plain, changed = tmp_path / "plain.png", tmp_path / "changed.png"
+    assert autoseg_command(*asked, "-o", str(plain)).stdout == f"{plain}\n"
+    called = autoseg_command(*asked, "--augmented", "--resolution", "48x64", "-o", str(changed))
+    assert called.code == 0, called.stderr
+    # Three pictures in a row, and each in a row of six.
+    assert Image.open(changed).height > 2 * Image.open(plain).height
+    asked = ["data", "preview", "--resolution", "64"]
+    assert "--resolution is that of --augmented" in autoseg_command(*asked).stderr
