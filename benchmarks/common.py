@@ -1,0 +1,119 @@
+"""What the benchmarks share: the facts that stand beside every table, and where tables go."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference"
+PACKAGES = ("autoseg", "torch", "albumentations", "numpy", "pillow")
+
+
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def settle(where: Sequence[int], threads: int) -> None:
+    """Keep this process on some cores, with so many threads."""
+    import torch
+
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, where)
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def process(
+    where: list[int], threads: int, settings: Mapping[str, str]
+) -> Iterator[ProcessPoolExecutor]:
+    """A process of its own on some cores, that does one thing at a time."""
+    spawn, before = multiprocessing.get_context("spawn"), dict(os.environ)
+    with ProcessPoolExecutor(1, spawn, initializer=settle, initargs=(where, threads)) as one:
+        os.environ.update(settings)  # the allocator reads its own at the start of a process
+        try:
+            one.submit(cores)  # starts it
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        yield one
+
+
+def overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """`name=value` as the command line of autoseg takes a recipe's numbers."""
+    split = (pair.partition("=") for pair in pairs)
+    return {name: yaml.safe_load(value) for name, _, value in split}
+
+
+def settings(knobs: Mapping[str, Any]) -> str:
+    """Knobs as a line of text."""
+    return ", ".join(f"{name}={value}" for name, value in knobs.items())
+
+
+def facts() -> list[str]:
+    """Machine and versions, as they stand beside every table."""
+    from autoseg.device import resolve
+
+    numbers = {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+    model = resolve("local").describe().model
+    return [
+        f"- machine: {model}, {len(cores())} cores, {platform.machine()} ({platform.platform()})"
+        + graphics(),
+        "- versions: " + ", ".join(f"{name} {number}" for name, number in numbers.items()),
+    ]
+
+
+def graphics() -> str:
+    import torch
+
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+
+
+def command() -> str:
+    """This process' command; of a path only the last part, since the rest is one machine's."""
+    words = [Path(w).name if os.path.isabs(w) else w for w in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
+def commit_of(tree: Path) -> str:
+    """The last commit that touched a checkout's code; `+` says that it was edited since."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    code = ("--", "autoseg", "search_spaces")
+    last = git("log", "-1", "--format=%h", *code) or "unknown"
+    return last + ("+" if git("status", "--porcelain", *code) else "")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows as a Markdown table whose columns also stand in line on a screen."""
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    padded = [[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines]
+    padded.insert(1, ["-" * w for w in widths])
+    return [f"| {' | '.join(line)} |" for line in padded]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,279 @@
+"""What a process of the training benchmark does when it is told: train, or time a part of it.
+
+A process is one station: it keeps one cell (a network at one size) and trains it in autoseg's way
+or in the plain one; it times one thing at a time while the others wait.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from plain_loop import PlainLoop
+from torch import Tensor, nn
+
+from autoseg.data.augment import Augmenter
+from autoseg.data.resize import resize_frame, resize_mask
+from autoseg.losses import segmentation_loss
+from autoseg.networks.blocks import normalize
+from autoseg.records import Candidate, Job, Score
+from autoseg.train import (
+    Task,
+    build_candidate,
+    channels_of,
+    checkpoint_path,
+    class_maps,
+    picture_score,
+    resume,
+    run_job,
+    split_arrays,
+)
+
+LEAST_S = 0.2  # a piece is repeated until it took as long
+Pieces = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network at one size, and the task whose pictures it is trained on."""
+
+    name: str
+    task: Task
+    candidate: Candidate
+
+    @property
+    def pictures(self) -> int:
+        return len(self.task.dataset.splits["train"])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network got in a real step: the tensor with its type and strides, and autocast."""
+
+    inputs: Tensor
+    autocast: bool
+    autocast_dtype: torch.dtype
+
+
+class PlainStation:
+    """Trains a cell by the plain loop: a loop for each number of DataLoader workers."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell, self.loops = cell, dict[int, PlainLoop]()
+
+    def train(self, workers: int, epochs: int) -> float:
+        """Seconds of `epochs` epochs; the first call also starts the loop and warms it up."""
+        started = now()
+        if workers not in self.loops:
+            self.loops[workers] = self._loop(workers)
+        self.loops[workers].train(epochs)
+        return now() - started
+
+    def _loop(self, workers: int) -> PlainLoop:
+        task, candidate = self.cell.task, self.cell.candidate
+        net = build_candidate(task.space, candidate, task.dataset.outputs).to(device())
+        samples = task.dataset.splits["train"]
+        return PlainLoop.of(net, samples, candidate.input_hw, task.recipe, workers)
+
+
+class Station:
+    """Trains a cell by autoseg, and knows how far it is."""
+
+    def __init__(self, cell: Cell, checkpoints: Path) -> None:
+        self.cell = cell
+        self.task = replace(cell.task, checkpoint_dir=checkpoints)
+        self.device = device()
+        self.last: Job | None = None
+        self.score: Score | None = None
+        self.seen: Seen | None = None
+        self.bound_parts: tuple[nn.Module, torch.optim.Optimizer, Tensor] | None = None
+        self._first_job()
+
+    def train(self, epochs: int) -> float:
+        """Seconds of `epochs` epochs of `run_job`, from its checkpoint on, without the scoring."""
+        if self.device.type == "cuda":  # only the end of a whole job waits for the device
+            return self._wall_s(2 * epochs) - self._wall_s(epochs)
+        before_s = self.score.train_s if self.score else 0.0
+        self._job(epochs)
+        assert self.score is not None
+        return self.score.train_s - before_s
+
+    def bound(self, least_s: float) -> Pieces:
+        """Seconds a picture of forward, backward and optimizer on one batch that stays the same.
+
+        The tensor is one that the network got in a real step, so that its type, strides and
+        autocast are those of the training.
+        """
+        net, optimizer, masks = self.bound_parts or self._bound_parts()
+        spent = {"forward": 0.0, "backward": 0.0, "optimizer": 0.0}
+        begun = now()
+        for steps in itertools.count(1):
+            self._step(net, optimizer, masks, spent)
+            if steps >= 2 and time.perf_counter() - begun >= least_s:
+                break
+        each = steps * len(masks)
+        whole = (now() - begun) / each
+        return {**{name: total / each for name, total in spent.items()}, "bound": whole}
+
+    def pieces(self) -> Pieces:
+        """Seconds a picture of what else a training does, each timed alone."""
+        task, size = self.task, self.cell.candidate.input_hw
+        channels = channels_of(self.cell.candidate)
+        samples = itertools.cycle(task.dataset.splits["train"])
+        data = split_arrays(task, self.cell.candidate, "train")
+        order = np.random.default_rng(0).permutation(len(data))
+        starts = itertools.cycle(range(0, len(data), task.recipe.batch))
+        augmenter = Augmenter(size, channels, task.seed)
+        changed = data.batch(order[: task.recipe.batch])
+
+        def decode() -> int:
+            image, mask = task.dataset.read(next(samples))
+            resize_frame(image, size, channels), resize_mask(mask, size)
+            return 1
+
+        def fetch() -> int:
+            start = next(starts)
+            frames, masks = data.batch(order[start : start + task.recipe.batch])
+            normalize(torch.from_numpy(frames)), torch.from_numpy(masks)
+            return len(frames)
+
+        def augment() -> int:
+            return len(augmenter.batch(*changed)[0])
+
+        return {"decode": timed(decode), "fetch": timed(fetch), "augment": timed(augment)}
+
+    def evaluation(self) -> Pieces:
+        """Seconds a picture of class maps at the network's size, and of scoring them at theirs."""
+        assert self.last is not None
+        task, net = self.task, resume(self.task, self.last, self.device).average
+        frames = list(split_arrays(task, self.cell.candidate, "val").frames())
+        maps = list(class_maps(net, frames))
+
+        def predict() -> int:
+            return sum(1 for _ in class_maps(net, frames))
+
+        def compare() -> int:
+            picture_score(
+                task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch",
+                epoch=0, train_s=0.0, seed=0,
+            )  # fmt: skip
+            return len(maps)
+
+        return {"class maps": timed(predict), "scoring": timed(compare)}
+
+    def _first_job(self) -> None:
+        """Warms up, fills the cache, and keeps what the network is given; it is not timed."""
+
+        def look(module: nn.Module, inputs: Any) -> None:
+            if self.seen is None and module.training and isinstance(inputs[0], Tensor):
+                kind = self.device.type
+                self.seen = Seen(
+                    inputs[0].detach().clone(), torch.is_autocast_enabled(kind),
+                    torch.get_autocast_dtype(kind),
+                )  # fmt: skip
+
+        hook = nn.modules.module.register_module_forward_pre_hook(look)
+        try:
+            self._job(1)
+        finally:
+            hook.remove()
+
+    def _job(self, epochs: int) -> None:
+        before = self.last
+        start = before.to_epoch if before else 0
+        checkpoint = checkpoint_path(self.task, before) if before else None
+        job = Job(
+            self.cell.candidate, start, start + epochs, str(checkpoint) if checkpoint else None
+        )
+        self.score, self.last = run_job(self.task, job), job
+        if checkpoint:
+            checkpoint.unlink()
+
+    def _wall_s(self, epochs: int) -> float:
+        started = now()
+        self._job(epochs)
+        return now() - started
+
+    def _bound_parts(self) -> tuple[nn.Module, torch.optim.Optimizer, Tensor]:
+        assert self.last is not None and self.seen is not None
+        training = resume(self.task, self.last, self.device)  # the net in the form it is trained
+        count, _, height, width = self.seen.inputs.shape
+        classes = len(self.task.dataset.classes)
+        masks = torch.randint(0, classes, (count, height, width), dtype=torch.uint8)
+        net, optimizer = training.net.train(), training.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # random masks must not drive the weights away
+        self.bound_parts = (net, optimizer, masks.to(self.device))
+        self._step(*self.bound_parts, {"forward": 0.0, "backward": 0.0, "optimizer": 0.0})
+        return self.bound_parts
+
+    def _step(
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, masks: Tensor, spent: Pieces
+    ) -> None:
+        assert self.seen is not None
+        times = [time.perf_counter()]
+        with torch.autocast(
+            self.device.type, self.seen.autocast_dtype, enabled=self.seen.autocast
+        ):
+            logits = net(self.seen.inputs)
+        loss = segmentation_loss(logits, masks, self.task.recipe.dice_weight)
+        times.append(time.perf_counter())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        times.append(time.perf_counter())
+        optimizer.step()
+        times.append(time.perf_counter())
+        for place, name in enumerate(spent):
+            spent[name] += times[place + 1] - times[place]
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def now() -> float:
+    """Seconds on a clock, when all that was asked of a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(piece: Callable[[], int]) -> float:
+    """Seconds a picture of a piece that says how many pictures it did; the first is a warm-up."""
+    piece()
+    begun, pictures = time.perf_counter(), 0
+    while time.perf_counter() - begun < LEAST_S:
+        pictures += piece()
+    return (time.perf_counter() - begun) / pictures
+
+
+def guess(task: Task, candidate: Candidate) -> float:
+    """Seconds a picture of plain forward and backward, roughly: how much work a cell will be."""
+    net = build_candidate(task.space, candidate, task.dataset.outputs).to(device()).train()
+    inputs = torch.randn(task.recipe.batch, 3, *candidate.input_hw, device=device())
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < LEAST_S:
+        started = now()
+        net(inputs).mean().backward()
+        taken.append(now() - started)
+    return min(taken) / len(inputs)
+
+
+_here: list[Station | PlainStation] = []  # of this process
+
+
+def enter(cell: Cell, checkpoints: Path | None) -> None:
+    """Make `cell` the one that this process trains: by autoseg where it is given a folder."""
+    _here.clear()
+    _here.append(Station(cell, checkpoints) if checkpoints else PlainStation(cell))
+
+
+def tell(verb: str, *arguments: Any) -> Any:
+    """Have this process' station do something."""
+    return getattr(_here[0], verb)(*arguments)
