@@ -5,7 +5,7 @@ BIN := .venv/bin
 # --no-compile: bytecode is left to first use; it saves two fifths of the installation.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --prefer-binary -c constraints.txt
 
-.PHONY: optimize test check clean
+.PHONY: optimize test check bench-train bench-iou clean
 .DELETE_ON_ERROR:
 
 optimize: .venv/.installed
@@ -16,6 +16,12 @@ test: .venv/.installed-dev
 
 check: .venv/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check $(ARGS)
+
+bench-train: .venv/.installed
+	$(BIN)/python benchmarks/train_speed.py $(ARGS)
+
+bench-iou: .venv/.installed
+	$(BIN)/python benchmarks/seconds_to_iou.py $(ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

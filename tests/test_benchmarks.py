@@ -1,0 +1,74 @@
+"""The benchmarks of the training run on a few pictures, and say what they should."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoseg.losses import segmentation_loss
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
+    done = subprocess.run(
+        [str(word) for word in command], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_seconds_to_an_iou_lie_between_two_rungs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from iou_tables import Point, crossing, ratio, spread
+
+    curve = [Point(2, 1.0, 0.80), Point(4, 4.0, 0.88), Point(8, 16.0, 0.92), Point(9, 17.0, 0.91)]
+    assert crossing(curve, 0.90) == pytest.approx((8.0, 32**0.5))  # halfway on the logarithm
+    assert crossing(curve, 0.70) == (1.0, 2) and crossing(curve, 0.95) is None
+    assert spread([4.0, 1.0, float("inf")]) == "4.0 (1.0 to never; 2 of 3)"
+    assert ratio([8.0, 8.0], [4.0, 2.0]) == "4.00" and ratio([8.0], [float("inf")]) == ""
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_plain_loop_minimizes_the_same_loss(monkeypatch, classes):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from plain_loop import loss_of
+
+    masks = torch.randint(0, 3, (2, 8, 8)).to(torch.uint8)
+    masks[0, :2] = 255
+    logits = torch.randn(2, classes, 8, 8, requires_grad=True)
+    losses = [loss(logits, masks, 0.4) for loss in (loss_of, segmentation_loss)]
+    slopes = [torch.autograd.grad(loss, logits)[0] for loss in losses]
+    assert torch.allclose(losses[0], losses[1]) and torch.allclose(*slopes, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_speed_of_training_is_told_beside_a_plain_loop_and_the_bound(tiny, tmp_path):
+    said = run(
+        "train_speed.py", "--data", tiny.data, "--nets", "small", "--resolutions", 96,
+        "--repeats", 1, "--seconds", 0.05, "--recipe", "batch=4", "--out", tmp_path / "speed",
+    )  # fmt: skip
+    assert said.count("| small") == 4, "one core, the machine, the split of time, the evaluation"
+    assert said.strip() in (tmp_path / "speed.md").read_text()
+    (row,) = csv.DictReader((tmp_path / "speed.csv").open())
+    assert all(float(row[f"{name}_per_s"]) > 0 for name in ("ours", "plain", "bound", "decode"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_seconds_to_an_iou_are_kept_and_compared_by_label(tiny, tmp_path):
+    given = ["--data", tiny.data, "--nets", "small 96", "--seeds", 1, "--epochs", 3]
+    given += ["--recipe", "batch=2", "--out", tmp_path / "iou"]
+    for label in ("before", "after", "after"):  # the third finds its row there
+        said = run("seconds_to_iou.py", "--label", label, *given)
+    rows = list(csv.DictReader((tmp_path / "iou.csv").open()))
+    assert [row["label"] for row in rows] == ["before", "after"]
+    assert all(len(row["curve"].split()) >= 1 and float(row["iou"]) > 0 for row in rows)
+    assert "before, s" in said and said.strip() in (tmp_path / "iou.md").read_text()
