@@ -63,7 +63,10 @@ def inspect(
     a `reading` that is wrong in itself: an unknown format, a faulty remap file or pattern.
     """
     root = Path(root)
-    found, name, why = formats.find(root, reading.format)
+    try:
+        found, name, why = formats.find(root, reading.format)
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
     if not any(found.by_split.values()):
         return _told(Inspection(str(root), name, why), found)
     check_remap(found, reading.remap)

@@ -18,6 +18,9 @@ from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.folder import inspect
 from autoseg.records import InputError
 
+# pytest undoes the filters that the module sets; that they hold is seen in a process of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning:PIL")
+
 HW = (6, 9)
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (*HW, 3), dtype=np.uint8)

@@ -316,6 +316,11 @@ def test_a_folder_that_is_none(tmp_path, make, message):
     assert message in inspect(tmp_path / "set").faults[0]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path):
+    with pytest.raises(InputError, match="File name too long"):
+        inspect(tmp_path / ("long" * 100))
+
+
 def test_missing_splits_and_too_few_pictures(tmp_path):
     add(tmp_path, "train/a")
     faults = inspect(tmp_path).faults

@@ -1,5 +1,6 @@
 """PASCAL VOC as the development kit lays it out, and as CVAT and Datumaro export it."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,8 @@ def test_an_export_with_a_labelmap_is_read_by_its_colours(tmp_path, palette):
     dataset = open_folder(tmp_path)
     sample = dataset.splits["train"][0]
     assert sample.stem.startswith("shelf/frame_")
-    assert dataset.read(sample)[1].tolist() == stripes(0, 2, 255).tolist()
+    in_a_worker = pickle.loads(pickle.dumps(dataset))
+    assert in_a_worker.read(sample)[1].tolist() == stripes(0, 2, 255).tolist()
 
 
 def test_a_labelmap_without_background_and_colours_gets_what_datumaro_gives(tmp_path):
