@@ -23,7 +23,7 @@ from autoseg.device.local import LocalDevice
 from autoseg.journey import Trip, journey
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
-from autoseg.recipe import Recipe
+from autoseg.recipe import OF_EFFORT, Recipe
 from autoseg.records import (
     AutosegError,
     CandidateError,
@@ -117,6 +117,12 @@ def optimize(
         target.close()
 
 
+def recipe_of(space: SearchSpace, declaration: Declaration) -> Recipe:
+    """The effort's schedule, changed by the space's own recipe and then by what was declared."""
+    schedule = OF_EFFORT[declaration.effort]
+    return Recipe.of({"schedule": schedule, **space.recipe, **declaration.recipe})
+
+
 def _travel(
     run: Run,
     root: Path,
@@ -126,7 +132,7 @@ def _travel(
     device: Device,
     on_start: Callable[[Run, Declaration], None] | None,
 ) -> Result:
-    recipe = Recipe.of({**space.recipe, **declaration.recipe})
+    recipe = recipe_of(space, declaration)
     task = Task(
         space,
         dataset,
@@ -246,7 +252,7 @@ def _statement(
         "data_digest": dataset.digest,
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
-        "training": to_json(Recipe.of({**space.recipe, **declaration.recipe})),
+        "training": to_json(recipe_of(space, declaration)),
         "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),

@@ -31,6 +31,7 @@ from autoseg.feed import Feed, feed_from
 from autoseg.losses import segmentation_loss
 from autoseg.networks import build
 from autoseg.networks.blocks import normalize
+from autoseg.optimizer import optimizers
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, CandidateError, Job, Score
 from autoseg.space import SearchSpace
@@ -60,7 +61,7 @@ class Training:
 
     net: nn.Module
     average: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     epoch: int = 0
     step: int = 0
     train_s: float = 0.0
@@ -121,16 +122,18 @@ def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed)
         inputs, masks = feed(order[here], varied[here])
         done = (training.epoch - job.from_epoch + step / steps) / (job.to_epoch - job.from_epoch)
         rate = _rate(recipe, training.step, done if job.decay else None)
-        for group in training.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in training.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         # On CPUs that have bfloat16 the conversions around small layers cost more than they save.
         with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
             logits = net(inputs)
         loss = segmentation_loss(logits, masks, recipe.dice_weight)
-        training.optimizer.zero_grad(set_to_none=True)
+        net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norms.append(nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm))
-        training.optimizer.step()
+        for optimizer in training.optimizers:
+            optimizer.step()
         training.step += 1
         _average(training, recipe)
     # Once an epoch: reading it at each step would make a GPU wait.
@@ -182,7 +185,7 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
     """The training of this job's candidate as far as it is saved, else a fresh one by the seed."""
     torch.manual_seed(task.seed)
     net = build_candidate(task.space, job.candidate, task.dataset.outputs).to(device)
-    training = Training(net, copy.deepcopy(net).eval(), _optimizer(net, task.recipe))
+    training = Training(net, copy.deepcopy(net).eval(), optimizers(net, task.recipe))
     path = _freshest(task, job)
     if path is None:
         if job.from_epoch:
@@ -193,7 +196,8 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
     state = torch.load(path, map_location=device, weights_only=True)
     net.load_state_dict(state["net"])
     training.average.load_state_dict(state["average"])
-    training.optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     return dataclasses.replace(
         training, epoch=state["epoch"], step=state["step"], train_s=state["train_s"]
     )
@@ -212,7 +216,7 @@ def save(training: Training, path: Path) -> None:
     state = {
         "net": training.net.state_dict(),
         "average": training.average.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in training.optimizers],
         "epoch": training.epoch,
         "step": training.step,
         "train_s": training.train_s,
@@ -231,19 +235,6 @@ def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
         f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
     )
     return task.checkpoint_dir / f"{name}.pt"
-
-
-def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    # Norms and biases are not decayed: their scale is not what overfits.
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def trained_network(task: Task, job: Job) -> nn.Module:

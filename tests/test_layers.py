@@ -16,7 +16,7 @@ FLOORS = [
     "__version__ records",  # 0
     "shipped metrics front runner networks",  # 1
     "space cost graph data device losses recipe store promise seams",  # 2
-    "export feed compress",
+    "export feed optimizer compress",
     "train",
     "journey",  # 3
     "search pools",  # 4
@@ -29,7 +29,7 @@ FLOORS = [
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 ROOMS = {
-    "torch": "networks cost graph export losses feed train compress pools search",
+    "torch": "networks cost graph export losses feed optimizer train compress pools search",
     "onnx": "graph export compress device",
     "onnxscript": "graph export",
     "onnxruntime": "export compress device runner report.predict",

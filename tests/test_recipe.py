@@ -15,7 +15,7 @@ def test_some_numbers_are_replaced_and_lists_and_whole_numbers_are_taken():
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"lr": 0.1}, "unknown lr; known: rungs, optimizer"),
+        ({"lr": 0.1}, "unknown lr; known: schedule, rungs, optimizer"),
         ({"batch": "8"}, "batch must be like [0-9]+, got '8'"),
         ({"batch": True}, "batch must be like [0-9]+, got True"),
         ({"augment": 1}, "augment must be like True, got 1"),
@@ -24,6 +24,7 @@ def test_some_numbers_are_replaced_and_lists_and_whole_numbers_are_taken():
         ({"rungs": [9, 3]}, r"out of range: rungs=\(9, 3\)"),
         ({"rungs": [0, 3]}, r"out of range: rungs=\(0, 3\)"),
         ({"rungs": [3, 3]}, r"out of range: rungs=\(3, 3\)"),
+        ({"schedule": "long"}, "schedule is one of quick, standard, thorough, got 'long'"),
         ({"optimizer": "adam"}, "out of range: optimizer='adam'"),
         ({"learning_rate": -1.0, "dice_weight": 2.0}, "learning_rate=-1.0, dice_weight=2.0"),
     ],
@@ -38,3 +39,21 @@ def test_the_rungs_are_climbed_one_by_one():
     assert [recipe.next_rung(epoch) for epoch in (0, 1, 2, 3, 9)] == [1, 3, 3, 9, None]
     assert Recipe.of({"decay_share": 0.5}).decay_epochs(8) == 4
     assert recipe.decay_epochs(1) == 2  # never shorter: the rate must have time to fall
+
+
+def test_a_schedule_names_rungs_and_given_ones_go_before_it():
+    thorough = Recipe.of({"schedule": "thorough"})
+    top = thorough.rungs[-1]
+    assert top + thorough.decay_epochs(top) == 400  # the thesis' length
+    assert Recipe.of({"schedule": "quick", "rungs": [2]}).rungs == (2,)
+    assert Recipe.of({}) == Recipe()
+
+
+def test_an_epoch_of_a_large_set_is_a_subset_and_stays_the_same_one_at_low_rungs():
+    recipe = Recipe.of({"epoch_pictures": 50, "subset_epochs": 3})
+    assert [recipe.pictures(epoch, 1000) for epoch in (0, 2, 3)] == [
+        (50, 50),
+        (50, 50),
+        (50, 1000),
+    ]
+    assert recipe.pictures(0, 40) == recipe.pictures(9, 40) == (40, 40)

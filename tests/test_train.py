@@ -159,7 +159,7 @@ def test_the_decay_is_a_branch_of_its_own(task, small):
     assert checkpoint_path(task, decayed) != checkpoint_path(task, straight)
     states = [loaded(checkpoint_path(task, job)) for job in (decayed, straight)]
     assert not same(states[0]["net"], states[1]["net"])
-    rates = [state["optimizer"]["param_groups"][0]["lr"] for state in states]
+    rates = [state["optimizers"][0]["param_groups"][0]["lr"] for state in states]
     assert 0 < rates[0] < rates[1] == task.recipe.learning_rate
 
 

@@ -1,0 +1,117 @@
+"""The optimizers of a training: AdamW or SGD, or Muon for matrices beside AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoseg.recipe import Recipe
+
+# The polynomial of Jordan et al. 2024 (Muon): it drives singular values into about 0.7 to 1.2.
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_LEAST = 4  # below so many rows or columns there is little to orthogonalize
+ITERATIONS = 5
+
+
+def optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """What steps together, every parameter of `net` in one of them; rates are set at each step."""
+    parameters = list(net.parameters())
+    matrices = [p for p in parameters if recipe.optimizer == "muon" and _is_matrix(p)]
+    taken = set(map(id, matrices))
+    # Norms and biases are not decayed: their scale is not what overfits.
+    weights = [p for p in parameters if p.ndim > 1 and id(p) not in taken]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return [torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)]
+    found: list[torch.optim.Optimizer] = []
+    if groups:
+        found.append(torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True))
+    if matrices:
+        found.append(Muon(matrices, recipe.learning_rate, recipe.weight_decay))
+    return found
+
+
+def _is_matrix(parameter: Tensor) -> bool:
+    """A convolution that mixes channels, seen as ``[out, in * kernel]``; depthwise ones do not."""
+    mixes = parameter.ndim == 4 and parameter.shape[1] > 1
+    return mixes and min(parameter.shape[0], parameter[0].numel()) >= _LEAST
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is replaced by the nearest matrix of orthogonal rows or columns.
+
+    Small networks reach an IoU in about half the epochs that AdamW needs. Source: Jordan et al.
+    2024, "Muon: an optimizer for hidden layers in neural networks". Matrices of like size go
+    through it together, padded with zeros, which stay zeros: one by one they take as long as a
+    fifth of a small network's step.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of every matrix that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients: list[Any] = [p.grad for p in parameters]
+            momenta = [
+                self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters
+            ]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, gradients)
+            ahead = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(parameters, _orthogonal(ahead), alpha=-group["lr"])
+
+
+def _orthogonal(steps: Iterable[Tensor]) -> list[Tensor]:
+    """Each step ``[out, ...]`` as an orthogonal matrix, tall ones scaled up with their shape."""
+    matrices = [step.flatten(1) for step in steps]
+    buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, matrix in enumerate(matrices):
+        sides = sorted(matrix.shape)
+        buckets[_padded(sides[0]), _padded(sides[1])].append(place)
+    found = list(matrices)
+    for (rows, columns), places in buckets.items():
+        stack = matrices[places[0]].new_zeros(len(places), rows, columns)
+        for matrix, place in zip(stack, places, strict=True):
+            wide = matrices[place] if _is_wide(matrices[place]) else matrices[place].t()
+            matrix[: wide.shape[0], : wide.shape[1]] = wide
+        for matrix, place in zip(_newton_schulz(stack), places, strict=True):
+            out, inner = matrices[place].shape
+            if _is_wide(matrices[place]):
+                found[place] = matrix[:out, :inner]
+            else:
+                found[place] = matrix[:inner, :out].t() * (out / inner) ** 0.5
+    return [matrix.reshape(step.shape) for matrix, step in zip(found, steps, strict=True)]
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _padded(side: int) -> int:
+    return 1 << (side - 1).bit_length()
+
+
+def _newton_schulz(stack: Tensor) -> Tensor:
+    """The orthogonal factors of wide matrices ``[K, rows, columns]``, nearly, by iteration."""
+    x: Tensor = stack / (torch.linalg.matrix_norm(stack, keepdim=True) + 1e-7)
+    for _ in range(ITERATIONS):
+        square = x @ x.mT
+        mixed = torch.baddbmm(square, square, square, beta=_B, alpha=_C)
+        x = torch.baddbmm(x, mixed, x, beta=_A)
+    return x
