@@ -20,6 +20,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
+# On a busy machine several threads that wait for each other are a hundred times slower.
+LOAD_BEFORE = os.getloadavg()[0]
 PACKAGES = ("autoseg", "torch", "albumentations", "numpy", "pillow")
 
 
@@ -74,7 +76,7 @@ def facts() -> list[str]:
     model = resolve("local").describe().model
     return [
         f"- machine: {model}, {len(cores())} cores, {platform.machine()} ({platform.platform()})"
-        + graphics(),
+        + f"{graphics()}; load before {LOAD_BEFORE:.1f}",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in numbers.items()),
     ]
 

@@ -36,6 +36,7 @@ import numpy as np
 import stations
 import torch
 from common import (
+    LOAD_BEFORE,
     REFERENCE,
     command,
     commit_of,
@@ -74,6 +75,8 @@ SEED = 0
 
 def main() -> None:
     arguments = parse()
+    if LOAD_BEFORE > 0.5:
+        say(f"something else runs on this machine (load {LOAD_BEFORE:.1f}): the figures will tell")
     with tempfile.TemporaryDirectory(prefix="autoseg-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         task = task_of(arguments, folder)
