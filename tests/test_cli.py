@@ -58,7 +58,7 @@ BAD_VALUES = {
     "no workers": ({"workers": 0}, "--workers must be at least 1, got 0"),
     "negative seed": ({"seed": -1}, "--seed must be at least 0, got -1"),
     "name with slashes": ({"name": "../up"}, "--name is a folder's name without slashes"),
-    "unknown recipe": ({"recipe": {"speed": 3}}, "recipe: unknown speed; known: rungs"),
+    "unknown recipe": ({"recipe": {"speed": 3}}, "recipe: unknown speed; known: schedule"),
     "missing folder": ({"data": "nowhere"}, "nowhere"),
     "unknown option": ({"min_iuo": 0.9}, "No such option: --min-iuo"),
     "unknown format": ({"format": "coc"}, "--format is one of voc, cityscapes"),
