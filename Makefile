@@ -17,10 +17,10 @@ test: .venv/.installed-dev
 check: .venv/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check $(ARGS)
 
-bench-train: .venv/.installed
+bench-train: .venv/.installed-dev
 	$(BIN)/python benchmarks/train_speed.py $(ARGS)
 
-bench-iou: .venv/.installed
+bench-iou: .venv/.installed-dev
 	$(BIN)/python benchmarks/seconds_to_iou.py $(ARGS)
 
 .venv/bin/python:

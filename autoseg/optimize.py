@@ -46,7 +46,7 @@ from autoseg.train import Task, build_candidate
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "albumentations", "numpy")
+PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
 
 
 class Interrupted(AutosegError):

@@ -33,7 +33,6 @@ ROOMS = {
     "onnx": "graph export compress device",
     "onnxscript": "graph export",
     "onnxruntime": "export compress device runner report.predict",
-    "albumentations": "data",
     "cv2": "data",
     "PIL": "data predict report.predict",
     "optuna": "search",
