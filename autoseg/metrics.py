@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from autoseg.records import HW, IGNORE_INDEX, InputError
 
+DRAWS = 100  # of a bootstrap, at a time
+
 Map = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -88,10 +90,14 @@ def bootstrap_iou(
     by_group = np.zeros((len(names), *confusions.shape[1:]), np.int64)
     np.add.at(by_group, which, confusions)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
     # float64 counts are exact up to 2**53 pixels and let the product run in BLAS.
-    flat = draws.astype(np.float64) @ by_group.reshape(len(names), -1).astype(np.float64)
-    return _iou_of_each(flat.reshape(n, *confusions.shape[1:]))
+    flat = by_group.reshape(len(names), -1).astype(np.float64)
+    shares = np.full(len(names), 1 / len(names))
+    resampled = []
+    for start in range(0, n, DRAWS):  # all at once would be gigabytes for 100,000 pictures
+        draws = rng.multinomial(len(names), shares, size=min(DRAWS, n - start))
+        resampled.append(draws.astype(np.float64) @ flat)
+    return _iou_of_each(np.concatenate(resampled).reshape(n, *confusions.shape[1:]))
 
 
 def ci95(samples: Floats) -> tuple[float, float]:
