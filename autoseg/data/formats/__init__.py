@@ -18,8 +18,12 @@ FORMATS = {
     "cityscapes": "cityscapes",
     "railsem19": "railsem19",
     "camvid": "camvid",
+    "ade20k": "ade20k",
+    "supervisely": "supervisely",
     "label-studio": "label_studio",
     "plain": "plain",
+    "coco": "coco",
+    "labelme": "labelme",
 }
 
 # How deep a data set may lie in what was unpacked, and how many folders are looked into.

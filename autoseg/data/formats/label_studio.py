@@ -6,8 +6,6 @@ Units and anchors of regions: their serializers in Label Studio's editor (src/re
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -26,12 +24,13 @@ from autoseg.data.formats.label_studio_tasks import (
 )
 from autoseg.data.formats.references import (
     Pictures,
+    by_splits,
     class_number,
     class_order,
+    decode_base64,
     path_parts,
     pictures_below,
     read_json,
-    with_stems,
 )
 from autoseg.data.formats.shapes import (
     Points,
@@ -76,9 +75,9 @@ def find(root: Path) -> Found:
     labels: set[str] = set()
     for path in exports:
         _find_in(found, path, pictures, pairs, labels)
-    found.classes = class_order(found, labels)
+    found.classes = class_order(found, sorted(labels))
     found.read_mask = partial(_read_mask, found.classes)
-    found.by_split = {"": with_stems(root, list(pairs.items()))}
+    found.by_split = by_splits(found, pairs)
     named = {name for paths in pictures.by_name.values() for name in paths} - set(pairs)
     spare = sorted(p.name for p in named if not brush.NAME.match(p.name))
     if spare:
@@ -168,7 +167,7 @@ def _paint(mask: Array, number: int, region: Region) -> None:
     if "rle" in value:
         mask[brush.decode_rle(value["rle"], (hw[0], hw[1]))] = number
     elif "imageDataURL" in value:
-        mask[decode_bitmap(_data_url(value["imageDataURL"]), (hw[0], hw[1]))] = number
+        mask[decode_bitmap(decode_base64(value["imageDataURL"]), (hw[0], hw[1]))] = number
     else:
         _check_shape((hw[0], hw[1]), region.drawn_on)
         paint(mask, number, _outline(value, (hw[0], hw[1])))
@@ -203,10 +202,3 @@ def _check_shape(hw: HW, drawn_on: tuple[object, object]) -> None:
             f"it was labelled on a picture of {width:.0f}x{height:.0f}, and this one is"
             f" {hw[1]}x{hw[0]}: not the same picture"
         )
-
-
-def _data_url(value: object) -> bytes:
-    try:
-        return base64.b64decode(str(value).partition("base64,")[2], validate=True)
-    except binascii.Error as error:
-        raise InputError(f"its bitmap is no base64 ({error})") from error

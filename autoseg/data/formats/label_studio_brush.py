@@ -15,10 +15,10 @@ import numpy as np
 
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
+    by_splits,
     class_number,
     class_order,
     pictures_below,
-    with_stems,
 )
 from autoseg.data.formats.shapes import Covered, decode_bitmap, picture_hw, strong
 from autoseg.data.layout import Found, listed, read_column
@@ -108,12 +108,11 @@ def find(found: Found, folder: Path) -> None:
     spare = [path.name for task, path in shown.items() if task not in masks]
     if spare:
         found.warnings.append(f"pictures without a brush mask, ignored: {listed(sorted(spare))}")
-    found.classes = class_order(
-        found, {label for of_task in masks.values() for label, _ in of_task}
-    )
+    labels = {label for of_task in masks.values() for label, _ in of_task}
+    found.classes = class_order(found, sorted(labels))
     found.read_mask = partial(_read_mask, found.classes)
-    pairs = [(shown[task], f"{folder}#task {task}") for task in masks if task in shown]
-    found.by_split = {"": with_stems(found.root, pairs)}
+    pairs = {shown[task]: f"{folder}#task {task}" for task in masks if task in shown}
+    found.by_split = by_splits(found, pairs)
 
 
 def _tasks_by_stem(found: Found, stems: list[str]) -> dict[str, int]:

@@ -43,17 +43,19 @@ def picture_hw(path: str) -> HW:
     return (width, height) if turned else (height, width)
 
 
-def read_points(value: object) -> Points:
-    """``[[x, y], …]`` as float64 ``[n, 2]``. Raises InputError for anything else."""
+def read_points(value: object, least: int = 3) -> Points:
+    """``[[x, y], …]`` as float64 ``[n, 2]``. Raises InputError for anything else, and for fewer
+    than `least`.
+    """
     try:
         points = np.array(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError("its points are not pairs of numbers") from error
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise InputError("its points are not pairs of numbers")
-    if len(points) < 3:
-        raise InputError(f"a polygon needs 3 points or more, got {len(points)}")
-    return points
+    if len(points) < least:
+        raise InputError(f"it needs {least} points or more, got {len(points)}")
+    return np.clip(points, -_FAR, _FAR)
 
 
 def read_numbers(value: object, keys: Iterable[str]) -> list[float]:
@@ -113,12 +115,11 @@ def _inside(points: Points, box: _Box) -> Covered:
     """The pixels of a box whose centres a polygon winds around: each edge adds its direction where
     it crosses a row of centres, and the sum along the row counts the windings.
     """
-    start = np.clip(points, -_FAR, _FAR)
-    end = np.roll(start, -1, axis=0)
+    end = np.roll(points, -1, axis=0)
     windings = np.zeros((box.bottom - box.top, box.right - box.left + 1), np.int16)
     for first in range(0, len(points), _EDGES):
         part = slice(first, first + _EDGES)
-        _cross(windings, start[part], end[part], box)
+        _cross(windings, points[part], end[part], box)
     np.cumsum(windings, axis=1, out=windings)
     inside: Covered = windings[:, :-1] != 0
     return inside
@@ -146,18 +147,17 @@ def _ends(values: Points) -> Points:
     return np.array([values.min(), values.max()])
 
 
-def decode_bitmap(data: bytes, hw: HW | None = None) -> Covered:
+def decode_bitmap(data: bytes, hw: HW, *, whole: bool = True) -> Covered:
     """What a small picture (PNG) inside an annotation covers: its alpha, else its brightest
     channel, from half of the strongest value on.
 
-    With `hw` it must have that size. Raises InputError.
+    It has the size `hw` of the picture; without `whole` it may be smaller. Raises InputError.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if hw is not None and picture.size != (hw[1], hw[0]):
-                raise InputError(
-                    f"its bitmap is {picture.width}x{picture.height}, the picture {hw[1]}x{hw[0]}"
-                )
+            width, height = picture.size
+            if (whole and (height, width) != hw) or height > hw[0] or width > hw[1]:
+                raise InputError(f"its bitmap is {width}x{height}, the picture {hw[1]}x{hw[0]}")
             alpha = "A" in picture.getbands() or "transparency" in picture.info
             values = np.asarray(picture.convert("RGBA" if alpha else "RGB"))
     except InputError:
@@ -166,6 +166,30 @@ def decode_bitmap(data: bytes, hw: HW | None = None) -> Covered:
     except Exception as error:
         raise InputError(f"its bitmap is not a readable PNG ({type(error).__name__})") from error
     return strong(values[..., 3] if alpha else values.max(axis=2))
+
+
+def paste(mask: Array, value: int, covered: Covered, left: float, top: float) -> None:
+    """Set the pixels that a small bitmap covers. Raises InputError where it passes the edge."""
+    row, column = int(top), int(left)
+    bottom, right = row + covered.shape[0], column + covered.shape[1]
+    if row < 0 or column < 0 or bottom > mask.shape[0] or right > mask.shape[1]:
+        raise InputError(
+            f"its bitmap covers x {column}..{right - 1}, y {row}..{bottom - 1} of a picture of"
+            f" {mask.shape[1]}x{mask.shape[0]}"
+        )
+    mask[row:bottom, column:right][covered] = value
+
+
+def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
+    """Raise InputError if a JSON object states another height and width than the picture's; what
+    it does not state is not checked.
+    """
+    given = [stated.get(key) if isinstance(stated, dict) else None for key in keys]
+    if any(one not in (None, true) for one, true in zip(given, hw, strict=True)):
+        raise InputError(
+            f"it was labelled on a picture of {given[1]!r:.20}x{given[0]!r:.20}, and this one is"
+            f" {hw[1]}x{hw[0]}: not the same picture"
+        )
 
 
 def strong(values: Array) -> Covered:

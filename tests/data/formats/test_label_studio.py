@@ -3,25 +3,15 @@
 import base64
 import io
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled import HEIGHT, HW, WIDTH, mask_of, save_picture, understood
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import Inspection, inspect
-
-HW = (40, 60)
-HEIGHT, WIDTH = HW
-
-
-def save_picture(path: Path, hw: tuple[int, int] = HW) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Told apart by their names: near-duplicates would be warned of.
-    noise = np.random.default_rng(list(path.name.encode())).integers(0, 256, (*hw, 3), np.uint8)
-    Image.fromarray(noise).save(path)
+from autoseg.data.folder import inspect
 
 
 def region(kind: str, label: str, **value: object) -> dict:
@@ -83,19 +73,6 @@ def three_tasks(root: Path, *results: dict) -> Path:
     return export(root, task(1, "/data/upload/1/1a2b3c4d-a.png", annotation(*results)), *others)
 
 
-def understood(root: Path, **reading: str) -> Inspection:
-    seen = inspect(root, Reading(**reading))
-    assert seen.faults == ()
-    assert seen.format == "label-studio"
-    return seen
-
-
-def mask_of(seen: Inspection, stem: str = "a") -> np.ndarray:
-    """A mask read as a training worker reads it."""
-    sample = next(s for samples in seen.splits.values() for s in samples if s.stem == stem)
-    return pickle.loads(pickle.dumps(seen.read))(sample)[1]
-
-
 def only_fault(root: Path) -> str:
     faults = inspect(root, Reading()).faults
     assert len(faults) == 1, faults
@@ -125,14 +102,16 @@ def pack(alpha: np.ndarray, sizes: tuple[int, ...] = (3, 4, 8, 16)) -> list[int]
 
 
 def test_a_json_export_is_recognized_and_split(tmp_path):
-    seen = understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15)))
+    seen = understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15)), "label-studio")
     assert seen.why == "project-1-at-2024-05-01.json is a JSON export of Label Studio"
     assert seen.classes == ("background", "box", "tape")
     assert sorted(s.stem for samples in seen.splits.values() for s in samples) == list("abcde")
 
 
 def test_a_polygon_covers_the_pixels_whose_centres_it_holds(tmp_path):
-    mask = mask_of(understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))))
+    mask = mask_of(
+        understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15)), "label-studio")
+    )
     expected = np.zeros(HW, np.uint8)
     expected[5:15, 10:20] = 2
     np.testing.assert_array_equal(mask, expected)
@@ -140,13 +119,17 @@ def test_a_polygon_covers_the_pixels_whose_centres_it_holds(tmp_path):
 
 def test_later_regions_lie_over_earlier_ones(tmp_path):
     areas = polygon("tape", 0, 0, 40, 40), polygon("box", 30, 0, 60, 40)
-    mask = mask_of(understood(three_tasks(tmp_path, *areas)))
+    mask = mask_of(understood(three_tasks(tmp_path, *areas), "label-studio"))
     np.testing.assert_array_equal(mask[0], np.repeat([2, 1], 30))
 
 
 def test_a_rectangle_turns_in_pixels_about_its_corner(tmp_path):
     turned = {"x": 50, "y": 25, "width": 20, "height": 10, "rotation": 90}  # 12 x 4 pixels
-    mask = mask_of(understood(three_tasks(tmp_path, region("rectanglelabels", "box", **turned))))
+    mask = mask_of(
+        understood(
+            three_tasks(tmp_path, region("rectanglelabels", "box", **turned)), "label-studio"
+        )
+    )
     expected = np.zeros(HW, np.uint8)
     expected[10:22, 26:30] = 1
     np.testing.assert_array_equal(mask, expected)
@@ -154,7 +137,9 @@ def test_a_rectangle_turns_in_pixels_about_its_corner(tmp_path):
 
 def test_an_ellipse_turns_in_pixels_about_its_centre(tmp_path):
     turned = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 12.5, "rotation": 90}  # 12 and 5 pixels
-    mask = mask_of(understood(three_tasks(tmp_path, region("ellipselabels", "box", **turned))))
+    mask = mask_of(
+        understood(three_tasks(tmp_path, region("ellipselabels", "box", **turned)), "label-studio")
+    )
     rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     inside = ((columns - 30) / 5) ** 2 + ((rows - 20) / 12) ** 2 <= 1
     np.testing.assert_array_equal(mask, inside)
@@ -166,7 +151,7 @@ def test_a_brush_counts_from_half_of_its_strength(tmp_path):
     alpha[8:20, 30:33] = (200, 128, 127)  # the blurred rim of a stroke
     alpha[39, 59] = 255
     brush = region("brushlabels", "box", format="rle", rle=pack(alpha))
-    mask = mask_of(understood(three_tasks(tmp_path, brush)))
+    mask = mask_of(understood(three_tasks(tmp_path, brush), "label-studio"))
     np.testing.assert_array_equal(mask, alpha >= 128)
 
 
@@ -177,7 +162,7 @@ def test_a_bitmap_covers_what_it_paints(tmp_path):
     Image.fromarray(pixels).save(file, "PNG")
     address = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     bitmap = region("bitmasklabels", "box", imageDataURL=address)
-    mask = mask_of(understood(three_tasks(tmp_path, bitmap)))
+    mask = mask_of(understood(three_tasks(tmp_path, bitmap), "label-studio"))
     np.testing.assert_array_equal(mask, pixels[..., 3] > 0)
 
 
@@ -202,7 +187,9 @@ def test_pictures_are_found_below_the_folder_by_name(tmp_path, image, file):
     tasks = json.loads(next(root.glob("*.json")).read_text())
     tasks[0]["data"]["image"] = image
     export(root, *tasks)
-    used = {s.image for samples in understood(root).splits.values() for s in samples}
+    used = {
+        s.image for samples in understood(root, "label-studio").splits.values() for s in samples
+    }
     assert str(root / file) in used
 
 
@@ -214,7 +201,9 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
     for result in boxes["result"]:
         del result["original_width"], result["original_height"]
     images = [f"/data/local-files/?d=drive/{camera}/0001.png" for camera in cameras]
-    seen = understood(export(tmp_path, *(task(n, i, boxes) for n, i in enumerate(images))))
+    seen = understood(
+        export(tmp_path, *(task(n, i, boxes) for n, i in enumerate(images))), "label-studio"
+    )
     stems = sorted(s.stem for samples in seen.splits.values() for s in samples)
     assert stems == [f"{camera}/0001" for camera in cameras]
 
@@ -228,7 +217,7 @@ def test_a_picture_is_labelled_as_its_exif_turns_it(tmp_path):
     exif[0x0112] = 6  # stored lying, shown standing
     lying = np.zeros((WIDTH, HEIGHT, 3), np.uint8)
     Image.fromarray(lying).save(root / "images/a.png", exif=exif)
-    assert mask_of(understood(root))[5:15, 10:20].all()
+    assert mask_of(understood(root, "label-studio"))[5:15, 10:20].all()
 
 
 def test_the_ground_truth_or_else_the_newest_annotation_counts(tmp_path):
@@ -239,7 +228,7 @@ def test_the_ground_truth_or_else_the_newest_annotation_counts(tmp_path):
     cancelled = annotation(polygon("box", 0, 0, 60, 40), id=99, was_cancelled=True)
     others = json.loads(next(root.glob("*.json")).read_text())[1:]
     for annotations, columns in (((old, new, cancelled), 30), ((old, new, truth), 20)):
-        seen = understood(export(root, task(1, "a.png", *annotations), *others))
+        seen = understood(export(root, task(1, "a.png", *annotations), *others), "label-studio")
         assert mask_of(seen).sum() == columns * 10
         assert any("several annotations" in warning for warning in seen.warnings)
 
@@ -248,7 +237,7 @@ def test_an_annotation_without_regions_is_background_and_a_task_without_one_is_l
     root = three_tasks(tmp_path)
     tasks = json.loads(next(root.glob("*.json")).read_text())
     tasks[3]["annotations"][0]["was_cancelled"] = True
-    seen = understood(export(root, *tasks))
+    seen = understood(export(root, *tasks), "label-studio")
     assert not mask_of(seen).any()
     assert "project-1-at-2024-05-01.json: tasks without an annotation, ignored: task 4" in (
         seen.warnings
@@ -261,7 +250,7 @@ def test_what_is_no_area_is_ignored_and_said(tmp_path):
     choice = {"type": "choices", "value": {"choices": ["wet"]}}
     plain = region("polygonlabels", "box", points=[[0, 0], [50, 0], [50, 100]])
     plain["value"]["polygonlabels"] = []
-    seen = understood(three_tasks(tmp_path, point, choice, plain))
+    seen = understood(three_tasks(tmp_path, point, choice, plain), "label-studio")
     assert seen.classes == ("background", "box")
     name = "project-1-at-2024-05-01.json"
     assert f"{name}: keypointlabels are no areas, ignored: task 1" in seen.warnings
@@ -271,7 +260,7 @@ def test_what_is_no_area_is_ignored_and_said(tmp_path):
 def test_classes_txt_orders_the_classes(tmp_path):
     root = three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))
     (root / "classes.txt").write_text("belt\ntape\nbox\n")
-    seen = understood(root)
+    seen = understood(root, "label-studio")
     assert seen.classes == ("belt", "tape", "box")
     assert mask_of(seen).max() == 1
     (root / "classes.txt").write_text("belt\nbox\n")
@@ -280,7 +269,7 @@ def test_classes_txt_orders_the_classes(tmp_path):
 
 def test_json_min_holds_the_same_and_its_newest_line_counts(tmp_path):
     root = three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))
-    expected = mask_of(understood(root))
+    expected = mask_of(understood(root, "label-studio"))
     lines = []
     for one in json.loads(next(root.glob("*.json")).read_text()):
         (made,) = one["annotations"]
@@ -290,7 +279,7 @@ def test_json_min_holds_the_same_and_its_newest_line_counts(tmp_path):
         dates = {key: made[key] for key in ("created_at", "updated_at")}
         lines.append({"image": one["data"]["image"], **facts, "tag": tag, **dates})
     export(root, {**lines[0], "tag": [], "created_at": "2023", "updated_at": "2023"}, *lines)
-    seen = understood(root)
+    seen = understood(root, "label-studio")
     assert seen.classes == ("background", "box", "tape")
     np.testing.assert_array_equal(mask_of(seen), expected)
 
@@ -307,7 +296,7 @@ DAMAGED = {
     ),
     "two points": (
         region("polygonlabels", "box", points=[[1, 2], [3, 4]]),
-        "a polygon needs 3 points or more, got 2",
+        "it needs 3 points or more, got 2",
     ),
     "no points": (region("polygonlabels", "box"), "its x must be a number, got None"),
     "a size of words": (
@@ -423,7 +412,7 @@ def brushes(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def test_brush_masks_are_paired_by_a_column_of_index_csv(brushes):
     lines = "".join(f"shot{number},{number}\n" for number in range(4))
     (brushes / "index.csv").write_text("stem,task\n" + lines)
-    seen = understood(brushes)
+    seen = understood(brushes, "label-studio")
     assert seen.why == "masks/ holds brush masks of Label Studio"
     assert seen.classes == ("background", "big-box", "tape")
     np.testing.assert_array_equal(mask_of(seen, "shot3")[:, 0], np.repeat([1, 2, 0], [10, 20, 10]))
@@ -433,7 +422,7 @@ def test_brush_masks_are_paired_by_the_names_of_the_pictures(brushes):
     for number in range(4):
         name = f"{number}.png" if number % 2 else f"task-{number}.png"
         (brushes / f"images/shot{number}.png").rename(brushes / "images" / name)
-    assert len(set(mask_of(understood(brushes), "3")[:, 0])) == 3
+    assert len(set(mask_of(understood(brushes, "label-studio"), "3")[:, 0])) == 3
 
 
 def test_brush_masks_that_name_no_picture_are_a_fault_with_the_way_out(brushes):
@@ -444,7 +433,7 @@ def test_brush_masks_that_name_no_picture_are_a_fault_with_the_way_out(brushes):
 def test_brush_masks_beside_the_json_are_left_to_it(brushes):
     made = annotation(polygon("box", 0, 0, 30, 40))
     export(brushes, *(task(n, f"shot{n}.png", made) for n in range(4)))
-    seen = understood(brushes)
+    seen = understood(brushes, "label-studio")
     assert (seen.classes, seen.warnings) == (("background", "box"), ())
 
 

@@ -1,0 +1,210 @@
+"""COCO: polygons, runs, crowds, boxes and panoptic masks as pixels, damaged files as faults."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
+from PIL import Image
+
+from autoseg.data.folder import inspect
+
+BOX, TAPE = 7, 3  # categories, whose ids give the order of the classes
+CATEGORIES = [{"id": BOX, "name": "box", "supercategory": "x"}, {"id": TAPE, "name": "tape"}]
+# pycocotools 2.0.11 for rows 5..14 of columns 10..19, rows 30..37 of columns 50..59, and (0, 0).
+RUNS = "01d<9ZD00000000000000000YV1NiiN00000000000000000RO"
+
+
+def thing(picture: int, segmentation: object, category: int = BOX, **facts: object) -> dict:
+    made = {"id": 100 + picture, "image_id": picture, "category_id": category, "iscrowd": 0}
+    return made | {"segmentation": segmentation, "bbox": [10, 5, 10, 10], "area": 100} | facts
+
+
+def corners(left: int, top: int, right: int, bottom: int) -> list[int]:
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def write(path: Path, names: list[str], *things: dict, **facts: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [
+        {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT, "license": 1}
+        for number, name in enumerate(names)
+    ]
+    lists = {"images": images, "annotations": list(things), "categories": CATEGORIES}
+    path.write_text(json.dumps({"info": {}, "licenses": []} | lists | facts))
+
+
+def dataset(root: Path, *things: dict, **facts: object) -> Path:
+    """Things on picture 0, and four pictures with a box each, as one file of no split."""
+    names = [f"{letter}.png" for letter in "abcde"]
+    for name in names:
+        save_picture(root / "images" / name)
+    others = [thing(number, [corners(0, 0, 30, 40)]) for number in (1, 2, 3, 4)]
+    write(root / "result.json", names, *things, *others, **facts)
+    return root
+
+
+def test_polygons_lie_over_one_another_in_the_order_of_the_file(tmp_path):
+    things = (
+        thing(0, [corners(10, 5, 20, 15), corners(30, 5, 40, 15)], TAPE),
+        thing(0, [corners(15, 5, 35, 15)]),
+    )
+    seen = understood(dataset(tmp_path, *things), "coco")
+    assert seen.why == "result.json is a file of COCO"
+    assert seen.classes == ("background", "tape", "box")
+    expected = area(1, slice(5, 15), slice(10, 40))
+    expected[5:15, 15:35] = 2
+    np.testing.assert_array_equal(mask_of(seen), expected)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [RUNS, [0, 1, 404, *[10, 30] * 9, 10, 1255, *[8, 32] * 9, 8, 2]],
+    ids=["compressed", "numbers"],
+)
+def test_runs_go_down_the_columns(tmp_path, counts):
+    root = dataset(tmp_path, thing(0, {"size": [*HW], "counts": counts}))
+    expected = area(2, slice(5, 15), slice(10, 20)) + area(2, slice(30, 38), slice(50, 60))
+    expected[0, 0] = 2
+    np.testing.assert_array_equal(mask_of(understood(root, "coco")), expected)
+
+
+def test_crowds_and_objects_with_a_box_only_are_ignored_pixels(tmp_path):
+    crowd = thing(0, [corners(30, 5, 40, 15)], iscrowd=1)
+    seen = understood(dataset(tmp_path, thing(0, []), crowd), "coco")
+    expected = area(255, slice(5, 15), slice(10, 20)) + area(255, slice(5, 15), slice(30, 40))
+    np.testing.assert_array_equal(mask_of(seen), expected)
+    assert "result.json: objects with a box only, whose pixels are ignored: 100" in seen.warnings
+
+
+def test_a_picture_without_objects_is_background(tmp_path):
+    assert not mask_of(understood(dataset(tmp_path), "coco")).any()
+
+
+@pytest.mark.parametrize(
+    ("files", "folders"),
+    [
+        (
+            {
+                "train": "annotations/instances_train2017.json",
+                "val": "annotations/instances_val2017.json",
+            },
+            {"train": "train2017", "val": "val2017"},
+        ),
+        (
+            {"train": "train/_annotations.coco.json", "val": "valid/_annotations.coco.json"},
+            {"train": "train", "val": "valid"},
+        ),
+    ],
+    ids=["as released", "a folder a split"],
+)
+def test_splits_are_those_that_files_and_folders_are_named_after(tmp_path, files, folders):
+    names = {"train": ["0.png", "1.png", "2.png"], "val": ["0.png", "4.png"]}
+    for split, file in files.items():
+        for name in names[split]:
+            save_picture(tmp_path / folders[split] / name, (HEIGHT, WIDTH))
+        things = [thing(n, [corners(0, 0, 30, 40)]) for n in range(len(names[split]))]
+        write(tmp_path / file, names[split], *things)
+    captions = tmp_path / files["train"].replace("instances", "captions")
+    if captions.name.startswith("captions"):
+        write(captions, names["train"])
+    # One name in both folders, so that the wrong folder would be told by the pixels.
+    Image.fromarray(np.zeros((*HW, 3), np.uint8)).save(tmp_path / folders["val"] / "0.png")
+    seen = understood(tmp_path, "coco")
+    assert seen.pairs == {"train": 3, "val": 2, "test": 0}
+    for split, samples in seen.splits.items():
+        assert all(folders[split] in sample.image for sample in samples)
+
+
+def test_panoptic_masks_give_each_segment_its_class_and_ignore_the_void(tmp_path):
+    names = [f"{letter}.png" for letter in "abcde"]
+    for name in names:
+        save_picture(tmp_path / "val2017" / name)
+        pixels = np.zeros((*HW, 3), np.uint8)
+        pixels[:20], pixels[20:30] = (1, 2, 0), (0, 0, 3)
+        mask = tmp_path / "annotations/panoptic_val2017" / name
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(mask)
+    segments = [
+        {"id": 1 + 256 * 2, "category_id": BOX, "iscrowd": 0},
+        {"id": 65536 * 3, "category_id": TAPE, "iscrowd": 0},
+    ]
+    annotations = [
+        {"image_id": number, "file_name": name, "segments_info": segments}
+        for number, name in enumerate(names)
+    ]
+    write(tmp_path / "annotations/panoptic_val2017.json", names, annotations=annotations)
+    seen = understood(tmp_path, "coco")
+    assert seen.classes == ("tape", "box")
+    np.testing.assert_array_equal(mask_of(seen)[:, 7], np.repeat([1, 0, 255], [20, 10, 10]))
+
+
+HUGE = 10**12
+DAMAGED = {
+    "words": ([["a", "b"]], "is no polygons or runs"),
+    "half a point": ([[1, 2, 3, 4, 5, 6, 7]], "its points are not pairs of numbers"),
+    "two points": ([[1, 2, 3, 4]], "it needs 3 points or more, got 2"),
+    "not a number": ([[1, 2, 3, 4, float("nan"), 6]], "its points are not pairs of numbers"),
+    "runs of a huge picture": (
+        {"size": [HUGE, HUGE], "counts": [HUGE**2]},
+        "its runs are of the size [1000000000000, 1000000000000], not [40, 60]",
+    ),
+    "runs that pass the picture": ({"size": [*HW], "counts": [9, HUGE]}, "do not fill a picture"),
+    "runs below nothing": ({"size": [*HW], "counts": [2401, -1]}, "do not fill a picture"),
+    "runs that end early": ({"size": [*HW], "counts": RUNS[:30]}, "do not fill a picture"),
+    "a huge run": ({"size": [*HW], "counts": "o" * 40}, "its runs (counts) are damaged"),
+    "signs that are no runs": (
+        {"size": [*HW], "counts": "\x00é"},
+        "its runs (counts) are damaged",
+    ),
+    "no runs": ({"size": [*HW]}, "must be a list of whole numbers, got None"),
+    "a number": (5, "is no polygons or runs: 5"),
+}
+
+
+@pytest.mark.parametrize(("segmentation", "fault"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_object_is_a_fault_that_names_file_picture_and_object(
+    tmp_path, segmentation, fault
+):
+    (line,) = inspect(dataset(tmp_path, thing(0, segmentation))).faults
+    assert line.startswith("result.json, picture 0 ('a.png'): object 100: ")
+    assert fault in line
+
+
+def test_polygons_far_out_of_the_picture_cost_nothing(tmp_path):
+    far = thing(0, [[0, 0, HUGE, 0, HUGE, HUGE, -HUGE, 20]])
+    assert mask_of(understood(dataset(tmp_path, far), "coco")).max() == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "fault"),
+    [
+        ({"images": {}}, "its images must be a list, got {}"),
+        ({"images": [{"id": 0}]}, "a picture without a file_name: {'id': 0}"),
+        ({"images": [{"id": 0, "file_name": "a.png"}] * 2}, "two pictures have the id 0"),
+        ({"annotations": [{"id": 3}]}, "an annotation without an image_id and a category_id"),
+        ({"annotations": [thing(9, [])]}, "objects of pictures that are not listed: 109"),
+        ({"annotations": [thing(0, [], 9)]}, "objects of categories that are not listed: 100"),
+        ({"categories": [{"id": 1}]}, "a category without a name: {'id': 1}"),
+        (
+            {"images": [{"id": 0, "file_name": "../../gone.png"}], "annotations": []},
+            "result.json names pictures that are not below",
+        ),
+        (
+            {"images": [{"id": 0, "file_name": "a.png", "width": 40, "height": 60}]},
+            "it was labelled on a picture of 40x60, and this one is 60x40: not the same picture",
+        ),
+    ],
+)
+def test_a_damaged_file_is_a_fault(tmp_path, facts, fault):
+    faults = inspect(dataset(tmp_path, **facts)).faults
+    assert any("result.json" in line and fault in line for line in faults), faults
+
+
+def test_a_file_that_is_cut_off_is_a_fault(tmp_path):
+    root = dataset(tmp_path)
+    whole = (root / "result.json").read_text()
+    (root / "result.json").write_text(whole[:-30])
+    (fault,) = inspect(root).faults
+    assert "result.json cannot be read as JSON" in fault

@@ -1,0 +1,139 @@
+"""LabelMe: its shapes as pixels, where its pictures lie, and damaged files as faults."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
+from PIL import Image
+
+from autoseg.data.folder import inspect
+
+
+def shape(label: str, points: list, kind: str = "polygon", **facts: object) -> dict:
+    made = {"label": label, "points": points, "group_id": None, "description": ""}
+    return made | {"shape_type": kind, "flags": {}, "mask": None} | facts
+
+
+def write(path: Path, *shapes: object, image: str = "", **facts: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sizes = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    head = {"version": "5.4.1", "flags": {}, "shapes": list(shapes)}
+    picture = {"imagePath": image or f"{path.stem}.png", "imageData": None}
+    path.write_text(json.dumps(head | picture | sizes | facts))
+
+
+def dataset(root: Path, *shapes: object, **facts: object) -> Path:
+    """A folder of pictures with their files; a.json holds the shapes, the others a box."""
+    for letter in "abcde":
+        save_picture(root / f"{letter}.png")
+        write(root / f"{letter}.json", shape("box", [[0, 0], [30, 0], [30, 40], [0, 40]]))
+    write(root / "a.json", *shapes, **facts)
+    return root
+
+
+SQUARE = [[10, 5], [20, 5], [20, 15], [10, 15]]
+
+
+@pytest.mark.parametrize(
+    ("points", "kind"),
+    [
+        (SQUARE, "polygon"),
+        (SQUARE, "oriented_rectangle"),
+        ([[20, 15], [10, 5]], "rectangle"),
+    ],
+)
+def test_shapes_cover_the_pixels_whose_centres_they_hold(tmp_path, points, kind):
+    seen = understood(dataset(tmp_path, shape("tape", points, kind)), "labelme")
+    assert seen.why == "a.json is a file of LabelMe"
+    assert seen.classes == ("background", "box", "tape")
+    np.testing.assert_array_equal(mask_of(seen), area(2, slice(5, 15), slice(10, 20)))
+
+
+def test_a_circle_goes_through_its_second_point(tmp_path):
+    circle = shape("box", [[30, 20], [33, 24]], "circle")  # radius 5
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    inside = (columns - 30) ** 2 + (rows - 20) ** 2 <= 25
+    np.testing.assert_array_equal(
+        mask_of(understood(dataset(tmp_path, circle), "labelme")), inside
+    )
+
+
+def test_a_mask_lies_at_its_first_point(tmp_path):
+    file = io.BytesIO()
+    bits = np.eye(6, 8, dtype=np.uint8) * 255
+    Image.fromarray(bits).save(file, "PNG")
+    held = base64.b64encode(file.getvalue()).decode()
+    root = dataset(tmp_path, shape("box", [[50, 30], [57, 35]], "mask", mask=held))
+    expected = np.zeros(HW, np.uint8)
+    expected[30:36, 50:58] = bits > 0
+    np.testing.assert_array_equal(mask_of(understood(root, "labelme")), expected)
+    write(root / "a.json", shape("box", [[55, 30], [62, 35]], "mask", mask=held))
+    (fault,) = inspect(root).faults
+    assert "a.json: shape 0 (box): its bitmap covers x 55..62, y 30..35" in fault
+
+
+def test_later_shapes_lie_over_earlier_ones_and_reserved_names_are_no_classes(tmp_path):
+    shapes = (
+        shape("tape", [[0, 0], [40, 0], [40, 40], [0, 40]]),
+        shape("__ignore__", [[10, 0], [20, 0], [20, 40], [10, 40]]),
+        shape("_background_", [[20, 0], [30, 0], [30, 40], [20, 40]]),
+        shape("box", [[30, 0], [60, 0], [60, 40], [30, 40]]),
+        shape("nail", [[1, 1]], "point"),
+    )
+    seen = understood(dataset(tmp_path, *shapes), "labelme")
+    assert seen.classes == ("background", "box", "tape")
+    assert list(mask_of(seen)[0, ::10]) == [2, 255, 0, 1, 1, 1]
+    assert "shapes of type 'point' have no area, ignored" in seen.warnings
+
+
+def test_files_in_another_folder_name_their_pictures_and_folders_name_the_splits(tmp_path):
+    for split, letters in (("train", "abc"), ("valid", "ab"), ("test", "d")):
+        for letter in letters:
+            save_picture(tmp_path / split / "images" / f"{letter}.png", (HEIGHT, WIDTH))
+            write(
+                tmp_path / split / "labels" / f"{letter}.json",
+                shape("box", SQUARE),
+                image=f"..\\images\\{letter}.png" if split == "train" else f"{letter}.png",
+            )
+        Image.new("RGB", (WIDTH, HEIGHT), (len(split), 0, 0)).save(
+            tmp_path / split / "images" / f"{letters[0]}.png"
+        )
+    seen = inspect(tmp_path)
+    assert (seen.format, seen.pairs) == ("labelme", {"train": 3, "val": 2, "test": 1})
+    for split, samples in seen.splits.items():
+        assert all(split in sample.image and split in sample.mask for sample in samples)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "fault"),
+    [
+        (5, "its shapes must be a list of objects"),
+        ({"points": SQUARE}, "a shape's label must be a text, got None"),
+        (shape("box", [[1, 2], ["a", 3], [4, 5]]), "shape 0 (box): its points are not pairs"),
+        (shape("box", SQUARE[:2]), "shape 0 (box): it needs 3 points or more, got 2"),
+        (shape("box", SQUARE[:1], "circle"), "shape 0 (box): it needs 2 points or more, got 1"),
+        (shape("box", SQUARE, "mask", mask="?"), "shape 0 (box): its bitmap is no base64"),
+        (shape("box", SQUARE, "mask", mask="AAAA"), "shape 0 (box): its bitmap is not a readable"),
+    ],
+)
+def test_a_damaged_shape_is_a_fault_that_names_the_file(tmp_path, damaged, fault):
+    faults = inspect(dataset(tmp_path, damaged)).faults
+    assert any(line.startswith("a.json: ") and fault in line for line in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("facts", "fault"),
+    [
+        ({"imageWidth": 10**12}, "a.json: it was labelled on a picture of 1000000000000x40"),
+        ({"imagePath": 7}, "a.json: its imagePath names no picture"),
+        ({"imagePath": "../../gone.png"}, "files whose pictures are not below"),
+        ({"imagePath": "b.png"}, "its picture is that of"),
+    ],
+)
+def test_a_damaged_file_is_a_fault(tmp_path, facts, fault):
+    faults = inspect(dataset(tmp_path, **facts)).faults
+    assert any(fault in line for line in faults), faults
