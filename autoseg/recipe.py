@@ -29,7 +29,7 @@ class Recipe:
 
     rungs: tuple[int, ...] = SCHEDULES["standard"]
     optimizer: Literal["muon", "adamw", "sgd"] = "muon"
-    learning_rate: float = 0.012
+    learning_rate: float = 0.02
     weight_decay: float = 1e-2
     batch: int = 8
     warmup_steps: int = 30
