@@ -78,16 +78,19 @@ class PlainLoop:
     def of(
         cls, net: nn.Module, samples: Sequence[Sample], input_hw: HW, recipe: Recipe, workers: int
     ) -> PlainLoop:
-        """The recipe's batch and optimizer, as PyTorch gives it; workers live through all epochs.
+        """The recipe's batch and rate with AdamW; workers live through all epochs.
 
-        Without the recipe's clipping and its average of weights: it is the plainest loop.
+        Without the recipe's own optimizer, clipping and average of weights: the plainest loop.
         """
         cv2.setNumThreads(0)  # its pool would fight PyTorch's threads, and does not survive a fork
         loader = DataLoader(
             Pictures(samples, input_hw), recipe.batch, shuffle=True, num_workers=workers,
             persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
         )  # fmt: skip
-        return cls(net, _optimizer(net, recipe), loader, recipe)
+        optimizer = torch.optim.AdamW(
+            net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        return cls(net, optimizer, loader, recipe)
 
     def train(self, epochs: int) -> None:
         device = next(self.net.parameters()).device
@@ -125,13 +128,3 @@ def loss_of(logits: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
     present = (area > 0).to(logits.dtype)
     dice = ((1 - (2 * both + 1) / (total + 1)) * present).sum() / present.sum().clamp(min=1)
     return (1 - dice_weight) * entropy / weight.sum().clamp(min=1) + dice_weight * dice
-
-
-def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            net.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True
-        )
-    return torch.optim.AdamW(
-        net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )

@@ -37,6 +37,7 @@ from autoseg.train import (
 
 LEAST_S = 0.2  # a piece is repeated until it took as long
 Pieces = dict[str, float]
+Optimizers = list[torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Station:
         self.last: Job | None = None
         self.score: Score | None = None
         self.seen: Seen | None = None
-        self.bound_parts: tuple[nn.Module, torch.optim.Optimizer, Tensor] | None = None
+        self.bound_parts: tuple[nn.Module, Optimizers, Tensor] | None = None
         self._first_job()
 
     def train(self, epochs: int) -> float:
@@ -110,11 +111,11 @@ class Station:
         The tensor is one that the network got in a real step, so that its type, strides and
         autocast are those of the training.
         """
-        net, optimizer, masks = self.bound_parts or self._bound_parts()
+        net, optimizers, masks = self.bound_parts or self._bound_parts()
         spent = {"forward": 0.0, "backward": 0.0, "optimizer": 0.0}
         begun = now()
         for steps in itertools.count(1):
-            self._step(net, optimizer, masks, spent)
+            self._step(net, optimizers, masks, spent)
             if steps >= 2 and time.perf_counter() - begun >= least_s:
                 break
         each = steps * len(masks)
@@ -200,22 +201,19 @@ class Station:
         self._job(epochs)
         return now() - started
 
-    def _bound_parts(self) -> tuple[nn.Module, torch.optim.Optimizer, Tensor]:
+    def _bound_parts(self) -> tuple[nn.Module, Optimizers, Tensor]:
         assert self.last is not None and self.seen is not None
         training = resume(self.task, self.last, self.device)  # the net in the form it is trained
         count, _, height, width = self.seen.inputs.shape
         classes = len(self.task.dataset.classes)
         masks = torch.randint(0, classes, (count, height, width), dtype=torch.uint8)
-        net, optimizer = training.net.train(), training.optimizer
-        for group in optimizer.param_groups:
+        for group in (g for optimizer in training.optimizers for g in optimizer.param_groups):
             group["lr"] = 0.0  # random masks must not drive the weights away
-        self.bound_parts = (net, optimizer, masks.to(self.device))
+        self.bound_parts = (training.net.train(), training.optimizers, masks.to(self.device))
         self._step(*self.bound_parts, {"forward": 0.0, "backward": 0.0, "optimizer": 0.0})
         return self.bound_parts
 
-    def _step(
-        self, net: nn.Module, optimizer: torch.optim.Optimizer, masks: Tensor, spent: Pieces
-    ) -> None:
+    def _step(self, net: nn.Module, optimizers: Optimizers, masks: Tensor, spent: Pieces) -> None:
         assert self.seen is not None
         times = [time.perf_counter()]
         with torch.autocast(
@@ -224,10 +222,11 @@ class Station:
             logits = net(self.seen.inputs)
         loss = segmentation_loss(logits, masks, self.task.recipe.dice_weight)
         times.append(time.perf_counter())
-        optimizer.zero_grad(set_to_none=True)
+        net.zero_grad(set_to_none=True)
         loss.backward()
         times.append(time.perf_counter())
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         times.append(time.perf_counter())
         for place, name in enumerate(spent):
             spent[name] += times[place + 1] - times[place]
