@@ -1,5 +1,6 @@
 """What is kept of an inspection: nothing is decoded twice, nothing stale or damaged is used."""
 
+import json
 import os
 import subprocess
 import sys
@@ -185,3 +186,24 @@ def test_a_long_inspection_says_how_far_it_is(folder, monkeypatch, caplog):
     caplog.set_level("INFO")
     inspect(folder)
     assert "3 of 8 pairs examined" in caplog.text
+
+
+def test_masks_inside_an_annotation_file_are_read_again_when_it_changes(tmp_path, cache, decoded):
+    root = tmp_path / "coco"
+    (root / "images").mkdir(parents=True)
+    images, areas = [], []
+    for number in range(1, 9):
+        picture = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(root / "images" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "height": 20, "width": 24})
+        box = [2, 2, 12, 2, 12, 12, 2, 12]
+        area = {"segmentation": [box], "area": 100, "bbox": [2, 2, 10, 10], "iscrowd": 0}
+        areas.append({"id": number, "image_id": number, "category_id": 1, **area})
+    content = {"images": images, "annotations": areas, "categories": [{"id": 1, "name": "box"}]}
+    (root / "annotations.json").write_text(json.dumps(content))
+    first = inspect(root, cache_dir=cache)
+    assert first.format == "coco" and not first.faults and len(decoded) == 8
+    assert facts(inspect(root, cache_dir=cache)) == facts(first) and len(decoded) == 8
+    areas[0]["segmentation"] = [[2, 2, 20, 2, 20, 12, 2, 12]]
+    (root / "annotations.json").write_text(json.dumps(content))
+    assert inspect(root, cache_dir=cache).digest != first.digest and len(decoded) == 16
