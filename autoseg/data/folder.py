@@ -77,20 +77,17 @@ def inspect(
     known = None if cache_dir is None else Known(cache_dir, found.root, found.read_mask)
     facts = examine_all(samples, found.root, found.read_mask, known)
     found.faults += [fault for fact in facts for fault in fact.faults]
+    held = understand(found, facts, reading.remap)
     understood = Inspection(
         str(root),
         name,
         why,
         split_source=split_source,
-        sizes=tuple(Counter(fact.hw for fact in facts if all(fact.hw)).most_common()),
-    )
-    held = understand(found, facts, reading.remap)
-    understood = replace(
-        understood,
         mask_encoding=held.encoding,
         classes=held.names,
         class_share=held.shares,
         ignore_share=held.ignore_share,
+        sizes=tuple(Counter(fact.hw for fact in facts if all(fact.hw)).most_common()),
         splits=_inspected(found, splits, facts, held.names),
     )
     if near := duplicates.warning(splits, [fact.thumbnail for fact in facts]):
