@@ -129,8 +129,7 @@ def test_a_baseline_that_cannot_be_built_is_refused_before_a_run_is_begun(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(autoseg.InputError, match="baseline of moody must work: .* no such block"):
         autoseg.optimize(**slow(tiny, tmp_path / "results", space=tmp_path / "moody.yaml"))
-    # No run is begun; what was learned of the data is kept.
-    assert [path.name for path in (tmp_path / "results").iterdir()] == [".cache"]
+    assert not list(tmp_path.glob("results/[!.]*"))  # what was learned of the data may be kept
 
 
 def test_bundles_of_an_interrupted_session_get_what_came_after_it(finished, tmp_path):
