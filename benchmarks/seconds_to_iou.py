@@ -90,6 +90,9 @@ def main() -> None:
         if not (tree / "autoseg" / "train.py").is_file():
             sys.exit(f"--tree must be a checkout of autoseg, got {arguments.tree}")
         sys.path.insert(0, str(tree))  # before any import of autoseg; pools hand it on
+        if arguments.data:
+            arguments.data = arguments.data.resolve()
+        os.chdir(tree)  # a worker looks there first
         for row in new_rows(arguments, rows, commit_of(tree)):
             append(path, row)
             rows.append(row)
