@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
+    logging.getLogger("autoseg").setLevel(logging.INFO)  # how far a long inspection is
     try:
         code = app(args=arguments, standalone_mode=False)
     except typer.Abort:

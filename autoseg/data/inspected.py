@@ -178,7 +178,8 @@ def _regular(path: str) -> os.stat_result | None:
 def _identity(root: Path, read_mask: ReadMask) -> tuple[str, str, str]:
     """Digests of the folder, of the code that reads, and of how it reads the masks."""
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-    parts = (os.fsencode(root.resolve()), code, pickle.dumps(read_mask))
+    reader_bytes = pickle.dumps(read_mask)  # only to be digested: nothing is ever unpickled
+    parts = (os.fsencode(root.resolve()), code, reader_bytes)
     place, version, reader = (hashlib.sha256(part).hexdigest()[:12] for part in parts)
     return place, version, f"{reader}.jsonl"
 
