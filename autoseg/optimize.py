@@ -142,7 +142,7 @@ def _travel(
         run.folder / "checkpoints",
     )
     constraints = declaration.constraints
-    visited, _ = recipe.pictures(0, len(dataset.splits["train"]))
+    _, visited = recipe.pictures(0, len(dataset.splits["train"]))
     pricing = Pricing(space, recipe, dataset.outputs, visited, declaration.workers)
     engine = AshaEngine(
         space,

@@ -99,13 +99,15 @@ class Recipe:
         return epoch / max(1, epoch + self.augment_epochs) if self.augment else 0.0
 
     def pictures(self, epoch: int, available: int) -> tuple[int, int]:
-        """How many pictures an epoch visits, and the first how many of all it draws them from.
+        """The row at which an epoch begins and how many it visits; behind the last comes the first.
 
-        For a large data set an epoch is `epoch_pictures`; up to `subset_epochs` they are the same
-        ones, so that the low rungs of a resolution need no more than those decoded.
+        Of a large data set an epoch is `epoch_pictures`; up to `subset_epochs` they are the same
+        ones, so that the low rungs of a resolution need no more than those decoded. Later epochs
+        walk through the rest, each a part that is as fair as the whole.
         """
         visited = min(available, self.epoch_pictures)
-        return visited, visited if epoch < self.subset_epochs else available
+        part = max(0, epoch + 1 - self.subset_epochs) if available > visited else 0
+        return part * visited % available, visited
 
     def next_rung(self, epoch: int) -> int | None:
         """The first rung after `epoch`, or None at the top."""
