@@ -13,6 +13,7 @@ from autoseg.recipe import Recipe
 
 # The polynomial of Jordan et al. 2024 (Muon): it drives singular values into about 0.7 to 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
+_SMALLEST = 32  # side of a padded matrix: many small products cost more than a few larger ones
 _LEAST = 4  # below so many rows or columns there is little to orthogonalize
 ITERATIONS = 3  # five make the step more orthogonal and the networks no better
 
@@ -104,14 +105,22 @@ def _is_wide(matrix: Tensor) -> bool:
 
 
 def _padded(side: int) -> int:
-    return 1 << (side - 1).bit_length()
+    return max(_SMALLEST, 1 << (side - 1).bit_length())
 
 
 def _newton_schulz(stack: Tensor) -> Tensor:
-    """The orthogonal factors of wide matrices ``[K, rows, columns]``, nearly, by iteration."""
+    """The orthogonal factors of wide matrices ``[K, rows, columns]``, nearly, by iteration.
+
+    Each iteration is x -> (a + b A + c A^2) x with A = x x^T. All but the first and last product
+    are done on A, which is smaller than x, and commutes with its own polynomials.
+    """
     x: Tensor = stack / (torch.linalg.matrix_norm(stack, keepdim=True) + 1e-7)
-    for _ in range(ITERATIONS):
-        square = x @ x.mT
+    square = x @ x.mT
+    factor: Tensor | None = None
+    for iteration in range(ITERATIONS):
         mixed = torch.baddbmm(square, square, square, beta=_B, alpha=_C)
-        x = torch.baddbmm(x, mixed, x, beta=_A)
-    return x
+        mixed.diagonal(dim1=-2, dim2=-1).add_(_A)
+        factor = mixed if factor is None else mixed @ factor
+        if iteration + 1 < ITERATIONS:
+            square = mixed @ square @ mixed
+    return x if factor is None else factor @ x

@@ -116,6 +116,8 @@ def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed)
     # Dropout draws from torch's numbers, and a resumed epoch must repeat.
     torch.manual_seed(task.seed * 100_003 + training.epoch)
     net.train()
+    weights: list[torch.Tensor] = [*net.parameters()]
+    averaged: list[torch.Tensor] = [*training.average.parameters()]
     steps = -(-visited // recipe.batch)
     norms: list[torch.Tensor] = []
     for step in range(steps):
@@ -130,13 +132,15 @@ def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed)
         with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
             logits = net(inputs)
         loss = segmentation_loss(logits, masks, recipe.dice_weight)
-        net.zero_grad(set_to_none=True)
+        for weight in weights:
+            weight.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        norms.append(nn.utils.clip_grad_norm_(net.parameters(), recipe.clip_norm))
+        norms.append(nn.utils.clip_grad_norm_(weights, recipe.clip_norm))
         for optimizer in training.optimizers:
             optimizer.step()
         training.step += 1
-        _average(training, recipe)
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, weights, _newest_share(recipe, training.step))
     # Once an epoch: reading it at each step would make a GPU wait.
     if not torch.stack(norms).isfinite().all():
         raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
@@ -148,17 +152,13 @@ def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
     return recipe.learning_rate * warm * (1.0 if decayed is None else 1 - math.sqrt(decayed))
 
 
-@torch.no_grad()
-def _average(training: Training, recipe: Recipe) -> None:
-    """Running average over the last `average_share` of the steps (at most about `average_steps`).
+def _newest_share(recipe: Recipe, step: int) -> float:
+    """What the newest weights count in the average over the last `average_share` of the steps (at
+    most about `average_steps`).
 
-    The weight of the newest step is 1 at first and falls as 1 / (share * steps), so no start
-    value is left in it.
+    It is 1 at first and falls as 1 / (share * steps), so no start value is left in the average.
     """
-    newest = 1 / min(recipe.average_steps, max(1.0, recipe.average_share * training.step))
-    torch._foreach_lerp_(
-        list(training.average.parameters()), list(training.net.parameters()), newest
-    )
+    return 1 / min(recipe.average_steps, max(1.0, recipe.average_share * step))
 
 
 @torch.no_grad()
