@@ -205,7 +205,7 @@ def cells(machine: Cpu | Gpu, task: Task, nets: list[str], sizes: list[int]) -> 
             candidate = task.space.candidate(resolution=size, **NETS[net])
             cell = Cell(f"{net} {size}", task, candidate)
             batches = round(machine.seconds / machine.guess(cell) / task.recipe.batch)
-            pictures, _ = task.recipe.pictures(1, task.recipe.batch * max(2, batches))
+            _, pictures = task.recipe.pictures(1, task.recipe.batch * max(2, batches))
             dataset = part_of(task.dataset, pictures)
             yield dataclasses.replace(cell, task=dataclasses.replace(task, dataset=dataset))
 
