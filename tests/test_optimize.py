@@ -28,10 +28,12 @@ def given(tiny, results: Path, **changed):
     return {**tiny.given, "results": results, "name": "run", **changed}
 
 
-def trained(folder: Path) -> list[tuple]:
-    """Every score, in the order in which it was reached."""
+def trained(folder: Path) -> dict[tuple, float]:
+    """The IoU of each candidate at each epoch that it was scored at."""
     events = [e for e in read_events(folder) if e["event"] == "scored"]
-    return [(e["key"], *(e["score"][n] for n in ("epoch", "decayed", "iou"))) for e in events]
+    return {
+        (e["key"], e["score"]["epoch"], e["score"]["decayed"]): e["score"]["iou"] for e in events
+    }
 
 
 def test_a_plain_script_without_a_main_guard_repeats_what_the_command_line_did(
@@ -49,7 +51,10 @@ def test_a_plain_script_without_a_main_guard_repeats_what_the_command_line_did(
     for rank, key in enumerate(keys, start=1):
         assert result.bundle(key) == result.folder / "bundles" / f"{rank}-{key}"
         assert (result.bundle(key) / "model.onnx").is_file()
-    assert trained(result.folder) == trained(finished.folder)
+    # That device says other latencies than this machine does, so others may be trained further.
+    here, there = trained(result.folder), trained(finished.folder)
+    common = here.keys() & there.keys()
+    assert len(common) >= 2 and all(here[what] == there[what] for what in common)
     with pytest.raises(autoseg.InputError, match="no bundle 'abc'; on its front: "):
         result.bundle("abc")
 
