@@ -99,7 +99,7 @@ class Recipe:
         return epoch / max(1, epoch + self.augment_epochs) if self.augment else 0.0
 
     def pictures(self, epoch: int, available: int) -> tuple[int, int]:
-        """The row at which an epoch begins and how many it visits; behind the last comes the first.
+        """The row at which an epoch begins and how many it visits; after the last comes the first.
 
         Of a large data set an epoch is `epoch_pictures`; up to `subset_epochs` they are the same
         ones, so that the low rungs of a resolution need no more than those decoded. Later epochs
