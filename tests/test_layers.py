@@ -42,6 +42,7 @@ ROOMS = {
     "pandas": "report",
     "matplotlib": "report",
     "pydantic": "shipped space device",
+    "paramiko": "device.ssh",
     "yaml": "shipped store",
     "typer": "cli",
     "rich": "cli progress report",
