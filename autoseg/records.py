@@ -97,17 +97,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a device says about itself. `fingerprint` is what a measurement may be reused under."""
+    """What a device says about itself. `fingerprint` is what a measurement may be reused under.
+
+    `channel_step` is the multiple of channels that it likes. `here` says that timing on it disturbs
+    this machine, or is disturbed by it.
+    """
 
     name: str
     model: str
     runtime: str
     threads: int
     provider: str
+    channel_step: int = 1
+    here: bool = False
 
     @property
     def fingerprint(self) -> str:
-        return digest(dataclasses.asdict(self))
+        facts = ("name", "model", "runtime", "threads", "provider")
+        return digest({name: getattr(self, name) for name in facts})
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,12 @@ class MeasurePlan:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a device said about one ONNX file; a percentile its runs cannot support is None."""
+    """What a device said about one ONNX file; a percentile its runs cannot support is None.
+
+    `reference_ratio` is the reference model's median beside this one over that of the calm device;
+    `clock_mhz` was read before and after; `flags` say in words what was not as it should be;
+    `agreement` is the slowest over the fastest p50 where several boards measured it.
+    """
 
     device: str
     phase: Phase
@@ -161,6 +173,15 @@ class Measurement:
     taken_at: str
     throttled: bool | None = None
     temperature_c: float | None = None
+    reference_ms: float | None = None
+    reference_ratio: float | None = None
+    redone_blocks: int = 0
+    governor: str | None = None
+    clock_mhz: tuple[float, float] | None = None
+    other_cores: float | None = None
+    fallback_nodes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    agreement: float | None = None
 
     def latency_ms(self, statistic: Statistic) -> float:
         """The chosen statistic, or the nearest lower one where the runs cannot support it."""
@@ -176,7 +197,7 @@ class Score:
     """What training gave at one rung: IoU and its kin on one split, from one source."""
 
     split: Literal["val", "test"]
-    source: Literal["torch", "onnx"]
+    source: Literal["torch", "onnx", "board"]
     iou: float
     iou_ci95: tuple[float, float]
     class_iou: tuple[float | None, ...]
@@ -205,7 +226,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The fold of a candidate's events. `error` says why it was stopped, struck or failed."""
+    """The fold of a candidate's events. `error` says why it was stopped, struck or failed.
+
+    `agreement` is the share of pixels where the board's class maps are this machine's.
+    """
 
     candidate: Candidate
     state: State
@@ -215,6 +239,7 @@ class Evaluation:
     scores: tuple[Score, ...] = ()
     p_feasible: float | None = None
     error: str | None = None
+    agreement: float | None = None
 
     @property
     def measurement(self) -> Measurement | None:
