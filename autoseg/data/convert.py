@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import secrets
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,16 +16,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from autoseg.data.batches import in_batches
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.decode import KINDS, orientation
 from autoseg.data.pictures import SUFFIXES
 from autoseg.records import InputError
 
 log = logging.getLogger(__name__)
 
-PROGRESS_S = 10.0
-_BATCH = 200
-_THREADS = min(8, os.cpu_count() or 1)
-_ORIENTATION = 0x0112
 # What every reader of pictures takes for the same values.
 _COMMON_MODES = ("L", "RGB")
 
@@ -149,20 +144,14 @@ def _write_pairs(folder: Path, dataset: Dataset, split: str, stems: Sequence[str
     for kind in ("images", "masks"):
         (folder / kind / split).mkdir(parents=True)
     samples = dataset.splits[split]
+    pairs = list(zip(samples, stems, strict=True))
     one = partial(_write_pair, folder, dataset, split)
-    copied, told = 0, time.monotonic()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for start in range(0, len(samples), _BATCH):
-            part = slice(start, start + _BATCH)
-            copied += sum(threads.map(one, samples[part], stems[part]))
-            if time.monotonic() > told + PROGRESS_S:
-                told = time.monotonic()
-                done = min(start + _BATCH, len(samples))
-                log.info("%s: %d of %d pairs written", split, done, len(samples))
-    return copied
+    batches = in_batches(one, pairs, f"{split}: pairs written")
+    return sum(sum(batch) for batch, _ in batches)
 
 
-def _write_pair(folder: Path, dataset: Dataset, split: str, sample: Sample, stem: str) -> bool:
+def _write_pair(folder: Path, dataset: Dataset, split: str, pair: tuple[Sample, str]) -> bool:
+    sample, stem = pair
     picture, mask = dataset.read(sample)
     Image.fromarray(mask).save(folder / "masks" / split / f"{stem}.png")
     images = folder / "images" / split
@@ -179,10 +168,10 @@ def _as_it_is(source: Path, picture: Array) -> bool:
     """Whether any program sees in a file what autoseg does."""
     if source.suffix.lower() not in SUFFIXES or not source.is_file():
         return False
-    with Image.open(source) as found:
+    with Image.open(source, formats=KINDS) as found:
         return (
             found.mode in _COMMON_MODES
             and "transparency" not in found.info
-            and found.getexif().get(_ORIENTATION, 1) == 1
+            and orientation(found) == 1
             and found.size == (picture.shape[1], picture.shape[0])
         )

@@ -17,8 +17,9 @@ from autoseg.records import InputError
 
 Array = npt.NDArray[np.uint8]
 # By content, whatever the file's suffix; others are not tried, as some run other programs.
-_KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 # A block of 8 x 8 takes a bit or more; twice that for good measure.
 _MOST_JPEG_PIXELS_A_BYTE = 1024
 _TURN = {
@@ -30,6 +31,7 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# For good, as warnings.catch_warnings is not made for threads.
 # A picture of 12,000 x 12,000 is no attack; what is over the limit is still refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Of metadata that cannot be read: what matters of it is handled here.
@@ -77,10 +79,10 @@ def opened(data: bytes) -> Image.Image:
     if not data:
         raise InputError("not a readable picture (the file is empty)")
     try:
-        picture = Image.open(io.BytesIO(data), formats=_KINDS)
+        picture = Image.open(io.BytesIO(data), formats=KINDS)
         _check_size(picture, data)
         picture.load()
-        turn = _TURN.get(_orientation(picture))
+        turn = _TURN.get(orientation(picture))
         return picture if turn is None else picture.transpose(turn)
     except UnidentifiedImageError as error:
         raise InputError("not a readable picture (of no known kind)") from error
@@ -106,7 +108,7 @@ def _check_size(picture: Image.Image, data: bytes) -> None:
 
 def is_turned(data: bytes) -> bool:
     """Whether the EXIF orientation of a readable picture exchanges its height and width."""
-    return _orientation(Image.open(io.BytesIO(data), formats=_KINDS)) in (5, 6, 7, 8)
+    return orientation(Image.open(io.BytesIO(data), formats=KINDS)) in TURNED
 
 
 def mode_of(data: bytes) -> str:
@@ -114,12 +116,13 @@ def mode_of(data: bytes) -> str:
     InputError.
     """
     try:
-        return Image.open(io.BytesIO(data), formats=_KINDS).mode
+        return Image.open(io.BytesIO(data), formats=KINDS).mode
     except Exception as error:
         raise InputError(f"not a readable picture ({type(error).__name__})") from error
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where none is stated."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
     # A damaged EXIF block says nothing, and the picture is still one.

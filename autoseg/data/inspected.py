@@ -20,10 +20,10 @@ import stat
 import time
 import zlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from autoseg.data.batches import in_batches
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import PairFacts, ReadMask, examine, under
 
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 # A file may change twice within one tick of its clock: what is younger than this when it is looked
 # at is looked at again next time.
 YOUNG_S = 3.0
-PROGRESS_S = 10.0
-_BATCH = 500
-_THREADS = min(8, os.cpu_count() or 1)
 _SPARE_LINES = 1000
 
 
@@ -119,18 +116,12 @@ def examine_all(
     """
     one = partial(_examined, root=root, read_mask=read_mask, known=known)
     facts: list[PairFacts] = []
-    told = time.monotonic()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for start in range(0, len(samples), _BATCH):
-            batch = list(threads.map(one, samples[start : start + _BATCH]))
-            facts += [fact for _, fact in batch]
-            if known is not None:
-                known.add(batch)
-            if time.monotonic() > told + PROGRESS_S:
-                told = time.monotonic()
-                log.info("%s: %d of %d pairs examined", root, len(facts), len(samples))
-                if known is not None:
-                    known.write()
+    for batch, long in in_batches(one, samples, f"{root}: pairs examined"):
+        facts += [fact for _, fact in batch]
+        if known is not None:
+            known.add(batch)
+            if long:
+                known.write()
     return facts
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from autoseg.data.dataset import Array
+from autoseg.data.decode import KINDS, TURNED, orientation
 from autoseg.records import HW, InputError
 
 Points = npt.NDArray[np.float64]
@@ -24,9 +25,6 @@ Covered = npt.NDArray[np.bool_]
 _BAND_ROWS, _BAND_PIXELS, _EDGES = 1024, 1 << 22, 4096
 # Beyond any picture, and small enough that products of coordinates stay exact.
 _FAR = 1e7
-# By content; other kinds are not tried, as some run other programs.
-_KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-_TURNED = (5, 6, 7, 8)
 
 
 def picture_hw(path: str) -> HW:
@@ -34,9 +32,9 @@ def picture_hw(path: str) -> HW:
     InputError.
     """
     try:
-        with Image.open(path, formats=_KINDS) as picture:
+        with Image.open(path, formats=KINDS) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(0x0112) in _TURNED
+            turned = orientation(picture) in TURNED
     # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InputError(f"{path}: not a readable picture ({type(error).__name__})") from error
