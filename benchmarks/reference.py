@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from common import REFERENCE, table
 
 from autoseg.device import resolve
 from autoseg.report.console import result_lines
 from autoseg.result import Result
-
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
         lines += [
             "Beside it, the thesis' baseline net by the same recipe:",
             "",
-            *table(arguments.beside),
+            *table(list(csv.DictReader(arguments.beside.read_text().splitlines()))),
             "",
         ]
     lines += [
@@ -56,11 +55,13 @@ def facts(said: dict[str, Any], result: Result, command: str) -> list[str]:
     ended = ", ".join(
         f"{count} {state.replace('_', ' ')}" for state, count in sorted(states.items())
     )
-    machine, versions = said["machine"], said["versions"]
+    machine, versions, board = said["machine"], said["versions"], said["measured_on"]
     cores = f"{machine['cpus']} cores, {machine['processor']} ({machine['platform']})"
     return [
         f"- command: `{command}`",
         f"- machine: {resolve('local').describe().model}, {cores}",
+        f"- measured on: {board['name']} ({board['model']}), {board['runtime']}, "
+        + f"{board['threads']} thread(s)",
         "- versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()),
         f"- seed {said['seed']}, {said['workers']} workers, {result.spent_s:.0f} s in all; "
         + "pictures: "
@@ -72,13 +73,6 @@ def facts(said: dict[str, Any], result: Result, command: str) -> list[str]:
 def shown(result: Result) -> list[str]:
     """The result as the command prints it, without the path of the folder."""
     return [line.rstrip() for line in result_lines(result) if not line.startswith("files:")]
-
-
-def table(path: Path) -> list[str]:
-    """A CSV as a Markdown table."""
-    with path.open() as file:
-        rows = list(csv.reader(file))
-    return [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
 
 
 def parse() -> argparse.Namespace:
