@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from autoseg.records import DeviceInfo, InputError, Measurement, MeasurePlan
-from autoseg.shipped import find, load, names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,21 +36,41 @@ class Device(Protocol):
         """Lets go of what the verbs took; closing twice is fine."""
 
 
-def resolve(device: str | Path | Device | None) -> Device:
-    """A device from a shipped name, a profile file, or itself; None is this machine.
+def resolve(
+    device: str | Path | Device | Sequence[str | Path | Device] | None,
+    *,
+    accept_new_host_key: bool = False,
+) -> Device:
+    """A device from a shipped name, a profile file, `user@host[:port]`, or itself.
 
-    Raises InputError for a name that nothing has, and for boards over SSH.
+    None is this machine; several share a run's measurements and must be boards of one kind.
+    `accept_new_host_key` trusts a board that ~/.ssh/known_hosts does not know yet. Raises
+    InputError for a name that nothing has, and for a profile with faults.
     """
     if device is None:
         device = "local"
-    if not isinstance(device, str | Path):
+    if isinstance(device, str | Path):
+        return _named(device, accept_new_host_key)
+    if not isinstance(device, Sequence):
         return device
-    if "@" in str(device) and not Path(device).exists():
-        raise InputError(
-            f"device {str(device)!r}: boards over SSH are not available in this version yet; "
-            f"use one of: {', '.join(names('devices'))}, or a profile file"
-        )
-    from autoseg.device.local import LocalDevice
-    from autoseg.device.profile import Profile
+    members = [resolve(each, accept_new_host_key=accept_new_host_key) for each in device]
+    if not members:
+        raise InputError("give at least one device, such as local or pi@10.0.0.7")
+    if len(members) == 1:
+        return members[0]
+    from autoseg.device.group import Group
 
-    return LocalDevice(load(find("devices", device), Profile))
+    return Group(members)
+
+
+def _named(device: str | Path, accept_new_host_key: bool) -> Device:
+    from autoseg.device.profile import load_profile
+
+    profile = load_profile(device)
+    if profile.kind == "local":
+        from autoseg.device.local import local_device
+
+        return local_device(profile)
+    from autoseg.device.ssh import ssh_device
+
+    return ssh_device(profile, accept_new_host_key=accept_new_host_key)

@@ -95,7 +95,11 @@ class LocalDevice:
         """Nothing stays open between verbs."""
 
     def _settings(self, plan: dict[str, Any]) -> str:
-        own = self.profile.model_dump(include={"threads", "affinity", "provider"})
+        own = {
+            "threads": self.profile.threads,
+            "affinity": self.profile.affinity[0] if self.profile.affinity else None,
+            "provider": self.profile.provider_names[0],
+        }
         return json.dumps({**plan, **own, "shapes": self._shapes if plan else {}})
 
     def _run(self, arguments: list[str], limit_s: float, kept_open: Sequence[int] = ()) -> Answer:
@@ -112,3 +116,10 @@ class LocalDevice:
         # Where the machine still answers without the model, it was the model's fault.
         self._run(arguments[1:], START_S)
         return CandidateError(f"timing {arguments[0]}: the runner {broken}")
+
+
+def local_device(
+    profile: Profile | None = None, *, shapes: Mapping[str, Sequence[int]] | None = None
+) -> LocalDevice:
+    """This machine, timed as its profile says."""
+    return LocalDevice(profile, shapes=shapes)

@@ -1,18 +1,145 @@
-"""The profile of a device: what devices/*.yaml may say."""
+"""The profile of a device: what devices/*.yaml may say, and what `user@host` means."""
 
-from typing import Literal
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from autoseg.records import InputError
+from autoseg.shipped import find, load
+
+Provider = Literal["CPU", "XNNPACK", "ACL", "CUDA", "TensorRT"]
+Core = Annotated[int, Field(ge=0, lt=4096)]
+
+ONNXRUNTIME_NAMES: dict[str, str] = {
+    "CPU": "CPUExecutionProvider",
+    "XNNPACK": "XnnpackExecutionProvider",
+    "ACL": "ACLExecutionProvider",
+    "CUDA": "CUDAExecutionProvider",
+    "TensorRT": "TensorrtExecutionProvider",
+}
+FOR_SSH = ("host", "port", "user", "key_file", "use_agent", "python")
 
 
 class Profile(BaseModel):
-    """How to time on one machine. `affinity` is the core that the timed process is bound to."""
+    """How a device is reached, and how it is timed.
+
+    `affinity` are the cores that the timed process is bound to, `providers` those of onnxruntime
+    in the order they are tried, `runs` the fewest of a confirming measurement. For a board, None
+    in `port`, `user` or `key_file` means what ~/.ssh/config says, else ssh's default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     description: str = ""
-    kind: Literal["local"]
+    kind: Literal["local", "ssh"]
+    host: str | None = Field(default=None, validate_default=True)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    user: str | None = None
+    key_file: Path | None = None
+    use_agent: bool = True
+    python: str | None = Field(default=None, min_length=1)
     threads: int = Field(default=1, ge=1, le=256)
-    affinity: int | None = Field(default=None, ge=0)
-    provider: str = "CPUExecutionProvider"
+    affinity: list[Core] | None = Field(default=None, min_length=1)
+    providers: list[Provider] = Field(default=["CPU"], min_length=1)
+    warmup_s: float | None = Field(default=None, ge=0, le=600)
+    runs: int | None = Field(default=None, ge=10, le=1_000_000)
+    max_temperature_c: float | None = Field(default=None, ge=20, le=120)
+    channel_step: int = Field(default=8, ge=1, le=64)
+
+    @property
+    def provider_names(self) -> list[str]:
+        """The providers by onnxruntime's own names, in order."""
+        return [ONNXRUNTIME_NAMES[name] for name in self.providers]
+
+    @field_validator(*FOR_SSH)
+    @classmethod
+    def _only_for_boards(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind")
+        if kind == "local" and value is not None:
+            raise ValueError("is only for kind: ssh; remove it, or set kind: ssh")
+        if kind == "ssh" and info.field_name == "host" and value is None:
+            raise ValueError("kind: ssh needs a host: the board's name or address; add it")
+        return value
+
+    @field_validator("host", "user")
+    @classmethod
+    def _is_one_word(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # ssh takes a leading dash for an option, and so might what we hand these to.
+        if value is not None and not re.fullmatch(r"[^\s/@\0-][^\s/@\0]{0,252}", value):
+            what = "a host's name or address" if info.field_name == "host" else "a user's name"
+            raise ValueError(f"must be {what} without spaces, slashes and @, got {value!r}")
+        return value
+
+    @field_validator("key_file")
+    @classmethod
+    def _at_home(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("affinity", mode="before")
+    @classmethod
+    def _one_core_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int) else value
+
+    @field_validator("affinity", "providers")
+    @classmethod
+    def _stand_once(cls, value: list[Any] | None) -> list[Any] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError(f"must not repeat itself, got {value}; remove the repeated ones")
+        return value
+
+    @field_validator("affinity")
+    @classmethod
+    def _a_core_for_each_thread(
+        cls, value: list[int] | None, info: ValidationInfo
+    ) -> list[int] | None:
+        threads = info.data.get("threads", 1)
+        if value is not None and len(value) < threads:
+            rule = f"must name a core for each of the {threads} threads, got {value}"
+            raise ValueError(f"{rule}; add cores, or leave it out")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _cpu_comes_last(cls, value: list[Provider]) -> list[Provider]:
+        if "CPU" in value[:-1]:
+            raise ValueError(f"CPU must come last: it runs all that reaches it, got {value}")
+        return value
+
+
+def load_profile(device: str | Path) -> Profile:
+    """The profile of a shipped name, of a file, or of `user@host[:port]`.
+
+    Raises InputError for a name that nothing has, and for a file with faults, all of them.
+    """
+    text = str(device)
+    if "@" in text and not Path(text).expanduser().exists():
+        return at_address(text)
+    try:
+        return load(find("devices", device), Profile)
+    except InputError as error:
+        unknown = str(error).startswith("unknown device")
+        raise InputError(f"{error}, or user@host") if unknown else error from None
+
+
+def at_address(text: str) -> Profile:
+    """A board from `user@host` or `user@host:port`; an IPv6 address with port is in brackets.
+
+    Raises InputError for what is no such address.
+    """
+    user, _, rest = text.rpartition("@")
+    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]*))(?::(\w*))?", rest)
+    # Several colons without brackets are an IPv6 address, as for ssh.
+    host, port = (match[1] or match[2], match[3]) if match else (rest, None)
+    try:
+        number = None if port is None else int(port)
+        return Profile.model_validate(
+            {"name": text, "kind": "ssh", "user": user, "host": host, "port": number}
+        )
+    except ValueError as error:
+        rule = "must be user@host or user@host:port with a port between 1 and 65535"
+        raise InputError(f"device {text!r} {rule}, such as pi@10.0.0.7") from error
