@@ -99,8 +99,9 @@ class Cost:
 class DeviceInfo:
     """What a device says about itself. `fingerprint` is what a measurement may be reused under.
 
-    `channel_step` is the multiple of channels that it likes. `here` says that timing on it disturbs
-    this machine, or is disturbed by it.
+    `channel_step` is the multiple of channels that it likes; `here` says that it is this machine,
+    or shares it, so that training here disturbs a timing there; `boards` is how many can time side
+    by side.
     """
 
     name: str
@@ -110,6 +111,7 @@ class DeviceInfo:
     provider: str
     channel_step: int = 1
     here: bool = False
+    boards: int = 1
 
     @property
     def fingerprint(self) -> str:
@@ -258,6 +260,12 @@ class Evaluation:
             ):
                 return score
         return None
+
+    @property
+    def promised(self) -> Score | None:
+        """The score on val of the exported, trained file, or None."""
+        exported = [s for s in self.scores if s.split == "val" and s.source != "torch"]
+        return exported[-1] if exported else None
 
     @property
     def iou(self) -> float | None:
