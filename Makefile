@@ -12,7 +12,7 @@ optimize: .venv/.installed
 	$(BIN)/autoseg optimize --max-latency 33ms --min-iou 0.95 $(ARGS)
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: .venv/.installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check $(ARGS)
