@@ -1,0 +1,43 @@
+"""Figures of run times: what they hold, and what they refuse to say."""
+
+import numpy as np
+import pytest
+
+from autoseg.device.statistics import estimate, figures
+from autoseg.records import Statistic
+
+
+@pytest.mark.parametrize("statistic", ["p50", "p90", "mean"])
+def test_the_interval_holds_the_truth_as_often_as_it_says(statistic: Statistic) -> None:
+    random = np.random.default_rng(0)
+    truth = {"p50": 1.0, "p90": float(np.exp(0.1 * 1.2816)), "mean": float(np.exp(0.005))}
+    held = [
+        low <= truth[statistic] <= high
+        for times in np.exp(0.1 * random.standard_normal((400, 200)))
+        for _, (low, high) in [estimate(list(times), statistic)]
+    ]
+    assert 0.93 <= np.mean(held) <= 1.0
+
+
+def test_a_machine_that_drifts_widens_the_interval() -> None:
+    random = np.random.default_rng(0)
+    drifting = 1 + np.repeat(0.01 * random.standard_normal(20), 50)
+    drifting += 0.001 * random.standard_normal(1000)
+
+    def width(times: np.ndarray) -> float:
+        low, high = estimate(list(times), "p50")[1]
+        return high - low
+
+    assert width(drifting) > 3 * width(random.permutation(drifting))
+
+
+def test_more_runs_support_more_percentiles() -> None:
+    times = np.random.default_rng(0).uniform(1, 2, 1000)
+    few, some, many = (figures(list(times[:runs])) for runs in (30, 80, 1000))
+    assert [[f.p90_ms is None, f.p95_ms is None, f.p99_ms is None] for f in (few, some, many)] == [
+        [True, True, True],
+        [False, False, True],
+        [False, False, False],
+    ]
+    assert few.p90_ci_ms is None and few.runs == 30
+    assert few.min_ms <= few.p50_ci_ms[0] <= few.p50_ms <= few.p50_ci_ms[1]
