@@ -1,0 +1,276 @@
+"""What a device tells about itself, and what must be mended before its figures can be trusted."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autoseg.device.answers import Hello, Status, readable
+from autoseg.device.profile import Profile
+
+LEAST_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
+LEAST_PYTHON = (3, 8)
+BITS_32 = ("armv6l", "armv7l", "armhf", "i386", "i686")
+HOT_C = 80.0  # where boards begin to lower their clock, if the profile says nothing
+MEBIBYTE = 1 << 20
+
+GOVERNOR_FILES = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+THROTTLED_BITS = {
+    0: "under-voltage",
+    1: "the clock is capped",
+    2: "throttled",
+    3: "the soft temperature limit is active",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, and its fix. `grave`: no figure can be trusted before."""
+
+    text: str
+    fix: str
+    grave: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.fix}"
+
+
+def facts(hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float) -> dict[str, str]:
+    """The device in words, by name; what it does not tell is left out."""
+    found: dict[str, str | None] = {
+        "model": readable(hello.cpu),
+        "system": readable(f"{hello.system} {hello.machine}"),
+        "cores": _cores(hello),
+        "governor": readable(" ".join(sorted(set(status.governors)))),
+        "clock": _clock(status),
+        "temperature": _said(status.temperature_c, "{:.0f} °C"),
+        "throttled": _throttled_now(status),
+        "memory": _share(status.memory_available_bytes, status.memory_total_bytes),
+        "free disk": _size(status.disk_free_bytes),
+        "python": readable(hello.python),
+        "onnxruntime": readable((hello.runtime or "none").removeprefix("onnxruntime ")),
+        "providers": readable(", ".join(name.removesuffix(SUFFIX) for name in hello.providers)),
+        "clock skew": None if status.time is None else f"{skew_s:+.1f} s",
+        "round trip": f"{round_trip_ms:.1f} ms",
+        "other load": _other_load(status),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+SUFFIX = "ExecutionProvider"
+
+
+def findings(
+    profile: Profile, hello: Hello, status: Status, *, skew_s: float = 0.0
+) -> list[Finding]:
+    """All that is wrong with a device, the grave first."""
+    found = [
+        *_system(hello),
+        *_runtime(profile, hello),
+        *_cores_of(profile, hello),
+        *_clocks(hello, status),
+        *_heat(profile, status),
+        *_load(hello, status),
+        *_room(status),
+        *_time(status, skew_s),
+    ]
+    return sorted(found, key=lambda finding: not finding.grave)
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers of a version: `onnxruntime 1.23.2+cu12` is (1, 23, 2)."""
+    match = re.search(r"\d+(\.\d+)*", text)
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def too_old(runtime: str) -> bool:
+    """Whether an onnxruntime cannot load what is shipped."""
+    return version(runtime)[:2] < LEAST_RUNTIME
+
+
+def _system(hello: Hello) -> Iterator[Finding]:
+    if hello.machine in BITS_32:
+        yield Finding(
+            f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
+            "install the 64-bit image of the system",
+        )
+    if version(hello.python)[:2] < LEAST_PYTHON:
+        yield Finding(
+            f"python {readable(hello.python)} is older than 3.8",
+            "install a newer one, and name it in the profile's `python`",
+        )
+
+
+def _runtime(profile: Profile, hello: Hello) -> Iterator[Finding]:
+    setup = f"run `autoseg devices setup {profile.name}`"
+    if profile.kind == "local":
+        setup = "install it beside autoseg: pip install onnxruntime"
+    if hello.runtime is None:
+        why = f" ({readable(hello.runtime_error)})" if hello.runtime_error else ""
+        yield Finding(f"onnxruntime cannot be imported{why}", setup)
+        return
+    if too_old(hello.runtime):
+        yield Finding(f"{readable(hello.runtime)} is older than 1.16", setup)
+    for name, real in zip(profile.providers, profile.provider_names, strict=True):
+        if real not in hello.providers:
+            yield Finding(
+                f"onnxruntime there has no {name}, which the profile asks for", HOW[name]
+            )
+
+
+HOW = {
+    "CPU": "reinstall onnxruntime",
+    "XNNPACK": "only builds of one's own have it (build.sh --use_xnnpack); or take it out of "
+    "`providers`",
+    "ACL": "only builds of one's own have it (build.sh --use_acl); or take it out of `providers`",
+    "CUDA": "put the board's own build of onnxruntime-gpu in onnxruntime's place (the comments in "
+    "devices/jetson-*.yaml say how); or take it out of `providers`",
+}
+HOW["TensorRT"] = HOW["CUDA"]
+
+
+def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
+    missing = sorted(set(profile.affinity or ()) - set(hello.affinity))
+    if missing and hello.affinity:
+        yield Finding(
+            f"the profile's affinity names cores {_ranges(missing)}, but there are "
+            f"{_ranges(hello.affinity)}",
+            "change `affinity`",
+        )
+    if profile.threads > hello.cores > 0:
+        yield Finding(
+            f"the profile asks for {profile.threads} threads on {hello.cores} cores",
+            "lower `threads`",
+        )
+
+
+def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
+    now_mhz, most_mhz = status.clock_mhz, status.max_clock_mhz
+    slow = bool(now_mhz and most_mhz and now_mhz < 0.95 * most_mhz)
+    jetson = any(word in hello.cpu.lower() for word in ("jetson", "nvidia"))
+    governors = sorted(set(status.governors) - {"performance"})
+    # jetson_clocks leaves the governor, and sets its lowest clock to the highest.
+    if governors and (slow or not jetson):
+        yield Finding(
+            f"the governor is {readable(' '.join(governors))}: the clock follows the load, and "
+            "the figures the clock",
+            "on the board: sudo jetson_clocks"
+            if jetson
+            else f"on the board: echo performance | sudo tee {GOVERNOR_FILES}",
+        )
+    elif slow:
+        yield Finding(
+            f"the clock is {_clock(status)}",
+            "look for heat, the power supply and power modes",
+            grave=False,
+        )
+
+
+def _heat(profile: Profile, status: Status) -> Iterator[Finding]:
+    limit_c = profile.max_temperature_c or HOT_C
+    if status.temperature_c is not None and status.temperature_c > limit_c:
+        yield Finding(
+            f"it is {status.temperature_c:.0f} °C, over {limit_c:.0f} °C",
+            "let it cool; add a heat sink or a fan",
+        )
+    bits = status.throttled_bits or 0
+    now, before = _words(bits), _words(bits >> 16 & ~bits)
+    if now:
+        yield Finding(f"right now: {', '.join(now)}", _cure(bits))
+    if before:
+        yield Finding(f"since it was started: {', '.join(before)}", _cure(bits >> 16), grave=False)
+
+
+def _words(bits: int) -> list[str]:
+    return [word for bit, word in THROTTLED_BITS.items() if bits >> bit & 1]
+
+
+def _cure(bits: int) -> str:
+    if bits & 1:
+        return "use the official power supply and a short cable"
+    return "add a heat sink or a fan"
+
+
+def _load(hello: Hello, status: Status) -> Iterator[Finding]:
+    if status.other_cores is not None and status.other_cores > max(0.25, 0.1 * hello.cores):
+        yield Finding(f"other programs keep {_other_load(status)} busy", "stop them")
+
+
+def _room(status: Status) -> Iterator[Finding]:
+    memory, disk = status.memory_available_bytes, status.disk_free_bytes
+    if memory is not None and memory < 256 * MEBIBYTE:
+        yield Finding(
+            f"only {_size(memory)} of memory is free",
+            "stop other programs: a model that does not fit is ended by the system",
+            grave=False,
+        )
+    if disk is not None and disk < 600 * MEBIBYTE:
+        yield Finding(
+            f"only {_size(disk)} of disk is free",
+            "make room: models take up to 512 MiB in ~/.cache/autoseg",
+            grave=disk < 64 * MEBIBYTE,
+        )
+
+
+def _time(status: Status, skew_s: float) -> Iterator[Finding]:
+    if status.time is not None and abs(skew_s) > 60:
+        yield Finding(
+            f"its clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}",
+            "on the board: sudo timedatectl set-ntp true (downloads fail with a wrong date)",
+            grave=False,
+        )
+
+
+def _throttled_now(status: Status) -> str | None:
+    if status.throttled_bits is None:
+        return None
+    return ", ".join(_words(status.throttled_bits)) or "no"
+
+
+def _cores(hello: Hello) -> str:
+    allowed = _ranges(hello.affinity)
+    return f"{hello.cores}" + (f" ({allowed})" if allowed else "")
+
+
+def _ranges(cores: list[int]) -> str:
+    parts: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if parts and core == parts[-1][1] + 1:
+            parts[-1][1] = core
+        else:
+            parts.append([core, core])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def _clock(status: Status) -> str | None:
+    if status.clock_mhz is None:
+        return None
+    most = "" if status.max_clock_mhz is None else f" of {status.max_clock_mhz:.0f}"
+    return f"{status.clock_mhz:.0f}{most} MHz"
+
+
+def _other_load(status: Status) -> str | None:
+    if status.other_cores is None:
+        return None
+    # A name and its cores, as the runner lists them; nothing else is shown.
+    rows = [row for row in status.top if len(row) == 2 and isinstance(row[1], int | float)]
+    busiest = ", ".join(f"{readable(name, 40)} {cores:.2f}" for name, cores in rows)
+    return f"{status.other_cores:.2f} cores" + (f" ({busiest})" if busiest else "")
+
+
+def _share(part: int | None, whole: int | None) -> str | None:
+    if part is None or whole is None:
+        return _size(whole)
+    return f"{_size(part)} of {_size(whole)} free"
+
+
+def _size(count: int | None) -> str | None:
+    if count is None:
+        return None
+    if count < 1 << 30:
+        return f"{count / MEBIBYTE:.0f} MiB"
+    return f"{count / (1 << 30):.1f} GiB"
+
+
+def _said(value: float | None, form: str) -> str | None:
+    return None if value is None else form.format(value)

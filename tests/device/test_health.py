@@ -1,0 +1,168 @@
+"""What is wrong with a device is said with its fix, from what it told alone."""
+
+from typing import Any
+
+import pytest
+
+from autoseg.device.answers import Hello, Status
+from autoseg.device.health import facts, findings
+from autoseg.device.profile import Profile
+
+PI = Profile(name="attic", kind="ssh", host="attic", affinity=[3], max_temperature_c=75)
+HELLO: dict[str, Any] = {
+    "python": "3.11.2",
+    "runtime": "onnxruntime 1.23.2",
+    "runtime_error": None,
+    "providers": ["AzureExecutionProvider", "CPUExecutionProvider"],
+    "cpu": "Raspberry Pi 4 Model B Rev 1.4",
+    "machine": "aarch64",
+    "system": "Linux",
+    "cores": 4,
+    "affinity": [0, 1, 2, 3],
+    "cache": "/home/pi/.cache/autoseg",
+    "pid": 812,
+}
+STATUS: dict[str, Any] = {
+    "governors": ["performance"] * 4,
+    "clock_mhz": 1800.0,
+    "max_clock_mhz": 1800.0,
+    "temperature_c": 51.2,
+    "throttled_bits": 0,
+    "throttle_count": None,
+    "load_1m": 0.1,
+    "other_cores": 0.02,
+    "top": [["sshd", 0.01]],
+    "memory_total_bytes": 4 << 30,
+    "memory_available_bytes": 3 << 30,
+    "disk_free_bytes": 20 << 30,
+    "time": 1.7e9,
+}
+SILENT = dict.fromkeys(STATUS) | {"governors": [], "top": []}
+
+
+def hello(**changed: Any) -> Hello:
+    return Hello.model_validate(HELLO | changed)
+
+
+def status(**changed: Any) -> Status:
+    return Status.model_validate(STATUS | changed)
+
+
+def test_a_board_that_is_well_has_nothing_to_mend() -> None:
+    assert findings(PI, hello(), status()) == []
+
+
+def test_what_a_device_does_not_tell_is_no_fault() -> None:
+    assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
+    told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
+    assert list(told) == [
+        "model", "system", "cores", "python", "onnxruntime", "providers", "round trip",
+    ]  # fmt: skip
+
+
+def test_the_device_is_told_in_words() -> None:
+    told = facts(hello(), status(), skew_s=0.3, round_trip_ms=2.46)
+    assert told == {
+        "model": "Raspberry Pi 4 Model B Rev 1.4",
+        "system": "Linux aarch64",
+        "cores": "4 (0-3)",
+        "governor": "performance",
+        "clock": "1800 of 1800 MHz",
+        "temperature": "51 °C",
+        "throttled": "no",
+        "memory": "3.0 GiB of 4.0 GiB free",
+        "free disk": "20.0 GiB",
+        "python": "3.11.2",
+        "onnxruntime": "1.23.2",
+        "providers": "Azure, CPU",
+        "clock skew": "+0.3 s",
+        "round trip": "2.5 ms",
+        "other load": "0.02 cores (sshd 0.01)",
+    }
+
+
+def test_what_a_hostile_board_tells_cannot_draw_on_the_terminal() -> None:
+    bad = hello(cpu="\x1b[2J" + "x" * 1900, system="a\nb")
+    told = facts(bad, status(top=[["\x1b]0;x\a", 1.0]]), skew_s=0.0, round_trip_ms=1.0)
+    assert all(text.isprintable() and len(text) < 300 for text in told.values())
+
+
+GRAVE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "32 bit": ({"machine": "armv7l"}, {}, "32 bit (armv7l)", "64-bit image"),
+    "old python": ({"python": "3.7.3"}, {}, "python 3.7.3 is older than 3.8", "newer"),
+    "no runtime": (
+        {"runtime": None, "runtime_error": "No module named 'onnxruntime'", "providers": []},
+        {},
+        "cannot be imported (No module named 'onnxruntime')",
+        "autoseg devices setup attic",
+    ),
+    "old runtime": (
+        {"runtime": "onnxruntime 1.9.0"}, {}, "1.9.0 is older than 1.16", "autoseg devices setup",
+    ),
+    "cores": ({"affinity": [0, 1, 2]}, {}, "names cores 3, but there are 0-2", "affinity"),
+    "governor": (
+        {},
+        {"governors": ["ondemand"], "clock_mhz": 600.0},
+        "the governor is ondemand",
+        "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+    ),
+    "jetson": (
+        {"cpu": "NVIDIA Jetson Orin Nano Developer Kit"},
+        {"governors": ["schedutil"], "clock_mhz": 729.6},
+        "the governor is schedutil",
+        "sudo jetson_clocks",
+    ),
+    "hot": ({}, {"temperature_c": 76.0}, "it is 76 °C, over 75 °C", "let it cool"),
+    "weak supply": (
+        {}, {"throttled_bits": 0x50005}, "under-voltage, throttled", "power supply",
+    ),
+    "throttled": ({}, {"throttled_bits": 0xC}, "soft temperature limit", "fan"),
+    "load": (
+        {},
+        {"other_cores": 1.5, "top": [["chromium", 1.25], ["Xorg", 0.2]]},
+        "other programs keep 1.50 cores (chromium 1.25, Xorg 0.20) busy",
+        "stop them",
+    ),
+    "full disk": ({}, {"disk_free_bytes": 30 << 20}, "only 30 MiB of disk", "make room"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GRAVE)
+def test_what_must_be_mended_is_said_with_its_fix(case: str) -> None:
+    told, doing, text, fix = GRAVE[case]
+    (found,) = findings(PI, hello(**told), status(**doing))
+    assert text in found.text and fix in found.fix and found.grave
+
+
+@pytest.mark.parametrize(
+    ("doing", "skew_s", "text"),
+    [
+        ({"throttled_bits": 0x50000}, 0.0, "since it was started: under-voltage, throttled"),
+        ({"memory_available_bytes": 100 << 20}, 0.0, "only 100 MiB of memory"),
+        ({"disk_free_bytes": 500 << 20}, 0.0, "only 500 MiB of disk"),
+        ({}, -3600.0, "its clock is 3600 s behind"),
+        ({"clock_mhz": 1200.0}, 0.0, "the clock is 1200 of 1800 MHz"),
+    ],
+)
+def test_advice_does_not_forbid_to_measure(
+    doing: dict[str, Any], skew_s: float, text: str
+) -> None:
+    (found,) = findings(PI, hello(), status(**doing), skew_s=skew_s)
+    assert text in found.text and not found.grave
+
+
+def test_locked_clocks_of_a_jetson_need_no_governor() -> None:
+    jetson = hello(cpu="NVIDIA Jetson Orin Nano Developer Kit")
+    assert findings(PI, jetson, status(governors=["schedutil"])) == []
+
+
+def test_each_missing_provider_is_named_with_its_way() -> None:
+    profile = Profile(name="jet", kind="ssh", host="jet", providers=["TensorRT", "CUDA", "CPU"])
+    found = findings(profile, hello(), status())
+    assert [finding.text.split()[4] for finding in found] == ["TensorRT,", "CUDA,"]
+    assert all("onnxruntime-gpu" in finding.fix for finding in found)
+
+
+def test_the_grave_comes_first() -> None:
+    found = findings(PI, hello(machine="armv7l"), status(memory_available_bytes=1), skew_s=99.0)
+    assert [finding.grave for finding in found] == [True, False, False]
