@@ -1,131 +1,386 @@
-"""Times one ONNX file and prints JSON lines: `python runner.py MODEL.onnx '{"min_runs": 40}'`.
+"""Times and runs ONNX files for whoever starts it: a server on stdin and stdout.
 
-The same file runs here and on a board, so it keeps to Python 3.8, numpy and onnxruntime, and
-imports nothing of autoseg. Lines: `{"facts": ...}`, then `{"batch": ...}` while it runs, and last
-`{"result": ...}`; or `{"error": {"kind", "message"}}` and exit code 1. No model: the facts alone.
-Percentile intervals are order statistics (Conover, Practical Nonparametric Statistics, 3.2),
-widened by the design effect of batches (Woodruff 1952), as neighbouring runs are not independent.
+The same file runs here and, alone, on boards, so it keeps to Python 3.8, numpy and onnxruntime.
+
+    client  <- stdin, stdout ->  parent (claim, cache, facts)  <- a pipe ->  child (sessions)
+
+A message is one JSON object on one line; where it has `"bytes": n`, n raw bytes follow the line.
+A request names its verb in "do"; every answer to it but the last carries `"more": true`. `ping` is
+answered at once, also while the child works: so a slow model can be told from a dead board. The
+child computes, and a model that crashes takes only the child along. Without a client nothing is
+left: both end at the end of input, after QUIET_S without a byte, and when either is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import fcntl
 import gc
 import glob
+import hashlib
 import importlib
 import json
-import math
+import multiprocessing.connection
 import os
 import platform
+import select
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import IO, Any, NamedTuple, NoReturn
 
-PLAN: dict[str, Any] = {
-    "phase": "confirm",
-    "statistic": "p90",
-    "ceiling_ms": None,
-    "min_runs": 40,
-    "max_runs": 400,
-    "max_s": 1.0,
-    "warmup_s": 0.2,
-    "threads": 1,
-    "provider": "CPUExecutionProvider",
-    "affinity": None,
-    "shapes": {},
-    "seed": 0,
-}
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# Fewer runs than this say nothing of the tail: the interval's upper rank would be the slowest run.
-NEEDED_RUNS = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
-# The median of fewer runs has no 95 % interval at all.
-FEWEST_RUNS = 6
+QUIET_S = 30.0
+HOLDER_S = 2.0
+MOST_LINE_BYTES = 1 << 20
+MOST_WORDS = 2000
+CHUNK_BYTES = 1 << 16
+MOST_FRAME_BYTES = 256 << 20
+CACHE_BYTES = 512 << 20
+# A full disk harms more than us: logs, swap, the board's own work.
+SPARE_BYTES = 32 << 20
+MOST_RUNS = 50_000
+MOST_NODES = 2000
 STABLE = 0.02
-# Short enough that an orphan soon notices that nobody reads its lines any more.
-BLOCK_RUNS, BLOCK_S = 100, 0.2
 DTYPES = {"float": "float32", "double": "float64"}
+# Names of abstract sockets are freed by the kernel; only Linux has them.
+ABSTRACT = sys.platform == "linux"
+Pipe = multiprocessing.connection.Connection
+
+
+# ---- Messages
 
 
 class Fault(Exception):
-    """An error line. Kinds: model, input, memory (its fault), runtime, machine, plan (ours)."""
+    """An error line. Kinds: model input memory crash (its fault), plan (the caller's),
+    runtime machine busy disk (the board's)."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
-def main(arguments: list[str], emit: Callable[[dict[str, Any]], None]) -> int:
-    """Times the model, or tells the facts where none is given; returns the exit code."""
-    try:
-        model = arguments[0] if len(arguments) > 1 else None
-        plan = read_plan(arguments[-1] if arguments else "{}")
-        pin(plan["affinity"])
-        facts = about(plan)
-        if model is None:
-            emit({"facts": facts})
+def message(facts: dict[str, Any], payload: bytes | None = None) -> bytes:
+    if payload is not None:
+        facts = dict(facts, bytes=len(payload))
+    line = json.dumps(facts).encode() + b"\n"
+    if len(line) > MOST_LINE_BYTES:
+        raise Fault("machine", f"an answer of {len(line)} bytes is longer than a line may be")
+    return line + (payload or b"")
+
+
+def error_message(error: Exception) -> bytes:
+    if isinstance(error, Fault):
+        kind, said = error.kind, str(error)
+    elif isinstance(error, MemoryError):
+        kind, said = "memory", "out of memory"
+    else:  # the far side of a pipe can read a line, not a traceback
+        kind, said = "machine", f"{type(error).__name__}: {error}"
+    return message({"error": {"kind": kind, "message": said[:MOST_WORDS]}})
+
+
+# ---- The parent: answers, and sleeps in between
+
+
+class Child(NamedTuple):
+    pid: int
+    pipe: Pipe
+
+
+class Server:
+    """What the parent knows: who asks, whether the machine is held, and the child."""
+
+    def __init__(self, out: int) -> None:
+        self.out = out
+        self.came = bytearray()
+        self.unread = 0
+        self.holding: socket.socket | IO[bytes] | None = None
+        self.name, self.who = "", b""
+        self.child: Child | None = None
+        self.busy = False
+        self.ended = ""
+
+    def serve(self) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda *_: self.end(1))
+        signal.signal(signal.SIGALRM, lambda *_: self.quiet())
+        signal.setitimer(signal.ITIMER_REAL, QUIET_S)
+        while True:
+            line = self.line()
+            try:
+                request = json.loads(line)
+                do, size = str(request["do"]), int(request.get("bytes", 0))
+            except Exception:  # out of step: what follows cannot be told from raw bytes
+                self.write(error_message(Fault("plan", f"not a request: {line[:200]!r}")))
+                self.end(1)
+            self.answer(do, request, self.payload(size))
+
+    def answer(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
+        verbs: dict[str, Callable[[], dict[str, Any]]] = {
+            "ping": lambda: {"pong": True},
+            "hello": lambda: {"hello": hello()},
+            "status": lambda: {"status": status(request.get("window_s", 0.3), self.child)},
+            "claim": lambda: self.claim(str(request["name"]), str(request["who"])),
+            "release": self.release,
+            "has": lambda: {"path": find_model(request["digest"])},
+            "put": lambda: {"path": keep_model(request["digest"], request["bytes"], payload)},
+            "close": self.close,
+        }
+        try:
+            if do in verbs:
+                self.write(message(verbs[do]()))
+            elif do in WORK:
+                self.forward(do, request, payload)
+            else:
+                raise Fault("plan", f"unknown request {do!r}; known: {sorted([*verbs, *WORK])}")
+        except Exception as error:
+            self.write(error_message(error))
+        # What an error left unread would be taken for requests.
+        for _ in payload:
+            pass
+
+    def line(self) -> bytes:
+        while b"\n" not in self.came:
+            if len(self.came) > MOST_LINE_BYTES:
+                self.write(error_message(Fault("plan", "a request of more than 1 MiB")))
+                self.end(1)
+            self.receive()
+        line, _, self.came = self.came.partition(b"\n")
+        return bytes(line)
+
+    def payload(self, size: int) -> Iterator[bytes]:
+        while size > 0:
+            if not self.came:
+                self.receive()
+            chunk = bytes(self.came[:size])
+            del self.came[:size]
+            size -= len(chunk)
+            yield chunk
+
+    def receive(self) -> None:
+        """Waits for input; passes the child's answers on, and tells second comers who is here."""
+        while True:
+            door = self.holding if isinstance(self.holding, socket.socket) else None
+            sources: list[Any] = [0, *([door] if door else [])]
+            sources += [self.child.pipe] if self.child else []
+            ready = select.select(sources, [], [])[0]
+            if door and door in ready:
+                with contextlib.suppress(OSError), door.accept()[0] as visitor:
+                    visitor.sendall(self.who)
+            if self.child and self.child.pipe in ready:
+                self.relay(self.child)
+            if 0 in ready:
+                chunk = os.read(0, CHUNK_BYTES)
+                if not chunk:
+                    self.end(0)
+                self.came += chunk
+                self.unread = 0
+                signal.setitimer(signal.ITIMER_REAL, QUIET_S)
+                return
+
+    def quiet(self) -> None:
+        """Nothing was read for QUIET_S: ends, unless we were the ones who did not listen."""
+        unread = struct.unpack("i", fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4))[0]
+        if unread <= self.unread:
+            self.end(1)
+        self.unread = unread
+        signal.setitimer(signal.ITIMER_REAL, QUIET_S)
+
+    def write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self.out, data) :]
+        except OSError:  # who asked is gone; go too, instead of disturbing the next measurement
+            self.end(1)
+
+    def end(self, code: int) -> NoReturn:
+        if self.child:
+            os.kill(self.child.pid, signal.SIGKILL)
+        # At once: sessions take long to tear down, and a broken pipe must not be flushed again.
+        os._exit(code)
+
+    def claim(self, name: str, who: str) -> dict[str, Any]:
+        if self.holding is None or name != self.name:
+            self.release()
+            self.holding = hold(name, who)
+        self.name, self.who = name, who.encode()[:500]
+        return {"claimed": True}
+
+    def release(self) -> dict[str, Any]:
+        """Frees the machine; the child holds it too, so it goes first."""
+        self.close()
+        if self.holding:
+            self.holding.close()
+        self.holding = None
+        return {"released": True}
+
+    def close(self) -> dict[str, Any]:
+        if self.child:
+            os.kill(self.child.pid, signal.SIGKILL)
+            self.reap(self.child)
+        self.ended = ""
+        return {"closed": True}
+
+    def reap(self, child: Child) -> None:
+        _, code = os.waitpid(child.pid, 0)
+        child.pipe.close()
+        self.child, self.busy = None, False
+        if os.WIFSIGNALED(code):
+            hint = " (often: out of memory)" if os.WTERMSIG(code) == signal.SIGKILL else ""
+            self.ended = f"the process was ended by signal {os.WTERMSIG(code)}{hint}"
         else:
-            measure(model, plan, facts, emit)
-    except Fault as fault:
-        emit({"error": {"kind": fault.kind, "message": str(fault)}})
-        return 1
-    except MemoryError:
-        emit({"error": {"kind": "memory", "message": "out of memory"}})
-        return 1
-    except BrokenPipeError:
-        # Who asked is gone; go too, instead of disturbing the next measurement.
-        return 1
-    except Exception as error:  # the far side of a pipe can read a line, not a traceback
-        emit({"error": {"kind": "machine", "message": f"{type(error).__name__}: {error}"}})
-        return 1
-    return 0
+            self.ended = f"the process exited with code {os.WEXITSTATUS(code)}"
+
+    def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
+        if self.busy:
+            raise Fault("plan", "the request before is not answered yet; close ends it")
+        if do == "open" or (do == "nodes" and not self.child):
+            self.fork()
+        if not self.child:
+            raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
+        if request.get("bytes", 0) > MOST_FRAME_BYTES:
+            raise Fault("plan", f"a frame may have {MOST_FRAME_BYTES} bytes at most")
+        self.busy = True
+        # A child that died is found by reading from it.
+        with contextlib.suppress(OSError):
+            self.child.pipe.send_bytes(json.dumps(request).encode())
+            for chunk in payload:
+                self.child.pipe.send_bytes(chunk)
+
+    def relay(self, child: Child) -> None:
+        """Passes one whole answer on, so that no pong ever falls inside one."""
+        try:
+            answer = child.pipe.recv_bytes()
+        except (EOFError, OSError):
+            busy = self.busy
+            self.reap(child)
+            if busy:
+                self.write(error_message(Fault("crash", self.ended)))
+            return
+        self.busy = answer[:1] == MORE
+        self.write(answer[1:])
+
+    def fork(self) -> None:
+        self.close()
+        ours, theirs = multiprocessing.connection.Pipe()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            os.close(self.out)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            work(theirs)
+        theirs.close()
+        self.child = Child(pid, ours)
 
 
-def read_plan(text: str) -> dict[str, Any]:
+def hold(name: str, who: str) -> socket.socket | IO[bytes]:
+    """What keeps the machine ours until every process that has it ends. Raises Fault (busy)."""
+    if not ABSTRACT:
+        return hold_file(os.path.join(tempfile.gettempdir(), f"{name}.lock"), who)
+    for _ in range(20):
+        door = socket.socket(socket.AF_UNIX)
+        try:
+            door.bind("\0" + name)
+            door.listen(8)
+            return door
+        except OSError as error:
+            door.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        with contextlib.suppress(ConnectionRefusedError):
+            raise Fault("busy", holder(name))
+        # It is going, or has not begun to listen.
+        time.sleep(0.05)
+    raise Fault("busy", "an autoseg that does not answer")
+
+
+def holder(name: str) -> str:
+    said = b""
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.settimeout(HOLDER_S)
+        try:
+            visitor.connect("\0" + name)
+            while len(said) < 500:
+                chunk = visitor.recv(500 - len(said))
+                if not chunk:
+                    break
+                said += chunk
+        except (socket.timeout, BlockingIOError):  # noqa: UP041 (3.8 has two of them)
+            pass
+    return said.decode(errors="replace") or "an autoseg that does not answer"
+
+
+def hold_file(path: str, who: str) -> IO[bytes]:
+    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
     try:
-        given = json.loads(text)
-    except ValueError as error:
-        raise Fault("plan", f"the plan must be a JSON object: {error}") from error
-    unknown = sorted(set(given) - set(PLAN)) if isinstance(given, dict) else ["not an object"]
-    if unknown:
-        raise Fault("plan", f"unknown in the plan: {unknown}; known: {sorted(PLAN)}")
-    plan = dict(PLAN, **given)
-    if plan["statistic"] not in QUANTILES and plan["statistic"] != "mean":
-        raise Fault(
-            "plan", f"unknown statistic {plan['statistic']!r}; known: mean {' '.join(QUANTILES)}"
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        said = lock.read(500).decode(errors="replace")
+        lock.close()
+        raise Fault("busy", said or "an autoseg that does not answer") from error
+    lock.truncate(0)
+    lock.write(who.encode()[:500])
+    return lock
+
+
+# ---- Facts of the board
+
+
+def hello() -> dict[str, Any]:
+    """What does not change; imports onnxruntime, so that the children need not."""
+    version, failed, providers = None, None, []
+    try:
+        library("numpy")
+        runtime = library("onnxruntime")
+        version, providers = (
+            f"onnxruntime {runtime.__version__}",
+            runtime.get_available_providers(),
         )
-    return plan
-
-
-def pin(core: int | None) -> None:
-    if core is None:
-        return
-    if not hasattr(os, "sched_setaffinity"):
-        raise Fault("machine", "this system cannot bind a process to a core; leave affinity out")
-    try:
-        os.sched_setaffinity(0, {core})
-    except (OSError, ValueError) as error:
-        cores = sorted(os.sched_getaffinity(0))
-        raise Fault("machine", f"affinity must be one of the cores {cores}, got {core}") from error
-
-
-def about(plan: dict[str, Any]) -> dict[str, Any]:
-    runtime = library("onnxruntime")
-    known = runtime.get_available_providers()
-    if plan["provider"] not in known:
-        raise Fault("machine", f"onnxruntime here has no {plan['provider']}; it has: {known}")
+    except Fault as fault:
+        failed = str(fault)
     return {
-        "runtime": "onnxruntime " + runtime.__version__,
-        "threads": plan["threads"],
-        "provider": plan["provider"],
         "python": platform.python_version(),
+        "runtime": version,
+        "runtime_error": failed,
+        "providers": providers,
+        "cpu": cpu_model(),
         "machine": platform.machine(),
         "system": platform.system(),
-        "cpu": cpu_model(),
         "cores": os.cpu_count(),
-        "affinity": plan["affinity"],
+        "affinity": allowed_cores(),
+        "cache": cache(),
+        "pid": os.getpid(),
+    }
+
+
+def status(window_s: float, child: Child | None) -> dict[str, Any]:
+    """What changes; null for what this board does not tell. Takes `window_s` seconds."""
+    other_cores, top = other_load(min(float(window_s), 5.0), child.pid if child else None)
+    memory = dict(line.split(":", 1) for line in read_text("/proc/meminfo").splitlines())
+    total, available = (memory.get(name, "").split() for name in ("MemTotal", "MemAvailable"))
+    return {
+        "governors": sorted({text for text in cpufreq("scaling_governor") if text}),
+        "clock_mhz": clock_mhz(),
+        "max_clock_mhz": megahertz(cpufreq("cpuinfo_max_freq")),
+        "temperature_c": temperature_c(),
+        "throttled_bits": throttled_bits(),
+        "throttle_count": throttle_count(),
+        "load_1m": os.getloadavg()[0] if os.path.exists("/proc/loadavg") else None,
+        "other_cores": other_cores,
+        "top": top,
+        "memory_total_bytes": int(total[0]) * 1024 if total else None,
+        "memory_available_bytes": int(available[0]) * 1024 if available else None,
+        "disk_free_bytes": disk_free_bytes(),
+        "time": time.time(),
     }
 
 
@@ -149,58 +404,449 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure(
-    model: str, plan: dict[str, Any], facts: dict[str, Any], emit: Callable[[dict[str, Any]], None]
-) -> None:
-    """Loads, warms up, times; emits the facts, the batches and the result."""
-    session, load_ms = load(model, plan)
-    feeds = make_feeds(session, plan)
-    fed = [{"name": n, "dtype": str(a.dtype), "shape": list(a.shape)} for n, a in feeds.items()]
-    emit({"facts": dict(facts, load_ms=load_ms, inputs=fed)})
+def allowed_cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
-    def run() -> None:
-        session.run(None, feeds)
 
-    throttled = throttle_count()
+def cpufreq(name: str) -> list[str]:
+    paths = (f"/sys/devices/system/cpu/cpu{core}/cpufreq/{name}" for core in allowed_cores())
+    return [read_text(path).strip() for path in paths]
+
+
+def megahertz(texts: list[str]) -> float | None:
+    found = [int(text) / 1000 for text in texts if text.isdigit()]
+    return max(found) if found else None
+
+
+def clock_mhz() -> float | None:
+    """The fastest allowed core's: the one that works."""
+    found = megahertz(cpufreq("scaling_cur_freq"))
+    if found is None:
+        lines = read_text("/proc/cpuinfo").splitlines()
+        found = max(
+            (float(x.split(":")[1]) for x in lines if x.startswith("cpu MHz")), default=None
+        )
+    return found
+
+
+def temperature_c() -> float | None:
+    """The hottest thermal zone of Linux, or null."""
+    texts = [read_text(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
+    found = [int(text) / 1000 for text in texts if text.strip().lstrip("-").isdigit()]
+    return max(found) if found else None
+
+
+def throttled_bits() -> int | None:
+    """A Raspberry Pi's own word: bits 0-3 what is limited now, bits 16-19 what was since boot."""
+    tool = shutil.which("vcgencmd")
+    if not tool:
+        return None
+    try:
+        done = subprocess.run(
+            [tool, "get_throttled"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=5
+        )
+        return int(done.stdout.decode().strip().rpartition("=")[2], 16)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+
+
+def throttle_count() -> int | None:
+    paths = glob.glob("/sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
+    counts = [text for text in map(str.strip, map(read_text, paths)) if text.isdigit()]
+    return sum(map(int, counts)) if counts else None
+
+
+def disk_free_bytes() -> int:
+    folder = cache()
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
+def other_load(window_s: float, child: int | None) -> tuple[float | None, list[tuple[str, float]]]:
+    """Cores kept busy by others than us, and the three busiest processes of theirs by name."""
+    ours = {os.getpid(), child}
+    start, before, each_before = time.monotonic(), busy_s(child), processes()
+    time.sleep(window_s)
+    spent_s, after, each_after = time.monotonic() - start, busy_s(child), processes()
+    top = sorted(
+        (
+            (name, round((used_s - each_before[pid][1]) / spent_s, 2))
+            for pid, (name, used_s) in each_after.items()
+            if pid in each_before and pid not in ours and used_s > each_before[pid][1]
+        ),
+        key=lambda row: -row[1],
+    )[:3]
+    if before is None or after is None:
+        return None, top
+    return max(0.0, round((after - before) / spent_s, 2)), top
+
+
+def busy_s(child: int | None) -> float | None:
+    """Seconds of all cores since boot that neither idled nor worked for us."""
+    first = read_text("/proc/stat").partition("\n")[0].split()
+    if first[:1] != ["cpu"] or not any(map(int, first[1:])):
+        return None
+    user, nice, system, _, _, irq, softirq, steal = (int(text) for text in first[1:9])
+    # Not from /proc/self, which emulators make up.
+    own = os.times()
+    own_s = own.user + own.system + (used_s(child)[1] if child else 0.0)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own_s
+
+
+def used_s(pid: int) -> tuple[str, float]:
+    """A process's name and the seconds it computed."""
+    head, _, rest = read_text(f"/proc/{pid}/stat").rpartition(")")
+    fields = rest.split()
+    if len(fields) < 13:
+        return "", 0.0
+    ticks = int(fields[11]) + int(fields[12])
+    return head.partition("(")[2], ticks / os.sysconf("SC_CLK_TCK")
+
+
+def processes() -> dict[int, tuple[str, float]]:
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if ABSTRACT else []
+    return {pid: used_s(pid) for pid in pids}
+
+
+def read_text(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+# ---- The cache: models by digest, bounded, never half there
+
+
+def cache() -> str:
+    return os.path.join(os.path.expanduser("~"), ".cache", "autoseg")
+
+
+def model_path(digest: Any) -> str:
+    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise Fault("plan", f"a digest is 64 hexadecimal digits, got {str(digest)[:80]!r}")
+    return os.path.join(cache(), "models", digest + ".onnx")
+
+
+def find_model(digest: str) -> str | None:
+    path = model_path(digest)
+    if not os.path.isfile(path):
+        return None
+    touch(path)
+    return path
+
+
+def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
+    """Where the model lies now. Raises Fault (disk; machine where other bytes arrived)."""
+    path = model_path(digest)
+    folder, part = os.path.dirname(path), ""
+    try:
+        for made in (cache(), folder):
+            os.makedirs(made, mode=0o700, exist_ok=True)
+            os.chmod(made, 0o700)
+        make_room(folder, size)
+        descriptor, part = tempfile.mkstemp(".part", dir=folder)
+        receive_file(descriptor, digest, payload)
+        os.replace(part, path)
+        sync_folder(folder)
+        touch(path)
+    except OSError as error:
+        told = f"cannot keep a model of {size} bytes in {folder}: {error.strerror}"
+        text = f"{told}; {disk_free_bytes()} bytes are free there"
+        raise Fault("disk", text) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+    return path
+
+
+def make_room(folder: str, size: int) -> None:
+    """Removes what uploads left, then the least recently used models until `size` bytes fit."""
+    if size > CACHE_BYTES:
+        text = f"a model of {size} bytes is more than the {CACHE_BYTES} that {folder} may hold"
+        raise Fault("disk", text)
+    for left in glob.glob(os.path.join(folder, "*.part")):
+        os.remove(left)
+    kept = kept_models(folder)
+    while kept and (
+        sum(bytes_ for _, bytes_, _ in kept) + size > CACHE_BYTES
+        or shutil.disk_usage(folder).free < size + SPARE_BYTES
+    ):
+        os.remove(kept.pop(0)[2])
+
+
+def kept_models(folder: str) -> list[tuple[float, int, str]]:
+    """(time of use, bytes, path), least recently used first."""
+    paths = glob.glob(os.path.join(folder, "*.onnx"))
+    return sorted((os.stat(path).st_mtime, os.stat(path).st_size, path) for path in paths)
+
+
+def receive_file(descriptor: int, digest: str, payload: Iterator[bytes]) -> None:
+    found = hashlib.sha256()
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in payload:
+            found.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    if found.hexdigest() != digest:
+        text = f"what arrived has the digest {found.hexdigest()}, not {digest}; send it again"
+        raise Fault("machine", text)
+
+
+def sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def touch(path: str) -> None:
+    # Many boards start in the past; what is used now must be the newest all the same.
+    newest = max((used for used, _, _ in kept_models(os.path.dirname(path))), default=0.0)
+    now = max(time.time(), newest + 0.001)
+    os.utime(path, (now, now))
+
+
+# ---- The child: sessions
+
+MORE, LAST = b"+", b"."
+
+
+class Model(NamedTuple):
+    session: Any
+    feeds: dict[str, Any]
+    load_ms: float
+
+    def run(self) -> None:
+        self.session.run(None, self.feeds)
+
+    def fed(self) -> list[dict[str, Any]]:
+        feeds = self.feeds.items()
+        return [{"name": n, "dtype": str(a.dtype), "shape": list(a.shape)} for n, a in feeds]
+
+    def fault(self, error: Exception) -> Fault:
+        return fault_of("input", f"the model fails when fed {json.dumps(self.fed())}", error)
+
+
+class Worker:
+    """What the child knows: the open models, and which of them ran last."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.models: dict[str, Model] = {}
+        self.last = ""
+
+    def serve(self) -> None:
+        while True:
+            request = json.loads(self.pipe.recv_bytes())
+            payload = bytearray()
+            while len(payload) < request.get("bytes", 0):
+                payload += self.pipe.recv_bytes()
+            try:
+                WORK[request["do"]](self, request, payload)
+            except Exception as error:
+                self.pipe.send_bytes(LAST + error_message(error))
+
+    def say(self, facts: dict[str, Any], payload: bytes | None = None) -> None:
+        said = message(facts, payload)
+        self.pipe.send_bytes((MORE if facts.get("more") else LAST) + said)
+
+    def pick(self, name: str) -> Model:
+        if name not in self.models:
+            raise Fault("plan", f"no open model {name!r}; open: {sorted(self.models)}")
+        return self.models[name]
+
+
+def work(pipe: Pipe) -> NoReturn:
+    """Does what the parent passes on, until the parent is gone."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(Exception):  # Linux: ends with the parent even in the midst of a run
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # so that the parent lives to tell
+    with contextlib.suppress(EOFError, OSError):
+        Worker(pipe).serve()
+    os._exit(0)
+
+
+def open_models(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+    """Loads every model and runs it once, which finds what loading does not."""
+    plan, paths = request["plan"], request["models"]
+    pin(plan["affinity"])
+    sessions = {name: load(path, plan) for name, path in paths.items()}
+    unknown = set(plan["shapes"]) - {
+        node.name for session, _ in sessions.values() for node in session.get_inputs()
+    }
+    if unknown:
+        raise Fault("plan", f"no model has an input {sorted(unknown)}, of which shapes are given")
+    for name, (session, load_ms) in sessions.items():
+        model = worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
+        try:
+            model.run()
+        except Exception as error:
+            raise model.fault(error) from error
+    models = worker.models.items()
+    opened = {
+        "load_ms": {name: model.load_ms for name, model in models},
+        "inputs": {name: model.fed() for name, model in models},
+        "providers": {name: model.session.get_providers() for name, model in models},
+    }
+    worker.say({"opened": opened})
+
+
+def warm(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+    model = worker.pick(request["model"])
+    worker.last = request["model"]
+    try:
+        runs = warm_up(model.run, request["warmup_s"])
+    except Exception as error:
+        raise model.fault(error) from error
+    worker.say({"warm": {"runs": runs}})
+
+
+def time_blocks(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+    """Times the blocks in turn; says each when it is done, so that a lost line loses only one."""
     with no_collection():
-        warmup = warm_up(run, plan, fed)
-        emit({"batch": {"phase": "warmup", "runs": warmup}})
-        begin, cpu = time.perf_counter(), time.thread_time()
-        times_ms = time_runs(run, plan, emit)
-        # Under 1 where other processes had the core, or where an accelerator did the work.
-        cpu_share = (time.thread_time() - cpu) / (time.perf_counter() - begin)
-    after = throttle_count()
-    emit(
-        {
-            "result": dict(
-                statistics(times_ms),
-                runs=len(times_ms),
-                warmup=warmup,
-                load_ms=load_ms,
-                peak_rss_bytes=peak_rss_bytes(),
-                temperature_c=temperature_c(),
-                throttled=None if after is None else after != throttled,
-                cpu_share=cpu_share,
-            )
-        }
+        for block in request["blocks"]:
+            name, model = block["model"], worker.pick(block["model"])
+            try:
+                if name != worker.last:
+                    model.run()
+                worker.last = name
+                times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
+            except Exception as error:
+                raise model.fault(error) from error
+            told = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
+            worker.say({"block": told, "more": True})
+    after = {
+        "clock_mhz": clock_mhz(),
+        "temperature_c": temperature_c(),
+        "throttled_bits": throttled_bits(),
+        "throttle_count": throttle_count(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+    worker.say({"timed": after})
+
+
+def class_map(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+    """Runs a shipped graph on one frame, uint8 H x W x C; the map is deflated."""
+    numpy = library("numpy")
+    session, shape = worker.pick(request["model"]).session, request["shape"]
+    node = session.get_inputs()[0]
+    if node.type != "tensor(uint8)" or len(node.shape) != 4 or len(session.get_inputs()) > 1:
+        text = f"the model takes {node.type} {node.shape}"
+        raise Fault("plan", f"{text}; predicting needs one uint8 [1, H, W, C] input")
+    fits = len(shape) == 3 and all(
+        size == own or not fixed(own)
+        for size, own in zip(shape, node.shape[1:])  # noqa: B905
     )
+    if not fits:
+        text = f"a frame must be uint8 of shape {node.shape[1:]}, got {shape}; resize it first"
+        raise Fault("plan", text)
+    frame = numpy.frombuffer(payload, numpy.uint8).reshape([1, *shape])
+    try:
+        found = session.run(None, {node.name: frame})[0]
+    except Exception as error:
+        raise fault_of("model", "onnxruntime cannot run the model", error) from error
+    if found.ndim != 3 or found.dtype != numpy.uint8:
+        text = f"the model gives {found.dtype} {list(found.shape)}"
+        raise Fault("plan", f"a class map is uint8 [1, H, W], {text}")
+    pixels = numpy.ascontiguousarray(found[0])
+    worker.say({"map": {"shape": list(pixels.shape)}}, zlib.compress(pixels.tobytes(), 1))
 
 
-def load(model: str, plan: dict[str, Any]) -> tuple[Any, float]:
+def time_nodes(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+    """Mean ms a run of every node, and who ran it: onnxruntime's own profile."""
+    plan, runs = request["plan"], max(1, min(50, request["runs"]))
+    pin(plan["affinity"])
+    os.makedirs(cache(), mode=0o700, exist_ok=True)
+    for left in glob.glob(os.path.join(cache(), "profile-*")):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="profile-", dir=cache()) as folder:
+        session, _ = load(request["path"], plan, profile=os.path.join(folder, "run"))
+        model = Model(session, make_feeds(session, plan), 0.0)
+        try:
+            for _ in range(1 + runs):
+                model.run()
+        except Exception as error:
+            raise model.fault(error) from error
+        with open(session.end_profiling()) as file:
+            events = json.load(file)
+    worker.say({"nodes": node_rows(events, runs)})
+
+
+def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
+    """One row a node, in the order of the first run, which is not counted: it was the warm-up."""
+    kernels: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for event in events:
+        name = event.get("name", "")
+        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
+            node = name[: -len("_kernel_time")], event["args"].get("node_index", "")
+            kernels.setdefault(node, []).append(event)
+    return [
+        {
+            "name": name[:200],
+            "op": found[0]["args"].get("op_name", "")[:80],
+            "provider": found[0]["args"].get("provider", "")[:80],
+            "ms": sum(each["dur"] for each in found[len(found) // (1 + runs) :]) / 1e3 / runs,
+            "output": next(
+                (list(*each.values()) for each in found[0]["args"].get("output_type_shape", [])),
+                [],
+            ),
+        }
+        for (name, _), found in list(kernels.items())[:MOST_NODES]
+    ]
+
+
+WORK: dict[str, Callable[[Worker, dict[str, Any], bytearray], None]] = {
+    "open": open_models,
+    "warm": warm,
+    "time": time_blocks,
+    "run": class_map,
+    "nodes": time_nodes,
+}
+
+
+def pin(cores: list[int] | None) -> None:
+    if cores is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise Fault("machine", "this system cannot bind a process to a core; leave affinity out")
+    try:
+        os.sched_setaffinity(0, cores)
+    except (OSError, ValueError) as error:
+        text = f"affinity must be among the cores {allowed_cores()}, got {cores}"
+        raise Fault("machine", text) from error
+
+
+def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float]:
     """A session of one model, and the ms that making it took."""
     runtime = library("onnxruntime")
-    if not os.path.isfile(model):
-        raise Fault("model", f"no file at {model}")
+    known = runtime.get_available_providers()
+    if set(plan["providers"]) - set(known):
+        text = f"onnxruntime here has no {sorted(set(plan['providers']) - set(known))}"
+        raise Fault("machine", f"{text}; it has: {known}")
+    if not os.path.isfile(path):
+        raise Fault("model", f"no file at {path}")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     start = time.perf_counter_ns()
     try:
-        session = runtime.InferenceSession(model, options, providers=[plan["provider"]])
+        session = runtime.InferenceSession(path, options, providers=plan["providers"])
     except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
-        raise fault_of("model", f"onnxruntime cannot load {model}", error) from error
+        raise fault_of("model", f"onnxruntime cannot load {path}", error) from error
     return session, (time.perf_counter_ns() - start) / 1e6
 
 
@@ -215,14 +861,11 @@ def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """Seeded random arrays for every input; `shapes` in the plan fills sizes left open."""
     numpy = library("numpy")
     random = numpy.random.RandomState(plan["seed"])
-    inputs, shapes = session.get_inputs(), plan["shapes"]
-    unknown = sorted(set(shapes) - {each.name for each in inputs})
-    if unknown:
-        known = ", ".join(each.name for each in inputs)
-        raise Fault("plan", f"the model has no input {unknown}; it has: {known}")
     return {
-        each.name: random_array(numpy, random, each, fill(each.shape, shapes.get(each.name)))
-        for each in inputs
+        each.name: random_array(
+            numpy, random, each, fill(each.shape, plan["shapes"].get(each.name))
+        )
+        for each in session.get_inputs()
     }
 
 
@@ -261,22 +904,17 @@ def random_array(numpy: Any, random: Any, node: Any, shape: list[int]) -> Any:
     return random.randint(0, top, shape).astype(dtype)
 
 
-def warm_up(run: Callable[[], None], plan: dict[str, Any], fed: list[dict[str, Any]]) -> int:
+def warm_up(run: Callable[[], None], warmup_s: float) -> int:
     """Runs until the median of five agrees with that of the five before; at most 3 x warmup_s."""
     clock = time.perf_counter_ns
     times: list[int] = []
     begin = clock()
     while True:
         start = clock()
-        try:
-            run()
-        except Exception as error:  # the first run finds what loading did not
-            raise fault_of(
-                "input", f"the model fails when fed {json.dumps(fed)}", error
-            ) from error
+        run()
         times.append(clock() - start)
         spent_s = (clock() - begin) / 1e9
-        if spent_s >= plan["warmup_s"] and (steady(times) or spent_s >= 3 * plan["warmup_s"]):
+        if spent_s >= warmup_s and (steady(times) or spent_s >= 3 * warmup_s):
             return len(times)
 
 
@@ -287,87 +925,22 @@ def steady(times: list[int]) -> bool:
     return abs(new - old) <= STABLE * old
 
 
-def time_runs(
-    run: Callable[[], None], plan: dict[str, Any], emit: Callable[[dict[str, Any]], None]
-) -> list[float]:
-    """Milliseconds of each run, in blocks; after each block it is asked whether to go on."""
+def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[float], float]:
+    """Milliseconds of each run, and the share of a core that this thread got meanwhile.
+
+    The share is under 1 where other processes had the core, or an accelerator did the work.
+    """
     clock = time.perf_counter_ns
-    times_ms: list[float] = []
-    most, begin = max(10, min(BLOCK_RUNS, plan["min_runs"] // 32)), clock()
-    longest_ns = 1e9 * min(BLOCK_S, plan["max_s"])
-    while True:
-        block_begin = clock()
-        for _ in range(most):
-            start = clock()
-            run()
-            end = clock()
-            times_ms.append((end - start) / 1e6)
-            if end - block_begin >= longest_ns:
-                break
-        spent_s = (clock() - begin) / 1e9
-        value, interval = estimate(times_ms, plan["statistic"])
-        emit({"batch": {"phase": "timed", "runs": len(times_ms), "ms": value, "ci_ms": interval}})
-        if enough(len(times_ms), spent_s, value, interval, plan):
-            return times_ms
-
-
-def enough(
-    runs: int, spent_s: float, value: float, interval: tuple[float, float], plan: dict[str, Any]
-) -> bool:
-    if spent_s >= plan["max_s"] and (runs >= FEWEST_RUNS or spent_s >= 10 * plan["max_s"]):
-        return True
-    if runs < plan["min_runs"]:
-        return False
-    low, high = interval
-    if runs >= plan["max_runs"] or high - low < STABLE * value:
-        return True
-    ceiling = plan["ceiling_ms"]
-    return plan["phase"] == "screen" and ceiling is not None and not low <= ceiling <= high
-
-
-def estimate(times_ms: list[float], statistic: str) -> tuple[float, tuple[float, float]]:
-    """A statistic of the runs with its 95 % interval, ms."""
-    numpy = library("numpy")
-    times = numpy.asarray(times_ms)
-    if statistic == "mean":
-        mean, spread = float(times.mean()), float(times.std())
-        half = 1.96 * spread * math.sqrt(design_effect(times - mean) / len(times))
-        return mean, (mean - half, mean + half)
-    quantile = QUANTILES[statistic]
-    value = float(numpy.quantile(times, quantile))
-    below = (times <= value).astype(float) - quantile
-    runs = len(times)
-    half = 1.96 * math.sqrt(runs * quantile * (1 - quantile) * design_effect(below))
-    ordered = numpy.sort(times)
-    low = max(1, math.floor(runs * quantile - half))
-    high = min(runs, math.ceil(runs * quantile + half))
-    return value, (float(ordered[low - 1]), float(ordered[high - 1]))
-
-
-def design_effect(deviations: Any) -> float:
-    """How much more the means of batches vary than those of independent runs would; at least 1."""
-    numpy = library("numpy")
-    count = min(16, len(deviations) // 10)
-    if count < 4:
-        return 1.0
-    means = [batch.mean() for batch in numpy.array_split(deviations, count)]
-    expected = float(deviations.var()) * count / len(deviations)
-    return max(1.0, float(numpy.var(means, ddof=1)) / expected) if expected > 0 else 1.0
-
-
-def statistics(times_ms: list[float]) -> dict[str, Any]:
-    """Percentiles with intervals and spread, ms; null where the runs cannot support one."""
-    numpy = library("numpy")
-    found: dict[str, Any] = {
-        "min_ms": min(times_ms),
-        "mean_ms": float(numpy.mean(times_ms)),
-        "std_ms": float(numpy.std(times_ms)),
-    }
-    for name in QUANTILES:
-        supported = len(times_ms) >= NEEDED_RUNS[name]
-        value, interval = estimate(times_ms, name) if supported else (None, None)
-        found[name + "_ms"], found[name + "_ci_ms"] = value, interval
-    return found
+    times: list[int] = []
+    begin, cpu = clock(), time.thread_time_ns()
+    end, latest = begin, begin + max_s * 1e9
+    while not times or (len(times) < min(runs, MOST_RUNS) and end < latest):
+        start = clock()
+        run()
+        end = clock()
+        times.append(end - start)
+    cpu_share = (time.thread_time_ns() - cpu) / (clock() - begin)
+    return [round(ns / 1e6, 6) for ns in times], cpu_share
 
 
 @contextlib.contextmanager
@@ -391,37 +964,11 @@ def peak_rss_bytes() -> int:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def temperature_c() -> float | None:
-    """The hottest thermal zone of Linux, or null."""
-    texts = [read_text(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
-    found = [int(text) / 1000 for text in texts if text.strip().lstrip("-").isdigit()]
-    return max(found) if found else None
-
-
-def throttle_count() -> int | None:
-    """A number that changes when the machine is throttled, or null where nothing tells."""
-    tool = shutil.which("vcgencmd")
-    if tool:
-        done = subprocess.run([tool, "get_throttled"], stdout=subprocess.PIPE, timeout=5)
-        bits = done.stdout.decode().strip().rpartition("=")[2]
-        return int(bits, 16) if bits.startswith("0x") else None
-    paths = glob.glob("/sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
-    counts = [read_text(path).strip() for path in paths]
-    return sum(int(count) for count in counts if count.isdigit()) if counts else None
-
-
-def read_text(path: str) -> str:
-    try:
-        with open(path, errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 if __name__ == "__main__":
+    os.umask(0o077)
+    # Before numpy is there: its own threads would compete with those that are timed.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     # A native library that prints would break the lines: its stdout becomes our stderr.
-    lines = os.fdopen(os.dup(1), "w")
+    answers = os.dup(1)
     os.dup2(2, 1)
-    code = main(sys.argv[1:], lambda line: print(json.dumps(line), file=lines, flush=True))
-    # At once: a broken pipe must not be flushed again, and sessions take long to tear down.
-    os._exit(code)
+    Server(answers).serve()
