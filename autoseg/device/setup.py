@@ -1,0 +1,248 @@
+"""Brings onnxruntime and numpy to a board, into a virtual environment of their own.
+
+`look` changes nothing, `steps` says in words what would be done, `install` does it.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoseg.device.answers import readable
+from autoseg.device.health import BITS_32, LEAST_PYTHON, too_old, version
+from autoseg.records import DeviceError
+
+PACKAGES = ["onnxruntime>=1.16", "numpy"]
+NEEDED_BYTES = 600 << 20
+PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+# A board without a network should say so in half a minute, not in ten.
+IMPATIENT = ["--timeout", "15", "--retries", "1"]
+
+LOOK = r"""
+import json, os, platform, shutil, struct, subprocess, sys
+def what(python):
+    code = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
+    try:
+        # Not in the home folder: a numpy.py there would be taken for numpy.
+        done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=120, cwd="/")
+        said = done.stdout.decode(errors="replace").splitlines()
+        if done.returncode == 0 and said:
+            return {"runtime": json.loads(said[-1]), "error": None}
+        error = (done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"])[-1]
+    except Exception as failure:
+        error = str(failure)
+    return {"runtime": None, "error": error[:500]}
+def runs(*words):
+    try:
+        return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              timeout=60).returncode == 0
+    except Exception:
+        return False
+cache = os.path.join(os.path.expanduser("~"), ".cache", "autoseg")
+venv = os.path.join(cache, "venv")
+python = os.path.join(venv, "bin", "python")
+there = runs(python, "-c", "")
+print(json.dumps({
+    "python": platform.python_version(),
+    "machine": platform.machine(),
+    "bits": struct.calcsize("P") * 8,
+    "glibc": platform.libc_ver()[1] if platform.libc_ver()[0] == "glibc" else None,
+    "ensurepip": runs(sys.executable, "-c", "import ensurepip"),
+    "cache": cache,
+    "free_bytes": shutil.disk_usage(os.path.expanduser("~")).free,
+    "own": what(sys.executable),
+    "venv": os.path.lexists(venv),
+    "venv_python": platform.python_version() if there else None,
+    "venv_pip": there and runs(python, "-m", "pip", "--version"),
+    "inside": what(python) if there else None,
+}))
+"""
+
+Text = Annotated[str, Field(max_length=2000)]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command on the board gave."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+class Shell(Protocol):
+    """Runs a command on the board, each word quoted. Raises DeviceError where it cannot."""
+
+    def __call__(self, words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran: ...
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Imports(_Strict):
+    """What an interpreter has: its onnxruntime, or why there is none."""
+
+    runtime: Text | None
+    error: Text | None
+
+
+class Look(_Strict):
+    """A board before or after its setup. `own` is its python's, `inside` the environment's."""
+
+    python: Text
+    machine: Text
+    bits: int
+    glibc: Text | None
+    ensurepip: bool
+    cache: Annotated[str, Field(pattern=r"^/[^\x00-\x1f]{1,1000}$")]
+    free_bytes: int
+    own: Imports
+    venv: bool
+    venv_python: Text | None
+    venv_pip: bool
+    inside: Imports | None
+
+    @property
+    def ready(self) -> str | None:
+        """The onnxruntime that measurements use, where it is new enough."""
+        # The environment goes before the system's python, here as in a measurement.
+        used = self.own if self.inside is None else self.inside
+        return None if used.runtime is None or too_old(used.runtime) else used.runtime
+
+
+def look(shell: Shell, python: str = "python3") -> Look:
+    """What the board has. Raises DeviceError for one without a python that can say it."""
+    ran = shell([python, "-I", "-"], stdin=LOOK.encode(), limit_s=300)
+    if ran.code in (126, 127):
+        raise DeviceError(
+            f"the board cannot run {python!r} ({readable(ran.err)}); install it there (sudo apt "
+            "install python3), or name another in the profile's `python`"
+        )
+    lines = ran.out[:100_000].splitlines()
+    try:
+        return Look.model_validate_json(lines[-1] if lines else b"")
+    except ValidationError as error:
+        said = readable(ran.err or ran.out, 500)
+        raise DeviceError(f"{python} on the board did not say what it has: {said}") from error
+
+
+def steps(found: Look) -> list[str]:
+    """What `install` will do, in words; nothing where the board is ready.
+
+    Raises DeviceError for boards that onnxruntime is not built for.
+    """
+    if found.ready:
+        return []
+    if found.bits == 32 or found.machine in BITS_32:
+        raise DeviceError(
+            f"onnxruntime is not built for 32 bit ({readable(found.machine)}); install the 64-bit "
+            "image of the board's system"
+        )
+    if version(found.python)[:2] < LEAST_PYTHON:
+        text = f"python {readable(found.python)} on the board is older than 3.8"
+        raise DeviceError(f"{text}; install a newer one and name it in the profile's `python`")
+    if found.free_bytes < NEEDED_BYTES:
+        free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
+        raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; make room")
+    return [
+        *([] if found.venv_python else [f"make a virtual environment in {found.cache}/venv"]),
+        f"install {' and '.join(PACKAGES)} into it by the board's own pip; where that reaches no "
+        "package index, carry the wheels over from here (about 60 MB)",
+    ]
+
+
+def install(shell: Shell, found: Look, python: str, say: Callable[[str], None]) -> Look:
+    """Does the steps, and looks again. Raises DeviceError with what failed."""
+    venv = f"{found.cache}/venv"
+    inside = f"{venv}/bin/python"
+    if found.venv_python is None:
+        say(f"making {venv}")
+        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [NO_PIP])]
+        _must(shell(["mkdir", "-p", "-m", "700", found.cache], limit_s=60), "making the folder")
+        made = shell([python, "-m", "venv", *flags, venv], limit_s=600)
+        _must(made, "making the virtual environment")
+    if found.venv_pip or (found.venv_python is None and found.ensurepip):
+        say(f"installing {', '.join(PACKAGES)} by the board's own pip")
+        pip = [inside, "-m", "pip", "install", *PIP, *IMPATIENT, "--upgrade", *PACKAGES]
+        ran = shell(pip, limit_s=1800)
+        if ran.code == 0:
+            return _checked(look(shell, python))
+        say(f"that did not work: {_last(ran)}")
+    _carry(shell, found, inside, say)
+    return _checked(look(shell, python))
+
+
+NO_PIP = "--without-pip"
+
+
+def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -> None:
+    there = f"{found.cache}/wheels"
+    with tempfile.TemporaryDirectory(prefix="autoseg-wheels-") as folder:
+        say("fetching wheels for the board here")
+        wheels = fetch(found, Path(folder))
+        size = sum(wheel.stat().st_size for wheel in wheels)
+        say(f"carrying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
+        try:
+            _must(shell(["mkdir", "-p", "-m", "700", there], limit_s=60), "making the folder")
+            for wheel in wheels:
+                copy = ["sh", "-c", 'cat > "$1"', "sh", f"{there}/{wheel.name}"]
+                _must(shell(copy, stdin=wheel.read_bytes(), limit_s=600), f"copying {wheel.name}")
+            (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
+            say("installing them")
+            # A wheel of pip is a pip: environments of boards without ensurepip have none.
+            words = [inside, f"{there}/{pip}/pip", "install", *PIP, "--no-index", "--upgrade"]
+            ran = shell([*words, "--find-links", there, "pip", *PACKAGES], limit_s=1800)
+            _must(ran, "installing the wheels")
+        finally:
+            shell(["rm", "-rf", there], limit_s=60)
+
+
+def fetch(found: Look, folder: Path) -> list[Path]:
+    """Wheels of onnxruntime, numpy, pip and what they need, for the board's python and glibc."""
+    if found.glibc is None:
+        raise DeviceError(
+            "the board's system has no glibc, for which wheels are built; let the board reach a "
+            "package index, or install onnxruntime there by hand"
+        )
+    newest = min((*version(found.glibc), 0, 0)[1], 99)
+    machine = re.sub(r"\W", "", found.machine)
+    names = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
+    platforms = [f"--platform={name}_{machine}" for name in names]
+    series = ".".join(map(str, version(found.python)[:2]))
+    words = [sys.executable, "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
+    wanted = [*platforms, "--implementation=cp", f"--python-version={series}", "pip", *PACKAGES]
+    done = subprocess.run([*words, *wanted], stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        raise DeviceError(
+            f"there are no wheels to be had here for python {series} on {machine} with glibc "
+            f"{readable(found.glibc)}: {_last(Ran(done.returncode, done.stdout, done.stderr))}"
+        )
+    return sorted(folder.glob("*.whl"))
+
+
+def _checked(found: Look) -> Look:
+    if found.ready:
+        return found
+    used = found.inside or found.own
+    text = "onnxruntime is installed on the board, but cannot be used"
+    raise DeviceError(f"{text}: {readable(used.error or used.runtime, 500)}")
+
+
+def _must(ran: Ran, what: str) -> None:
+    if ran.code:
+        raise DeviceError(f"{what} on the board failed: {_last(ran)}")
+
+
+def _last(ran: Ran) -> str:
+    """The line that says most: pip's last error, else the last line."""
+    lines = [line for line in (ran.err or ran.out).decode(errors="replace").splitlines() if line]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return readable((errors or lines or [f"exit code {ran.code}"])[-1], 500)

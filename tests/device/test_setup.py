@@ -1,0 +1,158 @@
+"""Setting up a board: what is asked of it, what would be done, and that it is done once."""
+
+import ensurepip
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from autoseg.device import setup
+from autoseg.device.setup import Look, Ran, Shell, install, look, steps
+from autoseg.records import DeviceError
+
+NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
+FRESH: dict[str, Any] = {
+    "python": "3.11.2",
+    "machine": "aarch64",
+    "bits": 64,
+    "glibc": "2.36",
+    "ensurepip": True,
+    "cache": "/home/pi/.cache/autoseg",
+    "free_bytes": 20 << 30,
+    "own": NOTHING,
+    "venv": False,
+    "venv_python": None,
+    "venv_pip": False,
+    "inside": None,
+}
+
+
+def board(**changed: Any) -> Look:
+    return Look.model_validate(FRESH | changed)
+
+
+def here(home: Path) -> Shell:
+    """This machine as a board whose login lives in `home`."""
+
+    def shell(words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran:
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PIP_CONFIG_FILE": "/none"}
+        environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody answers there
+        try:
+            done = subprocess.run(
+                list(words), input=stdin, capture_output=True, env=environment, timeout=limit_s
+            )
+        except FileNotFoundError as error:
+            return Ran(127, b"", str(error).encode())
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return shell
+
+
+def test_a_fresh_board_gets_an_environment_and_packages() -> None:
+    first, second = steps(board())
+    assert first == "make a virtual environment in /home/pi/.cache/autoseg/venv"
+    assert second.startswith("install onnxruntime>=1.16 and numpy into it by the board's own pip")
+
+
+def test_an_environment_that_works_is_kept() -> None:
+    half = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=NOTHING)
+    assert [step.split()[0] for step in steps(half)] == ["install"]
+
+
+@pytest.mark.parametrize("where", ["own", "inside"])
+def test_a_board_that_can_measure_needs_nothing(where: str) -> None:
+    assert steps(board(**{where: {"runtime": "1.16.0", "error": None}})) == []
+
+
+def test_the_environment_goes_before_the_systems_python() -> None:
+    old = {"runtime": "1.15.1", "error": None}
+    new = {"runtime": "1.23.2", "error": None}
+    found = board(own=new, inside=old, venv=True, venv_python="3.11.2", venv_pip=True)
+    assert found.ready is None and steps(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"machine": "armv7l", "bits": 32}, "not built for 32 bit .armv7l.; install the 64-bit"),
+        ({"bits": 32}, "not built for 32 bit"),
+        ({"python": "3.7.3"}, "python 3.7.3 on the board is older than 3.8"),
+        ({"free_bytes": 100 << 20}, "100 MiB of free disk, 600 are needed"),
+    ],
+)
+def test_a_board_that_cannot_be_set_up_is_refused(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(DeviceError, match=told):
+        steps(board(**changed))
+
+
+def test_looking_tells_what_is_there_and_changes_nothing(tmp_path: Path) -> None:
+    found = look(here(tmp_path), sys.executable)
+    assert found.own.runtime == onnxruntime.__version__
+    assert found.cache == f"{tmp_path}/.cache/autoseg" and not found.venv
+    assert not (tmp_path / ".cache" / "autoseg").exists()
+
+
+def test_a_board_without_python_is_told_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cannot run 'python9'.*sudo apt install python3"):
+        look(here(tmp_path), "python9")
+
+
+@pytest.mark.parametrize("said", ["", "hello", "{}", '{"cache": "../x"}', "[" * 10_000])
+def test_a_board_that_says_something_else_is_an_error(tmp_path: Path, said: str) -> None:
+    def shell(words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran:
+        return Ran(0, said.encode(), b"")
+
+    with pytest.raises(DeviceError, match="did not say what it has"):
+        look(shell)
+
+
+def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
+    (tmp_path / ".cache").write_text("a file where a folder belongs")
+    found = look(here(tmp_path), sys.executable)
+    with pytest.raises(DeviceError, match=r"making the folder on the board failed: .*\.cache"):
+        install(here(tmp_path), found, sys.executable, lambda line: None)
+
+
+def wheel(folder: Path, name: str, version: str) -> Path:
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    files = {
+        f"{name}/__init__.py": f"__version__ = '{version}'\n",
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            inside = file if "/" in file else f"{name}-{version}.dist-info/{file}"
+            archive.writestr(inside, text)
+    return path
+
+
+@pytest.mark.slow
+def test_without_network_and_pip_wheels_are_carried_over_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pips = list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
+    if not pips:
+        pytest.skip("this python has no bundled pip")
+
+    def fetched(found: Look, folder: Path) -> list[Path]:
+        pip = folder / pips[0].name
+        pip.write_bytes(pips[0].read_bytes())
+        return [pip, wheel(folder, "numpy", "2.0.0"), wheel(folder, "onnxruntime", "1.20.0")]
+
+    monkeypatch.setattr(setup, "fetch", fetched)
+    shell, told = here(tmp_path), []
+    base = os.path.realpath(sys.executable)
+    found = look(shell, base).model_copy(update={"ensurepip": False})
+    done = install(shell, found, base, told.append)
+    assert done.ready == "1.20.0" and steps(done) == []
+    assert [line.split()[0] for line in told] == ["making", "fetching", "carrying", "installing"]
+    assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
+    assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700
