@@ -1,0 +1,218 @@
+"""The way to a board: what a profile says, and for the rest what ~/.ssh/config says."""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoseg.device.profile import Profile
+from autoseg.records import InputError
+
+SYSTEM_FOLDER = Path("/etc/ssh")
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+MOST_HOPS = 8
+MOST_INCLUDES = 16
+SPEC = re.compile(
+    r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:@/\s]+)(?::(?P<port>\d+))?/?"
+)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One sshd on the way to a board, the board's own being the last.
+
+    `known_as` is its name in a known_hosts file. `key_files` are tried in order, and must exist
+    where `key_is_named` by the profile; `only_these` keeps other keys of the agent out.
+    """
+
+    name: str
+    host: str
+    port: int
+    user: str
+    known_as: str
+    key_files: tuple[Path, ...]
+    key_is_named: bool
+    only_these: bool
+    use_agent: bool
+    known_hosts: tuple[Path, ...]
+    known_hosts_of_all: tuple[Path, ...]
+    hash_names: bool
+
+
+def hops_of(profile: Profile) -> list[Hop]:
+    """The way to a board, jump hosts first. Raises InputError for a config that cannot be used."""
+    config = _Config()
+    found = config.lookup(profile.host or "")
+    last = _hop(
+        found,
+        typed=profile.host or "",
+        user=profile.user,
+        port=profile.port,
+        key_file=profile.key_file,
+        use_agent=profile.use_agent,
+    )
+    return [*_jumps(config, found, profile.use_agent, (last.name,)), last]
+
+
+def _jumps(
+    config: _Config, found: Mapping[str, Any], use_agent: bool, seen: tuple[str, ...]
+) -> list[Hop]:
+    """The jump hosts before one host: the first of them may have some of its own."""
+    spec = str(found.get("proxyjump") or "none")
+    if spec.lower() == "none":
+        command = found.get("proxycommand")
+        if command:
+            raise InputError(
+                f"the ssh config reaches {found['hostname']} by ProxyCommand, which autoseg does "
+                "not run; say it with ProxyJump"
+            )
+        return []
+    hops: list[Hop] = []
+    for index, part in enumerate(spec.split(",")):
+        match = SPEC.fullmatch(part.strip())
+        if not match:
+            raise InputError(f"ProxyJump {spec!r} in the ssh config is no list of user@host:port")
+        own = config.lookup(match["host"].strip("[]"))
+        hop = _hop(
+            own,
+            typed=match["host"].strip("[]"),
+            user=match["user"],
+            port=int(match["port"]) if match["port"] else None,
+            use_agent=use_agent,
+        )
+        if hop.name in seen or len(seen) > MOST_HOPS:
+            raise InputError(f"ProxyJump in the ssh config leads in a circle: {', '.join(seen)}")
+        seen = (*seen, hop.name)
+        # As ssh -J: what is named explicitly comes in the order it is named.
+        hops += [*(_jumps(config, own, use_agent, seen) if index == 0 else []), hop]
+    return hops
+
+
+def _hop(
+    found: Mapping[str, Any],
+    *,
+    typed: str,
+    user: str | None,
+    port: int | None,
+    key_file: Path | None = None,
+    use_agent: bool,
+) -> Hop:
+    host = str(found["hostname"])
+    port = port or _port(found.get("port", "22"))
+    user = user or found.get("user") or _login()
+    files = [key_file] if key_file else _key_files(found)
+    alias = found.get("hostkeyalias")
+    ssh = Path.home() / ".ssh"
+    return Hop(
+        name=f"{user}@{typed}" + (f":{port}" if port != 22 else ""),
+        host=host,
+        port=port,
+        user=str(user),
+        known_as=(alias or (host if port == 22 else f"[{host}]:{port}")).lower(),
+        key_files=tuple(path.expanduser() for path in files),
+        key_is_named=key_file is not None,
+        only_these=_yes(found, "identitiesonly"),
+        use_agent=use_agent,
+        known_hosts=_files(found, "userknownhostsfile", ssh, "known_hosts"),
+        known_hosts_of_all=_files(found, "globalknownhostsfile", SYSTEM_FOLDER, "ssh_known_hosts"),
+        hash_names=_yes(found, "hashknownhosts"),
+    )
+
+
+def _key_files(found: Mapping[str, Any]) -> list[Path]:
+    named = [Path(each) for each in found.get("identityfile", []) if each.lower() != "none"]
+    if "identityfile" in found:
+        return named
+    return [Path.home() / ".ssh" / name for name in DEFAULT_KEYS]
+
+
+def _files(found: Mapping[str, Any], key: str, folder: Path, default: str) -> tuple[Path, ...]:
+    if key not in found:
+        return folder / default, folder / f"{default}2"
+    names = [name for name in shlex.split(found[key]) if name.lower() != "none"]
+    return tuple(Path(name).expanduser() for name in names)
+
+
+def _yes(found: Mapping[str, Any], key: str) -> bool:
+    return str(found.get(key, "no")).lower() == "yes"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise InputError(f"Port in the ssh config must be between 1 and 65535, got {text}")
+    return int(text)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise InputError("this login has no name; name the board's user: user@host") from error
+
+
+class _Config:
+    """The user's config, then the system's: what is said first counts."""
+
+    def __init__(self) -> None:
+        from paramiko.config import SSHConfig
+        from paramiko.ssh_exception import SSHException
+
+        folder = Path.home() / ".ssh"
+        self._where = folder / "config"
+        _check_safe(self._where)
+        lines = [*_lines(self._where, folder), "Host *"]
+        lines += _lines(SYSTEM_FOLDER / "ssh_config", SYSTEM_FOLDER)
+        try:
+            self._config = SSHConfig.from_text("\n".join(lines))
+        except (SSHException, ValueError) as error:
+            raise InputError(f"{self._where} cannot be read: {error}") from error
+
+    def lookup(self, host: str) -> Mapping[str, Any]:
+        from paramiko.ssh_exception import SSHException
+
+        try:
+            found: Mapping[str, Any] = self._config.lookup(host)
+        except (SSHException, ValueError, KeyError, OSError) as error:
+            raise InputError(f"{self._where} cannot be used for {host}: {error}") from error
+        return found
+
+
+def _check_safe(path: Path) -> None:
+    """As ssh: who can write a config can choose which board is believed, and what is run here."""
+    try:
+        status = path.stat()
+    except OSError:
+        return
+    if status.st_mode & 0o022 or status.st_uid not in (0, os.getuid()):
+        raise InputError(f"{path} can be written by others; chmod 600 it, and check what it says")
+
+
+def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
+    """A file's lines with those of files it includes, which paramiko does not read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if depth > MOST_INCLUDES:
+        raise InputError(f"{path}: the ssh config includes itself")
+    block = "Host *"
+    for line in text.splitlines():
+        included = re.match(r"\s*include(?:\s*=\s*|\s+)(.+)", line, re.IGNORECASE)
+        if included:
+            for name in shlex.split(included[1]):
+                pattern = folder / Path(name).expanduser()
+                for each in sorted(glob.glob(str(pattern))):
+                    yield from _lines(Path(each), folder, depth + 1)
+            line = block
+        elif re.match(r"\s*(host|match)\b", line, re.IGNORECASE):
+            block = line
+        yield line

@@ -1,0 +1,267 @@
+"""An SSH connection to a board, through its jump hosts, every host key on the way verified."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoseg.device.answers import readable
+from autoseg.device.ssh import trust
+from autoseg.device.ssh.config import Hop
+from autoseg.device.ssh.keys import Identities
+from autoseg.device.ssh.trust import HostKey, UnknownHostKey
+from autoseg.records import DeviceError
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+    from paramiko.transport import Transport
+
+CONNECT_S = 15.0
+AUTH_S = 30.0
+KEEPALIVE_S = 15
+# What OpenSSH no longer offers by itself either.
+WEAK = {
+    "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
+    "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
+}
+POWER = "check its power and the network"
+
+# Its complaints reach the user as messages of ours, once; a logger of our own leaves other users
+# of paramiko alone.
+_quiet = logging.getLogger("paramiko.autoseg")
+_quiet.setLevel(logging.CRITICAL + 1)
+_quiet.propagate = False
+
+
+class Unreachable(DeviceError):
+    """The board did not answer as it should: it may be booting, so trying again can help."""
+
+
+class Connection:
+    """One authenticated connection. `board` is what the user calls it, for messages."""
+
+    def __init__(self, hops: Sequence[Hop], board: str, *, accept_new_host_key: bool) -> None:
+        self._hops = hops
+        self._board = board
+        self._accept = accept_new_host_key
+        self._transports: list[Transport] = []
+
+    def open(self) -> None:
+        """Connects. Raises InputError for host keys and key files, DeviceError for the rest."""
+        try:
+            self._authenticate(self._hops[-1], self._to_last())
+        except BaseException:
+            self.close()
+            raise
+
+    def key_shown(self) -> HostKey:
+        """The first host key on the way that is not known yet; the board's where all are.
+
+        Connects as far as needed, and closes. Raises as `open`.
+        """
+        try:
+            return trust.of_key(self._hops[-1], self._to_last().get_remote_server_key())
+        except UnknownHostKey as error:
+            return error.key
+        finally:
+            self.close()
+
+    @property
+    def alive(self) -> bool:
+        return all(transport.is_active() for transport in self._transports)
+
+    def session(self, command: str) -> Channel:
+        """A channel with a command started on the board. Raises Unreachable."""
+        from autoseg.device.ssh.wire import bound
+
+        with self.within(CONNECT_S), foreign(self._hops[-1].name):
+            channel = self._transports[-1].open_session(timeout=CONNECT_S)
+            bound(channel)
+            channel.exec_command(command)
+            return channel
+
+    @contextlib.contextmanager
+    def within(self, limit_s: float) -> Iterator[threading.Event]:
+        """Closes the connection where the inside takes longer; the event then is set.
+
+        Some of paramiko's calls wait without an end while a board takes no bytes.
+        """
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.close()
+
+        timer = threading.Timer(limit_s, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Ends it; closing twice is fine."""
+        for transport in reversed(self._transports):
+            transport.close()
+
+    def _to_last(self) -> Transport:
+        """A connection to the board, whose jump hosts have let us through."""
+        for hop in self._hops[:-1]:
+            self._authenticate(hop, self._start(hop))
+        return self._start(self._hops[-1])
+
+    def _start(self, hop: Hop) -> Transport:
+        """A connection to one hop whose host key is trusted, not yet authenticated."""
+        transport = _handshake(hop, self._socket(hop))
+        self._transports.append(transport)
+        key = trust.of_key(hop, transport.get_remote_server_key())
+        if not key.known:
+            if not self._accept:
+                raise UnknownHostKey(key, self._board)
+            trust.add(key)
+        return transport
+
+    def _socket(self, hop: Hop) -> Any:
+        if not self._transports:
+            return _tcp(hop)
+        from paramiko.ssh_exception import ChannelException
+
+        before = self._hops[len(self._transports) - 1]
+        with foreign(before.name):
+            try:
+                return self._transports[-1].open_channel(
+                    "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=CONNECT_S
+                )
+            except ChannelException as error:
+                raise Unreachable(
+                    f"{hop.name}: the jump host {before.name} cannot connect to port {hop.port} "
+                    f"of {hop.host} ({readable(error.text)})"
+                ) from error
+
+    def _authenticate(self, hop: Hop, transport: Transport) -> None:
+        from paramiko.ssh_exception import AuthenticationException, BadAuthenticationType
+
+        identities, tried = Identities(hop), []
+        for name, key in identities:
+            if not transport.is_active():
+                break
+            tried.append(name)
+            with foreign(hop.name):
+                try:
+                    further = transport.auth_publickey(hop.user, key)
+                except BadAuthenticationType as error:
+                    raise DeviceError(
+                        f"{hop.name} takes no keys (only {', '.join(error.allowed_types)}), and "
+                        "autoseg sends no passwords; allow PubkeyAuthentication there"
+                    ) from error
+                except AuthenticationException:
+                    continue
+            if further:
+                raise DeviceError(
+                    f"{hop.name} wants {', '.join(further)} besides a key; autoseg only has keys"
+                )
+            transport.set_keepalive(KEEPALIVE_S)
+            return
+        raise Refused(_refusal(hop, identities, tried, transport.is_active()))
+
+
+class Refused(DeviceError):
+    """The board let no key in: wrong ones, or it is booting and lets nobody in yet."""
+
+
+@contextlib.contextmanager
+def foreign(name: str) -> Iterator[None]:
+    """Turns what paramiko and sockets raise into Unreachable, cause kept."""
+    from paramiko.ssh_exception import SSHException
+
+    try:
+        yield
+    except (SSHException, OSError, EOFError) as error:
+        said = readable(error) or "it closed the connection"
+        raise Unreachable(f"{name}: the connection broke ({said}); {POWER}") from error
+
+
+def _tcp(hop: Hop) -> socket.socket:
+    at = f"{hop.name}: port {hop.port} of {hop.host}"
+    try:
+        found = socket.create_connection((hop.host, hop.port), timeout=CONNECT_S)
+    except (socket.gaierror, UnicodeError) as error:
+        raise Unreachable(
+            f"{hop.name}: the name {hop.host!r} cannot be resolved; check the spelling, or give "
+            "the board's address"
+        ) from error
+    except ConnectionRefusedError as error:
+        raise Unreachable(
+            f"{at} refuses connections; is sshd running there (`sudo systemctl enable --now ssh`),"
+            " and is that its port?"
+        ) from error
+    except TimeoutError as error:
+        raise Unreachable(f"{at} did not answer within {CONNECT_S:g} s; {POWER}") from error
+    except OSError as error:
+        raise Unreachable(f"{at} cannot be reached ({error.strerror}); {POWER}") from error
+    # Requests are short lines: waiting to fill a packet would delay each of them.
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found
+
+
+def _handshake(hop: Hop, sock: Any) -> Transport:
+    from paramiko.ssh_exception import IncompatiblePeer, SSHException
+    from paramiko.transport import Transport
+
+    from autoseg.device.ssh.wire import BoundedPacketizer
+
+    transport = Transport(sock, disabled_algorithms=WEAK, packetizer_class=BoundedPacketizer)
+    transport.set_log_channel(_quiet.name)
+    transport.banner_timeout = transport.handshake_timeout = CONNECT_S
+    transport.channel_timeout, transport.auth_timeout = CONNECT_S, AUTH_S
+    _ask_for_known(transport, hop)
+    try:
+        transport.start_client(timeout=2 * CONNECT_S)
+        if not transport.initial_kex_done:
+            raise SSHException("it did not finish the handshake")
+    except IncompatiblePeer as error:
+        transport.close()
+        raise DeviceError(
+            f"{hop.name}: its sshd and paramiko have no algorithm in common "
+            f"({readable(error)}); update the SSH server there"
+        ) from error
+    except (SSHException, OSError, EOFError) as error:
+        transport.close()
+        raise Unreachable(
+            f"{hop.name}: what answers at port {hop.port} of {hop.host} does not talk SSH as it "
+            f"should ({readable(error) or 'it hung up'}); {POWER}"
+        ) from error
+    return transport
+
+
+def _ask_for_known(transport: Transport, hop: Hop) -> None:
+    """Prefers host keys of the types that are known, as a board has several."""
+    options = transport.get_security_options()
+    known: list[str] = []
+    for kind in trust.kinds_known(hop):
+        known += ["rsa-sha2-512", "rsa-sha2-256"] if kind == "ssh-rsa" else [kind]
+    mine = list(options.key_types)
+    options.key_types = sorted(mine, key=lambda kind: kind not in known)
+
+
+def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: bool) -> str:
+    notes = "".join(f"; {note}" for note in identities.skipped)
+    allow = f"let one in with `ssh-copy-id{_port(hop)} {hop.user}@{hop.host}`"
+    if not tried:
+        return f"{hop.name}: there is no key to show (`ssh-keygen` makes one){notes}; {allow}"
+    which = ", ".join(tried)
+    if not active:
+        return (
+            f"{hop.name} hung up after these keys: {which}{notes}; name the right one with "
+            f"key_file in the profile, or {allow}"
+        )
+    return f"{hop.name} accepts none of these keys for {hop.user}: {which}{notes}; {allow}"
+
+
+def _port(hop: Hop) -> str:
+    return f" -p {hop.port}" if hop.port != 22 else ""

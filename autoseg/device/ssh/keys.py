@@ -1,0 +1,95 @@
+"""The keys to show a board: those named, the agent's, the usual files. Never a password."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autoseg.device.ssh.config import Hop
+from autoseg.records import InputError
+
+
+class Identities:
+    """Keys one after the other, each with what to call it; `skipped` says which were of no use."""
+
+    def __init__(self, hop: Hop) -> None:
+        self.skipped: list[str] = []
+        self._hop = hop
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Raises InputError for a key that was named and cannot be read."""
+        named = self._hop.key_is_named
+        if named:
+            yield from self._files()
+        if self._hop.use_agent:
+            yield from self._agent()
+        if not named:
+            yield from self._files()
+
+    def _files(self) -> Iterator[tuple[str, Any]]:
+        for path in self._hop.key_files:
+            problem = _problem(path)
+            key = None
+            if problem is None:
+                key, problem = _read(path)
+            if key is not None:
+                yield str(path), key
+            elif self._hop.key_is_named and not (self._hop.use_agent and _blob(path)):
+                raise InputError(f"{self._hop.name}: the key file {path} {problem}")
+            elif path.exists():
+                self.skipped.append(f"{path} {problem}")
+
+    def _agent(self) -> Iterator[tuple[str, Any]]:
+        from paramiko.agent import Agent
+        from paramiko.ssh_exception import SSHException
+
+        try:
+            agent = Agent()
+        except (SSHException, OSError) as error:
+            self.skipped.append(f"the agent cannot be asked ({error})")
+            return
+        wanted = {_blob(path) for path in self._hop.key_files}
+        with contextlib.closing(agent):
+            for key in agent.get_keys():
+                if not self._hop.only_these or key.asbytes() in wanted:
+                    yield f"the agent's {key.get_name()} {key.comment}".rstrip(), key
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not path.is_file():
+        return "is no file"
+    if mode & 0o077:
+        return f"can be read by others; chmod 600 {path}"
+    return None
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """The key of a file, or None and why not."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from paramiko.pkey import PKey, UnknownKeyType
+    from paramiko.ssh_exception import PasswordRequiredException, SSHException
+
+    try:
+        return PKey.from_path(path), ""
+    # cryptography says so with a TypeError.
+    except (TypeError, PasswordRequiredException):
+        return None, f"needs its passphrase; give it to your agent: ssh-add {path}"
+    except (UnknownKeyType, UnsupportedAlgorithm, SSHException, ValueError, OSError):
+        return None, "is no private key of a type that is known here"
+
+
+def _blob(path: Path) -> bytes | None:
+    """The public half that lies next to a key file: how the agent's keys are told apart."""
+    try:
+        words = Path(f"{path}.pub").read_text(encoding="utf-8").split()
+        return base64.b64decode(words[1], validate=True)
+    except (OSError, UnicodeDecodeError, IndexError, binascii.Error):
+        return None

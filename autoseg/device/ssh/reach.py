@@ -1,0 +1,146 @@
+"""A board as something that runners can be started on: one connection, kept and re-opened."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Sequence
+
+from autoseg.device.profile import Profile
+from autoseg.device.ssh import bootstrap
+from autoseg.device.ssh.channel import ChannelTransport
+from autoseg.device.ssh.config import hops_of
+from autoseg.device.ssh.connection import POWER, Connection, Refused, Unreachable
+from autoseg.device.ssh.trust import HostKey
+from autoseg.records import DeviceError, InputError
+
+RECONNECT_S = 60.0
+LONGEST_PAUSE_S = 8.0
+MOST_OUTPUT_BYTES = 1 << 20
+
+
+class SshReach:
+    """The board of a profile. Constructing reads ~/.ssh/config, and connects to nothing."""
+
+    shares_files = False
+    claim_wait_s = 45.0
+    keeps = True
+
+    def __init__(self, profile: Profile, *, accept_new_host_key: bool = False) -> None:
+        self._profile = profile
+        self._hops = hops_of(profile)
+        self._accept = accept_new_host_key
+        self._connection: Connection | None = None
+        self._met = False
+
+    @property
+    def name(self) -> str:
+        return self._hops[-1].name
+
+    @property
+    def here(self) -> bool:
+        """Whether every address on the way is one of this machine's own."""
+        return all(_is_own(hop.host, hop.port) for hop in self._hops)
+
+    def open(self) -> ChannelTransport:
+        """A runner on the board.
+
+        A board that was met before may be booting: it is tried again for RECONNECT_S. Raises
+        DeviceError, and InputError for what the user must decide.
+        """
+        deadline, pause_s = time.monotonic() + RECONNECT_S, 1.0
+        while True:
+            kept = self._connection is not None
+            try:
+                return self._start()
+            except (Unreachable, Refused) as error:
+                self.close()
+                if not self._met:
+                    raise
+                if time.monotonic() + pause_s > deadline:
+                    raise DeviceError(
+                        f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
+                        f"({error}); {POWER}, then continue with --resume"
+                    ) from error
+            if not kept:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def run_command(
+        self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code, output and complaints of one command, the last MiB of each at most.
+
+        No shell of the board reads the words. Raises DeviceError, also past `limit_s`.
+        """
+        if any("\0" in word for word in argv):
+            raise InputError("a word of a command cannot hold a zero byte")
+        transport = ChannelTransport(
+            self._connected(), self._connected().session(bootstrap.COMMAND)
+        )
+        return _finished(transport, bootstrap.quoted(argv).encode() + stdin, self.name, limit_s)
+
+    def host_key(self) -> HostKey:
+        """The first host key on the way that is not known yet; the board's where all are."""
+        return self._new().key_shown()
+
+    def close(self) -> None:
+        """Ends the connection; closing twice is fine."""
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def _start(self) -> ChannelTransport:
+        transport = bootstrap.start(self._connected(), self.name, self._profile.python)
+        self._met = True
+        return transport
+
+    def _connected(self) -> Connection:
+        if self._connection is None or not self._connection.alive:
+            connection = self._new()
+            connection.open()
+            self._connection = connection
+        return self._connection
+
+    def _new(self) -> Connection:
+        return Connection(self._hops, self._profile.name, accept_new_host_key=self._accept)
+
+
+def _finished(
+    transport: ChannelTransport, given: bytes, name: str, limit_s: float
+) -> tuple[int, bytes, bytes]:
+    from autoseg.device.link import Lost, Silent
+
+    deadline, output = time.monotonic() + limit_s, bytearray()
+    try:
+        transport.send(given)
+        transport.shut()
+        while True:
+            output += transport.receive(max(0.0, deadline - time.monotonic()))
+            del output[:-MOST_OUTPUT_BYTES]
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+    except Lost as error:
+        code = transport.status(0.0)
+        if code is None:
+            raise DeviceError(f"{name}: a command {error}; {POWER}") from error
+        return code, bytes(output), transport.complaints()
+    except (TimeoutError, Silent) as error:
+        raise DeviceError(f"{name}: a command did not end within {limit_s:g} s") from error
+    finally:
+        transport.close()
+
+
+def _is_own(host: str, port: int) -> bool:
+    """Whether a name is of this machine: packets to it would come from the same address."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+            return True
+        with socket.socket(family, kind) as probe:
+            # Sends nothing: it only asks the routes.
+            probe.connect(address)
+            return bool(probe.getsockname()[0] == address[0])
+    except (OSError, UnicodeError, ValueError):
+        return False

@@ -1,0 +1,181 @@
+"""Host keys as ssh knows them: a known one passes, an unknown one asks, a changed one never."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoseg.device.ssh.config import Hop
+from autoseg.records import InputError
+
+log = logging.getLogger(__name__)
+
+MOST_FILE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """What one sshd on the way showed: its `fingerprint` as ssh prints it, and whether trusted."""
+
+    hop: Hop
+    kind: str
+    blob: bytes
+    known: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.blob).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.fingerprint}"
+
+
+class UnknownHostKey(InputError):
+    """Nobody has said yet that this key is the board's: `key` is what it showed."""
+
+    def __init__(self, key: HostKey, board: str) -> None:
+        self.key = key
+        file = f"/etc/ssh/ssh_host_{key.kind.removeprefix('ssh-').partition('-')[0]}_key.pub"
+        super().__init__(
+            f"{key.hop.name}: its host key is not known here: {key}. Compare it with what "
+            f"`ssh-keygen -lf {file}` prints on it; if they are the same, accept it with "
+            f"`autoseg devices trust {shlex.quote(board)}` or --accept-new-host-key"
+        )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of a known_hosts file."""
+
+    where: str
+    marker: str
+    names: str
+    kind: str
+    blob: bytes
+
+
+def check(hop: Hop, kind: str, blob: bytes) -> HostKey:
+    """What is known of the key a hop showed.
+
+    Raises InputError where another key is known for it, or this one was revoked.
+    """
+    lines = list(_lines_of(hop))
+    for line in lines:
+        if line.marker == "@revoked" and line.blob == blob:
+            raise InputError(
+                f"{hop.name}: its host key {HostKey(hop, kind, blob)} is revoked by {line.where}; "
+                "do not use it before you know why"
+            )
+    own = [line for line in lines if not line.marker]
+    if own and all(line.blob != blob for line in own):
+        raise _changed(HostKey(hop, kind, blob), own)
+    return HostKey(hop, kind, blob, known=bool(own))
+
+
+def kinds_known(hop: Hop) -> list[str]:
+    """The types of the keys that are known for a hop: those it must be asked for."""
+    return list(dict.fromkeys(line.kind for line in _lines_of(hop) if not line.marker))
+
+
+def add(key: HostKey) -> Path:
+    """Accepts a key: appends it to the user's known_hosts file, as ssh does; returns the file.
+
+    Raises InputError where that cannot be written.
+    """
+    if not key.hop.known_hosts:
+        raise InputError(f"{key.hop.name}: UserKnownHostsFile is none, so no key can be accepted")
+    path = key.hop.known_hosts[0]
+    name = _hashed(key.hop.known_as) if key.hop.hash_names else key.hop.known_as
+    line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n".encode()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "r+b", buffering=0) as file:
+            size = os.fstat(descriptor).st_size
+            unfinished = size and os.pread(descriptor, 1, size - 1) != b"\n"
+            file.write(b"\n" + line if unfinished else line)
+    except OSError as error:
+        raise InputError(f"the host key cannot be kept in {path}: {error.strerror}") from error
+    log.warning("%s: accepted its host key %s into %s", key.hop.name, key, path)
+    return path
+
+
+def _changed(key: HostKey, lines: Sequence[_Line]) -> InputError:
+    where = " and ".join(line.where for line in lines)
+    file = lines[0].where.rpartition(":")[0]
+    remove = shlex.join(["ssh-keygen", "-f", file, "-R", key.hop.known_as])
+    return InputError(
+        f"{key.hop.name}: ITS HOST KEY HAS CHANGED: it shows {key}, and {where} has another. "
+        "Either the board was set up anew, or somebody stands in between. Nothing accepts it "
+        f"before you remove the old key: {remove}"
+    )
+
+
+def _lines_of(hop: Hop) -> Iterator[_Line]:
+    """The lines that speak of a hop."""
+    for path in (*hop.known_hosts, *hop.known_hosts_of_all):
+        for line in _parsed(path):
+            if _speaks_of(line.names, hop.known_as):
+                yield line
+
+
+def _parsed(path: Path) -> Iterator[_Line]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_FILE_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#"):
+            continue
+        try:
+            blob = base64.b64decode(words[2], validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        yield _Line(f"{path}:{number}", marker, words[0], words[1], blob)
+
+
+def _speaks_of(names: str, known_as: str) -> bool:
+    """Whether one of the comma-separated patterns is of a host, and none speaks against it."""
+    if names.startswith("|1|"):
+        parts = names.split("|")
+        return len(parts) == 4 and hmac.compare_digest(_hashed(known_as, parts[2]), names)
+    found = False
+    for pattern in names.lower().split(","):
+        # A port's brackets are no set of characters.
+        wanted = pattern.removeprefix("!").replace("[", "[[]")
+        if fnmatch.fnmatchcase(known_as, wanted):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _hashed(known_as: str, salt: str | None = None) -> str:
+    """A name as OpenSSH hides it (HashKnownHosts): HMAC-SHA1 over it, keyed with a salt."""
+    try:
+        key = base64.b64decode(salt) if salt else os.urandom(20)
+    except binascii.Error:
+        return ""
+    digest = hmac.new(key, known_as.encode(), hashlib.sha1).digest()
+    return "|1|" + "|".join(base64.b64encode(part).decode() for part in (key, digest))
+
+
+def of_key(hop: Hop, shown: Any) -> HostKey:
+    """What is known of a paramiko key. Raises InputError as `check`."""
+    return check(hop, shown.get_name(), shown.asbytes())

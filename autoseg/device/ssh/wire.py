@@ -1,0 +1,51 @@
+"""paramiko's parts that a hostile board could make grow without an end, bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.packet import Packetizer
+from paramiko.ssh_exception import SSHException
+
+if TYPE_CHECKING:
+    from paramiko.channel import Channel
+
+# As OpenSSH: PACKET_MAX_SIZE, and what it reads before a server says that it is one.
+MOST_PACKET_BYTES = 256 << 10
+MOST_GREETING_BYTES = 64 << 10
+# Twice paramiko's window: what a server that keeps to it can never reach.
+MOST_WAITING_BYTES = 4 << 20
+
+
+class BoundedPacketizer(Packetizer):  # type: ignore[misc]
+    """Refuses packets, and greetings, of a size that no SSH server has."""
+
+    _greeted = 0
+
+    def read_all(self, n: int, check_rekey: bool = False) -> Any:
+        if n > MOST_PACKET_BYTES:
+            raise SSHException(f"a packet of {n} bytes")
+        return super().read_all(n, check_rekey)
+
+    def _read_timeout(self, timeout: float) -> Any:
+        some = super()._read_timeout(timeout)
+        self._greeted += len(some)
+        if self._greeted > MOST_GREETING_BYTES:
+            raise SSHException("a greeting without an end")
+        return some
+
+
+class BoundedPipe(BufferedPipe):  # type: ignore[misc]
+    """Refuses what comes in spite of a full window."""
+
+    def feed(self, data: Any) -> None:
+        if len(self) + len(data) > MOST_WAITING_BYTES:
+            raise SSHException("more bytes than the window allows")
+        super().feed(data)
+
+
+def bound(channel: Channel) -> None:
+    """Bounds what may wait in a channel that nothing has come through yet."""
+    channel.in_buffer = BoundedPipe()
+    channel.in_stderr_buffer = BoundedPipe()
