@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
@@ -75,7 +74,7 @@ def evaluate_file(
 
     height, width, channels = _input_shape(model)
     inspected = cache_dir.with_name("inspected")
-    dataset = data_room.load(data, **asdict(reading), cache_dir=inspected)
+    dataset = data_room.load(data, reading, cache_dir=inspected)
     frames = arrays(dataset, split, (height, width), channels, cache_dir).frames()
     maps = class_maps(model, frames)
     highest = max(int(class_map.max()) for class_map in maps)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from autoseg import data as data_room
+from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export import check, export
 from autoseg.recipe import Recipe
@@ -41,7 +42,7 @@ def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)  # as the workers of a run
     reading = {name: getattr(arguments, name) for name in READING}
-    dataset = data_room.load(arguments.data, **reading)
+    dataset = data_room.load(arguments.data, Reading(**reading))
     space = load_space("fast_scnn")
     candidate = space.candidate(**arguments.knobs)
     recipe = Recipe.of(space.recipe)

@@ -210,8 +210,9 @@ def task_of(order: Order) -> Task:
 @cache
 def load(data: Path | None, split_column: str | None) -> Dataset:
     from autoseg import data as data_room
+    from autoseg.data.dataset import Reading
 
-    return data_room.load(data, split_column=split_column)
+    return data_room.load(data, Reading(split_column=split_column))
 
 
 def write_page(path: Path, rows: Sequence[dict[str, str]], lines: Sequence[str]) -> None:

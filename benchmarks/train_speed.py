@@ -56,7 +56,7 @@ from stations import Cell
 
 import autoseg
 from autoseg import data as data_room
-from autoseg.data.dataset import Dataset
+from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.parcels import parcels
 from autoseg.pools.local import SETTINGS
 from autoseg.recipe import Recipe
@@ -232,7 +232,7 @@ def epochs_in(seconds: float, cell: Cell, seconds_a_picture: float) -> int:
 def task_of(arguments: argparse.Namespace, folder: Path) -> Task:
     """The recipe with every picture augmented, on files that are decoded from the disk."""
     data = arguments.data or write_parcels(folder / "parcels")
-    dataset = data_room.load(data, split_column=arguments.split_column)
+    dataset = data_room.load(data, Reading(split_column=arguments.split_column))
     first = dataset.splits["train"][0]
     if not np.array_equal(read(first)[1], dataset.read(first)[1]):
         sys.exit("the plain loop reads masks of class indices only; --data has others")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from autoseg.cli.options import (
 from autoseg.records import InputError, parse_hw
 
 if TYPE_CHECKING:
-    from autoseg.data.dataset import Dataset
+    from autoseg.data.dataset import Dataset, Reading
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set.")
 
@@ -31,6 +31,7 @@ INSPECTED = Path("results/.cache/inspected")
 @app.command()
 def check(
     folder: FolderArgument,
+    *,
     format: FormatOption = None,
     remap: RemapOption = None,
     split_column: SplitColumnOption = None,
@@ -58,6 +59,7 @@ def check(
 def convert(
     folder: FolderArgument,
     out: Annotated[Path, typer.Argument(help="a folder that is not there yet, or empty")],
+    *,
     format: FormatOption = None,
     remap: RemapOption = None,
     split_column: SplitColumnOption = None,
@@ -67,16 +69,15 @@ def convert(
 ) -> int:
     """Write a data set in the plain layout: images/, masks/, classes.txt, index.csv."""
     from autoseg.data.convert import check_free, convert
+    from autoseg.data.dataset import Reading
 
     check_free(out)
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{out} lies in {folder}, whose pictures would join it: name another place"
         )
-    dataset = _load(
-        folder, format=format, remap=remap, split_column=split_column, group_column=group_column,
-        group_pattern=group_pattern, seed=seed,
-    )  # fmt: skip
+    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
+    dataset = _load(folder, reading)
     done = convert(dataset, out)
     pairs = ", ".join(f"{split} {count}" for split, count in done.pairs.items())
     print(f"{done.folder}: {pairs}")
@@ -90,6 +91,7 @@ def preview(
         Path | None,
         typer.Argument(help="a folder of pictures and masks; without it, the synthetic parcels"),
     ] = None,
+    *,
     out: Annotated[Path, typer.Option("-o", "--out", help="the file to write")] = Path(
         "preview.png"
     ),
@@ -113,22 +115,21 @@ def preview(
     ] = 0,
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
+    from autoseg.data.dataset import Reading
     from autoseg.data.preview import contact_sheet, write_sheet
 
     if resolution is not None and not augmented:
         raise InputError("--resolution is that of --augmented: give both, or neither")
     input_hw = parse_hw(resolution or 256) if augmented else None
-    dataset = _load(
-        folder, format=format, remap=remap, split_column=split_column, group_column=group_column,
-        group_pattern=group_pattern, seed=seed,
-    )  # fmt: skip
+    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
+    dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
     write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
     print(out)
     return 0
 
 
-def _load(folder: Path | None, **reading: Any) -> Dataset:
+def _load(folder: Path | None, reading: Reading) -> Dataset:
     from autoseg import data
 
-    return data.load(folder, **reading, cache_dir=INSPECTED if INSPECTED.is_dir() else None)
+    return data.load(folder, reading, cache_dir=INSPECTED if INSPECTED.is_dir() else None)

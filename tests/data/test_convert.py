@@ -9,7 +9,7 @@ from PIL import Image
 
 from autoseg import data
 from autoseg.data.convert import convert, new_stems
-from autoseg.data.dataset import Dataset, Sample
+from autoseg.data.dataset import Dataset, Reading, Sample
 from autoseg.data.parcels import parcels
 from autoseg.records import InputError
 
@@ -59,9 +59,9 @@ def files(root: Path) -> list[str]:
 
 
 def test_what_was_written_reads_back_to_the_same(folder, tmp_path):
-    before = data.load(folder, group_column="group")
+    before = data.load(folder, Reading(group_column="group"))
     done = convert(before, tmp_path / "out")
-    after = data.load(tmp_path / "out", group_column="group")
+    after = data.load(tmp_path / "out", Reading(group_column="group"))
     assert contents(after) == contents(before)
     assert after.classes == before.classes == ("Straße", "class two", "sign")
     assert done.pairs == {"train": 6, "val": 2, "test": 2}
@@ -69,16 +69,16 @@ def test_what_was_written_reads_back_to_the_same(folder, tmp_path):
 
 
 def test_a_split_that_was_made_becomes_the_given_one(folder, tmp_path):
-    before = data.load(folder, split_column=None, group_column="group", seed=3)
+    before = data.load(folder, Reading(group_column="group", seed=3))
     flat = tmp_path / "flat"
     for kind in ("images", "masks"):
         for path in (folder / kind).rglob("*.png"):
             (flat / kind).mkdir(parents=True, exist_ok=True)
             path.rename(flat / kind / path.name)
-    before = data.load(flat, seed=3)
+    before = data.load(flat, Reading(seed=3))
     convert(before, tmp_path / "out")
     assert contents(data.load(tmp_path / "out")) == contents(before)
-    assert contents(data.load(tmp_path / "out", split_column="split")) == contents(before)
+    assert contents(data.load(tmp_path / "out", Reading(split_column="split"))) == contents(before)
 
 
 def test_pictures_are_copied_to_the_byte_where_every_program_sees_the_same(folder, tmp_path):
@@ -122,7 +122,7 @@ def test_what_is_made_in_memory_is_written_too(tmp_path):
     scenes = parcels(counts={"train": 2, "val": 1, "test": 1})
     done = convert(scenes, tmp_path / "out")
     assert done.encoded == 4
-    assert contents(data.load(tmp_path / "out", group_column="group")) == contents(scenes)
+    assert contents(data.load(tmp_path / "out", Reading(group_column="group"))) == contents(scenes)
 
 
 def stems(*images: str, split: str = "train") -> list[str]:
@@ -161,7 +161,7 @@ def test_a_stem_that_is_no_file_name_becomes_one(stem, tmp_path):
     }
     done = convert(Dataset("made", ("a", "b"), splits, "", read), tmp_path / "out")
     assert done.renamed == 1
-    assert data.load(tmp_path / "out", group_column="group").classes == ("a", "b")
+    assert data.load(tmp_path / "out", Reading(group_column="group")).classes == ("a", "b")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_left_half_written(folder, tmp_path):
 
 
 def test_the_index_holds_stem_split_and_group(folder, tmp_path):
-    convert(data.load(folder, group_column="group"), tmp_path / "out")
+    convert(data.load(folder, Reading(group_column="group")), tmp_path / "out")
     with (tmp_path / "out" / "index.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 10

@@ -171,7 +171,7 @@ def test_groups_stay_together(tmp_path):
     for number in range(48):
         add(tmp_path, f"n{number:02d}")
     write_index(tmp_path, ["stem,box", *(f"n{n:02d},b{n // 4}" for n in range(48))])
-    dataset = data.load(tmp_path, group_column="box")
+    dataset = data.load(tmp_path, Reading(group_column="box"))
     in_split = {s: {sample.group for sample in dataset.splits[s]} for s in dataset.splits}
     assert sum(len(groups) for groups in in_split.values()) == 12
     assert all(in_split.values())
@@ -428,7 +428,7 @@ def test_a_reading_that_is_wrong_in_itself_is_refused(folder, given, message):
 
 def test_the_parcels_are_no_folder_to_read_in_some_way():
     with pytest.raises(InputError, match="give one with --data"):
-        data.load(None, group_pattern="x")
+        data.load(None, Reading(group_pattern="x"))
 
 
 def test_one_group_cannot_be_split(tmp_path):

@@ -41,7 +41,7 @@ def remapped(root: Path, text: str) -> tuple[tuple[str, ...], list[int]]:
     """The new names, and what the rows of a mask became."""
     path = root.parent / "remap.yaml"
     path.write_text(text)
-    dataset = data.load(root, remap=path)
+    dataset = data.load(root, Reading(remap=str(path)))
     return dataset.classes, dataset.read(dataset.splits["train"][0])[1][:, 0].tolist()
 
 
@@ -126,13 +126,13 @@ def test_all_faults_are_told_at_once(named):
 
 def test_a_file_that_is_not_there_is_told(named):
     with pytest.raises(InputError, match=r"nowhere\.yaml: must be a readable UTF-8 text file"):
-        data.load(named, remap="nowhere.yaml")
+        data.load(named, Reading(remap="nowhere.yaml"))
 
 
 def test_the_digest_follows_what_the_file_says_and_not_its_name(named, tmp_path):
     def digest(name: str, text: str) -> str:
         (tmp_path / name).write_text(text)
-        return data.load(named, remap=tmp_path / name).digest
+        return data.load(named, Reading(remap=str(tmp_path / name))).digest
 
     merged = digest("one.yaml", "a: [sky, road]\nb: rest\n")
     assert digest("two.yaml", "a: [road, sky]\nb: [truck, car]\n") == merged
