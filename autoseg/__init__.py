@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autoseg.device.fake import FakeDevice as FakeDevice
     from autoseg.networks import build as build
     from autoseg.optimize import optimize as optimize
+    from autoseg.remeasure import remeasure as remeasure
     from autoseg.result import Result as Result
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ _PUBLIC = {
     "build": "autoseg.networks",
     "cost": "autoseg.cost",
     "optimize": "autoseg.optimize",
+    "remeasure": "autoseg.remeasure",
     "Result": "autoseg.result",
     "FakeDevice": "autoseg.device.fake",
     **dict.fromkeys(
@@ -31,7 +33,7 @@ __all__ = [*_PUBLIC]
 
 
 class _Package(ModuleType):
-    """Keeps `autoseg.cost` and `autoseg.optimize` the functions, whoever imports the modules."""
+    """Keeps `autoseg.cost` and its like the functions, whoever imports the modules."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in _PUBLIC:

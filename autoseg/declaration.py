@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ class Declaration:
     split_column: str | None = None
     group_column: str | None = None
     group_pattern: str | None = None
-    device: str = "local"
+    device: str | Sequence[str] = "local"
     effort: str = "intermediate"
     space: str = "fast_scnn"
     budget: str | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,15 @@ from autoseg.declaration import Declaration
 from autoseg.front import How, meets, pick, point
 from autoseg.front import front as nondominated
 from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json
-from autoseg.store import fold, read_declaration, read_events
+from autoseg.store import (
+    Event,
+    as_seen_on,
+    fold,
+    place_of,
+    read_declaration,
+    read_events,
+    spent_s,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -20,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A run's outcome. Everything in it comes from the run's folder."""
+    """A run's outcome on one device. Everything in it comes from the run's folder.
+
+    `device` is None for the device that the run was begun on.
+    """
 
     folder: Path
     declaration: Declaration
@@ -28,20 +39,32 @@ class Result:
     baseline: Evaluation | None
     verdict: tuple[str, ...]
     spent_s: float
+    device: str | None = None
 
     @classmethod
-    def from_run(cls, folder: str | Path) -> Result:
-        """Read a run, live or finished. Raises InputError when the folder holds none."""
+    def from_run(cls, folder: str | Path, device: str | None = None) -> Result:
+        """Read a run, live or finished, as the device sees it that it was begun on, or another one
+        that it was measured on.
+
+        Raises InputError when the folder holds none, and for a device that it was not measured on.
+        """
         folder = Path(folder)
         raw = read_declaration(folder)
-        events = read_events(folder)
-        verdict: list[str] = next((e["lines"] for e in events if e["event"] == "verdict"), [])
-        evaluations = fold(events)
+        everything = read_events(folder)
+        on = _view(folder, raw, everything, device)
+        events = as_seen_on(on, everything)
+        verdicts: list[list[str]] = [e["lines"] for e in events if e["event"] == "verdict"]
+        evaluations = fold(everything, on)
         return cls(
-            folder, Declaration.of({}, raw), tuple(evaluations.values()),
-            evaluations.get(from_json(Candidate, raw["baseline"]).key), tuple(verdict),
-            max((e["spent_s"] for e in events), default=0.0),
+            folder, declaration_on(on, raw, everything), tuple(evaluations.values()),
+            evaluations.get(from_json(Candidate, raw["baseline"]).key),
+            tuple(verdicts[-1] if verdicts else ()), spent_s(everything, on), on,
         )  # fmt: skip
+
+    @property
+    def files(self) -> Path:
+        """The folder of the front's files and bundles."""
+        return place_of(self.folder, self.device)
 
     @property
     def constraints(self) -> Constraints:
@@ -60,7 +83,7 @@ class Result:
 
     def bundle(self, key: str) -> Path:
         """The folder to ship of a front model. Raises InputError for a key that has none."""
-        found = sorted((self.folder / "bundles").glob(f"*-{key}"))
+        found = sorted((self.files / "bundles").glob(f"*-{key}"))
         if not found:
             keys = ", ".join(e.candidate.key for e in self.front) or "none"
             raise InputError(
@@ -130,7 +153,35 @@ class Result:
         from autoseg.report.tables import front_json
 
         shown = front_json(self.front, self.constraints, self.baseline)
-        return {"run": str(self.folder), "spent_s": self.spent_s, "misses": self.misses(), **shown}
+        about = {"run": str(self.folder), "device": self.device, "spent_s": self.spent_s}
+        return {**about, "misses": self.misses(), **shown}
+
+
+def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
+    """What is asked of a device: another one than the run's own may have its own ceiling."""
+    declaration = Declaration.of({}, raw)
+    asked = next((e for e in as_seen_on(on, events) if e["event"] == "asked"), None)
+    if on is None or asked is None:
+        return declaration
+    return replace(
+        declaration, device=on, max_latency=asked["max_latency"], budget=None, trials=None
+    )
+
+
+def _view(
+    folder: Path, raw: Mapping[str, Any], events: Sequence[Event], device: str | None
+) -> str | None:
+    own = raw.get("measured_on", {}).get("name")
+    others = sorted({e["on"] for e in events if "on" in e})
+    if device is None or device == own:
+        return None
+    if device not in others:
+        raise InputError(
+            f"the run {folder.name!r} was not measured on {device!r}; "
+            f"there is: {', '.join([str(own), *others])}. "
+            f"To measure it there: autoseg remeasure {folder.name} --device {device}"
+        )
+    return device
 
 
 def _latency(evaluation: Evaluation, constraints: Constraints) -> float:

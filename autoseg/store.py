@@ -11,8 +11,9 @@ import io
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -38,18 +39,25 @@ Event = dict[str, Any]
 
 
 class Run:
-    """One run's folder, open for writing by this process only (a lock on it says so)."""
+    """One run's folder, open for writing by this process only (a lock on it says so).
 
-    def __init__(self, folder: Path, declaration: Mapping[str, Any]) -> None:
+    `on` names the device of a remeasurement: what is recorded is then about this device, and the
+    evaluations are as it sees them.
+    """
+
+    def __init__(
+        self, folder: Path, declaration: Mapping[str, Any], on: str | None = None
+    ) -> None:
         self.folder = folder
+        self.on = on
         self.declaration = dict(declaration)
         self.events: list[Event] = []
         self.evaluations: dict[str, Evaluation] = {}
         self.listeners: list[Callable[[Event], None]] = []
         self._lock = _lock(folder)
         self._file, self.events = _open_ledger(folder / "ledger.jsonl")
-        self.evaluations = fold(self.events)
-        self._spent_before_s = max((e["spent_s"] for e in self.events), default=0.0)
+        self.evaluations = fold(self.events, on)
+        self._spent_before_s = spent_s(self.events, on)
         self._opened_at = time.monotonic()
 
     @classmethod
@@ -75,23 +83,35 @@ class Run:
         return cls(folder, declaration)
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
-        """An existing run, to continue it."""
-        return cls(folder, read_declaration(folder))
+    def open(cls, folder: Path, on: str | None = None) -> Run:
+        """An existing run, to continue it, or to measure it on another device."""
+        run = cls(folder, read_declaration(folder), on)
+        for name in ("artifacts", "bundles"):
+            (run.place / name).mkdir(parents=True, exist_ok=True)
+        return run
+
+    @property
+    def place(self) -> Path:
+        """Where the files of this device lie: the run's folder for its own one."""
+        return place_of(self.folder, self.on)
 
     @property
     def spent_s(self) -> float:
-        """Seconds that this run has taken so far, over all its sessions."""
+        """Seconds that this run has taken so far on this device, over all its sessions."""
         return self._spent_before_s + time.monotonic() - self._opened_at
 
     def record(self, kind: str, of: Candidate | None = None, /, **facts: Any) -> Event:
         """Append one event, flushed to the disk, fold it in, and tell the listeners."""
         event: Event = {"event": kind, "spent_s": round(self.spent_s, 3), **facts}
+        if self.on is not None:
+            event["on"] = self.on
         if of is not None:
             event["key"] = of.key
         self._append((json.dumps(event) + "\n").encode())
         self.events.append(event)
-        fold([event], self.evaluations)
+        if kind == "asked":  # it begins anew
+            self.evaluations = fold(self.events, self.on)
+        fold([event], self.on, into=self.evaluations)
         for listener in self.listeners:
             listener(event)
         return event
@@ -111,12 +131,13 @@ class Run:
             raise _unwritable(self.folder, "the disk is full")
 
     def first(self, kind: str) -> Event | None:
-        """The first event of a kind, or None."""
-        return next((e for e in self.events if e["event"] == kind), None)
+        """The first event of a kind about this device, since it was last asked; or None."""
+        seen = as_seen_on(self.on, self.events)
+        return next((e for e in seen if e["event"] == kind and e.get("on") == self.on), None)
 
     def artifact(self, candidate: Candidate, suffix: str = "") -> Path:
         """Where a candidate's ONNX file lies."""
-        return self.folder / "artifacts" / f"{candidate.key}{suffix}.onnx"
+        return self.place / "artifacts" / f"{candidate.key}{suffix}.onnx"
 
     def close(self) -> None:
         """Let go of the ledger and the lock."""
@@ -124,12 +145,47 @@ class Run:
         self._lock.close()
 
 
+def place_of(folder: Path, on: str | None) -> Path:
+    """Where a device's files lie in a run's folder; `on` is None for the run's own device."""
+    if on is None:
+        return folder
+    return folder / "devices" / re.sub(r"[^\w@.:+-]|^\.", "_", on)
+
+
+def spent_s(events: Iterable[Event], on: str | None = None) -> float:
+    """Seconds over all sessions on one device."""
+    return max((e["spent_s"] for e in events if e.get("on") == on), default=0.0)
+
+
+def as_seen_on(on: str | None, events: Sequence[Event]) -> list[Event]:
+    """The events that count for one device; None is the run's own.
+
+    Another one sees which candidates there are and what IoU they have, wherever that was found;
+    its own events count since it was last asked.
+    """
+    own = [e for e in events if e.get("on") == on]
+    if on is None:
+        return own
+    asked = [index for index, event in enumerate(own) if event["event"] == "asked"]
+    lent = [_lent(e) for e in events if "on" not in e]
+    return [*(e for e in lent if e), *own[asked[-1] if asked else 0 :]]
+
+
+def _lent(event: Event) -> Event | None:
+    """What holds on every device: a proposal, and IoU that this machine's runtime has found."""
+    if event["event"] == "proposed":
+        return event
+    if "score" in event and event["score"]["source"] != "board":
+        return {"event": "lent", "key": event["key"], "score": event["score"]}
+    return None
+
+
 def fold(
-    events: Iterable[Event], into: dict[str, Evaluation] | None = None
+    events: Iterable[Event], on: str | None = None, *, into: dict[str, Evaluation] | None = None
 ) -> dict[str, Evaluation]:
-    """The evaluations that the events tell of, in the order in which they were proposed."""
+    """What one device knows of the candidates, in the order in which they were proposed."""
     evaluations = {} if into is None else into
-    for event in events:
+    for event in as_seen_on(on, list(events)):
         key = event.get("key")
         if key is not None:
             evaluations[key] = _step(evaluations.get(key), event)
@@ -166,8 +222,9 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
             scores=(*before.scores, from_json(Score, event["score"])),
             p_feasible=event["p_feasible"],
             error=event.get("reason"),
+            agreement=event.get("agreement"),
         )
-    if kind == "tested":
+    if kind in ("tested", "lent"):
         return replace(before, scores=(*before.scores, from_json(Score, event["score"])))
     if kind in ("stopped", "failed"):
         return replace(

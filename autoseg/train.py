@@ -29,7 +29,7 @@ from autoseg.data.cache import SplitArrays, arrays, truths
 from autoseg.data.dataset import Array, Dataset
 from autoseg.feed import Feed, feed_from
 from autoseg.losses import segmentation_loss
-from autoseg.networks import build
+from autoseg.networks import build, knobs_of
 from autoseg.networks.blocks import normalize
 from autoseg.optimizer import optimizers
 from autoseg.recipe import Recipe
@@ -53,6 +53,7 @@ class Task:
     seed: int
     cache_dir: Path
     checkpoint_dir: Path
+    channel_step: int = 1
 
 
 @dataclass
@@ -67,10 +68,23 @@ class Training:
     train_s: float = 0.0
 
 
-def build_candidate(space: SearchSpace, candidate: Candidate, outputs: int) -> nn.Module:
-    """The candidate's network with random weights; logits at the input's resolution."""
+def build_candidate(
+    space: SearchSpace, candidate: Candidate, outputs: int, channel_step: int = 1
+) -> nn.Module:
+    """The candidate's network with random weights; logits at the input's resolution.
+
+    A builder that takes `round_to` rounds its widths to the device's `channel_step`, unless the
+    space itself turns that knob.
+    """
     knobs = {k: v for k, v in candidate.choices if k not in ("resolution", "channels")}
+    if "round_to" in knobs_of(space.network):
+        knobs = {"round_to": channel_step, **knobs}
     return build(space.network, channels=channels_of(candidate), classes=outputs, **knobs)
+
+
+def network(task: Task, candidate: Candidate) -> nn.Module:
+    """The candidate's network as this task builds it, with random weights."""
+    return build_candidate(task.space, candidate, task.dataset.outputs, task.channel_step)
 
 
 def channels_of(candidate: Candidate) -> int:
@@ -185,7 +199,7 @@ def _refresh_norms(net: nn.Module, data: SplitArrays, visited: int) -> None:
 def resume(task: Task, job: Job, device: torch.device) -> Training:
     """The training of this job's candidate as far as it is saved, else a fresh one by the seed."""
     torch.manual_seed(task.seed)
-    net = build_candidate(task.space, job.candidate, task.dataset.outputs).to(device)
+    net = network(task, job.candidate).to(device)
     training = Training(net, copy.deepcopy(net).eval(), optimizers(net, task.recipe))
     path = _freshest(task, job)
     if path is None:
@@ -240,7 +254,7 @@ def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
 
 def trained_network(task: Task, job: Job) -> nn.Module:
     """The averaged network that `job` left, on the CPU, in eval mode."""
-    net = build_candidate(task.space, job.candidate, task.dataset.outputs)
+    net = network(task, job.candidate)
     state = torch.load(checkpoint_path(task, job), map_location="cpu", weights_only=True)
     net.load_state_dict(state["average"])
     return net.eval()

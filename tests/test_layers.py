@@ -18,12 +18,15 @@ FLOORS = [
     "space cost graph data device losses recipe store promise seams",  # 2
     "export feed optimizer compress",
     "train",
+    "steps",
     "journey",  # 3
     "search pools",  # 4
     "declaration report.tables report.plot report.bundle report.predict",  # 5
     "result progress predict",
     "report",
+    "wiring",
     "optimize",
+    "remeasure",
     "cli",
 ]
 LEVELS = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}

@@ -125,7 +125,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 def test_an_unknown_event_is_refused(tmp_path, kind):
     run = told(tmp_path / "run")
     with pytest.raises(AutosegError, match=f"unknown kind '{kind}'"):
-        fold([{"event": kind, "key": FIRST.key}], run.evaluations)
+        fold([{"event": kind, "key": FIRST.key}], into=run.evaluations)
     run.close()
 
 

@@ -8,13 +8,13 @@ continuing competes with starting.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from autoseg.front import Point, front, hypervolume
+from autoseg.front import Point, front
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Screen, Step, Wait
@@ -25,6 +25,7 @@ from autoseg.search.standing import (
     DECAY_EXPECT,
     DECAY_HOPE,
     after_decay,
+    by_gain,
     decayed,
     epoch_of,
     faster_and_better,
@@ -198,7 +199,8 @@ class AshaEngine:
         alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
         able = [(e, iou) for e, s in alive if (iou := curves.headroom(s)) >= floor]
         likely = [able[i] for i in front([(p50(e), iou) for e, iou in able])]
-        ahead = self._by_gain({e: (p50(e), iou) for e, iou in likely}, [], most=POLISHED)
+        at = {e: (p50(e), iou) for e, iou in likely}
+        ahead = by_gain(at, [], self.constraints, most=POLISHED)
         rest = sorted((e for e, _ in alive if e not in ahead), key=lambda e: -(e.iou or 0.0))
         ahead = sorted(ahead, key=lambda e: (epoch_of(e), p50(e)))
         return self._first_job([*ahead, *rest], evaluations, busy, left_s)
@@ -291,7 +293,8 @@ class AshaEngine:
             able = sorted(waiting, key=lambda e: -after_decay(e, DECAY_HOPE))[:1]
         likely = front([_decayed_point(e) for e in able])
         reached = [(p50(e), e.iou or 0.0) for e in confirmed]
-        ordered = self._by_gain({able[i]: _decayed_point(able[i]) for i in likely}, reached)
+        at = {able[i]: _decayed_point(able[i]) for i in likely}
+        ordered = by_gain(at, reached, self.constraints, most=MOST_FINALISTS)
         jobs = [self._finish(e) for e in [*paid, *ordered]]
         if remaining_s is None:
             return jobs
@@ -317,23 +320,6 @@ class AshaEngine:
             if self.pricing.finish_s([*taken, job], evaluations) + REPORT_S < remaining_s:
                 taken.append(job)
         return taken or (jobs[:1] if must else [])
-
-    def _by_gain(
-        self,
-        able: Mapping[Evaluation, Point],
-        reached: Sequence[Point],
-        *,
-        most: int = MOST_FINALISTS,
-    ) -> list[Evaluation]:
-        """Each next one adds most to the hypervolume of those before it: few, spread well."""
-        points, rest = list(reached), dict(able)
-        ordered: list[Evaluation] = []
-        while rest and len(ordered) < most:
-            gains = {e: hypervolume([*points, at], self.constraints) for e, at in rest.items()}
-            best = max(rest, key=lambda e: (gains[e], rest[e][1]))
-            points.append(rest.pop(best))
-            ordered.append(best)
-        return ordered
 
     # -- the ground
 

@@ -28,6 +28,7 @@ class Pricing:
     outputs: int
     pictures: int
     workers: int
+    channel_step: int = 1
     _counted: dict[tuple[tuple[str, Choice], ...], Cost | CandidateError] = field(
         default_factory=dict
     )
@@ -59,7 +60,7 @@ class Pricing:
 
         try:
             with torch.device("meta"):  # shapes are enough
-                net = build_candidate(self.space, candidate, self.outputs)
+                net = build_candidate(self.space, candidate, self.outputs, self.channel_step)
             return cost(net, self.space.baseline.input_hw)
         except CandidateError as error:
             return error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autoseg.front import front
-from autoseg.records import Evaluation, Score
+from autoseg.front import Point, front, hypervolume
+from autoseg.records import Constraints, Evaluation, Score
 
 # What the decay leaves of the error, by the epoch from which it branches: at best, and likely.
 DECAY_HOPE = {3: 0.75, 9: 0.75, 27: 0.7}
@@ -71,3 +71,42 @@ def faster_and_better(
         if score and p50(other) < p50(evaluation) and score.iou >= hope:
             return other.candidate.key
     return None
+
+
+def by_gain(
+    able: Mapping[Evaluation, Point],
+    reached: Sequence[Point],
+    constraints: Constraints,
+    *,
+    most: int,
+) -> list[Evaluation]:
+    """Each next one adds most to the hypervolume of those before it: few, spread well."""
+    points, rest = list(reached), dict(able)
+    ordered: list[Evaluation] = []
+    while rest and len(ordered) < most:
+        gains = {e: hypervolume([*points, at], constraints) for e, at in rest.items()}
+        best = max(rest, key=lambda e: (gains[e], rest[e][1]))
+        points.append(rest.pop(best))
+        ordered.append(best)
+    return ordered
+
+
+def next_to_confirm(
+    trained: Sequence[Evaluation], evaluations: Sequence[Evaluation], constraints: Constraints
+) -> Evaluation | None:
+    """Of those whose weights are there as they will ship, the one that adds most to the front.
+
+    None when no other could enter it. Where none can meet the floor, the nearest miss is worth
+    knowing.
+    """
+    settled = [e for e in evaluations if e.state in ("confirmed", "struck")]
+    reached = [(p50(e), e.iou or 0.0) for e in settled if e.state == "confirmed"]
+    at = {e: (p50(e), e.iou or 0.0) for e in trained}
+    able = {
+        e: (ms, iou)
+        for e, (ms, iou) in at.items()
+        if iou >= constraints.min_iou and not any(m <= ms and i >= iou for m, i in reached)
+    }
+    if not able and not settled:
+        return max(at, key=lambda e: at[e][1], default=None)
+    return next(iter(by_gain(able, reached, constraints, most=1)), None)

@@ -1,0 +1,112 @@
+"""Several boards of one kind as one device: screened on whichever is free, confirmed on all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from autoseg.device import Device
+from autoseg.records import DeviceInfo, InputError, Measurement, MeasurePlan
+
+if TYPE_CHECKING:
+    from autoseg.device import Image
+
+ALIKE = ("model", "runtime", "threads", "provider", "channel_step")
+APART = 1.05  # slowest over fastest median from which two boards are not the same
+
+Answer = TypeVar("Answer")
+
+
+class Group:
+    """Boards that must say the same of themselves; a board does one thing at a time.
+
+    A screening measurement is made on a board that is free, and may be made beside another one. A
+    confirming measurement is made on all boards at once, and the slowest is promised.
+    """
+
+    def __init__(self, members: Sequence[Device]) -> None:
+        self.members = tuple(members)
+        self._info: DeviceInfo | None = None
+        self._free: SimpleQueue[Device] = SimpleQueue()
+        self._all = Lock()
+        for member in self.members:
+            self._free.put(member)
+
+    def describe(self) -> DeviceInfo:
+        """What the boards have in common. Raises InputError for the first thing they have not."""
+        if self._info is None:
+            infos = [member.describe() for member in self.members]
+            _require_alike(infos)
+            self._info = replace(
+                infos[0],
+                name="+".join(info.name for info in infos),
+                here=any(info.here for info in infos),
+                boards=len(infos),
+            )
+        return self._info
+
+    def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
+        if plan.phase == "screen":
+            with self._one() as member:
+                return member.measure(onnx, plan)
+        with self._every() as members:
+            found = self._together([partial(member.measure, onnx, plan) for member in members])
+        return _slowest(found, plan)
+
+    def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
+        with self._one() as member:
+            return member.predict(onnx, images)
+
+    def close(self) -> None:
+        with ExitStack() as closing:  # the others too, when one of them cannot
+            for member in self.members:
+                closing.callback(member.close)
+
+    @contextmanager
+    def _one(self) -> Iterator[Device]:
+        member = self._free.get()
+        try:
+            yield member
+        finally:
+            self._free.put(member)
+
+    @contextmanager
+    def _every(self) -> Iterator[Sequence[Device]]:
+        with self._all, ExitStack() as taken:  # two that each hold a part would wait for ever
+            yield [taken.enter_context(self._one()) for _ in self.members]
+
+    def _together(self, verbs: Sequence[Callable[[], Answer]]) -> list[Answer]:
+        # Boards that are this one machine would time each other.
+        with ThreadPoolExecutor(1 if self.describe().here else len(verbs)) as threads:
+            return list(threads.map(lambda verb: verb(), verbs))
+
+
+def _require_alike(infos: Sequence[DeviceInfo]) -> None:
+    first = infos[0]
+    for info in infos[1:]:
+        for name in ALIKE:
+            if getattr(info, name) != getattr(first, name):
+                raise InputError(
+                    "several devices share a run only where they are alike; "
+                    f"{name.replace('_', ' ')} is {getattr(first, name)!r} on {first.name} "
+                    f"and {getattr(info, name)!r} on {info.name}: name one of them alone, and "
+                    "the other to `autoseg remeasure` afterwards"
+                )
+
+
+def _slowest(found: Sequence[Measurement], plan: MeasurePlan) -> Measurement:
+    slowest = max(found, key=lambda m: m.latency_ms(plan.statistic))
+    medians = sorted(found, key=lambda m: m.p50_ms)
+    agreement = medians[-1].p50_ms / medians[0].p50_ms
+    flags = slowest.flags
+    if agreement > APART:
+        said = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
+        flags = (*flags, f"the boards differ by {100 * (agreement - 1):.0f} % (p50: {said})")
+    return replace(slowest, agreement=agreement, flags=flags)

@@ -1,0 +1,159 @@
+"""What a run is made of: its task, its engine, what must stay the same, and its files."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from autoseg import __version__
+from autoseg.data.dataset import Dataset
+from autoseg.declaration import Declaration
+from autoseg.networks.structure import structure_digest
+from autoseg.recipe import OF_EFFORT, Recipe
+from autoseg.records import CandidateError, DeviceInfo, InputError, from_json, to_json
+from autoseg.report.bundle import write_bundle
+from autoseg.report.plot import pareto_png
+from autoseg.report.tables import write_front
+from autoseg.result import Result
+from autoseg.search.engine import AshaEngine
+from autoseg.search.pricing import Pricing
+from autoseg.search.proposer import OptunaProposer
+from autoseg.space import SearchSpace
+from autoseg.store import MeasurementCache
+from autoseg.train import Task, build_candidate
+
+PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
+
+
+def recipe_of(space: SearchSpace, declaration: Declaration) -> Recipe:
+    """The effort's schedule, changed by the space's own recipe and then by what was declared."""
+    schedule = OF_EFFORT[declaration.effort]
+    return Recipe.of({"schedule": schedule, **space.recipe, **declaration.recipe})
+
+
+def task_of(
+    folder: Path, declaration: Declaration, space: SearchSpace, dataset: Dataset, step: int
+) -> Task:
+    """What the workers of the run in `folder` are told; `step` is the channel step it keeps."""
+    return Task(
+        space,
+        dataset,
+        recipe_of(space, declaration),
+        declaration.seed,
+        folder.parent / ".cache" / "pictures",
+        folder / "checkpoints",
+        step,
+    )
+
+
+def engine_of(task: Task, declaration: Declaration) -> AshaEngine:
+    """The engine for a task, a latency ceiling and an IoU floor."""
+    constraints, effort = declaration.constraints, declaration.effort
+    _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
+    outputs, workers = task.dataset.outputs, declaration.workers
+    return AshaEngine(
+        task.space,
+        effort,
+        constraints,
+        task.recipe,
+        OptunaProposer(task.space, effort, constraints, declaration.seed),
+        Pricing(task.space, task.recipe, outputs, visited, workers, task.channel_step),
+        declaration.seed,
+        budget_s=declaration.budget_s,
+        trials=declaration.trials,
+        checkpoint_dir=str(task.checkpoint_dir),
+    )
+
+
+def measurements_of(folder: Path) -> MeasurementCache:
+    """The screening measurements that the runs of a results folder share."""
+    return MeasurementCache(folder.parent / ".cache" / "measurements.jsonl")
+
+
+def statement(
+    declaration: Declaration, space: SearchSpace, dataset: Dataset, device: DeviceInfo
+) -> dict[str, Any]:
+    """What run.yaml says: the declaration, and what must be the same if the run is continued."""
+    try:
+        net = build_candidate(space, space.baseline, dataset.outputs, device.channel_step)
+    except CandidateError as error:
+        raise InputError(f"the baseline of {space.name} must work: {error}") from error
+    return {
+        **declaration.to_yaml(),
+        "baseline": to_json(space.baseline),
+        "classes": list(dataset.classes),
+        "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
+        "data_digest": dataset.digest,
+        "structure": structure_digest(net, space.baseline.input_hw),
+        "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
+        "training": to_json(recipe_of(space, declaration)),
+        "measured_on": to_json(device),
+        "machine": {
+            "platform": platform.platform(),
+            "processor": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+        "versions": {
+            "autoseg": __version__,
+            "python": platform.python_version(),
+            **{p: version(p) for p in PACKAGES},
+        },
+    }
+
+
+def own_device(said: Mapping[str, Any]) -> DeviceInfo:
+    """The device that a run was begun on, as its run.yaml tells."""
+    return from_json(DeviceInfo, said["measured_on"])
+
+
+def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError where two statements differ in what results depend on."""
+    was, is_now = own_device(before), own_device(now)
+    same = {
+        "the data": before.get("data_digest") == now["data_digest"],
+        "the device or its runtime": was.fingerprint == is_now.fingerprint,
+        # Before the structure, which changes with it for most networks.
+        "the channel step of the device": was.channel_step == is_now.channel_step,
+        "the network's code": before.get("structure") == now["structure"],
+        "the space": all(before.get(name) == now[name] for name in ("baseline", "knobs")),
+        "the recipe": before.get("training") == now["training"],
+    }
+    for what, holds in same.items():
+        if not holds:
+            raise InputError(
+                f"{what} changed since the run began; results would not compare: "
+                "start a new run with another --name"
+            )
+
+
+def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:
+    """front.csv, front.json, pareto.png and the bundles of a run, from its ledger.
+
+    Those of a `device` that it was measured on afterwards lie in a folder of their own.
+    """
+    result = Result.from_run(folder, device)
+    place = result.files
+    write_front(place, result.front, result.constraints, result.baseline)
+    pareto_png(
+        place / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline
+    )
+    names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
+    for name, evaluation in zip(names, result.front, strict=True):
+        # Again even if it is there: one of an interrupted session has no test score yet.
+        write_bundle(
+            place / "bundles" / name,
+            onnx=place / "artifacts" / f"{evaluation.candidate.key}.onnx",
+            evaluation=evaluation,
+            classes=classes,
+            constraints=result.constraints,
+        )
+    for old in (place / "bundles").iterdir():
+        # Of an earlier session, beaten or ranked otherwise since; a user's own files stay.
+        if old.is_dir() and old.name not in names:
+            shutil.rmtree(old)
+    return result

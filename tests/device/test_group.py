@@ -1,0 +1,116 @@
+"""Several boards as one device: shared screening, confirmed on all, and they must be alike."""
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+import autoseg
+from autoseg.device import resolve
+from autoseg.device.group import Group
+from autoseg.records import DeviceInfo, MeasurePlan
+
+CONFIRM = MeasurePlan.confirm()
+SCREEN = MeasurePlan("screen")
+
+
+@dataclass
+class Counter:
+    """How many boards time at this moment, at most so far, and whether one did two things."""
+
+    most: int = 0
+    twice: bool = False
+    busy: set = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Board(autoseg.FakeDevice):
+    """A fake that takes a moment, and says so; some facts about it may be given."""
+
+    def __init__(self, name, latency=2.0, counter=None, **facts):
+        super().__init__(latency, name=name)
+        self.counter = counter or Counter()
+        self.facts = facts
+
+    def describe(self) -> DeviceInfo:
+        return replace(super().describe(), **self.facts)
+
+    def measure(self, onnx, plan):
+        with self.counter.lock:
+            self.counter.twice |= self.name in self.counter.busy
+            self.counter.busy.add(self.name)
+            self.counter.most = max(self.counter.most, len(self.counter.busy))
+        time.sleep(0.02)
+        with self.counter.lock:
+            self.counter.busy.discard(self.name)
+        return super().measure(onnx, plan)
+
+
+def test_a_group_says_what_its_boards_have_in_common():
+    info = Group([Board("a"), Board("b", here=True)]).describe()
+    assert (info.name, info.boards, info.here, info.model) == ("a+b", 2, True, "fake")
+
+
+@pytest.mark.parametrize(
+    ("fact", "other", "said"),
+    [
+        ("model", "Pi 5", "model is 'fake' on a and 'Pi 5' on b"),
+        ("runtime", "fake 2.0", "runtime is 'fake 1.0' on a and 'fake 2.0' on b"),
+        ("threads", 4, "threads is 1 on a and 4 on b"),
+        ("provider", "XNNPACK", "provider is 'FakeExecutionProvider' on a and 'XNNPACK' on b"),
+        ("channel_step", 8, "channel step is 1 on a and 8 on b"),
+    ],
+)
+def test_boards_that_are_not_alike_are_refused_with_the_difference(fact, other, said):
+    with pytest.raises(autoseg.InputError, match=said):
+        Group([Board("a"), Board("b", **{fact: other})]).describe()
+
+
+def test_a_promise_is_the_slower_boards_and_says_how_far_they_are_apart(segments):
+    alike = Group([Board("a", 2.0), Board("b", 2.06)]).measure(segments, CONFIRM)
+    assert (alike.device, alike.p50_ms, alike.flags) == ("b", 2.06, ())
+    assert alike.agreement == pytest.approx(1.03)
+    apart = Group([Board("a", 2.4), Board("b", 2.0)]).measure(segments, CONFIRM)
+    assert (apart.device, apart.p50_ms) == ("a", 2.4)
+    assert apart.flags == ("the boards differ by 20 % (p50: b 2 ms, a 2.4 ms)",)
+
+
+@pytest.mark.parametrize(("here", "together"), [(False, 2), (True, 1)])
+def test_boards_confirm_side_by_side_unless_they_are_one_machine(here, together, segments):
+    counter = Counter()
+    group = Group([Board(name, counter=counter, here=here) for name in "ab"])
+    group.measure(segments, CONFIRM)
+    assert (counter.most, counter.twice) == (together, False)
+
+
+def test_each_board_does_one_thing_at_a_time_whoever_asks(segments):
+    counter = Counter()
+    group = Group([Board(name, counter=counter) for name in "ab"])
+    plans = [SCREEN, CONFIRM, SCREEN, CONFIRM, SCREEN, SCREEN]
+    askers = [threading.Thread(target=group.measure, args=(segments, plan)) for plan in plans]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join(10)
+    assert (counter.most, counter.twice) == (2, False)
+    assert sum(len(member.measured) for member in group.members) == 8
+
+
+def test_a_run_shares_its_boards_and_confirms_on_all_of_them(tiny, tmp_path):
+    counter = Counter()
+    boards = [Board(name, 2.0, counter) for name in "ab"]
+    asked = {**tiny.given, "results": tmp_path, "name": "run", "trials": 4}
+    result = autoseg.optimize(**asked, device=boards)
+    screened = [e.measurements[0].device for e in result.evaluations if e.measurements]
+    assert set(screened) == {"a", "b"} and counter.most == 2 and not counter.twice
+    assert result.front and all(e.measurement.agreement == 1.0 for e in result.front)
+    assert [board.closed for board in boards] == [True, True]
+
+
+def test_closing_a_group_closes_every_board():
+    boards = [Board("a"), Board("b")]
+    device = resolve(boards)
+    device.close()
+    device.close()
+    assert all(board.closed for board in boards)
