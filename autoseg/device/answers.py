@@ -1,104 +1,185 @@
-"""Reads what the runner prints, believing nothing: it may come from a broken board."""
+"""What a runner may answer, checked whole: it may come from a broken board, or a hostile one."""
 
-from typing import Annotated, TypeVar
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.records import AutosegError, CandidateError, DeviceError, InputError
 
+MOST_TEXT = 2000
+
 Ms = Annotated[float, Field(ge=0)]
-Interval = tuple[Ms, Ms]
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(max_length=MOST_TEXT)]
+Words = Annotated[list[Text], Field(max_length=64)]
+Shape = Annotated[list[int | str | None], Field(max_length=16)]
+
+
+class Busy(DeviceError):
+    """Another program times on that machine; the text is who."""
 
 
 class _Checked(BaseModel):
+    # Unknown fields are let through: a runner may tell more than is read here.
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Facts(_Checked):
-    """What runs there: the first line."""
+class Hello(_Checked):
+    """What runs there. `runtime` is None where onnxruntime cannot be imported."""
 
-    runtime: str
-    threads: int
-    provider: str
-    cpu: str
+    python: Text
+    runtime: Text | None
+    runtime_error: Text | None
+    providers: Words
+    cpu: Text
+    machine: Text
+    system: Text
+    cores: Count
+    affinity: Annotated[list[int], Field(max_length=4096)]
+    cache: Text
+    pid: Count
 
 
-class Result(_Checked):
-    """The figures of a Measurement: the last line."""
+class Status(_Checked):
+    """How the machine is doing; None is what it does not tell.
 
-    runs: Annotated[int, Field(ge=1)]
-    warmup: Annotated[int, Field(ge=0)]
-    min_ms: Ms
-    mean_ms: Ms
-    std_ms: Ms
-    p50_ms: Ms
-    p50_ci_ms: Interval
-    p90_ms: Ms | None
-    p90_ci_ms: Interval | None
-    p95_ms: Ms | None
-    p99_ms: Ms | None
-    load_ms: Ms
-    peak_rss_bytes: Annotated[int, Field(ge=0)]
-    throttled: bool | None
+    `other_cores` is how many cores programs other than the runner kept busy, `top` the busiest
+    of them with their cores.
+    """
+
+    governors: Words
+    clock_mhz: float | None
+    max_clock_mhz: float | None
     temperature_c: float | None
+    throttled_bits: int | None
+    throttle_count: int | None
+    load_1m: float | None
+    other_cores: float | None
+    top: Annotated[list[Annotated[list[Text | float], Field(max_length=2)]], Field(max_length=3)]
+    memory_total_bytes: int | None
+    memory_available_bytes: int | None
+    disk_free_bytes: int | None
+    time: float | None
+
+
+class Fed(_Checked):
+    """One input of a model, and what it was fed."""
+
+    name: Text
+    dtype: Text
+    shape: Shape
+
+
+class Opened(_Checked):
+    """Models that loaded and ran once."""
+
+    load_ms: dict[str, Ms]
+    inputs: dict[str, list[Fed]]
+    providers: dict[str, Words]
+
+
+class Warm(_Checked):
+    """Untimed runs."""
+
+    runs: Count
+
+
+class Block(_Checked):
+    """Consecutive runs of one model, and the share of the time that it had its core."""
+
+    model: Text
+    times_ms: Annotated[list[Ms], Field(min_length=1, max_length=20_000)]
     cpu_share: Annotated[float, Field(ge=0)]
 
 
+class Timed(_Checked):
+    """The machine after some blocks."""
+
+    temperature_c: float | None
+    throttled_bits: int | None
+    throttle_count: int | None
+    clock_mhz: float | None
+    peak_rss_bytes: Count
+
+
+class Node(_Checked):
+    """One node of a graph: where it ran and its mean ms a run."""
+
+    name: Text
+    op: Text
+    provider: Text
+    ms: Ms
+    output: Shape
+
+
+class Map(_Checked):
+    """The size of a class map; its pixels are the raw bytes."""
+
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=2)]
+
+
 class Fault(_Checked):
-    """Why there is no result."""
+    """Why there is no answer."""
 
     kind: str
     message: str
 
 
-class _Line(_Checked):
-    facts: Facts | None = None
-    result: Result | None = None
-    error: Fault | None = None
+Record = TypeVar("Record", bound=_Checked)
 
 
-Part = TypeVar("Part", Facts, Result)
+def read(kind: type[Record], answer: Mapping[str, Any], key: str) -> Record:
+    """The record under one key of an answer. Raises ValueError saying what is wrong with it."""
+    return _checked(kind, answer.get(key), key)
 
 
-class Answer:
-    """Everything one call of the runner said."""
+def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
+    """The rows of a table of nodes, at most 2,000. Raises ValueError."""
+    rows = answer.get("nodes")
+    if not isinstance(rows, list) or len(rows) > 2000:
+        raise ValueError(f"nodes is no table of at most 2,000 rows: {readable(rows)}")
+    return [_checked(Node, row, "nodes") for row in rows]
 
-    def __init__(self, output: bytes) -> None:
-        """Raises what the error line says, or DeviceError for output that is not the runner's."""
-        lines = [_parse(line) for line in output.splitlines() if line.strip()]
-        for line in lines:
-            if line.error:
-                raise error_of(line.error)
-        self._facts = next((line.facts for line in lines if line.facts), None)
-        self._result = next((line.result for line in reversed(lines) if line.result), None)
 
-    @property
-    def facts(self) -> Facts:
-        return _said("facts", self._facts)
-
-    @property
-    def result(self) -> Result:
-        return _said("result", self._result)
+def refuse(answer: Mapping[str, Any]) -> None:
+    """Raises the error that an error line stands for: the model's, the caller's, the machine's."""
+    if "error" not in answer:
+        return
+    try:
+        fault = read(Fault, answer, "error")
+    except ValueError:
+        fault = Fault(kind="machine", message=readable(answer["error"]))
+    raise error_of(fault)
 
 
 def error_of(fault: Fault) -> AutosegError:
-    """The error of the tree for one error line: the model's, the caller's, else the machine's."""
-    if fault.kind in ("model", "input", "memory"):
-        return CandidateError(fault.message)
-    return (InputError if fault.kind == "plan" else DeviceError)(fault.message)
+    """The error of the tree for one error line."""
+    message = readable(fault.message, MOST_TEXT)
+    kinds: dict[str, type[AutosegError]] = {
+        "model": CandidateError,
+        "input": CandidateError,
+        "memory": CandidateError,
+        "crash": CandidateError,
+        "plan": InputError,
+        "busy": Busy,
+    }
+    return kinds.get(fault.kind, DeviceError)(message)
 
 
-def _parse(line: bytes) -> _Line:
+def readable(what: Any, most: int = 200) -> str:
+    """Text of another machine as it may be shown: bounded, without control characters."""
+    if isinstance(what, bytes | bytearray):
+        what = what[: 4 * most].decode(errors="replace")
+    text = " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", " ", str(what)[: 4 * most]).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _checked(kind: type[Record], given: Any, key: str) -> Record:
     try:
-        return _Line.model_validate_json(line)
+        return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        at = ".".join(map(str, first["loc"])) or "line"
-        text = line[:200].decode(errors="replace")
-        raise DeviceError(f"the runner's {at} is wrong ({first['msg']}): {text}") from error
-
-
-def _said(what: str, part: Part | None) -> Part:
-    if part is None:
-        raise DeviceError(f"the runner ended without its {what} line; is the machine healthy?")
-    return part
+        at = ".".join([key, *map(str, first["loc"])])
+        raise ValueError(f"{readable(at)} is wrong ({first['msg']}): {readable(given)}") from error

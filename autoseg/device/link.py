@@ -81,10 +81,10 @@ class Reach(Protocol):
 
 
 class Link:
-    """One runner, one request at a time. `usable` is false after anything that broke the step."""
+    """One runner, one request at a time."""
 
     def __init__(self, transport: Transport) -> None:
-        self.usable = True
+        self._in_step = True
         self._transport = transport
         self._buffer = bytearray()
         self._heard = time.monotonic()
@@ -115,22 +115,44 @@ class Link:
         if payload:
             request["bytes"] = len(payload)
         with self._receiving:
-            self.usable, more = False, True
+            self._in_step, more = False, True
             self._send(json.dumps(request).encode() + b"\n", payload)
             # What lies between this request and the one before is nobody's silence.
             self._heard = time.monotonic()
             while more:
                 answer = self._answer(deadline)
                 more = answer.get("more") is True
-                self.usable = not more
+                self._in_step = not more
                 refuse(answer)
                 yield answer
 
+    @property
+    def usable(self) -> bool:
+        """Whether requests and answers are in step, and it is ours: else open another."""
+        return self._in_step and self.owned
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process opened it; a fork only has a copy."""
+        return os.getpid() == self._owner
+
+    def stop(self, limit_s: float = 10.0) -> None:
+        """Makes the runner let go of what it does; its answers so far are thrown away.
+
+        Raises as `ask` does: then the board hangs, not the model.
+        """
+        deadline = time.monotonic() + limit_s
+        with self._receiving:
+            self._send(b'{"do": "close"}\n')
+            while "closed" not in self._answer(deadline):
+                pass
+            self._in_step = True
+
     def close(self) -> None:
         """Ends the runner; closing twice is fine, and in a forked child it ends nothing."""
-        self.usable = False
+        self._in_step = False
         self._closed.set()
-        if os.getpid() == self._owner:
+        if self.owned:
             self._transport.close()
 
     def ping(self) -> None:
@@ -144,11 +166,11 @@ class Link:
                 finally:
                     self._receiving.release()
         except (Lost, Silent, Babble):
-            self.usable = False
+            self._in_step = False
             self._closed.set()
 
     def _send(self, line: bytes, payload: bytes = b"") -> None:
-        if os.getpid() != self._owner:
+        if not self.owned:
             raise Lost("the link belongs to the process that opened it")
         # The lock keeps pings out of payloads.
         with self._sending:

@@ -1,0 +1,215 @@
+"""A machine that is reached through a runner: the Device protocol, whoever carries the bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.device import condition
+from autoseg.device.answers import Hello, Node, Status, read, read_nodes
+from autoseg.device.contact import START_S, Contact
+from autoseg.device.link import Babble, Link, Reach
+from autoseg.device.measuring import measure
+from autoseg.device.profile import Profile
+from autoseg.device.reference import reference_bytes
+from autoseg.device.sitting import Sitting
+from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, compare_twins
+from autoseg.records import (
+    CandidateError,
+    DeviceError,
+    DeviceInfo,
+    InputError,
+    Measurement,
+    MeasurePlan,
+)
+
+log = logging.getLogger(__name__)
+
+# The slowest upload that is not taken for a hung one.
+UPLOAD_BYTES_S = 20e3
+
+
+class Board:
+    """One machine, timed as its profile says, through a runner that a `Reach` starts there.
+
+    `shapes` gives sizes that a model leaves open (input name -> shape). `calm_ms` is the best
+    median of the reference model so far.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        reach: Reach,
+        *,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        self.profile, self.reach = profile, reach
+        self.contact = Contact(reach)
+        self.calm_ms: float | None = None
+        self._shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
+        self._trust: Trust | None = None
+
+    def describe(self) -> DeviceInfo:
+        hello, wanted = self.hello(), self.profile.provider_names
+        if hello.runtime is None:
+            raise DeviceError(f"{self.reach.name}: {hello.runtime_error}")
+        missing = [name for name in wanted if name not in hello.providers]
+        if missing:
+            text = f"{self.reach.name}: {hello.runtime} has no {', '.join(missing)}"
+            raise DeviceError(f"{text}; it has: {', '.join(hello.providers)}")
+        return DeviceInfo(
+            name=self.profile.name,
+            model=hello.cpu,
+            runtime=hello.runtime,
+            threads=self.profile.threads,
+            provider="+".join(wanted),
+            channel_step=self.profile.channel_step,
+            here=self.reach.here,
+        )
+
+    def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
+        onnx = _existing(onnx)
+        with self.contact.held(f"timing {onnx.name}"):
+            if self.reach.keeps and self._trust is None:
+                self.trust()
+            found = measure(self, onnx, plan)
+        if found.flags:
+            log.warning("%s: %s", onnx.name, "; ".join(found.flags))
+        return found
+
+    def predict(
+        self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
+    ) -> list[npt.NDArray[np.uint8]]:
+        onnx = _existing(onnx)
+        with self.contact.turn:
+            self.describe()
+            sitting = Sitting(self, {"model": onnx}, f"running {onnx.name}")
+            maps = [sitting.class_map("model", image) for image in images]
+            self.contact.ask("close")
+        return maps
+
+    def close(self) -> None:
+        """Ends the runner at once, whatever it does; closing twice is fine."""
+        self.contact.close()
+
+    def link(self) -> Link:
+        """The open connection, claimed where it is kept; made anew where it broke."""
+        return self.contact.link()
+
+    def hello(self) -> Hello:
+        """What runs there."""
+        return self.contact.hello()
+
+    def status(self, window_s: float = 0.3) -> Status:
+        """How the machine is doing; other programs are watched for `window_s`."""
+        with self.contact.named():
+            answer = self.contact.ask("status", window_s=window_s)
+            try:
+                return read(Status, answer, "status")
+            except ValueError as error:
+                raise Babble(str(error)) from error
+
+    def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
+        """Where each node of a model runs, and its mean ms a run."""
+        onnx = _existing(onnx)
+
+        def profiled() -> dict[str, Any]:
+            path, plan = self.upload(onnx), self.settings()
+            return self.link().ask("nodes", limit_s=START_S, path=path, plan=plan, runs=runs)
+
+        with self.contact.held(f"profiling {onnx.name}"), self.contact.named():
+            answer = self.contact.twice(profiled)
+            try:
+                return read_nodes(answer)
+            except ValueError as error:
+                raise Babble(str(error)) from error
+
+    def trust(self) -> Trust:
+        """The A/A test: is the same model as fast as itself here, within 3 %?
+
+        A second try is made. Raises DeviceError with what is suspect where a board fails both; of
+        this machine it only warns.
+        """
+        with self.contact.held("comparing a model with itself"):
+            found = self._compare()
+            if not found.trusted:
+                found = self._compare()
+            if not found.trusted:
+                found = dataclasses.replace(found, suspects=condition.suspects(self.status()))
+                self._distrust(found)
+        self.calm_ms = min(found.calm_ms, self.calm_ms or found.calm_ms)
+        self._trust = found
+        return found
+
+    def _compare(self) -> Trust:
+        try:
+            sitting = Sitting(self, dict.fromkeys(TWINS, self.reference), "comparing")
+            for name in TWINS:
+                sitting.warm(name, REFERENCE_WARMUP_S)
+            return compare_twins(sitting.blocks)
+        except CandidateError as error:
+            text = f"{self.reach.name} cannot run the reference model"
+            raise DeviceError(f"{text}: {error}") from error
+
+    def _distrust(self, found: Trust) -> None:
+        text = (
+            f"{self.reach.name} cannot be trusted yet: a small model differed from itself by "
+            f"{100 * abs(found.ratio - 1):.1f} %, over 3 %"
+        )
+        reason = "; ".join(found.suspects) or "stop what else runs there, and try again"
+        if self.reach.keeps:
+            raise DeviceError(f"{text}: {reason}")
+        log.warning("%s: %s", text, reason)
+
+    def place(self, onnx: Path) -> str:
+        """Where the machine finds a model: our own path, or its cache, by digest."""
+        return self.contact.twice(lambda: self.upload(_existing(onnx)))
+
+    def upload(self, onnx: Path) -> str:
+        """As `place`; raises Lost, Silent, Slow and Babble as they come."""
+        if self.reach.shares_files:
+            return str(onnx)
+        data = onnx.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        link = self.link()
+        path = link.ask("has", limit_s=START_S, digest=digest).get("path")
+        if path is None:
+            limit_s = START_S + len(data) / UPLOAD_BYTES_S
+            path = link.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
+        if not isinstance(path, str):
+            raise Babble("it did not say where it put a model")
+        return path
+
+    def settings(self) -> dict[str, Any]:
+        """What every session on this board is opened with."""
+        return {
+            "threads": self.profile.threads,
+            "providers": self.profile.provider_names,
+            "affinity": self.profile.affinity,
+            "shapes": self._shapes,
+            "seed": 0,
+        }
+
+    @functools.cached_property
+    def reference(self) -> Path:
+        """The reference model as a file that lives as long as this device."""
+        self._reference_file = tempfile.NamedTemporaryFile(suffix=".onnx")  # noqa: SIM115
+        self._reference_file.write(reference_bytes())
+        self._reference_file.flush()
+        return Path(self._reference_file.name)
+
+
+def _existing(onnx: Path) -> Path:
+    onnx = Path(onnx).resolve()
+    if not onnx.is_file():
+        raise InputError(f"no ONNX file at {onnx}")
+    return onnx

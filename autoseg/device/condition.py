@@ -1,0 +1,74 @@
+"""What a machine's own facts say about its figures: heat, limits, other programs."""
+
+from __future__ import annotations
+
+from autoseg.device.answers import Status, Timed
+from autoseg.device.timing import Timing
+
+# Bits 0 to 3 of a Raspberry Pi's word are what is limited now; the upper ones are since boot.
+LIMITED_NOW = 0xF
+COOLER_C = 5.0
+OTHERS = 0.5
+
+
+def throttled(before: Status, after: Timed) -> bool | None:
+    """Whether the clock was limited between two looks; None where the machine does not tell."""
+    bits = (before.throttled_bits, after.throttled_bits)
+    counts = (before.throttle_count, after.throttle_count)
+    told = [pair[0] != pair[1] for pair in (bits, counts) if None not in pair]
+    limited = [bool(word & LIMITED_NOW) for word in bits if word is not None]
+    return any(told + limited) if told or limited else None
+
+
+def is_cool(status: Status, max_temperature_c: float | None) -> bool:
+    """Whether a machine that was hot or throttled may be timed again."""
+    if (status.throttled_bits or 0) & LIMITED_NOW:
+        return False
+    known = None not in (status.temperature_c, max_temperature_c)
+    return known and (status.temperature_c or 0) <= (max_temperature_c or 0) - COOLER_C
+
+
+def suspects(status: Status) -> tuple[str, ...]:
+    """What may be the reason that a machine is not steady, in words."""
+    found = []
+    wrong = [name for name in status.governors if name != "performance"]
+    if wrong:
+        found.append(f"the governor is {', '.join(wrong)}, not performance")
+    if status.other_cores is not None and status.other_cores >= OTHERS:
+        found.append(others(status))
+    if (status.throttled_bits or 0) & LIMITED_NOW:
+        found.append(f"it is throttled now (get_throttled says {status.throttled_bits:#x})")
+    if status.temperature_c is not None and status.temperature_c >= 75:
+        found.append(f"it is hot ({status.temperature_c:.0f} °C)")
+    return tuple(found)
+
+
+def others(status: Status) -> str:
+    """Who else works there: `other programs keep 1.3 cores busy (python3 0.9)`."""
+    top = ", ".join(f"{name} {cores:.1f}" for name, cores in map(tuple, status.top) if cores)
+    return f"other programs keep {status.other_cores:.1f} cores busy" + (
+        f" ({top})" if top else ""
+    )
+
+
+def flags(
+    *,
+    ratio: float | None,
+    timing: Timing,
+    was_throttled: bool | None,
+    status: Status,
+    fallen_back: str | None,
+) -> tuple[str, ...]:
+    """What was not as it should be while a model was timed, in plain words."""
+    found = []
+    if was_throttled:
+        found.append("the machine was throttled")
+    if timing.disturbed:
+        found.append(f"{timing.disturbed} of {timing.blocks} blocks disturbed")
+    if ratio is not None and ratio >= 1.05:
+        found.append(f"reference {100 * (ratio - 1):.0f} % slower than when calm")
+    if status.other_cores is not None and status.other_cores >= OTHERS:
+        found.append(others(status))
+    if fallen_back:
+        found.append(fallen_back)
+    return tuple(found)

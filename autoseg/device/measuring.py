@@ -1,0 +1,151 @@
+"""One measurement of one model on a board: from the look at the machine to the flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoseg.device import condition
+from autoseg.device.answers import Status, Timed
+from autoseg.device.profile import ONNXRUNTIME_NAMES
+from autoseg.device.sitting import Sitting
+from autoseg.device.statistics import figures
+from autoseg.device.timing import (
+    CANDIDATE,
+    REFERENCE,
+    REFERENCE_WARMUP_S,
+    Timing,
+    time_candidate,
+)
+from autoseg.records import DeviceError, Measurement, MeasurePlan, file_digest
+
+if TYPE_CHECKING:
+    from autoseg.device.board import Board
+
+CPU = ONNXRUNTIME_NAMES["CPU"]
+LOOK_S = 0.1
+COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """One timing, with the machine before and after it."""
+
+    before: Status
+    after: Timed
+    timing: Timing
+    warmup: int
+    load_ms: float
+
+    @property
+    def throttled(self) -> bool | None:
+        return condition.throttled(self.before, self.after)
+
+
+def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
+    """Times one file; a throttled measurement is repeated once, after the machine cooled."""
+    info, digest, plan = board.describe(), file_digest(onnx), own_plan(board, plan)
+    cool_down(board)
+    found = time_once(board, onnx, plan)
+    # This machine may be limited all day by what else it does; waiting is for the promised figure.
+    if found.throttled and (board.reach.keeps or plan.phase == "confirm"):
+        rest(board)
+        found = time_once(board, onnx, plan)
+    fallen = fallen_back(board, onnx)
+    timing, before, after = found.timing, found.before, found.after
+    ratio = timing.reference_ms / min(timing.calm_ms, board.calm_ms or timing.calm_ms)
+    board.calm_ms = min(timing.calm_ms, board.calm_ms or timing.calm_ms)
+    clocks = (before.clock_mhz, after.clock_mhz)
+    return Measurement(
+        device=info.name,
+        phase=plan.phase,
+        runtime=info.runtime,
+        threads=info.threads,
+        provider=info.provider,
+        warmup=found.warmup,
+        load_ms=found.load_ms,
+        peak_rss_bytes=after.peak_rss_bytes,
+        onnx_digest=digest,
+        taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        throttled=found.throttled,
+        temperature_c=after.temperature_c,
+        reference_ms=timing.reference_ms,
+        reference_ratio=ratio,
+        redone_blocks=timing.redone,
+        governor=", ".join(before.governors) or None,
+        clock_mhz=(clocks[0], clocks[1]) if clocks[0] and clocks[1] else None,
+        other_cores=before.other_cores,
+        fallback_nodes=fallen[0],
+        flags=condition.flags(
+            ratio=ratio,
+            timing=timing,
+            was_throttled=found.throttled,
+            status=before,
+            fallen_back=fallen[1],
+        ),
+        **dataclasses.asdict(figures(timing.times_ms)),
+    )
+
+
+def own_plan(board: Board, plan: MeasurePlan) -> MeasurePlan:
+    """The plan, with the profile's own warm-up and number of confirming runs."""
+    profile = board.profile
+    if profile.warmup_s is not None:
+        plan = dataclasses.replace(plan, warmup_s=profile.warmup_s)
+    if profile.runs is not None and plan.phase == "confirm":
+        most = max(plan.max_runs, profile.runs)
+        plan = dataclasses.replace(plan, min_runs=profile.runs, max_runs=most)
+    return plan
+
+
+def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
+    before = board.status(LOOK_S)
+    models = {CANDIDATE: onnx, REFERENCE: board.reference}
+    sitting = Sitting(board, models, f"timing {onnx.name}")
+    warmup = sitting.warm(CANDIDATE, plan.warmup_s)
+    sitting.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
+    alone = board.profile.provider_names == [CPU]
+    timing = time_candidate(sitting.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
+    if sitting.after is None:
+        raise DeviceError(f"{board.reach.name} did not say how it was after the timing")
+    return Pass(before, sitting.after, timing, warmup, sitting.opened.load_ms[CANDIDATE])
+
+
+def fallen_back(board: Board, onnx: Path) -> tuple[tuple[str, ...], str | None]:
+    """The nodes that ran on the CPU although another provider was asked for, and that in words."""
+    wanted = board.profile.provider_names
+    if wanted[0] == CPU:
+        return (), None
+    nodes = board.nodes(onnx, runs=1)
+    fallen = tuple(node.name for node in nodes if node.provider == CPU)
+    text = f"{len(fallen)} of {len(nodes)} nodes ran on the CPU, not on {wanted[0]}"
+    return fallen, text if fallen else None
+
+
+def cool_down(board: Board) -> None:
+    """Waits until the machine is below its profile's ceiling. Raises DeviceError after 300 s."""
+    most_c = board.profile.max_temperature_c
+    if most_c is None:
+        return
+    temperature_c = board.status(0.0).temperature_c
+    deadline = time.monotonic() + COOL_S
+    while temperature_c is not None and temperature_c > most_c:
+        if time.monotonic() >= deadline:
+            raise DeviceError(
+                f"{board.reach.name} is at {temperature_c:.0f} °C, over max_temperature_c "
+                f"{most_c:g} of its profile, and did not cool within {COOL_S:g} s; "
+                "give it a fan or a heat sink, or raise max_temperature_c"
+            )
+        time.sleep(COOL_POLL_S)
+        temperature_c = board.status(0.0).temperature_c
+
+
+def rest(board: Board) -> None:
+    """Lets a throttled machine cool to well below its ceiling, or rest where it has none."""
+    most_c = board.profile.max_temperature_c
+    deadline = time.monotonic() + (REST_S if most_c is None else COOL_S)
+    while time.monotonic() < deadline and not condition.is_cool(board.status(0.0), most_c):
+        time.sleep(COOL_POLL_S)

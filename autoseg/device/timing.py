@@ -1,0 +1,228 @@
+"""How long to time, and which blocks count: pure decisions over a source of blocks.
+
+Blocks of the candidate stand between short blocks of a small reference model. The reference is
+always the same, so where it runs slower, something else disturbed the machine, and the block
+beside it is timed again. A block is never judged by the candidate's own times: that would make
+every model look steadier than it is.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from autoseg.device.answers import Block
+from autoseg.device.statistics import Interval, estimate
+from autoseg.records import MeasurePlan
+
+CANDIDATE, REFERENCE = "candidate", "reference"
+
+STABLE = 0.02
+# The median of fewer runs has no 95 % interval at all.
+FEWEST_RUNS = 6
+# What the reference may lose before the block beside it counts as disturbed.
+SLOWER = 1.10
+# A process with a core of its own gets over 99 % of it.
+BUSY = 0.95
+# Disturbed blocks are set aside while they are at most this many; then that is how the machine is.
+REDONE_SHARE, REDONE_FEW = 1.0, 3
+REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 3, 200
+# One request keeps the board busy so long: more than a round trip, less than one cares to lose.
+REQUEST_S = 0.5
+MOST_WALL = 3.0
+REFERENCE_WARMUP_S = 0.02
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A block to be timed: it ends after `runs`, or after `max_s` and one run."""
+
+    model: str
+    runs: int
+    max_s: float
+
+
+Source = Callable[[Sequence[Wanted]], Iterable[Block]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The candidate's runs that count, and how the reference did beside them.
+
+    `reference_ms` is the reference's median, `calm_ms` that of its best half of blocks. `redone`
+    blocks were set aside; `disturbed` of `blocks` count although they should not.
+    """
+
+    times_ms: list[float]
+    reference_ms: float
+    calm_ms: float
+    redone: int
+    disturbed: int
+    blocks: int
+
+
+def time_candidate(
+    source: Source,
+    plan: MeasurePlan,
+    *,
+    calm_ms: float | None = None,
+    judge_core: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Timing:
+    """Times blocks until the plan has what it asks for.
+
+    `calm_ms` is the reference's median on the calm machine, where known; `judge_core` says that a
+    block during which others had the core is disturbed (an accelerator leaves the core idle).
+    """
+    begin, seen = clock(), list(source(_first(plan)))
+    while True:
+        counted = judge(seen, calm_ms, judge_core)
+        if _enough(counted, plan, clock() - begin):
+            return counted
+        seen += source(_next(seen, counted, plan))
+
+
+def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Timing:
+    """Which of the blocks count.
+
+    Disturbed ones do not, as long as they are at most as many as the good ones.
+    """
+    medians = [statistics.median(block.times_ms) for block in seen]
+    references = [ms for ms, block in zip(medians, seen, strict=True) if block.model == REFERENCE]
+    own_calm_ms = calm(references)
+    limit_ms = SLOWER * min(own_calm_ms, calm_ms or math.inf)
+    good: list[Block] = []
+    bad: list[Block] = []
+    for at, block in enumerate(seen):
+        if block.model == CANDIDATE:
+            slow = max(medians[at - 1 : at] + medians[at + 1 : at + 2]) > limit_ms
+            (bad if slow or (judge_core and block.cpu_share < BUSY) else good).append(block)
+    setting_aside = len(bad) <= REDONE_SHARE * len(good) + REDONE_FEW
+    kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
+    return Timing(
+        times_ms=[ms for block in kept for ms in block.times_ms],
+        reference_ms=statistics.median(references),
+        calm_ms=own_calm_ms,
+        redone=len(bad) if setting_aside else 0,
+        disturbed=0 if setting_aside else len(bad),
+        blocks=len(good) + len(bad),
+    )
+
+
+def calm(medians_ms: Sequence[float]) -> float:
+    """The median of the best half: what others do to a machine only ever makes it slower."""
+    return statistics.median(sorted(medians_ms)[: (len(medians_ms) + 1) // 2])
+
+
+def _first(plan: MeasurePlan) -> list[Wanted]:
+    """One block between two of the reference, as nothing is known of either model yet."""
+    reference = Wanted(REFERENCE, FEWEST_REFERENCE_RUNS, REFERENCE_SHARE * _block_s(plan))
+    return [reference, Wanted(CANDIDATE, _block_runs(plan), _block_s(plan)), reference]
+
+
+def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wanted]:
+    """Some more blocks, each followed by one of the reference."""
+    run_s = _run_s(seen, CANDIDATE)
+    block_s = min(_block_s(plan), run_s * _block_runs(plan))
+    reference_runs = round(REFERENCE_SHARE * block_s / _run_s(seen, REFERENCE))
+    reference = Wanted(
+        REFERENCE,
+        min(max(reference_runs, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS),
+        2 * REFERENCE_SHARE * _block_s(plan),
+    )
+    runs = max(1, round(block_s / run_s))
+    missing = max(plan.min_runs - len(counted.times_ms), len(counted.times_ms) // 4)
+    left_s = plan.max_s - _spent_s(counted)
+    pairs = min(missing / runs, left_s / block_s, REQUEST_S / block_s)
+    return [Wanted(CANDIDATE, _block_runs(plan), _block_s(plan)), reference] * max(
+        1, math.ceil(pairs)
+    )
+
+
+def _run_s(seen: Sequence[Block], model: str) -> float:
+    times = [ms for block in seen if block.model == model for ms in block.times_ms]
+    return max(statistics.median(times) / 1e3, 1e-7)
+
+
+def _block_runs(plan: MeasurePlan) -> int:
+    return max(10, min(100, plan.min_runs // 32))
+
+
+def _block_s(plan: MeasurePlan) -> float:
+    return min(1.0, 0.3 * plan.max_s)
+
+
+def _spent_s(counted: Timing) -> float:
+    return sum(counted.times_ms) / 1e3
+
+
+def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
+    runs = len(counted.times_ms)
+    if runs == 0:
+        return False
+    overdue = _spent_s(counted) >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
+    if overdue and (runs >= FEWEST_RUNS or wall_s >= 10 * plan.max_s):
+        return True
+    if runs < plan.min_runs:
+        return False
+    value, (low, high) = estimate(counted.times_ms, plan.statistic)
+    if runs >= plan.max_runs or high - low < STABLE * value:
+        return True
+    ceiling = plan.ceiling_ms
+    return plan.phase == "screen" and ceiling is not None and not low <= ceiling <= high
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the A/A test found: the same model twice, in turns.
+
+    `ratio` is the median over neighbouring pairs of one's median over the other's, with its 95 %
+    interval; `calm_ms` the calm median of the reference. `suspects` says in words what may be
+    wrong, where `trusted` is false.
+    """
+
+    ratio: float
+    ratio_ci: Interval
+    pairs: int
+    calm_ms: float
+    trusted: bool
+    suspects: tuple[str, ...] = ()
+
+
+TWINS = ("a", "b")
+ALIKE = 0.03
+TWIN_RUNS, TWIN_S = 10, 0.05
+FEWEST_PAIRS, MOST_PAIRS, MORE_PAIRS = 20, 60, 10
+
+
+def compare_twins(source: Source) -> Trust:
+    """The A/A test: two sessions of the same model, called "a" and "b", must be as fast."""
+    seen = list(source(_turns(FEWEST_PAIRS)))
+    while True:
+        found = _compared(seen)
+        low, high = found.ratio_ci
+        outside = high < 1 - ALIKE or low > 1 + ALIKE
+        inside = 1 - ALIKE <= low and high <= 1 + ALIKE
+        if outside or inside or found.pairs >= MOST_PAIRS:
+            return found
+        seen += source(_turns(MORE_PAIRS))
+
+
+def _turns(pairs: int) -> list[Wanted]:
+    """a b b a a b ...: whoever goes first has no advantage."""
+    turns = [TWINS if pair % 2 == 0 else TWINS[::-1] for pair in range(pairs)]
+    return [Wanted(name, TWIN_RUNS, TWIN_S) for turn in turns for name in turn]
+
+
+def _compared(seen: Sequence[Block]) -> Trust:
+    medians = [statistics.median(block.times_ms) for block in seen]
+    ratios = []
+    for first in range(0, len(seen) - 1, 2):
+        ratio = medians[first] / max(medians[first + 1], 1e-9)
+        ratios.append(ratio if seen[first].model == TWINS[0] else 1 / max(ratio, 1e-9))
+    ratio, interval = estimate(ratios, "p50")
+    alike = abs(ratio - 1) <= ALIKE
+    return Trust(ratio, interval, len(ratios), calm(medians), alike)
