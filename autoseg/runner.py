@@ -36,7 +36,7 @@ import tempfile
 import termios
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, NamedTuple, NoReturn
 
 QUIET_S = 30.0
@@ -52,8 +52,12 @@ MOST_RUNS = 50_000
 MOST_NODES = 2000
 STABLE = 0.02
 DTYPES = {"float": "float32", "double": "float64"}
+MORE, LAST = b"+", b"."
+# Where a process's id is meant; real ones begin at 1.
+ALL, NOBODY = 0, -1
 # Names of abstract sockets are freed by the kernel; only Linux has them.
 ABSTRACT = sys.platform == "linux"
+NO_HOLDER = "an autoseg that does not answer"
 Pipe = multiprocessing.connection.Connection
 
 
@@ -170,9 +174,8 @@ class Server:
         """Waits for input; passes the child's answers on, and tells second comers who is here."""
         while True:
             door = self.holding if isinstance(self.holding, socket.socket) else None
-            sources: list[Any] = [0, *([door] if door else [])]
-            sources += [self.child.pipe] if self.child else []
-            ready = select.select(sources, [], [])[0]
+            sources = [0, door, self.child and self.child.pipe]
+            ready = select.select([each for each in sources if each is not None], [], [])[0]
             if door and door in ready:
                 with contextlib.suppress(OSError), door.accept()[0] as visitor:
                     visitor.sendall(self.who)
@@ -234,43 +237,42 @@ class Server:
         _, code = os.waitpid(child.pid, 0)
         child.pipe.close()
         self.child, self.busy = None, False
+        self.ended = f"the process exited with code {os.WEXITSTATUS(code)}"
         if os.WIFSIGNALED(code):
             hint = " (often: out of memory)" if os.WTERMSIG(code) == signal.SIGKILL else ""
             self.ended = f"the process was ended by signal {os.WTERMSIG(code)}{hint}"
-        else:
-            self.ended = f"the process exited with code {os.WEXITSTATUS(code)}"
 
     def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
         if self.busy:
             raise Fault("plan", "the request before is not answered yet; close ends it")
-        if do == "open" or (do == "nodes" and not self.child):
-            self.fork()
-        if not self.child:
-            raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
         if request.get("bytes", 0) > MOST_FRAME_BYTES:
             raise Fault("plan", f"a frame may have {MOST_FRAME_BYTES} bytes at most")
-        self.busy = True
-        # A child that died is found by reading from it.
+        if do == "open" or (do == "nodes" and not self.child):
+            self.close()
+            self.child = self.fork()
+        if not self.child:
+            raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
+        self.busy, pipe = True, self.child.pipe
+        # That the child died is found, and told, when its answer is read.
         with contextlib.suppress(OSError):
-            self.child.pipe.send_bytes(json.dumps(request).encode())
+            pipe.send_bytes(json.dumps(request).encode())
             for chunk in payload:
-                self.child.pipe.send_bytes(chunk)
+                pipe.send_bytes(chunk)
 
     def relay(self, child: Child) -> None:
         """Passes one whole answer on, so that no pong ever falls inside one."""
         try:
             answer = child.pipe.recv_bytes()
         except (EOFError, OSError):
-            busy = self.busy
+            asked = self.busy
             self.reap(child)
-            if busy:
+            if asked:
                 self.write(error_message(Fault("crash", self.ended)))
-            return
-        self.busy = answer[:1] == MORE
-        self.write(answer[1:])
+        else:
+            self.busy = answer[:1] == MORE
+            self.write(answer[1:])
 
-    def fork(self) -> None:
-        self.close()
+    def fork(self) -> Child:
         ours, theirs = multiprocessing.connection.Pipe()
         pid = os.fork()
         if pid == 0:
@@ -279,7 +281,7 @@ class Server:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             work(theirs)
         theirs.close()
-        self.child = Child(pid, ours)
+        return Child(pid, ours)
 
 
 def hold(name: str, who: str) -> socket.socket | IO[bytes]:
@@ -296,27 +298,22 @@ def hold(name: str, who: str) -> socket.socket | IO[bytes]:
             door.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-        with contextlib.suppress(ConnectionRefusedError):
+        # Refused or reset: it does not listen yet, or is ending.
+        with contextlib.suppress(ConnectionError):
             raise Fault("busy", holder(name))
-        # It is going, or has not begun to listen.
         time.sleep(0.05)
-    raise Fault("busy", "an autoseg that does not answer")
+    raise Fault("busy", NO_HOLDER)
 
 
 def holder(name: str) -> str:
     said = b""
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.settimeout(HOLDER_S)
-        try:
+        with contextlib.suppress(socket.timeout, BlockingIOError):
             visitor.connect("\0" + name)
-            while len(said) < 500:
-                chunk = visitor.recv(500 - len(said))
-                if not chunk:
-                    break
-                said += chunk
-        except (socket.timeout, BlockingIOError):  # noqa: UP041 (3.8 has two of them)
-            pass
-    return said.decode(errors="replace") or "an autoseg that does not answer"
+            for chunk in iter(lambda: visitor.recv(500), b""):
+                said = (said + chunk)[:500]
+    return said.decode(errors="replace") or NO_HOLDER
 
 
 def hold_file(path: str, who: str) -> IO[bytes]:
@@ -324,9 +321,8 @@ def hold_file(path: str, who: str) -> IO[bytes]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        said = lock.read(500).decode(errors="replace")
-        lock.close()
-        raise Fault("busy", said or "an autoseg that does not answer") from error
+        with lock:
+            raise Fault("busy", lock.read(500).decode(errors="replace") or NO_HOLDER) from error
     lock.truncate(0)
     lock.write(who.encode()[:500])
     return lock
@@ -364,13 +360,13 @@ def hello() -> dict[str, Any]:
 
 def status(window_s: float, child: Child | None) -> dict[str, Any]:
     """What changes; null for what this board does not tell. Takes `window_s` seconds."""
-    other_cores, top = other_load(min(float(window_s), 5.0), child.pid if child else None)
+    other_cores, top = other_load(min(float(window_s), 5.0), child.pid if child else NOBODY)
     memory = dict(line.split(":", 1) for line in read_text("/proc/meminfo").splitlines())
     total, available = (memory.get(name, "").split() for name in ("MemTotal", "MemAvailable"))
     return {
-        "governors": sorted({text for text in cpufreq("scaling_governor") if text}),
+        "governors": sorted({read_text(path).strip() for path in cpufreq("scaling_governor")}),
         "clock_mhz": clock_mhz(),
-        "max_clock_mhz": megahertz(cpufreq("cpuinfo_max_freq")),
+        "max_clock_mhz": most(numbers(cpufreq("cpuinfo_max_freq")), 1e-3),
         "temperature_c": temperature_c(),
         "throttled_bits": throttled_bits(),
         "throttle_count": throttle_count(),
@@ -412,30 +408,29 @@ def allowed_cores() -> list[int]:
 
 def cpufreq(name: str) -> list[str]:
     paths = (f"/sys/devices/system/cpu/cpu{core}/cpufreq/{name}" for core in allowed_cores())
-    return [read_text(path).strip() for path in paths]
+    return [path for path in paths if os.path.exists(path)]
 
 
-def megahertz(texts: list[str]) -> float | None:
-    found = [int(text) / 1000 for text in texts if text.isdigit()]
-    return max(found) if found else None
+def numbers(paths: Iterable[str]) -> list[int]:
+    """What those of the files say that hold a number."""
+    texts = [read_text(path).strip() for path in paths]
+    return [int(text) for text in texts if text.lstrip("-").isdigit()]
+
+
+def most(found: Sequence[float], unit: float = 1.0) -> float | None:
+    return max(found) * unit if found else None
 
 
 def clock_mhz() -> float | None:
     """The fastest allowed core's: the one that works."""
-    found = megahertz(cpufreq("scaling_cur_freq"))
-    if found is None:
-        lines = read_text("/proc/cpuinfo").splitlines()
-        found = max(
-            (float(x.split(":")[1]) for x in lines if x.startswith("cpu MHz")), default=None
-        )
-    return found
+    words = [line.split(":") for line in read_text("/proc/cpuinfo").splitlines()]
+    told = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
+    return most(numbers(cpufreq("scaling_cur_freq")), 1e-3) or most(told)
 
 
 def temperature_c() -> float | None:
     """The hottest thermal zone of Linux, or null."""
-    texts = [read_text(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
-    found = [int(text) / 1000 for text in texts if text.strip().lstrip("-").isdigit()]
-    return max(found) if found else None
+    return most(numbers(glob.glob("/sys/class/thermal/thermal_zone*/temp")), 1e-3)
 
 
 def throttled_bits() -> int | None:
@@ -454,8 +449,7 @@ def throttled_bits() -> int | None:
 
 def throttle_count() -> int | None:
     paths = glob.glob("/sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
-    counts = [text for text in map(str.strip, map(read_text, paths)) if text.isdigit()]
-    return sum(map(int, counts)) if counts else None
+    return sum(numbers(paths)) if paths else None
 
 
 def disk_free_bytes() -> int:
@@ -465,50 +459,39 @@ def disk_free_bytes() -> int:
     return shutil.disk_usage(folder).free
 
 
-def other_load(window_s: float, child: int | None) -> tuple[float | None, list[tuple[str, float]]]:
+def other_load(window_s: float, child: int) -> tuple[float | None, list[tuple[str, float]]]:
     """Cores kept busy by others than us, and the three busiest processes of theirs by name."""
-    ours = {os.getpid(), child}
-    start, before, each_before = time.monotonic(), busy_s(child), processes()
+    start, before = time.monotonic(), computed()
     time.sleep(window_s)
-    spent_s, after, each_after = time.monotonic() - start, busy_s(child), processes()
-    top = sorted(
-        (
-            (name, round((used_s - each_before[pid][1]) / spent_s, 2))
-            for pid, (name, used_s) in each_after.items()
-            if pid in each_before and pid not in ours and used_s > each_before[pid][1]
-        ),
-        key=lambda row: -row[1],
-    )[:3]
-    if before is None or after is None:
-        return None, top
-    return max(0.0, round((after - before) / spent_s, 2)), top
+    spent_s, after = time.monotonic() - start, computed()
+    both = after.keys() & before.keys()
+    cores = {pid: round((after[pid][1] - before[pid][1]) / spent_s, 2) for pid in both}
+    ours = cores.pop(os.getpid(), 0.0) + cores.pop(child, 0.0)
+    every = cores.pop(ALL, None)
+    busiest = sorted((pid for pid in cores if cores[pid] > 0), key=lambda pid: -cores[pid])[:3]
+    top = [(after[pid][0], cores[pid]) for pid in busiest]
+    return None if every is None else max(0.0, round(every - ours, 2)), top
 
 
-def busy_s(child: int | None) -> float | None:
-    """Seconds of all cores since boot that neither idled nor worked for us."""
-    first = read_text("/proc/stat").partition("\n")[0].split()
-    if first[:1] != ["cpu"] or not any(map(int, first[1:])):
-        return None
-    user, nice, system, _, _, irq, softirq, steal = (int(text) for text in first[1:9])
-    # Not from /proc/self, which emulators make up.
-    own = os.times()
-    own_s = own.user + own.system + (used_s(child)[1] if child else 0.0)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own_s
-
-
-def used_s(pid: int) -> tuple[str, float]:
-    """A process's name and the seconds it computed."""
-    head, _, rest = read_text(f"/proc/{pid}/stat").rpartition(")")
-    fields = rest.split()
-    if len(fields) < 13:
-        return "", 0.0
-    ticks = int(fields[11]) + int(fields[12])
-    return head.partition("(")[2], ticks / os.sysconf("SC_CLK_TCK")
-
-
-def processes() -> dict[int, tuple[str, float]]:
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if ABSTRACT else []
-    return {pid: used_s(pid) for pid in pids}
+def computed() -> dict[int, tuple[str, float]]:
+    """Each process's name and the seconds it computed; for ALL, what the cores did together."""
+    found, tick = {}, os.sysconf("SC_CLK_TCK")
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        head, _, rest = read_text(path).rpartition(")")
+        if rest:
+            user, system = rest.split()[11:13]
+            found[int(path.split("/")[2])] = (
+                head.partition("(")[2],
+                (int(user) + int(system)) / tick,
+            )
+    # Emulators make up what /proc tells a process of itself.
+    found[os.getpid()] = "", sum(os.times()[:2])
+    fields = read_text("/proc/stat").partition("\n")[0].split()[1:9]
+    if any(map(int, fields)):
+        user_and_nice, system_only, interrupts = fields[:2], fields[2:3], fields[5:8]
+        busy = map(int, user_and_nice + system_only + interrupts)
+        found[ALL] = "", sum(busy) / tick
+    return found
 
 
 def read_text(path: str) -> str:
@@ -546,13 +529,13 @@ def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
     folder, part = os.path.dirname(path), ""
     try:
         for made in (cache(), folder):
-            os.makedirs(made, mode=0o700, exist_ok=True)
+            os.makedirs(made, exist_ok=True)
             os.chmod(made, 0o700)
         make_room(folder, size)
         descriptor, part = tempfile.mkstemp(".part", dir=folder)
         receive_file(descriptor, digest, payload)
         os.replace(part, path)
-        sync_folder(folder)
+        sync(folder)
         touch(path)
     except OSError as error:
         told = f"cannot keep a model of {size} bytes in {folder}: {error.strerror}"
@@ -566,23 +549,23 @@ def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
 
 def make_room(folder: str, size: int) -> None:
     """Removes what uploads left, then the least recently used models until `size` bytes fit."""
+    for _, _, left in used_files(folder, ".part"):
+        os.remove(left)
+    kept = used_files(folder, ".onnx")
     if size > CACHE_BYTES:
         text = f"a model of {size} bytes is more than the {CACHE_BYTES} that {folder} may hold"
         raise Fault("disk", text)
-    for left in glob.glob(os.path.join(folder, "*.part")):
-        os.remove(left)
-    kept = kept_models(folder)
     while kept and (
-        sum(bytes_ for _, bytes_, _ in kept) + size > CACHE_BYTES
-        or shutil.disk_usage(folder).free < size + SPARE_BYTES
+        size + sum(each[1] for each in kept) > CACHE_BYTES
+        or size + SPARE_BYTES > shutil.disk_usage(folder).free
     ):
         os.remove(kept.pop(0)[2])
 
 
-def kept_models(folder: str) -> list[tuple[float, int, str]]:
-    """(time of use, bytes, path), least recently used first."""
-    paths = glob.glob(os.path.join(folder, "*.onnx"))
-    return sorted((os.stat(path).st_mtime, os.stat(path).st_size, path) for path in paths)
+def used_files(folder: str, suffix: str) -> list[tuple[float, int, str]]:
+    """(time of use, bytes, path), the least recently used first."""
+    files = [(each.stat(), each.path) for each in os.scandir(folder) if each.name.endswith(suffix)]
+    return sorted((found.st_mtime, found.st_size, path) for found, path in files)
 
 
 def receive_file(descriptor: int, digest: str, payload: Iterator[bytes]) -> None:
@@ -592,13 +575,13 @@ def receive_file(descriptor: int, digest: str, payload: Iterator[bytes]) -> None
             found.update(chunk)
             file.write(chunk)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(descriptor)
     if found.hexdigest() != digest:
         text = f"what arrived has the digest {found.hexdigest()}, not {digest}; send it again"
         raise Fault("machine", text)
 
 
-def sync_folder(folder: str) -> None:
+def sync(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -608,14 +591,12 @@ def sync_folder(folder: str) -> None:
 
 def touch(path: str) -> None:
     # Many boards start in the past; what is used now must be the newest all the same.
-    newest = max((used for used, _, _ in kept_models(os.path.dirname(path))), default=0.0)
+    newest = used_files(os.path.dirname(path), ".onnx")[-1][0]
     now = max(time.time(), newest + 0.001)
     os.utime(path, (now, now))
 
 
 # ---- The child: sessions
-
-MORE, LAST = b"+", b"."
 
 
 class Model(NamedTuple):
@@ -645,11 +626,11 @@ class Worker:
     def serve(self) -> None:
         while True:
             request = json.loads(self.pipe.recv_bytes())
-            payload = bytearray()
-            while len(payload) < request.get("bytes", 0):
-                payload += self.pipe.recv_bytes()
+            request["payload"] = bytearray()
+            while len(request["payload"]) < request.get("bytes", 0):
+                request["payload"] += self.pipe.recv_bytes()
             try:
-                WORK[request["do"]](self, request, payload)
+                WORK[request["do"]](self, request)
             except Exception as error:
                 self.pipe.send_bytes(LAST + error_message(error))
 
@@ -676,7 +657,7 @@ def work(pipe: Pipe) -> NoReturn:
     os._exit(0)
 
 
-def open_models(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+def open_models(worker: Worker, request: dict[str, Any]) -> None:
     """Loads every model and runs it once, which finds what loading does not."""
     plan, paths = request["plan"], request["models"]
     pin(plan["affinity"])
@@ -701,7 +682,7 @@ def open_models(worker: Worker, request: dict[str, Any], payload: bytearray) -> 
     worker.say({"opened": opened})
 
 
-def warm(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+def warm(worker: Worker, request: dict[str, Any]) -> None:
     model = worker.pick(request["model"])
     worker.last = request["model"]
     try:
@@ -711,7 +692,7 @@ def warm(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
     worker.say({"warm": {"runs": runs}})
 
 
-def time_blocks(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
     """Times the blocks in turn; says each when it is done, so that a lost line loses only one."""
     with no_collection():
         for block in request["blocks"]:
@@ -735,7 +716,7 @@ def time_blocks(worker: Worker, request: dict[str, Any], payload: bytearray) -> 
     worker.say({"timed": after})
 
 
-def class_map(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+def class_map(worker: Worker, request: dict[str, Any]) -> None:
     """Runs a shipped graph on one frame, uint8 H x W x C; the map is deflated."""
     numpy = library("numpy")
     session, shape = worker.pick(request["model"]).session, request["shape"]
@@ -743,16 +724,12 @@ def class_map(worker: Worker, request: dict[str, Any], payload: bytearray) -> No
     if node.type != "tensor(uint8)" or len(node.shape) != 4 or len(session.get_inputs()) > 1:
         text = f"the model takes {node.type} {node.shape}"
         raise Fault("plan", f"{text}; predicting needs one uint8 [1, H, W, C] input")
-    fits = len(shape) == 3 and all(
-        size == own or not fixed(own)
-        for size, own in zip(shape, node.shape[1:])  # noqa: B905
-    )
-    if not fits:
+    frame = numpy.frombuffer(request["payload"], numpy.uint8)
+    if not fits([1, *shape], node.shape) or frame.size != numpy.prod(shape):
         text = f"a frame must be uint8 of shape {node.shape[1:]}, got {shape}; resize it first"
         raise Fault("plan", text)
-    frame = numpy.frombuffer(payload, numpy.uint8).reshape([1, *shape])
     try:
-        found = session.run(None, {node.name: frame})[0]
+        found = session.run(None, {node.name: frame.reshape([1, *shape])})[0]
     except Exception as error:
         raise fault_of("model", "onnxruntime cannot run the model", error) from error
     if found.ndim != 3 or found.dtype != numpy.uint8:
@@ -762,7 +739,7 @@ def class_map(worker: Worker, request: dict[str, Any], payload: bytearray) -> No
     worker.say({"map": {"shape": list(pixels.shape)}}, zlib.compress(pixels.tobytes(), 1))
 
 
-def time_nodes(worker: Worker, request: dict[str, Any], payload: bytearray) -> None:
+def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
     """Mean ms a run of every node, and who ran it: onnxruntime's own profile."""
     plan, runs = request["plan"], max(1, min(50, request["runs"]))
     pin(plan["affinity"])
@@ -796,16 +773,17 @@ def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
             "op": found[0]["args"].get("op_name", "")[:80],
             "provider": found[0]["args"].get("provider", "")[:80],
             "ms": sum(each["dur"] for each in found[len(found) // (1 + runs) :]) / 1e3 / runs,
-            "output": next(
-                (list(*each.values()) for each in found[0]["args"].get("output_type_shape", [])),
-                [],
-            ),
+            "output": first_shape(found[0]["args"].get("output_type_shape")),
         }
         for (name, _), found in list(kernels.items())[:MOST_NODES]
     ]
 
 
-WORK: dict[str, Callable[[Worker, dict[str, Any], bytearray], None]] = {
+def first_shape(outputs: list[dict[str, list[int]]] | None) -> list[int]:
+    return next(iter(outputs[0].values())) if outputs and outputs[0] else []
+
+
+WORK: dict[str, Callable[[Worker, dict[str, Any]], None]] = {
     "open": open_models,
     "warm": warm,
     "time": time_blocks,
@@ -872,11 +850,7 @@ def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
 def fill(shape: list[Any], given: Sequence[int] | None = None) -> list[int]:
     """A whole shape: open sizes become the given ones, else batch 1, 3 channels, 224 elsewhere."""
     if given is not None:
-        fits = len(given) == len(shape) and all(
-            size == own or not fixed(own)
-            for size, own in zip(given, shape)  # noqa: B905
-        )
-        if not fits:
+        if not fits(given, shape):
             raise Fault("plan", f"shape {given} does not fit the model's {shape}")
         return list(given)
     last = len(shape) - 1
@@ -885,6 +859,11 @@ def fill(shape: list[Any], given: Sequence[int] | None = None) -> list[int]:
         1 if at == 0 else 3 if at == channels and last == 3 else 224 for at in range(last + 1)
     ]
     return [own if fixed(own) else size for own, size in zip(shape, defaults)]  # noqa: B905
+
+
+def fits(given: Sequence[int], shape: list[Any]) -> bool:
+    pairs = zip(given, shape)  # noqa: B905
+    return len(given) == len(shape) and all(size == own or not fixed(own) for size, own in pairs)
 
 
 def fixed(size: Any) -> bool:

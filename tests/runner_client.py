@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ Line = dict[str, Any]
 class Runner:
     """One process of a runner file; `say` sends, `hear` gets the next answer that is no pong."""
 
-    def __init__(self, file: Path, *flags: str, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *flags: str,
+        home: Path | None = None,
+        limits: Callable[[], None] | None = None,
+    ) -> None:
         self.pongs = 0
         self.process = subprocess.Popen(
             [sys.executable, "-I", *flags, str(file)],
@@ -25,6 +31,7 @@ class Runner:
             stdout=subprocess.PIPE,
             env={"HOME": str(home or file.parent), "PATH": "/usr/bin:/bin"},
             bufsize=0,
+            preexec_fn=limits,
         )
         assert self.process.stdin and self.process.stdout
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
@@ -37,8 +44,13 @@ class Runner:
             self.process.kill()
 
     def say(self, do: str, payload: bytes | None = None, **facts: Any) -> None:
-        size = {} if payload is None else {"bytes": len(payload)}
-        data = json.dumps({"do": do, **facts, **size}).encode() + b"\n" + (payload or b"")
+        if payload is not None:
+            facts["bytes"] = len(payload)
+        self.say_part(do, payload or b"", **facts)
+
+    def say_part(self, do: str, payload: bytes, **facts: Any) -> None:
+        """Sends the first of the raw bytes that the request announces."""
+        data = json.dumps({"do": do, **facts}).encode() + b"\n" + payload
         while data:
             data = data[self.stdin.write(data) :]
 
