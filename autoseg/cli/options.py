@@ -14,6 +14,18 @@ OurModelArgument = Annotated[
 ResultsOption = Annotated[Path, typer.Option(help="where runs are kept")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
 DeviceOption = Annotated[str, typer.Option(help="local, a profile's name or a profile's file")]
+DevicesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="local (default), a profile's name or file, user@host[:port]; given again, boards of "
+        "one kind that share the measuring",
+    ),
+]
+AcceptOption = Annotated[
+    bool,
+    typer.Option("--accept-new-host-key", help="trust a board that is reached for the first time"),
+]
 DataOption = Annotated[
     Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
 ]
