@@ -8,16 +8,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.device.answers import readable
 from autoseg.device.health import BITS_32, LEAST_PYTHON, too_old, version
-from autoseg.records import DeviceError
+from autoseg.records import DeviceError, InputError
 
+PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]
 NEEDED_BYTES = 600 << 20
 PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
@@ -68,8 +68,7 @@ print(json.dumps({
 Text = Annotated[str, Field(max_length=2000)]
 
 
-@dataclass(frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """What a command on the board gave."""
 
     code: int
@@ -78,9 +77,14 @@ class Ran:
 
 
 class Shell(Protocol):
-    """Runs a command on the board, each word quoted. Raises DeviceError where it cannot."""
+    """Runs a command on the board, each word quoted, for its exit code, output and complaints.
 
-    def __call__(self, words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran: ...
+    Raises DeviceError where it cannot, or not within `limit_s`.
+    """
+
+    def __call__(
+        self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
+    ) -> tuple[int, bytes, bytes]: ...
 
 
 class _Strict(BaseModel):
@@ -118,29 +122,42 @@ class Look(_Strict):
         return None if used.runtime is None or too_old(used.runtime) else used.runtime
 
 
-def look(shell: Shell, python: str = "python3") -> Look:
-    """What the board has. Raises DeviceError for one without a python that can say it."""
-    ran = shell([python, "-I", "-"], stdin=LOOK.encode(), limit_s=300)
+def look(shell: Shell, named: str | None = None) -> Look:
+    """What the board has; `named` is the python of its profile, which then is all that counts.
+
+    Raises DeviceError for a board without a python that can say it.
+    """
+    python = named or PYTHON
+    ran = _run(shell, [*_words(python), "-I", "-"], 300, LOOK.encode())
     if ran.code in (126, 127):
         raise DeviceError(
             f"the board cannot run {python!r} ({readable(ran.err)}); install it there (sudo apt "
             "install python3), or name another in the profile's `python`"
         )
-    lines = ran.out[:100_000].splitlines()
+    lines = ran.out[-100_000:].splitlines()
     try:
-        return Look.model_validate_json(lines[-1] if lines else b"")
+        found = Look.model_validate_json(lines[-1] if lines else b"")
     except ValidationError as error:
         said = readable(ran.err or ran.out, 500)
         raise DeviceError(f"{python} on the board did not say what it has: {said}") from error
+    alone = {"venv": False, "venv_python": None, "venv_pip": False, "inside": None}
+    return found.model_copy(update=alone) if named else found
 
 
-def steps(found: Look) -> list[str]:
+def steps(found: Look, named: str | None = None) -> list[str]:
     """What `install` will do, in words; nothing where the board is ready.
 
-    Raises DeviceError for boards that onnxruntime is not built for.
+    Raises DeviceError for boards that onnxruntime is not built for, InputError where the profile
+    names a python of its own, which is its owner's to fill.
     """
     if found.ready:
         return []
+    if named:
+        raise InputError(
+            f"the profile names {named!r}, which has no onnxruntime of 1.16 or newer "
+            f"({readable(found.own.error or found.own.runtime)}); install it there, or take "
+            "`python` out of the profile to get an environment made"
+        )
     if found.bits == 32 or found.machine in BITS_32:
         raise DeviceError(
             f"onnxruntime is not built for 32 bit ({readable(found.machine)}); install the 64-bit "
@@ -159,25 +176,25 @@ def steps(found: Look) -> list[str]:
     ]
 
 
-def install(shell: Shell, found: Look, python: str, say: Callable[[str], None]) -> Look:
+def install(shell: Shell, found: Look, say: Callable[[str], None]) -> Look:
     """Does the steps, and looks again. Raises DeviceError with what failed."""
     venv = f"{found.cache}/venv"
     inside = f"{venv}/bin/python"
     if found.venv_python is None:
         say(f"making {venv}")
         flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [NO_PIP])]
-        _must(shell(["mkdir", "-p", "-m", "700", found.cache], limit_s=60), "making the folder")
-        made = shell([python, "-m", "venv", *flags, venv], limit_s=600)
+        _must(_run(shell, ["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
+        made = _run(shell, [PYTHON, "-m", "venv", *flags, venv], 600)
         _must(made, "making the virtual environment")
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
         say(f"installing {', '.join(PACKAGES)} by the board's own pip")
         pip = [inside, "-m", "pip", "install", *PIP, *IMPATIENT, "--upgrade", *PACKAGES]
-        ran = shell(pip, limit_s=1800)
+        ran = _run(shell, pip, 1800)
         if ran.code == 0:
-            return _checked(look(shell, python))
+            return _checked(look(shell))
         say(f"that did not work: {_last(ran)}")
     _carry(shell, found, inside, say)
-    return _checked(look(shell, python))
+    return _checked(look(shell))
 
 
 NO_PIP = "--without-pip"
@@ -191,18 +208,18 @@ def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -
         size = sum(wheel.stat().st_size for wheel in wheels)
         say(f"carrying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
         try:
-            _must(shell(["mkdir", "-p", "-m", "700", there], limit_s=60), "making the folder")
+            _must(_run(shell, ["mkdir", "-p", "-m", "700", there]), "making the folder")
             for wheel in wheels:
                 copy = ["sh", "-c", 'cat > "$1"', "sh", f"{there}/{wheel.name}"]
-                _must(shell(copy, stdin=wheel.read_bytes(), limit_s=600), f"copying {wheel.name}")
+                _must(_run(shell, copy, 600, wheel.read_bytes()), f"copying {wheel.name}")
             (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
             say("installing them")
             # A wheel of pip is a pip: environments of boards without ensurepip have none.
             words = [inside, f"{there}/{pip}/pip", "install", *PIP, "--no-index", "--upgrade"]
-            ran = shell([*words, "--find-links", there, "pip", *PACKAGES], limit_s=1800)
+            ran = _run(shell, [*words, "--find-links", there, "pip", *PACKAGES], 1800)
             _must(ran, "installing the wheels")
         finally:
-            shell(["rm", "-rf", there], limit_s=60)
+            _run(shell, ["rm", "-rf", there])
 
 
 def fetch(found: Look, folder: Path) -> list[Path]:
@@ -234,6 +251,17 @@ def _checked(found: Look) -> Look:
     used = found.inside or found.own
     text = "onnxruntime is installed on the board, but cannot be used"
     raise DeviceError(f"{text}: {readable(used.error or used.runtime, 500)}")
+
+
+def _run(shell: Shell, words: Sequence[str], limit_s: float = 60, stdin: bytes = b"") -> Ran:
+    return Ran(*shell(words, stdin, limit_s))
+
+
+def _words(python: str) -> list[str]:
+    """No shell reads the words of a command, so none would know the home folder's sign."""
+    if not python.startswith("~/"):
+        return [python]
+    return ["sh", "-c", 'p="$HOME/$1"; shift; exec "$p" "$@"', "sh", python[2:]]
 
 
 def _must(ran: Ran, what: str) -> None:

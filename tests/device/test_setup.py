@@ -14,7 +14,7 @@ import pytest
 
 from autoseg.device import setup
 from autoseg.device.setup import Look, Ran, Shell, install, look, steps
-from autoseg.records import DeviceError
+from autoseg.records import DeviceError, InputError
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
 FRESH: dict[str, Any] = {
@@ -40,12 +40,12 @@ def board(**changed: Any) -> Look:
 def here(home: Path) -> Shell:
     """This machine as a board whose login lives in `home`."""
 
-    def shell(words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran:
+    def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PIP_CONFIG_FILE": "/none"}
         environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody answers there
         try:
             done = subprocess.run(
-                list(words), input=stdin, capture_output=True, env=environment, timeout=limit_s
+                list(argv), input=stdin, capture_output=True, env=environment, timeout=limit_s
             )
         except FileNotFoundError as error:
             return Ran(127, b"", str(error).encode())
@@ -91,6 +91,17 @@ def test_a_board_that_cannot_be_set_up_is_refused(changed: dict[str, Any], told:
         steps(board(**changed))
 
 
+def test_a_python_of_ones_own_is_its_owners_to_fill() -> None:
+    with pytest.raises(InputError, match="names '/opt/python', which has no onnxruntime"):
+        steps(board(), "/opt/python")
+    assert steps(board(own={"runtime": "1.20.0", "error": None}), "/opt/python") == []
+
+
+def test_a_python_below_the_home_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "my python").symlink_to(sys.executable)
+    assert look(here(tmp_path), "~/my python").python.startswith("3.")
+
+
 def test_looking_tells_what_is_there_and_changes_nothing(tmp_path: Path) -> None:
     found = look(here(tmp_path), sys.executable)
     assert found.own.runtime == onnxruntime.__version__
@@ -105,7 +116,7 @@ def test_a_board_without_python_is_told_how_to_get_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["", "hello", "{}", '{"cache": "../x"}', "[" * 10_000])
 def test_a_board_that_says_something_else_is_an_error(tmp_path: Path, said: str) -> None:
-    def shell(words: Sequence[str], *, stdin: bytes = b"", limit_s: float) -> Ran:
+    def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         return Ran(0, said.encode(), b"")
 
     with pytest.raises(DeviceError, match="did not say what it has"):
@@ -116,7 +127,7 @@ def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
     (tmp_path / ".cache").write_text("a file where a folder belongs")
     found = look(here(tmp_path), sys.executable)
     with pytest.raises(DeviceError, match=r"making the folder on the board failed: .*\.cache"):
-        install(here(tmp_path), found, sys.executable, lambda line: None)
+        install(here(tmp_path), found, lambda line: None)
 
 
 def wheel(folder: Path, name: str, version: str) -> Path:
@@ -149,9 +160,9 @@ def test_without_network_and_pip_wheels_are_carried_over_once(
 
     monkeypatch.setattr(setup, "fetch", fetched)
     shell, told = here(tmp_path), []
-    base = os.path.realpath(sys.executable)
-    found = look(shell, base).model_copy(update={"ensurepip": False})
-    done = install(shell, found, base, told.append)
+    monkeypatch.setattr(setup, "PYTHON", os.path.realpath(sys.executable))
+    found = look(shell).model_copy(update={"ensurepip": False})
+    done = install(shell, found, told.append)
     assert done.ready == "1.20.0" and steps(done) == []
     assert [line.split()[0] for line in told] == ["making", "fetching", "carrying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
