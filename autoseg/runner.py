@@ -25,6 +25,7 @@ import json
 import multiprocessing.connection
 import os
 import platform
+import re
 import select
 import shutil
 import signal
@@ -153,10 +154,8 @@ class Server:
             pass
 
     def line(self) -> bytes:
-        while b"\n" not in self.came:
-            if len(self.came) > MOST_LINE_BYTES:
-                self.write(error_message(Fault("plan", "a request of more than 1 MiB")))
-                self.end(1)
+        """The next line without its end, or the beginning of one that is too long."""
+        while b"\n" not in self.came and len(self.came) <= MOST_LINE_BYTES:
             self.receive()
         line, _, self.came = self.came.partition(b"\n")
         return bytes(line)
@@ -337,10 +336,8 @@ def hello() -> dict[str, Any]:
     try:
         library("numpy")
         runtime = library("onnxruntime")
-        version, providers = (
-            f"onnxruntime {runtime.__version__}",
-            runtime.get_available_providers(),
-        )
+        version = f"onnxruntime {runtime.__version__}"
+        providers = runtime.get_available_providers()
     except Fault as fault:
         failed = str(fault)
     return {
@@ -361,8 +358,8 @@ def hello() -> dict[str, Any]:
 def status(window_s: float, child: Child | None) -> dict[str, Any]:
     """What changes; null for what this board does not tell. Takes `window_s` seconds."""
     other_cores, top = other_load(min(float(window_s), 5.0), child.pid if child else NOBODY)
-    memory = dict(line.split(":", 1) for line in read_text("/proc/meminfo").splitlines())
-    total, available = (memory.get(name, "").split() for name in ("MemTotal", "MemAvailable"))
+    memory = dict(re.findall(r"(\w+): +(\d+) kB", read_text("/proc/meminfo")))
+    total, available = memory.get("MemTotal"), memory.get("MemAvailable")
     return {
         "governors": sorted({read_text(path).strip() for path in cpufreq("scaling_governor")}),
         "clock_mhz": clock_mhz(),
@@ -373,8 +370,8 @@ def status(window_s: float, child: Child | None) -> dict[str, Any]:
         "load_1m": os.getloadavg()[0] if os.path.exists("/proc/loadavg") else None,
         "other_cores": other_cores,
         "top": top,
-        "memory_total_bytes": int(total[0]) * 1024 if total else None,
-        "memory_available_bytes": int(available[0]) * 1024 if available else None,
+        "memory_total_bytes": int(total) * 1024 if total else None,
+        "memory_available_bytes": int(available) * 1024 if available else None,
         "disk_free_bytes": disk_free_bytes(),
         "time": time.time(),
     }
@@ -479,18 +476,14 @@ def computed() -> dict[int, tuple[str, float]]:
     for path in glob.glob("/proc/[0-9]*/stat"):
         head, _, rest = read_text(path).rpartition(")")
         if rest:
-            user, system = rest.split()[11:13]
-            found[int(path.split("/")[2])] = (
-                head.partition("(")[2],
-                (int(user) + int(system)) / tick,
-            )
+            pid, _, name = head.partition(" (")
+            found[int(pid)] = name, sum(map(int, rest.split()[11:13])) / tick
     # Emulators make up what /proc tells a process of itself.
     found[os.getpid()] = "", sum(os.times()[:2])
     fields = read_text("/proc/stat").partition("\n")[0].split()[1:9]
     if any(map(int, fields)):
-        user_and_nice, system_only, interrupts = fields[:2], fields[2:3], fields[5:8]
-        busy = map(int, user_and_nice + system_only + interrupts)
-        found[ALL] = "", sum(busy) / tick
+        # All but the fourth and fifth: idle, and waiting for the disk.
+        found[ALL] = "", sum(map(int, fields[:3] + fields[5:])) / tick
     return found
 
 
@@ -506,13 +499,13 @@ def read_text(path: str) -> str:
 
 
 def cache() -> str:
-    return os.path.join(os.path.expanduser("~"), ".cache", "autoseg")
+    return os.path.join(os.path.abspath(os.path.expanduser("~")), ".cache", "autoseg")
 
 
 def model_path(digest: Any) -> str:
-    if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+    if not re.fullmatch("[0-9a-f]{64}", str(digest)):
         raise Fault("plan", f"a digest is 64 hexadecimal digits, got {str(digest)[:80]!r}")
-    return os.path.join(cache(), "models", digest + ".onnx")
+    return os.path.join(cache(), "models", f"{digest}.onnx")
 
 
 def find_model(digest: str) -> str | None:
@@ -605,14 +598,15 @@ class Model(NamedTuple):
     load_ms: float
 
     def run(self) -> None:
-        self.session.run(None, self.feeds)
+        try:
+            self.session.run(None, self.feeds)
+        except Exception as error:
+            said = f"the model fails when fed {json.dumps(self.fed())}"
+            raise fault_of("input", said, error) from error
 
     def fed(self) -> list[dict[str, Any]]:
         feeds = self.feeds.items()
         return [{"name": n, "dtype": str(a.dtype), "shape": list(a.shape)} for n, a in feeds]
-
-    def fault(self, error: Exception) -> Fault:
-        return fault_of("input", f"the model fails when fed {json.dumps(self.fed())}", error)
 
 
 class Worker:
@@ -646,6 +640,8 @@ class Worker:
 
 def work(pipe: Pipe) -> NoReturn:
     """Does what the parent passes on, until the parent is gone."""
+    # A collection in the midst of a run would be timed; sessions make nothing to collect.
+    gc.disable()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(Exception):  # Linux: ends with the parent even in the midst of a run
@@ -669,10 +665,7 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
         raise Fault("plan", f"no model has an input {sorted(unknown)}, of which shapes are given")
     for name, (session, load_ms) in sessions.items():
         model = worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
-        try:
-            model.run()
-        except Exception as error:
-            raise model.fault(error) from error
+        model.run()
     models = worker.models.items()
     opened = {
         "load_ms": {name: model.load_ms for name, model in models},
@@ -683,29 +676,21 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
 
 
 def warm(worker: Worker, request: dict[str, Any]) -> None:
-    model = worker.pick(request["model"])
+    runs = warm_up(worker.pick(request["model"]).run, request["warmup_s"])
     worker.last = request["model"]
-    try:
-        runs = warm_up(model.run, request["warmup_s"])
-    except Exception as error:
-        raise model.fault(error) from error
     worker.say({"warm": {"runs": runs}})
 
 
 def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
     """Times the blocks in turn; says each when it is done, so that a lost line loses only one."""
-    with no_collection():
-        for block in request["blocks"]:
-            name, model = block["model"], worker.pick(block["model"])
-            try:
-                if name != worker.last:
-                    model.run()
-                worker.last = name
-                times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
-            except Exception as error:
-                raise model.fault(error) from error
-            told = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
-            worker.say({"block": told, "more": True})
+    for block in request["blocks"]:
+        name, model = block["model"], worker.pick(block["model"])
+        if name != worker.last:
+            model.run()
+        worker.last = name
+        times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
+        told = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
+        worker.say({"block": told, "more": True})
     after = {
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature_c(),
@@ -749,11 +734,8 @@ def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="profile-", dir=cache()) as folder:
         session, _ = load(request["path"], plan, profile=os.path.join(folder, "run"))
         model = Model(session, make_feeds(session, plan), 0.0)
-        try:
-            for _ in range(1 + runs):
-                model.run()
-        except Exception as error:
-            raise model.fault(error) from error
+        for _ in range(1 + runs):
+            model.run()
         with open(session.end_profiling()) as file:
             events = json.load(file)
     worker.say({"nodes": node_rows(events, runs)})
@@ -773,14 +755,14 @@ def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
             "op": found[0]["args"].get("op_name", "")[:80],
             "provider": found[0]["args"].get("provider", "")[:80],
             "ms": sum(each["dur"] for each in found[len(found) // (1 + runs) :]) / 1e3 / runs,
-            "output": first_shape(found[0]["args"].get("output_type_shape")),
+            "output": next((s for each in outputs(found[0]) for s in each.values()), []),
         }
         for (name, _), found in list(kernels.items())[:MOST_NODES]
     ]
 
 
-def first_shape(outputs: list[dict[str, list[int]]] | None) -> list[int]:
-    return next(iter(outputs[0].values())) if outputs and outputs[0] else []
+def outputs(event: dict[str, Any]) -> list[dict[str, list[int]]]:
+    return event["args"].get("output_type_shape") or []
 
 
 WORK: dict[str, Callable[[Worker, dict[str, Any]], None]] = {
@@ -920,16 +902,6 @@ def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[fl
         times.append(end - start)
     cpu_share = (time.thread_time_ns() - cpu) / (clock() - begin)
     return [round(ns / 1e6, 6) for ns in times], cpu_share
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def peak_rss_bytes() -> int:
