@@ -1,9 +1,11 @@
-"""Tiny ONNX files, written in onnx's own text format."""
+"""Tiny ONNX files, written in onnx's own text format; and a board over SSH."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx.parser
 import pytest
+from device.sshd import Sshd, make_key
 
 HEAD = '<ir_version: 9, opset_import: ["": 18]>'
 # The class of a pixel is the largest of its three channels: what a prediction can be checked by.
@@ -41,3 +43,25 @@ def dynamic(tmp_path: Path) -> Path:
 def broken(tmp_path: Path) -> Path:
     """Loads, and fails when it is fed the default sizes."""
     return write(tmp_path / "broken.onnx", BROKEN)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's home here: no keys, no config, no agent, nothing of the real one."""
+    import autoseg.device.ssh.config
+
+    home = tmp_path / "client"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(autoseg.device.ssh.config, "SYSTEM_FOLDER", tmp_path / "etc")
+    return home
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, home: Path) -> Iterator[Sshd]:
+    """A board whose host key is known and which lets `sshd.key` in."""
+    board = Sshd(tmp_path / "board", make_key(tmp_path / "key")).up()
+    board.trusted_by(home)
+    yield board
+    board.down()

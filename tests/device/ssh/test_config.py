@@ -1,0 +1,105 @@
+"""The way to a board, as ~/.ssh/config gives it."""
+
+from pathlib import Path
+
+import pytest
+
+from autoseg.device.profile import Profile
+from autoseg.device.ssh.config import Hop, hops_of
+from autoseg.records import InputError
+
+
+def way(home: Path, config: str = "", **profile: object) -> list[Hop]:
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "config").write_text(config)
+    (folder / "config").chmod(0o600)
+    given = {"name": "board", "kind": "ssh", "host": "pi", **profile}
+    return hops_of(Profile.model_validate(given))
+
+
+def test_without_a_config_sshs_defaults_hold(home: Path) -> None:
+    (hop,) = way(home, host="10.0.0.7", user="me")
+    assert (hop.name, hop.host, hop.port, hop.user) == ("me@10.0.0.7", "10.0.0.7", 22, "me")
+    assert hop.known_as == "10.0.0.7"
+    assert [path.name for path in hop.key_files] == ["id_ed25519", "id_ecdsa", "id_rsa"]
+    assert hop.known_hosts[0] == home / ".ssh" / "known_hosts"
+
+
+def test_an_alias_says_host_port_user_and_key(home: Path) -> None:
+    (hop,) = way(
+        home,
+        "Host pi\n  HostName Board.lan\n  Port 2200\n  User root\n  IdentityFile ~/keys/pi\n"
+        "  UserKnownHostsFile ~/known /etc/known2\n  IdentitiesOnly yes\n  HashKnownHosts yes\n"
+        "Host *\n  User nobody\n  Port 1\n",
+    )
+    assert (hop.name, hop.host, hop.port, hop.user) == ("root@pi:2200", "Board.lan", 2200, "root")
+    assert hop.known_as == "[board.lan]:2200"
+    assert hop.key_files == (home / "keys" / "pi",)
+    assert hop.known_hosts == (home / "known", Path("/etc/known2"))
+    assert hop.only_these and hop.hash_names and not hop.key_is_named
+
+
+def test_the_profile_goes_before_the_config(home: Path) -> None:
+    (hop,) = way(
+        home,
+        "Host pi\n  Port 2200\n  User root\n  IdentityFile ~/other\n",
+        user="me",
+        port=22,
+        key_file="~/mine",
+    )
+    assert (hop.user, hop.port, hop.key_files) == ("me", 22, (home / "mine",))
+    assert hop.key_is_named
+
+
+def test_jumps_come_in_order_and_each_by_its_own_alias(home: Path) -> None:
+    config = (
+        "Host pi\n  ProxyJump lab,me@10.1.1.1:2222\n"
+        "Host lab\n  HostName lab.example.com\n  ProxyJump door\n"
+        "Host door\n  User guard\n"
+        "Host *\n  User default\n"
+    )
+    assert [hop.name for hop in way(home, config)] == [
+        "guard@door",
+        "default@lab",
+        "me@10.1.1.1:2222",
+        "default@pi",
+    ]
+
+
+def test_included_files_are_read_and_end_where_they_end(home: Path) -> None:
+    (home / ".ssh" / "config.d").mkdir(parents=True)
+    (home / ".ssh" / "config.d" / "boards").write_text("Host pi\n  HostName 10.0.0.9\n")
+    (hop,) = way(home, "Include config.d/*\nUser everybody\nHost other\n  Port 7\n")
+    assert (hop.host, hop.user, hop.port) == ("10.0.0.9", "everybody", 22)
+    (home / ".ssh" / "config.d" / "again").write_text("Include config.d/again\n")
+    with pytest.raises(InputError, match="includes itself"):
+        way(home, "Include config.d/again\n")
+
+
+def test_a_host_key_alias_is_the_name_in_known_hosts(home: Path) -> None:
+    (hop,) = way(home, "Host pi\n  HostKeyAlias thepi\n  Port 2200\n")
+    assert hop.known_as == "thepi"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("Host pi\n  ProxyCommand nc %h %p\n", "autoseg does not run; say it with ProxyJump"),
+        ("Host pi\n  ProxyJump pi\n", "leads in a circle: .*pi"),
+        ("Host pi\n  ProxyJump a b c\n", "is no list of user@host:port"),
+        ("Host pi\n  Port high\n", "must be between 1 and 65535, got high"),
+        ("Host\n", "config cannot be read"),
+        ("Match host\n", "config cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_said(home: Path, config: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        way(home, config)
+
+
+def test_a_config_that_others_can_write_is_refused(home: Path) -> None:
+    way(home, "Host pi\n")
+    (home / ".ssh" / "config").chmod(0o666)
+    with pytest.raises(InputError, match="can be written by others; chmod 600"):
+        hops_of(Profile(name="board", kind="ssh", host="pi"))

@@ -1,0 +1,322 @@
+"""Reaching a board: what lets us in, what keeps us out, and what the user is told."""
+
+import getpass
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from device.sshd import Sshd, make_key, public
+
+from autoseg.device.profile import Profile
+from autoseg.device.ssh import add_host_key, connection, fetch_host_key, reach
+from autoseg.device.ssh.reach import SshReach
+from autoseg.records import DeviceError, InputError
+
+pytestmark = pytest.mark.ssh
+ME = getpass.getuser()
+
+
+def says_hello(profile: Profile, **options: bool) -> bool:
+    board = SshReach(profile, **options)
+    try:
+        return board.run_command(["echo", "hello"]) == (0, b"hello\n", b"")
+    finally:
+        board.close()
+
+
+def refused(profile: Profile, **options: bool) -> str:
+    with pytest.raises((DeviceError, InputError)) as caught:
+        says_hello(profile, **options)
+    return str(caught.value)
+
+
+def write_config(home: Path, text: str) -> None:
+    (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+    (home / ".ssh" / "config").write_text(text)
+
+
+def test_a_known_board_lets_a_known_key_in(sshd: Sshd) -> None:
+    assert says_hello(sshd.profile())
+
+
+def test_commands_arrive_word_by_word(sshd: Sshd) -> None:
+    board = SshReach(sshd.profile())
+    words = ["a b", "$HOME", "`id`", "'\"\\", "line\nend", "!!", "*", "", "~", "ü", "-n; exit 3"]
+    code, out, _ = board.run_command(["printf", "%s|", *words])
+    assert (code, out.decode()) == (0, "|".join(words) + "|")
+    code, out, err = board.run_command(
+        ["sh", "-c", "cat; echo bad >&2; exit 7"], stdin=b"x" * 500_000
+    )
+    assert (code, len(out), err) == (7, 500_000, b"bad\n")
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match=r"did not end within 0\.3 s"):
+        board.run_command(["sleep", "60"], limit_s=0.3)
+    assert time.monotonic() - started < 3
+    board.close()
+
+
+@pytest.mark.parametrize("shell", ["csh", "tcsh", "fish"])
+def test_the_login_shell_may_be_any(shell: str) -> None:
+    from autoseg.device.ssh.bootstrap import COMMAND, quoted
+
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    given = quoted(["printf", "%s|", "a b", "$HOME", "!x", "line\nend", "'"])
+    done = subprocess.run([shell, "-c", COMMAND], input=given, text=True, capture_output=True)
+    assert done.stdout == "a b|$HOME|!x|line\nend|'|"
+
+
+def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "MOST_OUTPUT_BYTES", 1000)
+    board = SshReach(sshd.profile())
+    code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
+    assert (code, len(out), len(err)) == (0, 1000, 64 << 10)
+    board.close()
+
+
+def test_a_wrong_key_is_told_with_the_way_in(sshd: Sshd, tmp_path: Path) -> None:
+    wrong = make_key(tmp_path / "wrong")
+    message = refused(sshd.profile(key_file=wrong))
+    assert f"accepts none of these keys for {ME}: {wrong}" in message
+    assert f"ssh-copy-id -p {sshd.port} {ME}@127.0.0.1" in message
+    assert "PRIVATE" not in message
+
+
+def test_no_key_at_all_is_told(sshd: Sshd) -> None:
+    message = refused(sshd.profile(key_file=None))
+    assert "no key to show" in message and "ssh-copy-id" in message
+
+
+def test_usual_key_files_are_found(sshd: Sshd, home: Path) -> None:
+    shutil.copy(sshd.key, home / ".ssh" / "id_ed25519")
+    assert says_hello(sshd.profile(key_file=None))
+    (home / ".ssh" / "id_ed25519").chmod(0o644)
+    assert "can be read by others; chmod 600" in refused(sshd.profile(key_file=None))
+
+
+def test_a_key_file_that_is_of_no_use_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    assert "No such file" in refused(sshd.profile(key_file=tmp_path / "gone"))
+    locked = make_key(tmp_path / "locked", passphrase="secret")
+    assert f"ssh-add {locked}" in refused(sshd.profile(key_file=locked))
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "text").chmod(0o600)
+    assert "is no private key" in refused(sshd.profile(key_file=tmp_path / "text"))
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A socket's path is short, unlike pytest's folders.
+    done = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True)
+    facts = dict(part.split("=", 1) for part in done.stdout.split(";") if "=" in part)
+    monkeypatch.setenv("SSH_AUTH_SOCK", facts["SSH_AUTH_SOCK"].strip())
+    yield
+    os.kill(int({key.strip(): facts[key] for key in facts}["SSH_AGENT_PID"]), 15)
+
+
+def test_the_agents_keys_are_tried_unless_told_otherwise(
+    sshd: Sshd, home: Path, tmp_path: Path, agent: None
+) -> None:
+    others = [make_key(tmp_path / f"other{number}") for number in range(3)]
+    subprocess.run(["ssh-add", "-q", *map(str, [*others, sshd.key])], check=True)
+    assert says_hello(sshd.profile(key_file=None, use_agent=True))
+    assert "no key to show" in refused(sshd.profile(key_file=None, use_agent=False))
+    write_config(home, f"IdentitiesOnly yes\nIdentityFile {others[0]}\n")
+    message = refused(sshd.profile(key_file=None, use_agent=True))
+    assert str(others[0]) in message and message.count("the agent's") == 1
+    write_config(home, f"IdentitiesOnly yes\nIdentityFile {sshd.key}\n")
+    assert says_hello(sshd.profile(key_file=None, use_agent=True))
+
+
+def test_a_locked_key_may_lie_in_the_agent(sshd: Sshd, tmp_path: Path, agent: None) -> None:
+    locked = make_key(tmp_path / "locked", passphrase="secret")
+    sshd.authorized.write_text(public(locked))
+    ask = tmp_path / "ask"
+    ask.write_text("#!/bin/sh\necho secret\n")
+    ask.chmod(0o700)
+    environment = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+    subprocess.run(["ssh-add", "-q", str(locked)], check=True, env=environment)
+    assert says_hello(sshd.profile(key_file=locked, use_agent=True))
+
+
+def test_a_password_is_never_sent(tmp_path: Path, home: Path) -> None:
+    board = Sshd(
+        tmp_path / "b",
+        make_key(tmp_path / "key"),
+        passwords="yes",
+        more="AuthenticationMethods password\nPubkeyAuthentication no",
+    ).up()
+    board.trusted_by(home)
+    try:
+        message = refused(board.profile())
+    finally:
+        board.down()
+    assert "takes no keys (only password), and autoseg sends no passwords" in message
+    assert "password for" not in board.log
+
+
+def test_an_unknown_board_is_refused_with_both_ways_to_accept(sshd: Sshd, home: Path) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    message = refused(sshd.profile())
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", f"{sshd.host_key}.pub"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split()[1] in message
+    assert "autoseg devices trust board" in message and "--accept-new-host-key" in message
+    assert not (home / ".ssh" / "known_hosts").exists()
+    assert "Accepted publickey" not in sshd.log
+
+
+def test_an_accepted_board_is_known_from_then_on(sshd: Sshd, home: Path) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    assert says_hello(sshd.profile(), accept_new_host_key=True)
+    assert says_hello(sshd.profile())
+
+
+def test_a_key_can_be_looked_at_and_then_trusted(sshd: Sshd, home: Path) -> None:
+    (home / ".ssh" / "known_hosts").unlink()
+    key = fetch_host_key(sshd.profile())
+    assert not key.known and key.kind == "ssh-ed25519"
+    assert add_host_key(key) == home / ".ssh" / "known_hosts"
+    assert fetch_host_key(sshd.profile()).known
+    assert says_hello(sshd.profile())
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_changed_key_is_always_refused(sshd: Sshd, tmp_path: Path, accept: bool) -> None:
+    sshd.down()
+    sshd.host_key = make_key(tmp_path / "new_host_key")
+    sshd.up()
+    message = refused(sshd.profile(), accept_new_host_key=accept)
+    assert "ITS HOST KEY HAS CHANGED" in message and "ssh-keygen -f" in message
+    with pytest.raises(InputError, match="HAS CHANGED"):
+        fetch_host_key(sshd.profile())
+    assert "Accepted publickey" not in sshd.log
+
+
+def test_another_type_of_key_is_asked_for_where_that_is_known(
+    sshd: Sshd, home: Path, tmp_path: Path
+) -> None:
+    rsa = make_key(tmp_path / "rsa_host_key", "rsa")
+    sshd.down()
+    sshd.more = f"HostKey {rsa}"
+    sshd.up()
+    (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{sshd.port} {public(rsa)}\n")
+    assert says_hello(sshd.profile())
+
+
+def test_a_closed_port_is_told(sshd: Sshd) -> None:
+    sshd.down()
+    started = time.monotonic()
+    message = refused(sshd.profile())
+    assert f"port {sshd.port} of 127.0.0.1 refuses connections" in message
+    assert time.monotonic() - started < 2
+
+
+def test_a_name_that_cannot_be_resolved_is_told(home: Path) -> None:
+    for host in ("no-such-board.invalid", "a..b", "x" * 70):
+        message = refused(Profile(name="board", kind="ssh", host=host))
+        assert f"the name {host!r} cannot be resolved" in message
+
+
+def babbling(answer: bytes) -> tuple[socket.socket, int]:
+    """A port that says something to whoever connects."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        try:
+            while True:
+                found, _ = server.accept()
+                while answer:
+                    found.sendall(answer)
+        except OSError:
+            pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server, server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n", b"no line end", b"SSH-2.0-x\r\n\xff\xff"]
+)
+def test_what_is_no_sshd_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr(connection, "CONNECT_S", 0.3)
+    server, port = babbling(answer)
+    started = time.monotonic()
+    message = refused(Profile(name="board", kind="ssh", host="127.0.0.1", port=port))
+    server.close()
+    assert f"what answers at port {port} of 127.0.0.1 does not talk SSH" in message
+    assert time.monotonic() - started < 4
+
+
+def test_no_algorithm_in_common_is_told(sshd: Sshd) -> None:
+    sshd.down()
+    sshd.more = "Ciphers aes128-cbc"
+    sshd.up()
+    message = refused(sshd.profile())
+    assert "no algorithm in common" in message and "update the SSH server" in message
+
+
+@pytest.fixture
+def behind(sshd: Sshd, home: Path, tmp_path: Path) -> Iterator[Profile]:
+    """A board behind the other, which only the jump host's key file opens first."""
+    far = Sshd(tmp_path / "far", make_key(tmp_path / "far_key")).up()
+    write_config(
+        home,
+        f"Host door\n  HostName 127.0.0.1\n  Port {sshd.port}\n  IdentityFile {sshd.key}\n"
+        f"Host far\n  HostName localhost\n  Port {far.port}\n  ProxyJump door\n",
+    )
+    with (home / ".ssh" / "known_hosts").open("a") as file:
+        file.write(f"[localhost]:{far.port} {public(far.host_key)}\n")
+    yield far.profile(host="far", port=None)
+    far.down()
+
+
+def test_a_board_behind_another_is_reached(sshd: Sshd, behind: Profile) -> None:
+    assert says_hello(behind)
+    assert "Accepted publickey" in sshd.log
+    assert SshReach(behind).here
+
+
+@pytest.mark.parametrize("unknown", ["127.0.0.1", "localhost"])
+def test_every_hop_must_be_known(home: Path, behind: Profile, unknown: str) -> None:
+    known = home / ".ssh" / "known_hosts"
+    lines = known.read_text().splitlines(keepends=True)
+    known.write_text("".join(line for line in lines if unknown not in line))
+    who = f"{ME}@{'door' if unknown == '127.0.0.1' else 'far'}"
+    assert f"{who}:" in refused(behind).partition(" its host key is not known")[0]
+    key = fetch_host_key(behind)
+    assert not key.known and unknown in key.hop.known_as
+    add_host_key(key)
+    assert says_hello(behind)
+
+
+def test_a_jump_host_that_cannot_go_on_is_told(sshd: Sshd, home: Path, behind: Profile) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = probe.getsockname()[1]
+    message = refused(behind.model_copy(update={"port": closed}))
+    assert f"the jump host {ME}@door:{sshd.port} cannot connect to port {closed}" in message
+
+
+def test_nothing_of_paramiko_reaches_the_user(
+    sshd: Sshd, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    board = SshReach(sshd.profile())
+    board.run_command(["true"])
+    sshd.cut()
+    with pytest.raises(DeviceError):
+        board.run_command(["true"])
+        board.run_command(["true"])
+    sshd.down()
+    refused(sshd.profile())
+    assert not [record for record in caplog.records if record.name.startswith("paramiko")]
+    assert capfd.readouterr() == ("", "")

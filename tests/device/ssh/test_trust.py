@@ -1,0 +1,107 @@
+"""Which host keys pass, and what a known_hosts file says about them."""
+
+import base64
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from device.sshd import make_key, public
+
+from autoseg.device.profile import Profile
+from autoseg.device.ssh import trust
+from autoseg.device.ssh.config import Hop, hops_of
+from autoseg.records import InputError
+
+pytestmark = pytest.mark.ssh
+
+
+@pytest.fixture
+def hop(home: Path) -> Hop:
+    (hop,) = hops_of(Profile(name="board", kind="ssh", host="pi.lan", port=2200, user="me"))
+    hop.known_hosts[0].parent.mkdir(mode=0o700)
+    return hop
+
+
+def key_of(path: Path) -> tuple[str, bytes]:
+    kind, text = public(path).split()
+    return kind, base64.b64decode(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("[pi.lan]:2200 {key}", True),
+        ("other,[pi.lan]:2200 {key} a comment", True),
+        ("[*.lan]:2200 {key}", True),
+        ("[*.lan]:2200,![pi.lan]:2200 {key}", False),
+        ("pi.lan {key}", False),
+        ("[pi.lan]:22 {key}", False),
+        ("# [pi.lan]:2200 {key}", False),
+        ("@cert-authority [pi.lan]:2200 {key}", False),
+        ("[pi.lan]:2200 ssh-ed25519 !!!", False),
+        ("", False),
+    ],
+)
+def test_lines_are_read_as_ssh_reads_them(
+    hop: Hop, tmp_path: Path, line: str, known: bool
+) -> None:
+    key = make_key(tmp_path / "host")
+    hop.known_hosts[0].write_text(line.format(key=public(key)) + "\n")
+    assert trust.check(hop, *key_of(key)).known is known
+
+
+def test_a_key_of_all_users_is_known_too(hop: Hop, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "host")
+    (tmp_path / "etc").mkdir()
+    hop.known_hosts_of_all[0].write_text(f"[pi.lan]:2200 {public(key)}\n")
+    assert trust.check(hop, *key_of(key)).known
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
+def test_another_key_is_a_change_whatever_its_type(hop: Hop, tmp_path: Path, kind: str) -> None:
+    old, new = make_key(tmp_path / "old"), make_key(tmp_path / "new", kind)
+    hop.known_hosts[0].write_text(f"\n[pi.lan]:2200 {public(old)}\n")
+    with pytest.raises(InputError, match="ITS HOST KEY HAS CHANGED") as caught:
+        trust.check(hop, *key_of(new))
+    assert f"{hop.known_hosts[0]}:2 has another" in str(caught.value)
+    command = str(caught.value).partition("the old key: ")[2]
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert not trust.check(hop, *key_of(new)).known
+
+
+def test_one_of_several_keys_of_a_name_is_enough(hop: Hop, tmp_path: Path) -> None:
+    one, two = make_key(tmp_path / "one"), make_key(tmp_path / "two")
+    hop.known_hosts[0].write_text("".join(f"[pi.lan]:2200 {public(key)}\n" for key in (one, two)))
+    assert trust.check(hop, *key_of(one)).known and trust.check(hop, *key_of(two)).known
+
+
+def test_a_revoked_key_is_refused_even_where_it_is_known(hop: Hop, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "host")
+    hop.known_hosts[0].write_text(f"[pi.lan]:2200 {public(key)}\n@revoked * {public(key)}\n")
+    with pytest.raises(InputError, match="is revoked by .*known_hosts:2"):
+        trust.check(hop, *key_of(key))
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_what_is_accepted_ssh_finds_too(hop: Hop, tmp_path: Path, hashed: bool) -> None:
+    hop, key = replace(hop, hash_names=hashed), make_key(tmp_path / "host")
+    path = hop.known_hosts[0]
+    path.parent.rmdir()
+    trust.add(trust.check(hop, *key_of(key)))
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert trust.check(hop, *key_of(key)).known
+    assert ("pi.lan" in path.read_text()) is not hashed
+    find = ["ssh-keygen", "-f", str(path), "-l", "-F", "[pi.lan]:2200"]
+    done = subprocess.run(find, capture_output=True, text=True, check=True)
+    assert trust.HostKey(hop, *key_of(key)).fingerprint in done.stdout
+
+
+def test_what_is_accepted_leaves_the_rest_alone(hop: Hop, tmp_path: Path) -> None:
+    path = hop.known_hosts[0]
+    path.write_text("other ssh-ed25519 AAAA")
+    path.chmod(0o640)
+    trust.add(trust.check(hop, *key_of(make_key(tmp_path / "host"))))
+    lines = path.read_text().splitlines()
+    assert lines[0] == "other ssh-ed25519 AAAA" and len(lines) == 2
+    assert path.stat().st_mode & 0o777 == 0o640
