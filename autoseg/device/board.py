@@ -34,6 +34,8 @@ from autoseg.records import (
 
 log = logging.getLogger(__name__)
 
+# The name that is taken on a machine while something is timed there.
+CLAIM = "autoseg"
 # The slowest upload that is not taken for a hung one.
 UPLOAD_BYTES_S = 20e3
 
@@ -53,7 +55,7 @@ class Board:
         shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.profile, self.reach = profile, reach
-        self.contact = Contact(reach)
+        self.contact = Contact(reach, CLAIM)
         self.calm_ms: float | None = None
         self._shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
         self._trust: Trust | None = None

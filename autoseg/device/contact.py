@@ -17,8 +17,6 @@ from autoseg.records import DeviceError
 
 Result = TypeVar("Result")
 
-# The name that is taken on a machine while something is timed there.
-CLAIM = "autoseg"
 START_S = 120.0
 CLAIM_POLL_S = 0.05
 # A board that reboots is back within a minute.
@@ -30,10 +28,13 @@ class Hopeless(DeviceError):
 
 
 class Contact:
-    """One runner on one machine. Verbs hold `turn`, so that one is spoken at a time."""
+    """One runner on one machine. Verbs hold `turn`, so that one is spoken at a time.
 
-    def __init__(self, reach: Reach) -> None:
-        self.reach = reach
+    `claim` is the name that is taken on the machine while something is timed there.
+    """
+
+    def __init__(self, reach: Reach, claim: str) -> None:
+        self.reach, self._name = reach, claim
         self.turn = threading.RLock()
         self._link: Link | None = None
         self._hello: Hello | None = None
@@ -120,6 +121,8 @@ class Contact:
 
     def _gone(self, why: Exception, error: Exception, tried_s: float) -> DeviceError:
         name = self.reach.name
+        if "--resume" in str(error):
+            return DeviceError(f"{error} (before: the runner {why})")
         if not self.reach.keeps:
             return DeviceError(f"{name}: the runner {why}, and a new one did not start: {error}")
         return DeviceError(
@@ -178,7 +181,7 @@ class Contact:
         who += f", {self._held_for}" if self._held_for else ""
         while True:
             try:
-                link.ask("claim", limit_s=START_S, name=CLAIM, who=who[:400])
+                link.ask("claim", limit_s=START_S, name=self._name, who=who[:400])
                 return
             except Busy as busy:
                 if time.monotonic() >= deadline:

@@ -27,9 +27,10 @@ FEWEST_RUNS = 6
 SLOWER = 1.10
 # A process with a core of its own gets over 99 % of it.
 BUSY = 0.95
-# Disturbed blocks are set aside while they are at most this many; then that is how the machine is.
-REDONE_SHARE, REDONE_FEW = 1.0, 3
-REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 3, 200
+# Disturbed blocks are set aside while they are at most so many a good one, and a few; a machine
+# with more of them is timed as it is.
+REDONE_A_GOOD_ONE, REDONE_FEW = 2, 8
+REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
 REQUEST_S = 0.5
 MOST_WALL = 3.0
@@ -53,10 +54,12 @@ class Timing:
     """The candidate's runs that count, and how the reference did beside them.
 
     `reference_ms` is the reference's median, `calm_ms` that of its best half of blocks. `redone`
-    blocks were set aside; `disturbed` of `blocks` count although they should not.
+    blocks were set aside; `disturbed` of `blocks` count although they should not. `spent_s` is
+    what those that count took.
     """
 
     times_ms: list[float]
+    spent_s: float
     reference_ms: float
     calm_ms: float
     redone: int
@@ -88,7 +91,7 @@ def time_candidate(
 def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Timing:
     """Which of the blocks count.
 
-    Disturbed ones do not, as long as they are at most as many as the good ones.
+    Disturbed ones do not, as long as they are not the most by far.
     """
     medians = [statistics.median(block.times_ms) for block in seen]
     references = [ms for ms, block in zip(medians, seen, strict=True) if block.model == REFERENCE]
@@ -100,10 +103,12 @@ def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Tim
         if block.model == CANDIDATE:
             slow = max(medians[at - 1 : at] + medians[at + 1 : at + 2]) > limit_ms
             (bad if slow or (judge_core and block.cpu_share < BUSY) else good).append(block)
-    setting_aside = len(bad) <= REDONE_SHARE * len(good) + REDONE_FEW
+    setting_aside = len(bad) <= REDONE_A_GOOD_ONE * len(good) + REDONE_FEW
     kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
     return Timing(
         times_ms=[ms for block in kept for ms in block.times_ms],
+        # One untimed run stands before each block.
+        spent_s=sum(sum(block.times_ms) + block.times_ms[0] for block in kept) / 1e3,
         reference_ms=statistics.median(references),
         calm_ms=own_calm_ms,
         redone=len(bad) if setting_aside else 0,
@@ -125,21 +130,21 @@ def _first(plan: MeasurePlan) -> list[Wanted]:
 
 def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wanted]:
     """Some more blocks, each followed by one of the reference."""
-    run_s = _run_s(seen, CANDIDATE)
-    block_s = min(_block_s(plan), run_s * _block_runs(plan))
-    reference_runs = round(REFERENCE_SHARE * block_s / _run_s(seen, REFERENCE))
-    reference = Wanted(
-        REFERENCE,
-        min(max(reference_runs, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS),
-        2 * REFERENCE_SHARE * _block_s(plan),
-    )
-    runs = max(1, round(block_s / run_s))
+    run_s, reference_s = _run_s(seen, CANDIDATE), _run_s(seen, REFERENCE)
+    left_s = max(0.0, plan.max_s - counted.spent_s)
+    most_s = min(_block_s(plan), left_s)
+    # The reference must stay small beside the fastest models as well.
+    even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
+    runs = max(_block_runs(plan), min(even, plan.min_runs // 4))
+    block_s = max(run_s, min(most_s, run_s * runs))
+    beside = round(REFERENCE_SHARE * block_s / reference_s)
+    beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
     missing = max(plan.min_runs - len(counted.times_ms), len(counted.times_ms) // 4)
-    left_s = plan.max_s - _spent_s(counted)
-    pairs = min(missing / runs, left_s / block_s, REQUEST_S / block_s)
-    return [Wanted(CANDIDATE, _block_runs(plan), _block_s(plan)), reference] * max(
-        1, math.ceil(pairs)
-    )
+    pairs = min(missing * run_s / block_s, left_s / block_s, REQUEST_S / block_s)
+    return [
+        Wanted(CANDIDATE, runs, most_s),
+        Wanted(REFERENCE, beside, 2 * REFERENCE_SHARE * _block_s(plan)),
+    ] * max(1, math.ceil(pairs - 0.01))
 
 
 def _run_s(seen: Sequence[Block], model: str) -> float:
@@ -155,15 +160,11 @@ def _block_s(plan: MeasurePlan) -> float:
     return min(1.0, 0.3 * plan.max_s)
 
 
-def _spent_s(counted: Timing) -> float:
-    return sum(counted.times_ms) / 1e3
-
-
 def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
     runs = len(counted.times_ms)
     if runs == 0:
         return False
-    overdue = _spent_s(counted) >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
+    overdue = counted.spent_s >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
     if overdue and (runs >= FEWEST_RUNS or wall_s >= 10 * plan.max_s):
         return True
     if runs < plan.min_runs:

@@ -1,0 +1,132 @@
+"""How long is timed and which blocks count, on machines made of numbers."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from device.machine import Machine
+
+from autoseg.device.timing import Timing, compare_twins, time_candidate
+from autoseg.records import MeasurePlan
+
+SCREEN = MeasurePlan("screen", "p50", ceiling_ms=1.0)
+CONFIRM = MeasurePlan.confirm()
+
+
+def timed(machine: Machine, plan: MeasurePlan = CONFIRM, **given: Any) -> Timing:
+    return time_candidate(machine, plan, clock=machine.clock, **given)
+
+
+def median(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+def test_a_calm_machine_gives_the_truth_and_the_reference_costs_a_tenth() -> None:
+    machine = Machine(3.0)
+    found = timed(machine)
+    assert found.redone == found.disturbed == 0
+    assert median(found.times_ms) == pytest.approx(3.0, rel=0.02)
+    assert found.reference_ms == pytest.approx(0.1, rel=0.02)
+    assert len(found.times_ms) == machine.count("candidate") >= CONFIRM.min_runs
+    beside = 0.1 * machine.count("reference") / (3.0 * machine.count("candidate"))
+    assert 0.05 < beside < 0.15
+
+
+def test_a_screen_stops_when_the_ceiling_is_clear_but_not_before_min_runs() -> None:
+    for ceiling_ms in (1e-3, 1e3):
+        found = timed(Machine(3.0), replace(SCREEN, ceiling_ms=ceiling_ms, min_runs=60))
+        assert len(found.times_ms) == 60
+
+
+def test_what_is_close_to_the_ceiling_is_timed_until_the_interval_is_narrow() -> None:
+    found = timed(Machine(3.0, noise=0.1), replace(SCREEN, ceiling_ms=3.2, max_s=100.0))
+    assert SCREEN.min_runs < len(found.times_ms) <= SCREEN.max_runs + 10
+
+
+@pytest.mark.parametrize("candidate_ms", [0.05, 3.0, 60.0, 900.0])
+def test_seconds_are_a_cap_as_well(candidate_ms: float) -> None:
+    machine = Machine(candidate_ms)
+    plan = replace(SCREEN, ceiling_ms=None, min_runs=10**6, max_runs=10**7, max_s=1.0)
+    found = timed(machine, plan)
+    assert len(found.times_ms) >= 6
+    assert machine.now < max(1.5, 12 * candidate_ms / 1e3)
+
+
+def test_blocks_beside_a_slow_reference_are_timed_again_and_do_not_count() -> None:
+    # Someone comes twice for a while.
+    slow = Machine(3.0, slower=lambda s: 1.5 if 0.5 < s < 0.8 or 1.5 < s < 1.9 else 1.0)
+    found = timed(slow)
+    assert found.redone > 3 and found.disturbed == 0
+    assert max(found.times_ms) < 3.3
+    assert len(found.times_ms) >= CONFIRM.min_runs
+
+
+def test_blocks_that_shared_their_core_are_timed_again() -> None:
+    shared = Machine(3.0, share=lambda s: 0.5 if s % 0.4 < 0.1 else 1.0)
+    found = timed(shared)
+    assert found.redone > 3 and max(found.times_ms) < 3.3
+
+
+def test_an_accelerator_leaves_the_core_idle() -> None:
+    idle = Machine(3.0, share=lambda s: 0.2)
+    found = timed(idle, judge_core=False)
+    assert found.redone == found.disturbed == 0
+
+
+def test_the_candidates_own_slow_runs_always_count() -> None:
+    class Stalling(Machine):
+        def _block(self, wanted: Any) -> Any:
+            block = super()._block(wanted)
+            stalls = wanted.model == "candidate" and len(self.blocks) % 5 == 1
+            return block.model_copy(update={"times_ms": [9.0, *block.times_ms]} if stalls else {})
+
+    found = timed(Stalling(3.0))
+    assert found.redone == 0 and max(found.times_ms) == 9.0
+
+
+def test_a_machine_that_is_never_calm_is_timed_as_it_is_and_told() -> None:
+    busy = Machine(3.0, share=lambda s: 0.5)
+    found = timed(busy)
+    assert found.disturbed == found.blocks and found.redone == 0
+    assert median(found.times_ms) == pytest.approx(6.0, rel=0.05)
+    assert len(found.times_ms) < 1.2 * CONFIRM.max_runs
+    # Nothing is known of a calmer day, so the reference alone tells nothing.
+    assert timed(Machine(3.0, slower=lambda s: 1.3)).disturbed == 0
+
+
+def test_what_was_seen_on_a_calm_day_counts_today() -> None:
+    slow = Machine(3.0, slower=lambda s: 1.3)
+    found = timed(slow, calm_ms=0.1)
+    assert found.disturbed == found.blocks
+    assert found.reference_ms == pytest.approx(0.13, rel=0.02)
+
+
+def test_timing_again_has_an_end() -> None:
+    # Every second block is disturbed, and half a second is all there is.
+    shared = Machine(3.0, share=lambda s: 0.5 if s % 0.06 < 0.03 else 1.0, noise=0.3)
+    timed(shared, replace(SCREEN, ceiling_ms=None, min_runs=10**6, max_runs=10**7, max_s=0.5))
+    assert shared.now < 3.5 * 0.5
+
+
+def test_twins_on_a_calm_machine_are_trusted_after_20_pairs() -> None:
+    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}))
+    assert found.trusted and found.pairs == 20
+    assert found.ratio == pytest.approx(1.0, abs=0.01)
+    assert found.calm_ms == pytest.approx(0.1, rel=0.02)
+
+
+def test_twins_that_differ_are_not_trusted() -> None:
+    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
+    assert not found.trusted and found.pairs == 20
+    assert found.ratio == pytest.approx(1 / 1.06, abs=0.01)
+
+
+def test_a_clock_that_drifts_does_not_make_twins_differ() -> None:
+    drifting = Machine(speeds={"a": 0.1, "b": 0.1}, slower=lambda s: 1 + 10 * s)
+    found = compare_twins(drifting)
+    assert found.trusted and drifting.now > 0.04
+
+
+def test_a_noisy_machine_is_asked_for_longer() -> None:
+    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
+    assert 20 < found.pairs <= 60
