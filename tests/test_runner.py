@@ -230,6 +230,14 @@ def test_blocks_are_timed_in_turn_until_their_runs_or_seconds_are_spent(
     assert last["timed"]["peak_rss_bytes"] > 1 << 20
 
 
+def test_the_child_alone_is_bound_to_the_cores(shared: Runner, folder: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    shared.open({"affinity": cores[-1:]}, slow=folder / "slow.onnx")
+    (child,) = children(shared.process.pid)
+    assert os.sched_getaffinity(child) == set(cores[-1:])
+    assert shared.ask("hello")["hello"]["affinity"] == cores
+
+
 def test_pings_are_answered_while_the_child_computes(shared: Runner, folder: Path) -> None:
     shared.open(slow=folder / "slow.onnx")
     shared.say("time", blocks=[{"model": "slow", "runs": 10**6, "max_s": 0.5}])
@@ -247,7 +255,7 @@ def test_pings_are_answered_while_the_child_computes(shared: Runner, folder: Pat
 
 
 def test_nodes_are_listed_with_who_ran_them(shared: Runner, folder: Path) -> None:
-    plan = {"threads": 1, "affinity": None, "shapes": {}, "seed": 0}
+    plan: Line = {"threads": 1, "affinity": None, "shapes": {}, "seed": 0}
     plan["providers"] = ["AzureExecutionProvider", "CPUExecutionProvider"]
     nodes = shared.ask("nodes", path=str(folder / "slow.onnx"), plan=plan, runs=5)["nodes"]
     assert [(node["op"], node["provider"]) for node in nodes] == [
@@ -349,14 +357,22 @@ def test_it_ends_with_its_client_and_leaves_nothing(
 
 
 def test_it_ends_when_nothing_is_heard_and_stays_as_long_as_it_is_pinged(
-    start: Callable[..., Runner], folder: Path
+    start: Callable[..., Runner],
 ) -> None:
-    board = start(QUIET_S=0.4)
-    child = begin_long_timing(board, folder)
-    for _ in range(6):
-        time.sleep(0.15)
+    board = start(QUIET_S=0.3)
+    for _ in range(5):
         assert board.ask("has", digest="0" * 64) == {"path": None}
-    assert board.process.wait(3) == 1 and soon(lambda: gone(child))
+        time.sleep(0.08)
+    assert board.process.poll() is None
+    assert board.process.wait(3) == 1
+
+
+def test_it_ends_when_nobody_reads_what_it_says(start: Callable[..., Runner]) -> None:
+    board = start(QUIET_S=0.3)
+    # More answers than the pipe holds, fewer requests.
+    for _ in range(1500):
+        board.say("sing")
+    assert board.process.wait(3) == 1
 
 
 def test_a_board_that_was_frozen_goes_on(start: Callable[..., Runner]) -> None:
