@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,6 +110,23 @@ class Profile(BaseModel):
         if "CPU" in value[:-1]:
             raise ValueError(f"CPU must come last: it runs all that reaches it, got {value}")
         return value
+
+
+def write_profile(profile: Profile, path: Path) -> None:
+    """A profile as a file that `load_profile` reads; what is as by default is left out.
+
+    Raises InputError for a file that exists already, or cannot be written.
+    """
+    said = profile.model_dump(mode="json", exclude_defaults=True)
+    # JSON is YAML, value by value.
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()]
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.writelines(lines)
+    except FileExistsError as error:
+        raise InputError(f"{path} exists already; remove it, or give another name") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def load_profile(device: str | Path) -> Profile:

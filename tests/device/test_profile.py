@@ -6,7 +6,7 @@ import pytest
 
 from autoseg.device import resolve
 from autoseg.device.fake import FakeDevice
-from autoseg.device.profile import Profile, load_profile
+from autoseg.device.profile import Profile, load_profile, write_profile
 from autoseg.records import InputError
 from autoseg.shipped import names
 
@@ -46,6 +46,19 @@ def test_a_profile_says_all_of_a_board(tmp_path: Path) -> None:
         "CUDAExecutionProvider",
         "CPUExecutionProvider",
     ]
+
+
+@pytest.mark.parametrize("name", [*names("devices"), "pi@10.0.0.7:2222"])
+def test_a_profile_that_was_written_is_read_again(tmp_path: Path, name: str) -> None:
+    profile = load_profile(name).model_copy(
+        update={"channel_step": 16, "description": 'with: "quotes", ö # and more'}
+    )
+    write_profile(profile, tmp_path / "mine.yaml")
+    assert load_profile(tmp_path / "mine.yaml") == profile
+    with pytest.raises(InputError, match=r"mine\.yaml exists already; remove it"):
+        write_profile(profile, tmp_path / "mine.yaml")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_profile(profile, tmp_path / "no" / "mine.yaml")
 
 
 def test_one_core_is_a_list_of_one(tmp_path: Path) -> None:

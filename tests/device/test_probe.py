@@ -1,0 +1,70 @@
+"""The channel step: found from times alone, and on a real machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from autoseg.device import probe as probing
+from autoseg.device.local import local_device
+from autoseg.device.probe import KERNELS, STEPS, WIDTHS, Probe, chain, judge, probe
+
+
+def ladder(cost: Callable[[int], float]) -> Probe:
+    """What a device would say on which a width costs that of another one, with some overhead."""
+    widths = [width for each in WIDTHS.values() for width in each]
+    return judge(
+        {
+            (kind, width): 0.01 + 1e-5 * (kernel * cost(width)) ** 2
+            for kind, kernel in KERNELS.items()
+            for width in widths
+        }
+    )
+
+
+def up_to(step: int) -> Callable[[int], float]:
+    return lambda width: -(-width // step) * step
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_a_device_that_works_on_blocks_likes_multiples_of_them(step: int) -> None:
+    assert ladder(up_to(step)).step == step
+
+
+def test_widths_are_classed_by_the_largest_step_that_divides_them() -> None:
+    for step, widths in WIDTHS.items():
+        assert all(width % step == 0 and width % (2 * step) for width in widths if step < 32)
+
+
+def test_slow_code_for_odd_widths_is_seen_although_they_are_narrower() -> None:
+    found = ladder(lambda width: width if width % 4 == 0 else 1.3 * width)
+    assert found.step == 4
+    assert found.losses["pointwise", 1] > 1.4 > 1.05 > found.losses["pointwise", 8]
+
+
+def test_less_than_two_per_cent_is_no_reason() -> None:
+    assert ladder(lambda width: width * (1.008 if width % 8 else 1.0)).step == 1
+
+
+def test_the_models_of_the_ladder_run(tmp_path: Path) -> None:
+    path = tmp_path / "chain.onnx"
+    path.write_bytes(chain(3, 23, 12))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [1, 23, 12, 12]
+    assert path.read_bytes() == chain(3, 23, 12)
+
+
+def test_this_machine_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "autoseg.device.board.CLAIM", "autoseg-test-probe"
+    )  # no waiting for others
+    monkeypatch.setattr(probing, "ROUNDS", 2)
+    monkeypatch.setattr(probing, "BLOCK_RUNS", 2)
+    device = local_device()
+    try:
+        found = probe(device, tmp_path)
+    finally:
+        device.close()
+    assert found.step in STEPS and len(found.times_ms) == 2 * sum(map(len, WIDTHS.values()))
+    assert all(ms > 0 for ms in found.times_ms.values())
