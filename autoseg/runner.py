@@ -5,10 +5,18 @@ The same file runs here and, alone, on boards, so it keeps to Python 3.8, numpy 
     client  <- stdin, stdout ->  parent (claim, cache, facts)  <- a pipe ->  child (sessions)
 
 A message is one JSON object on one line; where it has `"bytes": n`, n raw bytes follow the line.
-A request names its verb in "do"; every answer to it but the last carries `"more": true`. `ping` is
-answered at once, also while the child works: so a slow model can be told from a dead board. The
-child computes, and a model that crashes takes only the child along. Without a client nothing is
-left: both end at the end of input, after QUIET_S without a byte, and when either is killed.
+A request names its verb in "do"; every answer to it but the last carries `"more": true`.
+
+    parent   ping   hello   status {window_s}   claim {name, who}   release   has {digest}
+             put {digest} + the file   close
+    child    open {models: {name: path}, plan}   warm {model, warmup_s}   nodes {path, plan, runs}
+             time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
+    plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}, seed}
+
+`ping` is answered at once, also while the child works: so a slow model is told from a dead board.
+The child computes, and a model that crashes takes only the child along. It holds the claim too, so
+`release` ends it as `close` does, and what was open must be opened again. Without a client nothing
+is left: both end at the end of input, after QUIET_S without a byte, and when the parent is killed.
 """
 
 from __future__ import annotations
@@ -658,11 +666,10 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
     plan, paths = request["plan"], request["models"]
     pin(plan["affinity"])
     sessions = {name: load(path, plan) for name, path in paths.items()}
-    unknown = set(plan["shapes"]) - {
-        node.name for session, _ in sessions.values() for node in session.get_inputs()
-    }
-    if unknown:
-        raise Fault("plan", f"no model has an input {sorted(unknown)}, of which shapes are given")
+    known = {node.name for session, _ in sessions.values() for node in session.get_inputs()}
+    if set(plan["shapes"]) - known:
+        unknown = sorted(set(plan["shapes"]) - known)
+        raise Fault("plan", f"no model has an input {unknown}; there are: {sorted(known)}")
     for name, (session, load_ms) in sessions.items():
         model = worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
         model.run()
