@@ -1,5 +1,6 @@
 """Tiny ONNX files, written in onnx's own text format; and a board over SSH."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,14 @@ DYNAMIC = """other (float[N,3,height,width] x) => (float[N,3,height,width] y) {
 BROKEN = """broken (float[1,3] x, float[1,K] z) => (float[1,3] y) {
     y = Add (x, z)
 }"""
+
+
+@pytest.fixture(autouse=True)
+def own_claim(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Other programs may be timing on this machine while the tests run: a name of our own."""
+    name = f"autoseg-test-{uuid.uuid4().hex}"
+    monkeypatch.setattr("autoseg.device.board.CLAIM", name)
+    return name
 
 
 def write(path: Path, text: str) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from autoseg.device import Device, resolve
 from autoseg.device.fake import FakeDevice
-from autoseg.device.local import LocalDevice
+from autoseg.device.local import local_device
 from autoseg.records import (
     CandidateError,
     InputError,
@@ -22,7 +22,7 @@ from autoseg.records import (
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 
 
-@pytest.fixture(params=[LocalDevice, FakeDevice])
+@pytest.fixture(params=[local_device, FakeDevice])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     made: Device = request.param()
     yield made
