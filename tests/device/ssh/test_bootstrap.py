@@ -1,0 +1,196 @@
+"""The runner comes to a board: copied once, whole, and what its python may lack is told."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from device.sshd import Sshd
+
+from autoseg.device.link import Link
+from autoseg.device.ssh import bootstrap
+from autoseg.device.ssh.reach import SshReach
+from autoseg.records import DeviceError
+
+pytestmark = pytest.mark.ssh
+
+
+def hello(sshd: Sshd, **profile: object) -> dict[str, object]:
+    """What a runner says that was started on the board."""
+    board = SshReach(sshd.profile(**profile))
+    try:
+        link = Link(board.open())
+        said: dict[str, object] = link.ask("hello", limit_s=30)["hello"]
+        link.close()
+        return said
+    finally:
+        board.close()
+
+
+def refused(sshd: Sshd, **profile: object) -> str:
+    with pytest.raises(DeviceError) as caught:
+        hello(sshd, **profile)
+    message = str(caught.value)
+    assert message.startswith(sshd.profile().user or "")
+    return message
+
+
+def python(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def modes(folder: Path) -> set[tuple[bool, int]]:
+    return {(path.is_dir(), path.stat().st_mode & 0o777) for path in folder.rglob("*")}
+
+
+def test_the_runner_is_copied_once_for_the_user_alone(sshd: Sshd) -> None:
+    assert hello(sshd)["cache"] == str(sshd.cache)
+    (runner,) = sshd.cache.glob("runner-*.py")
+    assert sshd.cache.stat().st_mode & 0o777 == 0o700
+    assert modes(sshd.cache) == {(False, 0o600)}
+    before = runner.stat()
+    hello(sshd)
+    assert list(sshd.cache.iterdir()) == [runner]
+    assert (runner.stat().st_ino, runner.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_cache_that_others_could_read_is_closed(sshd: Sshd) -> None:
+    sshd.cache.mkdir(parents=True, mode=0o777)
+    sshd.cache.chmod(0o777)
+    hello(sshd)
+    assert sshd.cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_old_or_broken_is_replaced(sshd: Sshd) -> None:
+    hello(sshd)
+    (runner,) = sshd.cache.glob("runner-*.py")
+    whole = runner.read_bytes()
+    runner.write_bytes(whole[:1000] + b"\0" * (len(whole) - 1000))
+    (sshd.cache / f"runner-{'0' * 64}.py").write_text("print()")
+    (sshd.cache / f"{runner.name}.4194304.part").write_text("half")
+    (sshd.cache / "models").mkdir()
+    hello(sshd)
+    assert runner.read_bytes() == whole
+    assert {path.name for path in sshd.cache.iterdir()} == {runner.name, "models"}
+
+
+def test_a_connection_that_ends_leaves_nothing_running(sshd: Sshd) -> None:
+    board = SshReach(sshd.profile())
+    link = Link(board.open())
+    link.ask("hello", limit_s=30)
+    assert sshd.runners()
+    sshd.cut()
+    deadline = time.monotonic() + 5
+    while bootstrap_processes(sshd) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not bootstrap_processes(sshd)
+    link.close()
+    board.close()
+
+
+def bootstrap_processes(sshd: Sshd) -> list[bytes]:
+    """Runners of this board, also such that nobody owns any more."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes())
+        except OSError:
+            continue
+    return [command for command in found if str(sshd.cache).encode() in command]
+
+
+def test_what_a_login_shell_prints_does_no_harm(sshd: Sshd) -> None:
+    sshd.down()
+    sshd.more = "ForceCommand sh -c 'echo Welcome to the board; eval \"$SSH_ORIGINAL_COMMAND\"'"
+    sshd.up()
+    assert hello(sshd)["pid"]
+
+
+def test_the_environment_of_a_setup_comes_first(sshd: Sshd) -> None:
+    (sshd.cache / "venv" / "bin").mkdir(parents=True)
+    python(sshd.cache / "venv" / "bin" / "python", f'touch ~/used; exec {sys.executable} "$@"')
+    hello(sshd, python=None)
+    assert (sshd.home / "used").exists()
+    (sshd.home / "used").unlink()
+    (sshd.home / "my python").symlink_to(sys.executable)
+    hello(sshd, python="~/my python")
+    assert not (sshd.home / "used").exists()
+
+
+def test_a_missing_python_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    message = refused(sshd, python="/no such/python; touch /tmp/x")
+    assert "its python '/no such/python; touch /tmp/x' is missing" in message
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
+    sshd.down()
+    sshd.environment = f"PATH={tmp_path / 'bin'}"
+    sshd.up()
+    message = refused(sshd, python=None)
+    assert "its python3 is missing; install python3 there" in message
+
+
+def test_an_old_python_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    code = "import sys;sys.version_info=(3,5,2);code=sys.argv[1];sys.argv[1:2]=[];exec(code)"
+    old = python(tmp_path / "old", f"shift 2; exec {sys.executable} -c '{code}' \"$@\"")
+    assert "is Python 3.5; autoseg needs 3.8 or newer there" in refused(sshd, python=str(old))
+
+
+def test_a_python_that_babbles_is_read_only_so_far(sshd: Sshd, tmp_path: Path) -> None:
+    loud = python(tmp_path / "loud", "yes 'garbage in, garbage out'")
+    started = time.monotonic()
+    message = refused(sshd, python=str(loud))
+    assert "babbles: 'garbage in, garbage out garbage" in message and len(message) < 400
+    assert time.monotonic() - started < 5
+    fails = python(tmp_path / "fails", "echo so long; echo I am broken >&2; exit 3")
+    message = refused(sshd, python=str(fails))
+    assert "exited with code 3: I am broken, having said 'so long'" in message
+
+
+def test_wrong_answers_at_the_start_are_told(sshd: Sshd, tmp_path: Path) -> None:
+    for answer in ("no json", "[1, 2]", '{"error": {"a": 1}}', '{"have": 1'):
+        liar = python(tmp_path / "liar", f"echo 'autoseg:{answer}'; cat >/dev/null")
+        assert answer[2:6] in refused(sshd, python=str(liar))
+
+
+def test_a_python_that_says_nothing_is_given_up(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "BOOT_S", 0.5)
+    mute = python(tmp_path / "mute", "exec sleep 60")
+    assert "no python of it answered within 0.5 s" in refused(sshd, python=str(mute))
+
+
+def test_a_login_without_a_home_is_told(sshd: Sshd) -> None:
+    sshd.home.rmdir()
+    assert "its login has no home folder" in refused(sshd)
+
+
+@pytest.fixture
+def small(sshd: Sshd) -> Iterator[Sshd]:
+    """A board with a disk of 256 KiB for its home."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "none", str(sshd.home)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("cannot mount here")
+    yield sshd
+    sshd.down()
+    subprocess.run(["umount", "-l", str(sshd.home)], check=True)
+
+
+def test_a_full_disk_is_told_and_left_as_it_was(small: Sshd) -> None:
+    (small.home / "photos").write_bytes(b"x" * (224 << 10))
+    message = refused(small)
+    assert "its disk is full" in message and str(small.cache) in message
+    assert not list(small.cache.iterdir())
+    (small.home / "photos").unlink()
+    assert hello(small)["pid"]
+
+
+def test_a_home_that_is_read_only_is_told(small: Sshd) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small.home)], check=True)
+    message = refused(small)
+    assert "cannot write its folder there" in message and "Read-only file system" in message

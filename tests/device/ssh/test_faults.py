@@ -1,0 +1,324 @@
+"""What goes wrong with a board: a run goes on, or stops with a message that says how to go on."""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from device.sshd import Sshd
+
+from autoseg.device import board as boards
+from autoseg.device import contact, link, timing
+from autoseg.device.board import Board
+from autoseg.device.link import Link
+from autoseg.device.ssh import connection, reach, ssh_device
+from autoseg.device.ssh.channel import ChannelTransport
+from autoseg.device.ssh.reach import SshReach
+from autoseg.records import CandidateError, DeviceError, MeasurePlan
+
+pytestmark = pytest.mark.ssh
+
+QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+LONG = MeasurePlan("confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.0, warmup_s=0.01)
+
+
+@pytest.fixture
+def claim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A name of its own, and no doubt about the speed of this machine."""
+    monkeypatch.setattr(boards, "CLAIM", f"autoseg-test-{tmp_path}")
+    monkeypatch.setattr(timing, "ALIKE", 100.0)
+
+
+@pytest.fixture
+def board(sshd: Sshd, claim: None) -> Iterator[Board]:
+    made = ssh_device(sshd.profile())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PING_S", 0.1)
+    monkeypatch.setattr(link, "QUIET_S", 1.0)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
+    monkeypatch.setattr(contact, "RECONNECT_PAUSE_S", 0.1)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    """A board is given up soon."""
+    monkeypatch.setattr(reach, "RECONNECT_S", 1.0)
+    monkeypatch.setattr(contact, "RECONNECT_S", 1.0)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything that is asked of runners, by name."""
+    words: list[str] = []
+    stream = Link.stream
+
+    def noted(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        words.append(do)
+        return stream(self, do, **facts)
+
+    monkeypatch.setattr(Link, "stream", noted)
+    return words
+
+
+@pytest.fixture
+def large(tmp_path: Path, segments: Path) -> Path:
+    """A model of 8 MB that is as fast as a small one."""
+    model = onnx.load(segments)
+    noise = np.random.default_rng(0).random(2 << 20, dtype=np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(noise, "unused"))
+    onnx.save(model, tmp_path / "large.onnx")
+    return tmp_path / "large.onnx"
+
+
+def at(monkeypatch: pytest.MonkeyPatch, word: str, number: int, act: Callable[[], object]) -> None:
+    """Does something a moment after a runner was asked for the n-th time."""
+    stream, count = Link.stream, iter(range(1, 1000))
+
+    def watched(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        if do == word and next(count) == number:
+            threading.Timer(0.15, act).start()
+        return stream(self, do, **facts)
+
+    monkeypatch.setattr(Link, "stream", watched)
+
+
+def kill_runner(sshd: Sshd) -> None:
+    import os
+
+    os.kill(min(sshd.runners()), 9)
+
+
+def test_models_are_never_sent_twice(
+    sshd: Sshd, board: Board, segments: Path, asked: list[str]
+) -> None:
+    board.measure(segments, QUICK)
+    assert asked.count("put") == 2, "the model and the reference"
+    board.measure(segments, QUICK)
+    board.close()
+    board.measure(segments, QUICK)
+    ssh_device(sshd.profile()).close()
+    assert asked.count("put") == 2
+    models = list((sshd.cache / "models").iterdir())
+    assert len(models) == 2
+    assert {path.stat().st_mode & 0o777 for path in models} == {0o600}
+    assert (sshd.cache / "models").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_connection_cut_in_an_upload_leaves_no_half_model(
+    sshd: Sshd, board: Board, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.describe()
+    sent, send = [0], ChannelTransport.send
+
+    def counting(self: ChannelTransport, data: bytes) -> None:
+        send(self, data)
+        before, sent[0] = sent[0], sent[0] + len(data)
+        if before < 3_000_000 <= sent[0]:
+            sshd.cut()
+
+    monkeypatch.setattr(ChannelTransport, "send", counting)
+    assert board.measure(large, QUICK).runs >= QUICK.min_runs
+    assert sent[0] > 3_000_000 + large.stat().st_size
+    files = [path for path in (sshd.cache / "models").iterdir() if path.suffix == ".onnx"]
+    assert large.stat().st_size in {path.stat().st_size for path in files}
+    assert len(list((sshd.cache / "models").iterdir())) == len(files)
+
+
+@pytest.mark.parametrize("loss", [Sshd.cut, kill_runner])
+def test_a_measurement_goes_on_with_what_it_had(
+    sshd: Sshd,
+    board: Board,
+    segments: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[str],
+    loss: Callable[[Sshd], None],
+) -> None:
+    board.measure(segments, QUICK)
+    asked.clear()
+    at(monkeypatch, "time", 2, lambda: loss(sshd))
+    began = time.monotonic()
+    found = board.measure(segments, LONG)
+    assert found.runs > 1000 and asked.count("open") == 2 and asked.count("warm") == 4
+    assert time.monotonic() - began < 3 * LONG.max_s + 3
+
+
+def test_a_connection_cut_between_two_measurements_is_made_anew(
+    sshd: Sshd, board: Board, segments: Path, asked: list[str]
+) -> None:
+    board.measure(segments, QUICK)
+    sshd.cut()
+    asked.clear()
+    board.measure(segments, QUICK)
+    assert "claim" in asked and "put" not in asked
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_a_board_that_reboots_without_its_cache_is_waited_for(
+    sshd: Sshd,
+    board: Board,
+    segments: Path,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    during: bool,
+) -> None:
+    def reboot() -> None:
+        sshd.down()
+        shutil.rmtree(sshd.cache)
+        threading.Timer(1.2, sshd.up).start()
+
+    board.measure(segments, QUICK)
+    if during:
+        at(monkeypatch, "time", 2, reboot)
+    else:
+        reboot()
+    assert board.measure(segments, LONG).runs > 1000
+    assert list(sshd.cache.glob("models/*.onnx")) and list(sshd.cache.glob("runner-*"))
+
+
+def test_a_board_that_stays_away_stops_the_run_resumable(
+    sshd: Sshd, board: Board, segments: Path, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.measure(segments, QUICK)
+    at(monkeypatch, "time", 1, sshd.down)
+    with pytest.raises(DeviceError) as caught:
+        board.measure(segments, LONG)
+    message = str(caught.value)
+    assert message.startswith(board.reach.name) and "refuses connections" in message
+    assert "check its power and the network, then continue with --resume" in message
+
+
+def test_a_frozen_board_is_noticed_and_goes_on_after_the_thaw(
+    sshd: Sshd, board: Board, segments: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.measure(segments, QUICK)
+
+    def freeze() -> None:
+        sshd.freeze()
+        threading.Timer(2.5, sshd.thaw).start()
+
+    at(monkeypatch, "time", 2, freeze)
+    assert board.measure(segments, LONG).runs > 1000
+
+
+def test_a_board_that_stays_frozen_stops_the_run(
+    sshd: Sshd, board: Board, large: Path, brief: None
+) -> None:
+    board.describe()
+    sshd.freeze()
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match="does not answer any more.*--resume"):
+        board.measure(large, QUICK)
+    assert time.monotonic() - began < 8
+    sshd.thaw()
+    assert board.measure(large, QUICK).runs
+
+
+def test_a_model_that_kills_the_runner_twice_is_at_fault(
+    sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.measure(segments, QUICK)
+    stream = Link.stream
+
+    def deadly(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        if do == "time":
+            kill_runner(sshd)
+        return stream(self, do, **facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "stream", deadly)
+        with pytest.raises(CandidateError, match="lost 2 times.*out of memory"):
+            board.measure(segments, QUICK)
+    assert board.measure(segments, QUICK).runs
+
+
+def test_two_runs_at_once_wait_and_are_told_who_has_the_board(
+    sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SshReach, "claim_wait_s", 0.3)
+    board.measure(segments, QUICK)
+    other = ssh_device(sshd.profile())
+    with pytest.raises(DeviceError, match="is being measured by process .* of .*try again later"):
+        other.measure(segments, QUICK)
+    monkeypatch.setattr(SshReach, "claim_wait_s", 10.0)
+    threading.Timer(0.3, board.close).start()
+    assert other.measure(segments, QUICK).runs
+    other.close()
+
+
+def pretending(path: Path, runner: str) -> str:
+    """A python that starts like one, and then is another program instead of the runner."""
+    path.write_text(
+        f'#!/bin/sh\ncase "$*" in *-c*) exec {sys.executable} "$@";; *) {runner};; esac\n'
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("runner", "message"),
+    [
+        ("yes garbage", "no JSON object: garbage"),
+        ("tr '\\0' x </dev/zero", "a line of over 1 MiB: xxx"),
+        ("echo '{\"bytes\": 99999999999}'; cat", "announced 99999999999 raw bytes"),
+        ('echo \'{"hello": {"python": 3}}\'; cat', "hello"),
+        ("echo Traceback >&2; exit 1", "exited with code 1: Traceback"),
+    ],
+)
+def test_garbage_without_an_end_is_quoted_and_never_tried_again(
+    sshd: Sshd, claim: None, tmp_path: Path, brief: None, runner: str, message: str
+) -> None:
+    python = pretending(tmp_path / "python", runner)
+    device = ssh_device(sshd.profile(python=python))
+    began = time.monotonic()
+    with pytest.raises(DeviceError) as caught:
+        device.describe()
+    device.close()
+    assert message in str(caught.value) and len(str(caught.value)) < 600
+    assert time.monotonic() - began < 5
+
+
+def test_a_board_without_onnxruntime_is_told_how_to_get_it(
+    sshd: Sshd, claim: None, tmp_path: Path, segments: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    device = ssh_device(sshd.profile(python=str(bare)))
+    for verb in (device.describe, lambda: device.measure(segments, QUICK)):
+        with pytest.raises(DeviceError, match=r"onnxruntime.*autoseg devices setup board"):
+            verb()
+    device.close()
+
+
+def test_an_onnxruntime_that_is_too_old_is_told(
+    sshd: Sshd, claim: None, tmp_path: Path, segments: Path
+) -> None:
+    (tmp_path / "old" / "onnxruntime").mkdir(parents=True)
+    (tmp_path / "old" / "onnxruntime" / "__init__.py").write_text(
+        "__version__ = '1.10.0'\nget_available_providers = lambda: ['CPUExecutionProvider']\n"
+    )
+    sshd.down()
+    sshd.environment = f"PYTHONPATH={tmp_path / 'old'}"
+    sshd.up()
+    device = ssh_device(sshd.profile())
+    with pytest.raises(DeviceError, match=r"1\.10\.0 is older than 1\.16; .*devices setup board"):
+        device.measure(segments, QUICK)
+    device.close()
+
+
+def test_class_maps_come_from_the_board(sshd: Sshd, board: Board, segments: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
+    maps = board.predict(segments, iter(frames))
+    np.testing.assert_array_equal(np.stack(maps), frames.argmax(axis=-1))
+    assert list(sshd.cache.glob("models/*.onnx"))
