@@ -17,6 +17,7 @@ import numpy.typing as npt
 from autoseg.device import condition
 from autoseg.device.answers import Hello, Node, Status, read, read_nodes
 from autoseg.device.contact import START_S, Contact
+from autoseg.device.health import obstacles
 from autoseg.device.link import Babble, Link, Reach
 from autoseg.device.measuring import measure
 from autoseg.device.profile import Profile
@@ -62,12 +63,9 @@ class Board:
 
     def describe(self) -> DeviceInfo:
         hello, wanted = self.hello(), self.profile.provider_names
-        if hello.runtime is None:
-            raise DeviceError(f"{self.reach.name}: {hello.runtime_error}")
-        missing = [name for name in wanted if name not in hello.providers]
-        if missing:
-            text = f"{self.reach.name}: {hello.runtime} has no {', '.join(missing)}"
-            raise DeviceError(f"{text}; it has: {', '.join(hello.providers)}")
+        missing = obstacles(self.profile, hello)
+        if missing or hello.runtime is None:
+            raise DeviceError(f"{self.reach.name}: {'; '.join(map(str, missing))}")
         return DeviceInfo(
             name=self.profile.name,
             model=hello.cpu,
@@ -81,6 +79,7 @@ class Board:
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
         onnx = _existing(onnx)
         with self.contact.held(f"timing {onnx.name}"):
+            self.describe()
             if self.reach.keeps and self._trust is None:
                 self.trust()
             found = measure(self, onnx, plan)
