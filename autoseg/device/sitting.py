@@ -62,7 +62,14 @@ class Sitting:
 
     def _open(self) -> Opened:
         places = {name: self._board.upload(path) for name, path in self._models.items()}
-        answer = self._ask("open", models=places, plan=self._board.settings())
+        try:
+            answer = self._ask("open", models=places, plan=self._board.settings())
+        except CandidateError as error:
+            # The user knows the file by its name here.
+            text = str(error)
+            for name, place in places.items():
+                text = text.replace(place, str(self._models[name]))
+            raise CandidateError(text) from error
         opened = _read(Opened, answer, "opened")
         if not all(set(part) == set(places) for part in (opened.load_ms, opened.providers)):
             raise Babble("it opened other models than it was asked to")

@@ -9,6 +9,7 @@ import pytest
 from autoseg.device import Device, resolve
 from autoseg.device.fake import FakeDevice
 from autoseg.device.local import local_device
+from autoseg.device.ssh import ssh_device
 from autoseg.records import (
     CandidateError,
     InputError,
@@ -22,9 +23,13 @@ from autoseg.records import (
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 
 
-@pytest.fixture(params=[local_device, FakeDevice])
+@pytest.fixture(params=["local", "fake", pytest.param("ssh", marks=pytest.mark.ssh)])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    made: Device = request.param()
+    made: Device
+    if request.param == "ssh":
+        made = ssh_device(request.getfixturevalue("sshd").profile())
+    else:
+        made = local_device() if request.param == "local" else FakeDevice()
     yield made
     made.close()
 
