@@ -1,4 +1,4 @@
-"""`autoseg spaces` and `autoseg devices`: what is shipped."""
+"""`autoseg spaces`: what can be searched."""
 
 from __future__ import annotations
 
@@ -27,13 +27,4 @@ def spaces(
         [[k.name, " ".join(map(str, k.choices)), str(k.baseline), k.effort] for k in space.knobs],
     )
     print("candidates: " + ", ".join(f"{effort} {space.count(effort)}" for effort in EFFORTS))
-    return 0
-
-
-def devices() -> int:
-    """List the shipped device profiles."""
-    from autoseg import shipped
-
-    for known in shipped.names("devices"):
-        print(known)
     return 0

@@ -13,7 +13,9 @@ OurModelArgument = Annotated[
 ]
 ResultsOption = Annotated[Path, typer.Option(help="where runs are kept")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
-DeviceOption = Annotated[str, typer.Option(help="local, a profile's name or a profile's file")]
+DeviceOption = Annotated[
+    str, typer.Option(help="local, a profile's name or file, or user@host[:port]")
+]
 DevicesOption = Annotated[
     list[str] | None,
     typer.Option(

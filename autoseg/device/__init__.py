@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from autoseg.device.board import Board
+    from autoseg.device.profile import Profile
+
     Image = npt.NDArray[np.uint8]
 
 
@@ -66,7 +69,11 @@ def resolve(
 def _named(device: str | Path, accept_new_host_key: bool) -> Device:
     from autoseg.device.profile import load_profile
 
-    profile = load_profile(device)
+    return board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
+
+
+def board_of(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
+    """The machine that a profile speaks of, not connected yet."""
     if profile.kind == "local":
         from autoseg.device.local import local_device
 

@@ -1,6 +1,7 @@
 """What a device tells about itself, and what must be mended before its figures can be trusted."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,13 +62,11 @@ SUFFIX = "ExecutionProvider"
 
 
 def findings(
-    profile: Profile, hello: Hello, status: Status, *, skew_s: float = 0.0
+    profile: Profile, hello: Hello, status: Status, *, skew_s: float = 0.0, called: str = ""
 ) -> list[Finding]:
-    """All that is wrong with a device, the grave first."""
+    """All that is wrong with a device, the grave first; `called` is what the user calls it."""
     found = [
-        *_system(hello),
-        *_runtime(profile, hello),
-        *_cores_of(profile, hello),
+        *obstacles(profile, hello, called),
         *_clocks(hello, status),
         *_heat(profile, status),
         *_load(hello, status),
@@ -75,6 +74,12 @@ def findings(
         *_time(status, skew_s),
     ]
     return sorted(found, key=lambda finding: not finding.grave)
+
+
+def obstacles(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
+    """What keeps models from running as the profile says."""
+    runtime = runtime_findings(profile, hello, called)
+    return [*_system(hello), *runtime, *_cores_of(profile, hello)]
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -101,8 +106,9 @@ def _system(hello: Hello) -> Iterator[Finding]:
         )
 
 
-def _runtime(profile: Profile, hello: Hello) -> Iterator[Finding]:
-    setup = f"run `autoseg devices setup {profile.name}`"
+def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterator[Finding]:
+    """What of onnxruntime a profile needs and a device has not."""
+    setup = f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
     if profile.kind == "local":
         setup = "install it beside autoseg: pip install onnxruntime"
     if hello.runtime is None:

@@ -56,9 +56,8 @@ def test_the_models_of_the_ladder_run(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "autoseg.device.board.CLAIM", "autoseg-test-probe"
-    )  # no waiting for others
+    # A name of its own: what else is timed here need not be waited for.
+    monkeypatch.setattr("autoseg.device.board.CLAIM", "autoseg-test-probe")
     monkeypatch.setattr(probing, "ROUNDS", 2)
     monkeypatch.setattr(probing, "BLOCK_RUNS", 2)
     device = local_device()

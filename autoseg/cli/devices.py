@@ -1,0 +1,227 @@
+"""`autoseg devices`: which there are, whether one can be trusted, and how to get one ready."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoseg.cli.options import AcceptOption, JsonOption
+from autoseg.cli.output import print_table
+from autoseg.records import DeviceError, InputError
+
+if TYPE_CHECKING:
+    from autoseg.device.board import Board
+    from autoseg.device.checkup import Checkup
+    from autoseg.device.probe import Probe
+    from autoseg.device.profile import Profile
+
+app = typer.Typer(invoke_without_command=True)
+
+NameArgument = Annotated[
+    str, typer.Argument(help="a profile's name or file, or user@host[:port]", show_default=False)
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
+
+
+@app.callback()
+def devices(context: typer.Context) -> int:
+    """List the devices that are known by name; check one, set it up, trust its host key."""
+    if context.invoked_subcommand is None:
+        from autoseg import shipped
+        from autoseg.device.profile import load_profile
+
+        profiles = [load_profile(name) for name in shipped.names("devices")]
+        rows = [[each.name, each.kind, _where(each), each.description] for each in profiles]
+        print_table(["name", "kind", "where", "description"], rows)
+    return 0
+
+
+@app.command()
+def check(
+    name: NameArgument,
+    *,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="also find the multiple of channels that it likes")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="write the profile with what --probe found to this file")
+    ] = None,
+    accept_new_host_key: AcceptOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what a device is and what is wrong with it; exit code 1 if it cannot be trusted yet."""
+    from autoseg.device import board_of
+    from autoseg.device.checkup import check_up
+    from autoseg.device.profile import load_profile, write_profile
+
+    if save and not probe:
+        raise InputError("--save writes what --probe finds; give both")
+    if save and save.exists():
+        raise InputError(f"--save {save} exists already; remove it, or give another name")
+    board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
+    try:
+        with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
+            found = check_up(board, name, _progress, Path(folder) if probe else None)
+    finally:
+        board.close()
+    print(json.dumps(_as_json(name, found), indent=1)) if as_json else _print(name, found)
+    if save and found.probe:
+        step = {"channel_step": found.probe.step}
+        write_profile(board.profile.model_copy(update=step), save)
+        _progress(f"written: {save}; use it with --device {save}")
+    return 0 if found.trustworthy else 1
+
+
+@app.command()
+def setup(
+    name: NameArgument,
+    *,
+    yes: YesOption = False,
+    accept_new_host_key: AcceptOption = False,
+) -> int:
+    """Install onnxruntime and numpy on a board, in an environment of their own."""
+    from autoseg.device.profile import load_profile
+    from autoseg.device.ssh import ssh_device
+
+    profile = load_profile(name)
+    if profile.kind == "local":
+        raise InputError(f"{name} is this machine, whose onnxruntime was installed with autoseg")
+    board = ssh_device(profile, accept_new_host_key=accept_new_host_key)
+    try:
+        return _set_up(name, board, yes=yes)
+    except DeviceError as error:
+        told = str(error)
+        known = told.startswith(board.reach.name)
+        raise error if known else DeviceError(f"{board.reach.name}: {told}") from error
+    finally:
+        board.close()
+
+
+def _set_up(name: str, board: Board, *, yes: bool) -> int:
+    from autoseg.device.health import HOW
+    from autoseg.device.setup import install, look, steps
+    from autoseg.device.ssh import SshReach
+
+    named = board.profile.python
+    if not isinstance(board.reach, SshReach):
+        raise InputError(f"{name} is not reached over SSH")
+    shell = board.reach.run_command
+    found = look(shell, named)
+    planned = steps(found, named)
+    if not planned:
+        print(f"nothing to do: {name} has onnxruntime {found.ready}")
+        return 0
+    print(f"on {board.reach.name}:")
+    for step in planned:
+        print(f"  {step}")
+    if not yes:
+        _agree("Do that?", f"`autoseg devices setup {name}` changes the board")
+    with board.contact.held("setting it up"):
+        done = install(shell, found, _progress)
+    print(f"{name} has onnxruntime {done.ready}")
+    for provider in board.profile.providers:
+        if provider != "CPU":
+            print(f"its profile asks for {provider}: {HOW[provider]}", file=sys.stderr)
+            break
+    return 0
+
+
+@app.command()
+def trust(name: NameArgument, *, yes: YesOption = False) -> int:
+    """Show the fingerprint of a board's host key, and remember the key if you say so."""
+    from autoseg.device.profile import load_profile
+    from autoseg.device.ssh import add_host_key, fetch_host_key
+
+    profile = load_profile(name)
+    if profile.kind == "local":
+        raise InputError(f"{name} is this machine, which needs no host key")
+    while True:
+        key = fetch_host_key(profile)
+        if key.known:
+            print(f"{name} is trusted: {key}")
+            return 0
+        print(f"{key.hop.name} shows the host key {key}")
+        if not yes:
+            text = "Is that what `ssh-keygen -lf` prints for the key in its /etc/ssh?"
+            _agree(text, "a host key is only accepted by somebody who compared it")
+        # A board behind jump hosts has a key for each hop.
+        print(f"remembered in {add_host_key(key)}")
+
+
+def _agree(question: str, why: str) -> None:
+    """Raises InputError for a no, and where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise InputError(f"{why}: run it in a terminal, or say --yes")
+    if not typer.confirm(question):
+        raise InputError("nothing was changed")
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _where(profile: Profile) -> str:
+    if profile.kind == "local":
+        return "this machine"
+    user = f"{profile.user}@" if profile.user else ""
+    return f"{user}{profile.host}" + (f":{profile.port}" if profile.port else "")
+
+
+def _print(name: str, found: Checkup) -> None:
+    rows = [[what, said] for what, said in found.facts.items()]
+    if found.trust:
+        low, high = found.trust.ratio_ci
+        said = f"{100 * (found.trust.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
+        rows.append(["the same model twice", f"{said}{100 * (high - 1):+.1f} %)"])
+    print_table([name, ""], rows)
+    if found.probe:
+        _print_probe(found.probe)
+    for grave, title in ((True, "to be mended first:"), (False, "good to know:")):
+        told = [finding for finding in found.findings if finding.grave == grave]
+        if told:
+            print(f"\n{title}")
+        for finding in told:
+            print(f"  - {finding.text}\n    {finding.fix}")
+    print(f"\n{name} {'can' if found.trustworthy else 'cannot'} be trusted", end="")
+    print("" if found.trustworthy else " yet")
+
+
+def _print_probe(probe: Probe) -> None:
+    from autoseg.device.probe import KERNELS, WIDTHS
+
+    head = ["multiple of", "widths", *KERNELS, "all that it allows"]
+    rows = [
+        [
+            str(step),
+            " ".join(map(str, widths)),
+            *[f"{probe.losses[kind, step]:.2f}" for kind in KERNELS],
+            f"{probe.scores[step]:.2f}" + (" <" if step == probe.step else ""),
+        ]
+        for step, widths in WIDTHS.items()
+    ]
+    print("\ntime of a multiply-accumulate by width (1.00: multiples of 16 and 32 on average)")
+    print_table(head, rows)
+    print(f"channel_step: {probe.step}")
+
+
+def _as_json(name: str, found: Checkup) -> dict[str, Any]:
+    trust, probe = found.trust, found.probe
+    return {
+        "device": name,
+        "trustworthy": found.trustworthy,
+        "facts": found.facts,
+        "trust": trust and {"ratio": trust.ratio, "ci95": trust.ratio_ci, "pairs": trust.pairs},
+        "findings": [
+            {"text": each.text, "fix": each.fix, "grave": each.grave} for each in found.findings
+        ],
+        "probe": probe
+        and {
+            "channel_step": probe.step,
+            "times_ms": {f"{kind} {width}": ms for (kind, width), ms in probe.times_ms.items()},
+        },
+    }

@@ -1,0 +1,91 @@
+"""What `autoseg devices check` finds out: facts, what is wrong, the A/A test, the channel step."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoseg.device.health import Finding, facts, findings, obstacles
+from autoseg.records import DeviceError
+
+if TYPE_CHECKING:
+    from autoseg.device.board import Board
+    from autoseg.device.probe import Probe
+    from autoseg.device.timing import Trust
+
+ROUND_TRIPS = 7
+# As long as a measurement's block: what is quiet for a moment only should not look quiet.
+WATCHED_S = 1.0
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """`trust` is None where no model can be run, or where a board failed: a finding says why."""
+
+    facts: dict[str, str]
+    findings: list[Finding]
+    trust: Trust | None
+    probe: Probe | None
+
+    @property
+    def trustworthy(self) -> bool:
+        return not any(finding.grave for finding in self.findings)
+
+
+def check_up(
+    board: Board, called: str, say: Callable[[str], None], ladder: Path | None = None
+) -> Checkup:
+    """Examines a device, that the user called so; `ladder` is a folder for the models of a probe.
+
+    Raises DeviceError where it cannot be reached, InputError for what the user must decide.
+    """
+    from autoseg.device.probe import probe
+
+    say(f"connecting to {board.reach.name}")
+    hello = board.hello()
+    with board.contact.held("checking it"):
+        round_trip_ms, skew_s = _round_trip_ms(board), _skew_s(board)
+        status = board.status(WATCHED_S)
+        told = facts(hello, status, skew_s=skew_s, round_trip_ms=round_trip_ms)
+        found = findings(board.profile, hello, status, skew_s=skew_s, called=called)
+        if obstacles(board.profile, hello, called):
+            return Checkup(told, found, None, None)
+        say("comparing a small model with itself")
+        trust, doubt = _trust(board)
+        seen = None
+        if ladder:
+            say("timing a ladder of convolutions")
+            seen = probe(board, ladder)
+    return Checkup(told, [*doubt, *found], trust, seen)
+
+
+def _trust(board: Board) -> tuple[Trust | None, list[Finding]]:
+    try:
+        trust = board.trust()
+    except DeviceError as error:
+        return None, [Finding(str(error), "mend what stands here, and check again")]
+    if trust.trusted:
+        return trust, []
+    text = f"a small model differed from itself by {100 * abs(trust.ratio - 1):.1f} %, over 3 %"
+    return trust, [Finding(text, "stop other programs, and check again")]
+
+
+def _round_trip_ms(board: Board) -> float:
+    times_ms = []
+    for _ in range(ROUND_TRIPS):
+        begin = time.perf_counter()
+        board.contact.ask("has", digest="0" * 64)
+        times_ms.append(1e3 * (time.perf_counter() - begin))
+    return statistics.median(times_ms)
+
+
+def _skew_s(board: Board) -> float:
+    before = time.time()
+    told = board.status(0.01).time
+    after = time.time()
+    # The board looked at its clock at some moment in between.
+    return 0.0 if told is None or before <= told <= after else told - (before + after) / 2
