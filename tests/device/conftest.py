@@ -68,8 +68,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def sshd(tmp_path: Path, home: Path) -> Iterator[Sshd]:
-    """A board whose host key is known and which lets `sshd.key` in."""
+def sshd(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A board whose host key is known and which lets `sshd.key` in.
+
+    Its speed is not doubted, as it shares this machine with whatever else runs here.
+    """
+    monkeypatch.setattr("autoseg.device.timing.ALIKE", 100.0)
     board = Sshd(tmp_path / "board", make_key(tmp_path / "key")).up()
     board.trusted_by(home)
     yield board

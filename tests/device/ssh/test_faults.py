@@ -1,5 +1,6 @@
 """What goes wrong with a board: a run goes on, or stops with a message that says how to go on."""
 
+import os
 import shutil
 import sys
 import threading
@@ -13,8 +14,7 @@ import onnx
 import pytest
 from device.sshd import Sshd
 
-from autoseg.device import board as boards
-from autoseg.device import contact, link, timing
+from autoseg.device import contact, link
 from autoseg.device.board import Board
 from autoseg.device.link import Link
 from autoseg.device.ssh import connection, reach, ssh_device
@@ -29,14 +29,7 @@ LONG = MeasurePlan("confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.
 
 
 @pytest.fixture
-def claim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A name of its own, and no doubt about the speed of this machine."""
-    monkeypatch.setattr(boards, "CLAIM", f"autoseg-test-{tmp_path}")
-    monkeypatch.setattr(timing, "ALIKE", 100.0)
-
-
-@pytest.fixture
-def board(sshd: Sshd, claim: None) -> Iterator[Board]:
+def board(sshd: Sshd) -> Iterator[Board]:
     made = ssh_device(sshd.profile())
     yield made
     made.close()
@@ -94,8 +87,6 @@ def at(monkeypatch: pytest.MonkeyPatch, word: str, number: int, act: Callable[[]
 
 
 def kill_runner(sshd: Sshd) -> None:
-    import os
-
     os.kill(min(sshd.runners()), 9)
 
 
@@ -276,7 +267,7 @@ def pretending(path: Path, runner: str) -> str:
     ],
 )
 def test_garbage_without_an_end_is_quoted_and_never_tried_again(
-    sshd: Sshd, claim: None, tmp_path: Path, brief: None, runner: str, message: str
+    sshd: Sshd, tmp_path: Path, brief: None, runner: str, message: str
 ) -> None:
     python = pretending(tmp_path / "python", runner)
     device = ssh_device(sshd.profile(python=python))
@@ -289,7 +280,7 @@ def test_garbage_without_an_end_is_quoted_and_never_tried_again(
 
 
 def test_a_board_without_onnxruntime_is_told_how_to_get_it(
-    sshd: Sshd, claim: None, tmp_path: Path, segments: Path
+    sshd: Sshd, tmp_path: Path, segments: Path
 ) -> None:
     bare = tmp_path / "bare"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
@@ -302,7 +293,7 @@ def test_a_board_without_onnxruntime_is_told_how_to_get_it(
 
 
 def test_an_onnxruntime_that_is_too_old_is_told(
-    sshd: Sshd, claim: None, tmp_path: Path, segments: Path
+    sshd: Sshd, tmp_path: Path, segments: Path
 ) -> None:
     (tmp_path / "old" / "onnxruntime").mkdir(parents=True)
     (tmp_path / "old" / "onnxruntime" / "__init__.py").write_text(
