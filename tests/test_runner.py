@@ -105,6 +105,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def gone(pid: int) -> bool:
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -166,18 +171,22 @@ def test_a_board_without_onnxruntime_says_so(start: Callable[..., Runner], folde
 def test_status_sees_what_others_compute_and_not_what_we_do(
     start: Callable[..., Runner], folder: Path
 ) -> None:
-    spin = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    spin = "open('/proc/self/comm', 'w').write('spinner')\nwhile True: pass"
     board = start()
-    begin_long_timing(board, folder)
+    child = begin_long_timing(board, folder)
     with subprocess.Popen([sys.executable, "-c", spin]) as other:
         try:
+            assert soon(lambda: "(spinner)" in Path(f"/proc/{other.pid}/stat").read_text())
+            begin, before = time.monotonic(), seconds(child)
             told = board.ask("status", window_s=0.3)["status"]
+            ours = (seconds(child) - before) / (time.monotonic() - begin)
         finally:
             other.kill()
-    # Pythons: this test's runners, of which one computes all the time, are not among the others.
-    busy = dict(told["top"])
-    assert told["other_cores"] > 0.3 and max(busy.values()) > 0.3
-    assert sum(busy.values()) < len(os.sched_getaffinity(0)) - 0.5
+    # On a machine with more to do, three others may come before the spinner.
+    top = dict(told["top"])
+    assert ("spinner" in top or len(told["top"]) == 3) and max(top.values()) > 0.05
+    assert told["other_cores"] > 0.05
+    assert told["other_cores"] < (os.cpu_count() or 1) - ours + 0.3
     assert told["memory_total_bytes"] > told["memory_available_bytes"] > 0
     assert told["disk_free_bytes"] > 0 and abs(told["time"] - time.time()) < 5
 
