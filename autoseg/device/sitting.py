@@ -81,8 +81,8 @@ class Sitting:
             self._warm_up(model, warmup_s)
 
     def _warm_up(self, model: str, warmup_s: float) -> int:
-        limit_s = LOAD_S + 3 * warmup_s
-        return _read(Warm, self._ask("warm", limit_s, model=model, warmup_s=warmup_s), "warm").runs
+        answer = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
+        return _read(Warm, answer, "warm").runs
 
     def _time(self, left: list[Wanted]) -> list[Block]:
         """The blocks that came before the end or a loss; they are no longer among those left."""
@@ -120,9 +120,10 @@ class Sitting:
         return np.frombuffer(pixels, np.uint8).reshape(height, width)
 
     def _ask(
-        self, do: str, limit_s: float = LOAD_S, payload: bytes = b"", **facts: Any
+        self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        return self._board.link().ask(do, limit_s=limit_s, payload=payload, **facts)
+        link = self._board.link()
+        return link.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """Acts, and acts again after a loss."""
