@@ -33,10 +33,10 @@ class Progress:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
         run.listeners.append(self._hear)
-        self._say(
-            f"run {run.folder}: {declaration.effort} effort, {declaration.workers} worker(s), "
-            f"seed {declaration.seed}"
-        )
+        how = f"{declaration.workers} worker(s), seed {declaration.seed}"
+        if run.on is not None:
+            how = f"measured on {run.on} up to {declaration.max_latency}, nothing is trained"
+        self._say(f"run {run.folder}: {declaration.effort} effort, {how}")
         if self.console.is_terminal:
             self._live = Live(
                 console=self.console,
@@ -80,8 +80,11 @@ class Progress:
             return ["verdict before any training:", *(f"  {line}" for line in event["lines"])]
         if "key" not in event:
             return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
-        line = describe(event, self._run.evaluations[event["key"]], self._declaration.constraints)
-        return [line] if line else []
+        evaluation = self._run.evaluations[event["key"]]
+        line = describe(event, evaluation, self._declaration.constraints)
+        flags = evaluation.measurement.flags if evaluation.measurement else ()
+        warned = flags if "measurement" in event else ()
+        return [*([line] if line else []), *(f"  warning: {flag}" for flag in warned)]
 
     def _panel(self) -> Group:
         if self._run is None or self._declaration is None:

@@ -263,9 +263,9 @@ class Evaluation:
 
     @property
     def promised(self) -> Score | None:
-        """The score on val of the exported, trained file, or None."""
+        """What confirming found on val for the exported, trained file; None before that."""
         exported = [s for s in self.scores if s.split == "val" and s.source != "torch"]
-        return exported[-1] if exported else None
+        return exported[-1] if exported and self.state in ("confirmed", "struck") else None
 
     @property
     def iou(self) -> float | None:

@@ -162,7 +162,7 @@ def confirm(trip: Trip) -> None:
 def _weights(trip: Trip, here: Evaluation, home: Evaluation) -> tuple[Job, Path | None] | None:
     """The job that left a candidate's best weights, and the file that was promised of them."""
     file = trip.run.folder / "artifacts" / f"{here.candidate.key}.onnx"
-    if home.promised and home.state in ("confirmed", "struck") and file.exists():
+    if home.promised and file.exists():
         epoch, decayed = home.promised.epoch, home.promised.decayed
         return Job(here.candidate, 0, epoch, decay=decayed), file
     trained = [s for s in here.scores if s.split == "val" and s.source == "torch"]

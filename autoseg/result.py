@@ -103,7 +103,10 @@ class Result:
         measured = [e for e in self.evaluations if e.measurement]
         if self.front or not measured:
             return [] if self.front else ["no candidate could be measured"]
-        scored = [e for e in measured if e.iou is not None and e.state != "failed"]
+        # On another device, what is too slow there may have been trained all the same.
+        scored = [
+            e for e in measured if e.iou is not None and e.state not in ("failed", "too_slow")
+        ]
         if not scored and any(e.state != "too_slow" for e in measured):
             return self._untrained(measured)
         if not scored:

@@ -5,12 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
+from autoseg.journey import rescue
 from autoseg.optimize import write_files
 from autoseg.promise import probability_fast
-from autoseg.records import Constraints, Measurement
-from autoseg.store import read_events
+from autoseg.recipe import Recipe
+from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, to_json
+from autoseg.steps import Trip
+from autoseg.store import MeasurementCache, Run, read_events
+from autoseg.train import Task
 
 BUILDER = """\
 import torch
@@ -153,3 +158,34 @@ def test_what_fits_and_was_not_trained_is_not_called_too_slow(tiny, tmp_path):
     first, second = result.misses()
     assert first == "1 of 1 measured fit, and none was trained to a score: 1 failed"
     assert second.startswith("the first failure: the loss is not finite in epoch ")
+
+
+class Finishing:
+    """A pool whose jobs have just ended; then it breaks."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+        self.running = []
+
+    def wait(self, timeout_s):
+        if not self.outcomes:
+            raise DeviceError("the workers are gone too")
+        return [self.outcomes.pop()]
+
+
+def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    candidate = WIDE.baseline
+    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    run.record("proposed", candidate, **said)
+    run.record("measured", candidate, measurement=to_json(timing()), onnx_bytes=1, too_slow=False)
+    task = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path)
+    pool = Finishing(
+        (Job(candidate, 0, 3), scored(0.5, 3)), (Job(candidate, 3, 9), scored(0.8, 9))
+    )
+    pool.outcomes.reverse()
+    cache = MeasurementCache(tmp_path / "none")
+    rescue(Trip(run, task, ASKED, engine_of(WIDE), pool, autoseg.FakeDevice(), cache))
+    run.close()
+    (evaluation,) = run.evaluations.values()
+    assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"

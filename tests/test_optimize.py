@@ -17,7 +17,7 @@ import json, sys
 import autoseg
 
 given = json.loads(sys.argv[1])
-result = autoseg.optimize(**given, device=autoseg.FakeDevice(), name="run")
+result = autoseg.optimize(**given, device=autoseg.FakeDevice(channel_step=8), name="run")
 assert autoseg.Result.from_run(result.folder) == result
 assert callable(autoseg.optimize) and callable(autoseg.cost)  # and not the modules, loaded by now
 print(json.dumps([e.candidate.key for e in result.front]))
@@ -113,8 +113,10 @@ def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_a
 ):
     pictures = Path(shutil.copytree(tiny.data, tmp_path / "pictures"))
     asked = given(tiny, tmp_path, data=pictures, max_latency="2ms")
-    with pytest.raises(autoseg.DeviceError, match="told to fail on measurement 3"):
+    with pytest.raises(autoseg.DeviceError, match="told to fail on measurement 3") as caught:
         autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0, fail_on=3))
+    again = f"; to go on: autoseg optimize --resume --name run --results {tmp_path}"
+    assert str(caught.value).endswith(again)
     before = read_events(tmp_path / "run")
     again = autoseg.FakeDevice(latency=5.0)
     result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again)
@@ -125,6 +127,20 @@ def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_a
     with pytest.raises(autoseg.InputError, match="the data changed since the run began"):
         autoseg.optimize(**asked, resume=True, device=autoseg.FakeDevice(latency=5.0))
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_networks_are_rounded_to_the_channel_step_that_the_run_began_with(tiny, tmp_path):
+    params = {}
+    for step in (1, 16):
+        asked = given(tiny, tmp_path / str(step), max_latency="2ms", trials=1)
+        device = autoseg.FakeDevice(latency=5.0, channel_step=step)
+        result = autoseg.optimize(**asked, device=device)
+        params[step] = {e.candidate.key: e.cost.params for e in result.evaluations if e.cost}
+    assert params[1].keys() == params[16].keys()
+    assert all(params[1][key] < params[16][key] for key in params[1])
+    said = "the channel step of the device changed since the run began"
+    with pytest.raises(autoseg.InputError, match=said):
+        autoseg.optimize(**asked, resume=True, device=autoseg.FakeDevice(5.0, channel_step=8))
 
 
 @pytest.mark.parametrize(

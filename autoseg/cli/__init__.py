@@ -17,7 +17,7 @@ from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
-from autoseg.cli.runs import front, optimize
+from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.records import AutosegError, InputError
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Finds the fastest accurate-enough segmentation network for a device.",
 )
-for command in (optimize, front, spaces, measure, predict, evaluate):
+for command in (optimize, front, remeasure, spaces, measure, predict, evaluate):
     app.command()(command)
 app.add_typer(devices_app, name="devices")
 app.add_typer(data_app, name="data")

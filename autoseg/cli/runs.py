@@ -1,4 +1,4 @@
-"""`autoseg optimize` and `autoseg front`: make a run, and show one."""
+"""`autoseg optimize`, `remeasure` and `front`: make a run, measure it elsewhere, show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from autoseg.cli.options import (
+    AcceptOption,
     DataOption,
+    DevicesOption,
     FormatOption,
     GroupColumnOption,
     GroupPatternOption,
@@ -25,9 +27,8 @@ from autoseg.records import InputError
 
 def optimize(
     data: DataOption = None,
-    device: Annotated[
-        str | None, typer.Option(help="local (default), a profile's name or file")
-    ] = None,
+    *,
+    device: DevicesOption = None,
     max_latency: Annotated[
         str | None, typer.Option(help="the ceiling, with its unit  [default: 33ms]")
     ] = None,
@@ -71,6 +72,7 @@ def optimize(
     split_column: SplitColumnOption = None,
     group_column: GroupColumnOption = None,
     group_pattern: GroupPatternOption = None,
+    accept_new_host_key: AcceptOption = False,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> int:
@@ -82,12 +84,40 @@ def optimize(
 
     with Progress(Console(stderr=True)) as progress:
         result = run_it(
-            data=data, device=device, max_latency=max_latency, min_iou=min_iou,
+            data=data, device=device or None, max_latency=max_latency, min_iou=min_iou,
             statistic=statistic,  # type: ignore[arg-type]
             effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers,
             seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
             format=format, remap=remap, split_column=split_column, group_column=group_column,
-            group_pattern=group_pattern, on_start=progress.start,
+            group_pattern=group_pattern, accept_new_host_key=accept_new_host_key,
+            on_start=progress.start,
+        )  # fmt: skip
+    _print_result(result, as_json=as_json)
+    return 0 if result.front else 3
+
+
+def remeasure(
+    run: RunArgument,
+    *,
+    device: DevicesOption = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="this device's ceiling  [default: the run's]")
+    ] = None,
+    accept_new_host_key: AcceptOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure a run's candidates on another device, without training: its own front."""
+    from rich.console import Console
+
+    from autoseg.progress import Progress
+    from autoseg.remeasure import remeasure as measure_it
+
+    if not device:
+        raise InputError("--device is needed: what the run is to be measured on")
+    with Progress(Console(stderr=True)) as progress:
+        result = measure_it(
+            _run(run), device=device, max_latency=max_latency,
+            accept_new_host_key=accept_new_host_key, on_start=progress.start,
         )  # fmt: skip
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
@@ -95,6 +125,10 @@ def optimize(
 
 def front(
     run: RunArgument,
+    *,
+    device: Annotated[
+        str | None, typer.Option(help="as one that it was measured on afterwards sees it")
+    ] = None,
     pick: Annotated[str | None, typer.Option(help="fastest, accurate or balanced")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="the table as CSV")] = False,
     as_json: JsonOption = False,
@@ -102,7 +136,7 @@ def front(
     """Show a run's front, or one pick from it."""
     from autoseg.result import Result
 
-    result = Result.from_run(_run(run))
+    result = Result.from_run(_run(run), device)
     if pick is not None:
         return _print_pick(result, pick, as_json=as_json)
     if csv:

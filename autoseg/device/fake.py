@@ -26,7 +26,7 @@ class FakeDevice:
 
     `latency` is a number or a function of the ONNX file. `fail_on` is the measurement (1, 2, ...)
     that raises DeviceError, once: the way to test what a lost board leaves behind. `measured` and
-    `predicted` list the files asked for.
+    `predicted` list the files asked for; `channel_step` is what networks are rounded to.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class FakeDevice:
         *,
         name: str = "fake",
         fail_on: int | None = None,
+        channel_step: int = 1,
     ) -> None:
         self.name = name
+        self.channel_step = channel_step
         self.fail_on = fail_on
         self.measured: list[Path] = []
         self.predicted: list[Path] = []
@@ -44,7 +46,8 @@ class FakeDevice:
         self._latency = latency if callable(latency) else lambda onnx: latency
 
     def describe(self) -> DeviceInfo:
-        return DeviceInfo(self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
+        said = (self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
+        return DeviceInfo(*said, channel_step=self.channel_step)
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
         open_session(onnx)

@@ -157,7 +157,7 @@ def _timing(evaluation: Evaluation) -> dict[str, str]:
     measurement = evaluation.measurement
     if measurement is None:
         return {}
-    return {
+    rows = {
         "device": measurement.device,
         "runtime": f"{measurement.runtime}, {measurement.provider}",
         "threads": str(measurement.threads),
@@ -165,6 +165,14 @@ def _timing(evaluation: Evaluation) -> dict[str, str]:
         "latency p50": f"{measurement.p50_ms:.3g} ms",
         "peak memory": f"{measurement.peak_rss_bytes / 2**20:.0f} MiB",
     }
+    if measurement.agreement is not None:
+        rows["slowest board / fastest"] = f"{measurement.agreement:.3f} (p50)"
+    if evaluation.agreement is not None:
+        share = f"{100 * evaluation.agreement:.2f} % of pixels on a sample of val"
+        rows["class maps as on the machine that trained"] = share
+    if measurement.flags:
+        rows["mind"] = "; ".join(measurement.flags)
+    return rows
 
 
 def _cell(value: str) -> str:

@@ -56,7 +56,8 @@ def result_lines(result: Result) -> list[str]:
     asked = f"{constraints.statistic} <= {ceiling:g} ms and IoU >= {floor:g}"
     knobs = _turned([*result.evaluations])
     struck = [e for e in result.evaluations if e.state == "struck"]
-    lines = [f"{len(result.front)} model(s) meet {asked} (each with P >= 0.9 on val)"]
+    where = f" on {result.device}" if result.device else ""
+    lines = [f"{len(result.front)} model(s) meet {asked}{where} (each with P >= 0.9 on val)"]
     shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
     if shown:
         head = [
@@ -80,6 +81,8 @@ def result_lines(result: Result) -> list[str]:
         rows = [_row(n, e, knobs, result.baseline) for n, e in zip(names, shown, strict=True)]
         lines += table_lines(head, rows)
     lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
+    flagged = [(e.candidate.key, e.measurement.flags) for e in shown if e.measurement]
+    lines += [f"warning {key}: {flag}" for key, flags in dict(flagged).items() for flag in flags]
     for how in PICKS:
         if chosen := result.pick(how):
             lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
@@ -89,7 +92,7 @@ def result_lines(result: Result) -> list[str]:
         if result.front
         else "front.csv front.json pareto.png"
     )
-    return [*lines, f"files: {result.folder}/  ({files})"]
+    return [*lines, f"files: {result.files}/  ({files})"]
 
 
 def _turned(evaluations: Sequence[Evaluation]) -> list[str]:

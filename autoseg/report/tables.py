@@ -21,6 +21,7 @@ _REAL = (
     "iou_val",
     "iou_test",
     "p_feasible",
+    "agreement",
     "speedup_vs_baseline",
 )
 
@@ -35,7 +36,9 @@ def to_pandas(
 
     `rank` counts the front (over `statistic` and val IoU) from 1 and is missing elsewhere, as is
     every figure that nobody took. `speedup_vs_baseline` is the baseline's median over this one's.
-    Latencies are of the measurement that counts, in ms; each knob is a column.
+    Latencies are of the measurement that counts, in ms; each knob is a column. `agreement` is the
+    share of pixels where the device's class maps were this machine's; `flags` are the warnings of
+    the measurement.
     """
     best = front_of(evaluations, statistic)
     ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
@@ -84,7 +87,8 @@ def front_json(
 def _columns(knobs: Sequence[str]) -> list[str]:
     return [
         "rank", "key", "state", *knobs, "params", "macs", "latency_p50_ms", "latency_p90_ms",
-        "iou_val", "iou_test", "onnx_bytes", "p_feasible", "speedup_vs_baseline", "error",
+        "iou_val", "iou_test", "onnx_bytes", "p_feasible", "agreement", "speedup_vs_baseline",
+        "flags", "error",
     ]  # fmt: skip
 
 
@@ -107,7 +111,9 @@ def _row(
         "iou_test": test.iou if test else None,
         "onnx_bytes": evaluation.onnx_bytes,
         "p_feasible": evaluation.p_feasible,
+        "agreement": evaluation.agreement,
         "speedup_vs_baseline": base_ms / _median_ms(evaluation) if compares else None,
+        "flags": "; ".join(measurement.flags) or None if measurement else None,
         "error": evaluation.error,
     }
 

@@ -100,7 +100,8 @@ def test_each_board_does_one_thing_at_a_time_whoever_asks(segments):
 def test_a_run_shares_its_boards_and_confirms_on_all_of_them(tiny, tmp_path):
     counter = Counter()
     boards = [Board(name, 2.0, counter) for name in "ab"]
-    asked = {**tiny.given, "results": tmp_path, "name": "run", "trials": 4}
+    asked = {**tiny.given, "results": tmp_path, "name": "run", "trials": 2, "min_iou": 0.02}
+    asked["recipe"] = {**asked["recipe"], "rungs": [1]}
     result = autoseg.optimize(**asked, device=boards)
     screened = [e.measurements[0].device for e in result.evaluations if e.measurements]
     assert set(screened) == {"a", "b"} and counter.most == 2 and not counter.twice

@@ -56,7 +56,7 @@ def test_the_table_has_the_front_first_and_a_column_for_each_figure():
     assert list(table.columns) == [
         "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_p50_ms",
         "latency_p90_ms", "iou_val", "iou_test", "onnx_bytes", "p_feasible",
-        "speedup_vs_baseline", "error",
+        "agreement", "speedup_vs_baseline", "flags", "error",
     ]  # fmt: skip
     order = [FAST, GOOD, STRUCK, BEATEN, SLOW, FAILED]
     assert list(table["key"]) == [e.candidate.key for e in order]

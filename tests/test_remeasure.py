@@ -1,0 +1,149 @@
+"""A finished run on other devices: their own fronts from the same weights, nothing trained."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autoseg
+from autoseg.store import Run, read_events
+
+
+class Contrary(autoseg.FakeDevice):
+    """A board whose runtime sees objects where this machine's sees none."""
+
+    def predict(self, onnx, images):
+        return [1 - class_map for class_map in super().predict(onnx, images)]
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be measured and changed."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "results" / "run"))
+
+
+def rewrite(folder: Path, events) -> None:
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+
+
+def facts(folder: Path, on: str) -> list[tuple]:
+    return [(e["event"], e.get("key")) for e in read_events(folder) if e.get("on") == on]
+
+
+def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(run):
+    home, before = autoseg.Result.from_run(run), read_events(run)
+    board = autoseg.FakeDevice(latency=7.0, name="board")
+    result = autoseg.remeasure(run, device=board, max_latency="8ms")
+    assert read_events(run)[: len(before)] == before
+    assert {kind for kind, _ in facts(run, "board")} <= {
+        "asked", "measured", "verdict", "confirmed", "struck", "finished",
+    }  # fmt: skip
+    assert {e.measurement.device for e in result.evaluations} == {"board"}
+    assert result.front and result.constraints.max_latency_ms == 8
+    for evaluation in result.front:
+        key = evaluation.candidate.key
+        bundle, there = result.bundle(key), home.bundle(key)
+        assert bundle.parent == run / "devices" / "board" / "bundles"
+        assert (bundle / "model.onnx").read_bytes() == (there / "model.onnx").read_bytes()
+        at_home = next(e for e in home.front if e.candidate.key == key)
+        assert (evaluation.iou, evaluation.score("test")) == (at_home.iou, at_home.score("test"))
+    told = json.loads((run / "devices" / "board" / "front.json").read_text())
+    assert [e["candidate"] for e in told["front"]] == result.to_json()["front"] or told["front"]
+    assert autoseg.Result.from_run(run) == home
+    assert autoseg.Result.from_run(run, "board") == result
+
+
+def test_it_goes_on_after_the_board_was_lost_and_measures_nothing_twice(run):
+    with pytest.raises(autoseg.DeviceError, match="to go on: autoseg remeasure .*run --device b"):
+        autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b", fail_on=3))
+    lost = len(facts(run, "b"))
+    autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    again = autoseg.FakeDevice(5.0, name="b")
+    result = autoseg.remeasure(run, device=again)
+    assert lost > 1 and not again.measured and result.front
+    counted = Counter(fact for fact in facts(run, "b") if fact[1])
+    assert set(counted.values()) == {1}
+
+
+def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
+    autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="2ms")
+    assert {e.state for e in result.evaluations} == {"too_slow"}
+    assert result.front == [] and "nothing meets 2 ms" in result.misses()[0]
+    assert not list((run / "devices" / "b" / "bundles").iterdir())
+    assert autoseg.Result.from_run(run).front
+
+
+def test_a_run_that_was_not_confirmed_yet_is_measured_with_the_weights_that_it_has(run):
+    """Its artifacts are its own business: another device's files lie elsewhere."""
+    done = ("confirmed", "struck", "tested", "searched", "finished")
+    kept = [
+        e
+        for e in read_events(run)
+        if e["event"] not in done and not (e.get("score") or {}).get("decayed")
+    ]
+    rewrite(run, kept)
+    shutil.rmtree(run / "artifacts")
+    result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    promised = [e for e in result.evaluations if e.promised]
+    assert promised and not any(e.promised.decayed for e in promised)
+    assert all(e.score("test").epoch == e.promised.epoch for e in promised)
+    assert not (run / "artifacts").exists()
+
+
+def test_a_board_that_sees_otherwise_is_promised_by_its_own_class_maps_and_says_so(run):
+    result = autoseg.remeasure(run, device=Contrary(5.0, name="b"))
+    evaluation = next(e for e in result.evaluations if e.promised)
+    assert (evaluation.state, evaluation.agreement) == ("struck", 0.0) and result.front == []
+    assert evaluation.promised.source == evaluation.score("test").source == "board"
+    (flag,) = evaluation.measurement.flags
+    assert flag.startswith("the board's class maps differ on 1e+02 % of pixels from this machine's"
+                           " (fake 1.0 there, onnxruntime ")  # fmt: skip
+    assert evaluation.iou < 0.4
+
+
+def test_maps_of_another_size_are_no_agreement_and_of_unknown_classes_no_maps(run):
+    class Odd(autoseg.FakeDevice):
+        def predict(self, onnx, images):
+            return [np.full((2, 2), 200, np.uint8) for _ in super().predict(onnx, images)]
+
+    said = "b gave 3 class maps of 3 pictures with classes up to 200: its class maps cannot"
+    with pytest.raises(autoseg.DeviceError, match=said):
+        autoseg.remeasure(run, device=Odd(5.0, name="b"))
+
+
+def test_a_live_run_its_own_device_and_a_missing_one_are_refused(run, autoseg_command):
+    with pytest.raises(autoseg.InputError, match="was begun on local itself"):
+        autoseg.remeasure(run, device=autoseg.FakeDevice(name="local"))
+    live = Run.open(run)
+    with pytest.raises(autoseg.InputError, match="another autoseg is working on the run"):
+        autoseg.remeasure(run, device=autoseg.FakeDevice(name="b"))
+    live.close()
+    called = autoseg_command("remeasure", str(run))
+    assert (called.code, called.stdout) == (2, "") and "--device is needed" in called.stderr
+    called = autoseg_command("front", str(run), "--device", "b")
+    assert called.code == 2
+    assert "not measured on 'b'; there is: local. To measure it there: autoseg" in called.stderr
+
+
+def test_a_run_goes_on_as_if_it_had_not_been_measured_elsewhere(run):
+    spent_s = autoseg.Result.from_run(run).spent_s
+    autoseg.remeasure(run, device=autoseg.FakeDevice(500.0, name="b"))
+    before = autoseg.Result.from_run(run).evaluations
+    live = Run.open(run)
+    assert live.spent_s < spent_s + 1 and tuple(live.evaluations.values()) == before
+    assert "too_slow" not in {e.state for e in before}
+    assert live.first("verdict") in read_events(run)
+    live.close()
+
+
+def test_the_front_of_another_device_is_shown_by_its_name(run, autoseg_command):
+    autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    called = autoseg_command("front", str(run), "--device", "b")
+    assert called.code == 0 and " on b (each with P >= 0.9 on val)" in called.stdout
+    assert f"files: {run}/devices/b/" in called.stdout
+    called = autoseg_command("front", str(run), "--device", "b", "--pick", "fastest")
+    assert str(run / "devices" / "b" / "bundles" / "1-") in called.stdout
