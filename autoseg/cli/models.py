@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoseg.cli.options import (
+    AcceptOption,
     DataOption,
     DeviceOption,
     FormatOption,
@@ -19,38 +21,74 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
-from autoseg.cli.output import print_facts
+from autoseg.cli.output import print_facts, print_table
 from autoseg.records import CandidateError, InputError, parse_duration_s
+
+if TYPE_CHECKING:
+    from autoseg.device.board import Board
 
 
 def measure(
     model: Annotated[Path, typer.Argument(help="any ONNX file")],
+    *,
     device: DeviceOption = "local",
     statistic: Annotated[str, typer.Option(help="p50 p90 p95 p99 mean")] = "p90",
     max_time: Annotated[str, typer.Option(help="stop timing after this long")] = "60s",
+    operators: Annotated[
+        bool, typer.Option("--operators", help="instead: where the time goes, by operator")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="another ONNX file, for --operators side by side")
+    ] = None,
+    accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
     import dataclasses
 
-    from autoseg.device import resolve
+    from autoseg.device import board_of
+    from autoseg.device.profile import load_profile
     from autoseg.records import STATISTICS, MeasurePlan, to_json
 
     if statistic not in STATISTICS:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
-    if not model.is_file():
-        raise InputError(f"there is no file {model}")
+    for file in (model, against):
+        if file and not file.is_file():
+            raise InputError(f"there is no file {file}")
     max_s = parse_duration_s(max_time, "--max-time", "60s")
-    target = resolve(device)
+    board = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
     try:
-        plan = dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
-        measurement = target.measure(model, plan)
+        if operators or against:
+            _print_operators(board, model, against, as_json=as_json)
+        else:
+            plan = dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
+            print_facts(to_json(board.measure(model, plan)), as_json=as_json)
     except CandidateError as error:  # here the model is the user's
         raise InputError(str(error)) from error
     finally:
-        target.close()
-    print_facts(to_json(measurement), as_json=as_json)
+        board.close()
     return 0
+
+
+def _print_operators(board: Board, model: Path, against: Path | None, *, as_json: bool) -> None:
+    from autoseg.cli import operators
+
+    files = [model, against] if against else [model]
+    found = {str(file): board.nodes(file) for file in files}
+    if as_json:
+        rows = {name: [node.model_dump() for node in nodes] for name, nodes in found.items()}
+        print(json.dumps(rows, indent=1))
+        return
+    for name, nodes in found.items():
+        print(f"{name}: the slowest of {len(nodes)} nodes, mean of a run")
+        print_table(operators.SLOWEST_HEAD, operators.slowest(nodes))
+        print("\nby operator")
+        print_table(operators.TOTALS_HEAD, operators.totals(nodes))
+        print()
+    if against:
+        print("side by side, what differs most first")
+        head = operators.side_by_side_head(model, against)
+        print_table(head, operators.side_by_side(found[str(model)], found[str(against)]))
 
 
 def predict(
@@ -71,6 +109,7 @@ def predict(
 def evaluate(
     model: OurModelArgument,
     data: DataOption = None,
+    *,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
     format: FormatOption = None,
     remap: RemapOption = None,

@@ -1,0 +1,106 @@
+"""Where a model's time goes on a device, operator by operator: the rows of the tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoseg.device.answers import Node
+
+MOST_ROWS = 15
+SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]
+TOTALS_HEAD = ["operator", "nodes", "ms", "share"]
+
+
+@dataclass(frozen=True)
+class Total:
+    """All nodes of one kind."""
+
+    nodes: int
+    ms: float
+
+
+def slowest(nodes: Sequence[Node]) -> list[list[str]]:
+    """The slowest nodes, and what the rest adds up to."""
+    whole_ms = _whole_ms(nodes)
+    ordered = sorted(nodes, key=lambda node: node.ms, reverse=True)
+    rows = [
+        [_clean(n.op), _clean(n.name), _provider(n), *_ms(n.ms, whole_ms), _shape(n)]
+        for n in ordered[:MOST_ROWS]
+    ]
+    rest = ordered[MOST_ROWS:]
+    if rest:
+        rest_ms = sum(node.ms for node in rest)
+        rows.append([f"and {len(rest)} more", "", "", *_ms(rest_ms, whole_ms), ""])
+    return rows
+
+
+def totals(nodes: Sequence[Node]) -> list[list[str]]:
+    """Nodes and time by kind of operator, the slowest kind first, then all of them."""
+    whole_ms = _whole_ms(nodes)
+    kinds = _by_kind(nodes)
+    rows = [
+        [_clean(op), str(kinds[op].nodes), *_ms(kinds[op].ms, whole_ms)]
+        for op in sorted(kinds, key=lambda op: kinds[op].ms, reverse=True)
+    ]
+    return [*rows, ["all", str(len(nodes)), *_ms(whole_ms, whole_ms)]]
+
+
+def side_by_side(nodes: Sequence[Node], others: Sequence[Node]) -> list[list[str]]:
+    """Two models by kind of operator: nodes and ms of each; what differs most comes first."""
+    ours, theirs, none = _by_kind(nodes), _by_kind(others), Total(0, 0.0)
+    pairs = {op: (ours.get(op, none), theirs.get(op, none)) for op in {*ours, *theirs}}
+    rows = [
+        _pair(_clean(op), *pairs[op])
+        for op in sorted(pairs, key=lambda op: -abs(pairs[op][0].ms - pairs[op][1].ms))
+    ]
+    return [*rows, _pair("all", _all(nodes), _all(others))]
+
+
+def side_by_side_head(file: Path, other: Path) -> list[str]:
+    """Files are told apart by their names, or by their folders: a bundle's is always `model`."""
+    alike = file.stem == other.stem
+    ours, theirs = (each.parent.name if alike else each.stem for each in (file, other))
+    return ["operator", f"{ours}: nodes", "ms", f"{theirs}: nodes", "ms", "difference, ms"]
+
+
+def _pair(op: str, ours: Total, theirs: Total) -> list[str]:
+    first, second = [str(ours.nodes), f"{ours.ms:.3f}"], [str(theirs.nodes), f"{theirs.ms:.3f}"]
+    return [op, *first, *second, f"{ours.ms - theirs.ms:+.3f}"]
+
+
+def _by_kind(nodes: Iterable[Node]) -> dict[str, Total]:
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for node in nodes:
+        kinds[node.op].append(node.ms)
+    return {op: Total(len(times_ms), sum(times_ms)) for op, times_ms in kinds.items()}
+
+
+def _all(nodes: Sequence[Node]) -> Total:
+    return Total(len(nodes), _whole_ms(nodes))
+
+
+def _whole_ms(nodes: Iterable[Node]) -> float:
+    return sum(node.ms for node in nodes)
+
+
+def _ms(ms: float, whole_ms: float) -> list[str]:
+    return [f"{ms:.3f}", f"{100 * ms / max(whole_ms, 1e-9):.0f} %"]
+
+
+def _provider(node: Node) -> str:
+    return _clean(node.provider).removesuffix("ExecutionProvider")
+
+
+def _shape(node: Node) -> str:
+    return _clean("x".join(str(size) for size in node.output))
+
+
+def _clean(text: str) -> str:
+    from autoseg.device.answers import readable
+
+    return readable(text, 60)
