@@ -81,6 +81,7 @@ class Sshd:
         self.authorized.write_text(public(self.key) + "\n")
 
     def up(self) -> Sshd:
+        assert SSHD, "these tests need sshd: apt install openssh-server"
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 self.port = probe.getsockname()[1]

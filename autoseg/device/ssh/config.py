@@ -110,8 +110,9 @@ def _hop(
     files = [key_file] if key_file else _key_files(found)
     alias = found.get("hostkeyalias")
     ssh = Path.home() / ".ssh"
+    shown = f"[{typed}]" if ":" in typed else typed
     return Hop(
-        name=f"{user}@{typed}" + (f":{port}" if port != 22 else ""),
+        name=f"{user}@{shown}" + (f":{port}" if port != 22 else ""),
         host=host,
         port=port,
         user=str(user),

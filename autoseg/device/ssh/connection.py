@@ -42,11 +42,10 @@ class Unreachable(DeviceError):
 
 
 class Connection:
-    """One authenticated connection. `board` is what the user calls it, for messages."""
+    """One authenticated connection, through all of `hops`."""
 
-    def __init__(self, hops: Sequence[Hop], board: str, *, accept_new_host_key: bool) -> None:
+    def __init__(self, hops: Sequence[Hop], *, accept_new_host_key: bool) -> None:
         self._hops = hops
-        self._board = board
         self._accept = accept_new_host_key
         self._transports: list[Transport] = []
 
@@ -122,7 +121,7 @@ class Connection:
         key = trust.of_key(hop, transport.get_remote_server_key())
         if not key.known:
             if not self._accept:
-                raise UnknownHostKey(key, self._board)
+                raise UnknownHostKey(key, self._hops[-1].name)
             trust.add(key)
         return transport
 

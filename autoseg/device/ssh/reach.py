@@ -104,7 +104,7 @@ class SshReach:
         return self._connection
 
     def _new(self) -> Connection:
-        return Connection(self._hops, self._profile.name, accept_new_host_key=self._accept)
+        return Connection(self._hops, accept_new_host_key=self._accept)
 
 
 def _finished(

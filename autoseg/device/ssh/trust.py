@@ -96,6 +96,8 @@ def add(key: HostKey) -> Path:
     if not key.hop.known_hosts:
         raise InputError(f"{key.hop.name}: UserKnownHostsFile is none, so no key can be accepted")
     path = key.hop.known_hosts[0]
+    if path.exists() and not path.is_file():
+        raise InputError(f"{key.hop.name}: UserKnownHostsFile {path} keeps no keys; name a file")
     name = _hashed(key.hop.known_as) if key.hop.hash_names else key.hop.known_as
     line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n".encode()
     try:

@@ -26,6 +26,11 @@ def test_without_a_config_sshs_defaults_hold(home: Path) -> None:
     assert hop.known_hosts[0] == home / ".ssh" / "known_hosts"
 
 
+def test_an_ipv6_address_is_shown_so_that_it_can_be_given_back(home: Path) -> None:
+    (hop,) = way(home, host="fe80::1", port=2200, user="me")
+    assert (hop.name, hop.host, hop.known_as) == ("me@[fe80::1]:2200", "fe80::1", "[fe80::1]:2200")
+
+
 def test_an_alias_says_host_port_user_and_key(home: Path) -> None:
     (hop,) = way(
         home,

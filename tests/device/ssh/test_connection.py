@@ -168,7 +168,10 @@ def test_an_unknown_board_is_refused_with_both_ways_to_accept(sshd: Sshd, home: 
         ["ssh-keygen", "-lf", f"{sshd.host_key}.pub"], capture_output=True, text=True, check=True
     )
     assert shown.stdout.split()[1] in message
-    assert "autoseg devices trust board" in message and "--accept-new-host-key" in message
+    assert (
+        f"autoseg devices trust {ME}@127.0.0.1:{sshd.port}`" in message
+        and "--accept-new-host-key" in message
+    )
     assert not (home / ".ssh" / "known_hosts").exists()
     assert "Accepted publickey" not in sshd.log
 

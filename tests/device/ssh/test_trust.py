@@ -105,3 +105,11 @@ def test_what_is_accepted_leaves_the_rest_alone(hop: Hop, tmp_path: Path) -> Non
     lines = path.read_text().splitlines()
     assert lines[0] == "other ssh-ed25519 AAAA" and len(lines) == 2
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_key_is_not_accepted_into_what_keeps_nothing(hop: Hop, tmp_path: Path) -> None:
+    key = key_of(make_key(tmp_path / "host"))
+    for files, message in ((("/dev/null",), "/dev/null keeps no keys"), ((), "is none")):
+        nowhere = replace(hop, known_hosts=tuple(map(Path, files)))
+        with pytest.raises(InputError, match=message):
+            trust.add(trust.check(nowhere, *key))
