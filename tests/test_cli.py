@@ -51,7 +51,6 @@ BAD_VALUES = {
     "unknown space": ({"space": "fast_scn"}, "fast_scnn"),
     "unknown effort": ({"effort": "exprt"}, "got 'exprt', did you mean 'expert'?"),
     "unknown device": ({"device": "lokal"}, "lokal"),
-    "board over SSH": ({"device": "pi@board"}, "boards over SSH are not available"),
     "unknown pool": ({"pool": "slurm"}, "--pool is one of local, got 'slurm'"),
     "unknown statistic": ({"statistic": "p42"}, "--statistic is one of p50, p90"),
     "no trials": ({"trials": 0}, "--trials must be at least 1, got 0"),

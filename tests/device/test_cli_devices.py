@@ -1,0 +1,171 @@
+"""`autoseg devices` and `measure --operators`, as a user runs them."""
+
+import json
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from device.sshd import Sshd
+
+from autoseg import shipped
+from autoseg.device import setup
+from autoseg.device.profile import load_profile, write_profile
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoseg.device.checkup.WATCHED_S", 0.05)
+
+
+def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
+    called = autoseg_command("devices")
+    assert called.code == 0
+    lines = called.stdout.splitlines()
+    for name in shipped.names("devices"):
+        assert any(line.split()[0] == name for line in lines[1:]), name
+    assert "pi@raspberrypi.local" in called.stdout and "this machine" in called.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["check", "lokal"], "did you mean 'local'?"),
+        (["check", "@"], "must be user@host"),
+        (["check", "local", "--save", "x.yaml"], "--save writes what --probe finds; give both"),
+        (["setup", "local"], "local is this machine, whose onnxruntime was installed"),
+        (["trust", "local"], "local is this machine, which needs no host key"),
+        (["chek", "local"], "No such command 'chek'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    autoseg_command: Command, arguments: list[str], told: str
+) -> None:
+    called = autoseg_command("devices", *arguments)
+    assert called.code == 2 and told in called.stderr and called.stdout == ""
+
+
+def test_this_machine_is_checked(autoseg_command: Command) -> None:
+    called = autoseg_command("devices", "check", "local", "--json")
+    told = json.loads(called.stdout)
+    assert told["facts"]["onnxruntime"] and told["facts"]["round trip"].endswith(" ms")
+    assert told["trust"]["pairs"] >= 20 and told["probe"] is None
+    grave = [finding for finding in told["findings"] if finding["grave"]]
+    assert told["trustworthy"] == (not grave) and called.code == bool(grave)
+
+
+def test_what_a_probe_found_is_kept_in_a_profile(
+    autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoseg.device import probe
+
+    monkeypatch.setattr(probe, "ROUNDS", 2)
+    monkeypatch.setattr(probe, "BLOCK_RUNS", 2)
+    save = tmp_path / "mine.yaml"
+    called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
+    (line,) = [line for line in called.stdout.splitlines() if line.startswith("channel_step: ")]
+    assert load_profile(save).channel_step == int(line.split()[1])
+    assert f"--device {save}" in called.stderr
+    assert called.stdout.splitlines()[-1].startswith("local can")
+    again = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
+    assert again.code == 2 and "exists already" in again.stderr
+
+
+def test_operators_are_told_with_their_time(autoseg_command: Command, segments: Path) -> None:
+    called = autoseg_command("measure", str(segments), "--operators")
+    assert called.code == 0
+    assert "ArgMax" in called.stdout and "1x24x32" in called.stdout
+    assert called.stdout.split("by operator")[1].split("all")[1].split()[-2:] == ["100", "%"]
+
+
+def test_two_models_stand_side_by_side(
+    autoseg_command: Command, segments: Path, dynamic: Path
+) -> None:
+    called = autoseg_command("measure", str(segments), "--against", str(dynamic))
+    assert called.code == 0
+    rows = called.stdout.split("side by side")[1].splitlines()[1:]
+    assert rows[0].split()[:2] == ["operator", "segments:"] and "dynamic: nodes" in rows[0]
+    assert {row.split()[0] for row in rows[1:]} >= {"ArgMax", "Relu", "all"}
+    as_json = autoseg_command("measure", str(segments), "--operators", "--json")
+    (nodes,) = json.loads(as_json.stdout).values()
+    assert {node["op"] for node in nodes} >= {"ArgMax", "Cast"}
+
+
+def test_a_model_to_compare_with_must_be_there(autoseg_command: Command, segments: Path) -> None:
+    called = autoseg_command("measure", str(segments), "--against", "gone.onnx")
+    assert called.code == 2 and "there is no file gone.onnx" in called.stderr
+
+
+@pytest.fixture
+def board(sshd: Sshd, tmp_path: Path) -> Path:
+    """The profile of a board that can be reached."""
+    path = tmp_path / "board.yaml"
+    write_profile(sshd.profile(), path)
+    return path
+
+
+@pytest.mark.ssh
+def test_a_board_is_checked(autoseg_command: Command, board: Path) -> None:
+    called = autoseg_command("devices", "check", str(board), "--json")
+    told = json.loads(called.stdout)
+    assert told["facts"]["python"] and told["trust"]["pairs"] >= 20
+    assert called.code == (0 if told["trustworthy"] else 1)
+
+
+@pytest.mark.ssh
+def test_a_board_without_onnxruntime_is_told_how_to_get_it(
+    autoseg_command: Command, sshd: Sshd, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "bare")
+    path = tmp_path / "my board.yaml"
+    write_profile(sshd.profile(python=str(tmp_path / "bare" / "bin" / "python")), path)
+    called = autoseg_command("devices", "check", str(path))
+    assert called.code == 1
+    assert "onnxruntime cannot be imported" in called.stdout
+    assert f"run `autoseg devices setup '{path}'`" in called.stdout
+    assert "cannot be trusted yet" in called.stdout
+    refused = autoseg_command("devices", "setup", str(path))
+    assert refused.code == 2 and "take `python` out of the profile" in refused.stderr
+
+
+@pytest.mark.ssh
+def test_a_board_is_asked_for_before_it_is_changed(
+    autoseg_command: Command, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.create(tmp_path / "bare")
+    monkeypatch.setattr(setup, "PYTHON", str(tmp_path / "bare" / "bin" / "python"))
+    path = tmp_path / "board.yaml"
+    write_profile(sshd.profile(python=None), path)
+    with open("/dev/null") as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        called = autoseg_command("devices", "setup", str(path))
+    assert called.code == 2 and "say --yes" in called.stderr
+    assert "make a virtual environment in" in called.stdout
+    assert not (sshd.cache / "venv").exists()
+
+
+@pytest.mark.ssh
+def test_a_board_that_can_measure_needs_no_setup(autoseg_command: Command, board: Path) -> None:
+    called = autoseg_command("devices", "setup", str(board))
+    assert called.code == 0 and called.stdout.startswith("nothing to do: ")
+
+
+@pytest.mark.ssh
+def test_a_host_key_is_shown_and_remembered_when_told_so(
+    autoseg_command: Command, board: Path, home: Path
+) -> None:
+    known = home / ".ssh" / "known_hosts"
+    known.unlink()
+    unknown = autoseg_command("devices", "check", str(board))
+    assert unknown.code == 2 and "--accept-new-host-key" in unknown.stderr
+    with open("/dev/null") as nobody, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", nobody)
+        asked = autoseg_command("devices", "trust", str(board))
+    assert asked.code == 2 and "SHA256:" in asked.stdout and not known.exists()
+    told = autoseg_command("devices", "trust", str(board), "--yes")
+    assert told.code == 0 and "is trusted: ssh-ed25519 SHA256:" in told.stdout
+    assert autoseg_command("devices", "trust", str(board)).code == 0
+    assert autoseg_command("devices", "setup", str(board)).code == 0
