@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from autoseg.device.board import Board
 
 CPU = ONNXRUNTIME_NAMES["CPU"]
-LOOK_S = 0.1
+# How long other programs are watched: the system counts in steps of 0.01 s.
+LOOK_S = {"screen": 0.05, "confirm": 0.3}
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 
 
@@ -102,7 +103,7 @@ def own_plan(board: Board, plan: MeasurePlan) -> MeasurePlan:
 
 
 def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
-    before = board.status(LOOK_S)
+    before = board.status(LOOK_S[plan.phase])
     models = {CANDIDATE: onnx, REFERENCE: board.reference}
     sitting = Sitting(board, models, f"timing {onnx.name}")
     warmup = sitting.warm(CANDIDATE, plan.warmup_s)

@@ -31,6 +31,7 @@ BUSY = 0.95
 # with more of them is timed as it is.
 REDONE_A_GOOD_ONE, REDONE_FEW = 2, 8
 REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
+FEWEST_BLOCK_RUNS = 2
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
 REQUEST_S = 0.5
 MOST_WALL = 3.0
@@ -135,14 +136,17 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     most_s = min(_block_s(plan), left_s)
     # The reference must stay small beside the fastest models as well.
     even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
-    runs = max(_block_runs(plan), min(even, plan.min_runs // 4))
-    block_s = max(run_s, min(most_s, run_s * runs))
+    whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), most_s / run_s)
+    # Where others come and go, a short block is more often left alone.
+    calm_share = 1 - (counted.redone + counted.disturbed) / counted.blocks
+    runs = max(min(FEWEST_BLOCK_RUNS, math.ceil(whole)), round(whole * calm_share**2))
+    block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
     missing = max(plan.min_runs - len(counted.times_ms), len(counted.times_ms) // 4)
     pairs = min(missing * run_s / block_s, left_s / block_s, REQUEST_S / block_s)
     return [
-        Wanted(CANDIDATE, runs, most_s),
+        Wanted(CANDIDATE, runs, max(most_s, block_s)),
         Wanted(REFERENCE, beside, 2 * REFERENCE_SHARE * _block_s(plan)),
     ] * max(1, math.ceil(pairs - 0.01))
 
