@@ -136,7 +136,7 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     most_s = min(_block_s(plan), left_s)
     # The reference must stay small beside the fastest models as well.
     even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
-    whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), most_s / run_s)
+    whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
     # Where others come and go, a short block is more often left alone.
     calm_share = 1 - (counted.redone + counted.disturbed) / counted.blocks
     runs = max(min(FEWEST_BLOCK_RUNS, math.ceil(whole)), round(whole * calm_share**2))
