@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,18 @@ POWER = "check its power and the network"
 _quiet = logging.getLogger("paramiko.autoseg")
 _quiet.setLevel(logging.CRITICAL + 1)
 _quiet.propagate = False
+
+
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """A forked process has copies of connections, and could break them when it ends."""
+    for each in list(_sockets):
+        each.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class Unreachable(DeviceError):
@@ -205,6 +219,7 @@ def _tcp(hop: Hop) -> socket.socket:
         raise Unreachable(f"{at} cannot be reached ({error.strerror}); {POWER}") from error
     # Requests are short lines: waiting to fill a packet would delay each of them.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _sockets.add(found)
     return found
 
 

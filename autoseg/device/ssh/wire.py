@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from paramiko.buffered_pipe import BufferedPipe
@@ -22,6 +24,7 @@ class BoundedPacketizer(Packetizer):  # type: ignore[misc]
     """Refuses packets, and greetings, of a size that no SSH server has."""
 
     _greeted = 0
+    _deadline = math.inf
 
     def read_all(self, n: int, check_rekey: bool = False) -> Any:
         if n > MOST_PACKET_BYTES:
@@ -34,6 +37,16 @@ class BoundedPacketizer(Packetizer):  # type: ignore[misc]
         if self._greeted > MOST_GREETING_BYTES:
             raise SSHException("a greeting without an end")
         return some
+
+    # paramiko's own timer is a thread that a program waits for at its exit.
+    def start_handshake(self, timeout: float) -> None:
+        self._deadline = time.monotonic() + timeout
+
+    def handshake_timed_out(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def complete_handshake(self) -> None:
+        self._deadline = math.inf
 
 
 class BoundedPipe(BufferedPipe):  # type: ignore[misc]

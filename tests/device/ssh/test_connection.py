@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -258,6 +259,35 @@ def test_what_is_no_sshd_is_told(
     server.close()
     assert f"what answers at port {port} of 127.0.0.1 does not talk SSH" in message
     assert time.monotonic() - started < 4
+
+
+def test_a_program_that_could_not_connect_ends_at_once(home: Path) -> None:
+    server, port = babbling(b"SSH-2.0-x\r\n" + b"\0" * 16)
+    code = (
+        "from autoseg.device import resolve\n"
+        f"try: resolve('me@127.0.0.1:{port}').describe()\n"
+        "except Exception as error: print(error)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    server.close()
+    assert "does not talk SSH" in done.stdout and not done.stderr
+    assert time.monotonic() - started < 10
+
+
+def test_a_forked_process_leaves_the_connection_alone(sshd: Sshd) -> None:
+    board = SshReach(sshd.profile())
+    board.run_command(["true"])
+    child = os.fork()
+    if not child:
+        # What the end of a program does.
+        board.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    before = sshd.log.count("Accepted publickey")
+    assert board.run_command(["echo", "still"])[1] == b"still\n"
+    assert sshd.log.count("Accepted publickey") == before
+    board.close()
 
 
 def test_no_algorithm_in_common_is_told(sshd: Sshd) -> None:
