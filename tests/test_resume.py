@@ -49,10 +49,16 @@ class Command:
 
         return self.processes.wait_for(answer)
 
-    def measures(self, suffix: str) -> bool:
-        """Whether a runner times a model right now."""
-        runners = self.processes.below(self.process.pid, named="runner.py")
-        return any(suffix in self.processes.command(pid) for pid in runners)
+    def screens(self) -> bool:
+        """Whether an untrained model is timed right now: its file is gone afterwards."""
+        return any((self.folder / "results" / "run" / "artifacts").glob("*-untrained.onnx"))
+
+    def confirms(self) -> bool:
+        """Whether a trained model is exported that the ledger says nothing of yet."""
+        run = self.folder / "results" / "run"
+        settled = {e["key"] for e in read_events(run) if e["event"] in ("confirmed", "struck")}
+        trained = (p.stem for p in (run / "artifacts").glob("*.onnx") if "-" not in p.stem)
+        return bool(set(trained) - settled)
 
     def trains(self) -> bool:
         """Whether a worker has been at one job for a while: far more than the first rung needs."""
@@ -84,11 +90,11 @@ def in_training(command: Command) -> None:
 
 
 def in_screening(command: Command) -> None:
-    command.until(lambda: command.measures("-untrained.onnx"))
+    command.until(command.screens)
 
 
 def in_confirming(command: Command) -> None:
-    command.until(lambda: command.measures(".onnx") and not command.measures("-untrained.onnx"))
+    command.until(command.confirms)
 
 
 def nothing_twice(events) -> None:
