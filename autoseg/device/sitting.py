@@ -58,6 +58,8 @@ class Sitting:
             shape = self.opened.inputs[model][0].shape[1:]
             text = f"a frame must be uint8 of shape {shape}, got {image.dtype}"
             raise InputError(f"{text} {list(image.shape)}; resize it first")
+        # A loss is the model's fault when it comes twice in one step, not twice in an evening.
+        self._losses = 0
         return self._persist(lambda: self._run(model, image))
 
     def _open(self) -> Opened:
@@ -135,6 +137,10 @@ class Sitting:
                     self._lost(error)
                 except Slow as error:
                     self._slow(error)
+                except CandidateError as error:
+                    if self._doing in str(error):
+                        raise
+                    raise CandidateError(f"{self._doing}: {error}") from error
 
     def _lost(self, error: Exception) -> None:
         while True:
