@@ -1,5 +1,6 @@
 """Profiles: what a file may say, and what an address on the command line means."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,10 @@ def test_a_device_and_a_list_of_it_are_itself() -> None:
 
 def test_a_name_connects_nowhere() -> None:
     assert resolve(None) is not resolve("local")
+
+
+def test_the_docs_tell_every_field() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    table = text.split("## Profiles")[1].split("\n\nThe fields")[0]
+    told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", table, re.M)))
+    assert told == FIELDS
