@@ -556,9 +556,10 @@ def make_room(folder: str, size: int) -> None:
     if size > CACHE_BYTES:
         text = f"a model of {size} bytes is more than the {CACHE_BYTES} that {folder} may hold"
         raise Fault("disk", text)
+    # The newest may belong to the measurement that this model is for: it goes only if it must.
     while kept and (
         size + sum(each[1] for each in kept) > CACHE_BYTES
-        or size + SPARE_BYTES > shutil.disk_usage(folder).free
+        or size + (SPARE_BYTES if kept[1:] else 0) > shutil.disk_usage(folder).free
     ):
         os.remove(kept.pop(0)[2])
 
