@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from paramiko.channel import Channel
     from paramiko.transport import Transport
 
+log = logging.getLogger(__name__)
+
 CONNECT_S = 15.0
 AUTH_S = 30.0
 KEEPALIVE_S = 15
@@ -136,7 +138,8 @@ class Connection:
         if not key.known:
             if not self._accept:
                 raise UnknownHostKey(key, self._hops[-1].name)
-            trust.add(key)
+            path = trust.add(key)
+            log.warning("%s: accepted its host key %s into %s", hop.name, key, path)
         return transport
 
     def _socket(self, hop: Hop) -> Any:

@@ -7,7 +7,6 @@ import binascii
 import fnmatch
 import hashlib
 import hmac
-import logging
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,6 @@ from typing import Any
 
 from autoseg.device.ssh.config import Hop
 from autoseg.records import InputError
-
-log = logging.getLogger(__name__)
 
 MOST_FILE_BYTES = 16 << 20
 
@@ -109,7 +106,6 @@ def add(key: HostKey) -> Path:
             file.write(b"\n" + line if unfinished else line)
     except OSError as error:
         raise InputError(f"the host key cannot be kept in {path}: {error.strerror}") from error
-    log.warning("%s: accepted its host key %s into %s", key.hop.name, key, path)
     return path
 
 

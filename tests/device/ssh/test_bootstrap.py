@@ -1,10 +1,8 @@
 """The runner comes to a board: copied once, whole, and what its python may lack is told."""
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -168,17 +166,6 @@ def test_a_python_that_says_nothing_is_given_up(
 def test_a_login_without_a_home_is_told(sshd: Sshd) -> None:
     sshd.home.rmdir()
     assert "its login has no home folder" in refused(sshd)
-
-
-@pytest.fixture
-def small(sshd: Sshd) -> Iterator[Sshd]:
-    """A board with a disk of 256 KiB for its home."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "none", str(sshd.home)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("cannot mount here")
-    yield sshd
-    sshd.down()
-    subprocess.run(["umount", "-l", str(sshd.home)], check=True)
 
 
 def test_a_full_disk_is_told_and_left_as_it_was(small: Sshd) -> None:

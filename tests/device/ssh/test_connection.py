@@ -223,6 +223,18 @@ def test_a_closed_port_is_told(sshd: Sshd) -> None:
     assert time.monotonic() - started < 2
 
 
+def test_a_board_that_does_not_answer_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        # Once its queue is full, the kernel drops what comes, as a board without power does.
+        queued = [socket.create_connection(("127.0.0.1", port)) for _ in range(1)]
+        message = refused(Profile(name="board", kind="ssh", host="127.0.0.1", port=port))
+        for each in queued:
+            each.close()
+    assert f"port {port} of 127.0.0.1 did not answer within 0.3 s; check its power" in message
+
+
 def test_a_name_that_cannot_be_resolved_is_told(home: Path) -> None:
     for host in ("no-such-board.invalid", "a..b", "x" * 70):
         message = refused(Profile(name="board", kind="ssh", host=host))

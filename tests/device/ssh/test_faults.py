@@ -233,6 +233,19 @@ def test_a_model_that_kills_the_runner_twice_is_at_fault(
     assert board.measure(segments, QUICK).runs
 
 
+def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
+    small: Sshd, large: Path, segments: Path
+) -> None:
+    device = ssh_device(small.profile())
+    with pytest.raises(DeviceError) as caught:
+        device.measure(large, QUICK)
+    assert str(caught.value).startswith(device.reach.name)
+    assert str(small.cache / "models") in str(caught.value)
+    assert sum(path.stat().st_size for path in (small.cache / "models").iterdir()) < 10_000
+    assert device.measure(segments, QUICK).runs
+    device.close()
+
+
 def test_two_runs_at_once_wait_and_are_told_who_has_the_board(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
