@@ -33,7 +33,7 @@ REDONE_A_GOOD_ONE, REDONE_FEW = 2, 8
 REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
 FEWEST_BLOCK_RUNS = 2
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
-REQUEST_S = 0.5
+REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
 MOST_WALL = 3.0
 REFERENCE_WARMUP_S = 0.02
 
@@ -144,7 +144,9 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
     missing = max(plan.min_runs - len(counted.times_ms), len(counted.times_ms) // 4)
-    pairs = min(missing * run_s / block_s, left_s / block_s, REQUEST_S / block_s)
+    # A board that is cut off loses what one request asks for, and a request is one line.
+    most = min(MOST_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
+    pairs = min(missing * run_s / block_s, left_s / block_s, most)
     return [
         Wanted(CANDIDATE, runs, max(most_s, block_s)),
         Wanted(REFERENCE, beside, 2 * REFERENCE_SHARE * _block_s(plan)),

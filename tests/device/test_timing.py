@@ -94,6 +94,18 @@ def test_a_machine_that_is_never_calm_is_timed_as_it_is_and_told() -> None:
     assert timed(Machine(3.0, slower=lambda s: 1.3)).disturbed == 0
 
 
+def test_a_request_stays_short_where_the_fastest_model_meets_the_worst_machine() -> None:
+    machine, sizes = Machine(0.005, share=lambda s: 0.5), []
+
+    def source(wanted: list[Any]) -> Any:
+        sizes.append(len(wanted))
+        return machine(wanted)
+
+    plan = replace(CONFIRM, min_runs=10**7, max_runs=10**7, max_s=1.0)
+    time_candidate(source, plan, clock=machine.clock)
+    assert 100 < max(sizes) <= 2000
+
+
 def test_what_was_seen_on_a_calm_day_counts_today() -> None:
     slow = Machine(3.0, slower=lambda s: 1.3)
     found = timed(slow, calm_ms=0.1)

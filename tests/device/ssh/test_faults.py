@@ -141,7 +141,7 @@ def test_a_measurement_goes_on_with_what_it_had(
     began = time.monotonic()
     found = board.measure(segments, LONG)
     assert found.runs > 1000 and asked.count("open") == 2 and asked.count("warm") == 4
-    assert time.monotonic() - began < 3 * LONG.max_s + 3
+    assert time.monotonic() - began < 20
 
 
 def test_a_connection_cut_between_two_measurements_is_made_anew(
