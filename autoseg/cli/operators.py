@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autoseg.device.answers import Node
 
-MOST_ROWS = 15
+MOST_ROWS, MOST_NAME = 15, 24
 SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]
 TOTALS_HEAD = ["operator", "nodes", "ms", "share"]
 
@@ -29,7 +30,7 @@ def slowest(nodes: Sequence[Node]) -> list[list[str]]:
     whole_ms = _whole_ms(nodes)
     ordered = sorted(nodes, key=lambda node: node.ms, reverse=True)
     rows = [
-        [_clean(n.op), _clean(n.name), _provider(n), *_ms(n.ms, whole_ms), _shape(n)]
+        [_clean(n.op), _end(n.name), _provider(n), *_ms(n.ms, whole_ms), _shape(n)]
         for n in ordered[:MOST_ROWS]
     ]
     rest = ordered[MOST_ROWS:]
@@ -98,6 +99,14 @@ def _provider(node: Node) -> str:
 
 def _shape(node: Node) -> str:
     return _clean("x".join(str(size) for size in node.output))
+
+
+def _end(name: str) -> str:
+    """The end of a node's name, where they differ: the beginning is the path to it."""
+    from autoseg.device.answers import readable
+
+    whole = re.sub(r"_output_\d+|_nchwc$", "", readable(name, 1000))
+    return whole if len(whole) <= MOST_NAME else f"…{whole[1 - MOST_NAME :]}"
 
 
 def _clean(text: str) -> str:

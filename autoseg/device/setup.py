@@ -24,47 +24,6 @@ PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
 # A board without a network should say so in half a minute, not in ten.
 IMPATIENT = ["--timeout", "15", "--retries", "1"]
 
-LOOK = r"""
-import json, os, platform, shutil, struct, subprocess, sys
-def what(python):
-    code = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
-    try:
-        # Not in the home folder: a numpy.py there would be taken for numpy.
-        done = subprocess.run([python, "-c", code], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=120, cwd="/")
-        said = done.stdout.decode(errors="replace").splitlines()
-        if done.returncode == 0 and said:
-            return {"runtime": json.loads(said[-1]), "error": None}
-        error = (done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"])[-1]
-    except Exception as failure:
-        error = str(failure)
-    return {"runtime": None, "error": error[:500]}
-def runs(*words):
-    try:
-        return subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=60).returncode == 0
-    except Exception:
-        return False
-cache = os.path.join(os.path.expanduser("~"), ".cache", "autoseg")
-venv = os.path.join(cache, "venv")
-python = os.path.join(venv, "bin", "python")
-there = runs(python, "-c", "")
-print(json.dumps({
-    "python": platform.python_version(),
-    "machine": platform.machine(),
-    "bits": struct.calcsize("P") * 8,
-    "glibc": platform.libc_ver()[1] if platform.libc_ver()[0] == "glibc" else None,
-    "ensurepip": runs(sys.executable, "-c", "import ensurepip"),
-    "cache": cache,
-    "free_bytes": shutil.disk_usage(os.path.expanduser("~")).free,
-    "own": what(sys.executable),
-    "venv": os.path.lexists(venv),
-    "venv_python": platform.python_version() if there else None,
-    "venv_pip": there and runs(python, "-m", "pip", "--version"),
-    "inside": what(python) if there else None,
-}))
-"""
-
 Text = Annotated[str, Field(max_length=2000)]
 
 
@@ -128,7 +87,8 @@ def look(shell: Shell, named: str | None = None) -> Look:
     Raises DeviceError for a board without a python that can say it.
     """
     python = named or PYTHON
-    ran = _run(shell, [*_words(python), "-I", "-"], 300, LOOK.encode())
+    script = (Path(__file__).parent / "look.py").read_bytes()
+    ran = _run(shell, [*_words(python), "-"], 300, script)
     if ran.code in (126, 127):
         raise DeviceError(
             f"the board cannot run {python!r} ({readable(ran.err)}); install it there (sudo apt "

@@ -1,0 +1,101 @@
+"""Runs on a board, before its setup, and changes nothing: prints what it has, as one line of JSON.
+
+`python - < look.py`, Python 3.6 and the standard library only.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    # A json.py in the home folder is not ours to run.
+    sys.path[:] = [folder for folder in sys.path if folder]
+
+import json
+import os
+import platform
+import shutil
+import struct
+import subprocess
+from typing import Dict, Optional  # noqa: UP035
+
+Answer = Dict[str, Optional[str]]  # noqa: UP006, UP045
+CODE = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
+
+
+def own() -> Answer:
+    """What the present interpreter imports.
+
+    In a child: a library for another processor ends the process that imports it. Not through
+    sys.executable: that may be behind a wrapper which says where libraries are.
+    """
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.dup2(theirs, 1)
+        code = 1
+        try:
+            exec(CODE)
+            code = 0
+        except BaseException as failure:
+            print(f"{type(failure).__name__}: {failure}")
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        said = pipe.read()
+    return answer(os.waitpid(pid, 0)[1], said, said)
+
+
+def of(python: str) -> Answer:
+    """What another interpreter imports."""
+    try:
+        # Not in the home folder: a numpy.py there would be taken for numpy.
+        done = subprocess.run([python, "-c", CODE], capture_output=True, timeout=120, cwd="/")
+    except Exception as failure:
+        return {"runtime": None, "error": str(failure)[:500]}
+    return answer(done.returncode, done.stdout, done.stderr)
+
+
+def answer(code: int, said: bytes, complaint: bytes) -> Answer:
+    lines = said.decode(errors="replace").splitlines()
+    if code == 0 and lines:
+        return {"runtime": json.loads(lines[-1]), "error": None}
+    lines = complaint.decode(errors="replace").strip().splitlines() or [f"it ended with {code}"]
+    return {"runtime": None, "error": lines[-1][:500]}
+
+
+def runs(*words: str) -> bool:
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60
+        )
+    except Exception:
+        return False
+    return done.returncode == 0
+
+
+def main() -> None:
+    home = os.path.expanduser("~")
+    cache = os.path.join(home, ".cache", "autoseg")
+    venv = os.path.join(cache, "venv")
+    python = os.path.join(venv, "bin", "python")
+    there = runs(python, "-c", "")
+    facts = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "bits": struct.calcsize("P") * 8,
+        "glibc": platform.libc_ver()[1] if platform.libc_ver()[0] == "glibc" else None,
+        "ensurepip": runs(sys.executable, "-c", "import ensurepip"),
+        "cache": cache,
+        "free_bytes": shutil.disk_usage(home).free,
+        "own": own(),
+        "venv": os.path.lexists(venv),
+        "venv_python": platform.python_version() if there else None,
+        "venv_pip": there and runs(python, "-m", "pip", "--version"),
+        "inside": of(python) if there else None,
+    }
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
