@@ -29,9 +29,8 @@ SLOWER = 1.10
 BUSY = 0.95
 # Disturbed blocks are set aside while they are at most so many a good one, and a few; a machine
 # with more of them is timed as it is.
-REDONE_A_GOOD_ONE, REDONE_FEW = 2, 8
+REDONE_A_GOOD_ONE, REDONE_FEW = 6, 8
 REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
-FEWEST_BLOCK_RUNS = 2
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
 REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
 MOST_WALL = 3.0
@@ -139,7 +138,7 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
     # Where others come and go, a short block is more often left alone.
     calm_share = 1 - (counted.redone + counted.disturbed) / counted.blocks
-    runs = max(min(FEWEST_BLOCK_RUNS, math.ceil(whole)), round(whole * calm_share**2))
+    runs = max(1, round(whole * calm_share**2))
     block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
