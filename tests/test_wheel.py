@@ -23,7 +23,7 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_an_installed_wheel_lists_its_spaces_from_anywhere(tmp_path):
+def test_an_installed_wheel_lists_its_spaces_and_devices_from_anywhere(tmp_path):
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=ROOT)
     (wheel,) = tmp_path.glob("autoseg-*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
@@ -39,5 +39,6 @@ def test_an_installed_wheel_lists_its_spaces_from_anywhere(tmp_path):
     assert where.startswith(str(tmp_path))
     autoseg = python.with_name("autoseg")
     assert "fast_scnn" in run(autoseg, "spaces", cwd=Path("/"))
+    assert "raspberry-pi-5" in run(autoseg, "devices", cwd=Path("/"))
     shown = run(autoseg, "spaces", "fast_scnn", cwd=Path("/"))
     assert "1260" in shown.replace(",", "")
