@@ -137,7 +137,7 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
     # Where others come and go, a short block is more often left alone.
-    calm_share = 1 - (counted.redone + counted.disturbed) / counted.blocks
+    calm_share = 1 - counted.redone / counted.blocks
     runs = max(1, round(whole * calm_share**2))
     block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
