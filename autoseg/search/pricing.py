@@ -7,15 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autoseg.cost import cost
+from autoseg.device.timing import STABLE
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, CandidateError, Choice, Cost, Job
+from autoseg.records import (
+    Candidate,
+    CandidateError,
+    Choice,
+    Cost,
+    Evaluation,
+    Job,
+    MeasurePlan,
+)
 from autoseg.seams import Evaluations
 from autoseg.search.forecast import epoch_s
-from autoseg.search.standing import decayed, p50
+from autoseg.search.standing import decayed
 from autoseg.space import SearchSpace
 from autoseg.train import build_candidate
 
 CONFIRM_S = 3.0  # export, check and IoU of one finalist, beside its training and its timing
+BESIDE_TIMING = 1.3  # the reference's blocks, and those that are timed again
+WARM_S = 1.5
+TAIL = 1.4  # how much wider the interval of the p90 is than the median's, for normal runs
 USEFUL_RUNG = 2  # the rung from which a finish makes sense: 27 epochs by default
 
 
@@ -88,6 +100,18 @@ class Pricing:
             for job in jobs
             if not decayed(evaluations[job.candidate.key])
         ]
-        timing_s = sum(min(60.0, 1.5 + 2.0 * p50(evaluations[j.candidate.key])) for j in jobs)
+        timing_s = sum(_timing_s(evaluations[j.candidate.key]) for j in jobs)
         together_s = max(sum(train_s) / self.workers, max(train_s, default=0.0))
         return 1.1 * together_s + timing_s + CONFIRM_S * len(jobs)
+
+
+def _timing_s(evaluation: Evaluation) -> float:
+    """Seconds of a confirming measurement, which follow from the noise seen in screening."""
+    screened, plan = evaluation.measurement, MeasurePlan.confirm()
+    if screened is None:
+        return plan.max_s
+    low, high = screened.p50_ci_ms
+    width = TAIL * (high - low) / screened.p50_ms
+    runs = screened.runs * (width / STABLE) ** 2
+    runs = min(max(runs, plan.min_runs), plan.max_runs)
+    return WARM_S + BESIDE_TIMING * min(plan.max_s, runs * screened.mean_ms / 1e3)
