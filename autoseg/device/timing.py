@@ -31,6 +31,7 @@ BUSY = 0.95
 # with more of them is timed as it is.
 REDONE_A_GOOD_ONE, REDONE_FEW = 6, 8
 REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
+LEAST_WHOLE_RUNS = 4
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
 REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
 MOST_WALL = 3.0
@@ -55,7 +56,8 @@ class Timing:
 
     `reference_ms` is the reference's median, `calm_ms` that of its best half of blocks. `redone`
     blocks were set aside; `disturbed` of `blocks` count although they should not. `spent_s` is
-    what those that count took.
+    what those that count took, with the reference beside
+    them.
     """
 
     times_ms: list[float]
@@ -103,18 +105,24 @@ def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Tim
         if block.model == CANDIDATE:
             slow = max(medians[at - 1 : at] + medians[at + 1 : at + 2]) > limit_ms
             (bad if slow or (judge_core and block.cpu_share < BUSY) else good).append(block)
+    blocks = len(good) + len(bad)
     setting_aside = len(bad) <= REDONE_A_GOOD_ONE * len(good) + REDONE_FEW
     kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
     return Timing(
         times_ms=[ms for block in kept for ms in block.times_ms],
-        # One untimed run stands before each block.
-        spent_s=sum(sum(block.times_ms) + block.times_ms[0] for block in kept) / 1e3,
+        spent_s=sum(map(_block_took_s, kept))
+        + sum(_block_took_s(b) for b in seen if b.model == REFERENCE) * len(kept) / blocks,
         reference_ms=statistics.median(references),
         calm_ms=own_calm_ms,
         redone=len(bad) if setting_aside else 0,
         disturbed=0 if setting_aside else len(bad),
-        blocks=len(good) + len(bad),
+        blocks=blocks,
     )
+
+
+def _block_took_s(block: Block) -> float:
+    """With the untimed run before it."""
+    return (sum(block.times_ms) + block.times_ms[0]) / 1e3
 
 
 def calm(medians_ms: Sequence[float]) -> float:
@@ -132,7 +140,8 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     """Some more blocks, each followed by one of the reference."""
     run_s, reference_s = _run_s(seen, CANDIDATE), _run_s(seen, REFERENCE)
     left_s = max(0.0, plan.max_s - counted.spent_s)
-    most_s = min(_block_s(plan), left_s)
+    # An untimed run stands before each block: it must be worth it.
+    most_s = min(max(_block_s(plan), LEAST_WHOLE_RUNS * run_s), left_s)
     # The reference must stay small beside the fastest models as well.
     even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
@@ -162,7 +171,7 @@ def _block_runs(plan: MeasurePlan) -> int:
 
 
 def _block_s(plan: MeasurePlan) -> float:
-    return min(1.0, 0.3 * plan.max_s)
+    return min(1.0, 0.4 * plan.max_s)
 
 
 def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
