@@ -171,16 +171,16 @@ class Connection:
                 try:
                     further = transport.auth_publickey(hop.user, key)
                 except BadAuthenticationType as error:
+                    others = readable(", ".join(error.allowed_types))
                     raise DeviceError(
-                        f"{hop.name} takes no keys (only {', '.join(error.allowed_types)}), and "
-                        "autoseg sends no passwords; allow PubkeyAuthentication there"
+                        f"{hop.name} takes no keys (only {others}), and autoseg sends no "
+                        "passwords; allow PubkeyAuthentication there"
                     ) from error
                 except AuthenticationException:
                     continue
             if further:
-                raise DeviceError(
-                    f"{hop.name} wants {', '.join(further)} besides a key; autoseg only has keys"
-                )
+                more = readable(", ".join(further))
+                raise DeviceError(f"{hop.name} wants {more} besides a key; autoseg only has keys")
             transport.set_keepalive(KEEPALIVE_S)
             return
         raise Refused(_refusal(hop, identities, tried, transport.is_active()))

@@ -162,6 +162,26 @@ def test_a_password_is_never_sent(tmp_path: Path, home: Path) -> None:
     assert "password for" not in board.log
 
 
+def test_a_second_factor_is_told(sshd: Sshd) -> None:
+    sshd.down()
+    sshd.passwords, sshd.more = "yes", "AuthenticationMethods publickey,password"
+    sshd.up()
+    assert "wants password besides a key; autoseg only has keys" in refused(sshd.profile())
+
+
+def test_a_board_that_hangs_up_after_some_keys_is_told(
+    sshd: Sshd, home: Path, tmp_path: Path
+) -> None:
+    sshd.down()
+    sshd.more = "MaxAuthTries 2"
+    sshd.up()
+    keys = [make_key(tmp_path / f"wrong{number}") for number in range(4)]
+    write_config(home, "".join(f"IdentityFile {key}\n" for key in keys))
+    message = refused(sshd.profile(key_file=None))
+    assert "hung up after these keys" in message and "key_file in the profile" in message
+    assert str(keys[0]) in message and str(keys[3]) not in message
+
+
 def test_an_unknown_board_is_refused_with_both_ways_to_accept(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     message = refused(sshd.profile())
