@@ -32,6 +32,8 @@ BUSY = 0.95
 REDONE_A_GOOD_ONE, REDONE_FEW = 6, 8
 REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
 LEAST_WHOLE_RUNS = 4
+# How long a scheduler lets a process be: no use in blocks that are shorter.
+SLICE_S = 3e-3
 # One request keeps the board busy so long: more than a round trip, less than one cares to lose.
 REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
 MOST_WALL = 3.0
@@ -147,7 +149,7 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
     # Where others come and go, a short block is more often left alone.
     calm_share = 1 - counted.redone / counted.blocks
-    runs = max(1, round(whole * calm_share**2))
+    runs = max(1, round(max(whole * calm_share**2, min(whole, SLICE_S / run_s))))
     block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
