@@ -77,4 +77,4 @@ def sshd(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     board = Sshd(tmp_path / "board", make_key(tmp_path / "key")).up()
     board.trusted_by(home)
     yield board
-    board.down()
+    board.retire()

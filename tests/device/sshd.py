@@ -71,6 +71,7 @@ class Sshd:
     more: str = ""
     passwords: str = "no"
     port: int = 0
+    retired: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,9 @@ class Sshd:
         self.authorized.write_text(public(self.key) + "\n")
 
     def up(self) -> Sshd:
+        if self.retired:
+            # A timer of a test that has failed meanwhile.
+            return self
         assert SSHD, "these tests need sshd: apt install openssh-server"
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -140,6 +144,11 @@ class Sshd:
                 signal_to(pid, signal.SIGKILL)
             self.process.wait()
         self.process = None
+
+    def retire(self) -> None:
+        """Power off for good."""
+        self.retired = True
+        self.down()
 
     def profile(self, **changes: Any) -> Profile:
         own: dict[str, Any] = {

@@ -15,5 +15,5 @@ def small(sshd: Sshd) -> Iterator[Sshd]:
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("cannot mount here")
     yield sshd
-    sshd.down()
+    sshd.retire()
     subprocess.run(["umount", "-l", str(sshd.home)], check=True)
