@@ -153,7 +153,8 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
-    missing = max(plan.min_runs - len(counted.times_ms), len(counted.times_ms) // 4)
+    have = len(counted.times_ms)
+    missing = min(max(plan.min_runs - have, have // 4), max(1, plan.max_runs - have))
     # A board that is cut off loses what one request asks for, and a request is one line.
     most = min(MOST_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
     pairs = min(missing * run_s / block_s, left_s / block_s, most)
