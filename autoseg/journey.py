@@ -16,10 +16,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from autoseg.confirming import confirm_one, read_test
 from autoseg.records import AutosegError, Candidate, CandidateError, Job, Score, to_json
+from autoseg.screening import screen
 from autoseg.seams import Done, Screen, Wait
-from autoseg.steps import Trip, confirm_one, read_test, screen
 from autoseg.train import checkpoint_path
+from autoseg.trip import Trip
 
 
 def journey(trip: Trip) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,9 @@ from autoseg.records import AutosegError, DeviceError, InputError, Statistic
 from autoseg.result import Result, runs_in
 from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
-from autoseg.steps import Trip
 from autoseg.store import Run, read_declaration
 from autoseg.train import Task
+from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,
     measurements_of,
@@ -156,8 +157,8 @@ def _travel(
 
 
 def _again(folder: Path) -> str:
-    where = "" if folder.parent == Path("results") else f" --results {folder.parent}"
-    return f"autoseg optimize --resume --name {folder.name}{where}"
+    where = [] if folder.parent == Path("results") else ["--results", str(folder.parent)]
+    return shlex.join(["autoseg", "optimize", "--resume", "--name", folder.name, *where])
 
 
 def _folder(root: Path, name: str | None, *, resume: bool) -> Path:

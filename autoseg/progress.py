@@ -82,9 +82,7 @@ class Progress:
             return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
         evaluation = self._run.evaluations[event["key"]]
         line = describe(event, evaluation, self._declaration.constraints)
-        flags = evaluation.measurement.flags if evaluation.measurement else ()
-        warned = flags if "measurement" in event else ()
-        return [*([line] if line else []), *(f"  warning: {flag}" for flag in warned)]
+        return [line] if line else []
 
     def _panel(self) -> Group:
         if self._run is None or self._declaration is None:
@@ -140,9 +138,9 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
     facts: dict[str, Any] = event
     if kind == "measured" and evaluation.measurement:
         latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
-        slow = (
-            f", over {constraints.max_latency_ms:g} ms: not trained" if facts["too_slow"] else ""
-        )
+        slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
+        if slow and "on" not in facts:
+            slow += ": not trained"
         return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
     if kind == "scored":
         score = facts["score"]

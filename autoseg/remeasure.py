@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoseg import data as data_room
 from autoseg import device as device_room
+from autoseg.confirming import confirm_one, read_test
 from autoseg.declaration import Declaration
 from autoseg.device import Device
-from autoseg.optimize import Devices, Interrupted
+from autoseg.optimize import Devices, Interrupted, named
 from autoseg.pools.local import LocalPool
 from autoseg.records import (
     DeviceError,
@@ -22,11 +24,12 @@ from autoseg.records import (
     to_json,
 )
 from autoseg.result import Result, declaration_on
+from autoseg.screening import screen
 from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
-from autoseg.steps import Trip, confirm_one, read_test, screen
 from autoseg.store import Run, fold, read_declaration
 from autoseg.train import Task, checkpoint_path
+from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,
     measurements_of,
@@ -60,20 +63,33 @@ def remeasure(
         parse_duration_s(str(max_latency), "--max-latency", "33ms")
     target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
     try:
-        task = _task(folder)
         info = target.describe()
         if info.name == own_device(said).name:
             raise InputError(
                 f"the run {folder.name!r} was begun on {info.name} itself; to measure it on "
                 "another machine of that name, give a copy of the profile with a name of its own"
             )
+        task = _task(folder)
         opened = Run.open(folder, info.name)
         try:
             return _travel(opened, task, target, max_latency, on_start)
+        except DeviceError as error:
+            raise DeviceError(f"{error}; to go on: {_again(folder, device)}") from error
+        except KeyboardInterrupt as error:
+            write_files(folder, task.dataset.classes, info.name)
+            raise Interrupted(f"interrupted; to go on: {_again(folder, device)}") from error
         finally:
             opened.close()
     finally:
         target.close()
+
+
+def _again(folder: Path, device: Devices | Sequence[Devices]) -> str:
+    said = named(device)
+    each = [said] if isinstance(said, str) else said or []
+    return shlex.join(
+        ["autoseg", "remeasure", str(folder), *(w for d in each for w in ("--device", d))]
+    )
 
 
 def _task(folder: Path) -> Task:
@@ -108,17 +124,10 @@ def _travel(
     )
     if on_start:
         on_start(run, declaration)
-    again = f"to go on: autoseg remeasure {run.folder} --device {run.on}"
-    try:
-        survey(trip)
-        confirm(trip)
-        read_test(trip)
-        write_files(run.folder, task.dataset.classes, run.on)
-    except DeviceError as error:
-        raise DeviceError(f"{error}; {again}") from error
-    except KeyboardInterrupt as error:
-        write_files(run.folder, task.dataset.classes, run.on)
-        raise Interrupted(f"interrupted; {again}") from error
+    survey(trip)
+    confirm(trip)
+    read_test(trip)
+    write_files(run.folder, task.dataset.classes, run.on)
     run.record("finished")
     return Result.from_run(run.folder, run.on)
 

@@ -13,9 +13,9 @@ from autoseg.optimize import write_files
 from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
 from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, to_json
-from autoseg.steps import Trip
 from autoseg.store import MeasurementCache, Run, read_events
 from autoseg.train import Task
+from autoseg.trip import Trip
 
 BUILDER = """\
 import torch

@@ -18,7 +18,8 @@ FLOORS = [
     "space cost graph data device losses recipe store promise seams",  # 2
     "export feed optimizer compress",
     "train",
-    "steps",
+    "trip",
+    "screening confirming",
     "journey",  # 3
     "search pools",  # 4
     "declaration report.tables report.plot report.bundle report.predict",  # 5

@@ -57,7 +57,9 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
 
 
 def test_it_goes_on_after_the_board_was_lost_and_measures_nothing_twice(run):
-    with pytest.raises(autoseg.DeviceError, match="to go on: autoseg remeasure .*run --device b"):
+    with pytest.raises(
+        autoseg.DeviceError, match="to go on: autoseg remeasure .*run --device Fake"
+    ):
         autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b", fail_on=3))
     lost = len(facts(run, "b"))
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,8 @@ from autoseg.records import DeviceInfo, InputError, Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     from autoseg.device import Image
+
+log = logging.getLogger(__name__)
 
 ALIKE = ("model", "runtime", "threads", "provider", "channel_step")
 APART = 1.05  # slowest over fastest median from which two boards are not the same
@@ -108,5 +111,7 @@ def _slowest(found: Sequence[Measurement], plan: MeasurePlan) -> Measurement:
     flags = slowest.flags
     if agreement > APART:
         said = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
-        flags = (*flags, f"the boards differ by {100 * (agreement - 1):.0f} % (p50: {said})")
+        differ = f"the boards differ by {100 * (agreement - 1):.0f} % (p50: {said})"
+        log.warning("%s: %s", slowest.onnx_digest[:12], differ)
+        flags = (*flags, differ)
     return replace(slowest, agreement=agreement, flags=flags)

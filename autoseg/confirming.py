@@ -1,0 +1,164 @@
+"""Only what the exported, trained file does is promised: on the device, on val, then on test."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from autoseg.data.cache import SplitArrays
+from autoseg.data.dataset import Array
+from autoseg.device.predict import class_maps
+from autoseg.export import check
+from autoseg.promise import SURE, probability_fast, why_struck
+from autoseg.records import (
+    CandidateError,
+    DeviceError,
+    Evaluation,
+    Job,
+    MeasurePlan,
+    Score,
+    to_json,
+)
+from autoseg.train import picture_score, split_arrays, trained_network
+from autoseg.trip import Trip, export_candidate, measure
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 12  # val pictures on which the device's class maps are compared with this machine's
+ALIKE = 0.995  # of their pixels; below it, the IoU that is promised is of the device's own maps
+
+
+def confirm_one(trip: Trip, job: Job, onnx: Path | None = None) -> None:
+    """Promise only what the exported file, with its trained weights, does on device and val.
+
+    `onnx` is that file where an earlier confirmation has left it.
+    """
+    candidate = job.candidate
+    trip.run.announce(candidate, f"confirming {candidate}")
+    val = split_arrays(trip.task, candidate, "val")
+    try:
+        path = _trained_file(trip, job, val, onnx)
+        maps, source, agreement = _class_maps(trip, path, val)
+        # Last: of all this it is what takes longest on a board.
+        measurement = measure(trip, path, MeasurePlan.confirm(trip.constraints.statistic))
+    except CandidateError as error:
+        trip.run.record("failed", candidate, reason=str(error))
+        return
+    if source == "board":
+        differs = _differs(trip, agreement)
+        log.warning("%s: %s", candidate.key, differs)
+        measurement = replace(measurement, flags=(*measurement.flags, differs))
+    score = _score(trip, job, maps, source)
+    sure = probability_fast(measurement, trip.constraints) * (score.p_floor or 0.0)
+    holds = sure >= SURE
+    trip.run.record(
+        "confirmed" if holds else "struck",
+        candidate,
+        score=to_json(score),
+        measurement=to_json(measurement),
+        onnx_bytes=path.stat().st_size,
+        p_feasible=sure,
+        agreement=agreement,
+        reason=None if holds else why_struck(measurement, score, trip.constraints),
+    )
+
+
+def _trained_file(trip: Trip, job: Job, val: SplitArrays, there: Path | None) -> Path:
+    path = trip.run.artifact(job.candidate)
+    if there is not None:
+        shutil.copyfile(there, path)
+        return path
+    net = trained_network(trip.task, job)
+    exported = export_candidate(trip, net, job.candidate, path)
+    check(exported, net, val.batch(range(min(16, len(val))))[0])
+    return path
+
+
+def _class_maps(
+    trip: Trip, onnx: Path, val: SplitArrays
+) -> tuple[list[Array], Literal["onnx", "board"], float]:
+    """Class maps of val, who made them, and the share of pixels where the device says the same."""
+    ours = class_maps(onnx, val.frames())
+    theirs = trip.device.predict(onnx, val.frames(SAMPLE))
+    pairs = zip(ours, theirs, strict=False)  # theirs is a sample
+    same = [float(np.mean(a == b)) if a.shape == b.shape else 0.0 for a, b in pairs]
+    agreement = float(np.mean(same))
+    if agreement >= ALIKE:
+        return ours, "onnx", agreement
+    return _own_maps(trip, onnx, val), "board", agreement
+
+
+def _own_maps(trip: Trip, onnx: Path, frames: SplitArrays) -> list[Array]:
+    """The device's class maps, which count where they are not this machine's."""
+    maps = trip.device.predict(onnx, frames.frames())
+    highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
+    if len(maps) != len(frames) or highest >= len(trip.task.dataset.classes):
+        raise DeviceError(
+            f"{trip.device.describe().name} gave {len(maps)} class maps of {len(frames)} pictures "
+            f"with classes up to {highest}: its class maps cannot be used"
+        )
+    return maps
+
+
+def _differs(trip: Trip, agreement: float) -> str:
+    there, here = trip.device.describe().runtime, version("onnxruntime")
+    return (
+        f"the board's class maps differ on {100 * (1 - agreement):.2g} % of pixels from this "
+        f"machine's ({there} there, onnxruntime {here} here): its IoU is of the board's own maps"
+    )
+
+
+def _score(trip: Trip, job: Job, maps: Iterable[Array], source: str) -> Score:
+    trained = trip.run.evaluations[job.candidate.key].score("val", source="torch")
+    return picture_score(
+        trip.task.dataset,
+        maps,
+        cache_dir=trip.task.cache_dir,
+        split="val",
+        source=source,
+        epoch=job.to_epoch,
+        train_s=trained.train_s if trained else 0.0,
+        seed=trip.task.seed,
+        decayed=job.decay,
+        min_iou=trip.constraints.min_iou,
+    )
+
+
+def read_test(trip: Trip) -> None:
+    """Read test once, after the choice is made; it is reported and decides nothing."""
+    task = trip.task
+    if not task.dataset.splits.get("test"):
+        return
+    for evaluation in list(trip.run.evaluations.values()):
+        promised = evaluation.promised
+        if promised is None or _tested(evaluation, promised):
+            continue
+        frames = split_arrays(task, evaluation.candidate, "test")
+        onnx = trip.run.artifact(evaluation.candidate)
+        own = promised.source == "board"
+        score = picture_score(
+            task.dataset,
+            _own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames()),
+            cache_dir=task.cache_dir,
+            split="test",
+            source=promised.source,
+            epoch=promised.epoch,
+            train_s=promised.train_s,
+            seed=promised.seed,
+            decayed=promised.decayed,
+        )
+        trip.run.record("tested", evaluation.candidate, score=to_json(score))
+
+
+def _tested(evaluation: Evaluation, promised: Score) -> bool:
+    """Whether test was read of the same weights, by the same runtime."""
+    of = (promised.source, promised.epoch, promised.decayed)
+    read = [s for s in evaluation.scores if s.split == "test"]
+    return of in [(s.source, s.epoch, s.decayed) for s in read]

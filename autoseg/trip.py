@@ -1,0 +1,63 @@
+"""What a journey takes along, and the two things that all its steps do: export and measure."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoseg.device import Device
+from autoseg.export import Exported, export
+from autoseg.records import Candidate, Constraints, Measurement, MeasurePlan
+from autoseg.seams import Engine, Pool
+from autoseg.store import MeasurementCache, Run
+from autoseg.train import Task, channels_of
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What a journey needs: who decides, who trains, who measures, and where it is written."""
+
+    run: Run
+    task: Task
+    constraints: Constraints
+    engine: Engine
+    pool: Pool
+    device: Device
+    measured_before: MeasurementCache
+    budget_s: float | None = None
+    trials: int | None = None
+
+    @property
+    def allowance(self) -> list[float | None]:
+        """What the search may use; a continued run that is given more searches on."""
+        return [self.budget_s, self.trials]
+
+    @property
+    def remaining_s(self) -> float | None:
+        return None if self.budget_s is None else self.budget_s - self.run.spent_s
+
+
+def export_candidate(trip: Trip, net: Any, candidate: Candidate, path: Path) -> Exported:
+    """The candidate's network as one ONNX file at `path`."""
+    return export(
+        net,
+        path,
+        input_hw=candidate.input_hw,
+        channels=channels_of(candidate),
+        classes=trip.task.dataset.outputs,
+        metadata={
+            "classes": "\n".join(trip.task.dataset.classes),
+            "knobs": str(candidate),
+            "key": candidate.key,
+            "input_hw": "x".join(map(str, candidate.input_hw)),
+        },
+    )
+
+
+def measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
+    """What the device says about one file."""
+    # A latency must never be timed while something trains on the same machine.
+    with trip.pool.paused() if trip.device.describe().here else nullcontext():
+        return trip.device.measure(onnx, plan)
