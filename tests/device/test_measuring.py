@@ -1,0 +1,131 @@
+"""Heat, limits and other load: what is waited for, repeated, marked and said."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoseg import runner
+from autoseg.device import condition, measuring
+from autoseg.device.answers import Status, Timed
+from autoseg.device.local import local_device
+from autoseg.device.profile import Profile
+from autoseg.records import DeviceError, MeasurePlan
+
+QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)
+
+
+def status(**facts: Any) -> Status:
+    unknown = {name: None for name in Status.model_fields}
+    return Status.model_validate({**unknown, "governors": [], "top": [], **facts})
+
+
+def timed(**facts: Any) -> Timed:
+    return Timed.model_validate(
+        {**{name: None for name in Timed.model_fields}, "peak_rss_bytes": 1, **facts}
+    )
+
+
+@pytest.fixture
+def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives this machine other facts: definitions that stand after the runner's own."""
+
+    def alter(definitions: str) -> None:
+        main = 'if __name__ == "__main__":'
+        source = Path(runner.__file__).read_text().replace(main, f"{definitions}\n{main}")
+        (tmp_path / "runner.py").write_text(source)
+        monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "throttled"),
+    [
+        ({}, {}, None),
+        ({"throttle_count": 4}, {"throttle_count": 4}, False),
+        ({"throttle_count": 4}, {"throttle_count": 5}, True),
+        ({"throttled_bits": 0x50000}, {"throttled_bits": 0x50000}, False),
+        ({"throttled_bits": 0x0}, {"throttled_bits": 0x40000}, True),
+        ({"throttled_bits": 0x50005}, {"throttled_bits": 0x50005}, True),
+        ({"throttled_bits": 0}, {}, False),
+    ],
+)
+def test_throttling_is_what_changed_or_lasts(
+    before: dict[str, int], after: dict[str, int], throttled: bool | None
+) -> None:
+    assert condition.throttled(status(**before), timed(**after)) is throttled
+
+
+def test_what_may_be_the_reason_is_said_in_words() -> None:
+    told = condition.suspects(
+        status(
+            governors=["ondemand", "performance"],
+            other_cores=1.27,
+            top=[["python3", 0.9], ["ffmpeg", 0.3]],
+            throttled_bits=0x50004,
+            temperature_c=81.4,
+        )
+    )
+    assert told == (
+        "the governor is ondemand, not performance",
+        "other programs keep 1.3 cores busy (python3 0.9, ffmpeg 0.3)",
+        "it is throttled now (get_throttled says 0x50004)",
+        "it is hot (81 °C)",
+    )
+    assert condition.suspects(status(governors=["performance"], other_cores=0.1)) == ()
+
+
+def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(
+    altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered("def throttle_count():\n    return time.monotonic_ns()")
+    rests: list[object] = []
+    monkeypatch.setattr(measuring, "rest", rests.append)
+    device = local_device()
+    found = device.measure(segments, SHORT)
+    assert found.throttled and len(rests) == 1
+    assert "the machine was throttled" in found.flags
+    # What this machine does all day is no reason to wait before each candidate.
+    assert device.measure(segments, QUICK).throttled and len(rests) == 1
+    device.close()
+
+
+def test_throttling_that_is_over_leaves_no_mark(
+    altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered("def throttled_bits():\n    return int(os.path.exists(__file__ + '.hot'))")
+    hot = Path(runner.__file__ + ".hot")
+    hot.touch()
+    monkeypatch.setattr(measuring, "COOL_POLL_S", 0.05)
+    monkeypatch.setattr(measuring, "REST_S", 0.2)
+    rest = measuring.rest
+
+    def cooling(board: Any) -> None:
+        hot.unlink()
+        rest(board)
+
+    monkeypatch.setattr(measuring, "rest", cooling)
+    device = local_device()
+    found = device.measure(segments, SHORT)
+    assert found.throttled is False and "throttled" not in " ".join(found.flags)
+    device.close()
+
+
+def test_a_machine_that_stays_too_hot_is_told_from_one_that_cools(
+    altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altered(
+        "BEGAN = time.monotonic()\n"
+        "def temperature_c():\n    return 90.0 if time.monotonic() < BEGAN + 0.5 else 60.0"
+    )
+    monkeypatch.setattr(measuring, "COOL_POLL_S", 0.05)
+    device = local_device(Profile(name="x", kind="local", max_temperature_c=80.0))
+    assert device.measure(segments, QUICK).temperature_c == 60.0
+    device.close()
+    monkeypatch.setattr(measuring, "COOL_S", 0.1)
+    with pytest.raises(DeviceError, match="at 90 °C, over max_temperature_c 80 .* or raise max_"):
+        device.measure(segments, QUICK)
+    device.close()
