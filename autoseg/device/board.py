@@ -203,7 +203,9 @@ class Board:
     @functools.cached_property
     def reference(self) -> Path:
         """The reference model as a file that lives as long as this device."""
-        self._reference_file = tempfile.NamedTemporaryFile(suffix=".onnx")  # noqa: SIM115
+        self._reference_file = tempfile.NamedTemporaryFile(
+            prefix="autoseg-reference-", suffix=".onnx"
+        )
         self._reference_file.write(reference_bytes())
         self._reference_file.flush()
         return Path(self._reference_file.name)

@@ -25,7 +25,7 @@ class Pipe:
     """The Transport to a new runner; it ends when this is closed, forgotten, or dies with us."""
 
     def __init__(self, python: str = sys.executable) -> None:
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the runner)
+        self._complaints = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             # -P: the runner's own folder must not shadow anybody's modules.
             [python, "-P", runner.__file__],
