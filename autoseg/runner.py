@@ -672,10 +672,10 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
         unknown = sorted(set(plan["shapes"]) - known)
         raise Fault("plan", f"no model has an input {unknown}; there are: {sorted(known)}")
     for name, (session, load_ms) in sessions.items():
-        model = worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
-        model.run()
+        worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
     models = worker.models.items()
     opened = {
+        "first_ms": {name: time_runs(model.run, 1, 0.0)[0][0] for name, model in models},
         "load_ms": {name: model.load_ms for name, model in models},
         "inputs": {name: model.fed() for name, model in models},
         "providers": {name: model.session.get_providers() for name, model in models},

@@ -76,6 +76,7 @@ class Opened(_Checked):
     """Models that loaded and ran once."""
 
     load_ms: dict[str, Ms]
+    first_ms: dict[str, Ms]
     inputs: dict[str, list[Fed]]
     providers: dict[str, Words]
 

@@ -15,9 +15,11 @@ from autoseg.device.sitting import Sitting
 from autoseg.device.statistics import figures
 from autoseg.device.timing import (
     CANDIDATE,
+    HOPELESS_COLD,
     REFERENCE,
     REFERENCE_WARMUP_S,
     Timing,
+    hopeless,
     time_candidate,
 )
 from autoseg.records import DeviceError, Measurement, MeasurePlan, file_digest
@@ -106,13 +108,15 @@ def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
     before = board.status(LOOK_S[plan.phase])
     models = {CANDIDATE: onnx, REFERENCE: board.reference}
     sitting = Sitting(board, models, f"timing {onnx.name}")
-    warmup = sitting.warm(CANDIDATE, plan.warmup_s)
+    opened = sitting.opened
+    cold = hopeless(plan, opened.first_ms[CANDIDATE], HOPELESS_COLD)
+    warmup = 0 if cold else sitting.warm(CANDIDATE, plan.warmup_s)
     sitting.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
     alone = board.profile.provider_names == [CPU]
     timing = time_candidate(sitting.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
     if sitting.after is None:
         raise DeviceError(f"{board.reach.name} did not say how it was after the timing")
-    return Pass(before, sitting.after, timing, warmup, sitting.opened.load_ms[CANDIDATE])
+    return Pass(before, sitting.after, timing, warmup, opened.load_ms[CANDIDATE])
 
 
 def fallen_back(board: Board, onnx: Path) -> tuple[tuple[str, ...], str | None]:

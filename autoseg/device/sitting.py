@@ -73,7 +73,7 @@ class Sitting:
                 text = text.replace(place, str(self._models[name]))
             raise CandidateError(text) from error
         opened = _read(Opened, answer, "opened")
-        if not all(set(part) == set(places) for part in (opened.load_ms, opened.providers)):
+        if not all(set(part) == set(places) for part in (opened.load_ms, opened.first_ms)):
             raise Babble("it opened other models than it was asked to")
         return opened
 

@@ -38,6 +38,9 @@ SLICE_S = 3e-3
 REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
 MOST_WALL = 3.0
 REFERENCE_WARMUP_S = 0.02
+# A run of many times the ceiling says enough: of the first, untimed one it takes more, as it also
+# allocates.
+HOPELESS, HOPELESS_COLD = 4.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,8 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     """Some more blocks, each followed by one of the reference."""
     run_s, reference_s = _run_s(seen, CANDIDATE), _run_s(seen, REFERENCE)
     left_s = max(0.0, plan.max_s - counted.spent_s)
-    # An untimed run stands before each block: it must be worth it.
-    most_s = min(max(_block_s(plan), LEAST_WHOLE_RUNS * run_s), left_s)
+    # An untimed run stands before each block: it must be worth it, and it counts.
+    most_s = min(max(_block_s(plan), LEAST_WHOLE_RUNS * run_s), left_s - run_s)
     # The reference must stay small beside the fastest models as well.
     even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
@@ -157,11 +160,11 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     missing = min(max(plan.min_runs - have, have // 4), max(1, plan.max_runs - have))
     # A board that is cut off loses what one request asks for, and a request is one line.
     most = min(MOST_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
-    pairs = min(missing * run_s / block_s, left_s / block_s, most)
+    pairs = math.ceil(min(missing * run_s / block_s, most) - 0.01)
     return [
         Wanted(CANDIDATE, runs, max(most_s, block_s)),
         Wanted(REFERENCE, beside, 2 * REFERENCE_SHARE * _block_s(plan)),
-    ] * max(1, math.ceil(pairs - 0.01))
+    ] * max(1, min(pairs, int(left_s / (block_s + run_s))))
 
 
 def _run_s(seen: Sequence[Block], model: str) -> float:
@@ -177,10 +180,18 @@ def _block_s(plan: MeasurePlan) -> float:
     return min(1.0, 0.4 * plan.max_s)
 
 
+def hopeless(plan: MeasurePlan, run_ms: float, times: float = HOPELESS) -> bool:
+    """Whether a run is so slow that a screening need not look closer."""
+    ceiling = plan.ceiling_ms
+    return plan.phase == "screen" and ceiling is not None and run_ms > times * ceiling
+
+
 def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
     runs = len(counted.times_ms)
     if runs == 0:
         return False
+    if hopeless(plan, min(counted.times_ms)):
+        return True
     overdue = counted.spent_s >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
     if overdue and (runs >= FEWEST_RUNS or wall_s >= 10 * plan.max_s):
         return True

@@ -33,9 +33,14 @@ def test_a_calm_machine_gives_the_truth_and_the_reference_costs_a_tenth() -> Non
 
 
 def test_a_screen_stops_when_the_ceiling_is_clear_but_not_before_min_runs() -> None:
-    for ceiling_ms in (1e-3, 1e3):
+    for ceiling_ms in (1.0, 1e3):
         found = timed(Machine(3.0), replace(SCREEN, ceiling_ms=ceiling_ms, min_runs=60))
         assert len(found.times_ms) == 60
+
+
+def test_a_hopeless_model_is_timed_once_but_only_in_screening() -> None:
+    assert len(timed(Machine(5000.0), replace(SCREEN, ceiling_ms=60.0)).times_ms) == 1
+    assert len(timed(Machine(500.0), replace(CONFIRM, ceiling_ms=60.0)).times_ms) >= 6
 
 
 def test_what_is_close_to_the_ceiling_is_timed_until_the_interval_is_narrow() -> None:
