@@ -82,7 +82,9 @@ def _screened(trip: Trip, candidate: Candidate, exported: Exported, timing: Timi
         return
     finally:
         exported.path.unlink(missing_ok=True)
-    if trip.measured_before.get(identity := _identity(trip, exported)) is None:
+    identity = _identity(trip, exported)
+    # What was disturbed must not be believed again and again.
+    if not measurement.flags and trip.measured_before.get(identity) is None:
         trip.measured_before.put(identity, measurement)
     trip.run.record(
         "measured",

@@ -26,6 +26,8 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "-"
     if isinstance(value, list):
         return " ".join(_shown(v) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

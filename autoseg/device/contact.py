@@ -127,7 +127,7 @@ class Contact:
             return DeviceError(f"{name}: the runner {why}, and a new one did not start: {error}")
         return DeviceError(
             f"{name} was lost (the runner {why}) and did not come back within {tried_s:g} s: "
-            f"{error}; check power and network; then continue with --resume"
+            f"{error}; check its power and the network"
         )
 
     def stop(self) -> None:
@@ -172,7 +172,7 @@ class Contact:
         if before and (before.cpu, before.runtime) != (hello.cpu, hello.runtime):
             raise Hopeless(
                 f"{self.reach.name} was {before.cpu} with {before.runtime} and is now {hello.cpu} "
-                f"with {hello.runtime}; continue with --resume"
+                f"with {hello.runtime}"
             )
 
     def _claim(self, link: Link) -> None:

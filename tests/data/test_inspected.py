@@ -152,7 +152,8 @@ def test_a_folder_that_cannot_be_written_costs_time_only(folder, cache, caplog):
 
 def test_two_at_once_do_no_harm(folder, cache, decoded):
     code = (
-        "import sys; from pathlib import Path; from autoseg.data import batches, folder, inspected;"
+        "import sys; from pathlib import Path\n"
+        "from autoseg.data import batches, folder, inspected\n"
         "inspected.YOUNG_S = -1.0; batches.BATCH = 1;"
         "[folder.inspect(sys.argv[1], cache_dir=Path(sys.argv[2])) for _ in range(3)]"
     )

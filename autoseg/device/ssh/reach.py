@@ -61,7 +61,7 @@ class SshReach:
                 if time.monotonic() + pause_s > deadline:
                     raise DeviceError(
                         f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
-                        f"({error}); {POWER}, then continue with --resume"
+                        f"({error}); {POWER}"
                     ) from error
             if not kept:
                 time.sleep(pause_s)
