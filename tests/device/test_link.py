@@ -167,12 +167,10 @@ def test_a_fork_ends_nothing() -> None:
 
 def test_a_forgotten_link_stops_pinging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_room, "PING_S", 0.002)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     link = Link(Wire())
-    assert threading.active_count() > before
+    (pinging,) = set(threading.enumerate()) - before
     del link
     gc.collect()
-    deadline = time.monotonic() + 2
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert threading.active_count() <= before
+    pinging.join(5.0)
+    assert not pinging.is_alive()
