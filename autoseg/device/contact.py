@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from autoseg.device.answers import Busy, Hello, read
-from autoseg.device.link import Babble, Link, Lost, Reach, Silent, Slow
+from autoseg.device.link import Babble, Gone, Link, Lost, Reach, Silent, Slow
 from autoseg.records import DeviceError
 
 Result = TypeVar("Result")
@@ -114,6 +114,8 @@ class Contact:
                 return
             except Hopeless:
                 raise
+            except Gone as error:  # it was tried for long already
+                raise DeviceError(f"{error} (before: the runner {why})") from error
             except DeviceError as error:
                 if time.monotonic() >= deadline:
                     raise self._gone(why, error, tried_s) from error
@@ -121,8 +123,6 @@ class Contact:
 
     def _gone(self, why: Exception, error: Exception, tried_s: float) -> DeviceError:
         name = self.reach.name
-        if "--resume" in str(error):
-            return DeviceError(f"{error} (before: the runner {why})")
         if not self.reach.keeps:
             return DeviceError(f"{name}: the runner {why}, and a new one did not start: {error}")
         return DeviceError(

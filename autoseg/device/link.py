@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from autoseg.device.answers import readable, refuse
+from autoseg.records import DeviceError
 
 PING_S = 5.0
 QUIET_S = 30.0
@@ -40,6 +41,10 @@ class Slow(Exception):
 
 class Babble(Exception):
     """What came is no answer of a runner: too long, no JSON, wrong fields."""
+
+
+class Gone(DeviceError):
+    """A machine that was met before does not answer any more, and was tried for long."""
 
 
 class Transport(Protocol):

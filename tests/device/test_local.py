@@ -214,6 +214,7 @@ def test_closing_ends_a_measurement_of_another_thread(device: Board, segments: P
         except DeviceError as error:
             told.append(error)
 
+    device.hello()
     working = threading.Thread(target=endless)
     working.start()
     time.sleep(0.5)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Sequence
 
+from autoseg.device.link import Gone, Lost, Silent
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import bootstrap
 from autoseg.device.ssh.channel import ChannelTransport
@@ -59,9 +60,9 @@ class SshReach:
                 if not self._met:
                     raise
                 if time.monotonic() + pause_s > deadline:
-                    raise DeviceError(
+                    raise Gone(
                         f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
-                        f"({error}); {POWER}"
+                        f"({error})"
                     ) from error
             if not kept:
                 time.sleep(pause_s)
@@ -110,8 +111,6 @@ class SshReach:
 def _finished(
     transport: ChannelTransport, given: bytes, name: str, limit_s: float
 ) -> tuple[int, bytes, bytes]:
-    from autoseg.device.link import Lost, Silent
-
     deadline, output = time.monotonic() + limit_s, bytearray()
     try:
         transport.send(given)
