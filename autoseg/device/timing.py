@@ -157,7 +157,8 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     beside = round(REFERENCE_SHARE * block_s / reference_s)
     beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
     have = len(counted.times_ms)
-    missing = min(max(plan.min_runs - have, have // 4), max(1, plan.max_runs - have))
+    fewest = max(plan.min_runs - have, (plan.min_s - counted.spent_s) / run_s)
+    missing = max(fewest, min(have // 4, max(1, plan.max_runs - have)))
     # A board that is cut off loses what one request asks for, and a request is one line.
     most = min(MOST_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
     pairs = math.ceil(min(missing * run_s / block_s, most) - 0.01)
@@ -195,7 +196,7 @@ def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
     overdue = counted.spent_s >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
     if overdue and (runs >= FEWEST_RUNS or wall_s >= 10 * plan.max_s):
         return True
-    if runs < plan.min_runs:
+    if runs < plan.min_runs or counted.spent_s < plan.min_s:
         return False
     value, (low, high) = estimate(counted.times_ms, plan.statistic)
     if runs >= plan.max_runs or high - low < STABLE * value:

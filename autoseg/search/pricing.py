@@ -114,4 +114,5 @@ def _timing_s(evaluation: Evaluation) -> float:
     width = TAIL * (high - low) / screened.p50_ms
     runs = screened.runs * (width / STABLE) ** 2
     runs = min(max(runs, plan.min_runs), plan.max_runs)
-    return WARM_S + BESIDE_TIMING * min(plan.max_s, runs * screened.mean_ms / 1e3)
+    timed_s = min(max(runs * screened.mean_ms / 1e3, plan.min_s), plan.max_s)
+    return WARM_S + BESIDE_TIMING * timed_s

@@ -43,6 +43,11 @@ def test_a_hopeless_model_is_timed_once_but_only_in_screening() -> None:
     assert len(timed(Machine(500.0), replace(CONFIRM, ceiling_ms=60.0)).times_ms) >= 6
 
 
+def test_a_promise_of_a_tiny_network_is_of_seconds_not_of_a_moment() -> None:
+    found = timed(Machine(0.1), replace(CONFIRM, min_s=2.0))
+    assert 2.0 <= found.spent_s < 2.5 and len(found.times_ms) > CONFIRM.max_runs
+
+
 def test_what_is_close_to_the_ceiling_is_timed_until_the_interval_is_narrow() -> None:
     found = timed(Machine(3.0, noise=0.1), replace(SCREEN, ceiling_ms=3.2, max_s=100.0))
     assert SCREEN.min_runs < len(found.times_ms) <= SCREEN.max_runs + 10
