@@ -76,7 +76,7 @@ def _trained_file(trip: Trip, job: Job, val: SplitArrays, there: Path | None) ->
         shutil.copyfile(there, path)
         return path
     net = trained_network(trip.task, job)
-    exported = export_candidate(trip, net, job.candidate, path)
+    exported = export_candidate(trip.task, net, job.candidate, path)
     check(exported, net, val.batch(range(min(16, len(val))))[0])
     return path
 

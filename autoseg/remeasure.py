@@ -69,7 +69,7 @@ def remeasure(
                 f"the run {folder.name!r} was begun on {info.name} itself; to measure it on "
                 "another machine of that name, give a copy of the profile with a name of its own"
             )
-        task = _task(folder)
+        task = task_of_run(folder)
         opened = Run.open(folder, info.name)
         try:
             return _travel(opened, task, target, max_latency, on_start)
@@ -92,7 +92,7 @@ def _again(folder: Path, device: Devices | Sequence[Devices]) -> str:
     )
 
 
-def _task(folder: Path) -> Task:
+def task_of_run(folder: Path) -> Task:
     """The run's own task: networks are built as it built them, on the data it was given."""
     said = read_declaration(folder)
     declaration = Declaration.of({}, said)

@@ -65,9 +65,8 @@ def _untrained(trip: Trip, candidate: Candidate) -> Exported | None:
         net, structure = _proposed(trip, candidate)
         same = _same_network(trip.run, candidate, structure)
         if same is None:
-            return export_candidate(
-                trip, net, candidate, trip.run.artifact(candidate, "-untrained")
-            )
+            file = trip.run.artifact(candidate, "-untrained")
+            return export_candidate(trip.task, net, candidate, file)
         trip.run.record("stopped", candidate, reason=f"the same network as {same}")
     except CandidateError as error:
         trip.run.record("failed", candidate, reason=str(error))

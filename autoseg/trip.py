@@ -39,16 +39,16 @@ class Trip:
         return None if self.budget_s is None else self.budget_s - self.run.spent_s
 
 
-def export_candidate(trip: Trip, net: Any, candidate: Candidate, path: Path) -> Exported:
+def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> Exported:
     """The candidate's network as one ONNX file at `path`."""
     return export(
         net,
         path,
         input_hw=candidate.input_hw,
         channels=channels_of(candidate),
-        classes=trip.task.dataset.outputs,
+        classes=task.dataset.outputs,
         metadata={
-            "classes": "\n".join(trip.task.dataset.classes),
+            "classes": "\n".join(task.dataset.classes),
             "knobs": str(candidate),
             "key": candidate.key,
             "input_hw": "x".join(map(str, candidate.input_hw)),
