@@ -99,9 +99,10 @@ class Cost:
 class DeviceInfo:
     """What a device says about itself. `fingerprint` is what a measurement may be reused under.
 
-    `channel_step` is the multiple of channels that it likes; `here` says that it is this machine,
-    or shares it, so that training here disturbs a timing there; `boards` is how many can time side
-    by side.
+    `affinity` are the cores that a timed process is bound to, in order; none where the system
+    chooses. `channel_step` is the multiple of channels that it likes; `here` says that it is this
+    machine, or shares it, so that training here disturbs a timing there; `boards` is how many can
+    time side by side.
     """
 
     name: str
@@ -112,10 +113,11 @@ class DeviceInfo:
     channel_step: int = 1
     here: bool = False
     boards: int = 1
+    affinity: tuple[int, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        facts = ("name", "model", "runtime", "threads", "provider")
+        facts = ("name", "model", "runtime", "threads", "provider", "affinity")
         return digest({name: getattr(self, name) for name in facts})
 
 

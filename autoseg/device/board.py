@@ -74,6 +74,7 @@ class Board:
             provider="+".join(wanted),
             channel_step=self.profile.channel_step,
             here=self.reach.here,
+            affinity=tuple(sorted(self.profile.affinity or ())),
         )
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
@@ -113,7 +114,8 @@ class Board:
     def status(self, window_s: float = 0.3) -> Status:
         """How the machine is doing; other programs are watched for `window_s`."""
         with self.contact.named():
-            answer = self.contact.ask("status", window_s=window_s)
+            affinity = self.profile.affinity
+            answer = self.contact.ask("status", window_s=window_s, affinity=affinity)
             try:
                 return read(Status, answer, "status")
             except ValueError as error:

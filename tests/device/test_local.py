@@ -18,7 +18,16 @@ from autoseg.device import resolve
 from autoseg.device.board import Board
 from autoseg.device.local import Here, local_device
 from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
-from autoseg.records import CandidateError, DeviceError, InputError, Measurement, MeasurePlan
+from autoseg.records import (
+    CandidateError,
+    DeviceError,
+    DeviceInfo,
+    InputError,
+    Measurement,
+    MeasurePlan,
+    from_json,
+    to_json,
+)
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 ENDLESS = MeasurePlan("confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
@@ -112,6 +121,19 @@ def test_a_core_or_provider_that_is_not_there_is_the_machines_fault(
         local(affinity=[4000]).measure(segments, QUICK)
     with pytest.raises(DeviceError, match="has no TensorRT, which the profile asks for"):
         local(providers=["TensorRT", "CPU"]).describe()
+
+
+def test_what_was_timed_on_one_core_does_not_count_for_another(
+    local: Callable[..., Board],
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    free, one = local().describe(), local(affinity=cores[:1]).describe()
+    assert one.affinity == (cores[0],) and one.fingerprint != free.fingerprint
+    assert local(affinity=cores).describe() == local(affinity=cores[::-1]).describe()
+    assert from_json(DeviceInfo, to_json(one)) == one
+    # A run that was begun before boards told their cores.
+    before = {name: fact for name, fact in to_json(free).items() if name != "affinity"}
+    assert from_json(DeviceInfo, before) == free
 
 
 def test_nodes_tell_where_they_ran(device: Board, segments: Path) -> None:
