@@ -16,13 +16,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable outpu
 DeviceOption = Annotated[
     str, typer.Option(help="local, a profile's name or file, or user@host[:port]")
 ]
+DEVICES = (
+    "local, a profile's name or file, or user@host[:port]; given again, boards of one kind that "
+    "share the measuring"
+)
 DevicesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--device",
-        help="local (default), a profile's name or file, user@host[:port]; given again, boards of "
-        "one kind that share the measuring",
-    ),
+    list[str] | None, typer.Option("--device", help=f"{DEVICES}  [default: local]")
+]
+NeededDevicesOption = Annotated[
+    list[str] | None, typer.Option("--device", help=f"{DEVICES}  [required]")
 ]
 AcceptOption = Annotated[
     bool,
