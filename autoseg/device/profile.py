@@ -113,11 +113,14 @@ class Profile(BaseModel):
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """A profile as a file that `load_profile` reads; what is as by default is left out.
+    """A profile as a file that `load_profile` reads, with its channel step.
 
-    Raises InputError for a file that exists already, or cannot be written.
+    What else is as by default is left out. Raises InputError for a file that exists already, or
+    cannot be written.
     """
     said = profile.model_dump(mode="json", exclude_defaults=True)
+    # Found by a probe: a reader could not tell a step as by default from none.
+    said["channel_step"] = profile.channel_step
     # JSON is YAML, value by value.
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()]
     try:

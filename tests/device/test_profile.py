@@ -62,6 +62,11 @@ def test_a_profile_that_was_written_is_read_again(tmp_path: Path, name: str) -> 
         write_profile(profile, tmp_path / "no" / "mine.yaml")
 
 
+def test_a_step_that_was_found_is_written_even_if_it_is_the_default(tmp_path: Path) -> None:
+    write_profile(load_profile("local"), tmp_path / "mine.yaml")
+    assert "channel_step: 8\n" in (tmp_path / "mine.yaml").read_text()
+
+
 def test_one_core_is_a_list_of_one(tmp_path: Path) -> None:
     assert load_profile(written(tmp_path, "name: x\nkind: local\naffinity: 3\n")).affinity == [3]
 
