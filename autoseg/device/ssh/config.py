@@ -162,16 +162,16 @@ class _Config:
     """The user's config, then the system's: what is said first counts."""
 
     def __init__(self) -> None:
-        from paramiko.config import SSHConfig
         from paramiko.ssh_exception import SSHException
+
+        from autoseg.device.ssh.wire import CommandlessConfig
 
         folder = Path.home() / ".ssh"
         self._where = folder / "config"
-        _check_safe(self._where)
         lines = [*_lines(self._where, folder), "Host *"]
         lines += _lines(SYSTEM_FOLDER / "ssh_config", SYSTEM_FOLDER)
         try:
-            self._config = SSHConfig.from_text("\n".join(lines))
+            self._config = CommandlessConfig.from_text("\n".join(lines))
         except (SSHException, ValueError) as error:
             raise InputError(f"{self._where} cannot be read: {error}") from error
 
@@ -186,7 +186,7 @@ class _Config:
 
 
 def _check_safe(path: Path) -> None:
-    """As ssh: who can write a config can choose which board is believed, and what is run here."""
+    """As ssh: who can write a config can choose which board is believed, and by which key."""
     try:
         status = path.stat()
     except OSError:
@@ -197,6 +197,7 @@ def _check_safe(path: Path) -> None:
 
 def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
     """A file's lines with those of files it includes, which paramiko does not read."""
+    _check_safe(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

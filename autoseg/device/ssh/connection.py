@@ -147,12 +147,16 @@ class Connection:
             return _tcp(hop)
         from paramiko.ssh_exception import ChannelException
 
+        from autoseg.device.ssh.wire import bound
+
         before = self._hops[len(self._transports) - 1]
         with foreign(before.name):
             try:
-                return self._transports[-1].open_channel(
+                channel = self._transports[-1].open_channel(
                     "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=CONNECT_S
                 )
+                bound(channel)
+                return channel
             except ChannelException as error:
                 raise Unreachable(
                     f"{hop.name}: the jump host {before.name} cannot connect to port {hop.port} "

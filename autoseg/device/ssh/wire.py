@@ -1,4 +1,4 @@
-"""paramiko's parts that a hostile board could make grow without an end, bounded."""
+"""paramiko's parts as they are safe here: none grows without an end, none runs a command."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.config import SSHConfig
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
+
+from autoseg.records import InputError
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -59,6 +62,20 @@ class BoundedPipe(BufferedPipe):  # type: ignore[misc]
 
 
 def bound(channel: Channel) -> None:
-    """Bounds what may wait in a channel that nothing has come through yet."""
-    channel.in_buffer = BoundedPipe()
-    channel.in_stderr_buffer = BoundedPipe()
+    """Bounds what may wait in a channel, also where something does already."""
+    # A new pipe would lose what comes meanwhile: behind a jump host an sshd speaks at once.
+    channel.in_buffer.__class__ = BoundedPipe
+    channel.in_stderr_buffer.__class__ = BoundedPipe
+
+
+class CommandlessConfig(SSHConfig):  # type: ignore[misc]
+    """Refuses `Match exec` where paramiko would run its command."""
+
+    def _tokenize(self, config: Any, target_hostname: str, key: str, value: str) -> Any:
+        if key == "match-exec":
+            raise InputError(
+                f"which lines of the ssh config hold for {target_hostname} is asked of a command "
+                "(`Match exec`), which autoseg does not run; say it with Host, or keep it from "
+                f"this board: Match !originalhost {target_hostname} exec ..."
+            )
+        return super()._tokenize(config, target_hostname, key, value)

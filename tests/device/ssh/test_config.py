@@ -108,3 +108,24 @@ def test_a_config_that_others_can_write_is_refused(home: Path) -> None:
     (home / ".ssh" / "config").chmod(0o666)
     with pytest.raises(InputError, match="can be written by others; chmod 600"):
         hops_of(Profile(name="board", kind="ssh", host="pi"))
+
+
+def test_included_files_that_others_can_write_are_refused(home: Path) -> None:
+    (home / ".ssh").mkdir(mode=0o700)
+    for name, text in {"boards": "Include more\n", "more": "Host pi\n  ProxyJump door\n"}.items():
+        (home / ".ssh" / name).write_text(text)
+        (home / ".ssh" / name).chmod(0o600)
+    assert len(way(home, "Include boards\n")) == 2
+    (home / ".ssh" / "more").chmod(0o622)
+    with pytest.raises(InputError, match="/more can be written by others; chmod 600"):
+        way(home, "Include boards\n")
+
+
+def test_no_command_of_a_config_is_run(home: Path) -> None:
+    ran = home / "ran"
+    with pytest.raises(InputError, match="does not run.*Match !originalhost pi exec"):
+        way(home, f'Match exec "touch {ran}"\n  User root\n')
+    command = f'exec "touch {ran}"\n  User root\n'
+    kept = f"Match !originalhost pi {command}Match host other {command}"
+    (hop,) = way(home, f"{kept}Host *\n  User me\n")
+    assert hop.user == "me" and not ran.exists()
