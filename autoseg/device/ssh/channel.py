@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoseg.device import link
 from autoseg.device.answers import readable
-from autoseg.device.link import Lost, Silent
+from autoseg.device.link import Ended, Lost, Silent
 from autoseg.device.ssh.connection import Connection
 
 if TYPE_CHECKING:
@@ -37,14 +37,15 @@ class ChannelTransport:
     def send(self, data: bytes) -> None:
         """Sends everything. Raises Lost, and Silent where nothing was taken for QUIET_S."""
         view = memoryview(data)
-        with self._connection.within(link.QUIET_S) as late:
-            try:
-                while view:
+        while view:
+            # Each piece has its time: how long all of it may take is the asker's to say.
+            with self._connection.within(link.QUIET_S) as late:
+                try:
                     view = view[self._some(view, late) :]
-            except (OSError, EOFError, _paramiko_error()) as error:
-                if late.is_set():
-                    raise Silent(f"it took no bytes for {link.QUIET_S:g} s") from error
-                raise Lost(self._ending()) from error
+                except (OSError, EOFError, _paramiko_error()) as error:
+                    if late.is_set():
+                        raise Silent(f"it took no bytes for {link.QUIET_S:g} s") from error
+                    raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:
         """At least one byte. Raises TimeoutError, and Lost at the end."""
@@ -60,7 +61,7 @@ class ChannelTransport:
                     raise
                 continue
             if not some:
-                raise Lost(self._ending())
+                raise self._loss()
             return bytes(some)
 
     def put_back(self, data: bytes) -> None:
@@ -110,16 +111,17 @@ class ChannelTransport:
             self._complaints += some
             del self._complaints[:-KEPT_COMPLAINTS_BYTES]
 
-    def _ending(self) -> str:
+    def _loss(self) -> Lost:
         code = self.status(2.0)
         said = readable(self.complaints()[-500:])
+        ending = f": {said}" if said else ""
         if code is not None:
-            how = f"exited with code {code}"
-        elif self._connection.alive:
-            how = "was ended by a signal (often: out of memory)"
-        else:
-            how = "ended with the connection"
-        return f"{how}: {said}" if said else how
+            return Ended(f"exited with code {code}{ending}")
+        # paramiko ends the channels of a connection that broke before it says that it did.
+        time.sleep(POLL_S)
+        if self._connection.alive:
+            return Ended(f"was ended by a signal (often: out of memory){ending}")
+        return Lost(f"ended with the connection{ending}")
 
 
 def _paramiko_error() -> type[Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from autoseg.device.link import Gone, Lost, Silent
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import bootstrap
-from autoseg.device.ssh.channel import ChannelTransport
+from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
 from autoseg.device.ssh.connection import POWER, Connection, Refused, Unreachable
 from autoseg.device.ssh.trust import HostKey
@@ -39,7 +40,7 @@ class SshReach:
     def name(self) -> str:
         return self._hops[-1].name
 
-    @property
+    @functools.cached_property
     def here(self) -> bool:
         """Whether every address on the way is one of this machine's own."""
         return all(_is_own(hop.host, hop.port) for hop in self._hops)
@@ -99,6 +100,8 @@ class SshReach:
 
     def _connected(self) -> Connection:
         if self._connection is None or not self._connection.alive:
+            # A board that is gone may have left its jump hosts connected.
+            self.close()
             connection = self._new()
             connection.open()
             self._connection = connection
@@ -113,7 +116,10 @@ def _finished(
 ) -> tuple[int, bytes, bytes]:
     deadline, output = time.monotonic() + limit_s, bytearray()
     try:
-        transport.send(given)
+        for start in range(0, len(given), PIECE_BYTES):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            transport.send(given[start : start + PIECE_BYTES])
         transport.shut()
         while True:
             output += transport.receive(max(0.0, deadline - time.monotonic()))

@@ -1,5 +1,6 @@
 """Reaching a board: what lets us in, what keeps us out, and what the user is told."""
 
+import contextlib
 import getpass
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from device.sshd import Sshd, make_key, public
 
+from autoseg.device import link
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import add_host_key, connection, fetch_host_key, reach
 from autoseg.device.ssh.reach import SshReach
@@ -235,6 +237,18 @@ def test_another_type_of_key_is_asked_for_where_that_is_known(
     assert says_hello(sshd.profile())
 
 
+def test_slow_is_not_silent(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "QUIET_S", 0.4)
+    board = SshReach(sshd.profile())
+    slow = "while [ $(head -c 100000 | wc -c) -gt 0 ]; do sleep 0.03; done"
+    began = time.monotonic()
+    assert board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000))[0] == 0
+    assert time.monotonic() - began > 1.0
+    with pytest.raises(DeviceError, match=r"did not end within 0\.2 s"):
+        board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000), limit_s=0.2)
+    board.close()
+
+
 def test_a_closed_port_is_told(sshd: Sshd) -> None:
     sshd.down()
     started = time.monotonic()
@@ -349,6 +363,39 @@ def test_a_board_behind_another_is_reached(sshd: Sshd, behind: Profile) -> None:
     assert says_hello(behind)
     assert "Accepted publickey" in sshd.log
     assert SshReach(behind).here
+
+
+def test_a_board_that_was_cut_off_leaves_no_connection_to_its_jump_host(
+    sshd: Sshd, behind: Profile
+) -> None:
+    board = SshReach(behind)
+    board.run_command(["true"])
+    before = set(sshd.family())
+    with pytest.raises(DeviceError):
+        board.run_command(["sh", "-c", "kill -9 $PPID"])
+    # That it is gone may be noticed only now.
+    with contextlib.suppress(DeviceError):
+        board.run_command(["true"])
+    assert board.run_command(["echo", "again"])[1] == b"again\n"
+    end = time.monotonic() + 3
+    while before & set(sshd.family()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert before and not before & set(sshd.family())
+    board.close()
+
+
+def test_what_a_jump_host_sends_at_once_is_kept_and_bounded() -> None:
+    from paramiko.channel import Channel
+    from paramiko.ssh_exception import SSHException
+
+    from autoseg.device.ssh.wire import MOST_WAITING_BYTES, bound
+
+    channel = Channel(1)
+    channel.in_buffer.feed(b"SSH-2.0")
+    bound(channel)
+    with pytest.raises(SSHException, match="more bytes than the window allows"):
+        channel.in_buffer.feed(bytes(MOST_WAITING_BYTES))
+    assert channel.recv(100) == b"SSH-2.0"
 
 
 @pytest.mark.parametrize("unknown", ["127.0.0.1", "localhost"])
