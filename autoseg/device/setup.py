@@ -158,6 +158,8 @@ def install(shell: Shell, found: Look, say: Callable[[str], None]) -> Look:
 
 
 NO_PIP = "--without-pip"
+# A connection that is cut ends the input, which for `cat` is the end of the file.
+WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
 
 
 def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -> None:
@@ -168,10 +170,13 @@ def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -
         size = sum(wheel.stat().st_size for wheel in wheels)
         say(f"carrying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
         try:
+            # What an interrupted setup left may be half a wheel.
+            _run(shell, ["rm", "-rf", there])
             _must(_run(shell, ["mkdir", "-p", "-m", "700", there]), "making the folder")
             for wheel in wheels:
-                copy = ["sh", "-c", 'cat > "$1"', "sh", f"{there}/{wheel.name}"]
-                _must(_run(shell, copy, 600, wheel.read_bytes()), f"copying {wheel.name}")
+                data, path = wheel.read_bytes(), f"{there}/{wheel.name}"
+                copy = ["sh", "-c", WHOLE, "sh", path, str(len(data))]
+                _must(_run(shell, copy, 600, data), f"copying {wheel.name}")
             (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
             say("installing them")
             # A wheel of pip is a pip: environments of boards without ensurepip have none.

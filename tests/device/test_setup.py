@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from autoseg.device import setup
-from autoseg.device.setup import Look, Ran, Shell, install, look, steps
+from autoseg.device.setup import WHOLE, Look, Ran, Shell, install, look, steps
 from autoseg.records import DeviceError, InputError
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
@@ -130,6 +130,13 @@ def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
         install(here(tmp_path), found, lambda line: None)
 
 
+def test_a_wheel_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a b.whl"
+    copy = ["sh", "-c", WHOLE, "sh", str(path), "5"]
+    assert here(tmp_path)(copy, b"half")[0] and not path.exists()
+    assert not here(tmp_path)(copy, b"whole")[0] and path.read_bytes() == b"whole"
+
+
 def wheel(folder: Path, name: str, version: str) -> Path:
     path = folder / f"{name}-{version}-py3-none-any.whl"
     files = {
@@ -162,6 +169,11 @@ def test_without_network_and_pip_wheels_are_carried_over_once(
     shell, told = here(tmp_path), []
     monkeypatch.setattr(setup, "PYTHON", os.path.realpath(sys.executable))
     found = look(shell).model_copy(update={"ensurepip": False})
+    # What a setup that was cut off left: pip would take the newest.
+    (tmp_path / ".cache" / "autoseg" / "wheels").mkdir(parents=True, mode=0o700)
+    (tmp_path / ".cache" / "autoseg").chmod(0o700)
+    half = tmp_path / ".cache" / "autoseg" / "wheels" / "numpy-9.0.0-py3-none-any.whl"
+    half.write_bytes(b"PK")
     done = install(shell, found, told.append)
     assert done.ready == "1.20.0" and steps(done) == []
     assert [line.split()[0] for line in told] == ["making", "fetching", "carrying", "installing"]
