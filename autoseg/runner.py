@@ -7,8 +7,8 @@ The same file runs here and, alone, on boards, so it keeps to Python 3.8, numpy 
 A message is one JSON object on one line; where it has `"bytes": n`, n raw bytes follow the line.
 A request names its verb in "do"; every answer to it but the last carries `"more": true`.
 
-    parent   ping   hello   status {window_s}   claim {name, who}   release   has {digest}
-             put {digest} + the file   close
+    parent   ping   hello   status {window_s, affinity}   claim {name, who}   release
+             has {digest}   put {digest} + the file   close
     child    open {models: {name: path}, plan}   warm {model, warmup_s}   nodes {path, plan, runs}
              time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
     plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}, seed}
@@ -60,6 +60,9 @@ SPARE_BYTES = 32 << 20
 MOST_RUNS = 50_000
 MOST_NODES = 2000
 STABLE = 0.02
+THERMAL = "/sys/class/thermal"
+# What says more is no sensor of a board that still answers.
+HOTTEST_C = 150
 DTYPES = {"float": "float32", "double": "float64"}
 MORE, LAST = b"+", b"."
 # Where a process's id is meant; real ones begin at 1.
@@ -141,7 +144,7 @@ class Server:
         verbs: dict[str, Callable[[], dict[str, Any]]] = {
             "ping": lambda: {"pong": True},
             "hello": lambda: {"hello": hello()},
-            "status": lambda: {"status": status(request.get("window_s", 0.3), self.child)},
+            "status": lambda: {"status": status(request, self.child)},
             "claim": lambda: self.claim(str(request["name"]), str(request["who"])),
             "release": self.release,
             "has": lambda: {"path": find_model(request["digest"])},
@@ -363,15 +366,19 @@ def hello() -> dict[str, Any]:
     }
 
 
-def status(window_s: float, child: Child | None) -> dict[str, Any]:
-    """What changes; null for what this board does not tell. Takes `window_s` seconds."""
-    other_cores, top = other_load(min(float(window_s), 5.0), child.pid if child else NOBODY)
+def status(request: dict[str, Any], child: Child | None) -> dict[str, Any]:
+    """What changes; null for what this board does not tell. Takes `window_s` seconds.
+
+    The clock is that of the cores in `affinity`, as it is after a timing on them.
+    """
+    window_s, cores = float(request.get("window_s", 0.3)), request.get("affinity")
+    other_cores, top = other_load(min(window_s, 5.0), child.pid if child else NOBODY)
     memory = dict(re.findall(r"(\w+): +(\d+) kB", read_text("/proc/meminfo")))
     total, available = memory.get("MemTotal"), memory.get("MemAvailable")
     return {
-        "governors": sorted({read_text(path).strip() for path in cpufreq("scaling_governor")}),
-        "clock_mhz": clock_mhz(),
-        "max_clock_mhz": most(numbers(cpufreq("cpuinfo_max_freq")), 1e-3),
+        "governors": governors(cores),
+        "clock_mhz": clock_mhz(cores),
+        "max_clock_mhz": most(numbers(cpufreq("cpuinfo_max_freq", cores)), 1e-3),
         "temperature_c": temperature_c(),
         "throttled_bits": throttled_bits(),
         "throttle_count": throttle_count(),
@@ -411,8 +418,9 @@ def allowed_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def cpufreq(name: str) -> list[str]:
-    paths = (f"/sys/devices/system/cpu/cpu{core}/cpufreq/{name}" for core in allowed_cores())
+def cpufreq(name: str, cores: Sequence[int] | None) -> list[str]:
+    named = cores or allowed_cores()
+    paths = (f"/sys/devices/system/cpu/cpu{core}/cpufreq/{name}" for core in named)
     return [path for path in paths if os.path.exists(path)]
 
 
@@ -426,16 +434,24 @@ def most(found: Sequence[float], unit: float = 1.0) -> float | None:
     return max(found) * unit if found else None
 
 
-def clock_mhz() -> float | None:
-    """The fastest allowed core's: the one that works."""
+def governors(cores: Sequence[int] | None = None) -> list[str]:
+    return sorted({read_text(path).strip() for path in cpufreq("scaling_governor", cores)})
+
+
+def clock_mhz(cores: Sequence[int] | None = None) -> float | None:
+    """The fastest of these cores', or of the allowed ones: the one that works."""
     words = [line.split(":") for line in read_text("/proc/cpuinfo").splitlines()]
     told = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
-    return most(numbers(cpufreq("scaling_cur_freq")), 1e-3) or most(told)
+    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most(told)
 
 
 def temperature_c() -> float | None:
     """The hottest thermal zone of Linux, or null."""
-    return most(numbers(glob.glob("/sys/class/thermal/thermal_zone*/temp")), 1e-3)
+    zones = glob.glob(f"{THERMAL}/thermal_zone*")
+    # A Jetson's PMIC always says 100 °C.
+    real = [zone for zone in zones if not read_text(f"{zone}/type").startswith("PMIC")]
+    found = numbers(f"{zone}/temp" for zone in real)
+    return most([each for each in found if each <= HOTTEST_C * 1000], 1e-3)
 
 
 def throttled_bits() -> int | None:
@@ -700,6 +716,7 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
         told = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
         worker.say({"block": told, "more": True})
     after = {
+        "governors": governors(),
         "clock_mhz": clock_mhz(),
         "temperature_c": temperature_c(),
         "throttled_bits": throttled_bits(),
@@ -813,7 +830,7 @@ def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float
         text = f"onnxruntime here has no {sorted(set(plan['providers']) - set(known))}"
         raise Fault("machine", f"{text}; it has: {known}")
     if not os.path.isfile(path):
-        raise Fault("model", f"no file at {path}")
+        raise Fault("machine", f"no file at {path}")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = plan["threads"]
     options.inter_op_num_threads = 1

@@ -191,6 +191,20 @@ def test_status_sees_what_others_compute_and_not_what_we_do(
     assert told["disk_free_bytes"] > 0 and abs(told["time"] - time.time()) < 5
 
 
+def test_a_zone_that_is_no_sensor_does_not_count_as_heat(
+    start: Callable[..., Runner], tmp_path: Path
+) -> None:
+    # A Jetson Orin's: the PMIC always says 100, and a zone that is off says nonsense.
+    zones = [("CPU-therm", 48_500), ("GPU-therm", 46_000), ("PMIC-Die", 100_000), ("off", 255_000)]
+    for number, (kind, said) in enumerate(zones):
+        zone = tmp_path / f"thermal_zone{number}"
+        zone.mkdir()
+        (zone / "type").write_text(f"{kind}\n")
+        (zone / "temp").write_text(f"{said}\n")
+    status = start(THERMAL=str(tmp_path)).ask("status", window_s=0.0)["status"]
+    assert status["temperature_c"] == 48.5
+
+
 # ---- Timing
 
 
@@ -237,6 +251,8 @@ def test_blocks_are_timed_in_turn_until_their_runs_or_seconds_are_spent(
     assert counts[:2] == [5, 3] and 1 <= counts[2] < 10**4 and counts[3] == 1
     assert min(told[0]["times_ms"]) > 0 and 0 < told[2]["cpu_share"] < 1.1
     assert last["timed"]["peak_rss_bytes"] > 1 << 20
+    status = shared.ask("status", window_s=0.0)["status"]
+    assert last["timed"]["governors"] == status["governors"]
 
 
 def test_the_child_alone_is_bound_to_the_cores(shared: Runner, folder: Path) -> None:
@@ -281,7 +297,7 @@ def test_nodes_are_listed_with_who_ran_them(shared: Runner, folder: Path) -> Non
     ("model", "plan", "kind", "told"),
     [
         ("runner.py", {}, "model", "cannot load"),
-        ("gone.onnx", {}, "model", "no file"),
+        ("gone.onnx", {}, "machine", "no file"),
         ("fails.onnx", {}, "input", "fails when fed"),
         ("open.onnx", {"shapes": {"x": [1, 3, 5]}}, "plan", "does not fit"),
         ("open.onnx", {"shapes": {"z": [1, 3, 5]}}, "plan", "'z'"),
