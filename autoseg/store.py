@@ -6,6 +6,7 @@ anyone acts on it. A torn last line (power cut) is dropped when the run is opene
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -14,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -75,20 +77,29 @@ class Run:
             write_atomically(
                 folder / "run.yaml", yaml.safe_dump(dict(declaration), sort_keys=False)
             )
+            return cls(folder, declaration)
         except OSError as error:
             raise InputError(
                 f"results are written to {folder}, which is not possible: {error.strerror}; "
                 "choose another folder with --results"
             ) from error
-        return cls(folder, declaration)
 
     @classmethod
     def open(cls, folder: Path, on: str | None = None) -> Run:
-        """An existing run, to continue it, or to measure it on another device."""
-        run = cls(folder, read_declaration(folder), on)
-        for name in ("artifacts", "bundles"):
-            (run.place / name).mkdir(parents=True, exist_ok=True)
-        return run
+        """An existing run, to continue it, or to measure it on another device.
+
+        Raises InputError for one that is not there, is being worked on, or cannot be written.
+        """
+        try:
+            run = cls(folder, read_declaration(folder), on)
+            for name in ("artifacts", "bundles"):
+                (run.place / name).mkdir(parents=True, exist_ok=True)
+            return run
+        except OSError as error:
+            raise InputError(
+                f"the run {folder.name!r} cannot be written in {folder} ({error.strerror}): "
+                "mend that first"
+            ) from error
 
     @property
     def place(self) -> Path:
@@ -122,13 +133,19 @@ class Run:
             listener({"event": "doing", "candidate": candidate.key, "what": what})
 
     def _append(self, line: bytes) -> None:
+        file = self._file.fileno()
+        before = os.fstat(file).st_size
         try:
-            written = self._file.write(line)
-            os.fsync(self._file.fileno())
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
         except OSError as error:
-            raise _unwritable(self.folder, error.strerror) from error
-        if written != len(line):
-            raise _unwritable(self.folder, "the disk is full")
+            with suppress(OSError):  # the next event must not be glued to half of this one
+                os.ftruncate(file, before)
+            raise DeviceError(
+                f"the ledger in {self.folder} cannot be written ({error.strerror}): "
+                "mend that first"
+            ) from error
 
     def first(self, kind: str) -> Event | None:
         """The first event of a kind about this device, since it was last asked; or None."""
@@ -261,12 +278,6 @@ def _events(path: Path, lines: Iterable[bytes]) -> list[Event]:
     return events
 
 
-def _unwritable(folder: Path, why: str | None) -> DeviceError:
-    return DeviceError(
-        f"the ledger in {folder} cannot be written ({why}): mend that, then go on with --resume"
-    )
-
-
 def _open_ledger(path: Path) -> tuple[io.FileIO, list[Event]]:
     raw = path.read_bytes() if path.exists() else b""
     whole = raw[: raw.rfind(b"\n") + 1]
@@ -305,7 +316,7 @@ class MeasurementCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Measurement] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in self._lines():
             try:
                 row = json.loads(line)
                 self._known[row["id"]] = from_json(Measurement, row["measurement"])
@@ -317,6 +328,17 @@ class MeasurementCache:
 
     def put(self, identity: str, measurement: Measurement) -> None:
         self._known[identity] = measurement
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps({"id": identity, "measurement": to_json(measurement)}) + "\n")
+        row = json.dumps({"id": identity, "measurement": to_json(measurement)})
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(row + "\n")
+        except OSError as error:
+            log.warning("%s: a measurement is not kept for other runs (%s)", self.path, error)
+
+    def _lines(self) -> list[str]:
+        try:
+            return self.path.read_text().splitlines() if self.path.exists() else []
+        except OSError as error:
+            log.warning("%s: measurements of other runs are not reused (%s)", self.path, error)
+            return []

@@ -177,15 +177,40 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 10, hard))
     try:
         for _ in range(2):  # a line that is cut short, and one of which nothing can be written
-            with pytest.raises(DeviceError, match="mend that, then go on with --resume"):
+            with pytest.raises(DeviceError, match="cannot be written .*: mend that first"):
                 run.record("stopped", OTHER, reason="-")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    run.close()
     assert run.evaluations == before
+    run.record("stopped", OTHER, reason="there is room again")
+    run.close()
     again = Run.open(run.folder)
-    assert again.evaluations == before
+    assert again.evaluations == run.evaluations
+    assert again.evaluations[OTHER.key].error == "there is room again"
     again.close()
+
+
+def test_a_run_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
+    run = told(tmp_path / "run")
+    run.close()
+    (run.folder / "lock").unlink()
+    (run.folder / "lock").mkdir()
+    with pytest.raises(InputError, match="'run' cannot be written in .*Is a directory"):
+        Run.open(run.folder)
+
+
+def test_a_cache_of_measurements_that_cannot_be_written_costs_a_warning_only(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    cache = MeasurementCache(tmp_path / "file" / "measurements.jsonl")
+    cache.put("graph on pi4", MEASURED)
+    assert cache.get("graph on pi4") == MEASURED
+    MeasurementCache(tmp_path).put("graph on pi4", MEASURED)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.rpartition(" (")[0].rpartition(": ")[2] for line in said] == [
+        "a measurement is not kept for other runs",
+        "measurements of other runs are not reused",
+        "a measurement is not kept for other runs",
+    ]
 
 
 def test_measurements_are_shared_between_runs(tmp_path):
