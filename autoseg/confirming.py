@@ -143,9 +143,14 @@ def read_test(trip: Trip) -> None:
         frames = split_arrays(task, evaluation.candidate, "test")
         onnx = trip.run.artifact(evaluation.candidate)
         own = promised.source == "board"
+        try:
+            maps = _own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames())
+        except CandidateError as error:
+            trip.run.record("failed", evaluation.candidate, reason=str(error))
+            continue
         score = picture_score(
             task.dataset,
-            _own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames()),
+            maps,
             cache_dir=task.cache_dir,
             split="test",
             source=promised.source,
@@ -158,7 +163,7 @@ def read_test(trip: Trip) -> None:
 
 
 def _tested(evaluation: Evaluation, promised: Score) -> bool:
-    """Whether test was read of the same weights, by the same runtime."""
+    """Whether the last that test was read of are the same weights, by the same runtime."""
+    read = evaluation.score("test")
     of = (promised.source, promised.epoch, promised.decayed)
-    read = [s for s in evaluation.scores if s.split == "test"]
-    return of in [(s.source, s.epoch, s.decayed) for s in read]
+    return read is not None and (read.source, read.epoch, read.decayed) == of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def optimize(
     measurements and must be alike; `accept_new_host_key` trusts a board that is reached for the
     first time. `on_start` gets the open run, to add listeners for its events. Raises InputError
     for what is wrong with the arguments or the data, before anything is written; DeviceError when
-    the device is lost and Interrupted on Ctrl-C: in both cases the run can be continued with
-    ``resume=True``.
+    the device is lost, or the run cannot go on for another reason, and Interrupted on Ctrl-C: in
+    both cases the run can be continued with ``resume=True``.
     """
     given = {
         "data": _text(data), "device": named(device),
@@ -113,13 +114,7 @@ def _travel(
     device: Device,
     on_start: Callable[[Run, Declaration], None] | None,
 ) -> Result:
-    mirror = StudyMirror(
-        run.folder, task.space, declaration.effort, declaration.constraints,
-        declaration=run.declaration, evaluations=run.evaluations.values(),
-    )  # fmt: skip
-    run.listeners.append(
-        lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None
-    )
+    mirror = _mirror(run, task, declaration)
     if on_start:
         on_start(run, declaration)
     pool = LocalPool(task, declaration.workers)
@@ -134,26 +129,45 @@ def _travel(
         declaration.budget_s,
         declaration.trials,
     )
-    again = _again(run.folder)
     try:
         pool.start()
         journey(trip)
         mirror.finish(run.evaluations.values())
         pool.close()
         write_files(run.folder, task.dataset.classes)
-    except DeviceError as error:
-        rescue(trip)
-        raise DeviceError(f"{error}; to go on: {again}") from error
-    except KeyboardInterrupt as error:
+        run.record("finished")
+    except (AutosegError, OSError, KeyboardInterrupt) as error:
         rescue(trip)
         pool.close()
-        write_files(run.folder, task.dataset.classes)
-        raise Interrupted(f"interrupted; to go on: {again}") from error
+        raise stopped(trip, error, _again(run.folder)) from error
     finally:
         pool.close()
         mirror.close()
-    run.record("finished")
     return Result.from_run(run.folder)
+
+
+def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
+    mirror = StudyMirror(
+        run.folder, task.space, declaration.effort, declaration.constraints,
+        declaration=run.declaration, evaluations=run.evaluations.values(),
+    )  # fmt: skip
+    run.listeners.append(
+        lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None
+    )
+    return mirror
+
+
+def stopped(trip: Trip, error: BaseException, again: str) -> AutosegError:
+    """What a run that cannot go on now raises, with the command that goes on with it.
+
+    Whatever stopped it, a run was begun: what it has confirmed by now is written as files.
+    """
+    with suppress(AutosegError, OSError):
+        write_files(trip.run.folder, trip.task.dataset.classes, trip.run.on)
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(f"interrupted; to go on: {again}")
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return DeviceError(f"{said}; to go on: {again}")
 
 
 def _again(folder: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoseg import data as data_room
@@ -11,10 +13,10 @@ from autoseg import device as device_room
 from autoseg.confirming import confirm_one, read_test
 from autoseg.declaration import Declaration
 from autoseg.device import Device
-from autoseg.optimize import Devices, Interrupted, named
+from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
 from autoseg.records import (
-    DeviceError,
+    AutosegError,
     DeviceInfo,
     Evaluation,
     InputError,
@@ -40,6 +42,8 @@ from autoseg.wiring import (
     write_files,
 )
 
+log = logging.getLogger(__name__)
+
 
 def remeasure(
     run: str | Path,
@@ -52,15 +56,16 @@ def remeasure(
     """Measure a run's candidates on another device; return that device's own Pareto front.
 
     `run` is its folder. Every candidate is timed untrained, then those that have trained weights
-    are confirmed from the front down. The ceiling is the run's unless `max_latency` gives this
-    device another one. Called again after an interruption, it goes on: nothing is measured twice.
+    are confirmed from the front down. The ceiling is `max_latency`, else the one that this device
+    was asked for last, at first the run's. Called again after an interruption, it goes on: nothing
+    is measured twice.
     Raises InputError for a run that is not there, is being worked on, or was begun on this device;
     DeviceError and Interrupted as `optimize` does.
     """
     folder = Path(run)
     said = read_declaration(folder)
     if max_latency is not None:
-        parse_duration_s(str(max_latency), "--max-latency", "33ms")
+        _ceiling_s(max_latency)
     target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
     try:
         info = target.describe()
@@ -70,26 +75,35 @@ def remeasure(
                 "another machine of that name, give a copy of the profile with a name of its own"
             )
         task = task_of_run(folder)
+        if info.channel_step != task.channel_step:
+            log.warning(
+                "%s likes multiples of %d channels; the run's networks keep to its own step of %d",
+                info.name, info.channel_step, task.channel_step,
+            )  # fmt: skip
         opened = Run.open(folder, info.name)
         try:
-            return _travel(opened, task, target, max_latency, on_start)
-        except DeviceError as error:
-            raise DeviceError(f"{error}; to go on: {_again(folder, device)}") from error
-        except KeyboardInterrupt as error:
-            write_files(folder, task.dataset.classes, info.name)
-            raise Interrupted(f"interrupted; to go on: {_again(folder, device)}") from error
+            declaration = _asked(opened, info, max_latency)
+            if on_start:
+                on_start(opened, declaration)
+            trip = _trip(opened, task, target, declaration)
+            try:
+                return _travel(trip)
+            except (AutosegError, OSError, KeyboardInterrupt) as error:
+                raise stopped(trip, error, _again(folder, device, max_latency)) from error
         finally:
             opened.close()
     finally:
         target.close()
 
 
-def _again(folder: Path, device: Devices | Sequence[Devices]) -> str:
+def _again(folder: Path, device: Devices | Sequence[Devices], max_latency: str | None) -> str:
     said = named(device)
-    each = [said] if isinstance(said, str) else said or []
-    return shlex.join(
-        ["autoseg", "remeasure", str(folder), *(w for d in each for w in ("--device", d))]
-    )
+    words = ["autoseg", "remeasure", str(folder)]
+    for each in [said] if isinstance(said, str) else said or []:
+        words += ["--device", each]
+    if max_latency is not None:
+        words += ["--max-latency", str(max_latency)]
+    return shlex.join(words)
 
 
 def task_of_run(folder: Path) -> Task:
@@ -104,30 +118,18 @@ def task_of_run(folder: Path) -> Task:
     return task_of(folder, declaration, space, dataset, own.channel_step)
 
 
-def _travel(
-    run: Run,
-    task: Task,
-    device: Device,
-    max_latency: str | None,
-    on_start: Callable[[Run, Declaration], None] | None,
-) -> Result:
-    declaration = _asked(run, device.describe(), max_latency)
-    idle = LocalPool(task, 0)
-    trip = Trip(
-        run,
-        task,
-        declaration.constraints,
-        engine_of(task, declaration),
-        idle,
-        device,
-        measurements_of(run.folder),
-    )
-    if on_start:
-        on_start(run, declaration)
+def _trip(run: Run, task: Task, device: Device, declaration: Declaration) -> Trip:
+    engine, idle = engine_of(task, declaration), LocalPool(task, 0)
+    constraints, before = declaration.constraints, measurements_of(run.folder)
+    return Trip(run, task, constraints, engine, idle, device, before)
+
+
+def _travel(trip: Trip) -> Result:
+    run = trip.run
     survey(trip)
     confirm(trip)
     read_test(trip)
-    write_files(run.folder, task.dataset.classes, run.on)
+    write_files(run.folder, trip.task.dataset.classes, run.on)
     run.record("finished")
     return Result.from_run(run.folder, run.on)
 
@@ -139,12 +141,16 @@ def _asked(run: Run, info: DeviceInfo, max_latency: str | None) -> Declaration:
     wanted = max_latency or (before["max_latency"] if before else own)
     same = (
         before is not None
-        and before["max_latency"] == wanted
+        and _ceiling_s(before["max_latency"]) == _ceiling_s(wanted)
         and from_json(DeviceInfo, before["device"]).fingerprint == info.fingerprint
     )
     if not same:
         run.record("asked", max_latency=wanted, device=to_json(info))
     return declaration_on(run.on, run.declaration, run.events)
+
+
+def _ceiling_s(max_latency: str) -> float:
+    return parse_duration_s(str(max_latency), "--max-latency", "33ms")
 
 
 def survey(trip: Trip) -> None:
@@ -159,18 +165,36 @@ def confirm(trip: Trip) -> None:
     """Confirm what has weights, until nothing unconfirmed could enter the front."""
     home = fold(trip.run.events)
     while True:
-        seen = trip.run.evaluations.values()
-        waiting = [e for e in seen if e.state == "measured"]
-        able = {e: found for e in waiting if (found := _weights(trip, e, home[e.candidate.key]))}
+        seen = [_waiting(trip, e, home[e.candidate.key]) for e in trip.run.evaluations.values()]
+        able = {
+            e: found
+            for e in seen
+            if e.state == "measured" and (found := _weights(trip, e, home[e.candidate.key]))
+        }
         chosen = next_to_confirm([*able], [*seen], trip.constraints)
         if chosen is None:
             return
         confirm_one(trip, *able[chosen])
 
 
+def _waiting(trip: Trip, here: Evaluation, home: Evaluation) -> Evaluation:
+    """As it stands here; not confirmed yet where the run has promised other weights since."""
+    mine, theirs = here.promised, home.promised
+    if not mine or not theirs or not _promised_file(trip, here).exists():
+        return here
+    if (mine.epoch, mine.decayed) == (theirs.epoch, theirs.decayed):
+        return here
+    lent = tuple(s for s in home.scores if s.source != "board")
+    return replace(here, state="measured", scores=lent)
+
+
+def _promised_file(trip: Trip, evaluation: Evaluation) -> Path:
+    return trip.run.folder / "artifacts" / f"{evaluation.candidate.key}.onnx"
+
+
 def _weights(trip: Trip, here: Evaluation, home: Evaluation) -> tuple[Job, Path | None] | None:
     """The job that left a candidate's best weights, and the file that was promised of them."""
-    file = trip.run.folder / "artifacts" / f"{here.candidate.key}.onnx"
+    file = _promised_file(trip, here)
     if home.promised and file.exists():
         epoch, decayed = home.promised.epoch, home.promised.decayed
         return Job(here.candidate, 0, epoch, decay=decayed), file

@@ -70,6 +70,80 @@ def test_it_goes_on_after_the_board_was_lost_and_measures_nothing_twice(run):
     assert set(counted.values()) == {1}
 
 
+class Changed(autoseg.FakeDevice):
+    """A board whose host key is another one when it is reached again."""
+
+    def measure(self, onnx, plan):
+        if len(self.measured) == 1:
+            raise autoseg.InputError("the host key of b changed")
+        return super().measure(onnx, plan)
+
+
+def test_whatever_stops_it_midway_says_how_to_go_on_and_leaves_what_is_known(run):
+    asked = {"run": run, "max_latency": "20ms"}
+    said = "the host key of b changed; to go on: .* --device Changed --max-latency 20ms"
+    with pytest.raises(autoseg.DeviceError, match=said):
+        autoseg.remeasure(**asked, device=Changed(5.0, name="b"))
+    assert json.loads((run / "devices" / "b" / "front.json").read_text())["front"] == []
+    assert autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b")).front
+
+
+def test_ctrl_c_before_anything_was_timed_is_an_interruption(run):
+    class Stopped(autoseg.FakeDevice):
+        def measure(self, onnx, plan):
+            raise KeyboardInterrupt
+
+    with pytest.raises(autoseg.AutosegError, match="interrupted; to go on: ") as caught:
+        autoseg.remeasure(run, device=Stopped(5.0, name="b"))
+    assert type(caught.value).__name__ == "Interrupted"
+    assert facts(run, "b") == [("asked", None)]
+    assert (run / "devices" / "b" / "front.csv").exists()
+
+
+def test_the_same_ceiling_in_another_unit_is_the_same(run):
+    autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="20ms")
+    again = autoseg.FakeDevice(5.0, name="b")
+    autoseg.remeasure(run, device=again, max_latency="0.02s")
+    assert not again.measured
+
+
+def test_a_disk_that_is_full_midway_stops_it_with_the_way_on(run):
+    class Full(autoseg.FakeDevice):
+        def measure(self, onnx, plan):
+            if plan.phase == "confirm":
+                raise OSError(28, "No space left on device", str(onnx))
+            return super().measure(onnx, plan)
+
+    with pytest.raises(autoseg.DeviceError, match=r"onnx: No space left on device; to go on: "):
+        autoseg.remeasure(run, device=Full(5.0, name="b"))
+
+
+def test_better_weights_that_the_run_has_found_since_are_confirmed_anew(run):
+    done = ("confirmed", "struck", "tested", "searched", "finished")
+    whole, files = read_events(run), run / "artifacts"
+    early = [
+        e for e in whole if e["event"] not in done and not (e.get("score") or {}).get("decayed")
+    ]
+    rewrite(run, early)
+    files.rename(run / "later")
+    files.mkdir()
+    first = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    assert not any(e.promised.decayed for e in first.evaluations if e.promised)
+    rewrite(run, [*whole, *(e for e in read_events(run) if e.get("on") == "b")])
+    shutil.copytree(run / "later", files, dirs_exist_ok=True)
+    board = autoseg.FakeDevice(5.0, name="b")
+    result = autoseg.remeasure(run, device=board)
+    assert board.measured and all(e.promised.decayed for e in result.front) and result.front
+    assert all(e.score("test").decayed for e in result.front)
+    again = autoseg.FakeDevice(5.0, name="b")
+    assert autoseg.remeasure(run, device=again).front == result.front and not again.measured
+
+
+def test_a_board_of_another_channel_step_is_warned_of(run, caplog):
+    autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b", channel_step=16))
+    assert "b likes multiples of 16 channels; the run's networks keep" in caplog.text
+
+
 def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
     result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="2ms")

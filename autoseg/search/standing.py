@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autoseg.front import Point, front, hypervolume
+from autoseg.promise import SURE
 from autoseg.records import Constraints, Evaluation, Score
 
 # What the decay leaves of the error, by the epoch from which it branches: at best, and likely.
@@ -96,8 +97,8 @@ def next_to_confirm(
 ) -> Evaluation | None:
     """Of those whose weights are there as they will ship, the one that adds most to the front.
 
-    None when no other could enter it. Where none can meet the floor, the nearest miss is worth
-    knowing.
+    None when no other could enter it; one whose file has shown an IoU that is too unsure cannot.
+    Where none can meet the floor, the nearest miss is worth knowing.
     """
     settled = [e for e in evaluations if e.state in ("confirmed", "struck")]
     reached = [(p50(e), e.iou or 0.0) for e in settled if e.state == "confirmed"]
@@ -105,8 +106,15 @@ def next_to_confirm(
     able = {
         e: (ms, iou)
         for e, (ms, iou) in at.items()
-        if iou >= constraints.min_iou and not any(m <= ms and i >= iou for m, i in reached)
+        if iou >= constraints.min_iou
+        and not _in_doubt(e)
+        and not any(m <= ms and i >= iou for m, i in reached)
     }
     if not able and not settled:
         return max(at, key=lambda e: at[e][1], default=None)
     return next(iter(by_gain(able, reached, constraints, most=1)), None)
+
+
+def _in_doubt(evaluation: Evaluation) -> bool:
+    score = evaluation.score("val")
+    return score is not None and score.p_floor is not None and score.p_floor < SURE
