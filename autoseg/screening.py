@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,15 @@ from autoseg.store import Run
 from autoseg.train import network
 from autoseg.trip import Trip, export_candidate, measure
 
-Timing = Callable[[], Measurement]
+
+@dataclass(frozen=True)
+class _Timed:
+    """An exported candidate, how to get its timing, and whether that comes at once."""
+
+    candidate: Candidate
+    exported: Exported
+    timing: Callable[[], Measurement]
+    done: Callable[[], bool]
 
 
 def screen(trip: Trip, candidates: Iterable[Candidate]) -> None:
@@ -35,24 +44,44 @@ def screen(trip: Trip, candidates: Iterable[Candidate]) -> None:
     """
     info = trip.device.describe()
     side_by_side = 1 if info.here else info.boards  # on one machine they would time each other
-    waiting: deque[tuple[Candidate, Exported, Timing]] = deque()
-    with ThreadPoolExecutor(side_by_side) as threads:
-        try:
-            for candidate in candidates:
-                if exported := _untrained(trip, candidate):
-                    timing: Timing = partial(_screen_measurement, trip, exported)
-                    if side_by_side > 1:
-                        timing = threads.submit(timing).result
-                    waiting.append((candidate, exported, timing))
-                if len(waiting) >= side_by_side:
-                    _screened(trip, *waiting.popleft())
-            while waiting:
-                _screened(trip, *waiting.popleft())
-        except AutosegError:  # a board is lost: what the others timed is paid for
-            while waiting:
-                with suppress(AutosegError):
-                    _screened(trip, *waiting.popleft())
-            raise
+    waiting: deque[_Timed] = deque()
+    threads = ThreadPoolExecutor(side_by_side)
+    try:
+        for candidate in candidates:
+            if exported := _untrained(trip, candidate):
+                waiting.append(_timed(trip, candidate, exported, threads, side_by_side))
+            if len(waiting) >= side_by_side:
+                _screened(trip, waiting.popleft())
+        while waiting:
+            _screened(trip, waiting.popleft())
+    except (AutosegError, KeyboardInterrupt) as error:
+        # What the other boards timed is paid for; Ctrl-C does not wait for them.
+        _rescue(trip, waiting, wait=isinstance(error, AutosegError))
+        raise
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed(
+    trip: Trip,
+    candidate: Candidate,
+    exported: Exported,
+    threads: ThreadPoolExecutor,
+    side_by_side: int,
+) -> _Timed:
+    timing = partial(_screen_measurement, trip, exported)
+    if side_by_side == 1:
+        return _Timed(candidate, exported, timing, lambda: False)
+    future = threads.submit(timing)
+    return _Timed(candidate, exported, future.result, future.done)
+
+
+def _rescue(trip: Trip, waiting: Iterable[_Timed], *, wait: bool) -> None:
+    for timed in waiting:
+        with suppress(AutosegError):
+            if wait or timed.done():
+                _screened(trip, timed)
+        timed.exported.path.unlink(missing_ok=True)
 
 
 def _untrained(trip: Trip, candidate: Candidate) -> Exported | None:
@@ -73,18 +102,15 @@ def _untrained(trip: Trip, candidate: Candidate) -> Exported | None:
     return None
 
 
-def _screened(trip: Trip, candidate: Candidate, exported: Exported, timing: Timing) -> None:
+def _screened(trip: Trip, timed: _Timed) -> None:
+    candidate, exported = timed.candidate, timed.exported
     try:
-        measurement = timing()
+        measurement = timed.timing()
     except CandidateError as error:
         trip.run.record("failed", candidate, reason=str(error))
         return
     finally:
         exported.path.unlink(missing_ok=True)
-    identity = _identity(trip, exported)
-    # What was disturbed must not be believed again and again.
-    if not measurement.flags and trip.measured_before.get(identity) is None:
-        trip.measured_before.put(identity, measurement)
     trip.run.record(
         "measured",
         candidate,
@@ -92,6 +118,10 @@ def _screened(trip: Trip, candidate: Candidate, exported: Exported, timing: Timi
         onnx_bytes=exported.size_bytes,
         too_slow=probability_fast(measurement, trip.constraints) < 1 - SURE,
     )
+    identity = _identity(trip, exported)
+    # What was disturbed must not be believed again and again.
+    if not measurement.flags and trip.measured_before.get(identity) is None:
+        trip.measured_before.put(identity, measurement)
 
 
 def _proposed(trip: Trip, candidate: Candidate) -> tuple[Any, str]:
