@@ -4,17 +4,33 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.records import AutosegError, CandidateError, DeviceError, InputError
+from autoseg.runner import MOST_RUNS
 
-MOST_TEXT = 2000
+MOST_TEXT, MOST_MS, MOST_NUMBER = 2000, 1e9, 1 << 62
+# Control characters, those that turn the writing, and halves of pairs, which no file can hold.
+HIDDEN = re.compile(
+    "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
+)
 
-Ms = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, Field(max_length=MOST_TEXT)]
+
+def shown(text: str) -> str:
+    """Text without characters that a terminal obeys."""
+    return HIDDEN.sub(" ", text)
+
+
+Ms = Annotated[float, Field(ge=0, le=MOST_MS)]
+Run = Annotated[float, Field(gt=0, le=MOST_MS)]
+Real = Annotated[float, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)]
+Whole = Annotated[int, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)]
+Count = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
+Text = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(shown)]
 Words = Annotated[list[Text], Field(max_length=64)]
-Shape = Annotated[list[int | str | None], Field(max_length=16)]
+Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
+# JSON has no tuples.
+Program = Annotated[tuple[Text, Real], Field(strict=False)]
 
 
 class Busy(DeviceError):
@@ -37,7 +53,7 @@ class Hello(_Checked):
     machine: Text
     system: Text
     cores: Count
-    affinity: Annotated[list[int], Field(max_length=4096)]
+    affinity: Annotated[list[Whole], Field(max_length=4096)]
     cache: Text
     pid: Count
 
@@ -50,18 +66,18 @@ class Status(_Checked):
     """
 
     governors: Words
-    clock_mhz: float | None
-    max_clock_mhz: float | None
-    temperature_c: float | None
-    throttled_bits: int | None
-    throttle_count: int | None
-    load_1m: float | None
-    other_cores: float | None
-    top: Annotated[list[Annotated[list[Text | float], Field(max_length=2)]], Field(max_length=3)]
-    memory_total_bytes: int | None
-    memory_available_bytes: int | None
-    disk_free_bytes: int | None
-    time: float | None
+    clock_mhz: Real | None
+    max_clock_mhz: Real | None
+    temperature_c: Real | None
+    throttled_bits: Whole | None
+    throttle_count: Whole | None
+    load_1m: Real | None
+    other_cores: Real | None
+    top: Annotated[list[Program], Field(max_length=3)]
+    memory_total_bytes: Whole | None
+    memory_available_bytes: Whole | None
+    disk_free_bytes: Whole | None
+    time: Real | None
 
 
 class Fed(_Checked):
@@ -77,8 +93,7 @@ class Opened(_Checked):
 
     load_ms: dict[str, Ms]
     first_ms: dict[str, Ms]
-    inputs: dict[str, list[Fed]]
-    providers: dict[str, Words]
+    inputs: dict[str, Annotated[list[Fed], Field(max_length=1000)]]
 
 
 class Warm(_Checked):
@@ -91,18 +106,19 @@ class Block(_Checked):
     """Consecutive runs of one model, and the share of the time that it had its core."""
 
     model: Text
-    times_ms: Annotated[list[Ms], Field(min_length=1, max_length=20_000)]
+    times_ms: Annotated[list[Run], Field(min_length=1, max_length=MOST_RUNS)]
     cpu_share: Annotated[float, Field(ge=0)]
 
 
 class Timed(_Checked):
     """The machine after some blocks."""
 
-    temperature_c: float | None
-    throttled_bits: int | None
-    throttle_count: int | None
-    clock_mhz: float | None
+    temperature_c: Real | None
+    throttled_bits: Whole | None
+    throttle_count: Whole | None
+    clock_mhz: Real | None
     peak_rss_bytes: Count
+    governors: Words = []
 
 
 class Node(_Checked):
@@ -118,7 +134,9 @@ class Node(_Checked):
 class Map(_Checked):
     """The size of a class map; its pixels are the raw bytes."""
 
-    shape: Annotated[list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=2)]
+    shape: Annotated[
+        list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=2, max_length=2)
+    ]
 
 
 class Fault(_Checked):
@@ -173,7 +191,7 @@ def readable(what: Any, most: int = 200) -> str:
     """Text of another machine as it may be shown: bounded, without control characters."""
     if isinstance(what, bytes | bytearray):
         what = what[: 4 * most].decode(errors="replace")
-    text = " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", " ", str(what)[: 4 * most]).split())
+    text = " ".join(shown(str(what)[: 4 * most]).split())
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

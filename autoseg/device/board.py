@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.device import condition
-from autoseg.device.answers import Hello, Node, Status, read, read_nodes
+from autoseg.device.answers import Hello, Node, Status, read, read_nodes, readable, shown
 from autoseg.device.contact import START_S, Contact
 from autoseg.device.health import obstacles
 from autoseg.device.link import Babble, Link, Reach
@@ -23,7 +23,7 @@ from autoseg.device.measuring import measure
 from autoseg.device.profile import Profile
 from autoseg.device.reference import reference_bytes
 from autoseg.device.sitting import Sitting
-from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, compare_twins
+from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
 from autoseg.records import (
     CandidateError,
     DeviceError,
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 CLAIM = "autoseg"
 # The slowest upload that is not taken for a hung one.
 UPLOAD_BYTES_S = 20e3
+MOST_PATH = 4096
 
 
 class Board:
     """One machine, timed as its profile says, through a runner that a `Reach` starts there.
 
-    `shapes` gives sizes that a model leaves open (input name -> shape). `calm_ms` is the best
-    median of the reference model so far.
+    `shapes` gives sizes that a model leaves open (input name -> shape).
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Board:
     ) -> None:
         self.profile, self.reach = profile, reach
         self.contact = Contact(reach, CLAIM)
-        self.calm_ms: float | None = None
+        self._calm_ms: list[float] = []
         self._shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
         self._trust: Trust | None = None
 
@@ -102,6 +102,15 @@ class Board:
     def close(self) -> None:
         """Ends the runner at once, whatever it does; closing twice is fine."""
         self.contact.close()
+
+    @property
+    def calm_ms(self) -> float | None:
+        """The reference's median on the calm machine, as far as it was seen."""
+        return calm(self._calm_ms) if self._calm_ms else None
+
+    def note_calm(self, calm_ms: float) -> None:
+        """Adds one look; the best single one would be luck, and could only fall."""
+        self._calm_ms.append(calm_ms)
 
     def link(self) -> Link:
         """The open connection, claimed where it is kept; made anew where it broke."""
@@ -149,7 +158,7 @@ class Board:
             if not found.trusted:
                 found = dataclasses.replace(found, suspects=condition.suspects(self.status()))
                 self._distrust(found)
-        self.calm_ms = min(found.calm_ms, self.calm_ms or found.calm_ms)
+        self.note_calm(found.calm_ms)
         self._trust = found
         return found
 
@@ -164,10 +173,7 @@ class Board:
             raise DeviceError(f"{text}: {error}") from error
 
     def _distrust(self, found: Trust) -> None:
-        text = (
-            f"{self.reach.name} cannot be trusted yet: a small model differed from itself by "
-            f"{100 * abs(found.ratio - 1):.1f} %, over 3 %"
-        )
+        text = f"{self.reach.name} cannot be trusted yet: {found.doubt}"
         reason = "; ".join(found.suspects) or "stop what else runs there, and try again"
         if self.reach.keeps:
             raise DeviceError(f"{text}: {reason}")
@@ -188,8 +194,11 @@ class Board:
         if path is None:
             limit_s = START_S + len(data) / UPLOAD_BYTES_S
             path = link.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
-        if not isinstance(path, str):
-            raise Babble("it did not say where it put a model")
+        # It is opened there, and stands in messages.
+        if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
+            raise Babble(f"it did not say where it put a model: {readable(path)}")
+        if path != shown(path)[:MOST_PATH]:
+            raise Babble(f"it put a model where no path leads: {readable(path)}")
         return path
 
     def settings(self) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from autoseg.device.answers import Status, Timed
 from autoseg.device.timing import Timing
 
@@ -9,15 +12,41 @@ from autoseg.device.timing import Timing
 LIMITED_NOW = 0xF
 COOLER_C = 5.0
 OTHERS = 0.5
+# The governor "performance" asks for the full clock; what runs slower was limited.
+FULL_CLOCK = 0.95
 
 
-def throttled(before: Status, after: Timed) -> bool | None:
+def merged(first: Timed, second: Timed) -> Timed:
+    """Two looks as one: what was limited, hot or large in either, the rest of the second."""
+    bits = [each.throttled_bits for each in (first, second) if each.throttled_bits is not None]
+    highest = {
+        name: max(
+            (n for n in (getattr(first, name), getattr(second, name)) if n is not None),
+            default=None,
+        )
+        for name in ("temperature_c", "throttle_count", "peak_rss_bytes")
+    }
+    return second.model_copy(
+        update={
+            "throttled_bits": functools.reduce(operator.or_, bits) if bits else None,
+            **highest,
+        }
+    )
+
+
+def throttled(before: Status, after: Timed, max_temperature_c: float | None = None) -> bool | None:
     """Whether the clock was limited between two looks; None where the machine does not tell."""
     bits = (before.throttled_bits, after.throttled_bits)
     counts = (before.throttle_count, after.throttle_count)
     told = [pair[0] != pair[1] for pair in (bits, counts) if None not in pair]
-    limited = [bool(word & LIMITED_NOW) for word in bits if word is not None]
-    return any(told + limited) if told or limited else None
+    told += [bool(word & LIMITED_NOW) for word in bits if word is not None]
+    if not told and set(before.governors) == {"performance"}:
+        # Where limits are counted, a clock below the highest is one that was not boosted.
+        clocks = (after.clock_mhz, before.max_clock_mhz)
+        told += [clocks[0] < FULL_CLOCK * clocks[1]] if clocks[0] and clocks[1] else []
+    if max_temperature_c is not None and after.temperature_c is not None:
+        told += [after.temperature_c > max_temperature_c]
+    return any(told) if told else None
 
 
 def is_cool(status: Status, max_temperature_c: float | None) -> bool:
@@ -45,7 +74,7 @@ def suspects(status: Status) -> tuple[str, ...]:
 
 def others(status: Status) -> str:
     """Who else works there: `other programs keep 1.3 cores busy (python3 0.9)`."""
-    top = ", ".join(f"{name} {cores:.1f}" for name, cores in map(tuple, status.top) if cores)
+    top = ", ".join(f"{name} {cores:.1f}" for name, cores in status.top if cores)
     return f"other programs keep {status.other_cores:.1f} cores busy" + (
         f" ({top})" if top else ""
     )
@@ -57,12 +86,16 @@ def flags(
     timing: Timing,
     was_throttled: bool | None,
     status: Status,
+    after: Timed,
     fallen_back: str | None,
 ) -> tuple[str, ...]:
     """What was not as it should be while a model was timed, in plain words."""
     found = []
     if was_throttled:
         found.append("the machine was throttled")
+    if after.governors and after.governors != status.governors:
+        now = ", ".join(after.governors)
+        found.append(f"the governor went from {', '.join(status.governors)} to {now}")
     if timing.disturbed:
         found.append(f"{timing.disturbed} of {timing.blocks} blocks disturbed")
     if ratio is not None and ratio >= 1.05:

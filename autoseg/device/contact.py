@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from autoseg.device.answers import Busy, Hello, read
+from autoseg.device.answers import Busy, Hello, read, readable
 from autoseg.device.link import Babble, Gone, Link, Lost, Reach, Silent, Slow
 from autoseg.records import DeviceError
 
 Result = TypeVar("Result")
 
 START_S = 120.0
-CLAIM_POLL_S = 0.05
+# Asking wakes the holder's runner, which a small board feels.
+CLAIM_POLL_S, BOARD_POLL_S = 0.1, 1.0
 # A board that reboots is back within a minute.
 RECONNECT_S, RECONNECT_PAUSE_S = 60.0, 2.0
 
@@ -40,6 +41,7 @@ class Contact:
         self._hello: Hello | None = None
         self._held_for = ""
         self._closing = False
+        self._opener: int | None = None
 
     def link(self) -> Link:
         """The open connection. Raises DeviceError, or InputError for what the user must decide."""
@@ -138,25 +140,27 @@ class Contact:
 
     def close(self) -> None:
         """Ends the runner at once, whatever it does; closing twice is fine."""
-        link = self._link
         # A forked child has a copy of this, and maybe of a turn that nobody will ever give back.
-        if link is None or not link.owned:
+        if self._opener not in (None, os.getpid()):
             return
-        self._closing = True
-        link.close()
+        link, self._closing = self._link, True
+        if link:
+            link.close()
         with self.turn:
             self._drop()
             self.reach.close()
             self._closing = False
 
     def _connect(self) -> Link:
+        self._opener = os.getpid()
         with self.named():
             link = Link(self.reach.open())
             try:
-                hello = read(Hello, link.ask("hello", limit_s=START_S), "hello")
-                self._recognize(hello)
+                # First: a greeting makes the board import onnxruntime, beside what is timed there.
                 if self.reach.keeps or self._held_for:
                     self._claim(link)
+                hello = read(Hello, link.ask("hello", limit_s=START_S), "hello")
+                self._recognize(hello)
             except ValueError as error:
                 link.close()
                 raise Babble(str(error)) from error
@@ -181,14 +185,17 @@ class Contact:
         who += f", {self._held_for}" if self._held_for else ""
         while True:
             try:
-                link.ask("claim", limit_s=START_S, name=self._name, who=who[:400])
+                told = link.ask("claim", limit_s=START_S, name=self._name, who=who[:400])
+                if told.get("claimed") is not True:
+                    raise Babble(f"it did not say that it is ours: {readable(told)}")
                 return
             except Busy as busy:
-                if time.monotonic() >= deadline:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
                     text = f"{self.reach.name} is being measured by {busy}"
                     wait = f"waited {self.reach.claim_wait_s:g} s, try again later"
                     raise DeviceError(f"{text}; {wait}") from busy
-            time.sleep(CLAIM_POLL_S)
+            time.sleep(min(left_s, BOARD_POLL_S if self.reach.keeps else CLAIM_POLL_S))
 
     def _release(self) -> None:
         """Lets go of the machine; where that fails, ending the runner does it."""

@@ -31,6 +31,10 @@ class Lost(Exception):
     """The connection or the runner ended; the text says how (exit status, its last complaint)."""
 
 
+class Ended(Lost):
+    """The runner ended by itself, while what carries its bytes lived on."""
+
+
 class Silent(Exception):
     """Not one byte came for QUIET_S, not even a pong: a hung board."""
 

@@ -6,13 +6,13 @@ import dataclasses
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoseg.device import condition
 from autoseg.device.answers import Status, Timed
 from autoseg.device.profile import ONNXRUNTIME_NAMES
 from autoseg.device.sitting import Sitting
-from autoseg.device.statistics import figures
+from autoseg.device.statistics import figures, standing_for
 from autoseg.device.timing import (
     CANDIDATE,
     HOPELESS_COLD,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 CPU = ONNXRUNTIME_NAMES["CPU"]
 # How long other programs are watched: the system counts in steps of 0.01 s.
-LOOK_S = {"screen": 0.05, "confirm": 0.3}
+LOOK_S = {"screen": 0.2, "confirm": 0.3}
+MOST_NAMED = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 
 
@@ -42,10 +43,7 @@ class Pass:
     timing: Timing
     warmup: int
     load_ms: float
-
-    @property
-    def throttled(self) -> bool | None:
-        return condition.throttled(self.before, self.after)
+    throttled: bool | None
 
 
 def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
@@ -57,40 +55,59 @@ def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
     if found.throttled and (board.reach.keeps or plan.phase == "confirm"):
         rest(board)
         found = time_once(board, onnx, plan)
-    fallen = fallen_back(board, onnx)
-    timing, before, after = found.timing, found.before, found.after
-    ratio = timing.reference_ms / min(timing.calm_ms, board.calm_ms or timing.calm_ms)
-    board.calm_ms = min(timing.calm_ms, board.calm_ms or timing.calm_ms)
-    clocks = (before.clock_mhz, after.clock_mhz)
+    past_ms, timing = board.calm_ms, found.timing
+    board.note_calm(timing.calm_ms)
+    fallen, words = fallen_back(board, onnx)
+    ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
+    said = condition.flags(
+        ratio=ratio,
+        timing=timing,
+        was_throttled=found.throttled,
+        status=found.before,
+        after=found.after,
+        fallen_back=words,
+    )
     return Measurement(
         device=info.name,
         phase=plan.phase,
         runtime=info.runtime,
         threads=info.threads,
         provider=info.provider,
-        warmup=found.warmup,
-        load_ms=found.load_ms,
-        peak_rss_bytes=after.peak_rss_bytes,
         onnx_digest=digest,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        throttled=found.throttled,
-        temperature_c=after.temperature_c,
-        reference_ms=timing.reference_ms,
         reference_ratio=ratio,
-        redone_blocks=timing.redone,
-        governor=", ".join(before.governors) or None,
-        clock_mhz=(clocks[0], clocks[1]) if clocks[0] and clocks[1] else None,
-        other_cores=before.other_cores,
-        fallback_nodes=fallen[0],
-        flags=condition.flags(
-            ratio=ratio,
-            timing=timing,
-            was_throttled=found.throttled,
-            status=before,
-            fallen_back=fallen[1],
-        ),
+        fallback_nodes=fallen[:MOST_NAMED],
+        flags=(*said, *unsupported(plan, timing)),
+        **seen(found),
         **dataclasses.asdict(figures(timing.times_ms)),
     )
+
+
+def seen(found: Pass) -> dict[str, Any]:
+    """What a measurement tells of its timing and of the machine, by field."""
+    before, after = found.before, found.after
+    clocks = (before.clock_mhz, after.clock_mhz)
+    return {
+        "warmup": found.warmup,
+        "load_ms": found.load_ms,
+        "peak_rss_bytes": after.peak_rss_bytes,
+        "throttled": found.throttled,
+        "temperature_c": after.temperature_c,
+        "reference_ms": found.timing.reference_ms,
+        "redone_blocks": found.timing.redone,
+        "governor": ", ".join(before.governors) or None,
+        "clock_mhz": clocks if all(clocks) else None,
+        "other_cores": before.other_cores,
+    }
+
+
+def unsupported(plan: MeasurePlan, timing: Timing) -> tuple[str, ...]:
+    """That the promised figure is another than the one that was asked for, in words."""
+    runs = len(timing.times_ms)
+    told = standing_for(runs, plan.statistic)
+    if plan.phase == "screen" or told == plan.statistic:
+        return ()
+    return (f"{runs} runs cannot give a {plan.statistic}: the {told} stands for it",)
 
 
 def own_plan(board: Board, plan: MeasurePlan) -> MeasurePlan:
@@ -114,20 +131,23 @@ def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
     sitting.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
     alone = board.profile.provider_names == [CPU]
     timing = time_candidate(sitting.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
-    if sitting.after is None:
+    after = sitting.after
+    if after is None:
         raise DeviceError(f"{board.reach.name} did not say how it was after the timing")
-    return Pass(before, sitting.after, timing, warmup, opened.load_ms[CANDIDATE])
+    limited = condition.throttled(before, after, board.profile.max_temperature_c)
+    return Pass(before, after, timing, warmup, opened.load_ms[CANDIDATE], limited)
 
 
 def fallen_back(board: Board, onnx: Path) -> tuple[tuple[str, ...], str | None]:
-    """The nodes that ran on the CPU although another provider was asked for, and that in words."""
+    """The nodes that ran elsewhere than on the first provider asked for, and that in words."""
     wanted = board.profile.provider_names
     if wanted[0] == CPU:
         return (), None
     nodes = board.nodes(onnx, runs=1)
-    fallen = tuple(node.name for node in nodes if node.provider == CPU)
-    text = f"{len(fallen)} of {len(nodes)} nodes ran on the CPU, not on {wanted[0]}"
-    return fallen, text if fallen else None
+    fallen = [node for node in nodes if node.provider not in ("", wanted[0])]
+    where = sorted({"the CPU" if node.provider == CPU else node.provider for node in fallen})
+    text = f"{len(fallen)} of {len(nodes)} nodes ran on {' and '.join(where)}, not on {wanted[0]}"
+    return tuple(node.name for node in fallen), text if fallen else None
 
 
 def cool_down(board: Board) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 
 from autoseg import runner
 from autoseg.device.answers import readable
-from autoseg.device.link import QUIET_S, Lost, Silent
+from autoseg.device.link import QUIET_S, Ended, Lost, Silent
 
 CHUNK_BYTES = 1 << 16
 # What Python and the dynamic linker need to find the same libraries; the rest stays out.
@@ -51,7 +51,7 @@ class Pipe:
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise Lost(self._how_it_ended()) from error
+                raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:
         """At least one byte. Raises TimeoutError, and Lost at the end."""
@@ -60,19 +60,19 @@ class Pipe:
             raise TimeoutError
         chunk = os.read(pipe, CHUNK_BYTES)
         if not chunk:
-            raise Lost(self._how_it_ended())
+            raise self._loss()
         return chunk
 
-    def _how_it_ended(self) -> str:
+    def _loss(self) -> Lost:
         try:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            return "closed its pipes"
+            return Ended("closed its pipes")
         self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 1000))
         said = readable(self._complaints.read(), 500)
         how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
         hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
-        return f"{how}{hint}{': ' if said else ''}{said}"
+        return Ended(f"{how}{hint}{': ' if said else ''}{said}")
 
 
 def _fd(pipe: IO[bytes] | None) -> int:

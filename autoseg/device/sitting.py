@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.device import condition
 from autoseg.device.answers import Block, Map, Opened, Record, Timed, Warm, read, readable
-from autoseg.device.link import Babble, Lost, Silent, Slow
+from autoseg.device.link import Babble, Ended, Lost, Silent, Slow
 from autoseg.device.timing import Wanted
-from autoseg.records import CandidateError, InputError
+from autoseg.records import CandidateError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
@@ -24,21 +26,25 @@ Result = TypeVar("Result")
 
 # Loading, and one run of the slowest model.
 LOAD_S = 120.0
-MOST_LOSSES = 2
+# Losses in one request: of the runner alone, which a model may kill, and of any kind.
+MOST_ENDED, MOST_LOST = 2, 4
+# What a class map may have more than its frame has bytes.
+LARGER = 4
 
 
 class Sitting:
     """Some models open on a board, by name, until it opens others.
 
-    A connection that is lost is opened again, and the models with it; lost a second time, it is
-    the model's fault. Every verb raises CandidateError, InputError or DeviceError.
+    A runner that is lost is started again, and the models with it. Where it ended twice in a row
+    in one request, it is the model's fault; the connection never is. Every verb raises
+    CandidateError, InputError or DeviceError.
     """
 
     def __init__(self, board: Board, models: Mapping[str, Path], doing: str) -> None:
         self.after: Timed | None = None
         self._board, self._models, self._doing = board, models, doing
         self._warm: dict[str, float] = {}
-        self._losses = 0
+        self._losses: list[Exception] = []
         self.opened: Opened = self._persist(self._open)
 
     def warm(self, model: str, warmup_s: float) -> int:
@@ -50,20 +56,22 @@ class Sitting:
         """Times blocks in turn; only the one under way is timed again after a loss."""
         left = list(wanted)
         while left:
-            yield from self._persist(lambda: self._time(left))
+            came: list[Block] = []
+            self._persist(functools.partial(self._time, left, came))
+            yield from came
 
     def class_map(self, model: str, image: Image) -> Image:
         """The class map (uint8, H x W) of one frame (uint8, H x W x C)."""
         if image.dtype != np.uint8:
-            shape = self.opened.inputs[model][0].shape[1:]
-            text = f"a frame must be uint8 of shape {shape}, got {image.dtype}"
+            shapes = [fed.shape[1:] for fed in self.opened.inputs[model]]
+            text = (
+                f"a frame must be uint8 of shape {shapes[0] if shapes else []}, got {image.dtype}"
+            )
             raise InputError(f"{text} {list(image.shape)}; resize it first")
-        # A loss is the model's fault when it comes twice in one step, not twice in an evening.
-        self._losses = 0
         return self._persist(lambda: self._run(model, image))
 
     def _open(self) -> Opened:
-        places = {name: self._board.upload(path) for name, path in self._models.items()}
+        places = {name: self._upload(path) for name, path in self._models.items()}
         try:
             answer = self._ask("open", models=places, plan=self._board.settings())
         except CandidateError as error:
@@ -73,9 +81,20 @@ class Sitting:
                 text = text.replace(place, str(self._models[name]))
             raise CandidateError(text) from error
         opened = _read(Opened, answer, "opened")
-        if not all(set(part) == set(places) for part in (opened.load_ms, opened.first_ms)):
+        parts = (opened.load_ms, opened.first_ms, opened.inputs)
+        if not all(set(part) == set(places) for part in parts):
             raise Babble("it opened other models than it was asked to")
         return opened
+
+    def _upload(self, path: Path) -> str:
+        """No model is to blame for what happens before it runs."""
+        try:
+            return self._board.upload(path)
+        except Ended as error:
+            raise Lost(str(error)) from error
+        except Slow as error:
+            text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
+            raise DeviceError(f"{text}; check the network") from error
 
     def _reopen(self) -> None:
         self.opened = self._open()
@@ -86,32 +105,30 @@ class Sitting:
         answer = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
         return _read(Warm, answer, "warm").runs
 
-    def _time(self, left: list[Wanted]) -> list[Block]:
-        """The blocks that came before the end or a loss; they are no longer among those left."""
-        came: list[Block] = []
+    def _time(self, left: list[Wanted], came: list[Block]) -> None:
+        """Moves the blocks that come from those left to those that came, also before a loss."""
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
         asked = [dataclasses.asdict(wanted) for wanted in left]
-        link = self._board.link()
-        try:
-            for answer in link.stream("time", limit_s=limit_s, blocks=asked):
-                if "block" not in answer:
-                    self.after = _read(Timed, answer, "timed")
-                    continue
-                block = _read(Block, answer, "block")
-                if not left or block.model != left[0].model:
-                    raise Babble(f"a block of {readable(block.model)!r} that nobody asked for")
-                del left[0]
-                came.append(block)
-            if left:
-                raise Babble("it timed fewer blocks than it was asked to")
-        except (Lost, Silent) as error:
-            self._lost(error)
-        return came
+        timed: Timed | None = None
+        for answer in self._board.link().stream("time", limit_s=limit_s, blocks=asked):
+            if "block" not in answer:
+                timed = _read(Timed, answer, "timed")
+                continue
+            block = _read(Block, answer, "block")
+            if not left or block.model != left[0].model:
+                raise Babble(f"a block of {readable(block.model)!r} that nobody asked for")
+            del left[0]
+            came.append(block)
+        if left or timed is None:
+            raise Babble("it timed fewer blocks than it was asked to")
+        self.after = timed if self.after is None else condition.merged(self.after, timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)
         answer = self._ask("run", payload=payload, model=model, shape=shape)
-        height, width = _read(Map, answer, "map").shape[:2]
+        height, width = _read(Map, answer, "map").shape
+        if height * width > LARGER * image.size:
+            raise Babble(f"a class map of {height} x {width} for a frame of {image.size} bytes")
         inflate = zlib.decompressobj()
         try:
             pixels = inflate.decompress(answer["raw"], height * width + 1)
@@ -129,6 +146,7 @@ class Sitting:
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """Acts, and acts again after a loss."""
+        self._losses = []
         with self._board.contact.named():
             while True:
                 try:
@@ -145,16 +163,26 @@ class Sitting:
     def _lost(self, error: Exception) -> None:
         while True:
             self._board.contact.reopen(error)
-            self._losses += 1
-            if self._losses >= MOST_LOSSES:
-                text = f"the runner was lost {self._losses} times while {self._doing}"
-                raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
+            self._count(error)
             try:
                 return self._reopen()
             except (Lost, Silent) as again:
                 error = again
             except Slow as slow:
                 self._slow(slow)
+
+    def _count(self, error: Exception) -> None:
+        self._losses.append(error)
+        ended = sum(isinstance(each, Ended) for each in self._losses)
+        if ended >= MOST_ENDED:
+            text = f"the runner was lost {ended} times while {self._doing}"
+            raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
+        if len(self._losses) >= MOST_LOST:
+            text = f"was lost {len(self._losses)} times in a row while {self._doing}"
+            raise DeviceError(
+                f"{self._board.reach.name} {text}; last: the runner {error}; "
+                "check its power and the network"
+            ) from error
 
     def _slow(self, error: Slow) -> None:
         """A machine that can still let go of the model is not at fault."""

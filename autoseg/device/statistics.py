@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # Fewer runs than this say nothing of the tail: the interval's upper rank would be the slowest run.
-NEEDED_RUNS = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
+NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ def figures(times_ms: Sequence[float]) -> Figures:
         p95_ms=_supported(times_ms, "p95")[0],
         p99_ms=_supported(times_ms, "p99")[0],
     )
+
+
+def standing_for(runs: int, statistic: Statistic) -> Statistic:
+    """The percentile that is told where so many runs cannot support the one that was asked for."""
+    if statistic == "mean":
+        return statistic
+    order = list(NEEDED_RUNS)
+    return [n for n in order[: order.index(statistic) + 1] if runs >= NEEDED_RUNS[n]][-1]
 
 
 def _supported(

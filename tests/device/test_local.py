@@ -320,6 +320,8 @@ def test_a_runner_lost_once_is_started_again_and_goes_on(stand_in: Any, segments
         {"block": {"model": "candidate", "times_ms": [], "cpu_share": 1.0}},
         {"block": {"model": "candidate", "times_ms": ["fast"], "cpu_share": 1.0}},
         {"block": {"model": "another", "times_ms": [1.0], "cpu_share": 1.0}},
+        {"block": {"model": "candidate", "times_ms": [0.0], "cpu_share": 1.0}},
+        {"block": {"model": "candidate", "times_ms": [1e308], "cpu_share": 1.0}},
         {"timed": {"peak_rss_bytes": -1}},
         {"more": False},
     ],
@@ -329,6 +331,38 @@ def test_an_answer_that_is_none_is_the_machines_fault(
 ) -> None:
     with pytest.raises(DeviceError, match="this machine: what answers is no runner of autoseg"):
         stand_in(timing=f"return worker.say({answer!r})")(segments)
+
+
+def test_a_loss_after_the_last_block_costs_no_facts(stand_in: Any, segments: Path) -> None:
+    # Every block was said; what the machine was like after them is asked for again.
+    mute = (
+        "class Ending(Worker):\n"
+        "        def say(self, facts, payload=None):\n"
+        "            if 'timed' in facts and first_time():\n"
+        "                os.kill(os.getppid(), 9)\n"
+        "                time.sleep(9)\n"
+        "            worker.say(facts, payload)\n"
+        "    ending = Ending(worker.pipe)\n"
+        "    ending.models = worker.models\n"
+        "    return own(ending, *given)"
+    )
+    found = stand_in(timing=mute)(segments)
+    assert found.peak_rss_bytes > 0 and found.runs >= QUICK.min_runs
+
+
+@pytest.mark.parametrize("size", [[4000, 4000], [24]])
+def test_a_class_map_that_no_frame_has_is_refused(
+    tmp_path: Path, segments: Path, monkeypatch: pytest.MonkeyPatch, size: list[int]
+) -> None:
+    answer = f'worker.say({{"map": {{"shape": {size}}}}}, zlib.compress(bytes(16_000_000)))'
+    source = Path(runner.__file__).read_text()
+    own = f'WORK["run"] = lambda worker, request: {answer}\nif __name__ == "__main__":'
+    (tmp_path / "runner.py").write_text(source.replace('if __name__ == "__main__":', own))
+    monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
+    device = local_device()
+    with pytest.raises(DeviceError, match="what answers is no runner of autoseg"):
+        device.predict(segments, [np.zeros((24, 32, 3), np.uint8)])
+    device.close()
 
 
 def test_a_machine_that_cannot_start_the_runner_is_at_fault(

@@ -8,7 +8,7 @@ import pytest
 
 from autoseg import runner
 from autoseg.device import condition, measuring
-from autoseg.device.answers import Status, Timed
+from autoseg.device.answers import Node, Status, Timed
 from autoseg.device.local import local_device
 from autoseg.device.profile import Profile
 from autoseg.records import DeviceError, MeasurePlan
@@ -24,7 +24,12 @@ def status(**facts: Any) -> Status:
 
 def timed(**facts: Any) -> Timed:
     return Timed.model_validate(
-        {**{name: None for name in Timed.model_fields}, "peak_rss_bytes": 1, **facts}
+        {
+            **{name: None for name in Timed.model_fields},
+            "peak_rss_bytes": 1,
+            "governors": [],
+            **facts,
+        }
     )
 
 
@@ -51,12 +56,72 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ({"throttled_bits": 0x0}, {"throttled_bits": 0x40000}, True),
         ({"throttled_bits": 0x50005}, {"throttled_bits": 0x50005}, True),
         ({"throttled_bits": 0}, {}, False),
+        ({"governors": ["performance"], "max_clock_mhz": 1800.0}, {"clock_mhz": 1800.0}, False),
+        ({"governors": ["performance"], "max_clock_mhz": 1800.0}, {"clock_mhz": 1500.0}, True),
+        ({"governors": ["ondemand"], "max_clock_mhz": 1800.0}, {"clock_mhz": 1500.0}, None),
     ],
 )
 def test_throttling_is_what_changed_or_lasts(
-    before: dict[str, int], after: dict[str, int], throttled: bool | None
+    before: dict[str, Any], after: dict[str, Any], throttled: bool | None
 ) -> None:
     assert condition.throttled(status(**before), timed(**after)) is throttled
+
+
+def test_a_machine_over_its_ceiling_counts_as_throttled() -> None:
+    hot = timed(temperature_c=81.0)
+    assert condition.throttled(status(), hot, 80.0) is True
+    assert condition.throttled(status(), hot, 85.0) is False
+
+
+def test_throttling_within_a_timing_is_kept() -> None:
+    begun = timed(throttled_bits=0x50005, temperature_c=80.0, clock_mhz=900.0)
+    over = condition.merged(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
+    assert over.throttled_bits == 0x50005 and over.temperature_c == 80.0
+    assert condition.throttled(status(throttled_bits=0x50000), over)
+    assert condition.merged(timed(), timed()) == timed()
+    counts = condition.merged(timed(throttle_count=5), timed(throttle_count=None))
+    assert counts.throttle_count == 5
+
+
+def test_a_governor_that_changed_is_told(
+    altered: Callable[[str], None], segments: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    altered(
+        "def governors(cores=None):\n"
+        "    return ['performance' if os.getppid() == PARENT else 'powersave']\n"
+        "PARENT = os.getppid()"
+    )
+    device = local_device()
+    found = device.measure(segments, QUICK)
+    device.close()
+    assert found.governor == "performance"
+    assert "the governor went from performance to powersave" in found.flags
+
+
+def test_a_percentile_that_another_stands_for_is_told(segments: Path) -> None:
+    device = local_device()
+    few = MeasurePlan("confirm", "p99", min_runs=40, max_runs=40, warmup_s=0.0)
+    assert (
+        "40 runs cannot give a p99: the p90 stands for it" in device.measure(segments, few).flags
+    )
+    assert "stands for" not in " ".join(device.measure(segments, SHORT).flags)
+    device.close()
+
+
+def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
+    segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        Node(name=f"n{at}", op="Conv", provider=f"{name}ExecutionProvider", ms=0.0, output=[])
+        for at, name in enumerate(["Tensorrt"] * 2 + ["CUDA"] * 30 + ["CPU"])
+    ]
+    device = local_device(Profile(name="x", kind="local", providers=["TensorRT", "CUDA", "CPU"]))
+    monkeypatch.setattr(device, "nodes", lambda onnx, runs: rows)
+    names, words = measuring.fallen_back(device, segments)
+    assert len(names) == 31 and "n1" not in names
+    assert words == (
+        "31 of 33 nodes ran on CUDAExecutionProvider and the CPU, not on TensorrtExecutionProvider"
+    )
 
 
 def test_what_may_be_the_reason_is_said_in_words() -> None:

@@ -151,4 +151,15 @@ def test_a_clock_that_drifts_does_not_make_twins_differ() -> None:
 
 def test_a_noisy_machine_is_asked_for_longer() -> None:
     found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
-    assert 20 < found.pairs <= 60
+    assert 20 < found.pairs <= 120
+
+
+def test_noise_that_hides_a_difference_is_no_proof_of_sameness() -> None:
+    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
+    assert found.pairs == 120 and not found.trusted
+    assert "noise hides what 3 % would show" in found.doubt
+
+
+def test_the_doubt_of_twins_that_differ_says_by_how_much() -> None:
+    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
+    assert found.doubt.startswith("a small model differed from itself by 5.")

@@ -1,0 +1,55 @@
+"""What a runner may answer: records that are safe to show, to count with and to keep."""
+
+from typing import Any
+
+import pytest
+
+from autoseg.device.answers import Block, Hello, Status, read, readable
+
+STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
+HELLO = {
+    "python": "3.11.2",
+    "runtime": None,
+    "runtime_error": None,
+    "providers": [],
+    "cpu": "a  board",
+    "machine": "aarch64",
+    "system": "Linux",
+    "cores": 4,
+    "affinity": [0],
+    "cache": "/home/pi",
+    "pid": 1,
+}
+
+
+def test_text_of_a_board_reaches_nobody_with_control_characters() -> None:
+    told = {**STATUS, "top": [["a\x1b]0;x\x07b", 1]], "governors": ["perf\nmode\u202e"]}
+    status = read(Status, {"status": told}, "status")
+    assert status.top == [("a ]0;x b", 1.0)] and status.governors == ["perf mode "]
+    # What is clean stays as it is: names are compared.
+    assert read(Hello, {"hello": HELLO}, "hello").cpu == "a  board"
+    assert readable("a\u2028b\ud800c") == "a b c"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"top": [["x"]]},
+        {"top": [["x", "y"]]},
+        {"top": [["x", 1.0, 2.0]]},
+        {"top": [[1.0, "x"]]},
+        {"temperature_c": 1e300},
+        {"time": float("nan")},
+        {"throttled_bits": 1 << 70},
+        {"governors": ["\ud800"]},
+    ],
+)
+def test_facts_that_nothing_can_be_done_with_are_refused(told: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="status"):
+        read(Status, {"status": {**STATUS, **told}}, "status")
+
+
+@pytest.mark.parametrize("times_ms", [[], [0.0], [1.0, 1e308], [-1.0], [float("inf")], ["1"]])
+def test_times_are_positive_and_of_this_world(times_ms: list[Any]) -> None:
+    with pytest.raises(ValueError, match="times_ms"):
+        read(Block, {"block": {"model": "a", "times_ms": times_ms, "cpu_share": 1.0}}, "block")
