@@ -7,9 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.device.predict import class_maps, open_session
-from autoseg.records import DeviceError, DeviceInfo, Measurement, MeasurePlan, file_digest
-
-LEAST_RUNS = {"p90": 36, "p95": 75, "p99": 1000}
+from autoseg.device.statistics import NEEDED_RUNS
+from autoseg.records import (
+    DeviceError,
+    DeviceInfo,
+    Measurement,
+    MeasurePlan,
+    Statistic,
+    file_digest,
+)
 
 
 def by_size(onnx: Path) -> float:
@@ -55,9 +61,9 @@ class FakeDevice:
         if len(self.measured) == self.fail_on:
             raise DeviceError(f"{self.name} was told to fail on measurement {self.fail_on}")
         p50_ms = float(self._latency(onnx))
-        slower = {"p90": 1.02, "p95": 1.03, "p99": 1.05}
+        slower: dict[Statistic, float] = {"p90": 1.02, "p95": 1.03, "p99": 1.05}
         tail = {
-            name: p50_ms * factor if plan.min_runs >= LEAST_RUNS[name] else None
+            name: p50_ms * factor if plan.min_runs >= NEEDED_RUNS[name] else None
             for name, factor in slower.items()
         }
         info = self.describe()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
 
 
 @functools.cache
@@ -13,25 +16,15 @@ def reference_bytes() -> bytes:
     Convolutions as networks for segmentation have them: full, depthwise, pointwise. It takes about
     0.1 ms on a desktop's core, and under 1 ms on a small board's.
     """
-    import numpy as np
-    from onnx import NodeProto, TensorProto, helper, numpy_helper
-
-    def weights(name: str, *shape: int) -> TensorProto:
-        # No denormals and no zeros, both of which some processors treat in their own way.
-        count = int(np.prod(shape))
-        values = (np.arange(count) * 37 % 101 - 50.5) / (101 * count / shape[0]) ** 0.5
-        return numpy_helper.from_array(values.reshape(shape).astype(np.float32), name)
-
-    def convolution(x: str, w: str, y: str, **attributes: Any) -> NodeProto:
-        return helper.make_node("Conv", [x, w], [y], name=y, **attributes)
+    from onnx import TensorProto, helper
 
     nodes = [
-        convolution("autoseg.reference", "w1", "full", strides=[2, 2], pads=[1, 1, 1, 1]),
+        _convolution("autoseg.reference", "w1", "full", strides=[2, 2], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["full"], ["a"], name="relu1"),
-        convolution("a", "w2", "depthwise", group=24, pads=[1, 1, 1, 1]),
-        convolution("depthwise", "w3", "pointwise"),
+        _convolution("a", "w2", "depthwise", group=24, pads=[1, 1, 1, 1]),
+        _convolution("depthwise", "w3", "pointwise"),
         helper.make_node("Relu", ["pointwise"], ["b"], name="relu2"),
-        convolution("b", "w4", "y", pads=[1, 1, 1, 1]),
+        _convolution("b", "w4", "y", pads=[1, 1, 1, 1]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -39,13 +32,29 @@ def reference_bytes() -> bytes:
         [helper.make_tensor_value_info("autoseg.reference", TensorProto.FLOAT, [1, 3, 48, 48])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 24, 24])],
         [
-            weights("w1", 24, 3, 3, 3),
-            weights("w2", 24, 1, 3, 3),
-            weights("w3", 24, 24, 1, 1),
-            weights("w4", 4, 24, 3, 3),
+            _weights("w1", 24, 3, 3, 3),
+            _weights("w2", 24, 1, 3, 3),
+            _weights("w3", 24, 24, 1, 1),
+            _weights("w4", 4, 24, 3, 3),
         ],
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="autoseg"
     )
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _convolution(x: str, w: str, y: str, **attributes: Any) -> NodeProto:
+    from onnx import helper
+
+    return helper.make_node("Conv", [x, w], [y], name=y, **attributes)
+
+
+def _weights(name: str, *shape: int) -> TensorProto:
+    import numpy as np
+    from onnx import numpy_helper
+
+    # No denormals and no zeros, both of which some processors treat in their own way.
+    count = int(np.prod(shape))
+    values = (np.arange(count) * 37 % 101 - 50.5) / (101 * count / shape[0]) ** 0.5
+    return numpy_helper.from_array(values.reshape(shape).astype(np.float32), name)
