@@ -186,7 +186,7 @@ def test_a_board_that_stays_away_stops_the_run_resumable(
         board.measure(segments, LONG)
     message = str(caught.value)
     assert message.startswith(board.reach.name) and "refuses connections" in message
-    assert "check its power and the network" in message
+    assert "does not answer any more" in message and "is sshd running there" in message
 
 
 def test_a_frozen_board_is_noticed_and_goes_on_after_the_thaw(
@@ -233,6 +233,24 @@ def test_a_model_that_kills_the_runner_twice_is_at_fault(
     assert board.measure(segments, QUICK).runs
 
 
+def test_a_model_that_takes_too_much_memory_is_at_fault_at_once(
+    sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    board.measure(segments, QUICK)
+    asked.clear()
+    with monkeypatch.context() as patch:
+        # As the kernel does: the child, whose oom_score_adj is the highest, goes first.
+        at(patch, "time", 1, lambda: os.kill(max(sshd.runners(), key=oom_score_adj), 9))
+        with pytest.raises(CandidateError, match=r"ended by signal 9 \(often: out of memory\)"):
+            board.measure(segments, LONG)
+    assert board.measure(segments, QUICK).runs
+    assert asked.count("open") == 2 and "hello" not in asked and "put" not in asked
+
+
+def oom_score_adj(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
     small: Sshd, large: Path, segments: Path
 ) -> None:
@@ -263,7 +281,7 @@ def test_two_runs_at_once_wait_and_are_told_who_has_the_board(
 def pretending(path: Path, runner: str) -> str:
     """A python that starts like one, and then is another program instead of the runner."""
     path.write_text(
-        f'#!/bin/sh\ncase "$*" in *-c*) exec {sys.executable} "$@";; *) {runner};; esac\n'
+        f'#!/bin/sh\ncase " $* " in *" -c "*) exec {sys.executable} "$@";; *) {runner};; esac\n'
     )
     path.chmod(0o755)
     return str(path)
