@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -12,13 +13,14 @@ import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
 from autoseg.cli.output import print_table
-from autoseg.records import DeviceError, InputError
+from autoseg.records import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
     from autoseg.device.checkup import Checkup
     from autoseg.device.probe import Probe
     from autoseg.device.profile import Profile
+    from autoseg.device.setup import Shell
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -59,10 +61,8 @@ def check(
     from autoseg.device.checkup import check_up
     from autoseg.device.profile import load_profile, write_profile
 
-    if save and not probe:
-        raise InputError("--save writes what --probe finds; give both")
-    if save and save.exists():
-        raise InputError(f"--save {save} exists already; remove it, or give another name")
+    if save:
+        _require_writable(save, probe=probe)
     board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
     try:
         with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
@@ -74,7 +74,21 @@ def check(
         step = {"channel_step": found.probe.step}
         write_profile(board.profile.model_copy(update=step), save)
         _progress(f"written: {save}; use it with --device {save}")
+    elif probe and not found.probe:
+        _progress("no channel step was found" + (f"; {save} was not written" if save else ""))
     return 0 if found.trustworthy else 1
+
+
+def _require_writable(save: Path, *, probe: bool) -> None:
+    """Raises InputError before a probe takes minutes, not after it."""
+    if not probe:
+        raise InputError("--save writes what --probe finds; give both")
+    if save.exists():
+        raise InputError(f"--save {save} exists already; remove it, or give another name")
+    if not save.parent.is_dir():
+        raise InputError(f"--save {save}: there is no folder {save.parent}; make it first")
+    if not os.access(save.parent, os.W_OK):
+        raise InputError(f"--save {save}: {save.parent} cannot be written; give another folder")
 
 
 @app.command()
@@ -85,15 +99,17 @@ def setup(
     accept_new_host_key: AcceptOption = False,
 ) -> int:
     """Install onnxruntime and numpy on a board, in an environment of their own."""
+    from autoseg.device.board import Board
     from autoseg.device.profile import load_profile
-    from autoseg.device.ssh import ssh_device
+    from autoseg.device.ssh import SshReach
 
     profile = load_profile(name)
     if profile.kind == "local":
         raise InputError(f"{name} is this machine, whose onnxruntime was installed with autoseg")
-    board = ssh_device(profile, accept_new_host_key=accept_new_host_key)
+    reach = SshReach(profile, accept_new_host_key=accept_new_host_key)
+    board = Board(profile, reach)
     try:
-        return _set_up(name, board, yes=yes)
+        return _set_up(name, board, reach.run_command, yes=yes)
     except DeviceError as error:
         told = str(error)
         known = told.startswith(board.reach.name)
@@ -102,15 +118,11 @@ def setup(
         board.close()
 
 
-def _set_up(name: str, board: Board, *, yes: bool) -> int:
+def _set_up(name: str, board: Board, shell: Shell, *, yes: bool) -> int:
     from autoseg.device.health import HOW
     from autoseg.device.setup import install, look, steps
-    from autoseg.device.ssh import SshReach
 
     named = board.profile.python
-    if not isinstance(board.reach, SshReach):
-        raise InputError(f"{name} is not reached over SSH")
-    shell = board.reach.run_command
     found = look(shell, named)
     planned = steps(found, named)
     if not planned:
@@ -154,11 +166,11 @@ def trust(name: NameArgument, *, yes: YesOption = False) -> int:
 
 
 def _agree(question: str, why: str) -> None:
-    """Raises InputError for a no, and where nobody can be asked."""
+    """Raises AutosegError for a no, InputError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise InputError(f"{why}: run it in a terminal, or say --yes")
     if not typer.confirm(question):
-        raise InputError("nothing was changed")
+        raise AutosegError("nothing was changed")
 
 
 def _progress(line: str) -> None:
@@ -173,7 +185,7 @@ def _where(profile: Profile) -> str:
 
 
 def _print(name: str, found: Checkup) -> None:
-    rows = [[what, said] for what, said in found.facts.items()]
+    rows = [[what, said or "-"] for what, said in found.facts.items()]
     if found.trust:
         low, high = found.trust.ratio_ci
         said = f"{100 * (found.trust.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "

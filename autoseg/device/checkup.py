@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.device.health import Finding, facts, findings, obstacles
-from autoseg.records import DeviceError
+from autoseg.records import CandidateError, DeviceError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
@@ -24,9 +24,12 @@ WATCHED_S = 1.0
 
 @dataclass(frozen=True)
 class Checkup:
-    """`trust` is None where no model can be run, or where a board failed: a finding says why."""
+    """`trust` is None where no model can be run, or where a board failed: a finding says why.
 
-    facts: dict[str, str]
+    `probe` is None where none was asked for, and where the device cannot be trusted with one.
+    """
+
+    facts: dict[str, str | None]
     findings: list[Finding]
     trust: Trust | None
     probe: Probe | None
@@ -43,8 +46,6 @@ def check_up(
 
     Raises DeviceError where it cannot be reached, InputError for what the user must decide.
     """
-    from autoseg.device.probe import probe
-
     say(f"connecting to {board.reach.name}")
     hello = board.hello()
     with board.contact.held("checking it"):
@@ -57,9 +58,10 @@ def check_up(
         say("comparing a small model with itself")
         trust, doubt = _trust(board)
         seen = None
-        if ladder:
+        # Where a model differs from itself, a ladder says nothing.
+        if ladder and not doubt:
             say("timing a ladder of convolutions")
-            seen = probe(board, ladder)
+            seen, doubt = _probe(board, ladder)
     return Checkup(told, [*doubt, *found], trust, seen)
 
 
@@ -70,8 +72,17 @@ def _trust(board: Board) -> tuple[Trust | None, list[Finding]]:
         return None, [Finding(str(error), "mend what stands here, and check again")]
     if trust.trusted:
         return trust, []
-    text = f"a small model differed from itself by {100 * abs(trust.ratio - 1):.1f} %, over 3 %"
-    return trust, [Finding(text, "stop other programs, and check again")]
+    return trust, [Finding(trust.doubt, "stop other programs, and check again")]
+
+
+def _probe(board: Board, ladder: Path) -> tuple[Probe | None, list[Finding]]:
+    from autoseg.device.probe import probe
+
+    try:
+        return probe(board, ladder), []
+    except (CandidateError, DeviceError) as error:
+        text = f"the ladder of convolutions was not timed to its end: {error}"
+        return None, [Finding(text, "mend what stands here, and probe again")]
 
 
 def _round_trip_ms(board: Board) -> float:

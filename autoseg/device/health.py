@@ -36,8 +36,10 @@ class Finding:
         return f"{self.text}; {self.fix}"
 
 
-def facts(hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float) -> dict[str, str]:
-    """The device in words, by name; what it does not tell is left out."""
+def facts(
+    hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float
+) -> dict[str, str | None]:
+    """The device in words, by name; None is what it does not tell."""
     found: dict[str, str | None] = {
         "model": readable(hello.cpu),
         "system": readable(f"{hello.system} {hello.machine}"),
@@ -55,7 +57,7 @@ def facts(hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float) 
         "round trip": f"{round_trip_ms:.1f} ms",
         "other load": _other_load(status),
     }
-    return {name: text for name, text in found.items() if text}
+    return {name: text or None for name, text in found.items()}
 
 
 SUFFIX = "ExecutionProvider"
