@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,11 +29,15 @@ from autoseg.records import CandidateError, InputError, parse_duration_s
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
+    from autoseg.records import MeasurePlan
 
 
 def measure(
-    model: Annotated[Path, typer.Argument(help="any ONNX file")],
+    model: Annotated[Path, typer.Argument(help="any ONNX file; with --candidate, a run's folder")],
     *,
+    candidate: Annotated[
+        str | None, typer.Option(help="the key of one of that run's candidates, timed untrained")
+    ] = None,
     device: DeviceOption = "local",
     statistic: Annotated[str, typer.Option(help="p50 p90 p95 p99 mean")] = "p90",
     max_time: Annotated[str, typer.Option(help="stop timing after this long")] = "60s",
@@ -44,25 +51,21 @@ def measure(
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
-    import dataclasses
-
     from autoseg.device import board_of
     from autoseg.device.profile import load_profile
-    from autoseg.records import STATISTICS, MeasurePlan, to_json
+    from autoseg.records import to_json
 
-    if statistic not in STATISTICS:
-        raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
-    for file in (model, against):
-        if file and not file.is_file():
-            raise InputError(f"there is no file {file}")
-    max_s = parse_duration_s(max_time, "--max-time", "60s")
+    plan = _plan(statistic, max_time)
+    for file in (None if candidate else model, against):
+        _require_file(file)
     board = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
     try:
-        if operators or against:
-            _print_operators(board, model, against, as_json=as_json)
-        else:
-            plan = dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
-            print_facts(to_json(board.measure(model, plan)), as_json=as_json)
+        with _named(model, candidate) as (name, onnx):
+            if operators or against:
+                others = {str(against): against} if against else {}
+                _print_operators(board, {name: onnx, **others}, as_json=as_json)
+            else:
+                print_facts(to_json(board.measure(onnx, plan)), as_json=as_json)
     except CandidateError as error:  # here the model is the user's
         raise InputError(str(error)) from error
     finally:
@@ -70,11 +73,53 @@ def measure(
     return 0
 
 
-def _print_operators(board: Board, model: Path, against: Path | None, *, as_json: bool) -> None:
+def _plan(statistic: str, max_time: str) -> MeasurePlan:
+    import dataclasses
+
+    from autoseg.records import STATISTICS, MeasurePlan
+
+    if statistic not in STATISTICS:
+        raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
+    max_s = parse_duration_s(max_time, "--max-time", "60s")
+    return dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
+
+
+def _require_file(path: Path | None) -> None:
+    if path and path.is_dir():
+        raise InputError(f"{path} is a folder; of a run, name a candidate with --candidate KEY")
+    if path and not path.is_file():
+        raise InputError(f"there is no file {path}")
+
+
+@contextmanager
+def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
+    """A file and what it is called; of a run's candidate, the network as it was screened.
+
+    Raises InputError for a run or a candidate that is not there.
+    """
+    if key is None:
+        yield str(model), model
+        return
+    from autoseg.remeasure import task_of_run
+    from autoseg.result import Result
+    from autoseg.train import network
+    from autoseg.trip import export_candidate
+
+    known = {e.candidate.key: e.candidate for e in Result.from_run(model).evaluations}
+    if key not in known:
+        there = f"its ledger.jsonl has the keys of all {len(known)}"
+        raise InputError(f"the run {model.name!r} has no candidate {key!r}; {there}")
+    task = task_of_run(model)
+    with tempfile.TemporaryDirectory(prefix="autoseg-measure-") as folder:
+        file = Path(folder) / f"{key}.onnx"
+        export_candidate(task, network(task, known[key]), known[key], file)
+        yield f"{key} (untrained)", file
+
+
+def _print_operators(board: Board, models: Mapping[str, Path], *, as_json: bool) -> None:
     from autoseg.cli import operators
 
-    files = [model, against] if against else [model]
-    found = {str(file): board.nodes(file) for file in files}
+    found = {name: board.nodes(file) for name, file in models.items()}
     if as_json:
         rows = {name: [node.model_dump() for node in nodes] for name, nodes in found.items()}
         print(json.dumps(rows, indent=1))
@@ -85,10 +130,10 @@ def _print_operators(board: Board, model: Path, against: Path | None, *, as_json
         print("\nby operator")
         print_table(operators.TOTALS_HEAD, operators.totals(nodes))
         print()
-    if against:
+    if len(found) == 2:
         print("side by side, what differs most first")
-        head = operators.side_by_side_head(model, against)
-        print_table(head, operators.side_by_side(found[str(model)], found[str(against)]))
+        head = operators.side_by_side_head(*map(Path, found))
+        print_table(head, operators.side_by_side(*found.values()))
 
 
 def predict(

@@ -1,5 +1,6 @@
 """`autoseg devices` and `measure --operators`, as a user runs them."""
 
+import io
 import json
 import venv
 from collections.abc import Callable
@@ -9,11 +10,19 @@ from typing import Any
 import pytest
 from device.sshd import Sshd
 
+import autoseg
 from autoseg import shipped
 from autoseg.device import setup
 from autoseg.device.profile import load_profile, write_profile
 
 Command = Callable[..., Any]
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +45,10 @@ def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
         (["check", "lokal"], "did you mean 'local'?"),
         (["check", "@"], "must be user@host"),
         (["check", "local", "--save", "x.yaml"], "--save writes what --probe finds; give both"),
+        (
+            ["check", "local", "--probe", "--save", "no/x.yaml"],
+            "--save no/x.yaml: there is no folder no",
+        ),
         (["setup", "local"], "local is this machine, whose onnxruntime was installed"),
         (["trust", "local"], "local is this machine, which needs no host key"),
         (["chek", "local"], "No such command 'chek'"),
@@ -62,6 +75,7 @@ def test_what_a_probe_found_is_kept_in_a_profile(
 ) -> None:
     from autoseg.device import probe
 
+    monkeypatch.setattr("autoseg.device.timing.ALIKE", 100.0)
     monkeypatch.setattr(probe, "ROUNDS", 2)
     monkeypatch.setattr(probe, "BLOCK_RUNS", 2)
     save = tmp_path / "mine.yaml"
@@ -72,6 +86,23 @@ def test_what_a_probe_found_is_kept_in_a_profile(
     assert called.stdout.splitlines()[-1].startswith("local can")
     again = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     assert again.code == 2 and "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("broken", ["trust", "probe"])
+def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
+    autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    # Nothing is alike enough; or the machine cannot load what is no model.
+    monkeypatch.setattr("autoseg.device.timing.ALIKE", 0.0 if broken == "trust" else 100.0)
+    if broken == "probe":
+        monkeypatch.setattr("autoseg.device.probe.chain", lambda *shape: b"no model")
+    save = tmp_path / "mine.yaml"
+    called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
+    assert called.code == 1 and "local cannot be trusted yet" in called.stdout
+    said = "differed from itself" if broken == "trust" else "was not timed to its end"
+    assert said in called.stdout and "round trip" in called.stdout
+    assert f"{save} was not written" in called.stderr and not save.exists()
+    assert ("timing a ladder" in called.stderr) == (broken == "probe")
 
 
 def test_operators_are_told_with_their_time(autoseg_command: Command, segments: Path) -> None:
@@ -97,6 +128,36 @@ def test_two_models_stand_side_by_side(
 def test_a_model_to_compare_with_must_be_there(autoseg_command: Command, segments: Path) -> None:
     called = autoseg_command("measure", str(segments), "--against", "gone.onnx")
     assert called.code == 2 and "there is no file gone.onnx" in called.stderr
+
+
+def test_a_candidate_without_a_file_is_exported_untrained(
+    autoseg_command: Command, finished: Any, segments: Path
+) -> None:
+    # Its models may be timed beside other tests: only their operators are looked at.
+    result = autoseg.Result.from_run(finished.folder)
+    key = result.evaluations[-1].candidate.key
+    measure = ("measure", str(finished.folder), "--candidate", key)
+    before = sorted(finished.folder.rglob("*"))
+    called = autoseg_command(*measure, "--against", str(segments))
+    assert called.code == 0 and f"{key} (untrained): the slowest of" in called.stdout
+    rows = called.stdout.split("side by side")[1]
+    assert key in rows and "segments" in rows and "Conv" in rows
+    told = json.loads(autoseg_command(*measure, "--max-time", "0.1s", "--json").stdout)
+    assert told["phase"] == "confirm" and told["p50_ms"] > 0
+    assert sorted(finished.folder.rglob("*")) == before
+
+
+def test_a_candidate_that_is_not_there_is_refused(
+    autoseg_command: Command, finished: Any, tmp_path: Path
+) -> None:
+    def refusal(*arguments: str) -> str:
+        called = autoseg_command("measure", *arguments)
+        assert called.code == 2
+        return str(called.stderr)
+
+    assert "has no candidate 'x'" in refusal(str(finished.folder), "--candidate", "x")
+    assert "there is no run at" in refusal(str(tmp_path / "gone"), "--candidate", "x")
+    assert "name a candidate with --candidate KEY" in refusal(str(finished.folder))
 
 
 @pytest.fixture
@@ -144,6 +205,10 @@ def test_a_board_is_asked_for_before_it_is_changed(
         called = autoseg_command("devices", "setup", str(path))
     assert called.code == 2 and "say --yes" in called.stderr
     assert "make a virtual environment in" in called.stdout
+    assert not (sshd.cache / "venv").exists()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    refused = autoseg_command("devices", "setup", str(path))
+    assert refused.code == 1 and "nothing was changed" in refused.stderr
     assert not (sshd.cache / "venv").exists()
 
 
