@@ -88,16 +88,22 @@ def time_candidate(
     """
     begin, seen = clock(), list(source(_first(plan)))
     while True:
-        counted = judge(seen, calm_ms, judge_core)
-        if _enough(counted, plan, clock() - begin):
+        wall_s = clock() - begin
+        # A slow model must not be timed again and again, least of all a hopeless one.
+        late = wall_s >= MOST_WALL * plan.max_s or hopeless(plan, _fastest_ms(seen), HOPELESS_COLD)
+        counted = judge(seen, calm_ms, judge_core, fewest=FEWEST_RUNS if late else 0)
+        if _enough(counted, plan, wall_s):
             return counted
         seen += source(_next(seen, counted, plan))
 
 
-def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Timing:
+def judge(
+    seen: Sequence[Block], calm_ms: float | None, judge_core: bool, fewest: int = 0
+) -> Timing:
     """Which of the blocks count.
 
-    Disturbed ones do not, as long as they are not the most by far.
+    Disturbed ones do not, as long as they are not the most by far, and the others have `fewest`
+    runs at least.
     """
     medians = [statistics.median(block.times_ms) for block in seen]
     references = [ms for ms, block in zip(medians, seen, strict=True) if block.model == REFERENCE]
@@ -111,6 +117,7 @@ def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Tim
             (bad if slow or (judge_core and block.cpu_share < BUSY) else good).append(block)
     blocks = len(good) + len(bad)
     setting_aside = len(bad) <= REDONE_A_GOOD_ONE * len(good) + REDONE_FEW
+    setting_aside &= sum(len(block.times_ms) for block in good) >= fewest
     kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
     return Timing(
         times_ms=[ms for block in kept for ms in block.times_ms],
@@ -122,6 +129,10 @@ def judge(seen: Sequence[Block], calm_ms: float | None, judge_core: bool) -> Tim
         disturbed=0 if setting_aside else len(bad),
         blocks=blocks,
     )
+
+
+def _fastest_ms(seen: Sequence[Block]) -> float:
+    return min(min(block.times_ms) for block in seen if block.model == CANDIDATE)
 
 
 def _block_took_s(block: Block) -> float:

@@ -43,6 +43,14 @@ def test_a_hopeless_model_is_timed_once_but_only_in_screening() -> None:
     assert len(timed(Machine(500.0), replace(CONFIRM, ceiling_ms=60.0)).times_ms) >= 6
 
 
+def test_a_slow_model_is_not_timed_for_minutes_where_others_never_rest() -> None:
+    restless = Machine(7000.0, slower=lambda s: 1.0 if s < 0.001 else 1.3)
+    assert len(timed(restless, replace(SCREEN, ceiling_ms=60.0)).times_ms) == 1
+    restless = Machine(1000.0, slower=lambda s: 1.0 if s < 0.001 else 1.3)
+    assert len(timed(restless, replace(SCREEN, ceiling_ms=900.0)).times_ms) >= 6
+    assert restless.now < 25
+
+
 def test_a_promise_of_a_tiny_network_is_of_seconds_not_of_a_moment() -> None:
     found = timed(Machine(0.1), replace(CONFIRM, min_s=2.0))
     assert 2.0 <= found.spent_s < 2.5 and len(found.times_ms) > CONFIRM.max_runs
