@@ -151,12 +151,22 @@ class MeasurePlan:
 
 
 @dataclass(frozen=True)
+class BoardLatency:
+    """What one of several boards found; without a p90 where its runs cannot support one."""
+
+    device: str
+    p50_ms: float
+    p90_ms: float | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """What a device said about one ONNX file; a percentile its runs cannot support is None.
 
     `reference_ratio` is the reference model's median beside this one over that of the calm device;
-    `clock_mhz` was read before and after; `flags` say in words what was not as it should be;
-    `agreement` is the slowest over the fastest p50 where several boards measured it.
+    `clock_mhz` was read before and after; `flags` say in words what was not as it should be. Where
+    several boards measured it, this is the slowest; `boards` says what each found, and
+    `boards_ratio` is the slowest over the fastest p50.
     """
 
     device: str
@@ -189,7 +199,8 @@ class Measurement:
     other_cores: float | None = None
     fallback_nodes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    agreement: float | None = None
+    boards: tuple[BoardLatency, ...] = ()
+    boards_ratio: float | None = None
 
     def latency_ms(self, statistic: Statistic) -> float:
         """The chosen statistic, or the nearest lower one where the runs cannot support it."""

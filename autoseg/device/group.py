@@ -14,14 +14,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from autoseg.device import Device
-from autoseg.records import DeviceInfo, InputError, Measurement, MeasurePlan
+from autoseg.device.board import Board
+from autoseg.records import BoardLatency, DeviceInfo, InputError, Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     from autoseg.device import Image
 
 log = logging.getLogger(__name__)
 
-ALIKE = ("model", "runtime", "threads", "provider", "channel_step")
+ALIKE = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
 APART = 1.05  # slowest over fastest median from which two boards are not the same
 
 Answer = TypeVar("Answer")
@@ -45,7 +46,10 @@ class Group:
     def describe(self) -> DeviceInfo:
         """What the boards have in common. Raises InputError for the first thing they have not."""
         if self._info is None:
+            # Before the first word to any: a board that is given twice would wait for itself.
+            _require_different([m.reach.name for m in self.members if isinstance(m, Board)])
             infos = [member.describe() for member in self.members]
+            _require_different([info.name for info in infos])
             _require_alike(infos)
             self._info = replace(
                 infos[0],
@@ -87,8 +91,23 @@ class Group:
 
     def _together(self, verbs: Sequence[Callable[[], Answer]]) -> list[Answer]:
         # Boards that are this one machine would time each other.
-        with ThreadPoolExecutor(1 if self.describe().here else len(verbs)) as threads:
+        threads = ThreadPoolExecutor(1 if self.describe().here else len(verbs))
+        wait = True
+        try:
             return list(threads.map(lambda verb: verb(), verbs))
+        except KeyboardInterrupt:  # closing the boards ends what they still do
+            wait = False
+            raise
+        finally:
+            threads.shutdown(wait, cancel_futures=True)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InputError(
+            f"{repeated[0]!r} is there {len(repeated)} times; devices that share a run are "
+            "different boards, each with a name of its own in its profile"
+        )
 
 
 def _require_alike(infos: Sequence[DeviceInfo]) -> None:
@@ -107,11 +126,12 @@ def _require_alike(infos: Sequence[DeviceInfo]) -> None:
 def _slowest(found: Sequence[Measurement], plan: MeasurePlan) -> Measurement:
     slowest = max(found, key=lambda m: m.latency_ms(plan.statistic))
     medians = sorted(found, key=lambda m: m.p50_ms)
-    agreement = medians[-1].p50_ms / medians[0].p50_ms
-    flags = slowest.flags
-    if agreement > APART:
+    ratio = medians[-1].p50_ms / medians[0].p50_ms
+    flags = [f"{m.device}: {flag}" for m in found for flag in m.flags]
+    if ratio > APART:
         said = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
-        differ = f"the boards differ by {100 * (agreement - 1):.0f} % (p50: {said})"
+        differ = f"the boards differ by {100 * (ratio - 1):.0f} % (p50: {said})"
         log.warning("%s: %s", slowest.onnx_digest[:12], differ)
-        flags = (*flags, differ)
-    return replace(slowest, agreement=agreement, flags=flags)
+        flags.append(differ)
+    each = tuple(BoardLatency(m.device, m.p50_ms, m.p90_ms) for m in found)
+    return replace(slowest, boards=each, boards_ratio=ratio, flags=tuple(flags))

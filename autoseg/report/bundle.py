@@ -6,7 +6,7 @@ import ast
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,12 @@ def write_bundle(
     evaluation: Evaluation,
     classes: Sequence[str],
     constraints: Constraints,
-    info: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the bundle of one model and returns its folder; a bundle that was there is replaced.
 
     Holds model.onnx, card.md, measurement.json, score.json, classes.json, predict.py and, for
-    `sha256sum -c`, SHA256SUMS. `info` is more for the card, a row each. The folder appears whole
-    or not at all. Raises InputError for an evaluation that was not measured and scored.
+    `sha256sum -c`, SHA256SUMS. The folder appears whole or not at all. Raises InputError for an
+    evaluation that was not measured and scored.
     """
     measurement, score = evaluation.measurement, evaluation.score("val")
     if measurement is None or score is None:
@@ -55,7 +54,7 @@ def write_bundle(
             draft / "classes.json", {"classes": list(classes), "ignore_index": IGNORE_INDEX}
         )
         (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
-        card = _card(evaluation, classes, constraints, info or {})
+        card = _card(evaluation, classes, constraints)
         (draft / "card.md").write_text(card, encoding="utf-8")
         _write_sums(draft)
         _replace(draft, folder)
@@ -85,19 +84,13 @@ def _parts(source: str) -> tuple[list[str], str]:
     return imports, "".join(lines[nodes[-1].end_lineno :])
 
 
-def _card(
-    evaluation: Evaluation,
-    classes: Sequence[str],
-    constraints: Constraints,
-    info: Mapping[str, Any],
-) -> str:
+def _card(evaluation: Evaluation, classes: Sequence[str], constraints: Constraints) -> str:
     rows = {
         "classes": ", ".join(classes),
         "knobs": str(evaluation.candidate),
         **_promise(evaluation, constraints),
         **_cost(evaluation),
         **_timing(evaluation),
-        **{name: str(value) for name, value in info.items()},
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
     return _CARD.format(key=evaluation.candidate.key, table=table)
@@ -165,8 +158,9 @@ def _timing(evaluation: Evaluation) -> dict[str, str]:
         "latency p50": f"{measurement.p50_ms:.3g} ms",
         "peak memory": f"{measurement.peak_rss_bytes / 2**20:.0f} MiB",
     }
-    if measurement.agreement is not None:
-        rows["slowest board / fastest"] = f"{measurement.agreement:.3f} (p50)"
+    if measurement.boards_ratio is not None:
+        rows["slowest board / fastest"] = f"{measurement.boards_ratio:.3f} (p50)"
+        rows["boards"] = ", ".join(f"{b.device} {b.p50_ms:.3g} ms" for b in measurement.boards)
     if evaluation.agreement is not None:
         share = f"{100 * evaluation.agreement:.2f} % of pixels on a sample of val"
         rows["class maps as on the machine that trained"] = share

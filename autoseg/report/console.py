@@ -60,39 +60,40 @@ def result_lines(result: Result) -> list[str]:
     lines = [f"{len(result.front)} model(s) meet {asked}{where} (each with P >= 0.9 on val)"]
     shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
     if shown:
-        head = [
-            "",
-            *knobs,
-            "params",
-            "MACs M",
-            "p50 ms",
-            "p90 ms",
-            "IoU val",
-            "IoU test",
-            "KiB",
-            "x baseline",
-            "key",
-        ]
         names = [
             *(str(i + 1) for i in range(len(result.front))),
             *(["baseline"] if result.baseline else []),
             *(["struck"] * len(struck)),
         ]
         rows = [_row(n, e, knobs, result.baseline) for n, e in zip(names, shown, strict=True)]
-        lines += table_lines(head, rows)
+        lines += table_lines(["", *knobs, *_FIGURES], rows)
     lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
-    flagged = [(e.candidate.key, e.measurement.flags) for e in shown if e.measurement]
-    lines += [f"warning {key}: {flag}" for key, flags in dict(flagged).items() for flag in flags]
+    for evaluation in {e.candidate.key: e for e in shown}.values():
+        lines += _said_of(evaluation)
     for how in PICKS:
         if chosen := result.pick(how):
             lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
-    lines += result.misses()
-    files = (
-        "front.csv front.json pareto.png bundles/"
-        if result.front
-        else "front.csv front.json pareto.png"
-    )
-    return [*lines, f"files: {result.files}/  ({files})"]
+    bundles = " bundles/" if result.front else ""
+    files = f"front.csv front.json pareto.png{bundles}"
+    return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
+
+
+_FIGURES = (
+    "params", "MACs M", "p50 ms", "p90 ms", "IoU val", "IoU test", "KiB", "x baseline", "key",
+)  # fmt: skip
+
+
+def _said_of(evaluation: Evaluation) -> list[str]:
+    """What its boards found, and what was not as it should be."""
+    key, measurement = evaluation.candidate.key, evaluation.measurement
+    if measurement is None:
+        return []
+    lines = [f"warning {key}: {flag}" for flag in measurement.flags]
+    if measurement.boards_ratio is not None:
+        found = ", ".join(f"{board.device} {board.p50_ms:.3g}" for board in measurement.boards)
+        apart = f"slowest over fastest {measurement.boards_ratio:.3f}"
+        lines.insert(0, f"boards {key}: p50 {found} ms, {apart}")
+    return lines
 
 
 def _turned(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 import autoseg
 from autoseg.device import resolve
 from autoseg.device.group import Group
-from autoseg.records import DeviceInfo, MeasurePlan
+from autoseg.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
+from autoseg.store import read_events
 
 CONFIRM = MeasurePlan.confirm()
 SCREEN = MeasurePlan("screen")
@@ -70,10 +71,27 @@ def test_boards_that_are_not_alike_are_refused_with_the_difference(fact, other, 
 def test_a_promise_is_the_slower_boards_and_says_how_far_they_are_apart(segments):
     alike = Group([Board("a", 2.0), Board("b", 2.06)]).measure(segments, CONFIRM)
     assert (alike.device, alike.p50_ms, alike.flags) == ("b", 2.06, ())
-    assert alike.agreement == pytest.approx(1.03)
+    assert alike.boards_ratio == pytest.approx(1.03)
+    assert [(b.device, b.p50_ms) for b in alike.boards] == [("a", 2.0), ("b", 2.06)]
+    assert from_json(Measurement, to_json(alike)) == alike
     apart = Group([Board("a", 2.4), Board("b", 2.0)]).measure(segments, CONFIRM)
     assert (apart.device, apart.p50_ms) == ("a", 2.4)
     assert apart.flags == ("the boards differ by 20 % (p50: b 2 ms, a 2.4 ms)",)
+
+
+def test_the_flags_of_every_board_are_kept_with_its_name(segments):
+    class Hot(Board):
+        def measure(self, onnx, plan):
+            return replace(super().measure(onnx, plan), flags=("it was throttled",))
+
+    found = Group([Hot("a", 2.0), Hot("b", 2.01)]).measure(segments, CONFIRM)
+    assert found.flags == ("a: it was throttled", "b: it was throttled")
+
+
+def test_one_board_given_twice_or_two_of_one_name_are_refused():
+    for device in (["local", "local"], ["pi@10.0.0.7"] * 2, [Board("rpi"), Board("rpi")]):
+        with pytest.raises(autoseg.InputError, match="is there 2 times; devices that share"):
+            resolve(device).describe()
 
 
 @pytest.mark.parametrize(("here", "together"), [(False, 2), (True, 1)])
@@ -105,8 +123,43 @@ def test_a_run_shares_its_boards_and_confirms_on_all_of_them(tiny, tmp_path):
     result = autoseg.optimize(**asked, device=boards)
     screened = [e.measurements[0].device for e in result.evaluations if e.measurements]
     assert set(screened) == {"a", "b"} and counter.most == 2 and not counter.twice
-    assert result.front and all(e.measurement.agreement == 1.0 for e in result.front)
+    assert result.front and all(e.measurement.boards_ratio == 1.0 for e in result.front)
     assert [board.closed for board in boards] == [True, True]
+
+
+class Frail(Board):
+    """A board that ends the run at its second timing, as `how` says."""
+
+    def __init__(self, name, counter, how):
+        super().__init__(name, 2.0, counter)
+        self.how = how
+
+    def measure(self, onnx, plan):
+        if self.how and self.measured:
+            raise self.how
+        return super().measure(onnx, plan)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (autoseg.DeviceError("b was lost"), "b was lost; to go on: autoseg optimize --resume"),
+        (KeyboardInterrupt(), "interrupted; to go on: autoseg optimize --resume"),
+    ],
+)
+def test_a_group_that_loses_a_board_keeps_what_was_timed_and_goes_on(how, said, tiny, tmp_path):
+    asked = {**tiny.given, "results": tmp_path, "name": "run", "max_latency": "1ms"}
+    counter = Counter()
+    boards = [Board("a", 2.0, counter), Frail("b", counter, how)]
+    with pytest.raises(autoseg.AutosegError, match=said):
+        autoseg.optimize(**asked, device=boards)
+    timed = [e for e in read_events(tmp_path / "run") if e["event"] == "measured"]
+    assert "b" in {e["measurement"]["device"] for e in timed}
+    assert not list((tmp_path / "run" / "artifacts").iterdir())
+    again = [Board("a"), Frail("b", Counter(), None)]
+    result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again)
+    assert [e.state for e in result.evaluations] == ["too_slow"] * 4
+    assert sum(len(board.measured) for board in again) == 4 - len(timed)
 
 
 def test_closing_a_group_closes_every_board():
