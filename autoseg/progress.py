@@ -77,7 +77,8 @@ class Progress:
         if self._run is None or self._declaration is None:
             return []
         if event["event"] == "verdict":
-            return ["verdict before any training:", *(f"  {line}" for line in event["lines"])]
+            when = f"on {self._run.on}" if self._run.on else "before any training"
+            return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
         if "key" not in event:
             return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
         evaluation = self._run.evaluations[event["key"]]
@@ -100,13 +101,14 @@ class Progress:
         return Group(
             head,
             *(Text(f"now {what}") for what in self._now.values()),
-            _best(evaluations, constraints),
+            _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
 
 
-def _best(evaluations: list[Evaluation], constraints: Constraints) -> Table:
-    table = Table(box=None, title_justify="left", title="front so far (val, while training)")
+def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | None) -> Table:
+    where = f"on {on}" if on else "while training"
+    table = Table(box=None, title_justify="left", title=f"front so far (val, {where})")
     for name in ("key", f"{constraints.statistic} ms", "IoU", "floor", "epoch", "state", "knobs"):
         table.add_column(name)
     trained = [e for e in evaluations if e.iou is not None and e.state != "stopped"]

@@ -112,10 +112,11 @@ class Result:
         if not scored:
             fastest = min(measured, key=lambda e: _latency(e, self.constraints))
             at = _latency(fastest, self.constraints)
+            effort = "a higher --effort" if self.device is None else "a run of a higher --effort"
             return [
                 f"nothing meets {ceiling:g} ms: the nearest of {len(measured)} measured needs "
                 f"{at:.3g} ms ({self.constraints.statistic}; {_named(fastest)})",
-                f"to let it in: --max-latency {_roomy_ms(at)}, a faster device, a higher --effort",
+                f"to let it in: --max-latency {_roomy_ms(at)}, a faster device, {effort}",
             ]
         best = max(scored, key=lambda e: e.iou or 0.0)
         lines = [
@@ -126,7 +127,7 @@ class Result:
         if near:
             lines.append(
                 f"{len(near)} met both figures without being sure enough (P >= 0.9): "
-                "a longer --budget, or more pictures in val"
+                f"{self._more('a longer --budget')}, or more pictures in val"
             )
         return [*lines, f"to let it in: {', '.join(self._ways_in(best))}"]
 
@@ -135,19 +136,26 @@ class Result:
         failed = [e for e in fitting if e.state == "failed"]
         says = f"{len(fitting)} of {len(measured)} measured fit, and none was trained to a score"
         if not failed:
-            return [says, "to let one in: a longer --budget"]
+            return [says, f"to let one in: {self._more('a longer --budget')}"]
         return [f"{says}: {len(failed)} failed", f"the first failure: {failed[0].error}"]
+
+    def _more(self, *ways: str) -> str:
+        """Ways that take training; what was measured elsewhere is trained in its own run first."""
+        if self.device is None:
+            return ", ".join(ways)
+        return (
+            f"more training (autoseg optimize --resume --name {self.folder.name} --budget TIME), "
+            "then this again"
+        )
 
     def _ways_in(self, best: Evaluation) -> list[str]:
         score, at = best.score("val"), _latency(best, self.constraints)
-        ways = ["a longer --budget", "a higher --effort"]
+        ways = [self._more("a longer --budget", "a higher --effort")]
         if at > 0.98 * self.constraints.max_latency_ms:
             ways.insert(0, f"--max-latency {_roomy_ms(at)}")
         # The low end of the interval, not the figure itself: it must hold with P >= 0.9.
-        if (
-            score
-            and (floor := math.floor(100 * score.iou_ci95[0]) / 100) < self.constraints.min_iou
-        ):
+        floor = math.floor(100 * score.iou_ci95[0]) / 100 if score else math.inf
+        if self.device is None and floor < self.constraints.min_iou:
             ways.insert(0, f"--min-iou {max(0.01, floor):.2f}")
         return ways
 

@@ -126,8 +126,8 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for what, holds in same.items():
         if not holds:
             raise InputError(
-                f"{what} changed since the run began; results would not compare: "
-                "start a new run with another --name"
+                f"{what} changed since the run began; results would not compare: put it back, or "
+                "begin a new run with `autoseg optimize --name`"
             )
 
 

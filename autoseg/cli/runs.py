@@ -17,6 +17,7 @@ from autoseg.cli.options import (
     GroupColumnOption,
     GroupPatternOption,
     JsonOption,
+    NeededDevicesOption,
     RemapOption,
     ResultsOption,
     RunArgument,
@@ -99,9 +100,10 @@ def optimize(
 def remeasure(
     run: RunArgument,
     *,
-    device: DevicesOption = None,
+    device: NeededDevicesOption = None,
     max_latency: Annotated[
-        str | None, typer.Option(help="this device's ceiling  [default: the run's]")
+        str | None,
+        typer.Option(help="this device's ceiling  [default: as asked last, at first the run's]"),
     ] = None,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
@@ -177,8 +179,8 @@ def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
 
 
 def _run(path: Path) -> Path:
-    here = (path / "run.yaml").exists() or path.is_absolute()
-    return path if here else Path("results") / path.name
+    here = (path / "run.yaml").exists() or path != Path(path.name)
+    return path if here else Path("results") / path
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:
