@@ -12,8 +12,9 @@ from rich.text import Text
 
 from autoseg.declaration import Declaration
 from autoseg.front import front_of
+from autoseg.ledger import Event
 from autoseg.records import Constraints, Evaluation
-from autoseg.store import Event, Run
+from autoseg.store import Run
 
 RECENT = 8
 

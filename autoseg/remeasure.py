@@ -13,6 +13,7 @@ from autoseg import device as device_room
 from autoseg.confirming import confirm_one, read_test
 from autoseg.declaration import Declaration
 from autoseg.device import Device
+from autoseg.ledger import fold
 from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
 from autoseg.records import (
@@ -29,7 +30,7 @@ from autoseg.result import Result, declaration_on
 from autoseg.screening import screen
 from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
-from autoseg.store import Run, fold, read_declaration
+from autoseg.store import Run, read_declaration
 from autoseg.train import Task, checkpoint_path
 from autoseg.trip import Trip
 from autoseg.wiring import (

@@ -11,16 +11,9 @@ from typing import TYPE_CHECKING, Any
 from autoseg.declaration import Declaration
 from autoseg.front import How, meets, pick, point
 from autoseg.front import front as nondominated
+from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json
-from autoseg.store import (
-    Event,
-    as_seen_on,
-    fold,
-    place_of,
-    read_declaration,
-    read_events,
-    spent_s,
-)
+from autoseg.store import place_of, read_declaration
 
 if TYPE_CHECKING:
     import pandas

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import autoseg
+from autoseg.ledger import read_events
 from autoseg.records import Evaluation, from_json
-from autoseg.store import read_events
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
 from autoseg.journey import rescue
+from autoseg.ledger import read_events
 from autoseg.optimize import write_files
 from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
 from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, to_json
-from autoseg.store import MeasurementCache, Run, read_events
+from autoseg.store import MeasurementCache, Run
 from autoseg.train import Task
 from autoseg.trip import Trip
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "autoseg"
 # several lines, its rooms stand on each other: cli on optimize, optimize on result.
 FLOORS = [
     "__version__ records",  # 0
-    "shipped metrics front runner networks",  # 1
+    "shipped ledger metrics front runner networks",  # 1
     "space cost graph data device losses recipe store promise seams",  # 2
     "export feed optimizer compress",
     "train",

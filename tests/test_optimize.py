@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import autoseg
-from autoseg.store import read_events
+from autoseg.ledger import read_events
 
 SCRIPT = """\
 import json, sys

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import autoseg
-from autoseg.store import Run, read_events
+from autoseg.ledger import read_events
+from autoseg.store import Run
 
 
 class Contrary(autoseg.FakeDevice):

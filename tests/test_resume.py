@@ -12,8 +12,8 @@ import optuna
 import pytest
 
 import autoseg
+from autoseg.ledger import read_events
 from autoseg.records import Evaluation
-from autoseg.store import read_events
 
 # The second rung is long enough to be killed in.
 RECIPE = {

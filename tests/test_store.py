@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.ledger import fold, read_events
 from autoseg.records import (
     AutosegError,
     Candidate,
@@ -18,7 +19,7 @@ from autoseg.records import (
     Score,
     to_json,
 )
-from autoseg.store import MeasurementCache, Run, fold, read_declaration, read_events
+from autoseg.store import MeasurementCache, Run, read_declaration
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
 OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})

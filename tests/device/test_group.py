@@ -9,8 +9,8 @@ import pytest
 import autoseg
 from autoseg.device import resolve
 from autoseg.device.group import Group
+from autoseg.ledger import read_events
 from autoseg.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
-from autoseg.store import read_events
 
 CONFIRM = MeasurePlan.confirm()
 SCREEN = MeasurePlan("screen")

@@ -13,7 +13,7 @@ import autoseg
 from autoseg.device import contact
 from autoseg.device.link import Link
 from autoseg.device.ssh import reach
-from autoseg.store import read_events
+from autoseg.ledger import read_events
 
 pytestmark = pytest.mark.ssh
 
