@@ -210,3 +210,33 @@ def test_killed_while_it_confirms_with_two_workers_it_goes_on(
     assert called.code == 0, called.stderr
     nothing_twice(read_events(results / "run"))
     study_agrees(autoseg.Result.from_run(results / "run"))
+
+
+@pytest.mark.slow
+def test_a_remeasuring_that_is_killed_and_interrupted_goes_on(
+    finished, tmp_path, processes, autoseg_command
+):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "results" / "run"))
+    (tmp_path / "b.yaml").write_text("{name: b, kind: local}")
+    asked = ["remeasure", "run", "--device", "b.yaml"]
+
+    def there(*kinds: str) -> list:
+        return [e for e in read_events(folder) if e.get("on") == "b" and e["event"] in kinds]
+
+    command = Command(tmp_path, processes, asked)
+    command.until(lambda: there("measured"))
+    assert command.end(signal.SIGKILL) == -signal.SIGKILL
+
+    before = there("measured")
+    command = Command(tmp_path, processes, asked)
+    command.until(lambda: [*(folder / "devices" / "b" / "artifacts").glob("*[!d].onnx")])
+    assert not there("confirmed", "struck")
+    assert command.end(signal.SIGINT) == 130
+    said = command.errors.read_text()
+    assert f"to go on: autoseg {' '.join(asked[:1])} results/run --device b.yaml" in said
+    assert "Traceback" not in said and (folder / "devices" / "b" / "front.csv").exists()
+
+    again = autoseg_command(*asked[:1], str(folder), "--device", str(tmp_path / "b.yaml"))
+    assert again.code in (0, 3), again.stderr
+    assert there("measured")[: len(before)] == before and there("finished")
+    nothing_twice([e for e in read_events(folder) if e.get("on") == "b"])
