@@ -234,6 +234,7 @@ def test_front_refuses_another_pick_and_another_run(finished, here, autoseg_comm
     other = autoseg_command("front", str(finished.folder), "--pick", "best")
     refused(other, here, "a pick is one of fastest, accurate, balanced, got 'best'")
     refused(autoseg_command("front", "nowhere"), here, "there is no run at results/nowhere")
+    refused(autoseg_command("front", "out/demo"), here, "there is no run at out/demo")
     there = autoseg_command("front", str(finished.folder.with_name("other")))
     refused(there, here, "there are: run")
 

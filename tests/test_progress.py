@@ -55,6 +55,21 @@ def test_a_log_gets_a_line_an_event(tmp_path):
     ]
 
 
+def test_a_remeasuring_is_told_of_as_what_it_is(tmp_path):
+    out = io.StringIO()
+    Run.create(tmp_path / "run", {}).close()
+    run = Run.open(tmp_path / "run", "pi5")
+    console = Console(file=out, force_terminal=True, width=140, color_system=None)
+    with Progress(console) as progress:
+        progress.start(run, Declaration(max_latency="20ms"))
+        run.record("verdict", lines=["nothing fits"])
+        progress._live.refresh()
+    run.close()
+    shown = out.getvalue()
+    assert "measured on pi5 up to 20ms, nothing is trained" in shown
+    assert "verdict on pi5:" in shown and "front so far (val, on pi5)" in shown
+
+
 def test_a_terminal_gets_the_front_against_both_constraints_and_the_time_left(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})

@@ -150,6 +150,7 @@ def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
     result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="2ms")
     assert {e.state for e in result.evaluations} == {"too_slow"}
     assert result.front == [] and "nothing meets 2 ms" in result.misses()[0]
+    assert result.misses()[1].endswith(", a faster device, a run of a higher --effort")
     assert not list((run / "devices" / "b" / "bundles").iterdir())
     assert autoseg.Result.from_run(run).front
 
@@ -180,6 +181,9 @@ def test_a_board_that_sees_otherwise_is_promised_by_its_own_class_maps_and_says_
     assert flag.startswith("the board's class maps differ on 1e+02 % of pixels from this machine's"
                            " (fake 1.0 there, onnxruntime ")  # fmt: skip
     assert evaluation.iou < 0.4
+    advice = result.misses()[-1]
+    assert "to let it in: more training (autoseg optimize --resume --name run " in advice
+    assert "--min-iou" not in advice
 
 
 def test_maps_of_another_size_are_no_agreement_and_of_unknown_classes_no_maps(run):

@@ -59,6 +59,7 @@ def test_a_group_says_what_its_boards_have_in_common():
         ("model", "Pi 5", "model is 'fake' on a and 'Pi 5' on b"),
         ("runtime", "fake 2.0", "runtime is 'fake 1.0' on a and 'fake 2.0' on b"),
         ("threads", 4, "threads is 1 on a and 4 on b"),
+        ("affinity", (4,), r"affinity is \(\) on a and \(4,\) on b"),
         ("provider", "XNNPACK", "provider is 'FakeExecutionProvider' on a and 'XNNPACK' on b"),
         ("channel_step", 8, "channel step is 1 on a and 8 on b"),
     ],
