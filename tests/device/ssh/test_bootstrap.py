@@ -150,8 +150,8 @@ def test_a_python_that_babbles_is_read_only_so_far(sshd: Sshd, tmp_path: Path) -
 
 
 def test_wrong_answers_at_the_start_are_told(sshd: Sshd, tmp_path: Path) -> None:
-    for answer in ("no json", "[1, 2]", '{"error": {"a": 1}}', '{"have": 1'):
-        liar = python(tmp_path / "liar", f"echo 'autoseg:{answer}'; cat >/dev/null")
+    for number, answer in enumerate(("no json", "[1, 2]", '{"error": {"a": 1}}', '{"have": 1')):
+        liar = python(tmp_path / f"liar{number}", f"echo 'autoseg:{answer}'; cat >/dev/null")
         assert answer[2:6] in refused(sshd, python=str(liar))
 
 
