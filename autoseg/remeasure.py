@@ -59,9 +59,8 @@ def remeasure(
     `run` is its folder. Every candidate is timed untrained, then those that have trained weights
     are confirmed from the front down. The ceiling is `max_latency`, else the one that this device
     was asked for last, at first the run's. Called again after an interruption, it goes on: nothing
-    is measured twice.
-    Raises InputError for a run that is not there, is being worked on, or was begun on this device;
-    DeviceError and Interrupted as `optimize` does.
+    is measured twice. Raises InputError for a run that is not there, is being worked on, or was
+    begun on this device; DeviceError and Interrupted as `optimize` does.
     """
     folder = Path(run)
     said = read_declaration(folder)
@@ -70,17 +69,8 @@ def remeasure(
     target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
     try:
         info = target.describe()
-        if info.name == own_device(said).name:
-            raise InputError(
-                f"the run {folder.name!r} was begun on {info.name} itself; to measure it on "
-                "another machine of that name, give a copy of the profile with a name of its own"
-            )
+        _require_another(folder, info, own_device(said))
         task = task_of_run(folder)
-        if info.channel_step != task.channel_step:
-            log.warning(
-                "%s likes multiples of %d channels; the run's networks keep to its own step of %d",
-                info.name, info.channel_step, task.channel_step,
-            )  # fmt: skip
         opened = Run.open(folder, info.name)
         try:
             declaration = _asked(opened, info, max_latency)
@@ -95,6 +85,19 @@ def remeasure(
             opened.close()
     finally:
         target.close()
+
+
+def _require_another(folder: Path, info: DeviceInfo, own: DeviceInfo) -> None:
+    if info.name == own.name:
+        raise InputError(
+            f"the run {folder.name!r} was begun on {info.name} itself; to measure it on "
+            "another machine of that name, give a copy of the profile with a name of its own"
+        )
+    if info.channel_step != own.channel_step:
+        log.warning(
+            "%s likes multiples of %d channels; the run's networks keep to its own step of %d",
+            info.name, info.channel_step, own.channel_step,
+        )  # fmt: skip
 
 
 def _again(folder: Path, device: Devices | Sequence[Devices], max_latency: str | None) -> str:
