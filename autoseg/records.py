@@ -351,8 +351,16 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """The inverse of `to_json`: nested records and tuples are rebuilt from the type hints."""
+    """The inverse of `to_json`: nested records and tuples are rebuilt from the type hints.
+
+    Raises AutosegError for a field that the record does not have.
+    """
     hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(data) - set(hints)):
+        raise AutosegError(
+            f"a {kind.__name__} has no field {', '.join(unknown)}: it was written by another "
+            "version of autoseg; read it with that one"
+        )
     return kind(**{name: _rebuild(hints[name], value) for name, value in data.items()})
 
 

@@ -22,6 +22,7 @@ import yaml
 
 from autoseg.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 from autoseg.records import (
+    AutosegError,
     Candidate,
     DeviceError,
     Evaluation,
@@ -205,7 +206,7 @@ class MeasurementCache:
             try:
                 row = json.loads(line)
                 self._known[row["id"]] = from_json(Measurement, row["measurement"])
-            except (ValueError, KeyError, TypeError):
+            except (AutosegError, ValueError, KeyError, TypeError):
                 log.warning("%s: a line that cannot be read was left out", path)
 
     def get(self, identity: str) -> Measurement | None:

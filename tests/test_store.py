@@ -111,6 +111,12 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
     assert [e["event"] for e in read_events(run.folder)][-1] == "searched"
 
 
+def test_what_another_version_wrote_is_told(tmp_path):
+    candidate = {**to_json(FIRST), "colour": "red"}
+    with pytest.raises(AutosegError, match="no field colour: it was written by another version"):
+        fold([{"event": "proposed", "key": FIRST.key, "candidate": candidate, "cost": None}])
+
+
 def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     run = told(tmp_path / "run")
     run.close()
