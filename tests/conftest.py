@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Started in the background of a script, this process is deaf to Ctrl-C, and so is all it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: one thread, so that what is trained here is what is trained there.
 os.environ["OMP_NUM_THREADS"] = "1"
 
