@@ -32,6 +32,22 @@ class Done:
 Step = Screen | Job | Wait | Done
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """Where the search stands and what going on for `horizon_s` seconds is expected to add.
+
+    Hypervolumes are over ln(latency) x IoU above (ceiling, floor), of what finishing now would
+    give. `gain_iou` is the expected gain as an average rise of the front over ln(latency);
+    it is at most `gain_iou_at_most` with P = 0.9.
+    """
+
+    hypervolume: float
+    horizon_s: float
+    gain_hypervolume: float
+    gain_iou: float
+    gain_iou_at_most: float
+
+
 class Engine(Protocol):
     """Decides what to do next from the evaluations alone, so that resuming needs no more."""
 
@@ -44,6 +60,9 @@ class Engine(Protocol):
         self, evaluations: Evaluations, running: Collection[Job]
     ) -> Sequence[tuple[Candidate, str]]: ...
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
+    def outlook(
+        self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
+    ) -> Outlook | None: ...
 
 
 class Pool(Protocol):

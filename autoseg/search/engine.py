@@ -17,7 +17,7 @@ import numpy as np
 from autoseg.front import Point, front
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
-from autoseg.seams import Done, Evaluations, Screen, Step, Wait
+from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.forecast import Curves, error_model, latency_model
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import Observation, Proposer, ordered_choices, sample
@@ -320,6 +320,12 @@ class AshaEngine:
             if self.pricing.finish_s([*taken, job], evaluations) + REPORT_S < remaining_s:
                 taken.append(job)
         return taken or (jobs[:1] if must else [])
+
+    def outlook(
+        self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
+    ) -> Outlook | None:
+        """Not known by this engine."""
+        return None
 
     # -- the ground
 
