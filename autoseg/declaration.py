@@ -11,10 +11,12 @@ from typing import Any
 from autoseg.data.dataset import Reading
 from autoseg.recipe import Recipe
 from autoseg.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
+from autoseg.shipped import did_you_mean
 from autoseg.space import check_effort_rank
 
 DEFAULT_BUDGET = "8m"
 POOLS = ("local",)
+SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Declaration:
     space: str = "fast_scnn"
     budget: str | None = None
     trials: int | None = None
+    sampler: str = "autoseg"
     pool: str = "local"
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     seed: int = 0
@@ -60,6 +63,11 @@ class Declaration:
                 _check_number(name, value, (int,))
                 if value < least:
                     raise InputError(f"--{name} must be at least {least}, got {value}")
+        if self.sampler not in SAMPLERS:
+            hint = did_you_mean(str(self.sampler).lower(), SAMPLERS)
+            raise InputError(
+                f"--sampler is one of {', '.join(SAMPLERS)}, got {self.sampler!r}{hint}"
+            )
         if self.pool not in POOLS:
             raise InputError(f"--pool is one of {', '.join(POOLS)}, got {self.pool!r}")
         Recipe.of(self.recipe)

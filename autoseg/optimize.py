@@ -49,6 +49,7 @@ def optimize(
     space: str | Path | None = None,
     budget: str | None = None,
     trials: int | None = None,
+    sampler: str | None = None,
     pool: str | None = None,
     workers: int | None = None,
     seed: int | None = None,
@@ -67,7 +68,8 @@ def optimize(
     """Search, train, measure and confirm; return the Pareto front.
 
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
-    fraction; the defaults are those of the command line. Several devices share the run's
+    fraction; the defaults are those of the command line. `sampler` says who proposes: "autoseg", or
+    one of Optuna's ("gp", "tpe", "nsga2", "nsga3", "random"). Several devices share the run's
     measurements and must be alike; `accept_new_host_key` trusts a board that is reached for the
     first time. `on_start` gets the open run, to add listeners for its events. Raises InputError
     for what is wrong with the arguments or the data, before anything is written; DeviceError when
@@ -77,8 +79,8 @@ def optimize(
     given = {
         "data": _text(data), "device": named(device),
         "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
-        "space": _text(space), "budget": budget, "trials": trials, "pool": pool, "seed": seed,
-        "workers": workers, "recipe": recipe, "format": format, "remap": _text(remap),
+        "space": _text(space), "budget": budget, "trials": trials, "sampler": sampler, "pool": pool,
+        "seed": seed, "workers": workers, "recipe": recipe, "format": format, "remap": _text(remap),
         "split_column": split_column, "group_column": group_column,
         "group_pattern": group_pattern,
     }  # fmt: skip

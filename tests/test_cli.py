@@ -51,6 +51,7 @@ BAD_VALUES = {
     "unknown space": ({"space": "fast_scn"}, "fast_scnn"),
     "unknown effort": ({"effort": "exprt"}, "got 'exprt', did you mean 'expert'?"),
     "unknown device": ({"device": "lokal"}, "lokal"),
+    "unknown sampler": ({"sampler": "nsga"}, "got 'nsga', did you mean 'nsga3'?"),
     "unknown pool": ({"pool": "slurm"}, "--pool is one of local, got 'slurm'"),
     "unknown statistic": ({"statistic": "p42"}, "--statistic is one of p50, p90"),
     "no trials": ({"trials": 0}, "--trials must be at least 1, got 0"),
@@ -351,6 +352,10 @@ def test_a_finished_run_is_not_begun_again_and_resuming_it_repeats_nothing(
     other = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--seed", "5")
     assert other.code == 2
     assert "begun with seed=0, and --resume cannot change it to 5" in other.stderr
+    other = autoseg_command(
+        "optimize", "--resume", "--results", str(folder.parent), "--sampler", "tpe"
+    )
+    assert "begun with sampler='autoseg', and --resume cannot change it" in other.stderr
     for name, value in (("format", "voc"), ("remap", "r.yaml"), ("group-pattern", "x")):
         other = autoseg_command(
             "optimize", "--resume", "--results", str(folder.parent), f"--{name}", value

@@ -52,6 +52,13 @@ def optimize(
         int | None,
         typer.Option(help="candidates to look at; without --budget, however long it takes"),
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="who proposes: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random"
+            "  [default: autoseg]"
+        ),
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="who trains  [default: local]")] = None,
     workers: Annotated[
         int | None, typer.Option(help="trainings side by side  [default: one a core]")
@@ -87,8 +94,8 @@ def optimize(
         result = run_it(
             data=data, device=device or None, max_latency=max_latency, min_iou=min_iou,
             statistic=statistic,  # type: ignore[arg-type]
-            effort=effort, space=space, budget=budget, trials=trials, pool=pool, workers=workers,
-            seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
+            effort=effort, space=space, budget=budget, trials=trials, sampler=sampler,
+            pool=pool, workers=workers, seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
             format=format, remap=remap, split_column=split_column, group_column=group_column,
             group_pattern=group_pattern, accept_new_host_key=accept_new_host_key,
             on_start=progress.start,
