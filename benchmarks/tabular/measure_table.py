@@ -1,0 +1,170 @@
+"""Time every candidate of a space untrained, or a sample of them, and keep the figures in a table.
+
+    python benchmarks/tabular/measure_table.py NAME --space FILE|NAME [--device NAME|FILE]
+        [--sample N --seed S]
+
+Each call measures what results/reference/NAME.csv lacks; it can be stopped and called again. A
+candidate is exported with random weights for a binary data set and screened as a run does, without
+a ceiling. `measure_s` are the wall seconds of export and timing. What a network costs is counted
+anew at each call, so that the table follows `autoseg.cost`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+from common import REFERENCE  # noqa: E402
+
+if TYPE_CHECKING:
+    from autoseg.device import Device
+    from autoseg.records import Candidate
+    from autoseg.space import SearchSpace
+
+OUTPUTS = 1  # of a binary data set
+STEP = 8  # multiple of the channels, as on this machine by default
+NO_CEILING_MS = 1e9
+FIGURES = (
+    "key", "knobs", "resolution", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "runs",
+    "measure_s", "flags",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def main() -> None:
+    from autoseg.device import resolve
+    from autoseg.records import CandidateError
+    from autoseg.space import load_space
+
+    arguments = parse()
+    space = load_space(arguments.space)
+    candidates = {c.key: c for c in space.candidates("expert")}
+    path = REFERENCE / f"{arguments.name}.csv"
+    rows = [row | costs(space, candidates[row["key"]]) for row in read_rows(path)]
+    write_rows(path, rows)
+    known = {row["key"] for row in rows}
+    wanted = [c for c in chosen(list(candidates.values()), arguments) if c.key not in known]
+    print(f"{len(wanted)} candidates to measure", flush=True)
+    bench, started = Bench(space, resolve(arguments.device)), time.monotonic()
+    try:
+        for done, candidate in enumerate(wanted, start=1):
+            try:
+                row = bench.measured(candidate)
+            except CandidateError as error:
+                print(f"{candidate}: {error}", flush=True)
+                continue
+            rows.append(row)
+            write_rows(path, rows)
+            left_s = (time.monotonic() - started) / done * (len(wanted) - done)
+            said = f"{row['p50_ms']} ms, {left_s / 60:.1f} min to go {row['flags']}"
+            print(f"{done}/{len(wanted)} {candidate}: {said}", flush=True)
+    finally:
+        bench.device.close()
+
+
+def chosen(candidates: list[Candidate], arguments: argparse.Namespace) -> list[Candidate]:
+    """A sample in a seeded shuffle, of which a smaller one is the beginning; or all."""
+    shuffled = np.random.default_rng(arguments.seed).permutation(len(candidates))
+    return [candidates[int(i)] for i in shuffled[: arguments.sample or None]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where candidates are timed."""
+
+    space: SearchSpace
+    device: Device
+
+    def measured(self, candidate: Candidate) -> Row:
+        """The figures of one candidate. Raises CandidateError."""
+        from autoseg.export import export
+        from autoseg.records import Constraints, MeasurePlan
+        from autoseg.train import build_candidate, channels_of
+
+        plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))
+        self.device.describe()  # connecting is nobody's seconds
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            net = build_candidate(self.space, candidate, OUTPUTS, STEP)
+            exported = export(
+                net, Path(folder, "model.onnx"), input_hw=candidate.input_hw,
+                channels=channels_of(candidate), classes=OUTPUTS, metadata={},
+            )  # fmt: skip
+            found = self.device.measure(exported.path, plan)
+        low, high = found.p50_ci_ms
+        figures = (
+            candidate.key, candidate, candidate["resolution"], f"{found.p50_ms:.5g}",
+            f"{low:.5g}", f"{high:.5g}", f"{found.p90_ms:.5g}" if found.p90_ms else "",
+            found.runs, f"{time.monotonic() - started:.2f}", "; ".join(found.flags),
+        )  # fmt: skip
+        row = dict(zip(FIGURES, map(str, figures), strict=True))
+        return row | costs(self.space, candidate)
+
+
+def costs(space: SearchSpace, candidate: Candidate) -> Row:
+    """What the network is counted to cost, a column for each figure."""
+    import torch
+
+    from autoseg.cost import cost
+    from autoseg.records import to_json
+    from autoseg.train import build_candidate
+
+    with torch.device("meta"):  # shapes are enough
+        net = build_candidate(space, candidate, OUTPUTS, STEP)
+    return flat(to_json(cost(net, candidate.input_hw)))
+
+
+def flat(figures: dict[str, Any], before: str = "") -> Row:
+    """Records within records as names with dots."""
+    row: Row = {}
+    for name, value in figures.items():
+        inner = isinstance(value, dict)
+        row |= flat(value, f"{before}{name}.") if inner else {before + name: value}
+    return row
+
+
+def read_rows(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{name: row[name] for name in FIGURES} for row in csv.DictReader(file)]
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """The whole table or, where this is cut short, the one before."""
+    if not rows:
+        return
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("name", help="of the table in results/reference")
+    parser.add_argument("--space", type=name_or_file, required=True)
+    parser.add_argument("--device", type=name_or_file, default="local")
+    parser.add_argument("--sample", type=int, help="how many candidates; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    return parser.parse_args()
+
+
+def name_or_file(text: str) -> str | Path:
+    return Path(text) if Path(text).is_file() else text
+
+
+if __name__ == "__main__":
+    main()
