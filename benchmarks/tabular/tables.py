@@ -1,0 +1,258 @@
+"""Tables of whole spaces: what a search would find of each candidate, known beforehand.
+
+`load("packages")` reads results/reference/table-packages.csv; `load("…/fastscnn_rpi4.csv")` reads
+the table that the thesis published.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import REFERENCE
+
+from autoseg.front import Point, front, hypervolume
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, CandidateError, Constraints, Cost
+from autoseg.search.forecast import epoch_s
+from autoseg.search.pricing import Pricing
+from autoseg.space import SearchSpace, load_space, normal_choice
+
+HERE = Path(__file__).parent
+STEP = 8  # multiple of the channels that the tables were trained with
+# What the prior price of a training needs to know of the data: outputs, pictures of one epoch.
+DATA = {"packages": (1, 300), "camvid": (11, 367)}
+THESIS_EPOCHS, THESIS_PICTURES = 400, 300
+MEASURE_S = 1.5  # building, exporting and timing one untrained network, where no table says it
+INVENTED_MS, INVENTED_BYTE_MS = 0.1, 3e-7
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one training job gave: IoU on val with its 95 % interval, and its own seconds."""
+
+    iou: float
+    iou_ci95: tuple[float, float]
+    train_s: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate: `cells` by seed and by (rung, whether it is the branch that decays there)."""
+
+    candidate: Candidate
+    cost: Cost
+    latency_ms: float
+    measure_s: float
+    cells: Mapping[int, Mapping[tuple[int, bool], Cell]]
+
+    def cell(self, rung: int, *, decayed: bool, seed: int = 0) -> Cell:
+        return self.cells[seed][rung, decayed]
+
+
+@dataclass(frozen=True)
+class TabularSpace(SearchSpace):
+    """A space of which only the candidates of a table may be looked at."""
+
+    known: tuple[Candidate, ...] = ()
+
+    def count(self, effort: str) -> int:
+        return len(self.known)
+
+    def candidates(self, effort: str) -> Iterator[Candidate]:
+        yield from self.known
+
+
+@dataclass(frozen=True)
+class TabularPricing(Pricing):
+    """Costs come from the table, counted once; what is not in it cannot be built."""
+
+    costs: Mapping[str, Cost] | None = None
+
+    def cost(self, candidate: Candidate) -> Cost:
+        if self.costs is None or candidate.key not in self.costs:
+            raise CandidateError(f"{candidate} is not in the table")
+        return self.costs[candidate.key]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A space with everything known; `latencies` says where those came from."""
+
+    name: str
+    space: TabularSpace
+    recipe: Recipe
+    entries: Mapping[str, Entry]
+    outputs: int
+    pictures: int
+    latencies: str
+
+    @property
+    def top(self) -> int:
+        return self.recipe.rungs[-1]
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        return {key: entry.cost for key, entry in self.entries.items()}
+
+    @cached_property
+    def total_s(self) -> float:
+        """Seconds of training everything to the top, without the decays."""
+        return sum(self.train_s(key) for key in self.entries)
+
+    def train_s(self, key: str, to: int | None = None) -> float:
+        """Seconds of training one candidate from nothing up to a rung, without decays."""
+        rungs = [rung for rung in self.recipe.rungs if rung <= (to or self.top)]
+        return sum(self.entries[key].cell(rung, decayed=False).train_s for rung in rungs)
+
+    def pricing(self, workers: int = 1) -> TabularPricing:
+        return TabularPricing(
+            self.space, self.recipe, self.outputs, self.pictures, workers, STEP, costs=self.costs
+        )
+
+    def point(self, key: str, rung: int | None = None) -> Point:
+        """Latency in ms and IoU after the decay at a rung, the top one if none is named."""
+        entry = self.entries[key]
+        return entry.latency_ms, entry.cell(rung or self.top, decayed=True).iou
+
+    def front_keys(self, constraints: Constraints) -> list[str]:
+        """The candidates of the exhaustive front inside the constraints, fastest first."""
+        able = [
+            key
+            for key in self.entries
+            if (at := self.point(key))[0] < constraints.max_latency_ms
+            and at[1] > constraints.min_iou
+        ]
+        return [able[i] for i in front([self.point(key) for key in able])]
+
+    def full(self, constraints: Constraints) -> float:
+        """The hypervolume of the exhaustive front."""
+        return hypervolume([self.point(key) for key in self.front_keys(constraints)], constraints)
+
+    def latency_at(self, share: float) -> float:
+        """The latency in ms that this share of the candidates stays under."""
+        return float(np.quantile([e.latency_ms for e in self.entries.values()], share))
+
+    def feasible(self, constraints: Constraints) -> float:
+        """The share of the candidates that meet both constraints."""
+        points = [self.point(key) for key in self.entries]
+        met = [m <= constraints.max_latency_ms and i >= constraints.min_iou for m, i in points]
+        return sum(met) / len(met)
+
+
+def load(name_or_path: str | Path) -> Table:
+    """A table by its name in results/reference, or the thesis' by its path."""
+    if str(name_or_path).endswith(".csv"):
+        return thesis(Path(name_or_path))
+    return trained(str(name_or_path))
+
+
+# -- tables of train_table.py
+
+
+def trained(name: str, path: Path | None = None) -> Table:
+    """The rows of train_table.py, with latencies from NAME-latency.csv where those are there."""
+    path = path or REFERENCE / f"table-{name}.csv"
+    rows = read(path)
+    space, by_key = _space_of({row["key"] for row in rows})
+    outputs, pictures = DATA.get(name, (1, 300))
+    cells = _cells(rows)
+    rungs = tuple(sorted({rung for rung, decayed in cells[rows[0]["key"]][0] if not decayed}))
+    known = [c for key, c in by_key.items() if 0 in cells[key]]
+    recipe = replace(Recipe(), rungs=rungs)
+    counted = Pricing(space, recipe, outputs, pictures, 1, STEP)
+    costs = {c.key: counted.cost(c) for c in known}
+    measured = _measured(path.with_name(f"{path.stem}-latency.csv"))
+    said = "measured" if set(costs) <= set(measured) else "invented from activation bytes"
+    if said != "measured":
+        measured = {key: _invented(cost) for key, cost in costs.items()}
+    entries = {c.key: Entry(c, costs[c.key], *measured[c.key], cells[c.key]) for c in known}
+    return Table(name, _only(space, known), recipe, entries, outputs, pictures, said)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _space_of(keys: set[str]) -> tuple[SearchSpace, dict[str, Candidate]]:
+    """The space beside this file that has these candidates."""
+    for file in sorted(HERE.glob("*.yaml")):
+        space = load_space(file)
+        by_key = {c.key: c for c in space.candidates("expert") if c.key in keys}
+        if len(by_key) == len(keys):
+            return space, by_key
+    raise SystemExit(f"no space in {HERE} has all of these candidates: {', '.join(sorted(keys))}")
+
+
+def _cells(
+    rows: Sequence[Mapping[str, str]],
+) -> dict[str, dict[int, dict[tuple[int, bool], Cell]]]:
+    """By key and seed; a row of a decay is entered under the rung that it branches from."""
+    found: dict[str, dict[int, dict[tuple[int, bool], Cell]]] = {}
+    for row in rows:
+        cells = found.setdefault(row["key"], {}).setdefault(int(row["seed"]), {})
+        decayed = row["decayed"] == "1"
+        epoch = int(row["epoch"])
+        # A decay's row stands right after that of its rung.
+        rung = max(r for r, d in cells if not d) if decayed else epoch
+        interval = float(row["iou_low"]), float(row["iou_high"])
+        cells[rung, decayed] = Cell(float(row["iou"]), interval, float(row["train_s"]))
+    return found
+
+
+def _measured(path: Path) -> dict[str, tuple[float, float]]:
+    """By key: median latency in ms, and the seconds that finding it took."""
+    rows = read(path) if path.exists() else []
+    return {row["key"]: (float(row["p50_ms"]), float(row["measure_s"])) for row in rows}
+
+
+def _invented(cost: Cost) -> tuple[float, float]:
+    return INVENTED_MS + INVENTED_BYTE_MS * cost.activation_bytes, MEASURE_S
+
+
+def _only(space: SearchSpace, known: Sequence[Candidate]) -> TabularSpace:
+    baseline = space.baseline
+    if baseline not in known:  # of a table that is still growing
+        baseline = max(known, key=lambda c: math.prod(c.input_hw))
+    knobs = tuple(replace(knob, baseline=baseline[knob.name]) for knob in space.knobs)
+    return TabularSpace(space.name, space.network, knobs, {}, tuple(known))
+
+
+# -- the thesis' table of a Raspberry Pi 4
+
+
+def thesis(path: Path) -> Table:
+    """Retrained networks of `fastscnn_rpi4.csv`, each once: one rung of 400 epochs.
+
+    The thesis names no intervals and no seconds of training: the seconds are those that a search
+    expects before it has seen any, from activation bytes; its IoU counts as decayed or not.
+    """
+    shipped = load_space("fast_scnn")
+    rows: dict[Candidate, dict[str, str]] = {}
+    for row in read(path):
+        if row["retrained"] == "True":
+            said = {k.name: normal_choice(k.name, float(row[k.name])) for k in shipped.knobs}
+            rows.setdefault(shipped.candidate(**said), row)
+    recipe = replace(Recipe(), rungs=(THESIS_EPOCHS,))
+    counted = Pricing(shipped, recipe, 1, THESIS_PICTURES, 1)
+    entries = {}
+    for candidate, row in rows.items():
+        cost, iou = counted.cost(candidate), float(row["iou"])
+        seconds = THESIS_EPOCHS * epoch_s(cost, THESIS_PICTURES, ())
+        cell = Cell(iou, (iou, iou), seconds)
+        cells = {0: {(THESIS_EPOCHS, decayed): cell for decayed in (False, True)}}
+        entries[candidate.key] = Entry(
+            candidate, cost, 1e3 * float(row["latency_s"]), MEASURE_S, cells
+        )
+    return Table(
+        "thesis", _only(shipped, list(rows)), recipe, entries, 1, THESIS_PICTURES, "published"
+    )
