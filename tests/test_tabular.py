@@ -44,11 +44,11 @@ def toy():
 
 
 def replayed(**changed):
-    from tabular.replay import asha, replay
+    from tabular.replay import ours, replay
 
     table = toy()
     given = {"workers": changed.get("workers", 1), "budget_s": changed.get("budget_s")}
-    engine = asha(table, ASKED, seed=changed.get("seed", 0), **given)
+    engine = ours(table, ASKED, seed=changed.get("seed", 0), **given)
     return table, replay(table, engine, ASKED, **given)
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/tabular/replay.py packages --seed 0 --workers 2      # prints a trajectory
 
-    from tabular.replay import asha, replay        # with benchmarks/ on sys.path
+    from tabular.replay import ours, replay        # with benchmarks/ on sys.path
     from tabular.tables import load
     table = load("packages")                       # or the path of the thesis' fastscnn_rpi4.csv
     asked = Constraints(table.latency_at(0.5), 0.93, "p50")
-    seen = replay(table, asha(table, asked, seed=0), asked)
+    seen = replay(table, ours(table, asked, seed=0), asked)
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
 Any engine of autoseg.seams serves; what it needs of a table is `table.space`, `table.recipe` and
@@ -24,7 +24,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,8 +44,7 @@ from autoseg.records import (
     Score,
 )
 from autoseg.seams import Done, Engine, Screen, Wait
-from autoseg.search.engine import AshaEngine
-from autoseg.search.proposer import OptunaProposer
+from autoseg.search.engine import Search
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 
@@ -178,7 +177,7 @@ class Credit:
 
 
 @dataclass
-class Search:
+class Walk:
     """One search while it goes on."""
 
     table: Table
@@ -270,7 +269,7 @@ def replay(
     """
     clock, began = Clock(), time.perf_counter()
     pool = TablePool(table, clock, workers)
-    search = Search(table, engine, constraints, clock, pool, TableDevice(table, clock))
+    search = Walk(table, engine, constraints, clock, pool, TableDevice(table, clock))
     credit = Credit(truth or table, constraints)
     moments: list[Moment] = []
     for job in search.steps(budget_s):
@@ -283,25 +282,23 @@ def replay(
     return Trajectory(tuple(moments), credit.full, search.evaluations, tuple(search.jobs), real_s)
 
 
-def asha(
-    table: Table, constraints: Constraints, *, seed: int, workers: int = 1,
-    budget_s: float | None = None, sampler: str = "tpe",
-) -> AshaEngine:  # fmt: skip
-    """The engine as a run makes it, over a table."""
-    proposer = OptunaProposer(table.space, "expert", constraints, seed, sampler)
-    return AshaEngine(
-        table.space, "expert", constraints, table.recipe, proposer, table.pricing(workers), seed,
-        budget_s=budget_s,
-    )  # fmt: skip
-
-
-ENGINES: dict[str, Callable[..., Engine]] = {"asha": asha}
+def ours(
+    table: Table,
+    constraints: Constraints,
+    *,
+    seed: int,
+    workers: int = 1,
+    budget_s: float | None = None,
+    kind: type[Search] = Search,
+) -> Search:
+    """The engine as a run makes it, over a table; `kind` may be a variant of it."""
+    pricing = table.pricing(workers)
+    return kind(table.space, "expert", constraints, table.recipe, pricing, seed, budget_s=budget_s)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("table", help="a name in results/reference, or the path of the thesis'")
-    parser.add_argument("--engine", choices=ENGINES, default="asha")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--budget", type=float, help="simulated seconds")
@@ -313,9 +310,8 @@ def main() -> None:
 def show(asked: argparse.Namespace) -> None:
     table = load(asked.table)
     constraints = Constraints(asked.ceiling or table.latency_at(0.5), asked.floor, "p50")
-    make = ENGINES[asked.engine]
     given = {"workers": asked.workers, "budget_s": asked.budget}
-    engine = make(table, constraints, seed=asked.seed, **given)
+    engine = ours(table, constraints, seed=asked.seed, **given)
     seen = replay(table, engine, constraints, **given)
     print(f"{len(table.entries)} candidates, latencies {table.latencies}, {table.total_s:.0f} s")
     for moment, job in zip(seen.moments, seen.jobs, strict=True):

@@ -22,7 +22,6 @@ from common import REFERENCE
 from autoseg.front import Point, front, hypervolume
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, CandidateError, Constraints, Cost
-from autoseg.search.forecast import epoch_s
 from autoseg.search.pricing import Pricing
 from autoseg.space import SearchSpace, load_space, normal_choice
 
@@ -247,7 +246,7 @@ def thesis(path: Path) -> Table:
     entries = {}
     for candidate, row in rows.items():
         cost, iou = counted.cost(candidate), float(row["iou"])
-        seconds = THESIS_EPOCHS * epoch_s(cost, THESIS_PICTURES, ())
+        seconds = THESIS_EPOCHS * counted.epoch_s(candidate, {})
         cell = Cell(iou, (iou, iou), seconds)
         cells = {0: {(THESIS_EPOCHS, decayed): cell for decayed in (False, True)}}
         entries[candidate.key] = Entry(
