@@ -20,9 +20,8 @@ from autoseg.report.bundle import write_bundle
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
 from autoseg.result import Result
-from autoseg.search.engine import AshaEngine
+from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import OptunaProposer
 from autoseg.space import SearchSpace
 from autoseg.store import MeasurementCache
 from autoseg.train import Task, build_candidate
@@ -51,17 +50,16 @@ def task_of(
     )
 
 
-def engine_of(task: Task, declaration: Declaration) -> AshaEngine:
+def engine_of(task: Task, declaration: Declaration) -> Search:
     """The engine for a task, a latency ceiling and an IoU floor."""
     constraints, effort = declaration.constraints, declaration.effort
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
     outputs, workers = task.dataset.outputs, declaration.workers
-    return AshaEngine(
+    return Search(
         task.space,
         effort,
         constraints,
         task.recipe,
-        OptunaProposer(task.space, effort, constraints, declaration.seed),
         Pricing(task.space, task.recipe, outputs, visited, workers, task.channel_step),
         declaration.seed,
         budget_s=declaration.budget_s,

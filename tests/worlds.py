@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
 from autoseg.seams import Done, Evaluations, Screen, Wait
-from autoseg.search.engine import AshaEngine
+from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import OptunaProposer
 from autoseg.space import Knob, SearchSpace
 
 ASKED = Constraints(max_latency_ms=10.0, min_iou=0.9)
@@ -50,21 +49,18 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
     return {e.candidate.key: e for e in evaluations}
 
 
-def engine_of(space: SearchSpace, **changed) -> AshaEngine:
+def engine_of(space: SearchSpace, **changed) -> Search:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
-    proposer = OptunaProposer(
-        space, said["effort"], said["constraints"], said["seed"], sampler="tpe"
-    )
     pricing = Pricing(space, said["recipe"], 1, 100, workers)
-    return AshaEngine(space, proposer=proposer, pricing=pricing, **said)
+    return Search(space, pricing=pricing, **said)
 
 
 @dataclass
 class World:
     """What the engine meets: each candidate's latency and its error after the last epoch."""
 
-    engine: AshaEngine
+    engine: Search
     latency_ms: Callable[[Candidate], float]
     error: Callable[[Candidate], float]
     epoch_s: float = 1.0

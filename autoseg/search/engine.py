@@ -1,101 +1,104 @@
 """The engine: it says what to do next from the evaluations alone, so the ledger is all it needs.
 
-Rungs climb as in multi-objective ASHA (Schmucker et al. 2021, arXiv 2106.12639): whoever is in the
-better half of those that reached a rung, by non-dominated layers over (latency, IoU), may climb;
-continuing competes with starting.
+Latency is known before anything is trained, so only the IoU is unsure. Each choice (start a
+candidate, or take a started one to one of the rungs above it) is worth the hypervolume that it is
+expected to add to what finishing now would give, for each second of training until there; the
+best is taken one rung further, and all are weighed again. So continuing competes with starting,
+and what cannot enter the front within the constraints is never continued.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from autoseg.front import Point, front
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.forecast import Curves, error_model, latency_model
+from autoseg.search.finishing import REPORT_S, finalists
+from autoseg.search.forecast import latency_model
+from autoseg.search.ground import Ground, smallest
+from autoseg.search.outlook import outlook
 from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import Observation, Proposer, ordered_choices, sample
-from autoseg.search.standing import (
-    DECAY_EXPECT,
-    DECAY_HOPE,
-    after_decay,
-    by_gain,
-    decayed,
-    epoch_of,
-    faster_and_better,
-    iou_at,
-    layers,
-    p50,
-    undecayed,
-)
+from autoseg.search.proposer import sample
+from autoseg.search.standing import decayed, epoch_of, p50
+from autoseg.search.stopping import stops
+from autoseg.search.surrogate import Array, Rows, Seen, Surrogate
 from autoseg.search.verdict import verdict_lines
+from autoseg.search.view import View, observed
 from autoseg.space import SearchSpace
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
 SAMPLE = 300  # candidates that the verdict speaks of where there are more
-CLIMB_SHARE = 0.4  # of those on a rung, how many may climb before more have arrived
-EXPLORE_SHARE = 0.5  # of the budget; after it the best are taken higher before anything is started
 FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
 PRUDENCE = 1.3  # a job that the end of the search cuts off is time lost
-REPORT_S = 8.0  # front, plot and bundles
-MOST_FINALISTS = 8  # at a time, and that time is set aside for
-LIKELY = 0.3  # P(under the ceiling) from which a candidate is worth measuring
-HOPEFUL = 1.5  # standard deviations by which a forecast error may be too high
-POLISHED = 6  # of the likely front, taken higher together
-KEPT = 3  # the most hopeful are never stopped: where nothing meets the floor, they are the nearest
+LIKELY = 0.1  # P(under the ceiling) from which a candidate is worth measuring
+SCREEN_S = 2.0  # a measurement, which also holds up the trainings beside it
+JOB_S = 1.0  # scoring and checkpoint, beside the epochs
+NOTHING = 1e-6  # hypervolume (ln ms x IoU) that is expected of the best choice at least
+
+
+@dataclass(frozen=True)
+class Choices:
+    """All that could be done next: rows of the ground, the rung aimed at, gain and price."""
+
+    rows: Rows
+    rungs: Rows
+    gains: Array
+    seconds: Array
 
 
 @dataclass
-class AshaEngine:
-    """Chooses among the candidates that can meet the ceiling, cheap ones first."""
+class Search:
+    """Chooses by expected hypervolume per second among what can meet the ceiling."""
 
     space: SearchSpace
     effort: str
     constraints: Constraints
     recipe: Recipe
-    proposer: Proposer
     pricing: Pricing
     seed: int
     budget_s: float | None = None
     trials: int | None = None
     checkpoint_dir: str = "checkpoints"
+    _fitted: tuple[list[Seen], Surrogate] | None = field(default=None, repr=False)
 
     # -- before any training
 
     def survey(self) -> Sequence[Candidate]:
         """The baseline, the smallest, and what fills the space between them (greedy maximin)."""
-        chosen = list(dict.fromkeys([self.space.baseline, self._smallest]))
-        others = [c for c in self._sample if c not in chosen]
-        most = min(SURVEY, self.trials or SURVEY, self.space.count(self.effort))
-        knobs = len(self.space.knobs_at(self.effort))
-        points = np.array([self._position(c) for c in others]).reshape(len(others), knobs)
-        nearest = np.full(len(others), np.inf)
-        for c in chosen:
-            nearest = np.minimum(nearest, np.linalg.norm(points - self._position(c), axis=1))
-        while len(chosen) < most and len(others):
-            index = int(np.argmax(nearest))
-            chosen.append(others[index])
-            apart = np.linalg.norm(points - points[index], axis=1)
-            nearest = np.minimum(nearest, apart)
-            nearest[index] = -1
+        chosen = list(dict.fromkeys([self.space.baseline, smallest(self.space, self.effort)]))
+        chosen = [c for c in chosen if c.key in self.ground.rows] or list(chosen)
+        features = self.ground.features
+        most = min(SURVEY, self.trials or SURVEY, len(self.ground.candidates))
+        nearest = np.full(len(features), np.inf)
+        for row in [self.ground.rows[c.key] for c in chosen if c.key in self.ground.rows]:
+            nearest = np.minimum(nearest, np.linalg.norm(features - features[row], axis=1))
+        while len(chosen) < most and len(features):
+            row = int(np.argmax(nearest))
+            if nearest[row] <= 0:
+                break
+            chosen.append(self.ground.candidates[row])
+            nearest = np.minimum(nearest, np.linalg.norm(features - features[row], axis=1))
         return chosen[:most]
 
     def verdict(self, evaluations: Evaluations) -> Sequence[str]:
         """What of the space fits the ceiling, and what the budget pays for, in plain sentences."""
         return verdict_lines(
             self.space.knobs_at(self.effort),
-            [c for c in self._sample if self.pricing.buildable(c)],
+            [c for c in sample(self.space, self.effort, SAMPLE, self.seed) if self._counted(c)],
             list(evaluations.values()),
             self.constraints,
             cost_of=self.pricing.cost,
             affordable=lambda c: self.pricing.affordable(c, evaluations, self.budget_s),
         )
+
+    def _counted(self, candidate: Candidate) -> bool:
+        return candidate.key in self.ground.rows or self.pricing.buildable(candidate)
 
     # -- what next
 
@@ -103,251 +106,162 @@ class AshaEngine:
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
     ) -> Step:
         """A job while a worker is free, a candidate to measure, or wait; Done at the end."""
-        left_s = self._search_left_s(evaluations, remaining_s)
+        view = self.view(evaluations, running)
+        left_s = self._search_left_s(view, remaining_s)
         if left_s is not None and left_s <= 0:
             return Done()
         if len(running) >= self.pricing.workers:
             return Wait()
-        job = None
-        if remaining_s is None or self._exploring(remaining_s):
-            job = self._climb(evaluations, running, left_s)
-            job = job or self._start(evaluations, running, left_s)
-            if job is None and (candidate := self._new_candidate(evaluations, left_s)):
-                return Screen(candidate)
-        job = job or self._polish(evaluations, running, left_s)
-        job = job or self._start(evaluations, running, left_s)
-        return job or (Wait() if running else Done())
+        choices = self.choices(view, left_s)
+        if not len(choices.rows):
+            return Wait() if running else Done()
+        return self._step(view, int(choices.rows[np.argmax(self.worth(choices))]))
 
-    def _exploring(self, remaining_s: float) -> bool:
-        return remaining_s > (1 - EXPLORE_SHARE) * (self.budget_s or math.inf)
+    def worth(self, choices: Choices) -> Array:
+        """What decides: expected gain for each second."""
+        return choices.gains / choices.seconds
 
-    def _search_left_s(self, evaluations: Evaluations, remaining_s: float | None) -> float | None:
-        """Seconds of searching that are left: the finish of the present finalists is set aside."""
-        if remaining_s is None:
-            return None
-        jobs = self.finalists(evaluations, None)
-        reserve_s = REPORT_S + self.pricing.finish_s(jobs, evaluations)
-        return remaining_s - min(reserve_s, FINISH_SHARE * (self.budget_s or math.inf))
+    def choices(self, view: View, left_s: float | None) -> Choices:
+        """Every candidate that may be started or continued, with every rung that it may reach."""
+        rows, log_ms, chance, waits_s = self._able(view)
+        # Without a budget nothing may depend on time; the first price is a guess.
+        timed, at = left_s is not None, self._epochs(view, rows)
+        started = bool(at.any() or view.running)
+        epoch_s = self._epoch_s(view, rows, timed=timed)
+        parts = []
+        for rung in self.recipe.rungs:
+            ahead = np.sum([(at < r) & (r <= rung) for r in self.recipe.rungs], axis=0)
+            price = (rung - at) * epoch_s + JOB_S * ahead + waits_s
+            whole = PRUDENCE * price + self.recipe.decay_epochs(rung) * epoch_s
+            able = (ahead > 0) & self._may_aim(rung)
+            if left_s is not None and started:
+                able &= whole < left_s
+            mean, sd = view.surrogate.predict(rows[able], np.full(int(able.sum()), rung))
+            gain = view.gain(log_ms[able], mean, sd) * chance[able]
+            parts.append((rows[able], np.full(int(able.sum()), rung), gain, price[able]))
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        worthy = joined[2] > NOTHING
+        return Choices(*(column[worthy] for column in joined))
 
-    def _start(
-        self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
-    ) -> Job | None:
-        """The cheapest measured one that may meet the floor and that the time left can finish."""
-        busy = {job.candidate.key for job in running}
-        waiting = [
-            e
-            for e in evaluations.values()
-            if e.state == "measured" and e.candidate.key not in busy
-        ]
-        if busy or any(undecayed(e) for e in evaluations.values()):
-            # Before anything was trained, its price is a guess that must not forbid a start.
-            waiting = [
-                e for e in waiting if self.pricing.affordable(e.candidate, evaluations, left_s)
-            ]
-        cheapest = min(
-            self._promising(waiting, evaluations),
-            key=lambda e: self.pricing.epoch_s(e.candidate, evaluations),
-            default=None,
-        )
-        return Job(cheapest.candidate, 0, self.recipe.rungs[0]) if cheapest else None
+    def _may_aim(self, rung: int) -> bool:
+        """Whether a rung may be the aim; what is aimed at is reached rung by rung."""
+        return True
 
-    def _promising(
-        self, waiting: Sequence[Evaluation], evaluations: Evaluations
-    ) -> Sequence[Evaluation]:
-        """Those that may meet the floor and beat what is trained; among them the likely front."""
-        everything = list(evaluations.values())
-        curves = Curves.of(self.recipe, everything)
-        model = error_model(everything, curves)
-        if model is None:
-            return waiting
+    def _able(self, view: View) -> tuple[Rows, Array, Array, Array]:
+        """Rows that may be worked on: ln ms, P(under the ceiling), seconds of measuring first."""
+        log_ms, log_sd = self._latencies(view)
+        count = len(self.ground.candidates)
+        able, waits_s = np.ones(count, bool), np.full(count, SCREEN_S)
+        chance = _under(math.log(self.constraints.max_latency_ms), log_ms, log_sd)
+        busy = {job.candidate.key for job in view.running}
+        for e in view.evaluations.values():
+            row = view.row(e)
+            if row is not None:
+                waits_s[row], chance[row], log_ms[row] = 0.0, 1.0, math.log(p50(e))
+                able[row] = e.state in ("measured", "scored") and not (
+                    e.candidate.key in busy or decayed(e) or e.measurement is None
+                )
+        full = self.trials is not None and len(view.evaluations) >= self.trials
+        able &= (waits_s == 0) | ((chance > LIKELY) & (not full))
+        rows = np.flatnonzero(able)
+        return rows, log_ms[rows], chance[rows], waits_s[rows]
 
-        def iou(e: Evaluation, sigmas: float) -> float:
-            counted = e.cost or self.pricing.cost(e.candidate)
-            return 1 - model.predict(counted, e.candidate.input_hw, sigmas=sigmas)
+    def _latencies(self, view: View) -> tuple[Array, Array]:
+        count = len(self.ground.candidates)
+        model = latency_model(view.evaluations.values())
+        if model is None:  # too few are measured: the rest may well fit
+            return np.full(count, math.log(self.constraints.max_latency_ms) - 0.1), np.ones(count)
+        pairs = zip(self.ground.costs, self.ground.sizes, strict=True)
+        mean = np.log([model.predict(cost, hw) for cost, hw in pairs])
+        return mean, np.full(count, model.sigma)
 
-        trained = [(p50(e), curves.expected(s)) for e in everything if (s := undecayed(e))]
-        able = [
-            e
-            for e in waiting
-            if iou(e, -HOPEFUL) >= self.constraints.min_iou
-            and not any(ms <= p50(e) and known >= iou(e, -0.5) for ms, known in trained)
-        ]
-        return [able[i] for i in front([(p50(e), iou(e, 0.0)) for e in able])]
+    def _epochs(self, view: View, rows: Rows) -> Rows:
+        found = [view.evaluations.get(self.ground.candidates[row].key) for row in rows]
+        return np.array([epoch_of(e) if e else 0 for e in found], np.intp)
 
-    def _climb(
-        self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
-    ) -> Job | None:
-        """The best that waits on the highest rung from which another may climb."""
-        busy = {job.candidate.key for job in running}
-        for rung in reversed(self.recipe.rungs):
-            reached = [e for e in evaluations.values() if iou_at(e, rung) is not None]
-            climbed = sum(epoch_of(e) > rung or e.candidate.key in busy for e in reached)
-            if climbed + 1 > CLIMB_SHARE * len(reached):
-                continue
-            waiting = [e for e in layers(reached, rung) if epoch_of(e) == rung]
-            if job := self._first_job(waiting, evaluations, busy, left_s):
-                return job
-        return None
+    def _epoch_s(self, view: View, rows: Rows, *, timed: bool) -> Array:
+        known = view.evaluations if timed else {}
+        return self.pricing.epochs_s([self.ground.costs[row] for row in rows], known)
 
-    def _polish(
-        self, evaluations: Evaluations, running: Collection[Job], left_s: float | None
-    ) -> Job | None:
-        """The likely front, least trained first: wide before high; then the rest."""
-        busy = {job.candidate.key for job in running}
-        everything, floor = list(evaluations.values()), self.constraints.min_iou
-        curves = Curves.of(self.recipe, everything)
-        alive = [(e, s) for e in everything if e.state == "scored" and (s := undecayed(e))]
-        able = [(e, iou) for e, s in alive if (iou := curves.headroom(s)) >= floor]
-        likely = [able[i] for i in front([(p50(e), iou) for e, iou in able])]
-        at = {e: (p50(e), iou) for e, iou in likely}
-        ahead = by_gain(at, [], self.constraints, most=POLISHED)
-        rest = sorted((e for e, _ in alive if e not in ahead), key=lambda e: -(e.iou or 0.0))
-        ahead = sorted(ahead, key=lambda e: (epoch_of(e), p50(e)))
-        return self._first_job([*ahead, *rest], evaluations, busy, left_s)
-
-    def _first_job(
-        self,
-        waiting: Sequence[Evaluation],
-        evaluations: Evaluations,
-        busy: Collection[str],
-        left_s: float | None,
-    ) -> Job | None:
-        """The next rung of the first that is idle, not at the top, and affordable."""
-        for e in waiting:
-            rung, above = epoch_of(e), self.recipe.next_rung(epoch_of(e))
-            if e.state != "scored" or e.candidate.key in busy or above is None or decayed(e):
-                continue
-            needs_s = (above - rung) * self.pricing.epoch_s(e.candidate, evaluations)
-            if left_s is None or PRUDENCE * needs_s < left_s:
-                return self._continue(e, above)
-        return None
+    def _step(self, view: View, row: int) -> Step:
+        candidate = self.ground.candidates[row]
+        evaluation = view.evaluations.get(candidate.key)
+        if evaluation is None:
+            return Screen(candidate)
+        rung = self.recipe.next_rung(epoch_of(evaluation))
+        assert rung is not None, "only what has a rung ahead is a choice"
+        return self._continue(evaluation, rung)
 
     def _continue(self, evaluation: Evaluation, to_epoch: int, *, decay: bool = False) -> Job:
         candidate, epoch = evaluation.candidate, epoch_of(evaluation)
+        if not epoch:
+            return Job(candidate, 0, to_epoch)
         checkpoint = f"{self.checkpoint_dir}/{candidate.key}-{epoch}.pt"
         return Job(candidate, epoch, to_epoch, checkpoint, decay)
 
-    def _new_candidate(self, evaluations: Evaluations, left_s: float | None) -> Candidate | None:
-        if self.trials is not None and len(evaluations) >= self.trials:
+    def _search_left_s(self, view: View, remaining_s: float | None) -> float | None:
+        """Seconds of searching that are left: the finish of the present finalists is set aside."""
+        if remaining_s is None:
             return None
-        model = latency_model(evaluations.values())
-        ceiling_ms = self.constraints.max_latency_ms
+        jobs = finalists(view, self.pricing, self._finish, None)
+        reserve_s = REPORT_S + self.pricing.finish_s(jobs, view.evaluations)
+        return remaining_s - min(reserve_s, FINISH_SHARE * (self.budget_s or math.inf))
 
-        def allowed(candidate: Candidate) -> bool:
-            if candidate.key in evaluations or not self.pricing.buildable(candidate):
-                return False
-            if not self.pricing.affordable(candidate, evaluations, left_s):
-                return False
-            cost = self.pricing.cost(candidate)
-            return (
-                not model or model.probability_under(ceiling_ms, cost, candidate.input_hw) > LIKELY
-            )
-
-        return self.proposer.propose(self._history(evaluations), allowed, len(evaluations))
-
-    def _history(self, evaluations: Evaluations) -> list[Observation]:
-        curves = Curves.of(self.recipe, list(evaluations.values()))
-        seen = []
-        for e in evaluations.values():
-            score = undecayed(e)
-            if e.measurement:
-                iou = curves.expected(score) if score else self.constraints.min_iou
-                seen.append(Observation(e.candidate, p50(e), iou, imputed=score is None))
-        return seen
-
-    # -- what no longer matters, and what is worth finishing
+    # -- what no longer matters, what is worth finishing, and what is to be expected
 
     def stops(
         self, evaluations: Evaluations, running: Collection[Job]
     ) -> Sequence[tuple[Candidate, str]]:
         """Those whose hope at full length is under the floor, or under what is faster already."""
-        everything = list(evaluations.values())
-        curves = Curves.of(self.recipe, everything)
-        hopes = {e.candidate.key: curves.optimistic(s) for e in everything if (s := undecayed(e))}
-        spared = {job.candidate.key for job in running}
-        alive = [key for key in hopes if evaluations[key].state in ("scored", "confirmed")]
-        spared |= set(sorted(alive, key=lambda key: -hopes[key])[:KEPT])
-        found = []
-        for e in everything:
-            key, score = e.candidate.key, undecayed(e)
-            if e.state != "scored" or key in spared or decayed(e) or score is None:
-                continue
-            at = f"IoU {score.iou:.3f} after {score.epoch} epochs, at best {hopes[key]:.3f}"
-            if hopes[key] < self.constraints.min_iou:
-                found.append((e.candidate, f"{at}: under the floor"))
-            elif better := faster_and_better(e, hopes[key], everything):
-                found.append((e.candidate, f"{at}: {better} has that already and is faster"))
-        return found
+        return stops(self.view(evaluations, running))
 
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
         """The decay jobs of those that could still enter the front, best first, in the time."""
-        everything = list(evaluations.values())
-        confirmed = [e for e in everything if e.state == "confirmed"]
-        waiting = [e for e in everything if e.state == "scored" and undecayed(e)]
-        # A run that was killed after a decay has paid for it: the timing must follow.
-        paid = [e for e in waiting if decayed(e)]
-        able = [e for e in waiting if e not in paid and self._could_enter(e, confirmed)]
-        settled = any(e.state in ("confirmed", "struck") for e in everything)
-        if not able and not paid and not settled:
-            # Nothing can meet the floor: the nearest miss is worth knowing.
-            able = sorted(waiting, key=lambda e: -after_decay(e, DECAY_HOPE))[:1]
-        likely = front([_decayed_point(e) for e in able])
-        reached = [(p50(e), e.iou or 0.0) for e in confirmed]
-        at = {able[i]: _decayed_point(able[i]) for i in likely}
-        ordered = by_gain(at, reached, self.constraints, most=MOST_FINALISTS)
-        jobs = [self._finish(e) for e in [*paid, *ordered]]
-        if remaining_s is None:
-            return jobs
-        failed = any(e.state == "failed" and undecayed(e) for e in everything)
-        must = not settled and (remaining_s > 0 or not failed)
-        return self._in_time(jobs, evaluations, remaining_s, must=must)
-
-    def _could_enter(self, evaluation: Evaluation, confirmed: Sequence[Evaluation]) -> bool:
-        hope = after_decay(evaluation, DECAY_HOPE)
-        beaten = any(p50(c) <= p50(evaluation) and (c.iou or 0.0) >= hope for c in confirmed)
-        return hope >= self.constraints.min_iou and not beaten
+        return finalists(self.view(evaluations, ()), self.pricing, self._finish, remaining_s)
 
     def _finish(self, evaluation: Evaluation) -> Job:
         epoch = epoch_of(evaluation)
         return self._continue(evaluation, epoch + self.recipe.decay_epochs(epoch), decay=True)
 
-    def _in_time(
-        self, jobs: Sequence[Job], evaluations: Evaluations, remaining_s: float, *, must: bool
-    ) -> Sequence[Job]:
-        """As many as the budget pays for; one beyond it if there is none yet."""
-        taken: list[Job] = []
-        for job in jobs:
-            if self.pricing.finish_s([*taken, job], evaluations) + REPORT_S < remaining_s:
-                taken.append(job)
-        return taken or (jobs[:1] if must else [])
-
     def outlook(
         self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
     ) -> Outlook | None:
-        """Not known by this engine."""
-        return None
+        """What is reached, and what going on is expected to add; None before any training."""
+        view = self.view(evaluations, ())
+        if not view.alive:
+            return None
+        rows, rungs, gains, seconds = (
+            getattr(self.choices(view, horizon_s), name)
+            for name in ("rows", "rungs", "gains", "seconds")
+        )
+        order = np.argsort(-gains / seconds) if len(rows) else np.zeros(0, int)
+        paid = np.cumsum(seconds[order]) <= horizon_s * self.pricing.workers
+        chosen = order[paid]
+        log_ms = self._latencies(view)[0]
+        for e in view.evaluations.values():
+            if (row := view.row(e)) is not None and e.measurement:
+                log_ms[row] = math.log(p50(e))
+        return outlook(view, rows[chosen], rungs[chosen], log_ms, horizon_s, self.seed)
 
     # -- the ground
 
     @cached_property
-    def _sample(self) -> list[Candidate]:
-        return sample(self.space, self.effort, SAMPLE, self.seed)
+    def ground(self) -> Ground:
+        """The candidates that are chosen among."""
+        return Ground.of(self.space, self.effort, self.pricing, self.seed)
 
-    @property
-    def _smallest(self) -> Candidate:
-        knobs = self.space.knobs_at(self.effort)
-        ordered = [k for k in knobs if k.ordered or k.name == "resolution"]
-        return self.space.candidate(**{k.name: ordered_choices(k)[0] for k in ordered})
-
-    def _position(self, candidate: Candidate) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        knobs = self.space.knobs_at(self.effort)
-        return np.array(
-            [
-                ordered_choices(k).index(candidate[k.name]) / max(1, len(k.choices) - 1)
-                for k in knobs
-            ]
-        )
+    def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
+        """What these evaluations say; the surrogate is fitted again only where scores are new."""
+        seen = observed(self.ground, evaluations)
+        if self._fitted is None or self._fitted[0] != seen:
+            ground, longest = self.ground, self.recipe.rungs[-1]
+            self._fitted = seen, Surrogate.fit(ground.features, ground.area, longest, seen)
+        surrogate = self._fitted[1]
+        return View(self.ground, self.recipe, self.constraints, evaluations, running, surrogate)
 
 
-def _decayed_point(evaluation: Evaluation) -> Point:
-    return p50(evaluation), after_decay(evaluation, DECAY_EXPECT)
+def _under(limit: float, mean: Array, sd: Array) -> Array:
+    from scipy.special import ndtr
+
+    chance: Array = ndtr((limit - mean) / sd)
+    return chance

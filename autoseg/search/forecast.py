@@ -72,17 +72,18 @@ def _features(cost: Cost, input_hw: HW) -> list[float]:
     return [1.0, *(math.log(max(1, v)) for v in (cost.macs, cost.activation_bytes, pixels))]
 
 
-def epoch_s(cost: Cost, pictures: int, evaluations: Iterable[Evaluation]) -> float:
-    """Seconds of one epoch: the prior, scaled by what this run has observed so far."""
+def observed_ratio(pictures: int, evaluations: Iterable[Evaluation]) -> float:
+    """Seconds of training that this run has observed, over the prior's."""
     ratios = []
     for evaluation in evaluations:
         score = evaluation.score("val", source="torch")
         if score and evaluation.cost and score.epoch:
-            ratios.append(score.train_s / score.epoch / _prior_s(evaluation.cost, pictures))
-    return _prior_s(cost, pictures) * (median(ratios[-15:]) if ratios else 1.0)
+            ratios.append(score.train_s / score.epoch / prior_s(evaluation.cost, pictures))
+    return median(ratios[-15:]) if ratios else 1.0
 
 
-def _prior_s(cost: Cost, pictures: int) -> float:
+def prior_s(cost: Cost, pictures: int) -> float:
+    """Seconds of one epoch before anything was observed."""
     return pictures * (PRIOR_PICTURE_S + PRIOR_BYTE_S * cost.activation_bytes)
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from autoseg.cost import cost
 from autoseg.device.timing import STABLE
 from autoseg.recipe import Recipe
@@ -19,8 +21,9 @@ from autoseg.records import (
     MeasurePlan,
 )
 from autoseg.seams import Evaluations
-from autoseg.search.forecast import epoch_s
+from autoseg.search.forecast import observed_ratio, prior_s
 from autoseg.search.standing import decayed
+from autoseg.search.surrogate import Array
 from autoseg.space import SearchSpace
 from autoseg.train import build_candidate
 
@@ -46,7 +49,7 @@ class Pricing:
     )
 
     def cost(self, candidate: Candidate) -> Cost:
-        """Parameters, MACs and activation bytes at the candidate's resolution.
+        """What its network is counted to cost at the candidate's resolution.
 
         Raises CandidateError where its network cannot be built.
         """
@@ -57,7 +60,7 @@ class Pricing:
         if isinstance(base, CandidateError):
             raise base
         area = math.prod(candidate.input_hw) / math.prod(self.space.baseline.input_hw)
-        return Cost(base.params, round(base.macs * area), round(base.activation_bytes * area))
+        return base.at(area)
 
     def buildable(self, candidate: Candidate) -> bool:
         """Whether its network can be built and counted: a user's own may refuse some knobs."""
@@ -81,7 +84,12 @@ class Pricing:
         """Seconds of one epoch of training."""
         known = evaluations.get(candidate.key)
         counted = (known.cost if known else None) or self.cost(candidate)
-        return epoch_s(counted, self.pictures, evaluations.values())
+        return float(self.epochs_s([counted], evaluations)[0])
+
+    def epochs_s(self, costs: Sequence[Cost], evaluations: Evaluations) -> Array:
+        """Seconds of one epoch of each; ``[n]``."""
+        ratio = observed_ratio(self.pictures, evaluations.values())
+        return ratio * np.array([prior_s(cost, self.pictures) for cost in costs])
 
     def affordable(
         self, candidate: Candidate, evaluations: Evaluations, left_s: float | None

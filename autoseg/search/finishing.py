@@ -1,0 +1,77 @@
+"""Who is worth finishing: the decay jobs of those that could still enter the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from autoseg.records import Evaluation, Job
+from autoseg.search.pricing import Pricing
+from autoseg.search.standing import decayed, p50, undecayed
+from autoseg.search.view import View
+
+REPORT_S = 8.0  # front, plot and bundles
+MOST = 8  # at a time, and that time is set aside for
+WORTH = 2e-5  # hypervolume (ln ms x IoU) that is expected of one at least
+HOPE = 2.0  # standard deviations by which one may turn out better than expected
+
+
+class Finish(Protocol):
+    """Makes an evaluation's decay job."""
+
+    def __call__(self, evaluation: Evaluation) -> Job: ...
+
+
+def finalists(
+    view: View, pricing: Pricing, finish: Finish, remaining_s: float | None
+) -> Sequence[Job]:
+    """The decay jobs, those that add most first, as many as the time pays for."""
+    everything = list(view.evaluations.values())
+    # A run that was killed after a decay has paid for it: the timing must follow.
+    paid = [e for e in view.alive if decayed(e)]
+    settled = any(e.state in ("confirmed", "struck") for e in everything)
+    chosen = by_expected_gain(view, [e for e in view.alive if e not in paid])
+    if not chosen and not paid and not settled:
+        # Nothing can meet the floor: the nearest miss is worth knowing.
+        chosen = sorted(view.alive, key=lambda e: -view.now[e.candidate.key])[:1]
+    jobs = [finish(e) for e in [*paid, *chosen]]
+    if remaining_s is None:
+        return jobs
+    failed = any(e.state == "failed" and undecayed(e) for e in everything)
+    must = not settled and (remaining_s > 0 or not failed)
+    return _in_time(jobs, view, pricing, remaining_s, must=must)
+
+
+def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]:
+    """Each next one is expected to add most to what is confirmed and to those before it."""
+    reached = [(p50(e), e.iou or 0.0) for e in view.evaluations.values() if e.state == "confirmed"]
+    rest, ordered = list(able), list[Evaluation]()
+    while rest and len(ordered) < MOST:
+        mean, sd = view.after(rest, [_rung(e) for e in rest])
+        steps = view.steps_of(reached)
+        gains = steps.expected_gain(np.log([p50(e) for e in rest]), mean, sd)
+        best = int(np.argmax(gains))
+        if gains[best] < WORTH:
+            break
+        chosen = rest.pop(best)
+        reached.append((p50(chosen), view.now[chosen.candidate.key]))
+        ordered.append(chosen)
+    return ordered
+
+
+def _rung(evaluation: Evaluation) -> int:
+    score = undecayed(evaluation)
+    return score.epoch if score else 1
+
+
+def _in_time(
+    jobs: Sequence[Job], view: View, pricing: Pricing, remaining_s: float, *, must: bool
+) -> Sequence[Job]:
+    """As many as the budget pays for; one beyond it if there is none yet."""
+    taken: list[Job] = []
+    for job in jobs:
+        if pricing.finish_s([*taken, job], view.evaluations) + REPORT_S < remaining_s:
+            taken.append(job)
+    return taken or (jobs[:1] if must else [])

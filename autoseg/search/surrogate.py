@@ -1,0 +1,203 @@
+"""What IoU a candidate will reach, and how sure that is: one Gaussian process for all rungs.
+
+The logarithm of the error (1 - IoU) of candidate x after e epochs is modelled as
+
+    curve(e) + f(x) + u(e) g(x) + own(x) + noise,      u = log(e / longest) / log(3)
+
+f and g are Gaussian processes over the knobs and the logarithms of the counted cost, so all rungs
+of all candidates speak of each other (after Swersky et al. 2014, freeze-thaw, arXiv 1406.3896,
+with rungs in place of a continuous curve); `own` is what a candidate has for itself. The decay
+adds a step that depends on the epoch. All is Gaussian, so mean and variance have closed forms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
+
+LEVEL, LEVEL_SD = math.log(0.1), 1.0  # of the longest training's error, before anything is known
+BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
+SIZE_SLOPE, SIZE_SLOPE_SD = -0.35, 0.25  # of the error, by the logarithm of the input's area
+LEAST_ERROR = 1e-3
+OPTIONS = {
+    "length": (1.5, 3.0, 6.0),
+    "spread": (0.15, 0.3, 0.6),
+    "slope": (0.03, 0.08, 0.16),
+    "own": (0.015, 0.03, 0.06),
+    "noise": (0.03, 0.06, 0.12),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyperparameters: length of f and g in standard deviations of the features, and spreads."""
+
+    length: float = 3.0
+    spread: float = 0.3
+    slope: float = 0.08
+    own: float = 0.03
+    noise: float = 0.06
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One score: which row of the features, after how many epochs, decayed or not, its IoU."""
+
+    row: int
+    epoch: int
+    decayed: bool
+    iou: float
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A posterior over every candidate's curve; `features` are standardized, `area` log pixels."""
+
+    features: Array
+    area: Array
+    longest: int
+    seen: tuple[Seen, ...]
+    settings: Settings
+    _factor: Array
+    _weights: Array
+
+    @classmethod
+    def fit(cls, features: Array, area: Array, longest: int, seen: Sequence[Seen]) -> Surrogate:
+        """The posterior under the settings with the highest marginal likelihood.
+
+        `features` ``[candidates, figures]``, `area` ``[candidates]``. The settings are found one
+        after the other on a small grid: with so few scores more would be guessing.
+        """
+        best = cls._with(features, area, longest, tuple(seen), Settings())
+        if len(seen) < 4:
+            return best
+        for name, values in [*OPTIONS.items()] * 2:
+            for value in values:
+                if value != getattr(best.settings, name):
+                    settings = replace(best.settings, **{name: value})
+                    other = cls._with(features, area, longest, tuple(seen), settings)
+                    best = max(best, other, key=cls._likelihood)
+        return best
+
+    @classmethod
+    def _with(
+        cls, features: Array, area: Array, longest: int, seen: tuple[Seen, ...], said: Settings
+    ) -> Surrogate:
+        empty = np.zeros((0, 0))
+        prior = cls(features, area, longest, seen, said, empty, empty)
+        if not seen:
+            return prior
+        rows, epochs, decayed = prior._points(seen)
+        covariance = prior._covariance(rows, epochs, decayed, rows, epochs, decayed)
+        covariance += np.diag(prior._noise(epochs, decayed) ** 2 + 1e-8)
+        factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+        errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
+        residual = errors - prior._prior_mean(rows, epochs, decayed)
+        return replace(prior, _factor=factor, _weights=_solve(factor, residual))
+
+    def _likelihood(self) -> float:
+        return float(-0.5 * np.sum(self._weights**2) - np.sum(np.log(np.diag(self._factor))))
+
+    def predict(self, rows: npt.ArrayLike, epochs: npt.ArrayLike) -> tuple[Array, Array]:
+        """Mean and standard deviation of the log error after `epochs` and the decay from there.
+
+        `rows` and `epochs` are ``[n]`` each. What a repeated training would scatter is included.
+        """
+        at = np.asarray(rows, np.intp), np.asarray(epochs, float), np.ones(np.size(rows), bool)
+        mean = self._prior_mean(*at)
+        variance = self._variance(*at)
+        if self.seen:
+            cross = _solve(self._factor, self._covariance(*self._points(self.seen), *at))
+            mean = mean + cross.T @ self._weights
+            variance = variance - np.sum(cross**2, axis=0)
+        return mean, np.sqrt(np.maximum(variance, 1e-8))
+
+    # -- the prior
+
+    def _points(self, seen: Sequence[Seen]) -> tuple[Rows, Array, Flags]:
+        return (
+            np.array([s.row for s in seen], np.intp),
+            np.array([s.epoch for s in seen], float),
+            np.array([s.decayed for s in seen], bool),
+        )
+
+    def _prior_mean(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
+        middle = self.area - self.area.mean()
+        mean: Array = LEVEL + SIZE_SLOPE * middle[rows] + usual_curve(epochs, self.longest)
+        mean = mean + decayed * decay_step(epochs)
+        return mean
+
+    def _variance(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
+        said, u = self.settings, self._u(epochs)
+        middle = self.area - self.area.mean()
+        shared = LEVEL_SD**2 + BEND_SD**2 * np.abs(u) + SIZE_SLOPE_SD**2 * middle[rows] ** 2
+        own: Array = said.spread**2 + said.slope**2 * u**2 + said.own**2
+        total: Array = shared + own + decayed * decay_sd(epochs) ** 2
+        return total
+
+    def _covariance(
+        self,
+        rows: Rows,
+        epochs: Array,
+        decayed: Flags,
+        rows2: Rows,
+        epochs2: Array,
+        decayed2: Flags,
+    ) -> Array:
+        said = self.settings
+        u, v = self._u(epochs), self._u(epochs2)
+        apart = np.sum((self.features[rows][:, None] - self.features[rows2][None]) ** 2, axis=2)
+        near = np.exp(-0.5 * apart / (said.length**2 * max(1, self.features.shape[1]) / 4))
+        middle = self.area - self.area.mean()
+        same_epoch = epochs[:, None] == epochs2[None]
+        total: Array = LEVEL_SD**2 + SIZE_SLOPE_SD**2 * np.outer(middle[rows], middle[rows2])
+        # A walk from the longest back to the shortest: rungs that are near bend alike.
+        total = total + BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
+        total += (said.spread**2 + said.slope**2 * np.outer(u, v)) * near
+        total += said.own**2 * (rows[:, None] == rows2[None])
+        steps = decay_sd(epochs)[:, None] * decay_sd(epochs2)[None]
+        total += steps * (np.outer(decayed, decayed2) & same_epoch)
+        return total
+
+    def _u(self, epochs: Array) -> Array:
+        u: Array = np.log(epochs / self.longest) / math.log(3)
+        return u
+
+    def _noise(self, epochs: Array, decayed: Flags) -> Array:
+        """An average of few weights scatters more, and the decay calms it."""
+        noise: Array = self.settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 2 / epochs)
+        return noise
+
+
+def usual_curve(epochs: Array, longest: int) -> Array:
+    """How far the log error lies over that of the longest training: steep first, then slow."""
+    # Three times the epochs leave the error at exp(-0.2 - 0.7 / e).
+    curve: Array = 0.2 * np.log(longest / epochs) / math.log(3) + 1.05 * (1 / epochs - 1 / longest)
+    return curve
+
+
+def decay_step(epochs: Array) -> Array:
+    """What the decay adds to the log error."""
+    step: Array = -0.06 - 0.5 / epochs**1.5
+    return step
+
+
+def decay_sd(epochs: Array) -> Array:
+    """How unsure that is before any decay was seen."""
+    sd: Array = 0.03 + 0.2 / epochs
+    return sd
+
+
+def _solve(factor: Array, right: Array) -> Array:
+    from scipy.linalg import solve_triangular
+
+    solved: Array = solve_triangular(factor, right, lower=True, check_finite=False)
+    return solved
