@@ -89,8 +89,27 @@ def graphics() -> str:
 
 def command() -> str:
     """This process' command; of a path only the last part, since the rest is one machine's."""
-    words = [Path(w).name if os.path.isabs(w) else w for w in sys.argv[1:]]
+    words = [_unplaced(word) for word in sys.argv[1:]]
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
+def run_command(said: Mapping[str, Any]) -> str:
+    """The command of a run, from what its run.yaml says; of a path only the last part."""
+    from autoseg.declaration import Declaration
+
+    words = []
+    for name, default in Declaration().to_yaml().items():
+        value = said.get(name, default)
+        if name not in ("seed", "workers", "recipe") and value != default:
+            each = value if isinstance(value, list) else [value]
+            words += [w for one in each for w in (f"--{name.replace('_', '-')}", str(one))]
+    for name, value in said.get("recipe", {}).items():
+        words += ["--recipe", f"{name}={value}"]
+    return shlex.join(["autoseg", "optimize", *map(_unplaced, words)])
+
+
+def _unplaced(word: str) -> str:
+    return Path(word).name if os.path.isabs(word) or word.startswith("..") else word
 
 
 def commit_of(tree: Path) -> str:

@@ -1,6 +1,7 @@
 """The benchmarks of the training run on a few pictures, and say what they should."""
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -72,3 +73,36 @@ def test_seconds_to_an_iou_are_kept_and_compared_by_label(tiny, tmp_path):
     assert [row["label"] for row in rows] == ["before", "after"]
     assert all(len(row["curve"].split()) >= 1 and float(row["iou"]) > 0 for row in rows)
     assert "before, s" in said and said.strip() in (tmp_path / "iou.md").read_text()
+
+
+def test_two_fronts_are_compared_as_steps(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from fronts import area, best_within, deficits, fastest_at, front_points, ratio
+
+    ours, theirs = [(1.0, 0.92), (2.0, 0.96)], [(0.5, 0.91), (1.5, 0.95), (3.0, 0.94), (8.0, 0.99)]
+    assert front_points(theirs) == [(0.5, 0.91), (1.5, 0.95), (8.0, 0.99)]
+    assert best_within(ours, 1.9) == 0.92 and best_within(ours, 0.9) is None
+    assert fastest_at(theirs, 0.94) == 1.5 and fastest_at(ours, 0.97) is None
+    # Where there is nothing of ours, the floor stands for it; past 4 ms nobody looks.
+    gaps = deficits(ours, theirs, 4.0, 0.90)
+    assert [ms for ms, _ in gaps] == [0.5, 1.5]
+    assert [gap for _, gap in gaps] == pytest.approx([0.01, 0.03])
+    assert deficits(ours, [(1.2, 0.91)], 4.0, 0.90)[0][1] < 0
+    assert area(ours, 4.0, 0.90) == pytest.approx(0.02 * math.log(2) + 0.06 * math.log(2))
+    assert ratio(1.0, 2.0) == "0.500" and ratio(None, 2.0) == ""
+
+
+def test_published_models_are_built_once_for_each_architecture(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from against_thesis import published
+    from thesis_tables import gaps, of, points_of
+
+    head = "set,res,a,t,r,pp,iou_dataset,iou_per_image,min_ms,p50_ms,p90_ms\n"
+    rows = ",96,0.125,2,1,0,0.91,0,1,1,1\n,96,0.125,2,1,0,0.92,0,1,1,1\n,96,1,6,1,0,0.93,0,1,1,1\n"
+    (tmp_path / "models.csv").write_text(head + rows)
+    small, wide = published(tmp_path / "models.csv")
+    assert small.ious == (0.91, 0.92) and wide.knobs["a"] == 1.0
+    timings = [{"model": small.key, "p50_ms": ms} for ms in ("0.3", "0.1", "0.2")]
+    points = points_of(small, timings)
+    assert of(points, "thesis") == [(0.2, 0.91), (0.2, 0.92)] and points[0]["p50_high_ms"] == 0.3
+    assert gaps("ours", [(0.1, 0.95)], of(points, "thesis"))[0].endswith("nowhere worse.")
