@@ -22,6 +22,8 @@ from autoseg.report.tables import write_front
 from autoseg.result import Result
 from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
+from autoseg.search.proposer import OptunaProposer
+from autoseg.search.sampled import SampledEngine
 from autoseg.space import SearchSpace
 from autoseg.store import MeasurementCache
 from autoseg.train import Task, build_candidate
@@ -50,22 +52,26 @@ def task_of(
     )
 
 
-def engine_of(task: Task, declaration: Declaration) -> Search:
+def engine_of(task: Task, declaration: Declaration) -> Search | SampledEngine:
     """The engine for a task, a latency ceiling and an IoU floor."""
-    constraints, effort = declaration.constraints, declaration.effort
+    constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
     outputs, workers = task.dataset.outputs, declaration.workers
-    return Search(
+    search = Search(
         task.space,
         effort,
         constraints,
         task.recipe,
         Pricing(task.space, task.recipe, outputs, visited, workers, task.channel_step),
-        declaration.seed,
+        seed,
         budget_s=declaration.budget_s,
         trials=declaration.trials,
         checkpoint_dir=str(task.checkpoint_dir),
     )
+    if declaration.sampler == "autoseg":
+        return search
+    proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
+    return SampledEngine(search, proposer)
 
 
 def measurements_of(folder: Path) -> MeasurementCache:

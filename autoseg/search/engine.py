@@ -188,9 +188,14 @@ class Search:
         evaluation = view.evaluations.get(candidate.key)
         if evaluation is None:
             return Screen(candidate)
+        job = self.next_job(evaluation)
+        assert job is not None, "only what has a rung ahead is a choice"
+        return job
+
+    def next_job(self, evaluation: Evaluation) -> Job | None:
+        """Its training to the next rung; None at the top, and for what has taken its decay."""
         rung = self.recipe.next_rung(epoch_of(evaluation))
-        assert rung is not None, "only what has a rung ahead is a choice"
-        return self._continue(evaluation, rung)
+        return self._continue(evaluation, rung) if rung and not decayed(evaluation) else None
 
     def _continue(self, evaluation: Evaluation, to_epoch: int, *, decay: bool = False) -> Job:
         candidate, epoch = evaluation.candidate, epoch_of(evaluation)
@@ -198,6 +203,12 @@ class Search:
             return Job(candidate, 0, to_epoch)
         checkpoint = f"{self.checkpoint_dir}/{candidate.key}-{epoch}.pt"
         return Job(candidate, epoch, to_epoch, checkpoint, decay)
+
+    def left_s(
+        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
+    ) -> float | None:
+        """Seconds of searching that are left, or None without a budget."""
+        return self._search_left_s(self.view(evaluations, running), remaining_s)
 
     def _search_left_s(self, view: View, remaining_s: float | None) -> float | None:
         """Seconds of searching that are left: the finish of the present finalists is set aside."""

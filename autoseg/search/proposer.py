@@ -1,4 +1,4 @@
-"""The small seam behind which a sampler proposes the next candidate from what is known so far.
+"""Optuna's samplers as proposers of the next candidate, from what is known so far.
 
 A proposer holds no state: it is given the history each time, so a resumed run proposes what an
 uninterrupted one would.
@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from autoseg.records import Candidate, Constraints, parse_hw
 from autoseg.space import Knob, SearchSpace
 
+POPULATION = 12  # of the genetic ones: a search looks at dozens, not at thousands
 ASKS = 4  # a sampler's proposals that are tried before a random one is taken
 
 
@@ -34,14 +35,6 @@ class Observation:
     imputed: bool
 
 
-class Proposer(Protocol):
-    """Chooses the next candidate to look at."""
-
-    def propose(
-        self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
-    ) -> Candidate | None: ...
-
-
 def ordered_choices(knob: Knob) -> list[Any]:
     """A knob's choices from small to large (resolutions by area); as written if no numbers."""
     if knob.name == "resolution":
@@ -51,13 +44,13 @@ def ordered_choices(knob: Knob) -> list[Any]:
 
 @dataclass(frozen=True)
 class OptunaProposer:
-    """Optuna's GPSampler (or TPE) over positions of the ordered choices, with both constraints."""
+    """One of Optuna's samplers over positions of the ordered choices, with both constraints."""
 
     space: SearchSpace
     effort: str
     constraints: Constraints
     seed: int
-    sampler: str = "gp"
+    sampler: str
 
     def propose(
         self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
@@ -79,11 +72,10 @@ class OptunaProposer:
         logging.getLogger("optuna").propagate = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # samplers that call themselves experimental
-            samplers = {"gp": optuna.samplers.GPSampler, "tpe": optuna.samplers.TPESampler}
-            sampler = samplers[self.sampler](seed=self.seed * 10_007 + number)
+            sampler = self._sampler(self.seed * 10_007 + number)
             study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
         distributions = self._distributions()
-        for seen in history:
+        for place, seen in enumerate(history):
             study.add_trial(
                 optuna.trial.create_trial(
                     params={
@@ -98,9 +90,25 @@ class OptunaProposer:
                         ),
                         "iou": self.constraints.min_iou - seen.iou,
                     },
+                    system_attrs=_generation(sampler, place),
                 )
             )
         return study
+
+    def _sampler(self, seed: int) -> Any:
+        from optuna import samplers
+
+        match self.sampler:
+            case "gp":
+                return samplers.GPSampler(seed=seed)
+            case "tpe":
+                return samplers.TPESampler(seed=seed)
+            case "nsga2":
+                return samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+            case "nsga3":
+                return samplers.NSGAIIISampler(population_size=POPULATION, seed=seed)
+            case _:
+                return samplers.RandomSampler(seed=seed)
 
     @property
     def _knobs(self) -> list[Knob]:
@@ -125,6 +133,12 @@ class OptunaProposer:
             (c for c in sample(self.space, self.effort, 400, self.seed + number) if allowed(c)),
             None,
         )
+
+
+def _generation(sampler: Any, place: int) -> dict[str, Any]:
+    """What a genetic sampler writes on its trials itself, and would miss on those it is told."""
+    key = getattr(sampler, "_get_generation_key", None)
+    return {key(): place // POPULATION} if key else {}
 
 
 @contextmanager
