@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,15 +12,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from autoseg.records import HW, CandidateError, Cost
+from autoseg.records import HW, CandidateError, Cost, LayerCost
 
 _FLOAT32_BYTES = 4
 
 
 def cost(net: nn.Module, input_hw: HW) -> Cost:
-    """Parameters, multiply-accumulates of convolutions and matrix products, activation bytes.
+    """Parameters, multiply-accumulates and activation bytes, in all and by kind of layer.
 
-    Biases are not counted. For one picture of `input_hw` in evaluation mode. Activations are the
+    Biases are not counted, nor is what a runtime merges into the layer before it: normalization
+    and ReLU. For one picture of `input_hw` in evaluation mode. Activations are the
     outputs of the leaf modules as float32. On meta tensors: nothing is computed and `net` is not
     altered. Raises CandidateError where the network does not take that size.
     """
@@ -36,7 +39,7 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
         if next(module.children(), None) is None:
             module.register_forward_hook(count)
     frame = torch.empty(1, input_channels(net), *input_hw, device="meta")
-    with torch.no_grad(), torch.device("meta"), _MacCounter() as counter:
+    with torch.no_grad(), torch.device("meta"), _LayerCounter() as counter:
         try:
             shadow(frame)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -44,25 +47,58 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
                 f"the network does not take {input_hw[0]}x{input_hw[1]}: {error}"
             ) from error
     params = sum(p.numel() for p in net.parameters())
-    return Cost(params, counter.macs, written)
+    kinds = {name: LayerCost(*figures) for name, figures in counter.kinds.items()}
+    return Cost(params, sum(kind.macs for kind in kinds.values()), written, **kinds)
 
 
 def _same(x: Tensor) -> Tensor:
     return x
 
 
-class _MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LayerCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up torch's own formulas as `FlopCounterMode` does, without its tracking of modules."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.macs = 0
+        self.kinds: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        self.macs += formula(*args, **(kwargs or {}), out_val=out) // 2 if formula else 0
+        if kind := _kind(func, args, formula is not None):
+            macs = formula(*args, **(kwargs or {}), out_val=out) // 2 if formula else 0
+            read = args[:1] if _is_convolution(func) else args  # weights are no activations
+            moved = _FLOAT32_BYTES * sum(t.numel() for t in (*_tensors(read), *_tensors([out])))
+            for at, figure in enumerate((1, macs, moved)):
+                self.kinds[kind][at] += figure
         return out
+
+
+def _kind(func: Any, args: Sequence[Any], multiplies: bool) -> str | None:
+    """The field of Cost that an operation adds to, if any."""
+    if _is_convolution(func):
+        weight, groups = args[1], args[8]
+        if groups > 1 and weight.shape[1] == 1:
+            return "depthwise"
+        return "pointwise" if max(weight.shape[2:]) == 1 else "convolution"
+    if multiplies:
+        return "product"
+    # What makes constants (matrices at most) runs once, before the export.
+    large = any(t.dim() > 2 and t.is_floating_point() for t in _tensors(args))
+    return "other" if large and not func.is_view else None
+
+
+def _is_convolution(func: Any) -> bool:
+    return bool(func is torch.ops.aten.convolution.default)
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    """Those among the arguments of an operation, also within lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def meta_copy(net: nn.Module) -> nn.Module:

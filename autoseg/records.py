@@ -84,15 +84,50 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class LayerCost:
+    """What the layers of one kind cost; the bytes are float32 activations, read and written."""
+
+    layers: int = 0
+    macs: int = 0
+    bytes_moved: int = 0
+
+    def at(self, area_ratio: float) -> LayerCost:
+        """The same for an input of so many times the area."""
+        return LayerCost(
+            self.layers, round(self.macs * area_ratio), round(self.bytes_moved * area_ratio)
+        )
+
+
+@dataclass(frozen=True)
 class Cost:
     """Parameters, multiply-accumulates of convolutions and matrix products, and bytes written.
 
-    The bytes are those of float32 activations.
+    The bytes are those of float32 activations. Then the same by kind of layer: depthwise, 1x1 and
+    all other convolutions, matrix products, and the rest (resizing, pooling, sums, joining). A
+    ledger from before these were counted has zeros.
     """
 
     params: int
     macs: int
     activation_bytes: int
+    depthwise: LayerCost = LayerCost()
+    pointwise: LayerCost = LayerCost()
+    convolution: LayerCost = LayerCost()
+    product: LayerCost = LayerCost()
+    other: LayerCost = LayerCost()
+
+    @property
+    def kinds(self) -> tuple[LayerCost, ...]:
+        return self.depthwise, self.pointwise, self.convolution, self.product, self.other
+
+    def at(self, area_ratio: float) -> Cost:
+        """The same network for an input of so many times the area."""
+        return Cost(
+            self.params,
+            round(self.macs * area_ratio),
+            round(self.activation_bytes * area_ratio),
+            *(kind.at(area_ratio) for kind in self.kinds),
+        )
 
 
 @dataclass(frozen=True)
@@ -340,6 +375,13 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
             f"did you mean {text.strip()}{example.lstrip('0123456789.')}?"
         )
     return value * _SECONDS[unit]
+
+
+def clock(seconds: float) -> str:
+    """``75.2 -> "1:15"``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 Record = TypeVar("Record")

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from autoseg.cost import cost
 from autoseg.networks import build
-from autoseg.records import CandidateError
+from autoseg.networks.blocks import PyramidPooling
+from autoseg.records import CandidateError, Cost, LayerCost, from_json, to_json
 
 
 def test_a_grouped_strided_convolution_is_counted_by_its_weights() -> None:
@@ -25,6 +26,44 @@ def test_matrix_products_count_too() -> None:
             return x @ torch.zeros(8, 4)
 
     assert cost(Product(), (6, 8)).macs == 3 * 6 * 8 * 4
+
+
+def test_layers_are_counted_by_kind() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(8, 16, 1),
+        nn.Upsample(scale_factor=2),
+    )
+    counted = cost(net, (8, 12))
+    pixels = 4 * 6
+    assert counted.convolution == LayerCost(1, 27 * 8 * pixels, 4 * (3 * 8 * 12 + 8 * pixels))
+    assert counted.depthwise == LayerCost(1, 9 * 8 * pixels, 4 * (8 + 8) * pixels)
+    assert counted.pointwise == LayerCost(1, 8 * 16 * pixels, 4 * (8 + 16) * pixels)
+    assert counted.other == LayerCost(1, 0, 4 * (16 + 16 * 4) * pixels)
+    assert counted.product == LayerCost()
+    assert counted.macs == sum(kind.macs for kind in counted.kinds)
+
+
+def test_constants_of_pooling_are_not_layers() -> None:
+    regular = cost(PyramidPooling(16, 4).eval(), (32, 32))
+    uneven = cost(PyramidPooling(16, 4).eval(), (15, 15))  # two products for 4 bins, two for 8
+    assert regular.product.layers == 0 and uneven.product.layers == 4
+    assert uneven.pointwise.layers == regular.pointwise.layers == 5
+
+
+def test_another_size_costs_in_proportion_to_its_area() -> None:
+    net = build("fast_scnn", channels=3, classes=1, a=0.25, t=2, r=1, pp=0)
+    assert cost(net, (256, 192)).at(4) == cost(net, (512, 384))
+
+
+def test_figures_of_before_they_were_counted_by_kind_are_read() -> None:
+    old = {"params": 1, "macs": 2, "activation_bytes": 3}
+    assert from_json(Cost, old) == Cost(1, 2, 3)
+    counted = cost(nn.Conv2d(3, 4, 1), (8, 8))
+    assert from_json(Cost, to_json(counted)) == counted
 
 
 def test_every_leaf_writes_its_output() -> None:
