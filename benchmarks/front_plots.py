@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.front import Point
+from autoseg.records import Constraints
 
-# Blue and vermillion of Okabe and Ito: told apart with any colour sight, and by their markers.
-COLOURS, MARKERS = ("#0072B2", "#D55E00"), ("o", "s")
+# Of Okabe and Ito: told apart with any colour sight, and by their markers.
+COLOURS, MARKERS = ("#0072B2", "#D55E00", "#009E73"), ("o", "s", "^")
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Series:
     others: Sequence[Point] = ()
 
 
-def draw_fronts(axes: Axes, series: Sequence[Series], lowest: float, what: str) -> None:
+def draw_fronts(
+    axes: Axes, series: Sequence[Series], lowest: float, labels: tuple[str, str]
+) -> None:
     """Both fronts as steps, all points beside them; what lies below `lowest` is counted only."""
     axes.set_xscale("log")
     every = [at for one in series for at in (*one.points, *one.others)]
     inside_ms = [ms for ms, iou in every if iou >= lowest]
     left, right = min(inside_ms) / 1.15, max(inside_ms) * 1.15
-    for one, colour, marker in zip(series, COLOURS, MARKERS, strict=True):
+    for one, colour, marker in zip(series, COLOURS, MARKERS, strict=False):
         steps = [at for at in front_points(one.points) if at[1] >= lowest]
         if steps:
             x, y = [ms for ms, _ in steps], [iou for _, iou in steps]
@@ -47,14 +50,14 @@ def draw_fronts(axes: Axes, series: Sequence[Series], lowest: float, what: str) 
             [ms for ms, _ in shown], [iou for _, iou in shown], marker, color=colour, ms=4,
             alpha=0.45, mfc="none", ls="none", zorder=3, label=label,
         )  # fmt: skip
-    axes.set(xlim=(left, right), xlabel="latency p50 in ms (log scale)", ylabel=what)
+    axes.set(xlim=(left, right), xlabel=f"{labels[0]} in ms (log scale)", ylabel=labels[1])
     axes.set_ylim(bottom=lowest)
     latency_ticks(axes, left, right)
 
 
 def draw_areas(axes: Axes, curves: Sequence[tuple[str, list[Point], float]]) -> None:
-    """Hypervolume over minutes; a star is what was confirmed at the end of the run."""
-    for (name, steps, confirmed), colour, marker in zip(curves, COLOURS, MARKERS, strict=True):
+    """Hypervolume over minutes; the marker is what was confirmed at the end of the run."""
+    for (name, steps, confirmed), colour, marker in zip(curves, COLOURS, MARKERS, strict=False):
         x, y = [s / 60 for s, _ in steps], [value for _, value in steps]
         axes.plot(x, y, drawstyle="steps-post", color=colour, lw=1.4, label=f"{name}: scored")
         axes.plot(
@@ -78,20 +81,30 @@ def dress(axes: Axes) -> None:
     axes.legend(loc="lower right", fontsize=9, frameon=False)
 
 
-def fronts_png(path: Path, series: Sequence[Series], lowest: float, what: str) -> None:
+def fronts_png(
+    path: Path, series: Sequence[Series], lowest: float, labels: tuple[str, str]
+) -> None:
     figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    draw_fronts(figure.add_subplot(), series, lowest, what)
+    draw_fronts(figure.add_subplot(), series, lowest, labels)
     figure.savefig(path, format="png")
 
 
 def live_png(
     path: Path,
     series: Sequence[Series],
-    lowest: float,
+    constraints: Constraints,
     curves: Sequence[tuple[str, list[Point], float]],
 ) -> None:
-    figure = Figure(figsize=(12, 5), dpi=150, layout="constrained")
+    """Fronts with the ceiling and the floor on the left, areas over time on the right."""
+    figure = Figure(figsize=(13, 5), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_fronts(left, series, lowest, "IoU on val")
+    floor, ceiling_ms = constraints.min_iou, constraints.max_latency_ms
+    best = max((iou for one in series for _, iou in one.points), default=floor)
+    lowest = floor - 0.3 * max(best - floor, 0.02)
+    if any(iou >= lowest for one in series for _, iou in (*one.points, *one.others)):
+        draw_fronts(left, series, lowest, (f"latency {constraints.statistic}", "IoU on val"))
+    left.axvline(ceiling_ms, color="#555555", lw=1, ls="--")
+    left.axhline(floor, color="#555555", lw=1, ls="--")
+    left.set_xlim(right=max(left.get_xlim()[1], 1.1 * ceiling_ms))
     draw_areas(right, curves)
     figure.savefig(path, format="png")

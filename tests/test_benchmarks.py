@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from worlds import scored, timing
 
 from autoseg.losses import segmentation_loss
+from autoseg.records import Candidate, Constraints, to_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -106,3 +108,26 @@ def test_published_models_are_built_once_for_each_architecture(monkeypatch, tmp_
     points = points_of(small, timings)
     assert of(points, "thesis") == [(0.2, 0.91), (0.2, 0.92)] and points[0]["p50_high_ms"] == 0.3
     assert gaps("ours", [(0.1, 0.95)], of(points, "thesis"))[0].endswith("nowhere worse.")
+
+
+def test_the_area_of_a_live_run_grows_with_its_undecayed_scores(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from live import areas
+
+    candidate = Candidate.of("s", {"resolution": 96})
+    key, limits = candidate.key, Constraints(4.0, 0.8, "p50")
+    timed = {"measurement": to_json(timing(1.0)), "too_slow": False, "onnx_bytes": 1}
+    about = [("proposed", {"candidate": to_json(candidate), "cost": None}), ("measured", timed)]
+    scores = [scored(0.9, 3), scored(0.85, 9), scored(0.99, 11, decayed=True)]
+    about += [("scored", {"score": to_json(score)}) for score in scores]
+    events = [
+        {"event": kind, "spent_s": float(second), "key": key, **facts}
+        for second, (kind, facts) in enumerate(about, start=1)
+    ]
+    # A lower score of a longer training takes nothing back; a decayed one is of another kind.
+    area = 0.1 * math.log(4)
+    assert areas(events, limits) == [
+        (0, 0),
+        (3.0, pytest.approx(area)),
+        (4.0, pytest.approx(area)),
+    ]
