@@ -27,6 +27,7 @@ LEVEL, LEVEL_SD = math.log(0.1), 1.0  # of the longest training's error, before 
 BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
 SIZE_SLOPE, SIZE_SLOPE_SD = -0.35, 0.25  # of the error, by the logarithm of the input's area
 LEAST_ERROR = 1e-3
+FEW = 4  # scores under which the settings are not fitted
 OPTIONS = {
     "length": (1.5, 3.0, 6.0),
     "spread": (0.15, 0.3, 0.6),
@@ -76,32 +77,30 @@ class Surrogate:
         `features` ``[candidates, figures]``, `area` ``[candidates]``. The settings are found one
         after the other on a small grid: with so few scores more would be guessing.
         """
-        best = cls._with(features, area, longest, tuple(seen), Settings())
-        if len(seen) < 4:
-            return best
-        for name, values in [*OPTIONS.items()] * 2:
-            for value in values:
-                if value != getattr(best.settings, name):
-                    settings = replace(best.settings, **{name: value})
-                    other = cls._with(features, area, longest, tuple(seen), settings)
-                    best = max(best, other, key=cls._likelihood)
-        return best
-
-    @classmethod
-    def _with(
-        cls, features: Array, area: Array, longest: int, seen: tuple[Seen, ...], said: Settings
-    ) -> Surrogate:
         empty = np.zeros((0, 0))
-        prior = cls(features, area, longest, seen, said, empty, empty)
+        prior = cls(features, area, longest, tuple(seen), Settings(), empty, empty)
         if not seen:
             return prior
-        rows, epochs, decayed = prior._points(seen)
-        covariance = prior._covariance(rows, epochs, decayed, rows, epochs, decayed)
-        covariance += np.diag(prior._noise(epochs, decayed) ** 2 + 1e-8)
-        factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+        at = prior._points(seen)
+        parts = prior._parts(*at, *at)
         errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
-        residual = errors - prior._prior_mean(rows, epochs, decayed)
-        return replace(prior, _factor=factor, _weights=_solve(factor, residual))
+        residual = errors - prior._prior_mean(*at)
+
+        def under(settings: Settings) -> Surrogate:
+            noise = _noise(settings, *at[1:])
+            covariance = parts.covariance(settings) + np.diag(noise**2 + 1e-8)
+            factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+            weights = _solve(factor, residual)
+            return replace(prior, settings=settings, _factor=factor, _weights=weights)
+
+        best = under(Settings())
+        if len(seen) < FEW:
+            return best
+        for name, values in [*OPTIONS.items()] * 2:
+            others = [v for v in values if v != getattr(best.settings, name)]
+            tried = [under(replace(best.settings, **{name: value})) for value in others]
+            best = max([best, *tried], key=cls._likelihood)
+        return best
 
     def _likelihood(self) -> float:
         return float(-0.5 * np.sum(self._weights**2) - np.sum(np.log(np.diag(self._factor))))
@@ -115,7 +114,8 @@ class Surrogate:
         mean = self._prior_mean(*at)
         variance = self._variance(*at)
         if self.seen:
-            cross = _solve(self._factor, self._covariance(*self._points(self.seen), *at))
+            between = self._parts(*self._points(self.seen), *at).covariance(self.settings)
+            cross = _solve(self._factor, between)
             mean = mean + cross.T @ self._weights
             variance = variance - np.sum(cross**2, axis=0)
         return mean, np.sqrt(np.maximum(variance, 1e-8))
@@ -143,7 +143,7 @@ class Surrogate:
         total: Array = shared + own + decayed * decay_sd(epochs) ** 2
         return total
 
-    def _covariance(
+    def _parts(
         self,
         rows: Rows,
         epochs: Array,
@@ -151,30 +151,50 @@ class Surrogate:
         rows2: Rows,
         epochs2: Array,
         decayed2: Flags,
-    ) -> Array:
-        said = self.settings
+    ) -> _Parts:
         u, v = self._u(epochs), self._u(epochs2)
-        apart = np.sum((self.features[rows][:, None] - self.features[rows2][None]) ** 2, axis=2)
-        near = np.exp(-0.5 * apart / (said.length**2 * max(1, self.features.shape[1]) / 4))
         middle = self.area - self.area.mean()
-        same_epoch = epochs[:, None] == epochs2[None]
-        total: Array = LEVEL_SD**2 + SIZE_SLOPE_SD**2 * np.outer(middle[rows], middle[rows2])
+        fixed: Array = LEVEL_SD**2 + SIZE_SLOPE_SD**2 * np.outer(middle[rows], middle[rows2])
         # A walk from the longest back to the shortest: rungs that are near bend alike.
-        total = total + BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
-        total += (said.spread**2 + said.slope**2 * np.outer(u, v)) * near
-        total += said.own**2 * (rows[:, None] == rows2[None])
+        fixed += BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
         steps = decay_sd(epochs)[:, None] * decay_sd(epochs2)[None]
-        total += steps * (np.outer(decayed, decayed2) & same_epoch)
-        return total
+        fixed += steps * (np.outer(decayed, decayed2) & (epochs[:, None] == epochs2[None]))
+        apart = _apart(self.features[rows], self.features[rows2])
+        return _Parts(fixed, apart, np.outer(u, v), rows[:, None] == rows2[None])
 
     def _u(self, epochs: Array) -> Array:
         u: Array = np.log(epochs / self.longest) / math.log(3)
         return u
 
-    def _noise(self, epochs: Array, decayed: Flags) -> Array:
-        """An average of few weights scatters more, and the decay calms it."""
-        noise: Array = self.settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 2 / epochs)
-        return noise
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a covariance is made of, apart from the settings; each ``[n, m]``."""
+
+    fixed: Array
+    apart: Array
+    slopes: Array
+    same: Flags
+
+    def covariance(self, said: Settings) -> Array:
+        near = np.exp(self.apart * (-0.5 / said.length**2))
+        total: Array = (said.spread**2 + said.slope**2 * self.slopes) * near
+        total += self.fixed
+        total += said.own**2 * self.same
+        return total
+
+
+def _apart(one: Array, other: Array) -> Array:
+    """Mean squared distance of each pair of rows, times 4: lengths are of a few features."""
+    squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
+    apart: Array = np.maximum(squares, 0.0) * 4 / max(1, one.shape[1])
+    return apart
+
+
+def _noise(settings: Settings, epochs: Array, decayed: Flags) -> Array:
+    """An average of few weights scatters more, and the decay calms it."""
+    noise: Array = settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 2 / epochs)
+    return noise
 
 
 def usual_curve(epochs: Array, longest: int) -> Array:

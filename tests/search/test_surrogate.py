@@ -1,0 +1,86 @@
+"""The surrogate learns level, curve and trend from few scores, and knows how unsure it is."""
+
+import numpy as np
+import pytest
+
+from autoseg.search.surrogate import Seen, Surrogate, usual_curve
+
+LONGEST = 81
+SIZES = np.linspace(-1.5, 1.5, 30)  # one feature, standardized
+FEATURES = np.stack([SIZES, SIZES**2], axis=1)
+AREA = SIZES + 10.0
+
+
+def truth(row: int, epoch: int) -> float:
+    """Log error: larger ones err less, and all err less the longer they train."""
+    curve = usual_curve(np.array([float(epoch)]), LONGEST)[0]
+    return -2.5 - 0.3 * SIZES[row] + 0.05 * np.sin(3 * SIZES[row]) + curve
+
+
+def seen(*places: tuple[int, int]) -> list[Seen]:
+    return [Seen(row, epoch, False, 1 - np.exp(truth(row, epoch))) for row, epoch in places]
+
+
+def fit(*places: tuple[int, int]) -> Surrogate:
+    return Surrogate.fit(FEATURES, AREA, LONGEST, seen(*places))
+
+
+def test_untrained_ones_are_forecast_from_others_and_unsure_far_from_them():
+    model = fit(*((row, 81) for row in (8, 11, 14, 17, 20)))
+    mean, sd = model.predict([13, 29], [81, 81])
+    assert mean[0] == pytest.approx(truth(13, 81) - 0.06, abs=0.06)  # the decay is expected
+    assert sd[1] > 1.5 * sd[0]
+
+
+def test_a_low_rung_tells_of_the_longest_and_a_higher_one_tells_more():
+    others = [(row, epoch) for row in (2, 9, 16) for epoch in (3, 9, 27, 81)]
+    unknown, low, high = (
+        fit(*others, *own).predict([25], [81])[1][0]
+        for own in ([], [(25, 3)], [(25, 3), (25, 27)])
+    )
+    assert unknown > low > high
+
+
+def test_a_candidate_that_is_better_than_its_kind_is_believed():
+    kind = seen(*((row, 27) for row in range(0, 30, 3)))
+    star = Seen(13, 27, False, 1 - np.exp(truth(13, 27) - 0.3))
+    with_it = Surrogate.fit(FEATURES, AREA, LONGEST, [*kind, star]).predict([13], [81])[0][0]
+    without = Surrogate.fit(FEATURES, AREA, LONGEST, kind).predict([13], [81])[0][0]
+    assert with_it < without - 0.05
+
+
+def test_what_a_decay_brings_is_learned_from_the_decays_seen():
+    plain = seen(*((row, 27) for row in range(0, 30, 4)))
+    strong = [Seen(s.row, 27, True, 1 - (1 - s.iou) * 0.8) for s in plain[:4]]
+    before = Surrogate.fit(FEATURES, AREA, LONGEST, plain).predict([29], [27])[0][0]
+    after = Surrogate.fit(FEATURES, AREA, LONGEST, [*plain, *strong]).predict([29], [27])[0][0]
+    assert after < before - 0.03
+
+
+def test_intervals_cover_what_comes():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(40):
+        rows = rng.permutation(30)
+        noisy = [
+            Seen(row, epoch, False, 1 - np.exp(truth(row, epoch) + rng.normal(0, 0.05)))
+            for row in rows[:10]
+            for epoch in (3, 9, 27)
+        ]
+        model = Surrogate.fit(FEATURES, AREA, LONGEST, noisy)
+        mean, sd = model.predict(rows[10:15], [27] * 5)
+        true = np.array([truth(row, 27) for row in rows[10:15]]) - 0.06
+        inside += int(np.sum(np.abs(true - mean) < 2 * sd))
+    assert inside / 200 > 0.85
+
+
+def test_before_any_score_there_is_a_prior_and_perfect_scores_do_no_harm():
+    mean, sd = Surrogate.fit(FEATURES, AREA, LONGEST, []).predict([0, 29], [3, 81])
+    assert mean[0] > mean[1] and (sd > 0.5).all()
+    perfect = [Seen(row, 3, False, 1.0) for row in range(5)]
+    assert np.isfinite(Surrogate.fit(FEATURES, AREA, LONGEST, perfect).predict([9], [81])[0]).all()
+
+
+def test_candidates_without_any_feature_are_alike():
+    empty = np.zeros((2, 0))
+    model = Surrogate.fit(empty, np.zeros(2), LONGEST, [Seen(0, 3, False, 0.8)])
+    assert np.isfinite(model.predict([1], [3])[0]).all()
