@@ -5,7 +5,7 @@ BIN := .venv/bin
 # --no-compile: bytecode is left to first use; it saves two fifths of the installation.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --prefer-binary -c constraints.txt
 
-.PHONY: optimize test check bench-train bench-iou clean
+.PHONY: optimize test check bench-train bench-iou bench-search clean
 .DELETE_ON_ERROR:
 
 optimize: .venv/.installed
@@ -22,6 +22,9 @@ bench-train: .venv/.installed-dev
 
 bench-iou: .venv/.installed-dev
 	$(BIN)/python benchmarks/seconds_to_iou.py $(ARGS)
+
+bench-search: .venv/.installed-dev
+	$(BIN)/python benchmarks/search.py $(ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

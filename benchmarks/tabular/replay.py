@@ -42,6 +42,7 @@ from autoseg.records import (
     Job,
     Measurement,
     Score,
+    State,
 )
 from autoseg.seams import Done, Engine, Screen, Wait
 from autoseg.search.engine import Search
@@ -80,6 +81,12 @@ def timing(p50_ms: float) -> Measurement:
         p90_ms=p50_ms, p90_ci_ms=interval, p95_ms=p50_ms, p99_ms=p50_ms, load_ms=0.0,
         peak_rss_bytes=0, onnx_digest="", taken_at="",
     )  # fmt: skip
+
+
+def judged(measurement: Measurement, constraints: Constraints) -> State:
+    """What a screening makes of a candidate."""
+    too_slow = probability_fast(measurement, constraints) < 1 - SURE
+    return "too_slow" if too_slow else "measured"
 
 
 @dataclass
@@ -203,8 +210,7 @@ class Walk:
             except CandidateError as error:
                 known = replace(known, state="failed", error=str(error))
             else:
-                too_slow = probability_fast(measurement, self.constraints) < 1 - SURE
-                state = "too_slow" if too_slow else "measured"
+                state = judged(measurement, self.constraints)
                 known = replace(known, state=state, measurements=(measurement,))
             self.evaluations[candidate.key] = known
 
@@ -261,6 +267,7 @@ def replay(
     budget_s: float | None = None,
     enough: float = math.inf,
     truth: Table | None = None,
+    walk: type[Walk] = Walk,
 ) -> Trajectory:
     """The search of an engine in a table, until it is done or has `enough` of the hypervolume.
 
@@ -269,7 +276,7 @@ def replay(
     """
     clock, began = Clock(), time.perf_counter()
     pool = TablePool(table, clock, workers)
-    search = Walk(table, engine, constraints, clock, pool, TableDevice(table, clock))
+    search = walk(table, engine, constraints, clock, pool, TableDevice(table, clock))
     credit = Credit(truth or table, constraints)
     moments: list[Moment] = []
     for job in search.steps(budget_s):

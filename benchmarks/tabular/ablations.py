@@ -1,0 +1,161 @@
+"""Our search with one of its ideas taken away at a time; all else stays as it is."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tabular.replay import Trajectory, Walk, judged, ours, replay, timing
+from tabular.tables import Table
+
+from autoseg.records import Candidate, Constraints, Evaluation, Job
+from autoseg.seams import Evaluations, Screen, Step, Wait
+from autoseg.search.engine import Array, Choices, Search
+from autoseg.search.proposer import Observation, OptunaProposer
+from autoseg.search.standing import epoch_of, p50
+from autoseg.search.view import View
+
+BUDGETS = 10  # times what the whole table costs: so much simulated time that nothing is cut off
+
+
+class CostBlind(Search):
+    """Takes what is expected to add most, whatever it costs."""
+
+    def worth(self, choices: Choices) -> Array:
+        return choices.gains
+
+
+class NeverStopping(Search):
+    """What is started goes to the top at once, and nothing is stopped."""
+
+    def _may_aim(self, rung: int) -> bool:
+        return rung == self.recipe.rungs[-1]
+
+    def stops(
+        self, evaluations: Evaluations, running: Collection[Job]
+    ) -> Sequence[tuple[Candidate, str]]:
+        return ()
+
+    def propose(
+        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
+    ) -> Step:
+        if len(running) >= self.pricing.workers:
+            return Wait()
+        busy = {job.candidate.key for job in running}
+        for e in evaluations.values():
+            begun = e.state == "scored" and e.candidate.key not in busy
+            if begun and (job := self.next_job(e)):
+                return job
+        return super().propose(evaluations, running, remaining_s)
+
+
+class LatencyLast(Search):
+    """Latency is known only of what was trained; of the rest it is guessed from those."""
+
+    def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
+        guesses = self._guesses(super().view(evaluations, running))
+        guessed = {
+            key: replace(e, measurements=(timing(guesses[row]),))
+            if not e.measurement and (row := self.ground.rows.get(key)) is not None
+            else e
+            for key, e in evaluations.items()
+        }
+        return super().view(guessed, running)
+
+    def _guesses(self, view: View) -> list[float]:
+        # Of those that are measured only: a guess must not confirm itself.
+        return [math.exp(log_ms) for log_ms in self._latencies(view)[0]]
+
+
+class LateWalk(Walk):
+    """Measures after the first training, not before it."""
+
+    def screen(self, candidates: Iterable[Candidate]) -> None:
+        for candidate in candidates:
+            cost = self.table.costs.get(candidate.key)
+            state = "failed" if cost is None else "measured"
+            known = Evaluation(candidate, state, cost)
+            self.evaluations.setdefault(candidate.key, known)
+
+    def collect(self, ended: Iterable[Job]) -> Iterator[Job]:
+        for job in super().collect(ended):
+            known = self.evaluations[job.candidate.key]
+            if not known.measurement:
+                with self.pool.paused():
+                    measurement = self.device.measure(job.candidate)
+                late = judged(measurement, self.constraints) == "too_slow"
+                state = "too_slow" if late else known.state
+                known = replace(known, state=state, measurements=(measurement,))
+                self.evaluations[job.candidate.key] = known
+            yield job
+
+
+class Proposed(Search):
+    """Decides when to start another candidate, but Optuna's GP decides which one."""
+
+    sampler = "gp"
+
+    def _step(self, view: View, row: int) -> Step:
+        known = view.evaluations.get(self.ground.candidates[row].key)
+        if known is not None and epoch_of(known):
+            return super()._step(view, row)
+        chosen = self._proposal(view)
+        if chosen is None:
+            return super()._step(view, row)
+        known = view.evaluations.get(chosen.key)
+        return Screen(chosen) if known is None else Job(chosen, 0, self.recipe.rungs[0])
+
+    def _proposal(self, view: View) -> Candidate | None:
+        proposer = OptunaProposer(
+            self.space, self.effort, self.constraints, self.seed, self.sampler
+        )
+        busy = {job.candidate.key for job in view.running}
+
+        def allowed(candidate: Candidate) -> bool:
+            known = view.evaluations.get(candidate.key)
+            untried = known is None or (known.state == "measured" and not epoch_of(known))
+            return untried and candidate.key in self.ground.rows and candidate.key not in busy
+
+        history = [seen for e in view.evaluations.values() if (seen := self._told(view, e))]
+        return proposer.propose(history, allowed, len(view.evaluations))
+
+    def _told(self, view: View, evaluation: Evaluation) -> Observation | None:
+        """What the surrogate expects of a begun one at the top; the floor for the too slow."""
+        if not evaluation.measurement:
+            return None
+        iou, floor = None, self.constraints.min_iou
+        if epoch_of(evaluation) and view.row(evaluation) is not None:
+            mean, _ = view.after([evaluation], [self.recipe.rungs[-1]])
+            iou = 1 - math.exp(float(mean[0]))
+        elif evaluation.state != "too_slow":
+            return None
+        at = p50(evaluation), floor if iou is None else iou
+        return Observation(evaluation.candidate, *at, imputed=iou is None)
+
+
+def without(
+    table: Table,
+    constraints: Constraints,
+    seed: int,
+    *,
+    kind: type[Search],
+    walk: type[Walk] = Walk,
+    enough: float = 0.99,
+) -> Trajectory:
+    """One search by a variant."""
+    budget_s = BUDGETS * table.total_s
+    engine = ours(table, constraints, seed=seed, budget_s=budget_s, kind=kind)
+    return replay(table, engine, constraints, budget_s=budget_s, enough=enough, walk=walk)
+
+
+VARIANTS = {
+    "without latency first": partial(without, kind=LatencyLast, walk=LateWalk),
+    "without early stopping": partial(without, kind=NeverStopping),
+    "without known latency": partial(without, kind=Proposed),
+    "without cost": partial(without, kind=CostBlind),
+}
