@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
@@ -156,11 +157,14 @@ class Search:
         busy = {job.candidate.key for job in view.running}
         for e in view.evaluations.values():
             row = view.row(e)
-            if row is not None:
-                waits_s[row], chance[row], log_ms[row] = 0.0, 1.0, math.log(p50(e))
-                able[row] = e.state in ("measured", "scored") and not (
-                    e.candidate.key in busy or decayed(e) or e.measurement is None
-                )
+            if row is None:
+                continue
+            able[row] = e.state in ("measured", "scored") and not (
+                e.candidate.key in busy or decayed(e) or e.measurement is None
+            )
+            if e.measurement:
+                waits_s[row], log_ms[row] = 0.0, math.log(p50(e))
+                chance[row] = probability_fast(e.measurement, self.constraints)
         full = self.trials is not None and len(view.evaluations) >= self.trials
         able &= (waits_s == 0) | ((chance > LIKELY) & (not full))
         rows = np.flatnonzero(able)

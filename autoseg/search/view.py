@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from autoseg.front import Point
-from autoseg.promise import SURE
+from autoseg.promise import SURE, probability_fast
 from autoseg.recipe import Recipe
 from autoseg.records import Constraints, Evaluation, Job
 from autoseg.seams import Evaluations
@@ -90,7 +90,14 @@ class View:
     def steps(self) -> Steps:
         """The front of what finishing now, and the jobs that run, would give."""
         best = {**self.now, **self.soon}
-        return self.steps_of([(p50(self.evaluations[key]), iou) for key, iou in best.items()])
+        return self.steps_of(
+            [(p50(e), iou) for key, iou in best.items() if self._fast(e := self.evaluations[key])]
+        )
+
+    def _fast(self, evaluation: Evaluation) -> bool:
+        """Whether it will rather meet the ceiling than not, by the promised statistic."""
+        measured = evaluation.measurement
+        return measured is not None and probability_fast(measured, self.constraints) > 0.5
 
     def steps_of(self, points: Sequence[Point]) -> Steps:
         return Steps.of(points, self.constraints, self.floor)
