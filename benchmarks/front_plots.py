@@ -28,13 +28,18 @@ class Series:
 
 
 def draw_fronts(
-    axes: Axes, series: Sequence[Series], lowest: float, labels: tuple[str, str]
+    axes: Axes,
+    series: Sequence[Series],
+    lowest: float,
+    labels: tuple[str, str],
+    *,
+    ceiling_ms: float = 0.0,
 ) -> None:
-    """Both fronts as steps, all points beside them; what lies below `lowest` is counted only."""
+    """The fronts as steps, all points beside them; what lies below `lowest` is counted only."""
     axes.set_xscale("log")
     every = [at for one in series for at in (*one.points, *one.others)]
     inside_ms = [ms for ms, iou in every if iou >= lowest]
-    left, right = min(inside_ms) / 1.15, max(inside_ms) * 1.15
+    left, right = min(inside_ms) / 1.15, max([*inside_ms, ceiling_ms]) * 1.15
     for one, colour, marker in zip(series, COLOURS, MARKERS, strict=False):
         steps = [at for at in front_points(one.points) if at[1] >= lowest]
         if steps:
@@ -78,7 +83,8 @@ def latency_ticks(axes: Axes, left: float, right: float) -> None:
 def dress(axes: Axes) -> None:
     axes.grid(color="#000000", alpha=0.08, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", fontsize=9, frameon=False)
+    # Below the frame: nothing that is drawn inside can lie on it.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, fontsize=9, frameon=False)
 
 
 def fronts_png(
@@ -102,9 +108,9 @@ def live_png(
     best = max((iou for one in series for _, iou in one.points), default=floor)
     lowest = floor - 0.3 * max(best - floor, 0.02)
     if any(iou >= lowest for one in series for _, iou in (*one.points, *one.others)):
-        draw_fronts(left, series, lowest, (f"latency {constraints.statistic}", "IoU on val"))
+        labels = (f"latency {constraints.statistic}", "IoU on val")
+        draw_fronts(left, series, lowest, labels, ceiling_ms=ceiling_ms)
     left.axvline(ceiling_ms, color="#555555", lw=1, ls="--")
     left.axhline(floor, color="#555555", lw=1, ls="--")
-    left.set_xlim(right=max(left.get_xlim()[1], 1.1 * ceiling_ms))
     draw_areas(right, curves)
     figure.savefig(path, format="png")

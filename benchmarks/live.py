@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import shlex
 import subprocess
@@ -106,6 +107,8 @@ def run(search: Search, options: Sequence[str]) -> Path:
         sampler, *own = shlex.split(search.name)
         words += ["--sampler", sampler, *options, *own]
     results.mkdir(parents=True, exist_ok=True)
+    with (results / "load").open("a") as file:
+        file.write(f"{os.getloadavg()[0]:.1f}\n")
     print(f"{search.name}: {shlex.join(words[1:])}", file=sys.stderr, flush=True)
     with (results / "log").open("a") as log:
         code = subprocess.run(words, stdout=log, stderr=log).returncode
@@ -248,7 +251,11 @@ def about(found: Sequence[Found]) -> list[str]:
     counts = ", ".join(f"{count} {split}" for split, count in said["pictures"].items())
     return [
         f"- command: `{command()}`",
-        *(f"- {one.name}: `{run_command(one.said)}`" for one in found),
+        *(
+            f"- {one.name}: `{run_command(one.said)}`; load before "
+            + ", ".join((one.result.folder.parent / "load").read_text().split())
+            for one in found
+        ),
         *facts(),
         f"- onnxruntime {said['versions']['onnxruntime']}, optuna {said['versions']['optuna']}; "
         f"code: {commit_of(ROOT)}",

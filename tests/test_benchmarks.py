@@ -17,11 +17,11 @@ from autoseg.records import Candidate, Constraints, to_json
 ROOT = Path(__file__).parents[1]
 
 
-def run(script: str, *arguments: object) -> str:
+def run(script: str, *arguments: object, cwd: Path | None = None) -> str:
     command = [sys.executable, ROOT / "benchmarks" / script, *arguments]
     done = subprocess.run(
         [str(word) for word in command], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
+        capture_output=True, text=True, cwd=cwd,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -131,3 +131,24 @@ def test_the_area_of_a_live_run_grows_with_its_undecayed_scores(monkeypatch):
         (3.0, pytest.approx(area)),
         (4.0, pytest.approx(area)),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_whole_searches_are_put_beside_each_other_once(tiny, tmp_path):
+    given = ["--data", tiny.data, "--space", tiny.space, "--effort", "expert", "--workers", 1]
+    given += ["--budget", "15s", "--max-latency", "50ms", "--min-iou", 0.01, "--recipe", "batch=4"]
+    given += ["--search", "autoseg", "--search", "random --recipe schedule=quick"]
+    said = run("live.py", *given, "--out", tmp_path / "live", cwd=tmp_path)
+    assert said.strip() in (tmp_path / "live.md").read_text() and (tmp_path / "live.png").exists()
+    rows = list(csv.DictReader((tmp_path / "live.csv").open()))
+    assert {row["search"] for row in rows} == {"autoseg", "random --recipe schedule=quick"}
+    folders = sorted((tmp_path / "results/live/live").iterdir())
+    before = [(folder / "run/ledger.jsonl").read_bytes() for folder in folders]
+    # A finished one is not repeated; one that was interrupted goes on where it was.
+    last = before[0].rstrip(b"\n").rpartition(b"\n")[0] + b"\n"
+    (folders[0] / "run/ledger.jsonl").write_bytes(last)
+    run("live.py", *given, "--out", tmp_path / "live", cwd=tmp_path)
+    again = [(folder / "run/ledger.jsonl").read_bytes() for folder in folders]
+    assert again[1] == before[1] and again[0].startswith(last) and b'"finished"' in again[0]
+    assert (folders[0] / "load").read_text().count("\n") == 2
