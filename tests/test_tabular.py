@@ -103,13 +103,17 @@ def test_a_table_of_trainings_is_read_with_its_decays_under_their_rungs(tmp_path
     assert trained("x", path).entries[candidate.key].latency_ms == 0.5
 
 
-def test_the_published_table_counts_each_network_once(tmp_path):
+HEAD = (
+    "stage,model,resolution,channels,a,t,r,pp,retrained,params,macs_m,forward_mb,latency_s,iou\n"
+)
+
+
+def test_the_published_table_knows_which_networks_were_trained_twice(tmp_path):
     from tabular.tables import load
 
     path = tmp_path / "published.csv"
     path.write_text(
-        "stage,model,resolution,channels,a,t,r,pp,retrained,params,macs_m,forward_mb,latency_s,iou\n"
-        "1,256,256,3,1,6,3,0,False,1,1,1,0.06,0.5\n"
+        HEAD + "1,256,256,3,1,6,3,0,False,1,1,1,0.06,0.5\n"
         "2,256,256,3,1,6,3,0,True,1,1,1,0.0639,0.9729\n"
         "5,13,256,3,1,6,3,0,True,,,,0.0700,0.9700\n"
         "4,4,512,3,0.125,6,3,1,True,1,1,1,0.0265,0.9711\n"
@@ -117,3 +121,85 @@ def test_the_published_table_counts_each_network_once(tmp_path):
     table = load(path)
     assert sorted(map(table.point, table.entries)) == [(26.5, 0.9711), (63.9, 0.9729)]
     assert all(table.train_s(key) > 0 for key in table.entries)
+    drawn = {max(map(t.point, t.entries)) for t in map(table.drawn, range(9))}
+    assert drawn == {(63.9, 0.9729), (63.9, 0.97)}
+
+
+def test_everybody_trains_what_fits_and_an_oracle_needs_least():
+    from tabular.rivals import RIVALS, train_all
+
+    table = toy()
+    fits = [k for k, e in table.entries.items() if e.latency_ms <= ASKED.max_latency_ms]
+    ways = {name: list(way(table, ASKED, 0)) for name, way in RIVALS.items() if name != "gp"}
+    assert sorted(ways.pop("grid")) == sorted(table.entries)
+    assert ways.pop("oracle")[-1] in table.front_keys(ASKED)
+    assert all(sorted(way) == sorted(fits) for way in ways.values())
+    went = {name: train_all(table, iter(way), ASKED, enough=0.99) for name, way in ways.items()}
+    best = train_all(table, RIVALS["oracle"](table, ASKED, 0), ASKED, enough=0.99)
+    _, own = replayed()
+    for other in (*went.values(), own):
+        assert best.seconds_to(0.99) <= other.seconds_to(0.99) < math.inf
+
+
+@pytest.mark.parametrize(
+    "name", ["without latency first", "without early stopping", "without cost"]
+)
+def test_our_search_without_one_of_its_ideas_is_another_search(name):
+    from tabular.ablations import VARIANTS
+
+    table = toy()
+    seen = VARIANTS[name](table, ASKED, 0, enough=0.99)
+    assert seen.share > 0.5
+    if name == "without latency first":
+        assert any(table.entries[j.candidate.key].latency_ms > 12 for j in seen.jobs)
+    if name == "without early stopping":
+        begun = [j.candidate.key for j in seen.jobs if not j.from_epoch]
+        assert [j.candidate.key for j in seen.jobs[: len(RUNGS)]] == begun[:1] * len(RUNGS)
+        assert all(e.state != "stopped" for e in seen.evaluations.values())
+
+
+def test_searches_become_rows_a_page_and_a_plot(tmp_path):
+    from search import Order, load_once, pair_of, search
+    from search_report import write_report
+
+    path = tmp_path / "published.csv"
+    lines = [
+        f"7,1,{size},3,{a},2,1,0,True,,,,{1e-6 * size**2 * a:.5f},{0.8 + size / 2560 + a / 50}\n"
+        for size in (96, 128, 160, 192, 224, 256)
+        for a in (0.125, 0.25, 1)
+    ]
+    path.write_text(HEAD + "".join(lines))
+    rows = [
+        search(Order(str(path), pair, sampler, 3, "abc"))
+        for pair in ("loose", "binding")
+        for sampler in ("autoseg", "oracle", "random", "grid", "tpe")
+    ]
+    table = load_once(str(path))
+    assert table.feasible(pair_of(table, "loose")) > 0.8
+    assert table.feasible(pair_of(table, "binding")) == pytest.approx(0.25, abs=0.06)
+    assert all(float(row["share"]) >= 0.99 for row in rows)
+    lines = write_report(tmp_path / "page", rows, [table])
+    assert sum(line.startswith("| autoseg") for line in lines) == 2
+    assert "18 candidates" in (tmp_path / "page.md").read_text()
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_a_promise_is_judged_by_the_truth_and_not_by_what_was_seen():
+    from promises import World, holds, unconfirmed, walked, wilson
+
+    table = toy()
+    world = World.drawn(table, 1)
+    seen = [world.seen.point(key)[1] - world.truth.point(key)[1] for key in table.entries]
+    assert 0.003 < (sum(x * x for x in seen) / len(seen)) ** 0.5 < 0.008  # intervals of +- 0.01
+    assert world.truth.point(next(iter(table.entries))) == table.point(next(iter(table.entries)))
+    asked = Constraints(12.0, 0.8, "p50")
+    walk = walked(world, asked)
+    states = [e.state for e in walk.evaluations.values()]
+    assert "confirmed" in states
+    kept = [e for e in walk.evaluations.values() if e.state == "confirmed"]
+    assert all(e.p_feasible >= 0.9 for e in kept)
+    assert all(holds(world.truth, e, asked) for e in kept)  # with this seed
+    trained = [e for e in walk.evaluations.values() if e.scores]
+    assert unconfirmed(world, trained, asked)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.161), abs=1e-3)
+    assert wilson(5, 50) == pytest.approx((0.0435, 0.2136), abs=1e-3)
