@@ -17,19 +17,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from autoseg.confirming import confirm_one, read_test
-from autoseg.records import AutosegError, Candidate, CandidateError, Job, Score, to_json
+from autoseg.promise import SURE
+from autoseg.recipe import Recipe
+from autoseg.records import AutosegError, Candidate, CandidateError, Job, Score, clock, to_json
 from autoseg.screening import screen
 from autoseg.seams import Done, Screen, Wait
+from autoseg.store import Run
 from autoseg.train import checkpoint_path
 from autoseg.trip import Trip
 
+LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
+LOOK_SHARE = 1 / 200
 
-def journey(trip: Trip) -> None:
-    """From nothing, or from where the ledger stops, to confirmed models."""
+
+def journey(trip: Trip, *, dry: bool = False) -> None:
+    """From nothing, or from where the ledger stops, to confirmed models; `dry` up to the plan.
+
+    Whoever asks to stop it in the middle of the search gets what can be confirmed in two minutes.
+    """
     survey(trip)
-    search(trip)
-    confirm(trip)
-    read_test(trip)
+    plan(trip)
+    if dry:
+        return
+    with trip.stop.heard(lambda: trip.run.say("interrupted; Ctrl-C again to leave now")):
+        search(trip)
+        confirm(trip)
+        read_test(trip)
 
 
 def survey(trip: Trip) -> None:
@@ -48,14 +61,23 @@ def _in_time(trip: Trip) -> Iterator[Candidate]:
         yield candidate
 
 
+def plan(trip: Trip) -> None:
+    """Say what is ahead, once for each allowance."""
+    told = [e["allowance"] for e in trip.run.events if e["event"] == "plan"]
+    if trip.planner and trip.allowance not in told:
+        lines = trip.planner.lines(trip.run.evaluations, trip.budget_left_s)
+        trip.run.record("plan", allowance=trip.allowance, lines=list(lines))
+
+
 def search(trip: Trip) -> None:
     """Let the engine choose, job by job, until it is done or the finish needs the time left."""
     if trip.allowance in [e["allowance"] for e in trip.run.events if e["event"] == "searched"]:
         return
     # A kill may have come between a proposal and its timing.
     screen(trip, [e.candidate for e in trip.run.evaluations.values() if e.state == "proposed"])
-    while True:
-        collect(trip, trip.pool.wait(0.0))
+    while not trip.stop.asked:
+        if collect(trip, trip.pool.wait(0.0)):
+            look_ahead(trip)
         step = trip.engine.propose(trip.run.evaluations, trip.pool.running, trip.remaining_s)
         match step:
             case Screen(candidate):
@@ -63,11 +85,32 @@ def search(trip: Trip) -> None:
             case Job():
                 submit(trip, step)
             case Wait():
-                collect(trip, trip.pool.wait(1.0))
+                if collect(trip, trip.pool.wait(1.0)):
+                    look_ahead(trip)
             case Done():
                 break
+    collect(trip, trip.pool.wait(0.0))
     trip.pool.cancel()
+    if trip.stop.asked:
+        trip.run.record("interrupted")
+        return
+    look_ahead(trip, at_end=True)
     trip.run.record("searched", allowance=trip.allowance)
+
+
+def look_ahead(trip: Trip, *, at_end: bool = False) -> None:
+    """Write down now and then where the search stands, and what going on is expected to add.
+
+    It looks as far as the budget goes; without one, and at the end, as far as the run has come.
+    """
+    run = trip.run
+    ahead_s = run.spent_s if at_end or trip.budget_left_s is None else trip.budget_left_s
+    last_s = next((e["spent_s"] for e in reversed(run.events) if e["event"] == "outlook"), 0.0)
+    soon = run.spent_s - last_s < max(LOOK_EVERY_S, LOOK_SHARE * ahead_s)
+    if trip.stop.asked or (soon and not at_end):
+        return
+    if outlook := trip.engine.outlook(run.evaluations, trip.pool.running, max(ahead_s, 1.0)):
+        run.record("outlook", **to_json(outlook))
 
 
 def submit(trip: Trip, job: Job) -> None:
@@ -77,8 +120,9 @@ def submit(trip: Trip, job: Job) -> None:
     trip.pool.submit(job)
 
 
-def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) -> None:
-    """Write down what jobs brought, then stop what can no longer matter."""
+def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) -> bool:
+    """Write down what jobs brought, if anything, then stop what can no longer matter."""
+    job = None
     for job, outcome in outcomes:
         if isinstance(outcome, CandidateError):
             trip.run.record("failed", job.candidate, reason=str(outcome))
@@ -95,24 +139,46 @@ def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) 
             trip.run.record("stopped", candidate, reason=reason)
             for path in trip.task.checkpoint_dir.glob(f"{candidate.key}-*"):
                 path.unlink(missing_ok=True)  # it is never continued
+    return job is not None
 
 
 def confirm(trip: Trip) -> None:
     """Down the list until nothing unconfirmed could enter the front, or the budget is spent."""
     while jobs := trip.engine.finalists(trip.run.evaluations, trip.remaining_s):
+        hurried = trip.stop.asked
+        if hurried and trip.planner:
+            about = clock(trip.planner.finish_s(jobs, trip.run.evaluations))
+            trip.run.say(
+                f"finishing: {len(jobs)} model(s), about {about}; Ctrl-C again to leave now"
+            )
         waiting = [job for job in jobs if not _decayed(trip, job)]
         for job in waiting:
             submit(trip, job)
-        while trip.pool.running:
+        while trip.pool.running and trip.stop.asked == hurried:
             collect(trip, trip.pool.wait(1.0))
+        trip.pool.cancel()  # somebody asks to stop: fewer of them are chosen
         for job in jobs:  # timed when all of them are trained, on a quiet machine
-            if trip.run.evaluations[job.candidate.key].state == "scored":
+            state = trip.run.evaluations[job.candidate.key].state
+            if state == "scored" and trip.stop.asked == hurried:
                 confirm_one(trip, job)
 
 
 def _decayed(trip: Trip, job: Job) -> bool:
     score = trip.run.evaluations[job.candidate.key].score("val")
     return bool(score and score.decayed) and checkpoint_path(trip.task, job).exists()
+
+
+def reopen(run: Run, recipe: Recipe) -> None:
+    """What an interrupted run has struck early, for its IoU, may be trained further."""
+    marks = [i for i, e in enumerate(run.events) if e["event"] in ("searched", "interrupted")]
+    if not marks or run.events[marks[-1]]["event"] == "searched":
+        return
+    early = [e["key"] for e in run.events[marks[-1] :] if e["event"] == "struck"]
+    for evaluation in [run.evaluations[key] for key in early]:
+        promised, trained = evaluation.promised, evaluation.score(source="torch", decayed=False)
+        short = trained is not None and trained.epoch < recipe.rungs[-1]
+        if evaluation.state == "struck" and short and promised and (promised.p_floor or 0) < SURE:
+            run.record("reopened", evaluation.candidate)
 
 
 def rescue(trip: Trip) -> None:

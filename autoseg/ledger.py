@@ -129,6 +129,11 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
             error=event.get("reason"),
             agreement=event.get("agreement"),
         )
+    if kind == "reopened":
+        undecayed = tuple(s for s in before.scores if s.source == "torch" and not s.decayed)
+        return replace(
+            before, state="scored", scores=undecayed, p_feasible=None, error=None, agreement=None
+        )
     if kind in ("tested", "lent"):
         return replace(before, scores=(*before.scores, from_json(Score, event["score"])))
     if kind in ("stopped", "failed"):

@@ -13,10 +13,11 @@ from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.declaration import Declaration
 from autoseg.device import Device
-from autoseg.journey import journey, rescue
+from autoseg.journey import journey, reopen, rescue
 from autoseg.pools.local import LocalPool
 from autoseg.records import AutosegError, DeviceError, InputError, Statistic
 from autoseg.result import Result, runs_in
+from autoseg.search.plan import Plan
 from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
@@ -35,7 +36,12 @@ Devices = str | Path | Device
 
 
 class Interrupted(AutosegError):
-    """Ctrl-C: the run's folder holds all that was paid for, and --resume goes on."""
+    """Ctrl-C: the run's folder holds all that was paid for, and --resume goes on.
+
+    `result` is what could be confirmed before leaving; None where nobody waited for that.
+    """
+
+    result: Result | None = None
 
 
 def optimize(
@@ -63,25 +69,28 @@ def optimize(
     group_column: str | None = None,
     group_pattern: str | None = None,
     accept_new_host_key: bool = False,
+    dry_run: bool = False,
     on_start: Callable[[Run, Declaration], None] | None = None,
 ) -> Result:
     """Search, train, measure and confirm; return the Pareto front.
 
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
-    fraction; the defaults are those of the command line. `sampler` says who proposes: "autoseg", or
-    one of Optuna's ("gp", "tpe", "nsga2", "nsga3", "random"). Several devices share the run's
-    measurements and must be alike; `accept_new_host_key` trusts a board that is reached for the
-    first time. `on_start` gets the open run, to add listeners for its events. Raises InputError
-    for what is wrong with the arguments or the data, before anything is written; DeviceError when
-    the device is lost, or the run cannot go on for another reason, and Interrupted on Ctrl-C: in
-    both cases the run can be continued with ``resume=True``.
+    fraction; the defaults are those of the command line. `sampler` says who proposes:
+    ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
+    ``"random"``). Several devices share the run's measurements and must be alike;
+    `accept_new_host_key` trusts a board that is reached for the first time. `dry_run` ends after
+    the survey: the result has a verdict and a plan, and no front. `on_start` gets the open run, to
+    add listeners for its events. Raises InputError for what is wrong with the arguments or the
+    data, before anything is written; DeviceError when the device is lost, or the run cannot go on
+    for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is trained was confirmed
+    within two minutes: in both cases the run can be continued with ``resume=True``.
     """
     given = {
         "data": _text(data), "device": named(device),
         "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
-        "space": _text(space), "budget": budget, "trials": trials, "sampler": sampler, "pool": pool,
-        "seed": seed, "workers": workers, "recipe": recipe, "format": format, "remap": _text(remap),
-        "split_column": split_column, "group_column": group_column,
+        "space": _text(space), "budget": budget, "trials": trials, "sampler": sampler,
+        "pool": pool, "seed": seed, "workers": workers, "recipe": recipe, "format": format,
+        "remap": _text(remap), "split_column": split_column, "group_column": group_column,
         "group_pattern": group_pattern,
     }  # fmt: skip
     root = Path(results)
@@ -102,7 +111,7 @@ def optimize(
         task = task_of(folder, declaration, chosen, dataset, info.channel_step)
         run = Run.open(folder) if resume else Run.create(folder, stated)
         try:
-            return _travel(run, task, declaration, target, on_start)
+            return _travel(run, task, declaration, target, on_start, dry_run)
         finally:
             run.close()
     finally:
@@ -115,25 +124,23 @@ def _travel(
     declaration: Declaration,
     device: Device,
     on_start: Callable[[Run, Declaration], None] | None,
+    dry_run: bool,
 ) -> Result:
+    if not dry_run:
+        reopen(run, task.recipe)
     mirror = _mirror(run, task, declaration)
     if on_start:
         on_start(run, declaration)
     pool = LocalPool(task, declaration.workers)
-    trip = Trip(
-        run,
-        task,
-        declaration.constraints,
-        engine_of(task, declaration),
-        pool,
-        device,
-        measurements_of(run.folder),
-        declaration.budget_s,
-        declaration.trials,
-    )
+    trip = _trip(run, task, declaration, device, pool)
     try:
+        if dry_run:
+            journey(trip, dry=True)
+            return Result.from_run(run.folder)
         pool.start()
         journey(trip)
+        if trip.stop.asked:
+            raise KeyboardInterrupt
         mirror.finish(run.evaluations.values())
         pool.close()
         write_files(run.folder, task.dataset.classes)
@@ -141,11 +148,23 @@ def _travel(
     except (AutosegError, OSError, KeyboardInterrupt) as error:
         rescue(trip)
         pool.close()
-        raise stopped(trip, error, _again(run.folder)) from error
+        raise stopped(trip, error, again(run.folder)) from error
     finally:
         pool.close()
         mirror.close()
     return Result.from_run(run.folder)
+
+
+def _trip(run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool) -> Trip:
+    engine, constraints = engine_of(task, declaration), declaration.constraints
+    planner = Plan(
+        task.space, declaration.effort, constraints, task.recipe, engine.pricing,
+        declaration.seed, declaration.trials,
+    )  # fmt: skip
+    return Trip(
+        run, task, constraints, engine, pool, device, measurements_of(run.folder),
+        declaration.budget_s, declaration.trials, planner,
+    )  # fmt: skip
 
 
 def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
@@ -164,15 +183,20 @@ def stopped(trip: Trip, error: BaseException, again: str) -> AutosegError:
 
     Whatever stopped it, a run was begun: what it has confirmed by now is written as files.
     """
+    result = None
     with suppress(AutosegError, OSError):
-        write_files(trip.run.folder, trip.task.dataset.classes, trip.run.on)
+        result = write_files(trip.run.folder, trip.task.dataset.classes, trip.run.on)
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted(f"interrupted; to go on: {again}")
+        interrupted = Interrupted(f"interrupted; to go on: {again}")
+        if trip.stop.asked and not trip.stop.insisted:
+            interrupted.result = result
+        return interrupted
     said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
     return DeviceError(f"{said}; to go on: {again}")
 
 
-def _again(folder: Path) -> str:
+def again(folder: Path) -> str:
+    """The command that goes on with a run."""
     where = [] if folder.parent == Path("results") else ["--results", str(folder.parent)]
     return shlex.join(["autoseg", "optimize", "--resume", "--name", folder.name, *where])
 

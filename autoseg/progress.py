@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,10 +15,13 @@ from rich.text import Text
 from autoseg.declaration import Declaration
 from autoseg.front import front_of
 from autoseg.ledger import Event
-from autoseg.records import Constraints, Evaluation
+from autoseg.records import Constraints, Evaluation, clock
 from autoseg.store import Run
 
 RECENT = 8
+LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
+BARS = "▁▂▃▄▅▆▇█"
+BARS_SHOWN = 40
 
 
 class Progress:
@@ -29,6 +34,8 @@ class Progress:
         self._now: dict[str, str] = {}
         self._run: Run | None = None
         self._declaration: Declaration | None = None
+        self._looks: list[Event] = []
+        self._logged_at_s = -LOG_EVERY_S
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
@@ -63,9 +70,21 @@ class Progress:
         if event["event"] == "doing":
             self._now[event["candidate"]] = event["what"]
             return
+        if event["event"] == "saying":
+            self._say(event["what"])
+            return
+        if event["event"] == "outlook":
+            self._look(event)
+            return
         self._now.pop(event.get("key", ""), None)
         for line in self._describe(event):
             self._say(line)
+
+    def _look(self, event: Event) -> None:
+        self._looks.append(event)
+        if self._live is None and event["spent_s"] >= self._logged_at_s + LOG_EVERY_S:
+            self._logged_at_s = event["spent_s"]
+            self._say(outlook_line(event))
 
     def _say(self, line: str) -> None:
         if self._live:
@@ -80,6 +99,8 @@ class Progress:
         if event["event"] == "verdict":
             when = f"on {self._run.on}" if self._run.on else "before any training"
             return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
+        if event["event"] == "plan":
+            return ["plan:", *(f"  {line}" for line in event["lines"])]
         if "key" not in event:
             return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
         evaluation = self._run.evaluations[event["key"]]
@@ -101,10 +122,39 @@ class Progress:
         )
         return Group(
             head,
+            *(Text(line) for line in self._ahead()),
             *(Text(f"now {what}") for what in self._now.values()),
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
+
+    def _ahead(self) -> list[str]:
+        if not self._looks:
+            return []
+        seen = [event["hypervolume"] for event in self._looks]
+        return [f"{outlook_line(self._looks[-1])}  {sparkline(seen)}".rstrip()]
+
+
+def outlook_line(event: Event) -> str:
+    """Where the search stands, and what going on is expected to add."""
+    gain, most = f"{100 * event['gain_iou']:.1f}", points(event["gain_iou_at_most"], unit="")
+    return (
+        f"hypervolume {event['hypervolume']:.4f} after {clock(event['spent_s'])}; "
+        f"the next {clock(event['horizon_s'])}: about +{gain} IoU points, under {most}"
+    )
+
+
+def points(iou: float, unit: str = " IoU points") -> str:
+    """``0.0031 -> "0.4 IoU points"``: hundredths, rounded up to one decimal."""
+    return f"{max(1, math.ceil(1000 * iou - 1e-9)) / 10:g}{unit}"
+
+
+def sparkline(figures: Sequence[float]) -> str:
+    """The course of figures over zero as a row of bars, each the last of its share of them."""
+    shown = min(len(figures), BARS_SHOWN)
+    ends = [len(figures) * (place + 1) // shown - 1 for place in range(shown)]
+    most = max(figures, default=0.0) or 1.0
+    return "".join(BARS[round((len(BARS) - 1) * figures[end] / most)] for end in ends)
 
 
 def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | None) -> Table:
@@ -158,10 +208,3 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
     if kind in ("stopped", "failed"):
         return f"{key} {kind}: {facts['reason']}"
     return None
-
-
-def clock(seconds: float) -> str:
-    """``75.2 -> "1:15"``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

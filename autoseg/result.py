@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from autoseg.declaration import Declaration
 from autoseg.front import How, meets, pick, point
 from autoseg.front import front as nondominated
 from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
-from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json
+from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json, to_json
+from autoseg.seams import Outlook
 from autoseg.store import place_of, read_declaration
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 class Result:
     """A run's outcome on one device. Everything in it comes from the run's folder.
 
-    `device` is None for the device that the run was begun on.
+    `device` is None for the device that the run was begun on. `verdict` and `plan` are what was
+    said before anything was trained; `curve` is the hypervolume that finishing would have given,
+    as pairs with the seconds spent until then, and `outlook` what was said last of going on.
     """
 
     folder: Path
@@ -33,6 +36,9 @@ class Result:
     verdict: tuple[str, ...]
     spent_s: float
     device: str | None = None
+    plan: tuple[str, ...] = ()
+    outlook: Outlook | None = None
+    curve: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def from_run(cls, folder: str | Path, device: str | None = None) -> Result:
@@ -46,12 +52,13 @@ class Result:
         everything = read_events(folder)
         on = _view(folder, raw, everything, device)
         events = as_seen_on(on, everything)
-        verdicts: list[list[str]] = [e["lines"] for e in events if e["event"] == "verdict"]
+        looks = [(e["spent_s"], _outlook(e)) for e in events if e["event"] == "outlook"]
         evaluations = fold(everything, on)
         return cls(
             folder, declaration_on(on, raw, everything), tuple(evaluations.values()),
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
-            tuple(verdicts[-1] if verdicts else ()), spent_s(everything, on), on,
+            _lines("verdict", events), spent_s(everything, on), on, _lines("plan", events),
+            looks[-1][1] if looks else None, tuple((s, o.hypervolume) for s, o in looks),
         )  # fmt: skip
 
     @property
@@ -158,7 +165,18 @@ class Result:
 
         shown = front_json(self.front, self.constraints, self.baseline)
         about = {"run": str(self.folder), "device": self.device, "spent_s": self.spent_s}
-        return {**about, "misses": self.misses(), **shown}
+        said = {"verdict": [*self.verdict], "plan": [*self.plan], "misses": self.misses()}
+        outlook = to_json(self.outlook) if self.outlook else None
+        return {**about, **said, "outlook": outlook, **shown}
+
+
+def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:
+    """What was said last of a kind."""
+    return next((tuple(e["lines"]) for e in reversed(events) if e["event"] == kind), ())
+
+
+def _outlook(event: Event) -> Outlook:
+    return Outlook(**{f.name: event[f.name] for f in fields(Outlook)})
 
 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:

@@ -65,6 +65,13 @@ class Engine(Protocol):
     ) -> Outlook | None: ...
 
 
+class Planner(Protocol):
+    """Says what is ahead before anything dear begins."""
+
+    def lines(self, evaluations: Evaluations, left_s: float | None) -> Sequence[str]: ...
+    def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float: ...
+
+
 class Pool(Protocol):
     """Runs jobs, nothing else."""
 

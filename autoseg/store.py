@@ -127,6 +127,11 @@ class Run:
         for listener in self.listeners:
             listener({"event": "doing", "candidate": candidate.key, "what": what})
 
+    def say(self, line: str) -> None:
+        """Tell the listeners something about the run as a whole that is no fact either."""
+        for listener in self.listeners:
+            listener({"event": "saying", "what": line})
+
     def _append(self, line: bytes) -> None:
         file = self._file.fileno()
         before = os.fstat(file).st_size

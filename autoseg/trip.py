@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autoseg.device import Device
 from autoseg.export import Exported, export
 from autoseg.records import Candidate, Constraints, Measurement, MeasurePlan
-from autoseg.seams import Engine, Pool
+from autoseg.seams import Engine, Planner, Pool
+from autoseg.stop import Stop
 from autoseg.store import MeasurementCache, Run
 from autoseg.train import Task, channels_of
 
@@ -28,6 +29,8 @@ class Trip:
     measured_before: MeasurementCache
     budget_s: float | None = None
     trials: int | None = None
+    planner: Planner | None = None
+    stop: Stop = field(default_factory=Stop)
 
     @property
     def allowance(self) -> list[float | None]:
@@ -35,8 +38,16 @@ class Trip:
         return [self.budget_s, self.trials]
 
     @property
-    def remaining_s(self) -> float | None:
+    def budget_left_s(self) -> float | None:
         return None if self.budget_s is None else self.budget_s - self.run.spent_s
+
+    @property
+    def remaining_s(self) -> float | None:
+        """What the budget leaves, or less where somebody wants to leave."""
+        left_s = self.budget_left_s
+        if not self.stop.asked:
+            return left_s
+        return self.stop.left_s if left_s is None else min(left_s, self.stop.left_s)
 
 
 def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> Exported:

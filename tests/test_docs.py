@@ -159,6 +159,9 @@ def test_each_command_in_the_docs_runs(
     monkeypatch.chdir(copy_of(here, tmp_path / "copy", with_runs=resumes))
     budget, workers = SHORT.values()
     code = run(f"{command} --budget {budget} --workers {workers}")
+    if "--dry-run" in command:
+        assert code == 0 and not list(Path("results").glob("*/front.json"))
+        return
     # A few seconds may be too short for any front: then it must say so, with files in place.
     assert code in (0, 3)
     assert len(list(Path("results").glob("*/front.json"))) == (len(RUNS) if resumes else 1)

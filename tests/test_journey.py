@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
-from autoseg.journey import rescue
+from autoseg.journey import look_ahead, reopen, rescue
 from autoseg.ledger import read_events
 from autoseg.optimize import write_files
 from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
-from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, to_json
+from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, clock, to_json
+from autoseg.report.console import result_lines
+from autoseg.seams import Outlook
 from autoseg.store import MeasurementCache, Run
 from autoseg.train import Task
 from autoseg.trip import Trip
@@ -190,3 +193,77 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     run.close()
     (evaluation,) = run.evaluations.values()
     assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"
+
+
+def struck(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "interrupted") -> None:
+    """One candidate is trained, decayed, and does not hold."""
+    candidate = WIDE.baseline
+    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    run.record("proposed", candidate, **said)
+    timed = {"measurement": to_json(timing()), "onnx_bytes": 1}
+    run.record("measured", candidate, **timed, too_slow=False)
+    run.record("scored", candidate, score=to_json(scored(0.8, epoch)))
+    run.record(mark)
+    run.record("scored", candidate, score=to_json(scored(0.85, epoch + 2, decayed=True)))
+    shipped = replace(scored(0.85, epoch + 2, decayed=True, source="onnx"), p_floor=p_floor)
+    told = {"score": to_json(shipped), "p_feasible": p_floor, "reason": "not sure enough"}
+    run.record("struck", candidate, **timed, **told)
+
+
+@pytest.mark.parametrize(
+    ("how", "opened"),
+    [
+        ({}, True),
+        ({"p_floor": 1.0}, False),  # it was too slow, which no training mends
+        ({"epoch": 81}, False),  # the top rung
+        ({"mark": "searched"}, False),  # at the end of the budget
+    ],
+)
+def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
+    how, opened, tmp_path
+):
+    run = Run.create(tmp_path / "run", {})
+    struck(run, **how)
+    run.close()
+    run = Run.open(tmp_path / "run")
+    reopen(run, Recipe())
+    reopen(run, Recipe())
+    (evaluation,) = run.evaluations.values()
+    run.close()
+    assert evaluation.state == ("scored" if opened else "struck")
+    assert run.events[-1]["event"] == ("reopened" if opened else "struck")
+    if opened:
+        assert [(s.source, s.decayed) for s in evaluation.scores] == [("torch", False)]
+        assert (evaluation.error, evaluation.p_feasible) == (None, None)
+
+
+class Foreseeing:
+    """An engine that only looks ahead, and says how far it was asked to look."""
+
+    def outlook(self, evaluations, running, horizon_s):
+        return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)
+
+
+def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_path):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    before = autoseg.Result.from_run(folder)
+    run = Run.open(folder)
+    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
+    budget_s = run.spent_s + 500
+    facts = (Foreseeing(), Finishing(), autoseg.FakeDevice(), cache, budget_s)
+    trip = Trip(run, task, ASKED, *facts)
+    run.record("outlook", **to_json(Outlook(0.01, 600.0, 0.1, 0.1, 0.1)))
+    look_ahead(trip)  # too soon
+    assert run.events[-1]["horizon_s"] == 600
+    look_ahead(trip, at_end=True)  # then it looks as far as the run has come
+    spent_s = run.spent_s
+    run.close()
+    result = autoseg.Result.from_run(folder)
+    assert result.front == before.front
+    assert result.outlook == Outlook(0.0123, pytest.approx(spent_s, abs=1), 0.002, 0.0031, 0.0079)
+    assert [round(volume, 4) for _, volume in result.curve][-2:] == [0.01, 0.0123]
+    lines = result_lines(result)
+    assert f"going on for another {clock(result.outlook.horizon_s)}: under 0.8 IoU points" in (
+        "\n".join(lines)
+    )
+    assert result.to_json()["outlook"]["gain_iou_at_most"] == 0.0079

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +164,64 @@ def test_python_is_refused_in_the_same_words(changed, said, tiny, tmp_path):
         autoseg.optimize(**given(tiny, tmp_path / "results", **changed))
     assert said in str(caught.value)
     assert not (tmp_path / "results").exists()
+
+
+def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):
+    """A run that is sent signals, one at each event of a kind; its error, and what it said."""
+    waiting, said = list(signals), []
+
+    def hear(event):
+        said.append(event["what"] if event["event"] == "saying" else event["event"])
+        if event["event"] == on and waiting:
+            os.kill(os.getpid(), waiting.pop(0))
+
+    # The last rung takes far longer than anybody waits.
+    asked = given(tiny, results, recipe={**tiny.given["recipe"], "rungs": [3, 90_000]}, **changed)
+    with pytest.raises(autoseg.AutosegError) as caught:
+        autoseg.optimize(
+            **asked, device=autoseg.FakeDevice(2.0),
+            on_start=lambda run, declaration: run.listeners.append(hear),
+        )  # fmt: skip
+    assert str(caught.value).startswith("interrupted; to go on: autoseg optimize --resume")
+    return caught.value, said
+
+
+def test_who_asks_to_leave_the_search_gets_confirmed_models(tiny, tmp_path):
+    error, said = leaving(tiny, tmp_path, signal.SIGTERM, min_iou=0.05)
+    assert "interrupted; Ctrl-C again to leave now" in said
+    (finishing,) = [line for line in said if line.startswith("finishing: ")]
+    assert re.fullmatch(r"finishing: \d model\(s\), about 0:\d\d; Ctrl-C .*", finishing)
+    assert "interrupted" in said and "searched" not in said and "finished" not in said
+    assert error.result.front and error.result == autoseg.Result.from_run(tmp_path / "run")
+    for evaluation in error.result.front:
+        assert (error.result.bundle(evaluation.candidate.key) / "model.onnx").is_file()
+        assert evaluation.score("test") is not None
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_who_asks_twice_or_before_anything_is_trained_leaves_at_once(tiny, tmp_path):
+    error, said = leaving(tiny, tmp_path, signal.SIGINT, on="measured")
+    assert error.result is None and said[-1] == "measured"
+    error, said = leaving(tiny, tmp_path, signal.SIGINT, signal.SIGINT, resume=True, on="scored")
+    assert error.result is None and "confirmed" not in said
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_dry_run_says_what_is_ahead_and_what_it_measured_is_kept(tiny, tmp_path):
+    device = autoseg.FakeDevice(2.0)
+    asked = given(tiny, tmp_path, trials=None, budget="10m")
+    result = autoseg.optimize(**asked, device=device, dry_run=True)
+    assert result.front == [] and len(device.measured) == 4
+    assert not list((result.folder / "checkpoints").iterdir())
+    assert result.verdict[0].startswith("measured 4 untrained networks: 4 fit 100 ms")
+    assert result.plan[0] == "4 candidates at intermediate effort: 4 measured (0 too slow)"
+    assert re.match(r"of the 9:5\d left, up to \d:\d\d are kept for finishing", result.plan[2])
+    assert "to their first rung (3 epochs)" in result.plan[3]
+    again = autoseg.FakeDevice(2.0)
+    more = {"results": tmp_path, "name": "run", "resume": True, "budget": "2s", "dry_run": True}
+    result = autoseg.optimize(**more, device=again)
+    assert not again.measured
+    assert result.plan[-1].startswith("not even the cheapest is expected to reach its first rung")
 
 
 WIDE = """\

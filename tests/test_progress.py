@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from autoseg.declaration import Declaration
-from autoseg.progress import Progress, clock
-from autoseg.records import Candidate, Cost, Measurement, Score, to_json
+from autoseg.progress import Progress, sparkline
+from autoseg.records import Candidate, Cost, Measurement, Score, clock, to_json
 from autoseg.store import Run
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
@@ -85,3 +85,54 @@ def test_a_terminal_gets_the_front_against_both_constraints_and_the_time_left(tm
         "0.9100", "-0.040", "over 33 ms: not trained",
     ):  # fmt: skip
         assert said in shown
+
+
+def look(run: Run, spent_s: float, volume: float) -> None:
+    """The search says where it stands, as if so much time had passed."""
+    run._spent_before_s = spent_s
+    facts = {"horizon_s": 230.0, "gain_hypervolume": 0.1, "gain_iou": 0.0031}
+    run.record("outlook", hypervolume=volume, **facts, gain_iou_at_most=0.0079)
+
+
+LOOK = "hypervolume 0.0123 after 4:10; the next 3:50: about +0.3 IoU points, under 0.8"
+
+
+def test_an_outlook_is_a_line_a_minute_in_a_log(tmp_path):
+    out = io.StringIO()
+    run = Run.create(tmp_path / "run", {})
+    with Progress(Console(file=out)) as progress:
+        progress.start(run, Declaration(workers=2))
+        for spent_s, volume in ((250, 0.0123), (260, 0.013), (309, 0.014), (311, 0.015)):
+            look(run, spent_s, volume)
+        run.say("finishing: 1 model(s)")
+    run.close()
+    told = out.getvalue().splitlines()[1:]
+    assert told[0] == f"[4:10] {LOOK}"
+    assert [line[:31] for line in told[1:]] == [
+        "[5:11] hypervolume 0.0150 after", "[5:11] finishing: 1 model(s)"
+    ]  # fmt: skip
+
+
+def test_an_outlook_stands_in_the_panel_with_its_course(tmp_path):
+    out = io.StringIO()
+    run = Run.create(tmp_path / "run", {})
+    console = Console(file=out, force_terminal=True, width=140, color_system=None)
+    with Progress(console) as progress:
+        progress.start(run, Declaration(budget="10m"))
+        for spent_s, volume in ((100, 0.0), (180, 0.006), (250, 0.0123)):
+            look(run, spent_s, volume)
+        progress._live.refresh()
+    run.close()
+    assert f"{LOOK}  ▁▄█" in out.getvalue()
+    assert len(sparkline([*range(1000)])) == 40 and sparkline([0.0]) == "▁"
+
+
+def test_the_plan_is_told_after_the_verdict(tmp_path):
+    out = io.StringIO()
+    run = Run.create(tmp_path / "run", {})
+    with Progress(Console(file=out)) as progress:
+        progress.start(run, Declaration(workers=2))
+        run.record("plan", allowance=[480.0, None], lines=["15 candidates", "of the 8:00 left"])
+    run.close()
+    told = [line.partition("] ")[2] for line in out.getvalue().splitlines()[1:]]
+    assert told == ["plan:", "  15 candidates", "  of the 8:00 left"]

@@ -31,11 +31,11 @@ class Command:
     def __init__(self, folder: Path, processes, arguments: list[str]) -> None:
         self.folder = folder
         self.processes = processes
-        self.errors = folder / "stderr"
-        with self.errors.open("w") as errors:
+        self.errors, self.output = folder / "stderr", folder / "stdout"
+        with self.errors.open("w") as errors, self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "autoseg.cli", *arguments], cwd=folder, stderr=errors,
-                stdout=subprocess.DEVNULL, start_new_session=True,
+                stdout=output, start_new_session=True,
             )  # fmt: skip
 
     def events(self, kind: str) -> int:
@@ -67,6 +67,8 @@ class Command:
         if not before:
             return False
         self.process_sleeps()
+        if self.processes.alive(workers) != workers:  # the search has ended
+            return False
         after = sum(map(self.processes.cpu_ticks, workers))
         return self.events("scored") == before and after > ticks + 15
 
@@ -137,9 +139,9 @@ def story(evaluations: tuple[Evaluation, ...]) -> list:
 
 
 def complete(folder: Path, called) -> autoseg.Result:
-    assert called.code == 3, called.stderr
+    assert called.code in (0, 3), called.stderr
     told = json.loads(called.stdout)
-    assert told["front"] == [] and "nearest under 100 ms" in told["misses"][0]
+    assert bool(told["front"]) != bool(told["misses"])
     events = read_events(folder)
     assert events[-1]["event"] == "finished"
     nothing_twice(events)
@@ -148,7 +150,7 @@ def complete(folder: Path, called) -> autoseg.Result:
     return result
 
 
-ASKED = {"recipe": RECIPE, "min_iou": 0.99, "trials": 3, "name": "run"}
+ASKED = {"recipe": RECIPE, "min_iou": 0.4, "trials": 3, "name": "run"}
 RESUME = ["optimize", "--resume", "--name", "run"]
 
 
@@ -168,6 +170,8 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
     assert command.end(signal.SIGINT) == 130
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
+    assert "finishing: " in said and not command.events("searched")
+    assert " model(s) meet p90 <= 100 ms" in command.output.read_text()
 
     results = tmp_path / "results"
     complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))

@@ -69,6 +69,10 @@ def optimize(
     name: Annotated[
         str | None, typer.Option(help="the run's name  [default: date and time]")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="measure a few networks, say what is ahead, and end"),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")
     ] = False,
@@ -87,19 +91,28 @@ def optimize(
     """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
     from rich.console import Console
 
+    from autoseg.optimize import Interrupted
     from autoseg.optimize import optimize as run_it
     from autoseg.progress import Progress
 
-    with Progress(Console(stderr=True)) as progress:
-        result = run_it(
-            data=data, device=device or None, max_latency=max_latency, min_iou=min_iou,
-            statistic=statistic,  # type: ignore[arg-type]
-            effort=effort, space=space, budget=budget, trials=trials, sampler=sampler,
-            pool=pool, workers=workers, seed=seed, name=name, resume=resume, results=results, recipe=_recipe(recipe),
-            format=format, remap=remap, split_column=split_column, group_column=group_column,
-            group_pattern=group_pattern, accept_new_host_key=accept_new_host_key,
-            on_start=progress.start,
-        )  # fmt: skip
+    try:
+        with Progress(Console(stderr=True)) as progress:
+            result = run_it(
+                data=data, device=device or None, max_latency=max_latency, min_iou=min_iou,
+                statistic=statistic,  # type: ignore[arg-type]
+                effort=effort, space=space, budget=budget, trials=trials, sampler=sampler,
+                pool=pool, workers=workers, seed=seed, name=name, resume=resume, results=results,
+                recipe=_recipe(recipe), format=format, remap=remap, split_column=split_column,
+                group_column=group_column, group_pattern=group_pattern, dry_run=dry_run,
+                accept_new_host_key=accept_new_host_key, on_start=progress.start,
+            )  # fmt: skip
+    except Interrupted as interrupted:
+        if interrupted.result is not None:
+            _print_result(interrupted.result, as_json=as_json)
+        raise
+    if dry_run:
+        _print_plan(result, as_json=as_json)
+        return 0
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
 
@@ -166,6 +179,17 @@ def _print_result(result: Any, *, as_json: bool) -> None:
 
     for line in result_lines(result):
         print(line)
+
+
+def _print_plan(result: Any, *, as_json: bool) -> None:
+    from autoseg.optimize import again
+
+    if as_json:
+        _print_result(result, as_json=True)
+        return
+    for line in (*result.verdict, *result.plan):
+        print(line)
+    print(f"nothing is trained yet; to go on: {again(result.folder)}")
 
 
 def _print_pick(result: Any, how: str, *, as_json: bool) -> int:

@@ -41,7 +41,8 @@ def _die_with_parent(parent: int) -> None:
 
 def main(fd: int, parent: int) -> None:
     """Receive the task, then jobs, until the other end hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # what they mean is the parent's to say
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent(parent)
     connection = Connection(fd)
     import torch

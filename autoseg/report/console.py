@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoseg.front import PICKS, reason
-from autoseg.records import Evaluation
+from autoseg.progress import points
+from autoseg.records import Evaluation, clock
 from autoseg.result import Result
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def result_lines(result: Result) -> list[str]:
             lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
     bundles = " bundles/" if result.front else ""
     files = f"front.csv front.json pareto.png{bundles}"
+    if look := result.outlook:
+        most = points(look.gain_iou_at_most)
+        lines.append(f"going on for another {clock(look.horizon_s)}: under {most} expected")
     return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
 
 

@@ -1,0 +1,148 @@
+"""The plan before anything dear begins: what fits, what a training takes, what the budget pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autoseg.recipe import Recipe
+from autoseg.records import Candidate, Constraints, Evaluation, Job, clock
+from autoseg.seams import Evaluations
+from autoseg.search.finishing import MOST, REPORT_S
+from autoseg.search.forecast import latency_model
+from autoseg.search.ground import Ground
+from autoseg.search.pricing import USEFUL_RUNG, Pricing
+from autoseg.search.standing import p50
+from autoseg.search.surrogate import Array
+from autoseg.space import SearchSpace
+
+FINISH_SHARE = 0.45  # of the budget, the most that is kept for finishing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Says what is ahead, in plain sentences."""
+
+    space: SearchSpace
+    effort: str
+    constraints: Constraints
+    recipe: Recipe
+    pricing: Pricing
+    seed: int
+    trials: int | None = None
+
+    def lines(self, evaluations: Evaluations, left_s: float | None) -> list[str]:
+        """Before anything is trained; `left_s` is what the budget leaves, if there is one."""
+        fitting = self._fitting(evaluations)
+        lines = [self._candidates(evaluations, fitting)]
+        if not fitting:
+            return [*lines, "nothing is expected to fit, so nothing will be trained"]
+        costs = [self.pricing.cost(c) for c in fitting]
+        epoch_s = np.sort(self.pricing.epochs_s(costs, evaluations))
+        lines.append(self._trainings(epoch_s))
+        if left_s is None:
+            return [*lines, self._without_budget(epoch_s)]
+        return [*lines, *self._budget(evaluations, epoch_s, left_s)]
+
+    def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
+        """Seconds until these are confirmed and all files are written."""
+        return self.pricing.finish_s(jobs, evaluations) + REPORT_S
+
+    @cached_property
+    def _ground(self) -> Ground:
+        return Ground.of(self.space, self.effort, self.pricing, self.seed)
+
+    def _fitting(self, evaluations: Evaluations) -> list[Candidate]:
+        """Those that are measured to fit, and of the others those that are expected to."""
+        ceiling_ms = self.constraints.max_latency_ms
+        model = latency_model(evaluations.values())
+
+        def fits(candidate: Candidate) -> bool:
+            known = evaluations.get(candidate.key)
+            if known is not None:
+                return known.state not in ("too_slow", "failed", "stopped")
+            if model is None:
+                return True
+            return model.predict(self.pricing.cost(candidate), candidate.input_hw) <= ceiling_ms
+
+        return [c for c in self._ground.candidates if fits(c)]
+
+    def _candidates(self, evaluations: Evaluations, fitting: Sequence[Candidate]) -> str:
+        count, seen = self.space.count(self.effort), len(self._ground.candidates)
+        measured = {key for key, e in evaluations.items() if e.measurement}
+        slow = sum(evaluations[key].state == "too_slow" for key in measured)
+        guessed = [c for c in self._ground.candidates if c.key not in evaluations]
+        fit = sum(c.key not in evaluations for c in fitting)
+        text = f"{count} candidates at {self.effort} effort"
+        if seen < count:
+            text += f", of which {seen} are looked at"
+        text += f": {len(measured)} measured ({slow} too slow)"
+        if guessed:
+            text += f", {fit} more expected to fit, {len(guessed) - fit} expected to be too slow"
+        return text
+
+    @property
+    def _full_epochs(self) -> int:
+        top = self.recipe.rungs[-1]
+        return top + self.recipe.decay_epochs(top)
+
+    def _trainings(self, epoch_s: Array) -> str:
+        three = epoch_s[0], float(np.median(epoch_s)), epoch_s[-1]
+        of_one = ", ".join(f"{s:.2g} s" for s in three)
+        whole = ", ".join(_time(self._full_epochs * s) for s in three)
+        return (
+            f"of those that fit, the cheapest, the median and the dearest take {of_one} an epoch; "
+            f"trained in full ({self._full_epochs} epochs) {whole}"
+        )
+
+    def _without_budget(self, epoch_s: Array) -> str:
+        most = min(len(epoch_s), self.trials or len(epoch_s))
+        whole_s = self._full_epochs * float(np.mean(epoch_s)) * most / self.pricing.workers
+        return (
+            f"without --budget it ends when nothing is worth training, after {_time(whole_s)} at "
+            f"the most: {most} trained in full on {self.pricing.workers} worker(s); "
+            "most are stopped long before"
+        )
+
+    def _budget(self, evaluations: Evaluations, epoch_s: Array, left_s: float) -> list[str]:
+        kept_s = min(self._finish_s(evaluations), FINISH_SHARE * left_s)
+        search_s = max(0.0, left_s - kept_s)
+        workers, first = self.pricing.workers, self.recipe.rungs[0]
+        total_s, median_s = search_s * workers, float(np.median(epoch_s))
+        said = [
+            f"of the {clock(left_s)} left, up to {clock(kept_s)} are kept for finishing: decay, "
+            f"export, timing and files; the search has {clock(search_s)}"
+        ]
+        if first * epoch_s[0] > search_s:
+            needs_s = (first + self.recipe.decay_epochs(first)) * epoch_s[0] / (1 - FINISH_SHARE)
+            return [
+                *said,
+                f"not even the cheapest is expected to reach its first rung ({first} epochs) in "
+                f"that time: it takes a --budget of {1.2 * needs_s / 60:.0f}m or more",
+            ]
+        firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
+        return [
+            *said,
+            f"{workers} worker(s) take {firsts} of the {len(epoch_s)} that fit to their first "
+            f"rung ({first} epochs) in it, cheap ones first, or train "
+            f"{total_s / (self._full_epochs * median_s):.2g} like the median in full",
+        ]
+
+    def _finish_s(self, evaluations: Evaluations) -> float:
+        """Seconds for as many finalists as may be taken at a time, over all that fit."""
+        fit = sorted((e for e in evaluations.values() if e.state == "measured"), key=p50)
+        places = np.linspace(0, len(fit) - 1, min(MOST, len(fit))).round().astype(int)
+        jobs = [self._decay(fit[place]) for place in places]
+        return self.finish_s(jobs, evaluations)
+
+    def _decay(self, evaluation: Evaluation) -> Job:
+        rung = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
+        epochs = self.recipe.decay_epochs(rung)
+        return Job(evaluation.candidate, rung, rung + epochs, decay=True)
+
+
+def _time(seconds: float) -> str:
+    return clock(seconds) if seconds >= 60 else f"{seconds:.2g} s"
