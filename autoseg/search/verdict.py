@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from autoseg.records import Candidate, Constraints, Cost, Evaluation
-from autoseg.search.forecast import latency_model
+from autoseg.search.latency import measured_model
 from autoseg.search.proposer import ordered_choices
 from autoseg.space import Knob
 
@@ -29,16 +30,14 @@ def verdict_lines(
         f"{sum(e.state != 'too_slow' for e in measured)} fit {constraints.max_latency_ms:g} ms; "
         f"the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
     ]
-    model = latency_model(measured)
+    model = measured_model(measured)
     if model is None:
         return lines
+    lines.append(f"latency predictor: {model.leave_one_out()}")
+    guesses, _ = model.predict([cost_of(c) for c in sample], [c.input_hw for c in sample])
+    under = guesses <= math.log(constraints.max_latency_ms)
     known = {e.candidate.key: e.state != "too_slow" for e in measured}
-
-    def fits(c: Candidate) -> bool:
-        guess = model.predict(cost_of(c), c.input_hw) <= constraints.max_latency_ms
-        return known.get(c.key, guess)
-
-    fitting = [c for c in sample if fits(c)]
+    fitting = [c for c, guess in zip(sample, under, strict=True) if known.get(c.key, guess)]
     lines += _by_resolution(knobs, sample, fitting)
     paid = [c for c in fitting if affordable(c)]
     if len(paid) < len(fitting):
