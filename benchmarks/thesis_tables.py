@@ -52,11 +52,15 @@ def points_of(model: Model, rows: Sequence[Row]) -> list[Row]:
     """One row for each training of a model."""
     middle, low, high = (round(ms, 4) for ms in medians(rows, model.key))
     who = {"who": model.who, "model": model.key, "p50_ms": middle}
-    knobs = {name: model.knobs[name] for name, _ in KNOBS}
-    knobs["channels"] = model.knobs.get("channels", 3)
+    knobs = {name: _plain(model.knobs.get(name, "")) for name, _ in KNOBS}
+    knobs["channels"] = _plain(model.knobs.get("channels", 3))
     more = {"p50_low_ms": low, "p50_high_ms": high}
     more |= {"on_its_front": int(model.shipped), "about": model.about}
     return [{**who, "iou": round(iou, 4), **knobs, **more} for iou in model.ious]
+
+
+def _plain(value: Choice) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def of(points: Sequence[Row], who: str, shipped: bool = False) -> list[Point]:
@@ -124,7 +128,7 @@ def _front_row(row: Row, other: Sequence[Point]) -> dict[str, str]:
     return {
         "of": row["who"], "p50 ms": f"{row['p50_ms']:.3f}", "IoU": f"{row['iou']:.4f}",
         "px": row["resolution"],
-        "knobs": " ".join(f"{name}={row[name]:g}" for name in ("a", "t", "r", "pp", "channels")),
+        "knobs": " ".join(f"{name}={row[name]}" for name in ("a", "t", "r", "pp", "channels")),
         "other's IoU by then": "none" if best is None else f"{best:.4f}",
         "other's ms at this IoU": shown_ms(fastest_at(other, row["iou"])),
         "model": row["model"] if ours else "", "IoU on val, 95 % on test": row["about"],

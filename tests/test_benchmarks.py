@@ -13,6 +13,7 @@ from worlds import scored, timing
 
 from autoseg.losses import segmentation_loss
 from autoseg.records import Candidate, Constraints, to_json
+from autoseg.result import Result
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,3 +153,25 @@ def test_whole_searches_are_put_beside_each_other_once(tiny, tmp_path):
     again = [(folder / "run/ledger.jsonl").read_bytes() for folder in folders]
     assert again[1] == before[1] and again[0].startswith(last) and b'"finished"' in again[0]
     assert (folders[0] / "load").read_text().count("\n") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_is_put_beside_published_models(tiny, tmp_path):
+    from autoseg.optimize import optimize
+
+    folder = optimize(**tiny.given, results=tmp_path / "results", name="run").folder
+    head = "set,res,a,t,r,pp,iou_dataset\n"
+    (tmp_path / "models.csv").write_text(head + ",64,0.125,2,1,0,0.91\noverall,96,1,6,1,1,0.93\n")
+    given = [folder, "--models", tmp_path / "models.csv", "--rounds", 2, "--out", tmp_path / "two"]
+    said = run("against_thesis.py", *given)
+    assert said.strip() in (tmp_path / "two.md").read_text() and (tmp_path / "two.png").exists()
+    rows = list(csv.DictReader((tmp_path / "two.csv").open()))
+    evaluations = Result.from_run(folder).evaluations
+    confirmed = {e.candidate.key for e in evaluations if e.state == "confirmed"}
+    assert {row["model"] for row in rows if row["who"] == "autoseg"} == confirmed
+    timings = (folder / "against-thesis" / "timings.csv").read_text()
+    # Two published, the untuned one, ours; twice. What was timed is not timed again.
+    assert timings.count("\n") == 1 + 2 * (3 + len(confirmed))
+    run("against_thesis.py", *given)
+    assert (folder / "against-thesis" / "timings.csv").read_text() == timings
