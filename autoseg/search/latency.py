@@ -115,7 +115,7 @@ class LatencyModel:
         # The largest of few may be anything, so not the mean square.
         shares = [np.quantile(off, share) / _sigmas(share) for share in (0.8, 0.95)]
         # Settings that were chosen on these rows flatter, the more so the fewer they are.
-        return float(np.mean(shares)) * (1 + 4 / len(off))
+        return float(np.mean(shares)) * (1 + 8 / len(off))
 
     def _left_out(self) -> tuple[Array, Array]:
         diagonal = np.diag(self._inverse)
