@@ -10,6 +10,7 @@ from autoseg.front import PICKS, reason
 from autoseg.progress import points
 from autoseg.records import Evaluation, clock
 from autoseg.result import Result
+from autoseg.search.latency import measured_model
 
 if TYPE_CHECKING:
     from autoseg.data.folder import Inspection
@@ -79,6 +80,8 @@ def result_lines(result: Result) -> list[str]:
     if look := result.outlook:
         most = points(look.gain_iou_at_most)
         lines.append(f"going on for another {clock(look.horizon_s)}: under {most} expected")
+    if model := measured_model(result.evaluations):
+        lines.append(f"latency predictor: {model.leave_one_out()}")
     return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
 
 
