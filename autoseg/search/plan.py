@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,8 @@ from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job, clock
 from autoseg.seams import Evaluations
 from autoseg.search.finishing import MOST, REPORT_S
-from autoseg.search.forecast import latency_model
 from autoseg.search.ground import Ground
+from autoseg.search.latency import measured_model
 from autoseg.search.pricing import USEFUL_RUNG, Pricing
 from autoseg.search.standing import p50
 from autoseg.search.surrogate import Array
@@ -57,18 +58,20 @@ class Plan:
 
     def _fitting(self, evaluations: Evaluations) -> list[Candidate]:
         """Those that are measured to fit, and of the others those that are expected to."""
-        ceiling_ms = self.constraints.max_latency_ms
-        model = latency_model(evaluations.values())
+        ground, model = self._ground, measured_model(evaluations.values())
+        under = np.ones(len(ground.candidates), bool)
+        if model is not None:
+            ceiling = math.log(self.constraints.max_latency_ms)
+            under = model.predict(ground.costs, ground.sizes)[0] <= ceiling
 
-        def fits(candidate: Candidate) -> bool:
+        def fits(candidate: Candidate, expected: bool) -> bool:
             known = evaluations.get(candidate.key)
-            if known is not None:
-                return known.state not in ("too_slow", "failed", "stopped")
-            if model is None:
-                return True
-            return model.predict(self.pricing.cost(candidate), candidate.input_hw) <= ceiling_ms
+            if known is None:
+                return expected
+            return known.state not in ("too_slow", "failed", "stopped")
 
-        return [c for c in self._ground.candidates if fits(c)]
+        pairs = zip(ground.candidates, map(bool, under), strict=True)
+        return [candidate for candidate, expected in pairs if fits(candidate, expected)]
 
     def _candidates(self, evaluations: Evaluations, fitting: Sequence[Candidate]) -> str:
         count, seen = self.space.count(self.effort), len(self._ground.candidates)
@@ -121,14 +124,16 @@ class Plan:
             return [
                 *said,
                 f"not even the cheapest is expected to reach its first rung ({first} epochs) in "
-                f"that time: it takes a --budget of {1.2 * needs_s / 60:.0f}m or more",
+                f"that time: it takes a --budget of {math.ceil(1.2 * needs_s / 60)}m or more",
             ]
         firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
+        whole, wholes = firsts == len(epoch_s), total_s / (self._full_epochs * median_s)
+        many = f"all {firsts} that fit" if whole else f"{firsts} of the {len(epoch_s)} that fit"
         return [
             *said,
-            f"{workers} worker(s) take {firsts} of the {len(epoch_s)} that fit to their first "
+            f"{workers} worker(s) take {many} to their first "
             f"rung ({first} epochs) in it, cheap ones first, or train "
-            f"{total_s / (self._full_epochs * median_s):.2g} like the median in full",
+            f"{wholes:.0f} like the median in full",
         ]
 
     def _finish_s(self, evaluations: Evaluations) -> float:
