@@ -68,6 +68,11 @@ class World:
     fails: Callable[[Job], bool] = lambda job: False
     seen: dict[str, Evaluation] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    constraints: Constraints = field(init=False)
+    budget_s: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.constraints, self.budget_s = self.engine.constraints, self.engine.budget_s
 
     def run(self) -> Evaluations:
         for candidate in self.engine.survey():
@@ -85,12 +90,12 @@ class World:
 
     @property
     def left_s(self) -> float | None:
-        return self.engine.budget_s and self.engine.budget_s - self.spent_s
+        return self.budget_s and self.budget_s - self.spent_s
 
     def screen(self, candidate: Candidate) -> None:
         assert candidate.key not in self.seen, "measured twice"
         p50_ms = self.latency_ms(candidate)
-        late = p50_ms > self.engine.constraints.max_latency_ms
+        late = p50_ms > self.constraints.max_latency_ms
         self.seen[candidate.key] = known(candidate, "too_slow" if late else "measured", p50_ms)
         self.spent_s += 1.0
 
@@ -119,7 +124,7 @@ class World:
         before = self.seen[job.candidate.key]
         if before.state != "scored":
             return
-        holds = before.iou >= self.engine.constraints.min_iou
+        holds = before.iou >= self.constraints.min_iou
         score = replace(before.score("val"), source="onnx")
         self.seen[job.candidate.key] = replace(
             before, state="confirmed" if holds else "struck", scores=(*before.scores, score)

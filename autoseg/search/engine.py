@@ -72,20 +72,18 @@ class Search:
 
     def survey(self) -> Sequence[Candidate]:
         """The baseline, the smallest, and what fills the space between them (greedy maximin)."""
-        chosen = list(dict.fromkeys([self.space.baseline, smallest(self.space, self.effort)]))
-        chosen = [c for c in chosen if c.key in self.ground.rows] or list(chosen)
+        ends = dict.fromkeys([self.space.baseline, smallest(self.space, self.effort)])
+        chosen = [self.ground.rows[c.key] for c in ends if c.key in self.ground.rows]
         features = self.ground.features
-        most = min(SURVEY, self.trials or SURVEY, len(self.ground.candidates))
+        most = min(SURVEY, self.trials or SURVEY, len(features))
         nearest = np.full(len(features), np.inf)
-        for row in [self.ground.rows[c.key] for c in chosen if c.key in self.ground.rows]:
-            nearest = np.minimum(nearest, np.linalg.norm(features - features[row], axis=1))
-        while len(chosen) < most and len(features):
-            row = int(np.argmax(nearest))
-            if nearest[row] <= 0:
-                break
-            chosen.append(self.ground.candidates[row])
-            nearest = np.minimum(nearest, np.linalg.norm(features - features[row], axis=1))
-        return chosen[:most]
+        for number in range(most):
+            if number >= len(chosen):
+                chosen.append(int(np.argmax(nearest)))
+            apart = np.linalg.norm(features - features[chosen[number]], axis=1)
+            nearest = np.minimum(nearest, apart)
+            nearest[chosen[: number + 1]] = -1.0
+        return [self.ground.candidates[row] for row in chosen[:most]]
 
     def verdict(self, evaluations: Evaluations) -> Sequence[str]:
         """What of the space fits the ceiling, and what the budget pays for, in plain sentences."""

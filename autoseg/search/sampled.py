@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from autoseg.records import Candidate, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
@@ -28,6 +29,10 @@ class SampledEngine:
     @property
     def pricing(self) -> Pricing:
         return self.search.pricing
+
+    @cached_property
+    def _surveyed(self) -> frozenset[Candidate]:
+        return frozenset(self.survey())
 
     def survey(self) -> Sequence[Candidate]:
         return self.search.survey()
@@ -80,7 +85,7 @@ class SampledEngine:
 
     def _asked_for(self, evaluation: Evaluation) -> bool:
         """Whether the sampler has proposed it: all that was measured after the survey."""
-        return evaluation.candidate not in self.survey()
+        return evaluation.candidate not in self._surveyed
 
     def _in_time(self, job: Job, evaluations: Evaluations, left_s: float | None) -> bool:
         if left_s is None or not any(undecayed(e) for e in evaluations.values()):

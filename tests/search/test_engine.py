@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from worlds import (
+    ASKED,
     RESOLUTION,
     WIDE,
     WIDTH,
@@ -19,8 +20,10 @@ from worlds import (
 
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Job
-from autoseg.seams import Done, Screen
+from autoseg.seams import Done, Screen, Wait
 from autoseg.search.pricing import Pricing
+from autoseg.search.proposer import OptunaProposer
+from autoseg.search.sampled import SampledEngine
 from autoseg.space import Knob, SearchSpace
 
 
@@ -204,3 +207,76 @@ def test_without_a_budget_nothing_depends_on_time():
     again.run()
     assert list(once.seen) == list(again.seen) and once.jobs == again.jobs
     assert once.states() == again.states()
+
+
+def test_the_best_that_fits_is_found_with_a_part_of_the_training_that_all_would_take():
+    """Of 54 candidates, one in each size is best; the rest is looked at briefly or not at all."""
+    thrifty = world(budget_s=20_000.0)
+    thrifty.run()
+    best = min(thrifty.seen.values(), key=lambda e: by_width(e.candidate))
+    front = [e for e in thrifty.seen.values() if e.state == "confirmed"]
+    assert max(e.iou for e in front) >= 1 - by_width(best.candidate) * (1 + 2 / 97) - 0.003
+    assert thrifty.spent_s < 0.4 * WIDE.count("expert") * 81
+
+
+def test_going_on_competes_with_starting():
+    """What is far along and good goes on; where it cannot get better any more, others begin."""
+    engine = engine_of(WIDE, budget_s=10_000.0)
+    ahead, *others = list(WIDE.candidates("expert"))[:6]
+    fresh = [known(c, "measured", 2.0 + n) for n, c in enumerate(others)]
+    step = engine.propose(
+        by_key(known(ahead, "scored", 1.0, scored(0.93, 9)), *fresh), [], 9_000.0
+    )
+    assert isinstance(step, Job) and step.candidate == ahead and step.from_epoch == 9
+    done = known(ahead, "scored", 5.0, *(scored(0.91, epoch) for epoch in (3, 9, 27, 81)))
+    step = engine.propose(by_key(done, *fresh), [], 9_000.0)
+    assert isinstance(step, Screen) or step.from_epoch == 0
+
+
+def test_two_workers_do_not_train_the_same_and_a_third_job_waits():
+    engine = engine_of(WIDE, workers=2)
+    seen = by_key(*(known(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30]))
+    first = engine.propose(seen, [], None)
+    second = engine.propose(seen, [first], None)
+    assert isinstance(first, Job | Screen) and first != second
+    jobs = [Job(c, 0, 3) for c in list(WIDE.candidates("expert"))[:2]]
+    assert engine.propose(seen, jobs, None) == Wait()
+
+
+def test_what_a_faster_one_would_have_if_finished_now_is_stopped():
+    engine = engine_of(WIDE)
+    good, *hopeless = list(WIDE.candidates("expert"))[:8]
+    rungs = (3, 9, 27)
+    seen = by_key(
+        known(good, "scored", 2.0, *(scored(0.97 + epoch / 1000, epoch) for epoch in rungs)),
+        *(known(c, "scored", 5.0, *(scored(0.93, epoch) for epoch in rungs)) for c in hopeless),
+    )
+    stopped = dict(engine.stops(seen, []))
+    assert stopped and good not in stopped
+    assert all(good.key in reason and "faster" in reason for reason in stopped.values())
+
+
+def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
+    searched = world(budget_s=8_000.0)
+    assert searched.engine.outlook({}, [], 100.0) is None
+    looks = []
+    for candidate in searched.engine.survey():
+        searched.screen(candidate)
+    while isinstance(step := searched.engine.propose(searched.seen, [], searched.left_s), Job):
+        searched.train(step)
+        looks.append(searched.engine.outlook(searched.seen, [], 1_000.0))
+    assert looks[-1].hypervolume > looks[0].hypervolume
+    assert looks[-1].gain_iou <= looks[-1].gain_iou_at_most < looks[0].gain_iou_at_most
+    assert looks[-1].gain_iou_at_most < 0.02
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
+    sampled = world(budget_s=3_000.0)
+    proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
+    sampled.engine = SampledEngine(sampled.engine, proposer)
+    sampled.run()
+    assert sampled.spent_s <= 3_000.0 and sampled.states()["confirmed"] >= 1
+    begun = {job.candidate for job in sampled.jobs}
+    whole = {job.candidate for job in sampled.jobs if job.to_epoch == 81}
+    assert len(begun - whole) <= 1 and "stopped" not in sampled.states()
