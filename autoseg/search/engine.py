@@ -21,8 +21,8 @@ from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.finishing import REPORT_S, finalists
-from autoseg.search.forecast import latency_model
 from autoseg.search.ground import Ground, smallest
+from autoseg.search.latency import measured_model
 from autoseg.search.outlook import outlook
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import sample
@@ -67,6 +67,9 @@ class Search:
     trials: int | None = None
     checkpoint_dir: str = "checkpoints"
     _fitted: tuple[list[Seen], Surrogate] | None = field(default=None, repr=False)
+    _predicted: tuple[dict[str, float], tuple[Array, Array]] | None = field(
+        default=None, repr=False
+    )
 
     # -- before any training
 
@@ -169,13 +172,19 @@ class Search:
         return rows, log_ms[rows], chance[rows], waits_s[rows]
 
     def _latencies(self, view: View) -> tuple[Array, Array]:
-        count = len(self.ground.candidates)
-        model = latency_model(view.evaluations.values())
+        """Mean and standard deviation of ln ms of every candidate, as if it was not measured."""
+        known = {e.candidate.key: p50(e) for e in view.evaluations.values() if e.measurement}
+        if self._predicted is None or self._predicted[0] != known:
+            self._predicted = known, self._predict(view)
+        mean, sd = self._predicted[1]
+        return mean.copy(), sd
+
+    def _predict(self, view: View) -> tuple[Array, Array]:
+        model = measured_model(view.evaluations.values())
         if model is None:  # too few are measured: the rest may well fit
+            count = len(self.ground.candidates)
             return np.full(count, math.log(self.constraints.max_latency_ms) - 0.1), np.ones(count)
-        pairs = zip(self.ground.costs, self.ground.sizes, strict=True)
-        mean = np.log([model.predict(cost, hw) for cost, hw in pairs])
-        return mean, np.full(count, model.sigma)
+        return model.predict(self.ground.costs, self.ground.sizes)
 
     def _epochs(self, view: View, rows: Rows) -> Rows:
         found = [view.evaluations.get(self.ground.candidates[row].key) for row in rows]

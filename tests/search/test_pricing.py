@@ -1,4 +1,4 @@
-"""What the engine expects follows from what it has seen, and starts from sane guesses."""
+"""What training will cost follows from what was seen, and starts from a sane guess."""
 
 from dataclasses import replace
 
@@ -6,23 +6,11 @@ import pytest
 from worlds import RESOLUTION, WIDTH, known, scored, space_of
 
 from autoseg.records import Cost
-from autoseg.search.forecast import CostModel, latency_model, observed_ratio, prior_s
+from autoseg.search.pricing import observed_ratio, prior_s
 from autoseg.search.standing import decayed
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
-
-
-def test_latency_is_forecast_from_six_measurements_on():
-    rows = [
-        (Cost(1, macs, 10 * macs), (64, 64), macs / 1e6) for macs in range(10**6, 9 * 10**6, 10**6)
-    ]
-    assert CostModel.fit(rows[:5]) is None
-    model = CostModel.fit(rows)
-    assert model.predict(Cost(1, 5 * 10**6, 5 * 10**7), (64, 64)) == pytest.approx(5.0, rel=0.05)
-    assert model.probability_under(50.0, *rows[0][:2]) > 0.99
-    assert model.probability_under(0.1, *rows[0][:2]) < 0.01
-    assert latency_model([]) is None
 
 
 def test_an_epochs_price_follows_what_was_observed():
