@@ -103,16 +103,14 @@ class SampledEngine:
         def allowed(candidate: Candidate) -> bool:
             known = evaluations.get(candidate.key)
             if known is None:
-                new = not full and self.search.pricing.buildable(candidate)
-                return new and self.search.pricing.affordable(candidate, evaluations, left_s)
-            untouched = known.state == "measured" and candidate.key not in busy
-            return untouched and self._in_time(self._first(candidate), evaluations, left_s)
+                able = not full and self.search.pricing.buildable(candidate)
+            else:
+                able = known.state == "measured" and candidate.key not in busy
+            whole = Job(candidate, 0, self.search.recipe.rungs[-1])
+            return able and self._in_time(whole, evaluations, left_s)
 
         history = [seen for e in evaluations.values() if (seen := self._observation(e))]
         return self.proposer.propose(history, allowed, len(history))
-
-    def _first(self, candidate: Candidate) -> Job:
-        return Job(candidate, 0, self.search.recipe.rungs[0])
 
     def _observation(self, evaluation: Evaluation) -> Observation | None:
         """What the sampler is told: whole trainings, and the floor for what is too slow."""

@@ -262,7 +262,10 @@ def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
     looks = []
     for candidate in searched.engine.survey():
         searched.screen(candidate)
-    while isinstance(step := searched.engine.propose(searched.seen, [], searched.left_s), Job):
+    while (step := searched.engine.propose(searched.seen, [], searched.left_s)) != Done():
+        if isinstance(step, Screen):
+            searched.screen(step.candidate)
+            continue
         searched.train(step)
         looks.append(searched.engine.outlook(searched.seen, [], 1_000.0))
     assert looks[-1].hypervolume > looks[0].hypervolume
