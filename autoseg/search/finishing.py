@@ -39,8 +39,10 @@ def finalists(
     jobs = [finish(e) for e in [*paid, *chosen]]
     if remaining_s is None:
         return jobs
-    failed = any(e.state == "failed" and undecayed(e) for e in everything)
-    must = not settled and (remaining_s > 0 or not failed)
+    # One model is owed whatever the time says; but over the budget not one failure after another.
+    tried = any(e.state in ("struck", "failed") and undecayed(e) for e in everything)
+    confirmed = any(e.state == "confirmed" for e in everything)
+    must = not confirmed and (remaining_s > 0 or not tried)
     return _in_time(jobs, view, pricing, remaining_s, must=must)
 
 

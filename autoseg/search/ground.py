@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autoseg.records import HW, Candidate, Cost
+from autoseg.records import HW, Candidate, CandidateError, Cost
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import ordered_choices, sample
 from autoseg.search.surrogate import Array
@@ -22,18 +22,27 @@ MOST_NETWORKS = 300  # that are built and counted, each for all resolutions
 
 @dataclass(frozen=True)
 class Ground:
-    """Candidates that can be built, their counted cost, and features for the surrogate."""
+    """Candidates that can be built, their counted cost, and features for the surrogate.
+
+    `refused` says why the others cannot be: a user's own builder may refuse some knobs.
+    """
 
     candidates: tuple[Candidate, ...]
     costs: tuple[Cost, ...]
     knobs: tuple[Knob, ...]
+    refused: tuple[tuple[Candidate, str], ...] = ()
 
     @classmethod
     def of(cls, space: SearchSpace, effort: str, pricing: Pricing, seed: int) -> Ground:
         """All of a small space, a seeded sample of a large one."""
-        able = [c for c in _choose(space, effort, seed) if pricing.buildable(c)]
+        able, refused = dict[Candidate, Cost](), list[tuple[Candidate, str]]()
+        for candidate in _choose(space, effort, seed):
+            try:
+                able[candidate] = pricing.cost(candidate)
+            except CandidateError as error:
+                refused.append((candidate, str(error)))
         knobs = tuple(k for k in space.knobs_at(effort) if len(k.choices) > 1)
-        return cls(tuple(able), tuple(pricing.cost(c) for c in able), knobs)
+        return cls(tuple(able), tuple(able.values()), knobs, tuple(refused))
 
     @cached_property
     def rows(self) -> dict[str, int]:

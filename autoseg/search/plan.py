@@ -38,7 +38,7 @@ class Plan:
     def lines(self, evaluations: Evaluations, left_s: float | None) -> list[str]:
         """Before anything is trained; `left_s` is what the budget leaves, if there is one."""
         fitting = self._fitting(evaluations)
-        lines = [self._candidates(evaluations, fitting)]
+        lines = [self._candidates(evaluations, fitting), *self._refused()]
         if not fitting:
             return [*lines, "nothing is expected to fit, so nothing will be trained"]
         costs = [self.pricing.cost(c) for c in fitting]
@@ -86,6 +86,13 @@ class Plan:
         if guessed:
             text += f", {fit} more expected to fit, {len(guessed) - fit} expected to be too slow"
         return text
+
+    def _refused(self) -> list[str]:
+        refused = self._ground.refused
+        if not refused:
+            return []
+        first, why = refused[0]
+        return [f"{len(refused)} are left out: they cannot be built, such as {first} ({why})"]
 
     @property
     def _full_epochs(self) -> int:
