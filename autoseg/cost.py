@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -39,7 +41,8 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
         if next(module.children(), None) is None:
             module.register_forward_hook(count)
     frame = torch.empty(1, input_channels(net), *input_hw, device="meta")
-    with torch.no_grad(), torch.device("meta"), _LayerCounter() as counter:
+    counter = _LayerCounter()
+    with torch.no_grad(), torch.device("meta"), counter, _Resizes(counter):
         try:
             shadow(frame)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -68,10 +71,45 @@ class _LayerCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kind := _kind(func, args, formula is not None):
             macs = formula(*args, **(kwargs or {}), out_val=out) // 2 if formula else 0
             read = args[:1] if _is_convolution(func) else args  # weights are no activations
-            moved = _FLOAT32_BYTES * sum(t.numel() for t in (*_tensors(read), *_tensors([out])))
-            for at, figure in enumerate((1, macs, moved)):
-                self.kinds[kind][at] += figure
+            self.add(kind, macs, [*_tensors(read), *_tensors([out])])
         return out
+
+    def add(self, kind: str, macs: int, moved: Sequence[Tensor]) -> None:
+        """One more layer of a kind, and the tensors that it reads and writes."""
+        moved_bytes = _FLOAT32_BYTES * sum(tensor.numel() for tensor in moved)
+        for at, figure in enumerate((1, macs, moved_bytes)):
+            self.kinds[kind][at] += figure
+
+
+class _Resizes(TorchFunctionMode):
+    """Counts an interpolation as one operation, without the dozens that it is on meta tensors."""
+
+    def __init__(self, counter: _LayerCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        size = given.get("size", args[1] if len(args) > 1 else None)
+        if func is not F.interpolate or not isinstance(size, tuple | list) or len(size) != 2:
+            return func(*args, **given)
+        frame: Tensor = args[0] if args else given["input"]
+        resized = frame.new_empty((*frame.shape[:2], *size))
+        self._counter.add("other", 0, [frame, resized])
+        return resized
+
+
+class Uninitialized(TorchFunctionMode):
+    """Networks that are built within it keep whatever their weights' memory holds.
+
+    What is only counted needs no initialization, which is half of the time of building it.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given.get("tensor", args[0] if args else None)
+        return func(*args, **given)
 
 
 def _kind(func: Any, args: Sequence[Any], multiplies: bool) -> str | None:

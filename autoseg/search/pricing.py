@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from autoseg.cost import cost
+from autoseg.cost import Uninitialized, cost
 from autoseg.device.timing import STABLE
 from autoseg.recipe import Recipe
 from autoseg.records import (
@@ -75,10 +75,8 @@ class Pricing:
         return True
 
     def _count(self, candidate: Candidate) -> Cost | CandidateError:
-        import torch
-
         try:
-            with torch.device("meta"):  # shapes are enough
+            with Uninitialized():
                 net = build_candidate(self.space, candidate, self.outputs, self.channel_step)
             return cost(net, self.space.baseline.input_hw)
         except CandidateError as error:

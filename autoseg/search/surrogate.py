@@ -41,7 +41,7 @@ OPTIONS = {
 class Settings:
     """Hyperparameters: length of f and g in standard deviations of the features, and spreads."""
 
-    length: float = 3.0
+    length: float = 6.0
     spread: float = 0.3
     slope: float = 0.08
     own: float = 0.03
@@ -206,7 +206,7 @@ def usual_curve(epochs: Array, longest: int) -> Array:
 
 def decay_step(epochs: Array) -> Array:
     """What the decay adds to the log error."""
-    step: Array = -0.06 - 0.5 / epochs**1.5
+    step: Array = -0.04 - 0.5 / epochs**1.5
     return step
 
 
