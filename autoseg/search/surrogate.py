@@ -28,6 +28,7 @@ BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
 SIZE_SLOPE, SIZE_SLOPE_SD = -0.35, 0.25  # of the error, by the logarithm of the input's area
 LEAST_ERROR = 1e-3
 FEW = 4  # scores under which the settings are not fitted
+MOST = 300  # scores that the settings are fitted on; the posterior takes all
 OPTIONS = {
     "length": (1.5, 3.0, 6.0),
     "spread": (0.15, 0.3, 0.6),
@@ -78,29 +79,17 @@ class Surrogate:
         after the other on a small grid: with so few scores more would be guessing.
         """
         empty = np.zeros((0, 0))
-        prior = cls(features, area, longest, tuple(seen), Settings(), empty, empty)
+        prior = cls(features, area, longest, (), Settings(), empty, empty)
         if not seen:
             return prior
-        at = prior._points(seen)
-        parts = prior._parts(*at, *at)
-        errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
-        residual = errors - prior._prior_mean(*at)
-
-        def under(settings: Settings) -> Surrogate:
-            noise = _noise(settings, *at[1:])
-            covariance = parts.covariance(settings) + np.diag(noise**2 + 1e-8)
-            factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
-            weights = _solve(factor, residual)
-            return replace(prior, settings=settings, _factor=factor, _weights=weights)
-
-        best = under(Settings())
-        if len(seen) < FEW:
-            return best
-        for name, values in [*OPTIONS.items()] * 2:
+        sparse = seen[:: -(-len(seen) // MOST)]
+        learner = _Learner.of(prior, sparse)
+        best = learner.under(Settings())
+        for name, values in [*OPTIONS.items()] * 2 if len(seen) >= FEW else []:
             others = [v for v in values if v != getattr(best.settings, name)]
-            tried = [under(replace(best.settings, **{name: value})) for value in others]
+            tried = [learner.under(replace(best.settings, **{name: value})) for value in others]
             best = max([best, *tried], key=cls._likelihood)
-        return best
+        return best if len(sparse) == len(seen) else _Learner.of(prior, seen).under(best.settings)
 
     def _likelihood(self) -> float:
         return float(-0.5 * np.sum(self._weights**2) - np.sum(np.log(np.diag(self._factor))))
@@ -108,7 +97,7 @@ class Surrogate:
     def predict(self, rows: npt.ArrayLike, epochs: npt.ArrayLike) -> tuple[Array, Array]:
         """Mean and standard deviation of the log error after `epochs` and the decay from there.
 
-        `rows` and `epochs` are ``[n]`` each. What a repeated training would scatter is included.
+        `rows` and `epochs` are ``[n]`` each. What one training scatters by chance comes on top.
         """
         at = np.asarray(rows, np.intp), np.asarray(epochs, float), np.ones(np.size(rows), bool)
         mean = self._prior_mean(*at)
@@ -165,6 +154,33 @@ class Surrogate:
     def _u(self, epochs: Array) -> Array:
         u: Array = np.log(epochs / self.longest) / math.log(3)
         return u
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A prior and the scores it is to learn, with all that does not depend on the settings."""
+
+    prior: Surrogate
+    seen: tuple[Seen, ...]
+    parts: _Parts
+    residual: Array
+
+    @classmethod
+    def of(cls, prior: Surrogate, seen: Sequence[Seen]) -> _Learner:
+        at = prior._points(seen)
+        errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
+        return cls(prior, tuple(seen), prior._parts(*at, *at), errors - prior._prior_mean(*at))
+
+    def under(self, settings: Settings) -> Surrogate:
+        """The posterior under these settings."""
+        _, epochs, decayed = self.prior._points(self.seen)
+        noise = _noise(settings, epochs, decayed)
+        covariance = self.parts.covariance(settings) + np.diag(noise**2 + 1e-8)
+        factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+        weights = _solve(factor, self.residual)
+        return replace(
+            self.prior, seen=self.seen, settings=settings, _factor=factor, _weights=weights
+        )
 
 
 @dataclass(frozen=True)
