@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.finishing import REPORT_S, finalists
+from autoseg.search.finishing import FINISH_SHARE, REPORT_S, finalists
 from autoseg.search.ground import Ground, smallest
 from autoseg.search.latency import measured_model
 from autoseg.search.outlook import outlook
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import sample
-from autoseg.search.standing import decayed, epoch_of, p50
+from autoseg.search.standing import decayed, epoch_of, p50, undecayed
 from autoseg.search.stopping import stops
 from autoseg.search.surrogate import Array, Rows, Seen, Surrogate
 from autoseg.search.verdict import verdict_lines
@@ -35,10 +35,10 @@ from autoseg.space import SearchSpace
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
 SAMPLE = 300  # candidates that the verdict speaks of where there are more
-FINISH_SHARE = 0.45  # of the budget, the most that confirming may reserve
 PRUDENCE = 1.3  # a job that the end of the search cuts off is time lost
 LIKELY = 0.1  # P(under the ceiling) from which a candidate is worth measuring
-SCREEN_S = 2.0  # a measurement, which also holds up the trainings beside it
+SCREEN_S = 2.0  # exporting and timing, which also holds up the trainings beside it, at least
+SCREEN_RUNS = 40
 JOB_S = 1.0  # scoring and checkpoint, beside the epochs
 NOTHING = 1e-6  # hypervolume (ln ms x IoU) that is expected of the best choice at least
 
@@ -51,6 +51,23 @@ class Choices:
     rungs: Rows
     gains: Array
     seconds: Array
+
+
+@dataclass(frozen=True)
+class _Able:
+    """Candidates that may be worked on: ln ms and how unsure it is (0 where measured), the chance
+    that it meets the ceiling, seconds of measuring first, and the epochs behind it."""
+
+    rows: Rows
+    log_ms: Array
+    log_sd: Array
+    chance: Array
+    waits_s: Array
+    epochs: Rows
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> _Able:
+        """Some of them."""
+        return _Able(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
 @dataclass
@@ -78,7 +95,7 @@ class Search:
         ends = dict.fromkeys([self.space.baseline, smallest(self.space, self.effort)])
         chosen = [self.ground.rows[c.key] for c in ends if c.key in self.ground.rows]
         features = self.ground.features
-        most = min(SURVEY, self.trials or SURVEY, len(features))
+        most = min(SURVEY, max(1, (self.trials or 2 * SURVEY) // 2), len(features))
         nearest = np.full(len(features), np.inf)
         for number in range(most):
             if number >= len(chosen):
@@ -125,36 +142,47 @@ class Search:
 
     def choices(self, view: View, left_s: float | None) -> Choices:
         """Every candidate that may be started or continued, with every rung that it may reach."""
-        rows, log_ms, chance, waits_s = self._able(view)
-        # Without a budget nothing may depend on time; the first price is a guess.
-        timed, at = left_s is not None, self._epochs(view, rows)
-        started = bool(at.any() or view.running)
-        epoch_s = self._epoch_s(view, rows, timed=timed)
+        able = self._able(view)
+        longest = np.full(len(able.rows), self.recipe.rungs[-1])
+        able = able.of(self._gains(view, able, longest) > NOTHING)
+        # Without a budget nothing may depend on time; before any score, prices are guesses.
+        known = view.evaluations if left_s is not None else {}
+        scored = any(undecayed(e) for e in view.evaluations.values())
+        epoch_s = self.pricing.epochs_s([self.ground.costs[row] for row in able.rows], known)
         parts = []
-        for rung in self.recipe.rungs:
-            ahead = np.sum([(at < r) & (r <= rung) for r in self.recipe.rungs], axis=0)
-            price = (rung - at) * epoch_s + JOB_S * ahead + waits_s
-            whole = PRUDENCE * price + self.recipe.decay_epochs(rung) * epoch_s
-            able = (ahead > 0) & self._may_aim(rung)
-            if left_s is not None and started:
-                able &= whole < left_s
-            mean, sd = view.surrogate.predict(rows[able], np.full(int(able.sum()), rung))
-            gain = view.gain(log_ms[able], mean, sd) * chance[able]
-            parts.append((rows[able], np.full(int(able.sum()), rung), gain, price[able]))
+        for rung in filter(self._may_aim, self.recipe.rungs):
+            jobs = np.sum([(able.epochs < r) & (r <= rung) for r in self.recipe.rungs], axis=0)
+            price = (rung - able.epochs) * epoch_s + JOB_S * jobs + able.waits_s
+            within = jobs > 0
+            if left_s is not None and scored:
+                whole = PRUDENCE * price + self.recipe.decay_epochs(rung) * epoch_s
+                within &= whole < left_s
+            here = able.of(within)
+            rungs = np.full(len(here.rows), rung)
+            parts.append((here.rows, rungs, self._gains(view, here, rungs), price[within]))
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         worthy = joined[2] > NOTHING
         return Choices(*(column[worthy] for column in joined))
+
+    def _gains(self, view: View, able: _Able, rungs: Rows) -> Array:
+        mean, sd = view.surrogate.predict(able.rows, rungs)
+        return view.gain(able.log_ms, able.log_sd, mean, sd) * able.chance
 
     def _may_aim(self, rung: int) -> bool:
         """Whether a rung may be the aim; what is aimed at is reached rung by rung."""
         return True
 
-    def _able(self, view: View) -> tuple[Rows, Array, Array, Array]:
-        """Rows that may be worked on: ln ms, P(under the ceiling), seconds of measuring first."""
+    def _able(self, view: View) -> _Able:
+        """What may be worked on."""
         log_ms, log_sd = self._latencies(view)
         count = len(self.ground.candidates)
-        able, waits_s = np.ones(count, bool), np.full(count, SCREEN_S)
-        chance = _under(math.log(self.constraints.max_latency_ms), log_ms, log_sd)
+        likely = _under(math.log(view.ceiling_ms), log_ms, log_sd)
+        waits_s = np.maximum(SCREEN_S, 1.0 + SCREEN_RUNS * np.exp(log_ms) / 1e3)
+        full = self.trials is not None and len(view.evaluations) >= self.trials
+        able = (likely > LIKELY) & (not full)
+        # What is gained by an unsure latency is its expectation; a chance is left to be counted
+        # only where the gain is none: see `View.gain`.
+        chance, epochs = likely if view.steps.empty else np.ones(count), np.zeros(count, np.intp)
         busy = {job.candidate.key for job in view.running}
         for e in view.evaluations.values():
             row = view.row(e)
@@ -163,13 +191,12 @@ class Search:
             able[row] = e.state in ("measured", "scored") and not (
                 e.candidate.key in busy or decayed(e) or e.measurement is None
             )
+            epochs[row] = epoch_of(e)
             if e.measurement:
-                waits_s[row], log_ms[row] = 0.0, math.log(p50(e))
-                chance[row] = probability_fast(e.measurement, self.constraints)
-        full = self.trials is not None and len(view.evaluations) >= self.trials
-        able &= (waits_s == 0) | ((chance > LIKELY) & (not full))
-        rows = np.flatnonzero(able)
-        return rows, log_ms[rows], chance[rows], waits_s[rows]
+                waits_s[row], log_ms[row], log_sd[row] = 0.0, math.log(p50(e)), 0.0
+                chance[row] = view.chance_fast(e)
+        everyone = _Able(np.arange(count), log_ms, log_sd, chance, waits_s, epochs)
+        return everyone.of(able)
 
     def _latencies(self, view: View) -> tuple[Array, Array]:
         """Mean and standard deviation of ln ms of every candidate, as if it was not measured."""
@@ -177,7 +204,7 @@ class Search:
         if self._predicted is None or self._predicted[0] != known:
             self._predicted = known, self._predict(view)
         mean, sd = self._predicted[1]
-        return mean.copy(), sd
+        return mean.copy(), sd.copy()
 
     def _predict(self, view: View) -> tuple[Array, Array]:
         model = measured_model(view.evaluations.values())
@@ -186,22 +213,12 @@ class Search:
             return np.full(count, math.log(self.constraints.max_latency_ms) - 0.1), np.ones(count)
         return model.predict(self.ground.costs, self.ground.sizes)
 
-    def _epochs(self, view: View, rows: Rows) -> Rows:
-        found = [view.evaluations.get(self.ground.candidates[row].key) for row in rows]
-        return np.array([epoch_of(e) if e else 0 for e in found], np.intp)
-
-    def _epoch_s(self, view: View, rows: Rows, *, timed: bool) -> Array:
-        known = view.evaluations if timed else {}
-        return self.pricing.epochs_s([self.ground.costs[row] for row in rows], known)
-
     def _step(self, view: View, row: int) -> Step:
         candidate = self.ground.candidates[row]
         evaluation = view.evaluations.get(candidate.key)
         if evaluation is None:
             return Screen(candidate)
-        job = self.next_job(evaluation)
-        assert job is not None, "only what has a rung ahead is a choice"
-        return job
+        return self.next_job(evaluation) or Done()  # a choice always has a rung ahead
 
     def next_job(self, evaluation: Evaluation) -> Job | None:
         """Its training to the next rung; None at the top, and for what has taken its decay."""
@@ -252,18 +269,19 @@ class Search:
         view = self.view(evaluations, ())
         if not view.alive:
             return None
-        rows, rungs, gains, seconds = (
-            getattr(self.choices(view, horizon_s), name)
-            for name in ("rows", "rungs", "gains", "seconds")
-        )
-        order = np.argsort(-gains / seconds) if len(rows) else np.zeros(0, int)
-        paid = np.cumsum(seconds[order]) <= horizon_s * self.pricing.workers
+        choices = self.choices(view, horizon_s)
+        order = np.argsort(-self.worth(choices), kind="stable")
+        # Of each candidate the best aim alone.
+        order = order[np.sort(np.unique(choices.rows[order], return_index=True)[1])]
+        paid = np.cumsum(choices.seconds[order]) <= horizon_s * self.pricing.workers
         chosen = order[paid]
         log_ms = self._latencies(view)[0]
         for e in view.evaluations.values():
             if (row := view.row(e)) is not None and e.measurement:
                 log_ms[row] = math.log(p50(e))
-        return outlook(view, rows[chosen], rungs[chosen], log_ms, horizon_s, self.seed)
+        return outlook(
+            view, choices.rows[chosen], choices.rungs[chosen], log_ms, horizon_s, self.seed
+        )
 
     # -- the ground
 

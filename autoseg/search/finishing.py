@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from autoseg.records import Evaluation, Job
+from autoseg.search.acquisition import probability_over
 from autoseg.search.pricing import Pricing
 from autoseg.search.standing import decayed, p50, undecayed
 from autoseg.search.view import View
@@ -15,7 +16,8 @@ from autoseg.search.view import View
 REPORT_S = 8.0  # front, plot and bundles
 MOST = 8  # at a time, and that time is set aside for
 WORTH = 2e-5  # hypervolume (ln ms x IoU) that is expected of one at least
-HOPE = 2.0  # standard deviations by which one may turn out better than expected
+LIKELY = 0.02  # P(both constraints hold) from which a finish is worth trying
+FINISH_SHARE = 0.45  # of the budget, the most that is kept for finishing
 
 
 class Finish(Protocol):
@@ -35,7 +37,7 @@ def finalists(
     chosen = by_expected_gain(view, [e for e in view.alive if e not in paid])
     if not chosen and not paid and not settled:
         # Nothing can meet the floor: the nearest miss is worth knowing.
-        chosen = sorted(view.alive, key=lambda e: -view.now[e.candidate.key])[:1]
+        chosen = sorted(view.alive, key=lambda e: _nearness(view, e))[-1:]
     jobs = [finish(e) for e in [*paid, *chosen]]
     if remaining_s is None:
         return jobs
@@ -47,20 +49,31 @@ def finalists(
 
 
 def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]:
-    """Each next one is expected to add most to what is confirmed and to those before it."""
+    """Each next one is expected to add most to what is confirmed and to those before it.
+
+    While nothing is confirmed, the first is the one that will most likely hold.
+    """
     reached = [(p50(e), e.iou or 0.0) for e in view.evaluations.values() if e.state == "confirmed"]
     rest, ordered = list(able), list[Evaluation]()
     while rest and len(ordered) < MOST:
         mean, sd = view.after(rest, [_rung(e) for e in rest])
-        steps = view.steps_of(reached)
-        gains = steps.expected_gain(np.log([p50(e) for e in rest]), mean, sd)
+        fast = np.array([view.chance_fast(e) for e in rest])
+        if reached:
+            steps, log_ms = view.steps_of(reached), np.log([p50(e) for e in rest])
+            gains, least = steps.expected_gain(log_ms, mean, sd) * fast, WORTH
+        else:
+            gains, least = probability_over(view.floor, mean, sd) * fast, LIKELY
         best = int(np.argmax(gains))
-        if gains[best] < WORTH:
+        if gains[best] < least:
             break
         chosen = rest.pop(best)
         reached.append((p50(chosen), view.now[chosen.candidate.key]))
         ordered.append(chosen)
     return ordered
+
+
+def _nearness(view: View, evaluation: Evaluation) -> tuple[bool, float]:
+    return view.chance_fast(evaluation) > 0.5, view.now[evaluation.candidate.key]
 
 
 def _rung(evaluation: Evaluation) -> int:

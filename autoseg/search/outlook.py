@@ -22,7 +22,8 @@ def outlook(
 
     Candidates are drawn each for itself, so the rise is rather too large than too small.
     """
-    points = [(p50(view.evaluations[key]), iou) for key, iou in view.now.items()]
+    known = {key: view.evaluations[key] for key in view.now}
+    points = [(p50(e), view.now[k]) for k, e in known.items() if view.chance_fast(e) > 0.5]
     now = view.steps_of(points).hypervolume()
     rows, rungs = rows[:MOST], rungs[:MOST]
     rises = np.zeros(DRAWS)

@@ -12,15 +12,13 @@ import numpy as np
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Constraints, Evaluation, Job, clock
 from autoseg.seams import Evaluations
-from autoseg.search.finishing import MOST, REPORT_S
+from autoseg.search.finishing import FINISH_SHARE, MOST, REPORT_S
 from autoseg.search.ground import Ground
 from autoseg.search.latency import measured_model
 from autoseg.search.pricing import USEFUL_RUNG, Pricing
 from autoseg.search.standing import p50
 from autoseg.search.surrogate import Array
 from autoseg.space import SearchSpace
-
-FINISH_SHARE = 0.45  # of the budget, the most that is kept for finishing
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,10 @@ class SampledEngine:
             return able and self._in_time(whole, evaluations, left_s)
 
         history = [seen for e in evaluations.values() if (seen := self._observation(e))]
-        return self.proposer.propose(history, allowed, len(history))
+        proposed = self.proposer.propose(history, allowed, len(history))
+        # Where no more may be measured, a sampler of a large space may never hit what is.
+        measured = (e.candidate for e in evaluations.values() if allowed(e.candidate))
+        return proposed or next(measured, None)
 
     def _observation(self, evaluation: Evaluation) -> Observation | None:
         """What the sampler is told: whole trainings, and the floor for what is too slow."""

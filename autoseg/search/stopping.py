@@ -9,6 +9,7 @@ from autoseg.records import Candidate, Evaluation
 from autoseg.search.standing import decayed, p50, undecayed
 from autoseg.search.view import View
 
+EARLY = 2  # rungs at which the floor stops nobody: a slow start says little of the end
 OPTIMISM = 2.5  # standard deviations: a stop is final, its checkpoint is removed
 KEPT = 3  # the most hopeful are never stopped: where nothing meets the floor, they are the nearest
 
@@ -27,7 +28,7 @@ def stops(view: View) -> Sequence[tuple[Candidate, str]]:
         if key in spared or decayed(e) or score is None:
             continue
         at = f"IoU {score.iou:.3f} after {score.epoch} epochs, at best {hopes[key]:.3f}"
-        if hopes[key] < view.constraints.min_iou:
+        if hopes[key] < view.constraints.min_iou and view.recipe.rungs.index(score.epoch) >= EARLY:
             found.append((e.candidate, f"{at}: under the floor"))
         elif better := _faster_and_better(view, e, hopes[key]):
             found.append((e.candidate, f"{at}: {better} has that and is faster"))

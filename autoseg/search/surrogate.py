@@ -25,8 +25,9 @@ Flags = npt.NDArray[np.bool_]
 
 LEVEL, LEVEL_SD = math.log(0.1), 1.0  # of the longest training's error, before anything is known
 BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
+CURVE_SD = 0.2  # how much steeper all curves may be, for each factor of three in epochs
 SIZE_SLOPE, SIZE_SLOPE_SD = -0.35, 0.25  # of the error, by the logarithm of the input's area
-LEAST_ERROR = 1e-3
+LEAST_ERROR = 1e-6
 FEW = 4  # scores under which the settings are not fitted
 MOST = 300  # scores that the settings are fitted on; the posterior takes all
 OPTIONS = {
@@ -34,7 +35,7 @@ OPTIONS = {
     "spread": (0.15, 0.3, 0.6),
     "slope": (0.03, 0.08, 0.16),
     "own": (0.015, 0.03, 0.06),
-    "noise": (0.03, 0.06, 0.12),
+    "noise": (0.015, 0.03, 0.06, 0.12),
 }
 
 
@@ -46,7 +47,7 @@ class Settings:
     spread: float = 0.3
     slope: float = 0.08
     own: float = 0.03
-    noise: float = 0.06
+    noise: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class Surrogate:
     def _variance(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
         said, u = self.settings, self._u(epochs)
         middle = self.area - self.area.mean()
-        shared = LEVEL_SD**2 + BEND_SD**2 * np.abs(u) + SIZE_SLOPE_SD**2 * middle[rows] ** 2
+        shared = LEVEL_SD**2 + BEND_SD**2 * np.abs(u) + CURVE_SD**2 * u**2
+        shared = shared + SIZE_SLOPE_SD**2 * middle[rows] ** 2
         own: Array = said.spread**2 + said.slope**2 * u**2 + said.own**2
         total: Array = shared + own + decayed * decay_sd(epochs) ** 2
         return total
@@ -146,6 +148,7 @@ class Surrogate:
         fixed: Array = LEVEL_SD**2 + SIZE_SLOPE_SD**2 * np.outer(middle[rows], middle[rows2])
         # A walk from the longest back to the shortest: rungs that are near bend alike.
         fixed += BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
+        fixed += CURVE_SD**2 * np.outer(u, v)
         steps = decay_sd(epochs)[:, None] * decay_sd(epochs2)[None]
         fixed += steps * (np.outer(decayed, decayed2) & (epochs[:, None] == epochs2[None]))
         apart = _apart(self.features[rows], self.features[rows2])
@@ -209,7 +212,7 @@ def _apart(one: Array, other: Array) -> Array:
 
 def _noise(settings: Settings, epochs: Array, decayed: Flags) -> Array:
     """An average of few weights scatters more, and the decay calms it."""
-    noise: Array = settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 2 / epochs)
+    noise: Array = settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 5 / epochs)
     return noise
 
 
@@ -228,7 +231,7 @@ def decay_step(epochs: Array) -> Array:
 
 def decay_sd(epochs: Array) -> Array:
     """How unsure that is before any decay was seen."""
-    sd: Array = 0.03 + 0.2 / epochs
+    sd: Array = 0.02 + 0.2 / epochs
     return sd
 
 

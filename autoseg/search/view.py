@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
+from statistics import NormalDist, median
 
 import numpy as np
 
@@ -20,9 +20,8 @@ from autoseg.search.ground import Ground
 from autoseg.search.standing import decayed, epoch_of, p50, undecayed
 from autoseg.search.surrogate import Array, Seen, Surrogate
 
-SURE_SIGMAS = 1.2816  # a normal's 90 % quantile: what a promise needs
+SURE_SIGMAS = NormalDist().inv_cdf(SURE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
-assert SURE == 0.9
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,23 @@ class View:
 
     @cached_property
     def floor(self) -> float:
+        # An interval is about as wide as the error is large.
         widths = [
-            s.iou_ci95[1] - s.iou_ci95[0]
+            (s.iou_ci95[1] - s.iou_ci95[0]) / max(1 - s.iou, 1e-6)
             for e in self.evaluations.values()
-            if (s := undecayed(e)) and s.iou >= self.constraints.min_iou - 0.05
+            if (s := undecayed(e))
         ]
-        margin = SURE_SIGMAS * median(widths) / CI95_SIGMAS if widths else 0.0
-        return min(self.constraints.min_iou + margin, 1 - 1e-6)
+        share = median(widths) / CI95_SIGMAS if widths else 0.0
+        margin = SURE_SIGMAS * share * (1 - self.constraints.min_iou)
+        return min(self.constraints.min_iou + margin, 1 - 1e-9)
+
+    @cached_property
+    def ceiling_ms(self) -> float:
+        """The median under which the promised statistic is expected to meet the ceiling."""
+        limit_ms, statistic = self.constraints.max_latency_ms, self.constraints.statistic
+        measured = [e.measurement for e in self.evaluations.values() if e.measurement]
+        tails = [m.latency_ms(statistic) / m.p50_ms for m in measured]
+        return limit_ms / median(tails) if tails else limit_ms
 
     @cached_property
     def alive(self) -> list[Evaluation]:
@@ -91,24 +100,26 @@ class View:
         """The front of what finishing now, and the jobs that run, would give."""
         best = {**self.now, **self.soon}
         return self.steps_of(
-            [(p50(e), iou) for key, iou in best.items() if self._fast(e := self.evaluations[key])]
+            [
+                (p50(e), iou)
+                for key, iou in best.items()
+                if self.chance_fast(e := self.evaluations[key]) > 0.5
+            ]
         )
 
-    def _fast(self, evaluation: Evaluation) -> bool:
-        """Whether it will rather meet the ceiling than not, by the promised statistic."""
+    def chance_fast(self, evaluation: Evaluation) -> float:
+        """P(the promised statistic is under the ceiling) of one that is measured, else 0."""
         measured = evaluation.measurement
-        return measured is not None and probability_fast(measured, self.constraints) > 0.5
+        return probability_fast(measured, self.constraints) if measured else 0.0
 
     def steps_of(self, points: Sequence[Point]) -> Steps:
-        return Steps.of(points, self.constraints, self.floor)
+        return Steps.of(points, self.ceiling_ms, self.floor)
 
-    def gain(self, log_ms: Array, mean: Array, sd: Array) -> Array:
+    def gain(self, log_ms: Array, log_sd: Array, mean: Array, sd: Array) -> Array:
         """What each would add alone; while nothing meets the floor, the chance that it does."""
         if self.steps.empty:
-            return probability_over(self.floor, mean, sd) * (
-                log_ms < math.log(self.constraints.max_latency_ms)
-            )
-        return self.steps.expected_gain(log_ms, mean, sd)
+            return probability_over(self.floor, mean, sd)
+        return self.steps.expected_gain(log_ms, mean, sd, log_sd)
 
 
 def observed(ground: Ground, evaluations: Evaluations) -> list[Seen]:

@@ -12,7 +12,7 @@ POINTS = [(2.0, 0.93), (4.0, 0.95), (3.0, 0.92), (12.0, 0.99), (1.5, 0.8)]
 
 
 def steps(points=POINTS) -> Steps:
-    return Steps.of(points, ASKED, FLOOR)
+    return Steps.of(points, ASKED.max_latency_ms, FLOOR)
 
 
 def test_the_steps_have_the_hypervolume_of_their_points():
@@ -44,3 +44,13 @@ def test_what_is_over_the_ceiling_adds_nothing_however_good():
 def test_the_chance_to_meet_the_floor():
     chance = probability_over(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
     assert chance[0] == pytest.approx(0.5) and chance[1] > 0.99 and chance[2] < 0.01
+
+
+def test_an_unsure_latency_adds_what_it_adds_on_average():
+    where = np.array([np.log(9.9)]), np.array([-3.5]), np.array([0.1])
+    unsure = steps().expected_gain(*where, np.array([0.2]))[0]
+    draws = np.random.default_rng(0).normal(np.log(9.9), 0.2, 50_000)
+    each = steps().expected_gain(draws, *(np.full(len(draws), v[0]) for v in where[1:]))
+    assert unsure == pytest.approx(each.mean(), rel=0.03)
+    over = np.array([np.log(10.5)]), *where[1:], np.array([0.1])
+    assert steps().expected_gain(*over)[0] > 0
