@@ -51,7 +51,7 @@ def test_a_candidate_that_is_better_than_its_kind_is_believed():
 
 def test_what_a_decay_brings_is_learned_from_the_decays_seen():
     plain = seen(*((row, 27) for row in range(0, 30, 4)))
-    strong = [Seen(s.row, 27, True, 1 - (1 - s.iou) * 0.8) for s in plain[:4]]
+    strong = [Seen(s.row, 27, True, 1 - (1 - s.iou) * 0.8) for s in plain]
     before = Surrogate.fit(FEATURES, AREA, LONGEST, plain).predict([29], [27])[0][0]
     after = Surrogate.fit(FEATURES, AREA, LONGEST, [*plain, *strong]).predict([29], [27])[0][0]
     assert after < before - 0.02
