@@ -102,7 +102,7 @@ class OptunaProposer:
             case "gp":
                 return samplers.GPSampler(seed=seed)
             case "tpe":
-                return samplers.TPESampler(seed=seed)
+                return samplers.TPESampler(multivariate=True, seed=seed)
             case "nsga2":
                 return samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
             case "nsga3":
