@@ -3,8 +3,8 @@
     python benchmarks/promises.py --tables packages --processes 2
 
 Each search goes through a table (benchmarks/tabular) as the product does, up to the confirmed
-models. What a candidate truly is: the table's IoU, scattered as a second training scatters it
-(drawn from the candidates that were trained twice). What the search sees of it: that and the noise
+models. What a candidate truly is: the table's IoU, moved by the noise of a training as
+benchmarks/search.py does. What the search sees of it: that and the noise
 of few val pictures, one draw for a candidate, with the width that the bootstrap says; latencies
 with the noise of a measurement. Each call adds the searches that results/reference/NAME.csv lacks,
 one row each, and writes the summary NAME.md.
@@ -27,7 +27,7 @@ import numpy as np
 from common import REFERENCE, ROOT, command, commit_of, cores, facts, settle, table
 from search import PAIRS, pair_of
 from tabular.replay import HALF_WIDTH, Clock, TableDevice, TablePool, Walk, judged, ours, timing
-from tabular.tables import Cell, Entry, Table, load
+from tabular.tables import Cell, Table, load
 
 from autoseg.front import front
 from autoseg.promise import NORMAL_95, SURE, probability_fast
@@ -66,48 +66,16 @@ class World:
 
     @classmethod
     def drawn(cls, kind: Table, seed: int) -> World:
-        rng = np.random.default_rng(seed)
-        scatters = [s for e in kind.entries.values() if (s := _scatter(e)) is not None]
-        truth, seen = {}, {}
-        for key in sorted(kind.entries):
-            entry, z = kind.entries[key], float(rng.normal())
-            chosen = scatters[int(rng.integers(len(scatters)))] if scatters else {}
-            sign = float(rng.choice((-1.0, 1.0)))
-            cells = {at: _scattered(c, sign * chosen.get(at, 0.0)) for at, c in _first(entry)}
-            truth[key] = replace(entry, cells={0: cells})
-            shown = {at: _shown(cell, z) for at, cell in cells.items()}
+        rng, truth, seen = np.random.default_rng((seed, 1)), kind.drawn(seed), {}
+        for key, entry in truth.entries.items():
+            z = float(rng.normal())
+            shown = {at: _shown(cell, z) for at, cell in entry.cells[0].items()}
             seen[key] = replace(entry, cells={0: shown})
-        return cls(kind, replace(kind, entries=truth), replace(kind, entries=seen), seed)
-
-
-def _first(entry: Entry) -> list[tuple[tuple[int, bool], Cell]]:
-    return list(entry.cells[0].items())
-
-
-def _scatter(entry: Entry) -> dict[tuple[int, bool], float] | None:
-    """How far one of two trainings lies off their mean in the log error, at each rung."""
-    if len(entry.cells) < 2:
-        return None
-    one, other = (entry.cells[seed] for seed in sorted(entry.cells)[:2])
-    # Of two draws the difference is sqrt(2) as wide as each.
-    return {
-        at: math.log((1 - other[at].iou) / (1 - one[at].iou)) / math.sqrt(2)
-        for at in one
-        if at in other
-    }
-
-
-def _scattered(cell: Cell, off: float) -> Cell:
-    return _moved(cell, 1 - (1 - cell.iou) * math.exp(off))
+        return cls(kind, truth, replace(kind, entries=seen), seed)
 
 
 def _shown(cell: Cell, z: float) -> Cell:
-    return _moved(cell, min(max(cell.iou + z * sd_of(cell.iou_ci95), 0.0), 0.9999))
-
-
-def _moved(cell: Cell, iou: float) -> Cell:
-    low, high = (end + iou - cell.iou for end in cell.iou_ci95)
-    return replace(cell, iou=iou, iou_ci95=(low, high))
+    return cell.at(min(max(cell.iou + z * sd_of(cell.iou_ci95), 0.0), 0.9999))
 
 
 def sd_of(interval: tuple[float, float]) -> float:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import command, facts, table
+from common import facts, table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-from tabular.tables import Table
+from tabular.tables import TWICE, Table
 
 Row = Mapping[str, str]
 
 SHARES = ("0.9", "0.95", "0.99")
+REPORTING = 1000  # the first seed that is not for tuning
 OPTUNA = ("gp", "tpe", "nsga2", "nsga3")
 NAMES = {
     "autoseg": "autoseg",
@@ -46,13 +48,15 @@ DASHES = {"oracle": ":", "random": "--", "grid": "-."}
 
 def write_report(stem: Path, rows: Sequence[Row], tables: Sequence[Table]) -> list[str]:
     """NAME.md and NAME.png; returns the lines of the tables."""
+    kept = [row for here in panels(rows) for row in counted(here)]
     lines = summary(rows)
-    plot(stem.with_suffix(".png"), [row for row in rows if row["sampler"] in COLOURS])
+    plot(stem.with_suffix(".png"), [row for row in kept if row["sampler"] in COLOURS])
     seeds = sorted({int(row["seed"]) for row in rows})
     body = [
         "# Seconds of training to a share of the exhaustive front's hypervolume", "",
         *facts(),
-        f"- seeds {seeds[0]} to {seeds[-1]}; commits: {', '.join(commits(rows))}: `{command()}`",
+        f"- seeds {seeds[0]} to {seeds[-1]}; commits: {', '.join(commits(rows))}: "
+        f"`{asked(stem.name, rows)}`",
         *(about(each) for each in tables), "",
         *NOTE, "",
         f"![hypervolume over seconds of training]({stem.name}.png)", "",
@@ -63,14 +67,23 @@ def write_report(stem: Path, rows: Sequence[Row], tables: Sequence[Table]) -> li
 
 
 NOTE = (
-    "Searches are replayed against tables in which everything was trained. Hypervolume: over",
+    "Searches are replayed against tables in which everything was trained. Each seed is a world",
+    "of its own, the same for all samplers: the scores of every candidate move by the noise of a",
+    "training, and the exhaustive front is that world's. Hypervolume: over",
     "ln(latency) x IoU above (ceiling, floor), of what finishing now would give: for each",
     "candidate, the decayed IoU at the highest rung that it has reached. Everybody is told the",
     "latencies for nothing, trains nothing that is too slow (but for the grid), and is credited",
     "rung by rung; decays are charged to nobody. A sampler of Optuna has each candidate trained",
-    "to the top. The oracle trains the members of the exhaustive front only, the most",
-    "hypervolume per second first. Seconds: median over the seeds (quartiles). The other columns",
-    "are ratios of medians, to 90, 95 and 99 %; `never`: the search or the table ended before.",
+    "to the top; where it asks for nothing new, the nearest untrained candidate that fits stands",
+    "in, and `stand-ins` is the share of these. autoseg has a prior that was fitted on such",
+    "networks (their level, the usual learning curve, the effect of an option); the others have",
+    "none. The oracle trains the members of the exhaustive front only, the most hypervolume per",
+    "second first; it is no bound, since other candidates or lower rungs may be cheaper. Seconds:",
+    "median over the seeds (quartiles). `trainings`: candidates begun, and those trained to the",
+    "top, medians at the end of the search. `distinct`: different outcomes among the searches.",
+    "The other columns are ratios of medians, to 90, 95 and 99 %; `never`: the search or the",
+    "table ended before. Only seeds that all samplers of a table have are counted, and no world in",
+    "which nothing meets both constraints.",
 )
 
 
@@ -78,33 +91,78 @@ def commits(rows: Sequence[Row]) -> list[str]:
     return sorted({row["commit"] for row in rows})
 
 
+def asked(name: str, rows: Sequence[Row]) -> str:
+    """The command that gives these rows, in however many calls they were made."""
+    seeds = sorted({int(row["seed"]) for row in rows})
+    words = ["python", "benchmarks/search.py", "--tables"]
+    words += ["PATH/fastscnn_rpi4.csv" if t == "thesis" else t for t in different(rows, "table")]
+    for option in ("pair", "sampler"):
+        words += [f"--{option}s", *different(rows, option)]
+    words += ["--seeds", "tuning"] if seeds[0] < REPORTING else []
+    words += ["--count", str(seeds[-1] + 1 - (REPORTING if seeds[0] >= REPORTING else 0))]
+    return shlex.join([*words, "--out", name])
+
+
+def different(rows: Sequence[Row], column: str) -> list[str]:
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def panels(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each table and pair."""
+    pairs = [(name, pair) for name in different(rows, "table") for pair in different(rows, "pair")]
+    found = [[row for row in rows if (row["table"], row["pair"]) == here] for here in pairs]
+    return [here for here in found if here]
+
+
+def counted(rows: Sequence[Row]) -> list[Row]:
+    """Those of the seeds that every sampler has, and in whose world something meets both."""
+    seeds = set.intersection(
+        *({r["seed"] for r in rows if r["sampler"] == s} for s in different(rows, "sampler"))
+    )
+    return [row for row in rows if row["seed"] in seeds and float(row["hypervolume"]) > 0]
+
+
 def about(each: Table) -> str:
-    twice = sum(len(entry.cells) > 1 for entry in each.entries.values())
+    twice, rungs = len(each.twice), each.recipe.rungs
+    noise = ", ".join(f"{each.noise[r, False]:.3f} ({each.noise[r, True]:.3f})" for r in rungs)
+    whose = "of these" if twice >= TWICE else "assumed"
+    priced = "" if each.latencies != "published" else PRICED
     return (
         f"- {each.name}: {len(each.entries)} candidates, {twice} of them trained twice, rungs "
-        f"{', '.join(map(str, each.recipe.rungs))}; training them all takes {each.total_s:.0f} s; "
-        f"latencies {each.latencies}"
+        f"{', '.join(map(str, rungs))}; training them all takes {each.total_s:.0f} s{priced}; "
+        f"latencies {each.latencies}; noise of the log error at each rung (decayed), {whose}: "
+        f"{noise}"
     )
+
+
+PRICED = ", by the prior of our own price model: nobody published seconds, count `trainings`"
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
     """A table for each table, pair and share, samplers from fast to slow."""
     lines: list[str] = []
-    for name in dict.fromkeys(row["table"] for row in rows):
-        for pair in dict.fromkeys(row["pair"] for row in rows):
-            here = [row for row in rows if (row["table"], row["pair"]) == (name, pair)]
-            if here:
-                lines += [*heading(here), "", *table(comparison(here)), ""]
+    for here in panels(rows):
+        kept = counted(here)
+        shown = table(comparison(kept)) if kept else ["No seed was searched by every sampler."]
+        lines += [*heading(here), "", *shown, ""]
     return lines
 
 
 def heading(rows: Sequence[Row]) -> list[str]:
     first = rows[0]
-    feasible = statistics.median(float(row["feasible"]) for row in rows)
+    able, best = (spans(rows, name) for name in ("feasible_models", "front_models"))
     return [
         f"## {first['table']}, {first['pair']}: under {float(first['ceiling_ms']):.3g} ms, "
-        f"IoU over {float(first['floor']):.3f}; {feasible:.0%} of the candidates meet both"
+        f"IoU over {float(first['floor']):.3f}; {able} met both, {best} on the front"
     ]
+
+
+def spans(rows: Sequence[Row], name: str) -> str:
+    """A count of models over the worlds: median (least to most)."""
+    counts = sorted(int(row[name]) for row in rows)
+    middle = round(statistics.median(counts))
+    said = f"{middle} model{'s' * (middle != 1)}"
+    return said if counts[0] == counts[-1] else f"{said} ({counts[0]} to {counts[-1]})"
 
 
 def comparison(rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -136,6 +194,12 @@ def line(
     others: Mapping[str, Mapping[str, float]],
 ) -> dict[str, str]:
     cells: dict[str, Any] = {"sampler": NAMES.get(name, name), "searches": len(rows)}
+    cells["distinct"] = len({tuple(row[f"seconds_to_{s}"] for s in SHARES) for row in rows})
+    begun, top, stood = (
+        [int(row[column]) for row in rows] for column in ("begun", "trained", "stand_ins")
+    )
+    cells["trainings"] = f"{statistics.median(begun):.0f}, {statistics.median(top):.0f}"
+    cells["stand-ins"] = f"{sum(stood) / max(sum(begun), 1):.0%}" if name in OPTUNA else ""
     for share in SHARES:
         cells[f"s to {float(share):.0%}"] = spread(seconds(rows, share))
     for other, theirs in others.items():

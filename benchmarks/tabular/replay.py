@@ -151,9 +151,13 @@ class Trajectory:
     evaluations: dict[str, Evaluation]
     jobs: tuple[Job, ...]
     real_s: float
+    stand_ins: int = 0
+    """Of what was trained, how many a sampler did not propose itself."""
 
     def seconds_to(self, share: float) -> float:
         """Training seconds until this share of the hypervolume is first there; else infinite."""
+        if not self.full:
+            return math.inf
         enough = (m.train_s for m in self.moments if m.hypervolume >= share * self.full)
         return next(enough, math.inf)
 

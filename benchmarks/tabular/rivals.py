@@ -11,8 +11,9 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +24,48 @@ from tabular.replay import Credit, Moment, Trajectory
 from tabular.tables import Table
 
 from autoseg.front import hypervolume
-from autoseg.records import Constraints
-from autoseg.search.proposer import ordered_choices
+from autoseg.records import Constraints, Job
+from autoseg.search.proposer import POPULATION, ordered_choices
 
-# Proposals without anything new, after which one that fits is drawn: a GP takes a second for each.
+# Proposals without anything new, after which the nearest untrained one stands in: a GP takes a
+# second for each.
 ASKS = {"gp": 4, "tpe": 20, "nsga2": 20, "nsga3": 20}
-POPULATION = 20  # of NSGA-II and -III: the default of 50 is a third of a table at random
+Choice = tuple[str, bool]  # a key, and whether it stands in for one that is trained already
 
 
 def train_all(
-    table: Table, keys: Iterator[str], constraints: Constraints, *, enough: float = math.inf
+    table: Table, choices: Iterator[Choice], constraints: Constraints, *, enough: float = math.inf
 ) -> Trajectory:
     """Each to the top, one after the other, until there is `enough` of the hypervolume."""
     credit, began = Credit(table, constraints), time.perf_counter()
     moments: list[Moment] = []
-    train_s = 0.0
-    for key in keys:
-        for rung in table.recipe.rungs:
+    jobs: list[Job] = []
+    train_s, stand_ins = 0.0, 0
+    for key, stands_in in choices:
+        stand_ins += stands_in
+        for before, rung in pairwise((0, *table.recipe.rungs)):
+            jobs.append(Job(table.entries[key].candidate, before, rung))
             train_s += table.entries[key].cell(rung, decayed=False).train_s
             credit.reached(key, rung)
             moments.append(Moment(train_s, train_s, credit.hypervolume))
         if credit.hypervolume >= enough * credit.full:
             break
-    return Trajectory(tuple(moments), credit.full, {}, (), time.perf_counter() - began)
+    real_s = time.perf_counter() - began
+    return Trajectory(tuple(moments), credit.full, {}, tuple(jobs), real_s, stand_ins)
 
 
-def grid(table: Table, constraints: Constraints, seed: int) -> Iterator[str]:
+def grid(table: Table, constraints: Constraints, seed: int) -> Iterator[Choice]:
     """Everything, the too slow as well, in a seeded shuffle."""
     keys = list(table.entries)
-    yield from (keys[i] for i in np.random.default_rng(seed).permutation(len(keys)))
+    yield from ((keys[i], False) for i in np.random.default_rng(seed).permutation(len(keys)))
 
 
-def random(table: Table, constraints: Constraints, seed: int) -> Iterator[str]:
+def random(table: Table, constraints: Constraints, seed: int) -> Iterator[Choice]:
     """Everything that fits the ceiling, in a seeded shuffle."""
-    yield from (k for k in grid(table, constraints, seed) if fits(table, k, constraints))
+    yield from (c for c in grid(table, constraints, seed) if fits(table, c[0], constraints))
 
 
-def oracle(table: Table, constraints: Constraints, seed: int) -> Iterator[str]:
+def oracle(table: Table, constraints: Constraints, seed: int) -> Iterator[Choice]:
     """Only the members of the exhaustive front, the most hypervolume per second first."""
     rest = table.front_keys(constraints)
     reached: list[tuple[float, float]] = []
@@ -76,28 +82,30 @@ def oracle(table: Table, constraints: Constraints, seed: int) -> Iterator[str]:
         )
         rest.remove(best)
         reached.append(table.point(best))
-        yield best
+        yield best, False
 
 
 def fits(table: Table, key: str, constraints: Constraints) -> bool:
     return table.entries[key].latency_ms <= constraints.max_latency_ms
 
 
-def sampled(table: Table, constraints: Constraints, seed: int, *, sampler: str) -> Iterator[str]:
+def sampled(
+    table: Table, constraints: Constraints, seed: int, *, sampler: str
+) -> Iterator[Choice]:
     """What one of Optuna's samplers asks for, until all that fits was asked for."""
     study, spots = _study(sampler, seed), Spots(table)
-    by_chance = random(table, constraints, seed)
     left = {key for key in table.entries if fits(table, key, constraints)}
     in_vain = 0
     while left:
         trial = study.ask(spots.distributions)
-        key = spots.moved(study, trial)
-        if in_vain >= ASKS[sampler]:
-            key = spots.moved(study, trial, next(k for k in by_chance if k in left))
+        key = spots.nearest(trial)
+        if stands_in := key not in left and in_vain >= ASKS[sampler]:
+            key = spots.nearest(trial, left)
+        spots.move(study, trial, key)
         in_vain = 0 if key in left else in_vain + 1
         if key in left:
             left.remove(key)
-            yield key  # a trained one is told with what it gave, each time
+            yield key, stands_in  # a trained one is told with what it gave, each time
         _tell(study, trial, table, key, constraints)
 
 
@@ -147,12 +155,16 @@ class Spots:
         candidate = table.entries[key].candidate
         return [choices.index(candidate[name]) for name, choices in self._knobs.items()]
 
-    def moved(self, study: Any, trial: Any, key: str | None = None) -> str:
-        """The candidate that a trial stands for, whose places the trial is given."""
+    def nearest(self, trial: Any, among: Collection[str] | None = None) -> str:
+        """What a trial asks for, or the nearest to it in the table, or in some of it."""
         asked: Sequence[int] = [trial.params[name] for name in self._knobs]
-        if key is None:
-            apart = np.sum(((self._places - asked) / self._widths) ** 2, axis=1)
-            key = self._keys[int(np.argmin(apart))]
+        apart = np.sum(((self._places - asked) / self._widths) ** 2, axis=1)
+        if among is not None:
+            apart[[key not in among for key in self._keys]] = np.inf
+        return self._keys[int(np.argmin(apart))]
+
+    def move(self, study: Any, trial: Any, key: str) -> None:
+        """Give a trial the places of the candidate that it stands for."""
         places = self._places[self._keys.index(key)]
         for name, place in zip(self._knobs, places, strict=True):
             if trial.params[name] != place:
@@ -160,7 +172,6 @@ class Spots:
                 # one that was asked for: NSGA-II counts its generations by them.
                 distribution = self.distributions[name]
                 study._storage.set_trial_param(trial._trial_id, name, float(place), distribution)
-        return key
 
 
 RIVALS = {

@@ -31,7 +31,10 @@ STEP = 8  # multiple of the channels that the tables were trained with
 DATA = {"packages": (1, 300), "camvid": (11, 367)}
 THESIS_EPOCHS, THESIS_PICTURES = 400, 300
 MEASURE_S = 1.5  # building, exporting and timing one untrained network, where no table says it
-INVENTED_MS, INVENTED_BYTE_MS = 0.1, 3e-7
+TWICE = 8  # candidates trained twice, from which on the noise is theirs
+NOISE = {1: 0.12, 3: 0.06}  # of the log error where fewer were, by rung
+LATE_NOISE = 0.03  # at all later rungs, and after a decay
+SHARED = 0.5  # of the variance: what all scores of one training have in common
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Cell:
     iou: float
     iou_ci95: tuple[float, float]
     train_s: float
+
+    def at(self, iou: float) -> Cell:
+        """The same with another IoU; the interval goes along."""
+        low, high = (end + iou - self.iou for end in self.iou_ci95)
+        return replace(self, iou=iou, iou_ci95=(low, high))
 
 
 @dataclass(frozen=True)
@@ -141,17 +149,43 @@ class Table:
         return float(np.quantile([e.latency_ms for e in self.entries.values()], share))
 
     def drawn(self, seed: int) -> Table:
-        """Another world as likely as this: of what was trained twice, either training by chance.
+        """Another world as likely as this: every candidate as another training might leave it.
 
-        So that searches with several seeds differ where a method draws no random numbers.
+        Each score's log error moves by the noise of its rung, in part together with the others of
+        its candidate. So searches differ by seed where a method draws no random numbers.
         """
-        rng = np.random.default_rng(seed)
+        rng, noise = np.random.default_rng(seed), self.noise
+        together = SHARED if len(self.recipe.rungs) > 1 else 1.0
         entries = {}
         for key in sorted(self.entries):
-            entry = self.entries[key]
-            chosen = list(entry.cells)[int(rng.integers(len(entry.cells)))]
-            entries[key] = replace(entry, cells={0: entry.cells[chosen]})
+            entry, all_of_it = self.entries[key], math.sqrt(together) * rng.normal()
+            cells = {}
+            for at, cell in entry.cells[0].items():
+                off = noise[at] * (all_of_it + math.sqrt(1 - together) * rng.normal())
+                cells[at] = cell.at(max(0.0, 1 - (1 - cell.iou) * math.exp(off)))
+            entries[key] = replace(entry, cells={0: cells})
         return replace(self, entries=entries)
+
+    @cached_property
+    def noise(self) -> dict[tuple[int, bool], float]:
+        """Standard deviation of the log error of one training, by rung and whether it decays."""
+        twice = self.twice
+        found = {}
+        for at in ((rung, decayed) for rung in self.recipe.rungs for decayed in (False, True)):
+            apart = [
+                math.log((1 - entry.cells[1][at].iou) / (1 - entry.cells[0][at].iou))
+                for entry in twice
+            ]
+            constant = LATE_NOISE if at[1] else NOISE.get(at[0], LATE_NOISE)
+            # Of two draws the difference is sqrt(2) as wide as each.
+            rms = math.sqrt(sum(x * x for x in apart) / max(len(apart), 1) / 2)
+            found[at] = rms if len(apart) >= TWICE else constant
+        return found
+
+    @cached_property
+    def twice(self) -> list[Entry]:
+        """What was trained with a second seed."""
+        return [entry for entry in self.entries.values() if {0, 1} <= set(entry.cells)]
 
     def certain(self) -> Table:
         """The same where a score is the truth: its interval has no width."""
@@ -189,7 +223,7 @@ def load(name_or_path: str | Path) -> Table:
 
 
 def trained(name: str, path: Path | None = None) -> Table:
-    """The rows of train_table.py, with latencies from NAME-latency.csv where those are there."""
+    """The rows of train_table.py, with the latencies of NAME-latency.csv."""
     path = path or REFERENCE / f"table-{name}.csv"
     rows = read(path)
     space, by_key = _space_of({row["key"] for row in rows})
@@ -201,11 +235,13 @@ def trained(name: str, path: Path | None = None) -> Table:
     counted = Pricing(space, recipe, outputs, pictures, 1, STEP)
     costs = {c.key: counted.cost(c) for c in known}
     measured = _measured(path.with_name(f"{path.stem}-latency.csv"))
-    said = "measured" if set(costs) <= set(measured) else "invented from activation bytes"
-    if said != "measured":
-        measured = {key: _invented(cost) for key, cost in costs.items()}
+    if missing := sorted(set(costs) - set(measured)):
+        raise SystemExit(
+            f"{path.stem}-latency.csv lacks {len(missing)} of {len(costs)} candidates, such as "
+            f"{missing[0]}: benchmarks/tabular/measure_table.py measures them"
+        )
     entries = {c.key: Entry(c, costs[c.key], *measured[c.key], cells[c.key]) for c in known}
-    return Table(name, _only(space, known), recipe, entries, outputs, pictures, said)
+    return Table(name, _only(space, known), recipe, entries, outputs, pictures, "measured")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -243,10 +279,6 @@ def _measured(path: Path) -> dict[str, tuple[float, float]]:
     """By key: median latency in ms, and the seconds that finding it took."""
     rows = read(path) if path.exists() else []
     return {row["key"]: (float(row["p50_ms"]), float(row["measure_s"])) for row in rows}
-
-
-def _invented(cost: Cost) -> tuple[float, float]:
-    return INVENTED_MS + INVENTED_BYTE_MS * cost.activation_bytes, MEASURE_S
 
 
 def _only(space: SearchSpace, known: Sequence[Candidate]) -> TabularSpace:
