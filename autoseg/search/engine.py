@@ -295,7 +295,7 @@ class Search:
         seen = observed(self.ground, evaluations)
         if self._fitted is None or self._fitted[0] != seen:
             ground, longest = self.ground, self.recipe.rungs[-1]
-            self._fitted = seen, Surrogate.fit(ground.features, ground.area, longest, seen)
+            self._fitted = seen, Surrogate.fit(ground.features, ground.trends, longest, seen)
         surrogate = self._fitted[1]
         return View(self.ground, self.recipe, self.constraints, evaluations, running, surrogate)
 

@@ -84,9 +84,11 @@ def _rung(evaluation: Evaluation) -> int:
 def _in_time(
     jobs: Sequence[Job], view: View, pricing: Pricing, remaining_s: float, *, must: bool
 ) -> Sequence[Job]:
-    """As many as the budget pays for; one beyond it if there is none yet."""
+    """As many as the budget pays for; if there is none yet, the shortest one beyond it."""
     taken: list[Job] = []
     for job in jobs:
         if pricing.finish_s([*taken, job], view.evaluations) + REPORT_S < remaining_s:
             taken.append(job)
-    return taken or (jobs[:1] if must else [])
+    if taken or not (must and jobs):
+        return taken
+    return [min(jobs, key=lambda job: pricing.finish_s([job], view.evaluations))]

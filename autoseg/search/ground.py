@@ -54,9 +54,14 @@ class Ground:
         return tuple(c.input_hw for c in self.candidates)
 
     @cached_property
-    def area(self) -> Array:
-        """Logarithm of the input's pixels; ``[candidates]``."""
-        return np.array([math.log(h * w) for h, w in self.sizes])
+    def trends(self) -> Array:
+        """Centred logarithms of the input's pixels and of the MACs; ``[candidates, 2]``."""
+        rows = [
+            (math.log(h * w), math.log(max(1, cost.macs)))
+            for (h, w), cost in zip(self.sizes, self.costs, strict=True)
+        ]
+        table = np.array(rows, float).reshape(-1, 2)
+        return table - table.mean(axis=0) if len(table) else table
 
     @cached_property
     def features(self) -> Array:
@@ -73,7 +78,10 @@ class Ground:
                 [c.params for c in self.costs],
             )
         ]
-        columns += [list(self.area), *itertools.chain(*(self._knob(k) for k in self.knobs))]
+        columns += [
+            list(self.trends[:, 0]),
+            *itertools.chain(*(self._knob(k) for k in self.knobs)),
+        ]
         table = np.array(columns).T.reshape(len(self.candidates), -1)
         spread = table.std(axis=0)
         kept = spread > 1e-9

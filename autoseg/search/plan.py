@@ -33,18 +33,22 @@ class Plan:
     seed: int
     trials: int | None = None
 
-    def lines(self, evaluations: Evaluations, left_s: float | None) -> list[str]:
-        """Before anything is trained; `left_s` is what the budget leaves, if there is one."""
+    def lines(self, evaluations: Evaluations, left_s: float | None, spent_s: float) -> list[str]:
+        """Before a search; `left_s` is what the budget leaves after `spent_s`, if there is one."""
         fitting = self._fitting(evaluations)
         lines = [self._candidates(evaluations, fitting), *self._refused()]
         if not fitting:
             return [*lines, "nothing is expected to fit, so nothing will be trained"]
         costs = [self.pricing.cost(c) for c in fitting]
-        epoch_s = np.sort(self.pricing.epochs_s(costs, evaluations))
-        lines.append(self._trainings(epoch_s))
+        epoch_s = self.pricing.epochs_s(costs, evaluations)
+        lines.append(self._trainings(np.sort(epoch_s)))
         if left_s is None:
             return [*lines, self._without_budget(epoch_s)]
-        return [*lines, *self._budget(evaluations, epoch_s, left_s)]
+        if left_s <= 0:
+            spent = f"the budget of {clock(left_s + spent_s)} is spent"
+            return [*lines, f"{spent}: nothing is searched without a longer --budget"]
+        fresh = np.sort(epoch_s[[not _begun(evaluations.get(c.key)) for c in fitting]])
+        return [*lines, *self._budget(evaluations, fresh, left_s, spent_s)]
 
     def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
         """Seconds until these are confirmed and all files are written."""
@@ -115,25 +119,34 @@ class Plan:
             "most are stopped long before"
         )
 
-    def _budget(self, evaluations: Evaluations, epoch_s: Array, left_s: float) -> list[str]:
+    def _budget(
+        self, evaluations: Evaluations, epoch_s: Array, left_s: float, spent_s: float
+    ) -> list[str]:
+        """What the time left pays for; `epoch_s` is of those that are not begun."""
         kept_s = min(self._finish_s(evaluations), FINISH_SHARE * left_s)
         search_s = max(0.0, left_s - kept_s)
-        workers, first = self.pricing.workers, self.recipe.rungs[0]
-        total_s, median_s = search_s * workers, float(np.median(epoch_s))
         said = [
             f"of the {clock(left_s)} left, up to {clock(kept_s)} are kept for finishing: decay, "
             f"export, timing and files; the search has {clock(search_s)}"
         ]
+        if not len(epoch_s):
+            return [*said, "all that fit are begun already, and may be trained further"]
+        workers, first = self.pricing.workers, self.recipe.rungs[0]
+        total_s, median_s = search_s * workers, float(np.median(epoch_s))
+        begun = any(map(_begun, evaluations.values()))
         if first * epoch_s[0] > search_s:
             needs_s = (first + self.recipe.decay_epochs(first)) * epoch_s[0] / (1 - FINISH_SHARE)
+            minutes = math.ceil((spent_s + 1.2 * needs_s) / 60)
             return [
                 *said,
-                f"not even the cheapest is expected to reach its first rung ({first} epochs) in "
-                f"that time: it takes a --budget of {math.ceil(1.2 * needs_s / 60)}m or more",
+                f"not even the cheapest {'not begun ' if begun else ''}is expected to reach its "
+                f"first rung ({first} epochs) in that time: it takes a --budget of {minutes}m "
+                "or more",
             ]
         firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
         whole, wholes = firsts == len(epoch_s), total_s / (self._full_epochs * median_s)
         many = f"all {firsts} that fit" if whole else f"{firsts} of the {len(epoch_s)} that fit"
+        many += " and are not begun" if begun else ""
         return [
             *said,
             f"{workers} worker(s) take {many} to their first "
@@ -143,7 +156,8 @@ class Plan:
 
     def _finish_s(self, evaluations: Evaluations) -> float:
         """Seconds for as many finalists as may be taken at a time, over all that fit."""
-        fit = sorted((e for e in evaluations.values() if e.state == "measured"), key=p50)
+        able = (e for e in evaluations.values() if e.state in ("measured", "scored"))
+        fit = sorted(able, key=p50)
         places = np.linspace(0, len(fit) - 1, min(MOST, len(fit))).round().astype(int)
         jobs = [self._decay(fit[place]) for place in places]
         return self.finish_s(jobs, evaluations)
@@ -152,6 +166,10 @@ class Plan:
         rung = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
         epochs = self.recipe.decay_epochs(rung)
         return Job(evaluation.candidate, rung, rung + epochs, decay=True)
+
+
+def _begun(evaluation: Evaluation | None) -> bool:
+    return evaluation is not None and evaluation.score("val") is not None
 
 
 def _time(seconds: float) -> str:

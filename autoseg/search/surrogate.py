@@ -26,7 +26,8 @@ Flags = npt.NDArray[np.bool_]
 LEVEL, LEVEL_SD = math.log(0.1), 1.0  # of the longest training's error, before anything is known
 BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
 CURVE_SD = 0.2  # how much steeper all curves may be, for each factor of three in epochs
-SIZE_SLOPE, SIZE_SLOPE_SD = -0.35, 0.25  # of the error, by the logarithm of the input's area
+# How the log error falls with the logarithms of the input's pixels and of the MACs.
+SLOPES, SLOPE_SDS = np.array([-0.3, -0.08]), np.array([0.25, 0.08])
 LEAST_ERROR = 1e-6
 FEW = 4  # scores under which the settings are not fitted
 MOST = 300  # scores that the settings are fitted on; the posterior takes all
@@ -62,10 +63,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A posterior over every candidate's curve; `features` are standardized, `area` log pixels."""
+    """A posterior over every candidate's curve.
+
+    `features` are standardized; `trends` are centred logarithms of input pixels and of MACs.
+    """
 
     features: Array
-    area: Array
+    trends: Array
     longest: int
     seen: tuple[Seen, ...]
     settings: Settings
@@ -73,14 +77,14 @@ class Surrogate:
     _weights: Array
 
     @classmethod
-    def fit(cls, features: Array, area: Array, longest: int, seen: Sequence[Seen]) -> Surrogate:
+    def fit(cls, features: Array, trends: Array, longest: int, seen: Sequence[Seen]) -> Surrogate:
         """The posterior under the settings with the highest marginal likelihood.
 
-        `features` ``[candidates, figures]``, `area` ``[candidates]``. The settings are found one
-        after the other on a small grid: with so few scores more would be guessing.
+        `features` ``[candidates, figures]``, `trends` ``[candidates, 2]``. The settings are found
+        one after the other on a small grid: with so few scores more would be guessing.
         """
         empty = np.zeros((0, 0))
-        prior = cls(features, area, longest, (), Settings(), empty, empty)
+        prior = cls(features, trends, longest, (), Settings(), empty, empty)
         if not seen:
             return prior
         sparse = seen[:: -(-len(seen) // MOST)]
@@ -120,16 +124,14 @@ class Surrogate:
         )
 
     def _prior_mean(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
-        middle = self.area - self.area.mean()
-        mean: Array = LEVEL + SIZE_SLOPE * middle[rows] + usual_curve(epochs, self.longest)
+        mean: Array = LEVEL + self.trends[rows] @ SLOPES + usual_curve(epochs, self.longest)
         mean = mean + decayed * decay_step(epochs)
         return mean
 
     def _variance(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
         said, u = self.settings, self._u(epochs)
-        middle = self.area - self.area.mean()
         shared = LEVEL_SD**2 + BEND_SD**2 * np.abs(u) + CURVE_SD**2 * u**2
-        shared = shared + SIZE_SLOPE_SD**2 * middle[rows] ** 2
+        shared = shared + (self.trends[rows] ** 2) @ SLOPE_SDS**2
         own: Array = said.spread**2 + said.slope**2 * u**2 + said.own**2
         total: Array = shared + own + decayed * decay_sd(epochs) ** 2
         return total
@@ -144,8 +146,8 @@ class Surrogate:
         decayed2: Flags,
     ) -> _Parts:
         u, v = self._u(epochs), self._u(epochs2)
-        middle = self.area - self.area.mean()
-        fixed: Array = LEVEL_SD**2 + SIZE_SLOPE_SD**2 * np.outer(middle[rows], middle[rows2])
+        sloped = self.trends[rows] * SLOPE_SDS**2
+        fixed: Array = LEVEL_SD**2 + sloped @ self.trends[rows2].T
         # A walk from the longest back to the shortest: rungs that are near bend alike.
         fixed += BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
         fixed += CURVE_SD**2 * np.outer(u, v)

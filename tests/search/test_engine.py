@@ -123,7 +123,9 @@ def test_one_finish_is_tried_beyond_the_budget_but_not_one_after_the_other():
             for n, c in enumerate((first, second))
         )
     )
-    assert len(engine.finalists(both, -5.0)) == 1
+    (job,) = engine.finalists(both, -5.0)
+    assert job.candidate == first  # the shortest, though the other is expected to end better
+    assert engine.finalists(both, None)[0].candidate == second
     both[first.key] = replace(both[first.key], state="failed", error="no export")
     assert engine.finalists(both, -5.0) == []
     assert len(engine.finalists(both, 5.0)) == 1
