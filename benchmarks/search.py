@@ -34,19 +34,18 @@ from pathlib import Path
 
 from common import REFERENCE, ROOT, commit_of, cores, settle
 from search_report import REPORTING, write_report
-from tabular.ablations import VARIANTS
-from tabular.replay import Trajectory, ours, replay
+from tabular.ablations import VARIANTS, without
+from tabular.replay import Trajectory
 from tabular.rivals import RIVALS, train_all
 from tabular.tables import Table, load
 
 from autoseg.records import Constraints
+from autoseg.search.engine import Search
 
 SHARES = (0.9, 0.95, 0.99)
 SEEDS = {"tuning": 0, "reporting": REPORTING}
 PAIRS = ("loose", "binding", "rare")
 RARE = 0.03
-# More simulated seconds than a search can need, so that it ends when it has enough.
-BUDGETS = 10
 COLUMNS = (
     "table", "pair", "sampler", "seed", "ceiling_ms", "floor", "feasible", "hypervolume",
     *(f"seconds_to_{share:g}" for share in SHARES), "feasible_models", "front_models", "begun",
@@ -186,19 +185,13 @@ def _between(ordered: Sequence[float], share: float) -> float:
 # -- who searches
 
 
-def own(table: Table, constraints: Constraints, seed: int) -> Trajectory:
-    budget_s = BUDGETS * table.total_s
-    engine = ours(table, constraints, seed=seed, budget_s=budget_s)
-    return replay(table, engine, constraints, budget_s=budget_s, enough=SHARES[-1])
-
-
 def rival(table: Table, constraints: Constraints, seed: int, *, name: str) -> Trajectory:
     return train_all(table, RIVALS[name](table, constraints, seed), constraints, enough=SHARES[-1])
 
 
 Sampler = Callable[[Table, Constraints, int], Trajectory]
 SAMPLERS: dict[str, Sampler] = {
-    "autoseg": own,
+    "autoseg": partial(without, kind=Search),
     **{name: partial(rival, name=name) for name in RIVALS},
     **VARIANTS,
 }

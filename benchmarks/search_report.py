@@ -82,8 +82,8 @@ NOTE = (
     "median over the seeds (quartiles). `trainings`: candidates begun, and those trained to the",
     "top, medians at the end of the search. `distinct`: different outcomes among the searches.",
     "The other columns are ratios of medians, to 90, 95 and 99 %; `never`: the search or the",
-    "table ended before. Only seeds that all samplers of a table have are counted, and no world in",
-    "which nothing meets both constraints.",
+    "table ended before. Only seeds that all samplers of a table have are counted, and no world",
+    "in which nothing meets both constraints.",
 )
 
 

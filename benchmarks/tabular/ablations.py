@@ -20,7 +20,8 @@ from autoseg.search.proposer import Observation, OptunaProposer
 from autoseg.search.standing import epoch_of, p50
 from autoseg.search.view import View
 
-BUDGETS = 10  # times what the whole table costs: so much simulated time that nothing is cut off
+# Times what the whole table costs: so much simulated time that a search ends when it has enough.
+BUDGETS = 10
 
 
 class CostBlind(Search):
@@ -147,7 +148,7 @@ def without(
     walk: type[Walk] = Walk,
     enough: float = 0.99,
 ) -> Trajectory:
-    """One search by a variant."""
+    """One search by a variant, or by `Search` itself."""
     budget_s = BUDGETS * table.total_s
     engine = ours(table, constraints, seed=seed, budget_s=budget_s, kind=kind)
     return replay(table, engine, constraints, budget_s=budget_s, enough=enough, walk=walk)
