@@ -217,7 +217,7 @@ def test_searches_become_rows_a_page_and_a_plot(tmp_path):
 
 
 def test_a_promise_is_judged_by_the_truth_and_not_by_what_was_seen():
-    from promises import World, holds, unconfirmed, walked, wilson
+    from promises import World, holds, interval, unconfirmed, walked, wilson
 
     table = toy()
     world = World.drawn(table, 1)
@@ -235,3 +235,7 @@ def test_a_promise_is_judged_by_the_truth_and_not_by_what_was_seen():
     assert unconfirmed(world, trained, asked)
     assert wilson(0, 20) == pytest.approx((0.0, 0.161), abs=1e-3)
     assert wilson(5, 50) == pytest.approx((0.0435, 0.2136), abs=1e-3)
+    # One search in ten breaks all of its five promises: ten doubts, not fifty.
+    low, high = interval([5] + [0] * 9, [5] * 10)
+    assert low == 0 and high >= 0.3
+    assert interval([0] * 20, [5] * 20) == wilson(0, 20)
