@@ -15,7 +15,8 @@ from autoseg.front import Point
 from autoseg.records import Constraints
 
 # Of Okabe and Ito: told apart with any colour sight, and by their markers.
-COLOURS, MARKERS = ("#0072B2", "#D55E00", "#009E73"), ("o", "s", "^")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 from common import REFERENCE, ROOT, command, commit_of, facts, run_command, table
-from front_plots import Series, live_png
+from front_plots import COLOURS, Series, live_png
 from fronts import area, front_points, ratio, steps_of
 
 from autoseg.front import Point, point
@@ -80,6 +80,8 @@ def main() -> None:
     arguments, options = parse()
     place = Path("results/live") / arguments.out.name
     searches = [Search(name, place) for name in arguments.search or ["autoseg", "nsga2"]]
+    if len(searches) > len(COLOURS):
+        sys.exit(f"the plot tells {len(COLOURS)} searches apart, got {len(searches)} --search")
     given = ["--data", str(arguments.data), "--budget", arguments.budget]
     given += ["--max-latency", arguments.max_latency, "--min-iou", str(arguments.min_iou)]
     found = [look(search, run(search, [*given, *options])) for search in searches]
