@@ -15,6 +15,7 @@ from autoseg.shipped import did_you_mean
 from autoseg.space import check_effort_rank
 
 DEFAULT_BUDGET = "8m"
+ANEW = ("budget", "trials", "workers")  # what a continued run may be given anew
 POOLS = ("local",)
 SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
@@ -86,7 +87,7 @@ class Declaration:
         known = {f.name for f in dataclasses.fields(cls)}
         before = {name: value for name, value in base.items() if name in known}
         for name, value in said.items():
-            if name not in ("budget", "trials", "workers") and before.get(name) != value:
+            if name not in ANEW and before.get(name) != value:
                 raise InputError(
                     f"the run was begun with {name}={before.get(name)!r}, and --resume cannot "
                     f"change it to {value!r}; start a new run with another --name "

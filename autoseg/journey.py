@@ -19,7 +19,16 @@ from pathlib import Path
 from autoseg.confirming import confirm_one, read_test
 from autoseg.promise import SURE
 from autoseg.recipe import Recipe
-from autoseg.records import AutosegError, Candidate, CandidateError, Job, Score, clock, to_json
+from autoseg.records import (
+    AutosegError,
+    Candidate,
+    CandidateError,
+    Evaluation,
+    Job,
+    Score,
+    clock,
+    to_json,
+)
 from autoseg.screening import screen
 from autoseg.seams import Done, Screen, Wait
 from autoseg.store import Run
@@ -30,19 +39,22 @@ LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they 
 LOOK_SHARE = 1 / 200
 
 
-def journey(trip: Trip, *, dry: bool = False) -> None:
+def journey(trip: Trip, *, dry: bool = False) -> bool:
     """From nothing, or from where the ledger stops, to confirmed models; `dry` up to the plan.
 
-    Whoever asks to stop it in the middle of the search gets what can be confirmed in two minutes.
+    Whoever asks to stop it in the middle of the search gets what can be confirmed in two minutes,
+    but one model at least. Returns whether nothing was left out for that.
     """
     survey(trip)
     plan(trip)
     if dry:
-        return
+        return False
     with trip.stop.heard(lambda: trip.run.say("interrupted; Ctrl-C again to leave now")):
         search(trip)
         confirm(trip)
+        whole = not trip.stop.asked  # test is read to its end in any case
         read_test(trip)
+        return whole
 
 
 def survey(trip: Trip) -> None:
@@ -65,13 +77,13 @@ def plan(trip: Trip) -> None:
     """Say what is ahead, once for each allowance."""
     told = [e["allowance"] for e in trip.run.events if e["event"] == "plan"]
     if trip.planner and trip.allowance not in told:
-        lines = trip.planner.lines(trip.run.evaluations, trip.budget_left_s)
+        lines = trip.planner.lines(trip.run.evaluations, trip.budget_left_s, trip.run.spent_s)
         trip.run.record("plan", allowance=trip.allowance, lines=list(lines))
 
 
 def search(trip: Trip) -> None:
     """Let the engine choose, job by job, until it is done or the finish needs the time left."""
-    if trip.allowance in [e["allowance"] for e in trip.run.events if e["event"] == "searched"]:
+    if trip.allowance in searched(trip.run):
         return
     # A kill may have come between a proposal and its timing.
     screen(trip, [e.candidate for e in trip.run.evaluations.values() if e.state == "proposed"])
@@ -96,6 +108,11 @@ def search(trip: Trip) -> None:
         return
     look_ahead(trip, at_end=True)
     trip.run.record("searched", allowance=trip.allowance)
+
+
+def searched(run: Run) -> list[list[float | None]]:
+    """The allowances that searches have used."""
+    return [e["allowance"] for e in run.events if e["event"] == "searched"]
 
 
 def look_ahead(trip: Trip, *, at_end: bool = False) -> None:
@@ -144,8 +161,11 @@ def collect(trip: Trip, outcomes: Iterable[tuple[Job, Score | CandidateError]]) 
 
 def confirm(trip: Trip) -> None:
     """Down the list until nothing unconfirmed could enter the front, or the budget is spent."""
-    while jobs := trip.engine.finalists(trip.run.evaluations, trip.remaining_s):
-        hurried = trip.stop.asked
+    while True:
+        hurried = trip.stop.asked  # before the choice: who asks after it has it made again
+        jobs = trip.engine.finalists(trip.run.evaluations, trip.remaining_s)
+        if not jobs:
+            return
         if hurried and trip.planner:
             about = clock(trip.planner.finish_s(jobs, trip.run.evaluations))
             trip.run.say(
@@ -168,17 +188,40 @@ def _decayed(trip: Trip, job: Job) -> bool:
     return bool(score and score.decayed) and checkpoint_path(trip.task, job).exists()
 
 
-def reopen(run: Run, recipe: Recipe) -> None:
-    """What an interrupted run has struck early, for its IoU, may be trained further."""
+def reopen(run: Run, recipe: Recipe, allowance: list[float | None]) -> int:
+    """Let what was struck for its IoU be trained further; returns how many these are.
+
+    All that were, where the search gets more than ever; else what an interrupted one has struck
+    early. What is at the top rung, or was struck for its latency, no training mends.
+    """
     marks = [i for i, e in enumerate(run.events) if e["event"] in ("searched", "interrupted")]
-    if not marks or run.events[marks[-1]]["event"] == "searched":
-        return
-    early = [e["key"] for e in run.events[marks[-1] :] if e["event"] == "struck"]
-    for evaluation in [run.evaluations[key] for key in early]:
-        promised, trained = evaluation.promised, evaluation.score(source="torch", decayed=False)
-        short = trained is not None and trained.epoch < recipe.rungs[-1]
-        if evaluation.state == "struck" and short and promised and (promised.p_floor or 0) < SURE:
-            run.record("reopened", evaluation.candidate)
+    told = searched(run)
+    if not marks or allowance in told:
+        return 0
+    if all(_exceeds(allowance, used) for used in told):
+        since = 0
+    elif run.events[marks[-1]]["event"] == "interrupted":
+        since = marks[-1]
+    else:
+        return 0
+    early = dict.fromkeys(e["key"] for e in run.events[since:] if e["event"] == "struck")
+    able = [e for key in early if _mendable(e := run.evaluations[key], recipe)]
+    for evaluation in able:
+        run.record("reopened", evaluation.candidate)
+    return len(able)
+
+
+def _exceeds(allowance: list[float | None], used: list[float | None]) -> bool:
+    """Whether more time or more trials are allowed than were used; None is no limit."""
+    pairs = zip(allowance, used, strict=True)
+    return any(was is not None and (now is None or now > was) for now, was in pairs)
+
+
+def _mendable(evaluation: Evaluation, recipe: Recipe) -> bool:
+    promised, trained = evaluation.promised, evaluation.score(source="torch", decayed=False)
+    short = trained is not None and trained.epoch < recipe.rungs[-1]
+    unsure = promised is not None and (promised.p_floor or 0) < SURE
+    return evaluation.state == "struck" and short and unsure
 
 
 def rescue(trip: Trip) -> None:

@@ -82,6 +82,8 @@ def _lent(event: Event) -> Event | None:
         return event
     if "score" in event and event["score"]["source"] != "board":
         return {"event": "lent", "key": event["key"], "score": event["score"]}
+    if event["event"] == "reopened":
+        return {"event": "taken back", "key": event["key"]}
     return None
 
 
@@ -129,8 +131,10 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
             error=event.get("reason"),
             agreement=event.get("agreement"),
         )
-    if kind == "reopened":
+    if kind in ("reopened", "taken back"):
         undecayed = tuple(s for s in before.scores if s.source == "torch" and not s.decayed)
+        if kind == "taken back":  # elsewhere: only the scores were lent, the state is its own
+            return replace(before, scores=undecayed)
         return replace(
             before, state="scored", scores=undecayed, p_feasible=None, error=None, agreement=None
         )

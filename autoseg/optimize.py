@@ -11,7 +11,7 @@ from typing import Any
 
 from autoseg import data as data_room
 from autoseg import device as device_room
-from autoseg.declaration import Declaration
+from autoseg.declaration import ANEW, Declaration
 from autoseg.device import Device
 from autoseg.journey import journey, reopen, rescue
 from autoseg.pools.local import LocalPool
@@ -83,7 +83,8 @@ def optimize(
     add listeners for its events. Raises InputError for what is wrong with the arguments or the
     data, before anything is written; DeviceError when the device is lost, or the run cannot go on
     for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is trained was confirmed
-    within two minutes: in both cases the run can be continued with ``resume=True``.
+    within two minutes, but one model at least: in both cases the run can be continued with
+    ``resume=True``.
     """
     given = {
         "data": _text(data), "device": named(device),
@@ -126,11 +127,13 @@ def _travel(
     on_start: Callable[[Run, Declaration], None] | None,
     dry_run: bool,
 ) -> Result:
-    if not dry_run:
-        reopen(run, task.recipe)
+    allowance = [declaration.budget_s, declaration.trials]
+    opened = 0 if dry_run else reopen(run, task.recipe, allowance)
     mirror = _mirror(run, task, declaration)
     if on_start:
         on_start(run, declaration)
+    if opened:
+        run.say(f"{opened} model(s) that were struck for their IoU may be trained further")
     pool = LocalPool(task, declaration.workers)
     trip = _trip(run, task, declaration, device, pool)
     try:
@@ -138,8 +141,7 @@ def _travel(
             journey(trip, dry=True)
             return Result.from_run(run.folder)
         pool.start()
-        journey(trip)
-        if trip.stop.asked:
+        if not journey(trip):
             raise KeyboardInterrupt
         mirror.finish(run.evaluations.values())
         pool.close()
@@ -148,7 +150,8 @@ def _travel(
     except (AutosegError, OSError, KeyboardInterrupt) as error:
         rescue(trip)
         pool.close()
-        raise stopped(trip, error, again(run.folder)) from error
+        goes_on = again(run.folder, run.declaration, declaration.to_yaml())
+        raise stopped(trip, error, goes_on) from error
     finally:
         pool.close()
         mirror.close()
@@ -195,10 +198,18 @@ def stopped(trip: Trip, error: BaseException, again: str) -> AutosegError:
     return DeviceError(f"{said}; to go on: {again}")
 
 
-def again(folder: Path) -> str:
-    """The command that goes on with a run."""
-    where = [] if folder.parent == Path("results") else ["--results", str(folder.parent)]
-    return shlex.join(["autoseg", "optimize", "--resume", "--name", folder.name, *where])
+def again(folder: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """The command that goes on with a run as it was `asked` for now; run.yaml says how it begun.
+
+    What may be given anew, and was, must be given again: run.yaml stays as it is.
+    """
+    words = ["autoseg", "optimize", "--resume", "--name", folder.name]
+    for name in ANEW:
+        if asked.get(name) not in (None, begun.get(name)):
+            words += [f"--{name}", str(asked[name])]
+    if folder.parent != Path("results"):
+        words += ["--results", str(folder.parent)]
+    return shlex.join(words)
 
 
 def _folder(root: Path, name: str | None, *, resume: bool) -> Path:

@@ -68,7 +68,9 @@ class Engine(Protocol):
 class Planner(Protocol):
     """Says what is ahead before anything dear begins."""
 
-    def lines(self, evaluations: Evaluations, left_s: float | None) -> Sequence[str]: ...
+    def lines(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]: ...
     def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float: ...
 
 

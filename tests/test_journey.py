@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
-from autoseg.journey import look_ahead, reopen, rescue
-from autoseg.ledger import read_events
+from autoseg.journey import confirm, look_ahead, reopen, rescue
+from autoseg.ledger import fold, read_events
 from autoseg.optimize import write_files
 from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
@@ -202,7 +203,7 @@ def struck(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "inter
     timed = {"measurement": to_json(timing()), "onnx_bytes": 1}
     run.record("measured", candidate, **timed, too_slow=False)
     run.record("scored", candidate, score=to_json(scored(0.8, epoch)))
-    run.record(mark)
+    run.record(mark, **({"allowance": [480.0, None]} if mark == "searched" else {}))
     run.record("scored", candidate, score=to_json(scored(0.85, epoch + 2, decayed=True)))
     shipped = replace(scored(0.85, epoch + 2, decayed=True, source="onnx"), p_floor=p_floor)
     told = {"score": to_json(shipped), "p_feasible": p_floor, "reason": "not sure enough"}
@@ -210,30 +211,82 @@ def struck(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "inter
 
 
 @pytest.mark.parametrize(
-    ("how", "opened"),
+    ("how", "allowance", "opened"),
     [
-        ({}, True),
-        ({"p_floor": 1.0}, False),  # it was too slow, which no training mends
-        ({"epoch": 81}, False),  # the top rung
-        ({"mark": "searched"}, False),  # at the end of the budget
+        ({}, [480.0, None], True),
+        ({"p_floor": 1.0}, [480.0, None], False),  # it was too slow, which no training mends
+        ({"epoch": 81}, [480.0, None], False),  # the top rung
+        ({"mark": "searched"}, [480.0, None], False),  # at the end of the budget
+        ({"mark": "searched"}, [7200.0, None], True),  # which is a longer one now
+        ({"mark": "searched"}, [60.0, None], False),
+        ({"mark": "searched"}, [480.0, 5], False),
+        ({"mark": "searched", "epoch": 81}, [7200.0, None], False),
     ],
 )
 def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
-    how, opened, tmp_path
+    how, allowance, opened, tmp_path
 ):
     run = Run.create(tmp_path / "run", {})
     struck(run, **how)
     run.close()
     run = Run.open(tmp_path / "run")
-    reopen(run, Recipe())
-    reopen(run, Recipe())
+    assert reopen(run, Recipe(), allowance) == opened
+    assert reopen(run, Recipe(), allowance) == 0
     (evaluation,) = run.evaluations.values()
+    (elsewhere,) = fold(run.events, "another board").values()
     run.close()
+    assert (elsewhere.state, elsewhere.iou) == ("proposed", 0.8 if opened else 0.85)
     assert evaluation.state == ("scored" if opened else "struck")
     assert run.events[-1]["event"] == ("reopened" if opened else "struck")
     if opened:
         assert [(s.source, s.decayed) for s in evaluation.scores] == [("torch", False)]
         assert (evaluation.error, evaluation.p_feasible) == (None, None)
+
+
+class Asked:
+    """An engine that is choosing finalists when somebody asks to leave."""
+
+    def __init__(self):
+        self.time_left_s = []
+
+    def finalists(self, evaluations, remaining_s):
+        self.time_left_s.append(remaining_s)
+        if len(self.time_left_s) > 1:
+            return []
+        signal.raise_signal(signal.SIGINT)
+        return [Job(WIDE.baseline, 3, 5, decay=True)]
+
+
+class Handed(Finishing):
+    """A pool that takes jobs, and does none."""
+
+    def submit(self, job):
+        self.running.append(job)
+
+    def cancel(self):
+        self.running.clear()
+
+
+def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_them(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    struck(run)
+    run.record("reopened", WIDE.baseline)
+    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
+    trip = Trip(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
+    with trip.stop.heard(lambda: None):
+        confirm(trip)
+    run.close()
+    first, second = trip.engine.time_left_s
+    assert first > 7000 and second <= 120 and run.events[-1]["event"] == "reopened"
+
+
+def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    settled = ("confirmed", "struck", "tested", "finished")
+    rewrite(folder, [e for e in read_events(folder) if e["event"] not in settled])
+    misses = autoseg.Result.from_run(folder).misses()
+    assert any(line.endswith("meet both figures and are not confirmed yet") for line in misses)
+    assert not any("without being sure enough" in line for line in misses)
 
 
 class Foreseeing:

@@ -121,8 +121,11 @@ def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_a
     again = f"; to go on: autoseg optimize --resume --name run --results {tmp_path}"
     assert str(caught.value).endswith(again)
     before = read_events(tmp_path / "run")
+    here = {"results": tmp_path, "name": "run", "resume": True}
+    with pytest.raises(autoseg.DeviceError, match=r"--name run --budget 1h --results "):
+        autoseg.optimize(**here, budget="1h", device=autoseg.FakeDevice(latency=5.0, fail_on=1))
     again = autoseg.FakeDevice(latency=5.0)
-    result = autoseg.optimize(results=tmp_path, name="run", resume=True, device=again)
+    result = autoseg.optimize(**here, device=again)
     assert len(again.measured) == 2
     assert read_events(tmp_path / "run")[: len(before)] == before
     assert len(result.evaluations) == 4
@@ -205,6 +208,24 @@ def test_who_asks_twice_or_before_anything_is_trained_leaves_at_once(tiny, tmp_p
     error, said = leaving(tiny, tmp_path, signal.SIGINT, signal.SIGINT, resume=True, on="scored")
     assert error.result is None and "confirmed" not in said
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_who_asks_to_leave_when_only_test_is_left_gets_a_finished_run(finished, tmp_path):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    events = [e for e in read_events(folder) if e["event"] not in ("tested", "finished")]
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    waiting = [signal.SIGTERM]
+
+    def hear(event):
+        if event["event"] == "tested" and waiting:
+            os.kill(os.getpid(), waiting.pop())
+
+    result = autoseg.optimize(
+        results=tmp_path, name="run", resume=True,
+        on_start=lambda run, declaration: run.listeners.append(hear),
+    )  # fmt: skip
+    assert not waiting and read_events(folder)[-1]["event"] == "finished"
+    assert all(e.score("test") for e in result.evaluations if e.promised)
 
 
 def test_a_dry_run_says_what_is_ahead_and_what_it_measured_is_kept(tiny, tmp_path):

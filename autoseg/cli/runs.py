@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +112,8 @@ def optimize(
             _print_result(interrupted.result, as_json=as_json)
         raise
     if dry_run:
-        _print_plan(result, as_json=as_json)
+        anew = {"budget": budget, "trials": trials, "workers": workers}
+        _print_plan(result, anew, as_json=as_json)
         return 0
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
@@ -181,7 +183,7 @@ def _print_result(result: Any, *, as_json: bool) -> None:
         print(line)
 
 
-def _print_plan(result: Any, *, as_json: bool) -> None:
+def _print_plan(result: Any, anew: Mapping[str, Any], *, as_json: bool) -> None:
     from autoseg.optimize import again
 
     if as_json:
@@ -189,7 +191,9 @@ def _print_plan(result: Any, *, as_json: bool) -> None:
         return
     for line in (*result.verdict, *result.plan):
         print(line)
-    print(f"nothing is trained yet; to go on: {again(result.folder)}")
+    untrained = not any(e.score("val") for e in result.evaluations)
+    so_far = "nothing is trained yet; " if untrained else ""
+    print(f"{so_far}to go on: {again(result.folder, result.declaration.to_yaml(), anew)}")
 
 
 def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
