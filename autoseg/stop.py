@@ -11,7 +11,10 @@ from types import FrameType
 
 LEAVE_S = 120.0  # the most that finishing may take once somebody wants to leave
 
-USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+USUAL = {  # what a program does with them that does not care; our command line ends at both
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, signal.default_int_handler),
+}
 
 
 class Stop:
@@ -49,7 +52,7 @@ class Stop:
         before = {number: signal.getsignal(number) for number in USUAL}
         # Only the main thread may, and a program that handles them itself is to go on doing so.
         here = threading.current_thread() is threading.main_thread()
-        ours = [n for n, usual in USUAL.items() if here and before[n] == usual]
+        ours = [n for n, usual in USUAL.items() if here and before[n] in usual]
         for number in ours:
             signal.signal(number, hear)
         try:

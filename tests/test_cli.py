@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +246,55 @@ def test_front_refuses_another_pick_and_another_run(finished, here, autoseg_comm
 def test_a_run_is_found_by_its_name_under_results(finished, monkeypatch, autoseg_command):
     monkeypatch.chdir(finished.folder.parents[1])
     assert autoseg_command("front", "run").code == 0
+
+
+def test_what_a_longer_budget_would_do_for_a_trained_run_is_told_as_it_is(
+    finished, tmp_path, autoseg_command
+):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    asked = ["optimize", "--resume", "--results", str(tmp_path), "--dry-run", "--budget", "2h"]
+    called = autoseg_command(*asked)
+    assert called.code == 0 and "nothing is trained yet" not in called.stdout
+    going_on = f"to go on: autoseg optimize --resume --name run --budget 2h --results {tmp_path}"
+    assert called.stdout.splitlines()[-1] == going_on
+
+
+def ended(folder: Path, kind: str, on: str | None, autoseg_command, *arguments: str):
+    """What a command says that gets SIGTERM as soon as the ledger has an event of a kind."""
+
+    def told() -> bool:
+        return any((e["event"], e.get("on")) == (kind, on) for e in read_events(folder))
+
+    def end() -> None:
+        while not told() and waiting:
+            time.sleep(0.002)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+    waiting, before = [True], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    called = autoseg_command(*arguments)
+    ending.join(10)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    signal.signal(signal.SIGTERM, before)
+    return called
+
+
+def test_sigterm_in_the_survey_says_how_to_go_on(tiny, tmp_path, autoseg_command):
+    arguments = tiny.arguments(results=tmp_path, name="run")
+    called = ended(tmp_path / "run", "proposed", None, autoseg_command, *arguments)
+    assert called.code == 130 and "Traceback" not in called.stderr
+    assert "interrupted; to go on: autoseg optimize --resume --name run" in called.stderr
+
+
+def test_sigterm_in_a_remeasuring_says_how_to_go_on(finished, tmp_path, autoseg_command):
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    (tmp_path / "b.yaml").write_text("{name: b, kind: local}")
+    arguments = ["remeasure", str(folder), "--device", str(tmp_path / "b.yaml")]
+    called = ended(folder, "measured", "b", autoseg_command, *arguments)
+    assert called.code == 130 and "Traceback" not in called.stderr
+    assert f"interrupted; to go on: autoseg remeasure {folder}" in called.stderr
 
 
 def test_evaluate_gives_what_the_ledger_says_of_test(finished, tiny, here, autoseg_command):

@@ -7,8 +7,10 @@ Exit codes: 0 the front meets both constraints, 3 nothing meets them, 2 bad inpu
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 import typer
@@ -40,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(handlers=[handler])
     logging.getLogger("autoseg").setLevel(logging.INFO)  # how far a long inspection is
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+        with _ended_as_by_ctrl_c():
+            code = app(args=arguments, standalone_mode=False)
+        if code == 130:  # the parser makes that of a KeyboardInterrupt, and says nothing
+            raise KeyboardInterrupt
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         code = 130
     except AutosegError as error:
@@ -54,6 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(f"autoseg: {error.format_message()}", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Meanwhile SIGTERM is Ctrl-C, so that whatever it ends says so and exits with 130."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
