@@ -70,6 +70,8 @@ class Progress:
         if event["event"] == "doing":
             self._now[event["candidate"]] = event["what"]
             return
+        if event["event"] in ("saying", "interrupted", "searched"):
+            self._now.clear()  # what was in hand is cancelled, or ends here
         if event["event"] == "saying":
             self._say(event["what"])
             return
@@ -123,7 +125,7 @@ class Progress:
         return Group(
             head,
             *(Text(line) for line in self._ahead()),
-            *(Text(f"now {what}") for what in self._now.values()),
+            *(Text(f"now {what}") for what in list(self._now.values())),  # another thread's
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )

@@ -94,6 +94,26 @@ def look(run: Run, spent_s: float, volume: float) -> None:
     run.record("outlook", hypervolume=volume, **facts, gain_iou_at_most=0.0079)
 
 
+@pytest.mark.parametrize("end", ["searched", "interrupted"])
+def test_what_was_cancelled_at_the_end_of_the_search_is_not_shown_as_going_on(end, tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    console = Console(file=io.StringIO(), force_terminal=True, width=140, color_system=None)
+    with Progress(console) as progress:
+        progress.start(run, Declaration(budget="10m"))
+        run.announce(FIRST, "training to epoch 9")
+        shown = [_text(progress)]
+        run.record(end)
+        shown.append(_text(progress))
+    run.close()
+    assert ["now training to epoch 9" in text for text in shown] == [True, False]
+
+
+def _text(progress: Progress) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(progress._panel())
+    return console.file.getvalue()
+
+
 LOOK = "hypervolume 0.0123 after 4:10; the next 3:50: about +0.3 IoU points, under 0.8"
 
 
