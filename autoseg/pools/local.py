@@ -121,6 +121,8 @@ class LocalPool:
         process = subprocess.Popen(
             [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
+            # A terminal's Ctrl-C goes to its whole session, and would kill one that still imports.
+            start_new_session=True,
         )  # fmt: skip
         theirs.close()
         worker = _Worker(process, Connection(ours.detach()))

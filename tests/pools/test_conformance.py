@@ -128,6 +128,8 @@ def test_a_cancelled_pool_works_on_and_a_killed_worker_fails_its_job_alone(pool,
     lost, kept = Job(candidates(task)[0], 0, FOREVER), Job(candidates(task)[1], 0, 2)
     pool.submit(lost)
     (worker,) = processes.below(named=WORKER)
+    # A terminal's Ctrl-C, which goes to all of a session's foreground, does not reach it.
+    assert os.getsid(worker) != os.getsid(0)
     busy(processes, [worker])
     os.kill(worker, signal.SIGKILL)
     error = outcomes(pool, 1)[lost]
