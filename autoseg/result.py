@@ -123,10 +123,12 @@ class Result:
             f"nearest under {ceiling:g} ms: IoU {best.iou:.4f} of the {floor:g} asked for, at "
             f"{_latency(best, self.constraints):.3g} ms ({_named(best)})"
         ]
-        near = [e for e in scored if meets(e, self.constraints)]
-        if near:
+        near = [e.state for e in scored if meets(e, self.constraints)]
+        if waiting := near.count("scored"):
+            lines.append(f"{waiting} meet both figures and are not confirmed yet")
+        if unsure := near.count("struck"):
             lines.append(
-                f"{len(near)} met both figures without being sure enough (P >= 0.9): "
+                f"{unsure} met both figures without being sure enough (P >= 0.9): "
                 f"{self._more('a longer --budget')}, or more pictures in val"
             )
         return [*lines, f"to let it in: {', '.join(self._ways_in(best))}"]
