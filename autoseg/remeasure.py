@@ -60,7 +60,8 @@ def remeasure(
     are confirmed from the front down. The ceiling is `max_latency`, else the one that this device
     was asked for last, at first the run's. Called again after an interruption, it goes on: nothing
     is measured twice. Raises InputError for a run that is not there, is being worked on, or was
-    begun on this device; DeviceError and Interrupted as `optimize` does.
+    begun on this device; DeviceError as `optimize` does, and Interrupted at once on Ctrl-C: what
+    is confirmed by then is written as files.
     """
     folder = Path(run)
     said = read_declaration(folder)
