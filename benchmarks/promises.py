@@ -210,16 +210,17 @@ def write_page(path: Path, rows: Sequence[Row]) -> list[str]:
 
 NOTE = (
     "Broken: the true IoU is under the floor, or the true latency over the ceiling. `confirmed`",
-    "are the models that the product promises (P of both at least 0.9, so at most 10 % should be",
-    "broken), `front` those of them that no other beats; `unconfirmed` is the front of the",
+    "are the models that the product promises (P of both at least 0.9, so at most 10 % should",
+    "be broken), `front` those of them that no other beats; `unconfirmed` is the front of the",
     "figures that the search has seen. Shares with the 95 % interval of a bootstrap over",
     "searches; where none or all are broken, with Wilson's, a search being one. The truth of a",
-    "model is that of its own weights; `of its kind` holds it to the table's IoU instead, which another",
-    "training of the same candidate gave, and which no figure of val can promise. `struck in",
-    "vain` are models that were refused though they hold: the price of being sure. It is the IoU",
-    "that this tests: the latencies have an assumed noise of 1 % and no tail. The noise of val is",
-    "drawn from the very normal distribution that the confirming assumes, so this tells what",
-    "choosing the best of many does to a promise, not whether the bootstrap's width is right.",
+    "model is that of its own weights; `of its kind` holds it to the table's IoU instead, which",
+    "another training of the same candidate gave, and which no figure of val can promise.",
+    "`struck in vain` are models that were refused though they hold: the price of being sure.",
+    "It is the IoU that this tests: the latencies have an assumed noise of 1 % and no tail. The",
+    "noise of val is drawn from the very normal distribution that the confirming assumes, so",
+    "this tells what choosing the best of many does to a promise, not whether the bootstrap's",
+    "width is right.",
 )
 
 
