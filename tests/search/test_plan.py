@@ -1,12 +1,13 @@
 """The plan: what is ahead, for a run that begins and for one that is given more."""
 
-from worlds import ASKED, WIDE, by_key, engine_of, known, scored
+from worlds import ASKED, RESOLUTION, WIDTH, by_key, engine_of, known, scored, space_of
 
 from autoseg.recipe import Recipe
 from autoseg.search.plan import Plan
 
-ALL = list(WIDE.candidates("expert"))
-PLAN = Plan(WIDE, "expert", ASKED, Recipe(), engine_of(WIDE).pricing, 0)
+SPACE = space_of(RESOLUTION, WIDTH)
+ALL = list(SPACE.candidates("expert"))
+PLAN = Plan(SPACE, "expert", ASKED, Recipe(), engine_of(SPACE).pricing, 0)
 MEASURED = by_key(*(known(c, "measured", 2.0) for c in ALL))
 
 
@@ -21,10 +22,10 @@ def test_a_spent_budget_is_called_spent():
 
 
 def test_what_is_begun_is_not_counted_as_to_be_started():
-    begun = by_key(*(known(c, "scored", 2.0, scored(0.8, 3)) for c in ALL[:30]))
+    begun = by_key(*(known(c, "scored", 2.0, scored(0.8, 3)) for c in ALL[:4]))
     assert f"all {len(ALL)} that fit to their first rung" in lines(MEASURED, 1e6)[-1]
     said = lines({**MEASURED, **begun}, 1e6)
-    assert f"all {len(ALL) - 30} that fit and are not begun to their first rung" in said[-1]
+    assert f"all {len(ALL) - 4} that fit and are not begun to their first rung" in said[-1]
     everyone = by_key(*(known(c, "scored", 2.0, scored(0.8, 3)) for c in ALL))
     assert lines(everyone, 1e6)[-1].startswith("all that fit are begun already")
 
