@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from autoseg.promise import SURE
 from autoseg.records import Evaluation, Job
 from autoseg.search.acquisition import probability_over
 from autoseg.search.pricing import Pricing
@@ -51,18 +52,19 @@ def finalists(
 def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]:
     """Each next one is expected to add most to what is confirmed and to those before it.
 
-    While nothing is confirmed, the first is the one that will most likely hold.
+    While nothing is confirmed, the first is one that will surely hold, or else most likely.
     """
     reached = [(p50(e), e.iou or 0.0) for e in view.evaluations.values() if e.state == "confirmed"]
     rest, ordered = list(able), list[Evaluation]()
     while rest and len(ordered) < MOST:
         mean, sd = view.after(rest, [_rung(e) for e in rest])
         fast = np.array([view.chance_fast(e) for e in rest])
-        if reached:
-            steps, log_ms = view.steps_of(reached), np.log([p50(e) for e in rest])
-            gains, least = steps.expected_gain(log_ms, mean, sd) * fast, WORTH
-        else:
-            gains, least = probability_over(view.floor, mean, sd) * fast, LIKELY
+        steps, log_ms = view.steps_of(reached), np.log([p50(e) for e in rest])
+        gains, least = steps.expected_gain(log_ms, mean, sd) * fast, WORTH
+        if not reached:
+            chance = probability_over(view.floor, mean, sd) * fast
+            sure = chance >= SURE
+            gains, least = (np.where(sure, gains, 0), 0) if sure.any() else (chance, LIKELY)
         best = int(np.argmax(gains))
         if gains[best] < least:
             break

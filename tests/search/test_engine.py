@@ -285,3 +285,17 @@ def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
     begun = {job.candidate for job in sampled.jobs}
     whole = {job.candidate for job in sampled.jobs if job.to_epoch == 81}
     assert len(begun - whole) <= 1 and "stopped" not in sampled.states()
+
+
+def test_the_first_finalist_is_sure_to_hold_and_adds_much():
+    """Not the surest one, which may be slow and little better than what is fast as well."""
+    engine = engine_of(WIDE)
+    slow, fast, vain = list(WIDE.candidates("expert"))[:3]
+    rungs = (3, 9, 27)
+    seen = by_key(
+        known(slow, "scored", 8.0, *(scored(0.96, epoch) for epoch in rungs)),
+        known(fast, "scored", 1.0, *(scored(0.95, epoch) for epoch in rungs)),
+        known(vain, "scored", 0.5, *(scored(0.85, epoch) for epoch in rungs)),
+    )
+    first = engine.finalists(seen, None)
+    assert [job.candidate for job in first] == [fast, slow]
