@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
-from common import REFERENCE  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import REFERENCE
 
 if TYPE_CHECKING:
     from autoseg.device import Device

@@ -26,7 +26,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import REFERENCE, cores, process
 
 HERE = Path(__file__).parent
