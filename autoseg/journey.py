@@ -76,8 +76,8 @@ def _in_time(trip: Trip) -> Iterator[Candidate]:
 def plan(trip: Trip) -> None:
     """Say what is ahead, once for each allowance."""
     told = [e["allowance"] for e in trip.run.events if e["event"] == "plan"]
-    if trip.planner and trip.allowance not in told:
-        lines = trip.planner.lines(trip.run.evaluations, trip.budget_left_s, trip.run.spent_s)
+    if trip.allowance not in told:
+        lines = trip.engine.plan(trip.run.evaluations, trip.budget_left_s, trip.run.spent_s)
         trip.run.record("plan", allowance=trip.allowance, lines=list(lines))
 
 
@@ -166,8 +166,8 @@ def confirm(trip: Trip) -> None:
         jobs = trip.engine.finalists(trip.run.evaluations, trip.remaining_s)
         if not jobs:
             return
-        if hurried and trip.planner:
-            about = clock(trip.planner.finish_s(jobs, trip.run.evaluations))
+        if hurried:
+            about = clock(trip.engine.finish_s(trip.run.evaluations, jobs))
             trip.run.say(
                 f"finishing: {len(jobs)} model(s), about {about}; Ctrl-C again to leave now"
             )

@@ -17,7 +17,6 @@ from autoseg.journey import journey, reopen, rescue
 from autoseg.pools.local import LocalPool
 from autoseg.records import AutosegError, DeviceError, InputError, Statistic
 from autoseg.result import Result, runs_in
-from autoseg.search.plan import Plan
 from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
@@ -160,13 +159,9 @@ def _travel(
 
 def _trip(run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool) -> Trip:
     engine, constraints = engine_of(task, declaration), declaration.constraints
-    planner = Plan(
-        task.space, declaration.effort, constraints, task.recipe, engine.pricing,
-        declaration.seed, declaration.trials,
-    )  # fmt: skip
     return Trip(
         run, task, constraints, engine, pool, device, measurements_of(run.folder),
-        declaration.budget_s, declaration.trials, planner,
+        declaration.budget_s, declaration.trials,
     )  # fmt: skip
 
 

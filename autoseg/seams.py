@@ -53,6 +53,9 @@ class Engine(Protocol):
 
     def survey(self) -> Sequence[Candidate]: ...
     def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
+    def plan(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]: ...
     def propose(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
     ) -> Step: ...
@@ -63,15 +66,7 @@ class Engine(Protocol):
     def outlook(
         self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
     ) -> Outlook | None: ...
-
-
-class Planner(Protocol):
-    """Says what is ahead before anything dear begins."""
-
-    def lines(
-        self, evaluations: Evaluations, left_s: float | None, spent_s: float
-    ) -> Sequence[str]: ...
-    def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float: ...
+    def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float: ...
 
 
 class Pool(Protocol):

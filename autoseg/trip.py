@@ -10,7 +10,7 @@ from typing import Any
 from autoseg.device import Device
 from autoseg.export import Exported, export
 from autoseg.records import Candidate, Constraints, Measurement, MeasurePlan
-from autoseg.seams import Engine, Planner, Pool
+from autoseg.seams import Engine, Pool
 from autoseg.stop import Stop
 from autoseg.store import MeasurementCache, Run
 from autoseg.train import Task, channels_of
@@ -29,7 +29,6 @@ class Trip:
     measured_before: MeasurementCache
     budget_s: float | None = None
     trials: int | None = None
-    planner: Planner | None = None
     stop: Stop = field(default_factory=Stop)
 
     @property

@@ -20,6 +20,7 @@ from autoseg.report.bundle import write_bundle
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
 from autoseg.result import Result
+from autoseg.seams import Engine
 from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer
@@ -52,7 +53,7 @@ def task_of(
     )
 
 
-def engine_of(task: Task, declaration: Declaration) -> Search | SampledEngine:
+def engine_of(task: Task, declaration: Declaration) -> Engine:
     """The engine for a task, a latency ceiling and an IoU floor."""
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))

@@ -23,18 +23,19 @@ from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.finishing import FINISH_SHARE, REPORT_S, finalists
 from autoseg.search.ground import Ground, smallest
 from autoseg.search.latency import measured_model
+from autoseg.search.likeliest import Array
 from autoseg.search.outlook import outlook
+from autoseg.search.plan import Plan
 from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import sample
 from autoseg.search.standing import decayed, epoch_of, p50, undecayed
 from autoseg.search.stopping import stops
-from autoseg.search.surrogate import Array, Rows, Seen, Surrogate
+from autoseg.search.surrogate import Rows, Seen, Surrogate
 from autoseg.search.verdict import verdict_lines
 from autoseg.search.view import View, observed
 from autoseg.space import SearchSpace
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
-SAMPLE = 300  # candidates that the verdict speaks of where there are more
+UNFIT = ("too_slow", "failed", "stopped")
 PRUDENCE = 1.3  # a job that the end of the search cuts off is time lost
 LIKELY = 0.1  # P(under the ceiling) from which a candidate is worth measuring
 SCREEN_S = 2.0  # exporting and timing, which also holds up the trainings beside it, at least
@@ -109,15 +110,32 @@ class Search:
         """What of the space fits the ceiling, and what the budget pays for, in plain sentences."""
         return verdict_lines(
             self.space.knobs_at(self.effort),
-            [c for c in sample(self.space, self.effort, SAMPLE, self.seed) if self._counted(c)],
+            self.ground.candidates,
+            self._fitting(evaluations),
             list(evaluations.values()),
             self.constraints,
-            cost_of=self.pricing.cost,
             affordable=lambda c: self.pricing.affordable(c, evaluations, self.budget_s),
         )
 
-    def _counted(self, candidate: Candidate) -> bool:
-        return candidate.key in self.ground.rows or self.pricing.buildable(candidate)
+    def plan(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]:
+        """What is ahead: candidates, what a training takes, and what the budget pays for."""
+        count = self.space.count(self.effort)
+        plan = Plan(self.ground, self.effort, count, self.recipe, self.pricing, self.trials)
+        return plan.lines(evaluations, self._fitting(evaluations), left_s, spent_s)
+
+    def _fitting(self, evaluations: Evaluations) -> list[Candidate]:
+        """Those that are measured to fit, and of the others those that are expected to."""
+        view = self.view(evaluations, ())
+        expected = self._latencies(view)[0] <= math.log(view.ceiling_ms)
+
+        def fits(candidate: Candidate, expected: bool) -> bool:
+            known = evaluations.get(candidate.key)
+            return expected if known is None else known.state not in UNFIT
+
+        pairs = zip(self.ground.candidates, map(bool, expected), strict=True)
+        return [candidate for candidate, likely in pairs if fits(candidate, likely)]
 
     # -- what next
 
@@ -150,7 +168,7 @@ class Search:
         scored = any(undecayed(e) for e in view.evaluations.values())
         epoch_s = self.pricing.epochs_s([self.ground.costs[row] for row in able.rows], known)
         parts = []
-        for rung in filter(self._may_aim, self.recipe.rungs):
+        for rung in self.recipe.rungs:
             jobs = np.sum([(able.epochs < r) & (r <= rung) for r in self.recipe.rungs], axis=0)
             price = (rung - able.epochs) * epoch_s + JOB_S * jobs + able.waits_s
             within = jobs > 0
@@ -167,10 +185,6 @@ class Search:
     def _gains(self, view: View, able: _Able, rungs: Rows) -> Array:
         mean, sd = view.surrogate.predict(able.rows, rungs)
         return view.gain(able.log_ms, able.log_sd, mean, sd) * able.chance
-
-    def _may_aim(self, rung: int) -> bool:
-        """Whether a rung may be the aim; what is aimed at is reached rung by rung."""
-        return True
 
     def _able(self, view: View) -> _Able:
         """What may be worked on."""
@@ -210,7 +224,7 @@ class Search:
         model = measured_model(view.evaluations.values())
         if model is None:  # too few are measured: the rest may well fit
             count = len(self.ground.candidates)
-            return np.full(count, math.log(self.constraints.max_latency_ms) - 0.1), np.ones(count)
+            return np.full(count, math.log(view.ceiling_ms) - 0.1), np.ones(count)
         return model.predict(self.ground.costs, self.ground.sizes)
 
     def _step(self, view: View, row: int) -> Step:
@@ -243,7 +257,7 @@ class Search:
         if remaining_s is None:
             return None
         jobs = finalists(view, self.pricing, self._finish, None)
-        reserve_s = REPORT_S + self.pricing.finish_s(jobs, view.evaluations)
+        reserve_s = self.finish_s(view.evaluations, jobs)
         return remaining_s - min(reserve_s, FINISH_SHARE * (self.budget_s or math.inf))
 
     # -- what no longer matters, what is worth finishing, and what is to be expected
@@ -257,6 +271,10 @@ class Search:
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
         """The decay jobs of those that could still enter the front, best first, in the time."""
         return finalists(self.view(evaluations, ()), self.pricing, self._finish, remaining_s)
+
+    def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float:
+        """Seconds until these are confirmed and all files are written."""
+        return self.pricing.finish_s(jobs, evaluations) + REPORT_S
 
     def _finish(self, evaluation: Evaluation) -> Job:
         epoch = epoch_of(evaluation)
@@ -292,12 +310,21 @@ class Search:
 
     def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
         """What these evaluations say; the surrogate is fitted again only where scores are new."""
+        self._grow(evaluations)
         seen = observed(self.ground, evaluations)
         if self._fitted is None or self._fitted[0] != seen:
             ground, longest = self.ground, self.recipe.rungs[-1]
             self._fitted = seen, Surrogate.fit(ground.features, ground.trends, longest, seen)
         surrogate = self._fitted[1]
         return View(self.ground, self.recipe, self.constraints, evaluations, running, surrogate)
+
+    def _grow(self, evaluations: Evaluations) -> None:
+        """Take in what a sampler has proposed beyond the sample of a large space."""
+        there = {*self.ground.rows, *(c.key for c, _ in self.ground.refused)}
+        more = [e.candidate for key, e in evaluations.items() if key not in there]
+        if more:
+            self.ground = self.ground.including(more, self.pricing)
+            self._fitted = self._predicted = None
 
 
 def _under(limit: float, mean: Array, sd: Array) -> Array:

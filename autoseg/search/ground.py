@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from autoseg.records import HW, Candidate, CandidateError, Cost
+from autoseg.search.likeliest import Array
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import ordered_choices, sample
-from autoseg.search.surrogate import Array
 from autoseg.space import Knob, SearchSpace
 
 MOST = 4000  # candidates that are told apart; larger spaces are sampled
@@ -35,14 +35,19 @@ class Ground:
     @classmethod
     def of(cls, space: SearchSpace, effort: str, pricing: Pricing, seed: int) -> Ground:
         """All of a small space, a seeded sample of a large one."""
-        able, refused = dict[Candidate, Cost](), list[tuple[Candidate, str]]()
-        for candidate in _choose(space, effort, seed):
+        knobs = tuple(k for k in space.knobs_at(effort) if len(k.choices) > 1)
+        return cls((), (), knobs).including(_choose(space, effort, seed), pricing)
+
+    def including(self, candidates: Iterable[Candidate], pricing: Pricing) -> Ground:
+        """This and more of them, behind what is there."""
+        able, refused = dict[Candidate, Cost](), list(self.refused)
+        for candidate in candidates:
             try:
                 able[candidate] = pricing.cost(candidate)
             except CandidateError as error:
                 refused.append((candidate, str(error)))
-        knobs = tuple(k for k in space.knobs_at(effort) if len(k.choices) > 1)
-        return cls(tuple(able), tuple(able.values()), knobs, tuple(refused))
+        costs = (*self.costs, *able.values())
+        return Ground((*self.candidates, *able), costs, self.knobs, tuple(refused))
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.records import HW, Cost, Evaluation
-
-Array = npt.NDArray[np.float64]
+from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
 
 FEWEST = 6
 LEAST_SD = 0.01
@@ -79,7 +78,7 @@ class LatencyModel:
         # Doubt comes first: settings that bend to every row leave nothing to doubt.
         for round_ in range(ROUNDS):
             points = points.doubted(settings)
-            settings = points.likeliest(settings, sweeps=2 if round_ == 0 else 1)
+            settings = likeliest(settings, OPTIONS, points.likelihood, 2 if round_ == 0 else 1)
         inverse = points.inverse(settings)
         model = cls(scale, points, settings, inverse, inverse @ points.log_ms)
         return replace(model, _widening=model._needed_widening())
@@ -209,18 +208,6 @@ class _Points:
         residual = solve_triangular(factor, self.log_ms, lower=True, check_finite=False)
         return float(-0.5 * residual @ residual - np.sum(np.log(np.diag(factor))))
 
-    def likeliest(self, settings: _Settings, sweeps: int) -> _Settings:
-        """One setting after the other, on a small grid."""
-        best, reached = settings, self.likelihood(settings)
-        for name, values in [*OPTIONS.items()] * sweeps:
-            for value in values:
-                if value == getattr(best, name):
-                    continue
-                tried = replace(best, **{name: value})
-                if (likelihood := self.likelihood(tried)) > reached:
-                    best, reached = tried, likelihood
-        return best
-
     def doubted(self, said: _Settings) -> _Points:
         """The same rows, each doubted as far as the others contradict it."""
         inverse = self.inverse(said)
@@ -257,10 +244,8 @@ def _figures(costs: Sequence[Cost], sizes: Sequence[HW]) -> Array:
 
 def _between(one: Array, other: Array) -> tuple[Array, Array]:
     """Mean products and mean squared distances of each pair of rows."""
-    count = max(1, one.shape[1])
-    along: Array = one @ other.T / count
-    squares = _square(one)[:, None] + _square(other)[None]
-    return along, np.maximum(squares - 2 * along, 0.0)
+    along: Array = one @ other.T / max(1, one.shape[1])
+    return along, mean_squares_apart(one, other)
 
 
 def _square(features: Array) -> Array:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from autoseg.seams import Outlook
+from autoseg.search.likeliest import Array
 from autoseg.search.standing import p50
-from autoseg.search.surrogate import Array, Rows
+from autoseg.search.surrogate import Rows
 from autoseg.search.view import View
 
 DRAWS = 64

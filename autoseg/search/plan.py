@@ -5,37 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Constraints, Evaluation, Job, clock
+from autoseg.records import Candidate, Evaluation, Job, clock
 from autoseg.seams import Evaluations
 from autoseg.search.finishing import FINISH_SHARE, MOST, REPORT_S
 from autoseg.search.ground import Ground
-from autoseg.search.latency import measured_model
+from autoseg.search.likeliest import Array
 from autoseg.search.pricing import USEFUL_RUNG, Pricing
 from autoseg.search.standing import p50
-from autoseg.search.surrogate import Array
-from autoseg.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Says what is ahead, in plain sentences."""
+    """Says what is ahead, in plain sentences; `count` candidates are opened by the effort."""
 
-    space: SearchSpace
+    ground: Ground
     effort: str
-    constraints: Constraints
+    count: int
     recipe: Recipe
     pricing: Pricing
-    seed: int
     trials: int | None = None
 
-    def lines(self, evaluations: Evaluations, left_s: float | None, spent_s: float) -> list[str]:
+    def lines(
+        self,
+        evaluations: Evaluations,
+        fitting: Sequence[Candidate],
+        left_s: float | None,
+        spent_s: float,
+    ) -> list[str]:
         """Before a search; `left_s` is what the budget leaves after `spent_s`, if there is one."""
-        fitting = self._fitting(evaluations)
         lines = [self._candidates(evaluations, fitting), *self._refused()]
         if not fitting:
             return [*lines, "nothing is expected to fit, so nothing will be trained"]
@@ -50,39 +51,14 @@ class Plan:
         fresh = np.sort(epoch_s[[not _begun(evaluations.get(c.key)) for c in fitting]])
         return [*lines, *self._budget(evaluations, fresh, left_s, spent_s)]
 
-    def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
-        """Seconds until these are confirmed and all files are written."""
-        return self.pricing.finish_s(jobs, evaluations) + REPORT_S
-
-    @cached_property
-    def _ground(self) -> Ground:
-        return Ground.of(self.space, self.effort, self.pricing, self.seed)
-
-    def _fitting(self, evaluations: Evaluations) -> list[Candidate]:
-        """Those that are measured to fit, and of the others those that are expected to."""
-        ground, model = self._ground, measured_model(evaluations.values())
-        under = np.ones(len(ground.candidates), bool)
-        if model is not None:
-            ceiling = math.log(self.constraints.max_latency_ms)
-            under = model.predict(ground.costs, ground.sizes)[0] <= ceiling
-
-        def fits(candidate: Candidate, expected: bool) -> bool:
-            known = evaluations.get(candidate.key)
-            if known is None:
-                return expected
-            return known.state not in ("too_slow", "failed", "stopped")
-
-        pairs = zip(ground.candidates, map(bool, under), strict=True)
-        return [candidate for candidate, expected in pairs if fits(candidate, expected)]
-
     def _candidates(self, evaluations: Evaluations, fitting: Sequence[Candidate]) -> str:
-        count, seen = self.space.count(self.effort), len(self._ground.candidates)
+        seen = len(self.ground.candidates)
         measured = {key for key, e in evaluations.items() if e.measurement}
         slow = sum(evaluations[key].state == "too_slow" for key in measured)
-        guessed = [c for c in self._ground.candidates if c.key not in evaluations]
+        guessed = [c for c in self.ground.candidates if c.key not in evaluations]
         fit = sum(c.key not in evaluations for c in fitting)
-        text = f"{count} candidates at {self.effort} effort"
-        if seen < count:
+        text = f"{self.count} candidates at {self.effort} effort"
+        if seen + len(self.ground.refused) < self.count:
             text += f", of which {seen} are looked at"
         text += f": {len(measured)} measured ({slow} too slow)"
         if guessed:
@@ -90,7 +66,7 @@ class Plan:
         return text
 
     def _refused(self) -> list[str]:
-        refused = self._ground.refused
+        refused = self.ground.refused
         if not refused:
             return []
         first, why = refused[0]
@@ -160,7 +136,7 @@ class Plan:
         fit = sorted(able, key=p50)
         places = np.linspace(0, len(fit) - 1, min(MOST, len(fit))).round().astype(int)
         jobs = [self._decay(fit[place]) for place in places]
-        return self.finish_s(jobs, evaluations)
+        return self.pricing.finish_s(jobs, evaluations) + REPORT_S
 
     def _decay(self, evaluation: Evaluation) -> Job:
         rung = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]

@@ -22,8 +22,8 @@ from autoseg.records import (
     MeasurePlan,
 )
 from autoseg.seams import Evaluations
+from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed
-from autoseg.search.surrogate import Array
 from autoseg.space import SearchSpace
 from autoseg.train import build_candidate
 

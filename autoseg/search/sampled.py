@@ -14,7 +14,6 @@ from functools import cached_property
 from autoseg.records import Candidate, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.engine import Search
-from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import Observation, OptunaProposer
 from autoseg.search.standing import epoch_of, p50, undecayed
 
@@ -26,10 +25,6 @@ class SampledEngine:
     search: Search
     proposer: OptunaProposer
 
-    @property
-    def pricing(self) -> Pricing:
-        return self.search.pricing
-
     @cached_property
     def _surveyed(self) -> frozenset[Candidate]:
         return frozenset(self.survey())
@@ -39,6 +34,11 @@ class SampledEngine:
 
     def verdict(self, evaluations: Evaluations) -> Sequence[str]:
         return self.search.verdict(evaluations)
+
+    def plan(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]:
+        return self.search.plan(evaluations, left_s, spent_s)
 
     def propose(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
@@ -65,6 +65,9 @@ class SampledEngine:
 
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
         return self.search.finalists(evaluations, remaining_s)
+
+    def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float:
+        return self.search.finish_s(evaluations, jobs)
 
     def outlook(
         self, evaluations: Evaluations, running: Collection[Job], horizon_s: float

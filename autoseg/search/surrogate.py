@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
+
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
@@ -80,21 +81,17 @@ class Surrogate:
     def fit(cls, features: Array, trends: Array, longest: int, seen: Sequence[Seen]) -> Surrogate:
         """The posterior under the settings with the highest marginal likelihood.
 
-        `features` ``[candidates, figures]``, `trends` ``[candidates, 2]``. The settings are found
-        one after the other on a small grid: with so few scores more would be guessing.
+        `features` ``[candidates, figures]``, `trends` ``[candidates, 2]``.
         """
         empty = np.zeros((0, 0))
         prior = cls(features, trends, longest, (), Settings(), empty, empty)
         if not seen:
             return prior
-        sparse = seen[:: -(-len(seen) // MOST)]
-        learner = _Learner.of(prior, sparse)
-        best = learner.under(Settings())
-        for name, values in [*OPTIONS.items()] * 2 if len(seen) >= FEW else []:
-            others = [v for v in values if v != getattr(best.settings, name)]
-            tried = [learner.under(replace(best.settings, **{name: value})) for value in others]
-            best = max([best, *tried], key=cls._likelihood)
-        return best if len(sparse) == len(seen) else _Learner.of(prior, seen).under(best.settings)
+        settings = Settings()
+        if len(seen) >= FEW:
+            learner = _Learner.of(prior, seen[:: -(-len(seen) // MOST)])
+            settings = likeliest(settings, OPTIONS, lambda s: learner.under(s)._likelihood(), 2)
+        return _Learner.of(prior, seen).under(settings)
 
     def _likelihood(self) -> float:
         return float(-0.5 * np.sum(self._weights**2) - np.sum(np.log(np.diag(self._factor))))
@@ -153,7 +150,8 @@ class Surrogate:
         fixed += CURVE_SD**2 * np.outer(u, v)
         steps = decay_sd(epochs)[:, None] * decay_sd(epochs2)[None]
         fixed += steps * (np.outer(decayed, decayed2) & (epochs[:, None] == epochs2[None]))
-        apart = _apart(self.features[rows], self.features[rows2])
+        # Lengths are of four features, as if there were no more.
+        apart = 4 * mean_squares_apart(self.features[rows], self.features[rows2])
         return _Parts(fixed, apart, np.outer(u, v), rows[:, None] == rows2[None])
 
     def _u(self, epochs: Array) -> Array:
@@ -203,13 +201,6 @@ class _Parts:
         total += self.fixed
         total += said.own**2 * self.same
         return total
-
-
-def _apart(one: Array, other: Array) -> Array:
-    """Mean squared distance of each pair of rows, times 4: lengths are of a few features."""
-    squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    apart: Array = np.maximum(squares, 0.0) * 4 / max(1, one.shape[1])
-    return apart
 
 
 def _noise(settings: Settings, epochs: Array, decayed: Flags) -> Array:

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
-from autoseg.records import Candidate, Constraints, Cost, Evaluation
+from autoseg.records import Candidate, Constraints, Evaluation
 from autoseg.search.latency import measured_model
 from autoseg.search.proposer import ordered_choices
+from autoseg.search.standing import p50
 from autoseg.space import Knob
 
 
 def verdict_lines(
     knobs: Sequence[Knob],
-    sample: Sequence[Candidate],
+    candidates: Sequence[Candidate],
+    fitting: Sequence[Candidate],
     evaluations: Sequence[Evaluation],
     constraints: Constraints,
     *,
-    cost_of: Callable[[Candidate], Cost],
     affordable: Callable[[Candidate], bool],
 ) -> list[str]:
     """Plain sentences: what was measured, what fits by resolution, what the budget pays for."""
     measured = [e for e in evaluations if e.measurement]
     if not measured:
         return ["no candidate could be measured"]
-    fastest = min(measured, key=_p50)
+    fastest = min(measured, key=p50)
     lines = [
         f"measured {len(measured)} untrained networks: "
         f"{sum(e.state != 'too_slow' for e in measured)} fit {constraints.max_latency_ms:g} ms; "
-        f"the fastest needs {_p50(fastest):.3g} ms ({fastest.candidate})"
+        f"the fastest needs {p50(fastest):.3g} ms ({fastest.candidate})"
     ]
     model = measured_model(measured)
     if model is None:
         return lines
     lines.append(f"latency predictor: {model.leave_one_out()}")
-    guesses, _ = model.predict([cost_of(c) for c in sample], [c.input_hw for c in sample])
-    under = guesses <= math.log(constraints.max_latency_ms)
-    known = {e.candidate.key: e.state != "too_slow" for e in measured}
-    fitting = [c for c, guess in zip(sample, under, strict=True) if known.get(c.key, guess)]
-    lines += _by_resolution(knobs, sample, fitting)
+    lines += _by_resolution(knobs, candidates, fitting)
     paid = [c for c in fitting if affordable(c)]
     if len(paid) < len(fitting):
         lines.append(
@@ -46,10 +42,6 @@ def verdict_lines(
             "a longer --budget opens the rest"
         )
     return lines
-
-
-def _p50(evaluation: Evaluation) -> float:
-    return evaluation.measurement.p50_ms if evaluation.measurement else float("inf")
 
 
 def _by_resolution(

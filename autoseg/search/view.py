@@ -17,8 +17,9 @@ from autoseg.records import Constraints, Evaluation, Job
 from autoseg.seams import Evaluations
 from autoseg.search.acquisition import Steps, probability_over
 from autoseg.search.ground import Ground
+from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed, epoch_of, p50, undecayed
-from autoseg.search.surrogate import Array, Seen, Surrogate
+from autoseg.search.surrogate import Seen, Surrogate
 
 SURE_SIGMAS = NormalDist().inv_cdf(SURE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +34,10 @@ class CostBlind(Search):
 class NeverStopping(Search):
     """What is started goes to the top at once, and nothing is stopped."""
 
-    def _may_aim(self, rung: int) -> bool:
-        return rung == self.recipe.rungs[-1]
+    def choices(self, view: View, left_s: float | None) -> Choices:
+        found = super().choices(view, left_s)
+        whole = found.rungs == self.recipe.rungs[-1]
+        return Choices(*(getattr(found, f.name)[whole] for f in fields(found)))
 
     def stops(
         self, evaluations: Evaluations, running: Collection[Job]

@@ -21,6 +21,7 @@ from worlds import (
 from autoseg.recipe import Recipe
 from autoseg.records import Candidate, Job
 from autoseg.seams import Done, Screen, Wait
+from autoseg.search import ground
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer
 from autoseg.search.sampled import SampledEngine
@@ -299,3 +300,14 @@ def test_the_first_finalist_is_sure_to_hold_and_adds_much():
     )
     first = engine.finalists(seen, None)
     assert [job.candidate for job in first] == [fast, slow]
+
+
+def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(monkeypatch):
+    monkeypatch.setattr(ground, "MOST", 10)
+    monkeypatch.setattr(ground, "MOST_NETWORKS", 2)
+    large = world(budget_s=3_000.0)
+    inside = {c.key for c in large.engine.ground.candidates}
+    large.engine = SampledEngine(large.engine, OptunaProposer(WIDE, "expert", ASKED, 0, "random"))
+    large.run()
+    confirmed = {e.candidate.key for e in large.seen.values() if e.state == "confirmed"}
+    assert len(inside) < WIDE.count("expert") and confirmed - inside

@@ -1,18 +1,15 @@
 """The plan: what is ahead, for a run that begins and for one that is given more."""
 
-from worlds import ASKED, RESOLUTION, WIDTH, by_key, engine_of, known, scored, space_of
-
-from autoseg.recipe import Recipe
-from autoseg.search.plan import Plan
+from worlds import RESOLUTION, WIDTH, by_key, engine_of, known, scored, space_of
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
-PLAN = Plan(SPACE, "expert", ASKED, Recipe(), engine_of(SPACE).pricing, 0)
+ENGINE = engine_of(SPACE)
 MEASURED = by_key(*(known(c, "measured", 2.0) for c in ALL))
 
 
 def lines(evaluations, left_s: float, spent_s: float = 0.0) -> list[str]:
-    return PLAN.lines(evaluations, left_s, spent_s)
+    return ENGINE.plan(evaluations, left_s, spent_s)
 
 
 def test_a_spent_budget_is_called_spent():
