@@ -12,7 +12,6 @@ table's `iou_dataset`, and computed here anew for ours. --data is the run's own 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +20,17 @@ from typing import Any
 
 import numpy as np
 import yaml
-from common import REFERENCE, ROOT, command, commit_of, facts, run_command, write_csv
+from common import (
+    REFERENCE,
+    ROOT,
+    append_csv,
+    command,
+    commit_of,
+    facts,
+    read_csv,
+    run_command,
+    write_csv,
+)
 from front_plots import Series, fronts_png
 from PIL import Image
 from thesis_tables import (
@@ -71,7 +80,7 @@ def main() -> None:
 def published(path: Path) -> list[Model]:
     """The thesis' models, one for each architecture. Two trainings of it are two IoUs."""
     found: dict[str, Model] = {}
-    for row in csv.DictReader(path.read_text().splitlines()):
+    for row in read_csv(path):
         texts = {**row, "resolution": row["res"]}
         knobs = {name: kind(texts[name]) for name, kind in KNOBS}
         key, before = name_of(knobs), found.get(name_of(knobs))
@@ -153,28 +162,19 @@ def timed(files: Mapping[str, Path], path: Path, rounds: int) -> list[dict[str, 
     """Each model once a round, in another order each time; what `path` holds is kept."""
     from autoseg.device import resolve
 
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    rows = read_csv(path)
     done = {(row["model"], int(row["round"])) for row in rows}
     sitting = datetime.now(UTC).isoformat(timespec="seconds")
     device, names = resolve("local"), list(files)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, TIMINGS)
-        if not rows:
-            writer.writeheader()
-        for number in range(rounds):
-            order = [names[i] for i in np.random.default_rng(number).permutation(len(names))]
-            for name in (n for n in order if (n, number) not in done):
-                m = device.measure(files[name], PLAN)
-                figures = (m.p50_ms, m.p90_ms or m.p50_ms, m.min_ms, m.runs, m.reference_ratio)
-                row = dict(
-                    zip(
-                        TIMINGS, (name, number, sitting, *figures, "; ".join(m.flags)), strict=True
-                    )
-                )
-                writer.writerow(row)
-                file.flush()
-                rows.append({column: str(value) for column, value in row.items()})
-            print(f"round {number + 1} of {rounds}: {len(names)} models", file=sys.stderr)
+    for number in range(rounds):
+        order = [names[i] for i in np.random.default_rng(number).permutation(len(names))]
+        for name in (n for n in order if (n, number) not in done):
+            m = device.measure(files[name], PLAN)
+            figures = (m.p50_ms, m.p90_ms or m.p50_ms, m.min_ms, m.runs, m.reference_ratio)
+            texts = map(str, (name, number, sitting, *figures, "; ".join(m.flags)))
+            rows.append(dict(zip(TIMINGS, texts, strict=True)))
+            append_csv(path, rows[-1:])
+        print(f"round {number + 1} of {rounds}: {len(names)} models", file=sys.stderr)
     device.close()
     return [row for row in rows if row["model"] in files]
 

@@ -10,13 +10,13 @@ run it again, also with more epochs.
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import write_csv
 
 from autoseg import data as data_room
 from autoseg.data.dataset import Reading
@@ -51,10 +51,7 @@ def main() -> None:
     task = Task(space, dataset, recipe, arguments.seed, cache, folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in climb(task, candidate, arguments.epochs)]
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(arguments.out, rows)
 
 
 def climb(task: Task, candidate: Candidate, epochs: int) -> Any:

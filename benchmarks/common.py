@@ -9,12 +9,12 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
 # On a busy machine several threads that wait for each other are a hundred times slower.
 LOAD_BEFORE = os.getloadavg()[0]
+Row = dict[str, str]
+Order = TypeVar("Order")
+Result = TypeVar("Result")
 PACKAGES = ("autoseg", "torch", "albumentations", "numpy", "pillow")
 
 
@@ -55,6 +58,16 @@ def process(
             os.environ.clear()
             os.environ.update(before)
         yield one
+
+
+def side_by_side(
+    work: Callable[[Order], Result], orders: Iterable[Order], processes: int
+) -> Iterator[Result]:
+    """What each order gives, as it ends; in some processes of one thread each."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, settle, (cores(), 1)) as pool:
+        for future in as_completed([pool.submit(work, order) for order in orders]):
+            yield future.result()
 
 
 def overrides(pairs: Iterable[str]) -> dict[str, Any]:
@@ -133,8 +146,29 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in padded]
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+def read_csv(path: Path) -> list[Row]:
+    """The rows of a table; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """The whole table or, where this is cut short, the one before."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns or rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(part, path)
+
+
+def append_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """These behind the rows of a table, which they begin where there is none."""
+    if not path.exists():
+        return write_csv(path, rows)
+    with path.open("a", newline="") as file:
+        csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)

@@ -13,7 +13,6 @@ rows took no part in any choice but this last one.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 import time
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 sys.path[:0] = [str(Path(__file__).parent)]
-from common import REFERENCE, command, facts, table  # noqa: E402
+from common import REFERENCE, command, facts, read_csv, table  # noqa: E402
 
 from autoseg.cost import cost  # noqa: E402
 from autoseg.records import HW, Candidate, Cost, from_json, parse_hw  # noqa: E402
@@ -156,8 +155,7 @@ def clocked(what: Any) -> float:
 
 
 def read(path: Path) -> list[Row]:
-    with path.open(newline="") as file:
-        return [row_of(row) for row in csv.DictReader(file)]
+    return [row_of(row) for row in read_csv(path)]
 
 
 def row_of(row: Mapping[str, str]) -> Row:
@@ -172,8 +170,7 @@ def row_of(row: Mapping[str, str]) -> Row:
 def read_run(path: Path) -> list[Row]:
     """What a run measured; its networks are counted again."""
     space = load_space("fast_scnn")
-    with path.open(newline="") as file:
-        measured = [row for row in csv.DictReader(file) if row["latency_p50_ms"]]
+    measured = [row for row in read_csv(path) if row["latency_p50_ms"]]
     rows = []
     for row in measured:
         candidate = space.candidate(**{k.name: number(row[k.name]) for k in space.knobs})

@@ -12,7 +12,6 @@ well: --search "nsga2 --recipe schedule=quick". Nothing else may run meanwhile.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import shlex
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from common import REFERENCE, ROOT, command, commit_of, facts, run_command, table
+from common import REFERENCE, ROOT, command, commit_of, facts, run_command, table, write_csv
 from front_plots import COLOURS, Series, live_png
 from fronts import area, front_points, ratio, steps_of
 
@@ -283,10 +282,7 @@ def write_table(path: Path, found: Sequence[Found]) -> None:
         for row in one.result.to_pandas().astype(object).to_dict("records")
     ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, columns)
 
 
 def draw(path: Path, found: Sequence[Found]) -> None:

@@ -13,18 +13,26 @@ one row each, and writes the summary NAME.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-from common import REFERENCE, ROOT, command, commit_of, cores, facts, settle, table
+from common import (
+    REFERENCE,
+    ROOT,
+    Row,
+    append_csv,
+    command,
+    commit_of,
+    facts,
+    read_csv,
+    side_by_side,
+    table,
+)
 from search import PAIRS, pair_of
 from tabular.replay import HALF_WIDTH, Clock, TableDevice, TablePool, Walk, judged, ours, timing
 from tabular.tables import Cell, Table, load
@@ -43,7 +51,6 @@ COLUMNS = (
     "front", "front_broken", "raw", "raw_broken", "raw_broken_kind", "struck", "struck_true",
     "clock_s", "commit",
 )  # fmt: skip
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -290,7 +297,7 @@ def wilson(found: int, of: int) -> tuple[float, float]:
 def main() -> None:
     arguments = parse()
     path = REFERENCE / f"{arguments.out}.csv"
-    rows = read_rows(path)
+    rows = read_csv(path)
     known = {tuple(row[name] for name in ("table", "pair", "seed")) for row in rows}
     commit = commit_of(ROOT)
     orders = [
@@ -301,28 +308,10 @@ def main() -> None:
         if (load_once(name).name, pair, str(seed)) not in known
     ]
     print(f"{len(orders)} searches to replay", flush=True)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        arguments.processes, spawn, initializer=partial(settle, cores(), 1)
-    ) as pool:
-        for future in as_completed([pool.submit(search, order) for order in orders]):
-            rows.append(future.result())
-            write_rows(path, rows)
+    for row in side_by_side(search, orders, arguments.processes):
+        append_csv(path, [row])
+        rows.append(row)
     print("\n".join(write_page(path.with_suffix(".md"), rows)))
-
-
-def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def parse() -> argparse.Namespace:

@@ -9,13 +9,12 @@ All that is needed to repeat it stands with it: machine, versions, seed and comm
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
-from common import REFERENCE, table
+from common import REFERENCE, read_csv, table
 
 from autoseg.device import resolve
 from autoseg.report.console import result_lines
@@ -33,7 +32,7 @@ def main() -> None:
         lines += [
             "Beside it, the thesis' baseline net by the same recipe:",
             "",
-            *table(list(csv.DictReader(arguments.beside.read_text().splitlines()))),
+            *table(read_csv(arguments.beside)),
             "",
         ]
     lines += [

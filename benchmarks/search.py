@@ -21,18 +21,15 @@ is fast enough, and half of that good enough) and `rare` (3 % meet both).
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from common import REFERENCE, ROOT, commit_of, cores, settle
+from common import REFERENCE, ROOT, Row, append_csv, commit_of, read_csv, side_by_side, write_csv
 from search_report import REPORTING, write_report
 from tabular.ablations import VARIANTS, without
 from tabular.replay import Trajectory
@@ -52,7 +49,6 @@ COLUMNS = (
     "trained", "stand_ins", "seconds", "share", "real_s",
     "commit", "curve",
 )  # fmt: skip
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,15 +65,15 @@ class Order:
 def main() -> None:
     arguments = parse()
     path = place(arguments) / f"{arguments.out}.csv"
-    rows = read_rows(path)
+    rows = read_csv(path)
     if arguments.again:
         rows = [row for row in rows if not doomed(row, arguments)]
-        write_rows(path, rows)
+        write_csv(path, rows, COLUMNS)
     orders = list(missing(arguments, rows))
     print(f"{len(orders)} searches to replay", flush=True)
     started = time.monotonic()
-    for done, row in enumerate(replayed(orders, arguments.processes), start=1):
-        append(path, row)
+    for done, row in enumerate(side_by_side(search, orders, arguments.processes), start=1):
+        append_csv(path, [row])
         rows.append(row)
         left_s = (time.monotonic() - started) / done * (len(orders) - done)
         said = ", ".join(f"{float(row[f'seconds_to_{s:g}']):.0f} s to {s:g}" for s in SHARES)
@@ -117,13 +113,6 @@ def missing(arguments: argparse.Namespace, there: Sequence[Row]) -> Iterator[Ord
                 for sampler in arguments.samplers:
                     if (name_of(table), pair, sampler, str(seed)) not in known:
                         yield Order(table, pair, sampler, seed, commit)
-
-
-def replayed(orders: Sequence[Order], processes: int) -> Iterator[Row]:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, initializer=partial(settle, cores(), 1)) as pool:
-        for future in as_completed([pool.submit(search, order) for order in orders]):
-            yield future.result()
 
 
 @cache
@@ -198,27 +187,6 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 # -- rows
-
-
-def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def append(path: Path, row: Row) -> None:
-    if not path.exists():
-        write_rows(path, ())
-    with path.open("a", newline="") as file:
-        csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n").writerow(row)
 
 
 def parse() -> argparse.Namespace:

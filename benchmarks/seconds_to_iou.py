@@ -23,7 +23,6 @@ ends at the rung that reaches the last IoU, or at the top.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 import sys
@@ -41,11 +40,13 @@ from typing import TYPE_CHECKING
 from common import (
     REFERENCE,
     ROOT,
+    append_csv,
     command,
     commit_of,
     cores,
     facts,
     overrides,
+    read_csv,
     settings,
 )
 from iou_tables import TARGETS, Point, reached, summary
@@ -84,7 +85,7 @@ class Order:
 def main() -> None:
     arguments = parse()
     path = REFERENCE / f"{arguments.out}.csv"
-    rows = read_rows(path)
+    rows = read_csv(path)
     if arguments.label:
         tree = arguments.tree.resolve()
         if not (tree / "autoseg" / "train.py").is_file():
@@ -94,7 +95,7 @@ def main() -> None:
             arguments.data = arguments.data.resolve()
         os.chdir(tree)  # a worker looks there first
         for row in new_rows(arguments, rows, commit_of(tree)):
-            append(path, row)
+            append_csv(path, [row])
             rows.append(row)
     if not rows:
         sys.exit(f"{path} has no rows yet: name a --label")
@@ -232,22 +233,6 @@ def write_page(path: Path, rows: Sequence[dict[str, str]], lines: Sequence[str])
 def origin(row: dict[str, str]) -> str:
     recipe = row["recipe"] or "as it is"
     return f"commit {row['commit']}, recipe {recipe}, pictures {row['data']}: `{row['command']}`"
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, row: dict[str, str]) -> None:
-    begun = path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        if not begun:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def say(line: str) -> None:

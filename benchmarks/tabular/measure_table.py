@@ -13,8 +13,6 @@ network costs is counted anew at each call, so that the table follows `autoseg.c
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import sys
 import tempfile
 import time
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import REFERENCE
+from common import REFERENCE, read_csv, write_csv
 
 if TYPE_CHECKING:
     from autoseg.device import Device
@@ -52,7 +50,7 @@ def main() -> None:
     candidates = {c.key: c for c in space.candidates("expert")}
     path = REFERENCE / f"{arguments.name}.csv"
     rows = [row | costs(space, candidates[row["key"]]) for row in read_rows(path)]
-    write_rows(path, rows)
+    write_csv(path, rows, [*rows[0]] if rows else FIGURES)
     calm = {row["key"] for row in rows if not (arguments.again and disturbed(row))}
     wanted = [c for c in chosen(list(candidates.values()), arguments) if c.key not in calm]
     print(f"{len(wanted)} candidates to measure", flush=True)
@@ -66,7 +64,7 @@ def main() -> None:
                 print(f"{candidate}: {error}", flush=True)
                 continue
             table[candidate.key] = min(table.get(candidate.key, row), row, key=p50_ms)
-            write_rows(path, list(table.values()))
+            write_csv(path, list(table.values()))
             left_s = (time.monotonic() - started) / done * (len(wanted) - done)
             said = f"{row['p50_ms']} ms, {left_s / 60:.1f} min to go {row['flags']}"
             print(f"{done}/{len(wanted)} {candidate}: {said}", flush=True)
@@ -147,22 +145,7 @@ def flat(figures: dict[str, Any], before: str = "") -> Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{name: row[name] for name in FIGURES} for row in csv.DictReader(file)]
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """The whole table or, where this is cut short, the one before."""
-    if not rows:
-        return
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    return [{name: row[name] for name in FIGURES} for row in read_csv(path)]
 
 
 def parse() -> argparse.Namespace:

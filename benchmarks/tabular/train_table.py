@@ -12,7 +12,6 @@ A part of the candidates is trained with a second seed, so that the noise is kno
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import sys
 import tempfile
@@ -27,13 +26,12 @@ from queue import SimpleQueue
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import REFERENCE, cores, process
+from common import REFERENCE, Row, append_csv, cores, process, read_csv
 
 HERE = Path(__file__).parent
 RUNGS = (1, 3, 9, 27)
 STEP = 8  # multiple of the channels, as on this machine by default
 COLUMNS = ("key", "knobs", "seed", "epoch", "decayed", "iou", "iou_low", "iou_high", "train_s")
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,12 @@ class Order:
 def main() -> None:
     arguments = parse()
     path = REFERENCE / f"{arguments.name}.csv"
-    there = read_rows(path)
+    there = read_csv(path)
     orders = list(missing(arguments, there))
     print(f"{len(orders)} trainings to do", flush=True)
     started = time.monotonic()
     for done, (order, rows) in enumerate(trained(orders), start=1):
-        append(path, rows)
+        append_csv(path, rows)
         rate = (time.monotonic() - started) / done
         print(
             f"{done}/{len(orders)} seed {order.seed} {rows[0]['knobs']}: IoU {rows[-2]['iou']}, "
@@ -145,22 +143,6 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
         rows.append(row(decay))
     shutil.rmtree(place)
     return rows
-
-
-def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, rows: list[Row]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def parse() -> argparse.Namespace:
