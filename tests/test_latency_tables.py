@@ -18,13 +18,14 @@ def benchmarks(monkeypatch):
 
 
 def test_a_measured_row_is_read_as_it_was_written(tmp_path):
+    from common import write_csv
     from latency_predictor import read
-    from tabular.measure_table import Bench, read_rows, write_rows
+    from tabular.measure_table import Bench, read_rows
 
     space = load_space("fast_scnn")
     candidate = space.candidate(resolution=96, a=0.125, t=2, r=1, pp=0)
     row = Bench(space, autoseg.FakeDevice(latency=2.5)).measured(candidate)
-    write_rows(tmp_path / "table.csv", [row])
+    write_csv(tmp_path / "table.csv", [row])
     ((counted, size, p50_ms),) = read(tmp_path / "table.csv")
     net = build("fast_scnn", channels=3, classes=1, a=0.125, t=2, r=1, pp=0, round_to=8)
     assert counted == cost(net, (96, 96)) and size == (96, 96) and p50_ms == 2.5

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tabular.replay import Trajectory, Walk, judged, ours, replay, timing
+from tabular.replay import Trajectory, Walk, judged, ours, replay
 from tabular.tables import Table
 
 from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Evaluations, Screen, Step, Wait
-from autoseg.search.engine import Array, Choices, Search
+from autoseg.search.engine import Choices, Search
+from autoseg.search.likeliest import Array
 from autoseg.search.proposer import Observation, OptunaProposer
 from autoseg.search.standing import epoch_of, p50
 from autoseg.search.view import View
@@ -61,18 +62,12 @@ class LatencyLast(Search):
     """Latency is known only of what was trained; of the rest it is guessed from those."""
 
     def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
-        guesses = self._guesses(super().view(evaluations, running))
-        guessed = {
-            key: replace(e, measurements=(timing(guesses[row]),))
-            if not e.measurement and (row := self.ground.rows.get(key)) is not None
-            else e
-            for key, e in evaluations.items()
-        }
-        return super().view(guessed, running)
+        timed = {key: e for key, e in evaluations.items() if e.measurement}
+        return super().view(timed, running)
 
-    def _guesses(self, view: View) -> list[float]:
-        # Of those that are measured only: a guess must not confirm itself.
-        return [math.exp(log_ms) for log_ms in self._latencies(view)[0]]
+    def _step(self, view: View, row: int) -> Step:
+        step = super()._step(view, row)
+        return Job(step.candidate, 0, self.recipe.rungs[0]) if isinstance(step, Screen) else step
 
 
 class LateWalk(Walk):
@@ -80,13 +75,13 @@ class LateWalk(Walk):
 
     def screen(self, candidates: Iterable[Candidate]) -> None:
         for candidate in candidates:
-            cost = self.table.costs.get(candidate.key)
-            state = "failed" if cost is None else "measured"
-            known = Evaluation(candidate, state, cost)
+            known = Evaluation(candidate, "measured", self.table.costs.get(candidate.key))
             self.evaluations.setdefault(candidate.key, known)
 
     def collect(self, ended: Iterable[Job]) -> Iterator[Job]:
-        for job in super().collect(ended):
+        jobs = list(ended)
+        self.screen(job.candidate for job in jobs)
+        for job in super().collect(jobs):
             known = self.evaluations[job.candidate.key]
             if not known.measurement:
                 with self.pool.paused():
