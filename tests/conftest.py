@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest_plugins = ["browser"]
+
 # Started in the background of a script, this process is deaf to Ctrl-C, and so is all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: one thread, so that what is trained here is what is trained there.
