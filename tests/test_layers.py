@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "autoseg"
 FLOORS = [
     "__version__ records stop",  # 0
     "shipped ledger metrics front runner networks",  # 1
-    "space cost graph data device losses recipe store promise seams",  # 2
+    "space cost graph data device losses recipe store promise seams exhibits",  # 2
     "export feed optimizer compress",
     "train",
     "trip",
