@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.declaration import Declaration
-from autoseg.front import How, meets, pick, point
+from autoseg.front import PICKS, How, meets, pick, point, reason
 from autoseg.front import front as nondominated
 from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
+from autoseg.misses import Explanation, explain
 from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json, to_json
 from autoseg.seams import Outlook
 from autoseg.store import place_of, read_declaration
@@ -80,6 +81,25 @@ class Result:
     def pick(self, how: How = "balanced") -> Evaluation | None:
         """The fastest, the most accurate or the balanced model of the front, if any."""
         return pick(self.front, how, self.constraints)
+
+    def picks(self) -> dict[How, Evaluation | None]:
+        """The three picks by their names; None where nothing is on the front."""
+        return {how: self.pick(how) for how in PICKS}
+
+    def reason(self, how: How) -> str:
+        """Why that pick is it, in words with its figures; empty without a front."""
+        chosen = self.pick(how)
+        return reason(how, chosen, self.constraints) if chosen else ""
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        asked = f"{self.constraints.max_latency_ms:g} ms and IoU {self.constraints.min_iou:g}"
+        return f"{len(self.front)} models meet {asked}"
+
+    def explanation(self) -> Explanation | None:
+        """When nothing is confirmed: what binds, what was nearest, and what relaxing would give."""
+        return None if self.front else explain(self.evaluations)
 
     def bundle(self, key: str) -> Path:
         """The folder to ship of a front model. Raises InputError for a key that has none."""
