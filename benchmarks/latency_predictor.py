@@ -35,6 +35,8 @@ from autoseg.train import build_candidate  # noqa: E402
 TABLES = {
     "latency-fast-scnn": "fast_scnn, x86",
     "table-packages-latency": "small space, x86",
+    "table-camvid-latency": "small space of camvid, x86",
+    "table-packages-emulated": "small space, emulated board",
 }
 RUNS = {
     "packages": "fast_scnn, x86, all that a run measured",
