@@ -22,7 +22,7 @@ FLOORS = [
     "screening confirming",
     "journey",  # 3
     "search pools",  # 4
-    "declaration report.tables report.plot report.bundle report.predict misses",  # 5
+    "declaration report.scene report.tables report.plot report.bundle report.predict misses",  # 5
     "result progress predict",
     "report",
     "wiring",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.front import Point, front_of, point
 from autoseg.records import Constraints, Evaluation, Statistic
+from autoseg.report.scene import iou_interval, iou_limits, latency_interval, ms_limits, ms_ticks
 
 _FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
 
@@ -79,12 +79,8 @@ def _iou_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float
     """The floor, the front and the struck must be seen; near misses too, but not the worst."""
     must = [constraints.min_iou, *(e.iou for e in layers.front if e.iou is not None)]
     must += [iou for _, iou in layers.struck]
-    every = [*must, *(iou for _, iou in layers.dominated + layers.baseline)]
-    ends = [end for e in layers.front for end in _iou_ci(e) or ()]
-    top, bottom = max([*every, *ends]), min([*must, *ends])
-    room = max(0.02, top - bottom)
-    low = max(0.0, min([*every, *ends]) - 0.1 * room, bottom - 0.6 * room)
-    return low - 0.04 * room, min(1.0 + 0.02 * room, top + 0.08 * room)
+    ends = [end for e in layers.front for end in iou_interval(e) or ()]
+    return iou_limits(must, ends, [iou for _, iou in layers.dominated + layers.baseline])
 
 
 def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
@@ -92,7 +88,7 @@ def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]
     seen = [ms for ms, _ in _points(layers.front, statistic) + layers.dominated]
     seen += [ms for ms, _ in layers.struck + layers.baseline]
     seen += [*layers.unscored_ms, constraints.max_latency_ms]
-    return min(seen) / 1.25, max(seen) * 1.25
+    return ms_limits(seen)
 
 
 def _draw_constraints(axes: Axes, constraints: Constraints) -> None:
@@ -158,8 +154,8 @@ def _draw_front(axes: Axes, best: Sequence[Evaluation], statistic: Statistic) ->
     # Steps: between two models nothing more is had than the faster one's IoU.
     axes.plot(each_ms, ious, drawstyle="steps-post", color=_FRONT, linewidth=1.2, alpha=0.6)
     axes.errorbar(
-        each_ms, ious, xerr=_bars([_ms_ci(e, statistic) for e in best], each_ms),
-        yerr=_bars([_iou_ci(e) for e in best], ious), fmt="o", color=_FRONT, markersize=6,
+        each_ms, ious, xerr=_bars([latency_interval(e, statistic) for e in best], each_ms),
+        yerr=_bars([iou_interval(e) for e in best], ious), fmt="o", color=_FRONT, markersize=6,
         elinewidth=1.0, capsize=2, label=f"front ({len(best)}), 95 % intervals", zorder=4,
     )  # fmt: skip
     for rank, at in enumerate(points, start=1):
@@ -167,18 +163,6 @@ def _draw_front(axes: Axes, best: Sequence[Evaluation], statistic: Statistic) ->
             str(rank), at, (-5, 5), textcoords="offset points", color=_FRONT, fontsize=10,
             fontweight="bold", ha="right", zorder=5,
         )  # fmt: skip
-
-
-def _ms_ci(evaluation: Evaluation, statistic: Statistic) -> tuple[float, float] | None:
-    measurement = evaluation.measurement
-    if measurement is None or statistic not in ("p50", "p90"):
-        return None
-    return measurement.p50_ci_ms if statistic == "p50" else measurement.p90_ci_ms
-
-
-def _iou_ci(evaluation: Evaluation) -> tuple[float, float] | None:
-    score = evaluation.score("val")
-    return score.iou_ci95 if score else None
 
 
 def _bars(
@@ -191,7 +175,7 @@ def _bars(
 
 
 def _dress(axes: Axes, statistic: Statistic, title: str) -> None:
-    axes.xaxis.set_major_locator(FixedLocator(_ms_ticks(*axes.get_xlim())))
+    axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel(f"latency {statistic} in ms (log scale)")
@@ -203,20 +187,3 @@ def _dress(axes: Axes, statistic: Statistic, title: str) -> None:
         axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3, fontsize=9, frameon=False
         )
-
-
-def _ms_ticks(low: float, high: float) -> list[float]:
-    """Round numbers, 4 to about 10 of them: 1-2-5 a decade, or finer where the range is narrow."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in (
-        (1,),
-        (1, 3),
-        (1, 2, 5),
-        (1, 1.5, 2, 3, 4, 5, 7),
-        tuple(i / 10 for i in range(10, 100)),
-    ):
-        ticks = [step * 10.0**decade for decade in decades for step in steps]
-        inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) >= 4:
-            return inside[:: math.ceil(len(inside) / 10)]
-    return inside

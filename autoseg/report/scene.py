@@ -1,0 +1,67 @@
+"""What every picture of a front shares: limits that show what matters, round ticks, intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autoseg.records import Evaluation, Statistic
+
+Interval = tuple[float, float]
+
+
+def iou_limits(
+    must: Sequence[float], ends: Sequence[float], every: Sequence[float]
+) -> tuple[float, float]:
+    """The lower and upper edge: `must` and the `ends` of intervals are seen, of `every` other IoU
+    what is near: the worst must not press the front together."""
+    top, bottom = max([*must, *ends, *every]), min([*must, *ends])
+    room = max(0.02, top - bottom)
+    low = max(0.0, min([*must, *ends, *every]) - 0.1 * room, bottom - 0.6 * room)
+    return low - 0.04 * room, min(1.0 + 0.02 * room, top + 0.08 * room)
+
+
+def ms_limits(seen_ms: Sequence[float]) -> tuple[float, float]:
+    """A fifth of room to both sides, on a log scale."""
+    return min(seen_ms) / 1.25, max(seen_ms) * 1.25
+
+
+def latency_interval(evaluation: Evaluation, statistic: Statistic) -> Interval | None:
+    """The 95 % interval in ms of the statistics that have one."""
+    measurement = evaluation.measurement
+    if measurement is None or statistic not in ("p50", "p90"):
+        return None
+    return measurement.p50_ci_ms if statistic == "p50" else measurement.p90_ci_ms
+
+
+def iou_interval(evaluation: Evaluation) -> Interval | None:
+    """The 95 % interval of the IoU on val."""
+    score = evaluation.score("val")
+    return score.iou_ci95 if score else None
+
+
+def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
+    """Round numbers, 4 to about `most` of them: 1-2-5 a decade, or finer in a narrow range."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in (
+        (1,),
+        (1, 3),
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 4, 5, 7),
+        tuple(i / 10 for i in range(10, 100)),
+    ):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 4:
+            return inside[:: math.ceil(len(inside) / most)]
+    return inside
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers of a linear scale, at most `most` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw)
+    return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
