@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.overlay import Colour, overlay
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
 from autoseg.records import HW, IGNORE_INDEX, InputError
 
 MOST, MOST_AUGMENTED = 400, 40
 DRAWS, MOST_PIXELS_A_SIDE = 5, 1024
-TINT = 0.45
 # Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
 PALETTE = (
     (240, 50, 230), (60, 180, 75), (67, 99, 216), (255, 225, 25), (245, 130, 48),
@@ -29,7 +28,6 @@ PALETTE = (
     (250, 190, 212), (154, 99, 36), (170, 255, 195), (128, 0, 0), (0, 0, 117),
     (220, 190, 255), (128, 128, 0), (255, 216, 177), (255, 250, 200), (169, 169, 169),
 )  # fmt: skip
-Colour = tuple[int, int, int]
 _PAGE, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 _HATCHED = (-1, -1, -1)
 _GAP, _LINE, _MARGIN = 8, 17, 12
@@ -75,24 +73,6 @@ def write_sheet(sheet: Image.Image, path: Path) -> None:
         sheet.save(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be written: {error}; try preview.png") from error
-
-
-def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Array:
-    """A picture uint8 ``[h, w, 3]`` with the classes of its mask uint8 ``[h, w]`` as a tint, their
-    outlines in full colour, and ignored pixels hatched; None leaves a class as it is.
-    """
-    palette, strength = np.zeros((256, 3), np.float32), np.zeros(256, np.float32)
-    for index, shown in enumerate(colours):
-        if shown is not None:
-            palette[index], strength[index] = shown, TINT
-    tints, alpha = palette[mask], strength[mask]
-    alpha[_outlines(mask) & (alpha > 0)] = 1
-    diagonal = np.arange(mask.shape[0])[:, None] + np.arange(mask.shape[1])
-    ignored = mask == IGNORE_INDEX
-    tints[ignored] = np.where((diagonal // 3 % 2)[..., None], 235, 60)[ignored]
-    alpha[ignored] = 0.6
-    drawn: Array = (picture + (tints - picture) * alpha[..., None]).round().astype(np.uint8)
-    return drawn
 
 
 def class_colours(classes: Sequence[str]) -> list[Colour | None]:
@@ -232,19 +212,6 @@ def _swatch(shown: Colour | None) -> Image.Image:
         swatch[:] = shown
     swatch[[0, -1]] = swatch[:, [0, -1]] = 90
     return Image.fromarray(swatch)
-
-
-def _outlines(mask: Array) -> npt.NDArray[np.bool_]:
-    """The pixels whose right or lower neighbour, or whose left or upper one, is of another
-    class.
-    """
-    edge = np.zeros(mask.shape, bool)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    return edge
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

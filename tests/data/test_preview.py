@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from autoseg.data.dataset import SPLITS, Dataset, Sample
+from autoseg.data.overlay import overlay
 from autoseg.data.parcels import parcels
-from autoseg.data.preview import class_colours, contact_sheet, overlay, write_sheet
+from autoseg.data.preview import class_colours, contact_sheet, write_sheet
 from autoseg.records import IGNORE_INDEX, InputError
 
 
