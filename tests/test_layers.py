@@ -14,15 +14,17 @@ PACKAGE = Path(__file__).parents[1] / "autoseg"
 # several lines, its rooms stand on each other: cli on optimize, optimize on result.
 FLOORS = [
     "__version__ records stop",  # 0
-    "shipped ledger metrics front runner networks",  # 1
-    "space cost graph data device losses recipe store promise seams exhibits",  # 2
-    "export feed optimizer compress",
+    "shipped ledger metrics front runner networks exhibits",  # 1
+    "space cost graph data device losses recipe store promise seams",  # 2
+    "export feed optimizer compress breakdown",
     "train",
     "trip",
     "screening confirming",
     "journey",  # 3
     "search pools",  # 4
-    "declaration report.scene report.tables report.plot report.bundle report.predict misses",  # 5
+    "declaration report.scene report.tables report.plot report.bundle report.predict",  # 5
+    "relax",
+    "misses",
     "result progress predict",
     "report",
     "wiring",

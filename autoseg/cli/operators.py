@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from autoseg.breakdown import operator_times
+from autoseg.exhibits import OperatorTime
 
 if TYPE_CHECKING:
     from autoseg.device.answers import Node
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
 MOST_ROWS, MOST_NAME = 15, 24
 SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]
 TOTALS_HEAD = ["operator", "nodes", "ms", "share"]
-
-
-@dataclass(frozen=True)
-class Total:
-    """All nodes of one kind."""
-
-    nodes: int
-    ms: float
 
 
 def slowest(nodes: Sequence[Node]) -> list[list[str]]:
@@ -43,18 +36,20 @@ def slowest(nodes: Sequence[Node]) -> list[list[str]]:
 def totals(nodes: Sequence[Node]) -> list[list[str]]:
     """Nodes and time by kind of operator, the slowest kind first, then all of them."""
     whole_ms = _whole_ms(nodes)
-    kinds = _by_kind(nodes)
     rows = [
-        [_clean(op), str(kinds[op].nodes), *_ms(kinds[op].ms, whole_ms)]
-        for op in sorted(kinds, key=lambda op: kinds[op].ms, reverse=True)
+        [_clean(kind.op), str(kind.nodes), *_ms(kind.ms, whole_ms)]
+        for kind in operator_times(nodes)
     ]
     return [*rows, ["all", str(len(nodes)), *_ms(whole_ms, whole_ms)]]
 
 
 def side_by_side(nodes: Sequence[Node], others: Sequence[Node]) -> list[list[str]]:
     """Two models by kind of operator: nodes and ms of each; what differs most comes first."""
-    ours, theirs, none = _by_kind(nodes), _by_kind(others), Total(0, 0.0)
-    pairs = {op: (ours.get(op, none), theirs.get(op, none)) for op in {*ours, *theirs}}
+    ours, theirs = ({kind.op: kind for kind in operator_times(each)} for each in (nodes, others))
+    pairs = {
+        op: (ours.get(op, OperatorTime(op, 0, 0.0)), theirs.get(op, OperatorTime(op, 0, 0.0)))
+        for op in {*ours, *theirs}
+    }
     rows = [
         _pair(_clean(op), *pairs[op])
         for op in sorted(pairs, key=lambda op: -abs(pairs[op][0].ms - pairs[op][1].ms))
@@ -69,20 +64,13 @@ def side_by_side_head(file: Path, other: Path) -> list[str]:
     return ["operator", f"{ours}: nodes", "ms", f"{theirs}: nodes", "ms", "difference, ms"]
 
 
-def _pair(op: str, ours: Total, theirs: Total) -> list[str]:
+def _pair(op: str, ours: OperatorTime, theirs: OperatorTime) -> list[str]:
     first, second = [str(ours.nodes), f"{ours.ms:.3f}"], [str(theirs.nodes), f"{theirs.ms:.3f}"]
     return [op, *first, *second, f"{ours.ms - theirs.ms:+.3f}"]
 
 
-def _by_kind(nodes: Iterable[Node]) -> dict[str, Total]:
-    kinds: dict[str, list[float]] = defaultdict(list)
-    for node in nodes:
-        kinds[node.op].append(node.ms)
-    return {op: Total(len(times_ms), sum(times_ms)) for op, times_ms in kinds.items()}
-
-
-def _all(nodes: Sequence[Node]) -> Total:
-    return Total(len(nodes), _whole_ms(nodes))
+def _all(nodes: Sequence[Node]) -> OperatorTime:
+    return OperatorTime("all", len(nodes), _whole_ms(nodes))
 
 
 def _whole_ms(nodes: Iterable[Node]) -> float:

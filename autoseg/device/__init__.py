@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from autoseg.device.answers import Node
     from autoseg.device.board import Board
     from autoseg.device.profile import Profile
 
@@ -34,6 +35,9 @@ class Device(Protocol):
 
     def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
         """Class maps (uint8, H x W) of frames (uint8, H x W x C) of the model's input size."""
+
+    def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
+        """The operators of a model as this machine runs them, each with its mean ms a run."""
 
     def close(self) -> None:
         """Lets go of what the verbs took; closing twice is fine."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.device.answers import Node
 from autoseg.device.predict import class_maps, open_session
 from autoseg.device.statistics import NEEDED_RUNS
 from autoseg.records import (
@@ -88,6 +89,7 @@ class FakeDevice:
             peak_rss_bytes=onnx.stat().st_size,
             onnx_digest=file_digest(onnx),
             taken_at="2000-01-01T00:00:00+00:00",
+            quantiles_ms=_spread(p50_ms) if plan.phase == "confirm" else (),
         )
 
     def predict(
@@ -96,5 +98,25 @@ class FakeDevice:
         self.predicted.append(onnx)
         return class_maps(onnx, images)
 
+    def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
+        """The graph's own nodes, which share the p50 evenly."""
+        from onnx import load
+
+        open_session(onnx)
+        graph = load(onnx).graph
+        each_ms = float(self._latency(onnx)) / max(1, len(graph.node))
+        provider = self.describe().provider
+        return [
+            Node(name=node.name, op=node.op_type, provider=provider, ms=each_ms, output=[])
+            for node in graph.node
+        ]
+
     def close(self) -> None:
         self.closed = True
+
+
+def _spread(p50_ms: float) -> tuple[float, ...]:
+    """Quantiles as the other figures say them."""
+    known = {0: 0.99, 50: 1.0, 90: 1.02, 95: 1.03, 99: 1.05, 100: 1.06}
+    factors = np.interp(np.linspace(0, 100, 41), list(known), list(known.values()))
+    return tuple(p50_ms * float(factor) for factor in factors)

@@ -19,6 +19,7 @@ from autoseg.records import BoardLatency, DeviceInfo, InputError, Measurement, M
 
 if TYPE_CHECKING:
     from autoseg.device import Image
+    from autoseg.device.answers import Node
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class Group:
     def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
         with self._one() as member:
             return member.predict(onnx, images)
+
+    def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
+        with self._one() as member:
+            return member.nodes(onnx, runs)
 
     def close(self) -> None:
         with ExitStack() as closing:  # the others too, when one of them cannot

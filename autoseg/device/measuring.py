@@ -12,7 +12,7 @@ from autoseg.device import condition
 from autoseg.device.answers import Status, Timed
 from autoseg.device.profile import ONNXRUNTIME_NAMES
 from autoseg.device.sitting import Sitting
-from autoseg.device.statistics import figures, standing_for
+from autoseg.device.statistics import figures, quantiles, standing_for
 from autoseg.device.timing import (
     CANDIDATE,
     HOPELESS_COLD,
@@ -78,6 +78,8 @@ def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
         reference_ratio=ratio,
         fallback_nodes=fallen[:MOST_NAMED],
         flags=(*said, *unsupported(plan, timing)),
+        # A search has hundreds of screenings, and nobody looks at theirs.
+        quantiles_ms=quantiles(timing.times_ms) if plan.phase == "confirm" else (),
         **seen(found),
         **dataclasses.asdict(figures(timing.times_ms)),
     )

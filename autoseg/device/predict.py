@@ -1,6 +1,6 @@
 """Runs a shipped graph on frames with onnxruntime, in this process, on one thread."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +9,24 @@ import onnxruntime
 
 from autoseg.records import CandidateError, InputError
 
+CPU = "CPUExecutionProvider"
 Image = npt.NDArray[np.uint8]
 
 
-def open_session(onnx: Path) -> onnxruntime.InferenceSession:
-    """A one-thread session.
+def open_session(
+    onnx: Path, threads: int = 1, providers: Sequence[str] = (CPU,)
+) -> onnxruntime.InferenceSession:
+    """A session, on one thread of the CPU if not told otherwise.
 
     Raises InputError where there is no file, CandidateError for what onnxruntime cannot load.
     """
     if not onnx.is_file():
         raise InputError(f"no ONNX file at {onnx}")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(onnx), options, providers=list(providers))
     except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
         raise CandidateError(f"onnxruntime cannot load {onnx}: {error}") from error
 

@@ -54,6 +54,12 @@ def figures(times_ms: Sequence[float]) -> Figures:
     )
 
 
+def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:
+    """41 evenly spaced quantiles of the runs, ms: 0, 2.5 … 100 %."""
+    spread = np.quantile(np.asarray(times_ms, dtype=float), np.linspace(0, 1, 41))
+    return tuple(round(float(ms), 5) for ms in spread)
+
+
 def standing_for(runs: int, statistic: Statistic) -> Statistic:
     """The percentile that is told where so many runs cannot support the one that was asked for."""
     if statistic == "mean":

@@ -54,12 +54,15 @@ def test_a_measurement_is_whole_and_survives_being_saved(device: Device, segment
     assert 0 < found.min_ms <= found.p50_ci_ms[0] <= found.p50_ms <= found.p50_ci_ms[1]
     assert found.p90_ms is not None and found.p90_ms >= found.p50_ms
     assert found.peak_rss_bytes > 0
+    assert found.quantiles_ms == ()  # a search has hundreds of these
     assert from_json(Measurement, to_json(found)) == found
 
 
 def test_what_the_runs_cannot_support_is_none(device: Device, segments: Path) -> None:
     few = device.measure(segments, MeasurePlan("confirm", min_runs=20, max_runs=20, warmup_s=0.0))
     assert few.p99_ms is None
+    assert len(few.quantiles_ms) == 41 and list(few.quantiles_ms) == sorted(few.quantiles_ms)
+    assert few.quantiles_ms[20] == pytest.approx(few.p50_ms, rel=0.01)
     if few.runs < 36:  # on a busy machine disturbed runs count as well
         assert (few.p90_ms, few.p90_ci_ms, few.p95_ms) == (None, None, None)
         assert few.latency_ms("p90") == few.p50_ms
@@ -106,3 +109,11 @@ def test_closing_twice_is_fine(device: Device) -> None:
 
 def test_a_device_resolves_to_itself(device: Device) -> None:
     assert resolve(device) is device
+
+
+def test_a_models_operators_are_told_with_their_times(device: Device, segments: Path) -> None:
+    nodes = device.nodes(segments, runs=2)
+    assert {node.op for node in nodes} >= {"ArgMax", "Cast"}
+    assert all(node.ms >= 0 for node in nodes) and sum(node.ms for node in nodes) > 0
+    with pytest.raises(InputError, match="no ONNX file at"):
+        device.nodes(segments.with_name("gone.onnx"))

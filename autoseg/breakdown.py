@@ -1,0 +1,145 @@
+"""Where a model's time goes on a device: by operator, and across a whole picture."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoseg.exhibits import FrameTime, OperatorTime
+from autoseg.records import HW, CandidateError, MeasurePlan
+
+if TYPE_CHECKING:
+    from autoseg.device import Device
+    from autoseg.device.answers import Node
+    from autoseg.device.board import Board
+
+PROFILE_S, FEWEST_RUNS, MOST_RUNS = 0.5, 3, 20
+LOOP_S, FEWEST_PICTURES, MOST_PICTURES = 0.6, 5, 200
+SHORT = MeasurePlan("screen", "p50", min_runs=20, max_runs=60, max_s=0.5, warmup_s=0.05)
+
+
+def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:
+    """Nodes and ms by kind of operator, the slowest kind first."""
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for node in nodes:
+        kinds[node.op].append(node.ms)
+    each = [OperatorTime(op, len(ms), sum(ms)) for op, ms in kinds.items()]
+    return tuple(sorted(each, key=lambda kind: kind.ms, reverse=True))
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Takes the time of models apart on one device, for pictures of one size.
+
+    Its verbs raise as the device's do. Models of one input size share what resizing takes.
+    """
+
+    device: Device
+    picture_hw: HW
+    _resizes: dict[bytes, float] = field(default_factory=dict)
+
+    def operators(self, onnx: Path, run_ms: float) -> tuple[OperatorTime, ...]:
+        """By operator; `run_ms` is about what a run takes, so that slow models get fewer."""
+        runs = round(1e3 * PROFILE_S / max(run_ms, 1e-3))
+        return operator_times(self.device.nodes(onnx, min(max(runs, FEWEST_RUNS), MOST_RUNS)))
+
+    def frame(self, onnx: Path, run_ms: float) -> FrameTime | None:
+        """A picture from the camera's size to its class map; None where the device cannot resize.
+
+        On this machine a picture goes the way that `autoseg predict` takes it. A board has only
+        onnxruntime for sure: it resizes with that, and the model takes its promised `run_ms`.
+        """
+        from autoseg.device.board import Board
+
+        board = self.device
+        if isinstance(board, Board) and board.reach.here:
+            return _here(board, onnx, self.picture_hw)
+        try:
+            return self._there(onnx, run_ms)
+        except CandidateError:  # no Resize of such a kind in its runtime
+            return None
+
+    def _there(self, onnx: Path, run_ms: float) -> FrameTime:
+        from autoseg.device.resizing import frame_resize, map_resize
+
+        (_, height, width, channels), (_, *map_hw) = _shapes(onnx)
+        into = frame_resize(self.picture_hw, (height, width), channels)
+        back = map_resize((map_hw[0], map_hw[1]), self.picture_hw)
+        info = self.device.describe()
+        return FrameTime(
+            self.picture_hw, self._timed(into), run_ms, self._timed(back),
+            f"on {info.name}: onnxruntime {info.runtime} resizes there, the model takes the p50 "
+            "that was confirmed; medians",
+        )  # fmt: skip
+
+    def _timed(self, graph: bytes) -> float:
+        if graph not in self._resizes:
+            with tempfile.TemporaryDirectory(prefix="autoseg-") as folder:
+                path = Path(folder) / "resize.onnx"
+                path.write_bytes(graph)
+                self._resizes[graph] = self.device.measure(path, SHORT).p50_ms
+        return self._resizes[graph]
+
+
+def _shapes(onnx: Path) -> tuple[list[int], list[int]]:
+    """Of a shipped graph's frame and class map."""
+    from autoseg.device.predict import open_session
+
+    session = open_session(onnx)
+    return session.get_inputs()[0].shape, session.get_outputs()[0].shape
+
+
+def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
+    threads = board.profile.threads
+    with board.contact.held(f"timing pictures through {onnx.name}"):
+        runtime = board.describe().runtime
+        with ThreadPoolExecutor(1) as one:  # a thread of its own, as it may be bound to cores
+            rounds = one.submit(_rounds, board, onnx, picture_hw).result()
+    into, run, back = (statistics.median(times) for times in zip(*rounds, strict=True))
+    return FrameTime(
+        picture_hw, into, run, back,
+        f"on this machine as `autoseg predict` does it: Pillow resizes, onnxruntime {runtime} on "
+        f"{threads} thread(s) runs the model; medians of {len(rounds)} pictures",
+    )  # fmt: skip
+
+
+def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
+    """Milliseconds of the three parts, picture by picture."""
+    import numpy as np
+
+    from autoseg.data.resize import resize_back, resize_frame
+    from autoseg.device.predict import open_session
+
+    if board.profile.affinity and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, board.profile.affinity)
+    session = open_session(onnx, board.profile.threads, board.profile.provider_names)
+    name, (_, height, width, channels) = session.get_inputs()[0].name, _shapes(onnx)[0]
+    picture = np.random.default_rng(0).integers(0, 256, (*picture_hw, 3), dtype=np.uint8)
+    rounds: list[list[float]] = []
+    for _ in _for_a_while():
+        at = [time.perf_counter()]
+        frame = resize_frame(picture, (height, width), channels)
+        at.append(time.perf_counter())
+        class_map: Any = session.run(None, {name: frame[None]})[0]
+        at.append(time.perf_counter())
+        resize_back(class_map[0], picture_hw)
+        at.append(time.perf_counter())
+        rounds.append([1e3 * (b - a) for a, b in itertools.pairwise(at)])
+    return rounds[2:]  # the first ones allocate
+
+
+def _for_a_while() -> Iterator[int]:
+    end = time.perf_counter() + LOOP_S
+    for number in range(2 + MOST_PICTURES):
+        if number >= 2 + FEWEST_PICTURES and time.perf_counter() > end:
+            return
+        yield number
