@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from autoseg.data.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.overlay import Colour, overlay
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
-from autoseg.records import HW, IGNORE_INDEX, InputError
+from autoseg.records import HW, InputError
 
 MOST, MOST_AUGMENTED = 400, 40
 DRAWS, MOST_PIXELS_A_SIDE = 5, 1024
@@ -28,8 +29,6 @@ PALETTE = (
     (250, 190, 212), (154, 99, 36), (170, 255, 195), (128, 0, 0), (0, 0, 117),
     (220, 190, 255), (128, 128, 0), (255, 216, 177), (255, 250, 200), (169, 169, 169),
 )  # fmt: skip
-_PAGE, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
-_HATCHED = (-1, -1, -1)
 _GAP, _LINE, _MARGIN = 8, 17, 12
 _SHEET_WIDTH, _TILE_AREA, _TILE_SIDE = 1320, 320 * 200, 440
 
@@ -166,65 +165,29 @@ def _page(
     heights = [max(tile.picture.shape[0] for tile in row) for row in rows]
     width = max(len(row) for row in rows) * (cell_w + _GAP) - _GAP
     width = max(width, 480) + 2 * _MARGIN
-    legend = _legend(classes, colours, width - 2 * _MARGIN)
-    top = _MARGIN + _LINE + 9 + legend.height + _GAP
+    key = legend(_named(classes, colours), width - 2 * _MARGIN)
+    top = _MARGIN + _LINE + 9 + key.height + _GAP
     height = top + sum(heights) + len(rows) * (_LINE + _GAP) + _MARGIN - _GAP
-    page = Image.new("RGB", (width, height), _PAGE)
+    page = Image.new("RGB", (width, height), PAGE)
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, _MARGIN - 2), _short(title, width - 2 * _MARGIN, 15), _INK, _font(15))
-    page.paste(legend, (_MARGIN, _MARGIN + _LINE + 9))
+    draw.text((_MARGIN, _MARGIN - 2), short(title, width - 2 * _MARGIN, 15), INK, font(15))
+    page.paste(key, (_MARGIN, _MARGIN + _LINE + 9))
     for row, tallest in zip(rows, heights, strict=True):
         for column, tile in enumerate(row):
             left = _MARGIN + column * (cell_w + _GAP)
             page.paste(Image.fromarray(tile.picture), (left, top))
             below = (left, top + tile.picture.shape[0] + 1)
-            draw.text(below, _short(tile.name, cell_w, 12), _FAINT, _font(12))
+            draw.text(below, short(tile.name, cell_w, 12), FAINT, font(12))
         top += tallest + _LINE + _GAP
     return page
 
 
-def _legend(classes: Sequence[str], colours: Sequence[Colour | None], width: int) -> Image.Image:
-    """Each class with its colour, on as many lines as it takes."""
-    plain = {index for index, shown in enumerate(colours) if shown is None}
-    names = [f"{n} (not tinted)" if i in plain else n for i, n in enumerate(classes)] + ["ignored"]
-    labels = [_short(name, width - 24, 13) for name in names]
-    places: list[tuple[int, int]] = []
-    x, y = 0, 0
-    for label in labels:
-        needed = 24 + math.ceil(_font(13).getlength(label))
-        if x and x + needed > width:
-            x, y = 0, y + 21
-        places.append((x, y))
-        x += needed + 16
-    page = Image.new("RGB", (width, y + 19), _PAGE)
-    draw = ImageDraw.Draw(page)
-    for label, shown, (left, top) in zip(labels, [*colours, _HATCHED], places, strict=True):
-        page.paste(_swatch(shown), (left, top + 2))
-        draw.text((left + 24, top), label, _INK, _font(13))
-    return page
-
-
-def _swatch(shown: Colour | None) -> Image.Image:
-    swatch = np.full((14, 18, 3), 200, np.uint8)
-    if shown is _HATCHED:
-        swatch = overlay(swatch, np.full((14, 18), IGNORE_INDEX, np.uint8), ())
-    elif shown is not None:
-        swatch[:] = shown
-    swatch[[0, -1]] = swatch[:, [0, -1]] = 90
-    return Image.fromarray(swatch)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _short(text: str, width: int, size: int) -> str:
-    """A text that fits, its middle left out where it must be: names differ at their ends."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    if _font(size).getlength(text) <= width:
-        return text
-    for kept in range(len(text) - 1, 1, -1):
-        short = text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
-        if _font(size).getlength(short) <= width:
-            return short
-    return ""
+def _named(
+    classes: Sequence[str], colours: Sequence[Colour | None]
+) -> list[tuple[str, Colour | None]]:
+    """What the legend says of each class."""
+    named = [
+        (name if shown else f"{name} (not tinted)", shown)
+        for name, shown in zip(classes, colours, strict=True)
+    ]
+    return [*named, ("ignored", HATCHED)]

@@ -1,0 +1,69 @@
+"""Text and legends on contact sheets, with Pillow's own font."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from autoseg.data.overlay import Colour, overlay
+from autoseg.records import IGNORE_INDEX
+
+PAGE, INK, FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
+HATCHED = (-1, -1, -1)  # the swatch of ignored pixels
+MOST_TEXT = 400  # characters that are looked at: a name may be of any length
+
+
+@functools.lru_cache(maxsize=8)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def short(text: str, width: int, size: int) -> str:
+    """A text that fits, its middle left out where it must be: names differ at their ends."""
+    if len(text) > MOST_TEXT:
+        text = text[: MOST_TEXT // 2] + text[-MOST_TEXT // 2 :]
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    if font(size).getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        cut = text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
+        if font(size).getlength(cut) <= width:
+            return cut
+    return ""
+
+
+def legend(
+    entries: Sequence[tuple[str, Colour | None]], width: int, size: int = 13
+) -> Image.Image:
+    """Names with their colours, on as many lines as it takes; None is a class without a tint."""
+    left, line = round(size * 1.85), round(size * 1.6)
+    labels = [short(name, width - left, size) for name, _ in entries]
+    places: list[tuple[int, int]] = []
+    x, y = 0, 0
+    for label in labels:
+        needed = left + math.ceil(font(size).getlength(label))
+        if x and x + needed > width:
+            x, y = 0, y + line
+        places.append((x, y))
+        x += needed + round(size * 1.25)
+    page = Image.new("RGB", (width, y + round(size * 1.5)), PAGE)
+    draw = ImageDraw.Draw(page)
+    for label, (_, shown), (x, y) in zip(labels, entries, places, strict=True):
+        page.paste(_swatch(shown, size), (x, y + 2))
+        draw.text((x + left, y), label, INK, font(size))
+    return page
+
+
+def _swatch(shown: Colour | None, size: int) -> Image.Image:
+    hw = round(size * 1.1), round(size * 1.4)
+    swatch = np.full((*hw, 3), 200, np.uint8)
+    if shown is HATCHED:
+        swatch = overlay(swatch, np.full(hw, IGNORE_INDEX, np.uint8), ())
+    elif shown is not None:
+        swatch[:] = shown
+    swatch[[0, -1]] = swatch[:, [0, -1]] = 90
+    return Image.fromarray(swatch)
