@@ -53,3 +53,9 @@ GroupPatternOption = Annotated[
     typer.Option(help="a regular expression: what it finds in a picture's name is its group"),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="of the split of a folder that has none")]
+
+
+def run_folder(run: Path) -> Path:
+    """The folder of a RunArgument: a path, or a name under results/."""
+    here = (run / "run.yaml").exists() or run != Path(run.name)
+    return run if here else Path("results") / run
