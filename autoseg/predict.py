@@ -6,56 +6,75 @@ Both go through the one resize of training.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-
-from PIL import Image
+from typing import Any
 
 from autoseg import data as data_room
-from autoseg.data.dataset import Reading
-from autoseg.data.pictures import read_picture
-from autoseg.data.resize import resize_back, resize_frame
-from autoseg.device.predict import class_maps, open_session
-from autoseg.records import CandidateError, InputError, Score
+from autoseg.data.dataset import Array, Dataset, Reading
+from autoseg.data.preview import class_colours
+from autoseg.device.predict import class_maps
+from autoseg.device.shipped_graph import require_shipped
+from autoseg.records import InputError, Score
+from autoseg.report.bundled import open_bundle
+from autoseg.report.predict import (
+    Colours,
+    Done,
+    Times,
+    input_of,
+    load,
+    medians,
+    speed,
+    tasks,
+    write_masks,
+)
 from autoseg.train import picture_score
 
+__all__ = ["evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]
+
 log = logging.getLogger(__name__)
+CACHE = Path("results/.cache/pictures")
+ClassMaps = Callable[[Path, Iterable[Array]], list[Array]]
 
 
-def predict_files(model: Path, images: Sequence[Path], out: Path) -> list[Path]:
-    """Write the class map of each picture to ``out/<stem>.png``, at the picture's size.
+def predict_files(
+    model: Path, images: Sequence[Path], out: Path, *, overlays: bool = False
+) -> Iterator[Done]:
+    """Write the class map of each picture, or of each in a folder, at the picture's size.
 
-    Raises InputError for a model that is not ours, a picture that cannot be read, masks that would
-    be written over each other or over a picture, and a folder that cannot be written.
+    `model` is an ONNX file or a bundle, whose files are checked first. `out` is a folder, or a
+    .png for one picture; `overlays` are written beside the masks. It is what a bundle's predict.py
+    does. A picture that cannot be read is told in its place. Raises InputError for a model that is
+    not ours, masks that would be written over each other or over a picture, and a folder that
+    cannot be written.
     """
-    height, width, channels = _input_shape(model)
-    targets = _targets(images, out)
-    frames, sizes = [], []
-    for path in images:
-        picture = read_picture(path)
-        sizes.append((picture.shape[0], picture.shape[1]))
-        frames.append(resize_frame(picture, (height, width), channels))
-    maps = class_maps(model, frames)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for target, class_map, size in zip(targets, maps, sizes, strict=True):
-            Image.fromarray(resize_back(class_map, size)).save(target)
-    except OSError as error:
-        raise InputError(f"masks cannot be written to {out}: {error.strerror}") from error
-    return targets
+    planned = tasks(images, out, overlays)
+    session, colours = _opened(model)
+    return write_masks(session, planned, colours)
 
 
-def _targets(images: Sequence[Path], out: Path) -> list[Path]:
-    targets = [out / f"{path.stem}.png" for path in images]
-    twice = [target.name for target, count in Counter(targets).items() if count > 1]
-    if twice:
-        raise InputError(f"several pictures would be written to {out / twice[0]}: call for each")
-    pictures = {path.resolve() for path in images}
-    over = [target for target in targets if target.resolve() in pictures]
-    if over:
-        raise InputError(f"{over[0]} is a picture to be read: write masks elsewhere, with -o DIR")
-    return targets
+def _opened(model: Path) -> tuple[Any, Colours | None]:
+    """A session, and the colours of the classes as far as they are known."""
+    if not model.is_dir():
+        session = load(model)
+        names = session.get_modelmeta().custom_metadata_map.get("classes", "").split("\n")
+        return session, class_colours(names) if 2 <= len(names) <= 255 else None
+    with open_bundle(model) as bundle:
+        require_shipped(bundle.model)
+        return load(bundle.model), bundle.colours
+
+
+def speed_facts(times: Sequence[Times]) -> dict[str, float | int | None]:
+    """As `speed` says it, for programs: medians in ms; None where nothing was predicted."""
+    names = [field.replace("_s", "_ms") for field in Times._fields]
+    parts = medians(times) if times else None
+    shown = [1e3 * part for part in parts] if parts else [None] * len(names)
+    per_second = 1 / max(sum(parts), 1e-9) if parts else None
+    return {
+        "pictures": len(times),
+        "per_second": per_second,
+        **dict(zip(names, shown, strict=True)),
+    }
 
 
 def evaluate_file(
@@ -63,20 +82,37 @@ def evaluate_file(
     data: Path | None,
     split: str,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
-    cache_dir: Path = Path("results/.cache/pictures"),
+    cache_dir: Path = CACHE,
 ) -> Score:
     """A Score of an ONNX file on one split, at the original resolution of each picture.
 
     Raises InputError for a model that is not ours, for the data's faults, and for a split that is
     not there.
     """
+    frame = input_of(load(model), str(model))
+    dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
+    return score_file(model, dataset, split, frame=frame, cache_dir=cache_dir)
+
+
+def score_file(
+    model: Path,
+    dataset: Dataset,
+    split: str,
+    *,
+    frame: tuple[int, int, int],
+    run: ClassMaps = class_maps,
+    cache_dir: Path = CACHE,
+) -> Score:
+    """A Score of an ONNX file on one split of a data set; `run` gives its class maps of frames,
+    which have the height, width and channels of `frame`.
+
+    Raises InputError for a split that is not there, and for classes that the data has not.
+    """
     from autoseg.data.cache import arrays
 
-    height, width, channels = _input_shape(model)
-    inspected = cache_dir.with_name("inspected")
-    dataset = data_room.load(data, reading, cache_dir=inspected)
+    height, width, channels = frame
     frames = arrays(dataset, split, (height, width), channels, cache_dir).frames()
-    maps = class_maps(model, frames)
+    maps = run(model, frames)
     highest = max(int(class_map.max()) for class_map in maps)
     if highest >= len(dataset.classes):
         raise InputError(
@@ -87,20 +123,3 @@ def evaluate_file(
         dataset, maps, cache_dir=cache_dir, split=split, source="onnx",
         epoch=0, train_s=0.0, seed=0,
     )  # fmt: skip
-
-
-def _input_shape(model: Path) -> tuple[int, int, int]:
-    if not model.is_file():
-        raise InputError(f"there is no file {model}")
-    try:
-        feeds = open_session(model).get_inputs()
-    except CandidateError as error:
-        raise InputError(str(error)) from error
-    shape = feeds[0].shape
-    fits = len(feeds) == 1 and feeds[0].type == "tensor(uint8)" and len(shape) == 4
-    if not fits or not all(isinstance(side, int) for side in shape) or shape[3] not in (1, 3):
-        raise InputError(
-            f"{model} does not take a uint8 frame [1, H, W, 1 or 3] as autoseg's models do, "
-            f"but {feeds[0].type} {shape}"
-        )
-    return int(shape[1]), int(shape[2]), int(shape[3])

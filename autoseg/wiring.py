@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
@@ -12,11 +13,12 @@ from typing import Any
 
 from autoseg import __version__
 from autoseg.data.dataset import Dataset
+from autoseg.data.licence import licence_of
 from autoseg.declaration import Declaration
 from autoseg.networks.structure import structure_digest
 from autoseg.recipe import OF_EFFORT, Recipe
 from autoseg.records import CandidateError, DeviceInfo, InputError, from_json, to_json
-from autoseg.report.bundle import write_bundle
+from autoseg.report.page import write_page
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
 from autoseg.result import Result
@@ -25,9 +27,12 @@ from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer
 from autoseg.search.sampled import SampledEngine
+from autoseg.shipping import bundle_model
 from autoseg.space import SearchSpace
 from autoseg.store import MeasurementCache
 from autoseg.train import Task, build_candidate
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
 
@@ -50,6 +55,7 @@ def task_of(
         folder.parent / ".cache" / "pictures",
         folder / "checkpoints",
         step,
+        folder,
     )
 
 
@@ -94,6 +100,7 @@ def statement(
         "classes": list(dataset.classes),
         "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
         "data_digest": dataset.digest,
+        "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
         "training": to_json(recipe_of(space, declaration)),
@@ -137,7 +144,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:
-    """front.csv, front.json, pareto.png and the bundles of a run, from its ledger.
+    """front.csv, front.json, pareto.png, bundles and the report of a run, from its ledger.
 
     Those of a `device` that it was measured on afterwards lie in a folder of their own.
     """
@@ -150,15 +157,17 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
     names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
     for name, evaluation in zip(names, result.front, strict=True):
         # Again even if it is there: one of an interrupted session has no test score yet.
-        write_bundle(
-            place / "bundles" / name,
-            onnx=place / "artifacts" / f"{evaluation.candidate.key}.onnx",
-            evaluation=evaluation,
-            classes=classes,
-            constraints=result.constraints,
-        )
+        bundle_model(result, evaluation, place / "bundles" / name, classes)
     for old in (place / "bundles").iterdir():
         # Of an earlier session, beaten or ranked otherwise since; a user's own files stay.
         if old.is_dir() and old.name not in names:
             shutil.rmtree(old)
+    _write_report(result)
     return result
+
+
+def _write_report(result: Result) -> None:
+    try:
+        write_page(result, result.files / "report.html")
+    except Exception as error:  # it is for looking at: no fault in it may cost a run its files
+        log.warning("the report of %s could not be written: %s", result.folder.name, error)

@@ -326,7 +326,7 @@ def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, a
     found = set()
     for name, size in (("wide", (211, 70)), ("tall", (90, 157))):
         ours = Image.open(here / "out" / f"{name}.png")
-        theirs = Image.open(here / "theirs" / f"{name}_mask.png")
+        theirs = Image.open(here / "theirs" / f"{name}.png")
         assert ours.size == size
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
         found |= set(np.unique(np.asarray(ours)).tolist())

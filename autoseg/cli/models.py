@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,18 +138,38 @@ def _print_operators(board: Board, models: Mapping[str, Path], *, as_json: bool)
 
 
 def predict(
-    model: OurModelArgument,
-    images: Annotated[list[Path], typer.Argument(help="pictures")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="where the masks are written")] = Path(
-        "masks"
-    ),
+    model: Annotated[
+        Path, typer.Argument(help="a bundle, or a model of ours (uint8 frame in, class map out)")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them")],
+    *,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="a .png for one picture, else a folder")
+    ] = Path("masks"),
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="also write each picture with its mask over it")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
-    from autoseg.predict import predict_files
+    from autoseg.predict import predict_files, speed, speed_facts
 
-    for path in predict_files(model, images, out):
-        print(path)
-    return 0
+    times, faults, written = [], [], []
+    for done in predict_files(model, images, out, overlays=overlay):
+        if done.times is None:
+            faults.append(done.fault)
+            print(f"autoseg: {done.fault}", file=sys.stderr)
+            continue
+        times.append(done.times)
+        written.append(str(done.task.mask))
+        if not as_json:
+            print(done.task.mask)
+    if as_json:
+        said = {"schema": 1, "masks": written, "faults": faults, **speed_facts(times)}
+        print(json.dumps(said, indent=1))
+    else:
+        print(speed(times), file=sys.stderr)
+    return 2 if faults else 0
 
 
 def evaluate(

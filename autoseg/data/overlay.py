@@ -6,6 +6,7 @@ Pillow and numpy only, so that the same functions run on a board.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Tuple  # noqa: UP035 (Python 3.8 in a bundle)
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from PIL import Image
 from autoseg.records import IGNORE_INDEX
 
 Array = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
+Colour = Tuple[int, int, int]  # noqa: UP006
 TINT = 0.45
 
 

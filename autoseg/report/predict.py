@@ -1,78 +1,337 @@
 """Pictures to masks with the model in this folder: `python predict.py picture.jpg -o mask.png`.
 
-Needs onnxruntime, numpy and Pillow, nothing else. A mask is a palette PNG of the picture's size
-whose values are the class indices of classes.json.
+Needs Python 3.8, onnxruntime 1.16, numpy and Pillow 9.1 or newer, nothing else. Also as a module:
+
+    from predict import load, predict, read_picture
+    model = load()
+    mask = predict(model, read_picture("picture.jpg"))
+
+A mask is a palette PNG of the picture's size whose values are the class indices of classes.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
-import numpy as np
-import onnxruntime
-from PIL import Image
-from PIL.ImageOps import exif_transpose
+try:
+    import numpy as np
+    import onnxruntime
+    from PIL import Image
+    from PIL.Image import Resampling  # noqa: F401 (older Pillows lack it, and more)
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    sys.stderr.write(
+        f"predict.py: {error}\nIt needs onnxruntime 1.16, numpy and Pillow 9.1 or newer:\n"
+        f"    {sys.executable} -m pip install onnxruntime numpy pillow\n"
+    )
+    sys.exit(2)
 
-from autoseg.data.resize import Array, resize_back, resize_frame
+from autoseg.data.overlay import Array, Colour, overlay
+from autoseg.data.pictures import SUFFIXES, read_picture
+from autoseg.data.resize import resize_back, resize_frame
+from autoseg.records import InputError
 
-COLORS = [0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 0, 114, 178, 213, 94, 0]
-COLORS += [204, 121, 167, 153, 153, 153, 120, 80, 40, 170, 220, 120, 90, 60, 160, 255, 190, 190]
+MODEL = Path(__file__).with_name("model.onnx")
+MOST_JSON_BYTES = 1_000_000
+Colours = Sequence["Colour | None"]
 
 
-def load(model: Path, threads: int = 1) -> Any:
-    """An onnxruntime session of the model, on the processor."""
+class Task(NamedTuple):
+    """A picture, where its mask is written and, if wanted, the picture with the mask over it."""
+
+    picture: Path
+    mask: Path
+    overlay: Path | None
+
+
+class Times(NamedTuple):
+    """Seconds of one picture: to the model's size, through the model, and back to its own."""
+
+    resize_s: float
+    inference_s: float
+    resize_back_s: float
+
+
+class Done(NamedTuple):
+    """What became of a task: its times, or the fault of a picture that cannot be read."""
+
+    task: Task
+    times: Times | None
+    fault: str = ""
+
+
+def load(model: str | Path = MODEL, threads: int = 1) -> Any:
+    """An onnxruntime session of the model in this folder, or of another, on the processor.
+
+    Raises InputError for a file that is not there, cannot be loaded, or is no such model.
+    """
+    if not Path(model).is_file():
+        raise InputError(f"there is no file {model}")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
+        raise InputError(f"onnxruntime cannot load {model}: {error}") from error
+    input_of(session, str(model))
+    return session
 
 
-def read(picture: Path) -> Array:
-    """A picture as uint8 [H, W, 3] RGB, upright as its EXIF orientation says."""
-    with Image.open(picture) as image:
-        return np.asarray(exif_transpose(image).convert("RGB"))
+def input_of(session: Any, name: str = "the model") -> tuple[int, int, int]:
+    """Height, width and channels of a model's frame. Raises InputError for a model of another
+    kind.
+    """
+    feeds = session.get_inputs()
+    shape = feeds[0].shape if feeds else []
+    fits = len(feeds) == 1 and feeds[0].type == "tensor(uint8)" and len(shape) == 4
+    if not fits or not all(isinstance(side, int) for side in shape) or shape[3] not in (1, 3):
+        kind = f"{feeds[0].type} {shape}" if feeds else "nothing"
+        raise InputError(
+            f"{name} does not take a uint8 frame [1, H, W, 1 or 3] as autoseg's models do, "
+            f"but {kind}"
+        )
+    return shape[1], shape[2], shape[3]
 
 
 def predict(session: Any, image: Array) -> Array:
-    """Class indices uint8 [H, W] of a picture uint8 [H, W, 3], at its own size."""
-    given = session.get_inputs()[0]
-    _, height, width, channels = given.shape
-    frame = resize_frame(image, (height, width), channels)
-    (class_map,) = session.run([session.get_outputs()[0].name], {given.name: frame[np.newaxis]})
-    return resize_back(class_map[0], (image.shape[0], image.shape[1]))
+    """Class indices uint8 [H, W] of a picture uint8 [H, W, 3] RGB, at its own size.
+
+    Raises InputError for an array of another kind.
+    """
+    return timed(session, image)[0]
 
 
-def save(mask: Array, path: Path) -> None:
-    """Writes class indices as a palette PNG: values are classes, the colours are for eyes."""
-    picture = Image.fromarray(mask).convert("L")
-    picture.putpalette(COLORS)
+def timed(session: Any, image: Array) -> tuple[Array, Times]:
+    """As `predict`, and how long each part took."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"a picture is uint8 [H, W, 3] in the order RGB, got {image.dtype} {list(image.shape)}"
+        )
+    height, width, channels = input_of(session)
+    began = time.perf_counter()
+    frame = resize_frame(image, (height, width), channels)[np.newaxis]
+    resized = time.perf_counter()
+    class_map = _class_map(session, frame)
+    inferred = time.perf_counter()
+    mask = resize_back(class_map, (image.shape[0], image.shape[1]))
+    ended = time.perf_counter()
+    return mask, Times(resized - began, inferred - resized, ended - inferred)
+
+
+def _class_map(session: Any, frame: Array) -> Array:
+    given, told = session.get_inputs()[0], session.get_outputs()[0]
+    try:
+        class_map = np.asarray(session.run([told.name], {given.name: frame})[0])
+    except Exception as error:
+        raise InputError(f"onnxruntime cannot run the model: {error}") from error
+    if class_map.ndim != 3 or class_map.dtype != np.uint8:
+        raise InputError(
+            f"a class map is uint8 [1, H, W], the model gives {class_map.dtype} "
+            f"{list(class_map.shape)}"
+        )
+    return np.asarray(class_map[0], np.uint8)
+
+
+def tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[Task]:
+    """What to do for pictures and folders of them; `output` is a .png for one, else a folder.
+
+    A folder's pictures, those of the folders in it too, keep their place below the output. Raises
+    InputError for what is not there, and for files that would be written over each other or over
+    a picture.
+    """
+    found = [pair for given in inputs for pair in _pictures(given, output)]
+    suffix = output.suffix.lower()
+    if suffix == ".png" and len(found) != 1 and not output.is_dir():
+        raise InputError(
+            f"-o names one file, {output}, for {len(found)} pictures; give it a folder"
+        )
+    if suffix in SUFFIXES and suffix != ".png":
+        raise InputError(f"masks are PNG files, which keep class indices: not {output}, but .png")
+    alone = suffix == ".png" and not output.is_dir()
+    masks = [output if alone else (output / name).with_suffix(".png") for _, name in found]
+    planned = [
+        Task(picture, mask, _overlay_path(mask) if overlays else None)
+        for (picture, _), mask in zip(found, masks)  # noqa: B905 (Python 3.8)
+    ]
+    _require_apart(planned)
+    return planned
+
+
+def _pictures(given: Path, output: Path) -> list[tuple[Path, Path]]:
+    """The pictures of a file or folder, each with its name below the output."""
+    if given.is_file():
+        return [(given, Path(given.name))]
+    if not given.is_dir():
+        raise InputError(f"there is no file or folder {given}")
+    own = os.path.abspath(output)
+    if own == os.path.abspath(given):
+        raise InputError(f"-o {output} is the folder of the pictures itself: give another one")
+    found = []
+    for folder, folders, names in os.walk(str(given)):
+        # Masks of an earlier call are no pictures.
+        folders[:] = sorted(
+            f for f in folders if os.path.abspath(os.path.join(folder, f)) != own and f[0] != "."
+        )
+        files = [Path(folder, name) for name in sorted(names) if name[0] != "."]
+        found += [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not found:
+        raise InputError(f"the folder {given} has no pictures ({' '.join(SUFFIXES)})")
+    return [(file, file.relative_to(given)) for file in found]
+
+
+def _overlay_path(mask: Path) -> Path:
+    return mask.with_name(f"{mask.stem}_overlay.jpg")
+
+
+def _require_apart(planned: Sequence[Task]) -> None:
+    targets = [t for task in planned for t in (task.mask, task.overlay) if t is not None]
+    twice = [target for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise InputError(f"several pictures would be written to {twice[0]}: call for each")
+    pictures = {task.picture.resolve() for task in planned}
+    over = [target for target in targets if target.resolve() in pictures]
+    if over:
+        raise InputError(f"{over[0]} is a picture to be read: write masks elsewhere, with -o")
+
+
+def write_masks(session: Any, planned: Iterable[Task], colours: Colours | None) -> Iterator[Done]:
+    """Predicts and writes, one task after the other; a broken picture does not end it.
+
+    Raises InputError where nothing can be written, and for overlays without colours.
+    """
+    for task in planned:
+        if task.overlay is not None and colours is None:
+            raise InputError("--overlay needs colours, of the classes.json beside the model")
+        try:
+            image = read_picture(task.picture)
+        except InputError as error:
+            yield Done(task, None, str(error))
+            continue
+        mask, times = timed(session, image)
+        _write(task, image, mask, colours)
+        yield Done(task, times)
+
+
+def _write(task: Task, image: Array, mask: Array, colours: Colours | None) -> None:
+    try:
+        task.mask.parent.mkdir(parents=True, exist_ok=True)
+        save(mask, task.mask, colours)
+        if task.overlay is not None:
+            drawn = overlay(image, mask, colours or ())
+            Image.fromarray(drawn).save(task.overlay, format="JPEG", quality=90)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{task.mask} cannot be written ({reason}): choose another -o") from error
+
+
+def save(mask: Array, path: str | Path, colours: Colours | None = None) -> None:
+    """Writes class indices as a PNG: values are classes, and the colours are for eyes."""
+    picture = Image.fromarray(mask)
+    if colours is not None:
+        picture.putpalette([part for colour in colours for part in colour or (0, 0, 0)])
     picture.save(path, format="PNG")
 
 
-def main() -> int:
+def medians(times: Sequence[Times]) -> Times:
+    """The median of each part over the pictures; `times` must not be empty."""
+    return Times(*(median(part) for part in zip(*times)))  # noqa: B905 (Python 3.8)
+
+
+def speed(times: Sequence[Times]) -> str:
+    """Pictures per second in words, and where the time goes."""
+    if not times:
+        return "no picture was predicted"
+    parts = medians(times)
+    return (
+        f"{len(times)} {'picture' if len(times) == 1 else 'pictures'}, "
+        f"{1 / max(sum(parts), 1e-9):.3g} per second: resize {1e3 * parts.resize_s:.3g} ms, "
+        f"inference {1e3 * parts.inference_s:.3g} ms, resize back "
+        f"{1e3 * parts.resize_back_s:.3g} ms (medians, without reading and writing files)"
+    )
+
+
+def read_colours(folder: Path) -> list[Colour | None] | None:
+    """The colour of each class from the folder's classes.json; None where there is no such file.
+
+    Raises InputError for one that is not as a bundle has it.
+    """
+    path = folder / "classes.json"
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES:
+            raise ValueError("it is too large")
+        colours = json.loads(path.read_text(encoding="utf-8"))["colours"]
+        shown = [None if colour is None else _colour(colour) for colour in colours]
+        if not 1 <= len(shown) <= 256:
+            raise ValueError(f"{len(shown)} colours")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path} has not the colours of a bundle's classes: {error}") from error
+    return shown
+
+
+def _colour(parts: Any) -> Colour:
+    red, green, blue = parts
+    if not all(type(part) is int and 0 <= part <= 255 for part in parts):
+        raise ValueError(f"{parts} is no colour")
+    return red, green, blue
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("-o", "--output", type=Path, help="a .png for one picture, else a folder")
-    parser.add_argument("--model", type=Path, default=Path(__file__).with_name("model.onnx"))
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    output = args.output or Path(".")
-    one_file = output.suffix.lower() == ".png"
-    if one_file and len(args.pictures) > 1:
-        parser.error(
-            f"-o names one file, {output}, for {len(args.pictures)} pictures; give a folder"
-        )
+    parser.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of them")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("masks"),
+        help="a .png for one picture, else a folder (default: masks)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--overlay", action="store_true", help="also write each picture with its mask over it"
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, help="default: model.onnx beside")
+    parser.add_argument("--threads", type=int, default=1, help="of one inference (default: 1)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """The exit code: 0, or 2 for what the user can mend, told on stderr."""
+    args = _arguments()
+    if args.threads < 1:
+        raise InputError(f"--threads must be at least 1, got {args.threads}")
+    planned = tasks(args.pictures, args.out, args.overlay)
+    colours = read_colours(args.model.parent)
     session = load(args.model, args.threads)
-    if not one_file:
-        output.mkdir(parents=True, exist_ok=True)
-    for picture in args.pictures:
-        path = output if one_file else output / f"{picture.stem}_mask.png"
-        save(predict(session, read(picture)), path)
-        sys.stdout.write(f"{path}\n")
-    return 0
+    times, faults = [], 0
+    for done in write_masks(session, planned, colours):
+        if done.times is None:
+            faults += 1
+            sys.stderr.write(f"predict.py: {done.fault}\n")
+            continue
+        times.append(done.times)
+        sys.stdout.write(f"{done.task.mask}\n")
+    sys.stderr.write(f"{speed(times)}\n")
+    return 2 if faults else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    for stream in (sys.stdout, sys.stderr):
+        # File names may hold what the terminal cannot show.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.stderr.write(f"predict.py: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -25,8 +25,8 @@ from autoseg.records import (
 from autoseg.report.bundle import predict_source, write_bundle
 
 FILES = [
-    "SHA256SUMS", "card.md", "classes.json", "measurement.json", "model.onnx", "predict.py",
-    "score.json",
+    "SHA256SUMS", "bundle.json", "card.md", "classes.json", "measurement.json", "model.onnx",
+    "predict.py", "score.json",
 ]  # fmt: skip
 HW = (96, 128)
 
@@ -112,7 +112,7 @@ def test_a_turned_picture_gets_an_upright_mask_in_a_folder(tmp_path):
     done = run_predict(folder, *names, "-o", str(tmp_path / "masks"))
     assert done.returncode == 0, done.stderr
     straight, turned = (
-        Image.open(tmp_path / "masks" / f"{n}_mask.png") for n in ("straight", "turned")
+        Image.open(tmp_path / "masks" / f"{n}.png") for n in ("straight", "turned")
     )
     assert (straight.size, turned.size) == ((211, 157), (157, 211))
 
@@ -138,9 +138,9 @@ def test_the_bundle_is_whole_and_its_files_read_back(tmp_path):
 def test_the_card_says_what_was_asked_and_what_holds(tmp_path):
     card = (bundle(tmp_path) / "card.md").read_text()
     for line in (
-        "| latency p90 | 1.2 ms (ceiling 33 ms) |",
-        "| IoU on val | 0.9600, 95 % 0.9500 to 0.9700 (floor 0.95) |",
-        "| IoU on test | 0.9550, 95 % 0.9450 to 0.9650 |",
+        "| latency p90 | 1.2 ms (ceiling 33 ms) | 1.1 to 1.3 ms |",
+        "| IoU on val | 0.9600 (floor 0.95) | 0.9500 to 0.9700 |",
+        "| IoU on test | 0.9550 | 0.9450 to 0.9650 |",
         "| parameters | 1,234,567 |",
     ):
         assert line in card.splitlines()

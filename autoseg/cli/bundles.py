@@ -1,0 +1,161 @@
+"""`autoseg bundle` and `verify`: take a model home, and see whether its promises hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoseg.cli.options import (
+    AcceptOption,
+    DeviceOption,
+    FormatOption,
+    GroupColumnOption,
+    GroupPatternOption,
+    JsonOption,
+    RemapOption,
+    RunArgument,
+    SeedOption,
+    SplitColumnOption,
+    run_folder,
+)
+from autoseg.cli.output import print_table
+from autoseg.records import parse_duration_s
+
+if TYPE_CHECKING:
+    from autoseg.verify import Check, Verified
+
+SCHEMA = 1
+
+
+def bundle(
+    run: RunArgument,
+    *,
+    pick: Annotated[
+        str, typer.Option(help="fastest, accurate, balanced, or the key of a model on the front")
+    ] = "balanced",
+    device: Annotated[
+        str | None, typer.Option(help="as one that it was measured on afterwards sees it")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="the folder to make  [default: the run's name and a key]"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Take one model of a run's front home: a folder that runs anywhere."""
+    from autoseg.result import Result
+    from autoseg.shipping import take
+
+    result = Result.from_run(run_folder(run), device)
+    if not result.front:
+        print("\n".join(result.misses()), file=sys.stderr)
+        return 3
+    taken = take(result, pick, out)
+    if as_json:
+        facts = {"key": taken.key, "folder": str(taken.folder), "reason": taken.reason}
+        print(json.dumps({"schema": SCHEMA, **facts, "new": taken.new}, indent=1))
+        return 0
+    print(taken.folder)
+    print(f"{taken.key}: {taken.reason}")
+    if not taken.new:
+        print("it was there already, the same to the byte")
+    return 0
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="a bundle's folder")],
+    *,
+    device: DeviceOption = "local",
+    max_latency: Annotated[
+        str | None,
+        typer.Option(help="judge by this  [default: the card's, on its own kind of device]"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="labelled pictures  [default: the parcels, where the card is of them]"),
+    ] = None,
+    format: FormatOption = None,
+    remap: RemapOption = None,
+    split_column: SplitColumnOption = None,
+    group_column: GroupColumnOption = None,
+    group_pattern: GroupPatternOption = None,
+    seed: SeedOption = 0,
+    accept_new_host_key: AcceptOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Check a bundle's files, repeat its latency and IoU, and say whether its promises hold."""
+    from autoseg import device as device_room
+    from autoseg.data.dataset import Reading
+    from autoseg.verify import verify as verify_it
+
+    ceiling = max_latency and parse_duration_s(max_latency, "--max-latency", "33ms")
+    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
+    target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
+    try:
+        found = verify_it(
+            bundle, target, data=data, reading=reading,
+            max_latency_ms=1e3 * ceiling if ceiling else None,
+        )  # fmt: skip
+    finally:
+        target.close()
+    if as_json:
+        print(json.dumps(_json(found), indent=1))
+    else:
+        _print(found)
+    return 3 if found.holds is False else 0
+
+
+def _print(found: Verified) -> None:
+    from autoseg.data.layout import printable
+
+    bundle = found.bundle
+    print(f"{bundle.folder}: {bundle.files} files are as they were written")
+    if bundle.strays:
+        print(f"beside them, and not checked: {', '.join(bundle.strays)}")
+    head = ["promise", "card", "found", "95 % interval", "holds"]
+    print_table(head, [_row(check) for check in found.checks])
+    for check in found.checks:
+        print(f"{check.name}: {check.why}")
+    for flag in found.measurement.flags:
+        print(f"mind: {printable(flag)}")
+    device = f"{printable(found.device.name)} ({printable(found.device.model)})"
+    print({True: f"holds on {device}", False: f"does not hold on {device}", None: _NOTHING}[
+        found.holds
+    ])  # fmt: skip
+
+
+_NOTHING = "nothing was judged: see above what it takes"
+
+
+def _row(check: Check) -> list[str]:
+    def shown(value: float) -> str:
+        return f"{value:.4f}" if check.name.startswith("IoU") else f"{value:.3g} ms"
+
+    between = f"{shown(check.ci95[0])} to {shown(check.ci95[1])}" if check.ci95 else "-"
+    found = "-" if check.found is None else shown(check.found)
+    holds = {True: "yes", False: "NO", None: "not judged"}[check.holds]
+    return [check.name, shown(check.card), found, between, holds]
+
+
+def _json(found: Verified) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from autoseg.records import to_json
+
+    return {
+        "schema": SCHEMA,
+        "bundle": str(found.bundle.folder),
+        "key": found.bundle.manifest.key,
+        "holds": found.holds,
+        "checks": [asdict(check) for check in found.checks],
+        "device": to_json(found.device),
+        "measurement": to_json(found.measurement),
+        "scores": {split: to_json(score) for split, score in found.scores.items()},
+        "strays": list(found.bundle.strays),
+    }

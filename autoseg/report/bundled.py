@@ -1,0 +1,214 @@
+"""A bundle from anywhere, read with suspicion: sizes are bounded, and nothing of it is run.
+
+Checksums tell damage and edits, not who wrote a bundle: whoever can change a file can change
+SHA256SUMS too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from autoseg.data.layout import printable
+from autoseg.data.overlay import Colour
+from autoseg.records import InputError, Measurement, Score
+from autoseg.report.manifest import SCHEMA, Manifest
+
+MOST_FILES, MOST_SUMS_BYTES = 64, 64_000
+MOST_BYTES = {".json": 2_000_000, ".onnx": 512 << 20}
+MOST_OTHER_BYTES = 16 << 20
+NEEDED = (
+    "model.onnx", "bundle.json", "measurement.json", "score.json", "classes.json", "predict.py",
+    "card.md",
+)  # fmt: skip
+_SUM = re.compile(r"([0-9a-f]{64}) [ *]([\w.-]{1,100})")
+_NOT_OURS = "it is no bundle of this version of autoseg"
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are as they were written. `model` is a copy of its own.
+
+    `strays` are files in the folder that SHA256SUMS does not name, and that nobody checked.
+    """
+
+    folder: Path
+    model: Path
+    manifest: Manifest
+    measurement: Measurement
+    scores: Mapping[str, Score]
+    classes: tuple[str, ...]
+    colours: tuple[Colour | None, ...]
+    files: int
+    strays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What classes.json says."""
+
+    classes: tuple[str, ...]
+    colours: tuple[tuple[int, int, int] | None, ...]
+    ignore_index: int
+
+
+@contextmanager
+def open_bundle(folder: Path) -> Iterator[Bundle]:
+    """The bundle in a folder, for as long as the context lasts.
+
+    Raises InputError that names the files which are missing or not as SHA256SUMS says, and for
+    what does not hold together.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no bundle at {folder}: give the folder that holds SHA256SUMS")
+    try:
+        with tempfile.TemporaryDirectory(prefix="autoseg-bundle-") as place:
+            yield _open(folder, Path(place))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror or error})") from error
+
+
+def _open(folder: Path, place: Path) -> Bundle:
+    sums = _sums(folder)
+    _check_all(folder, sums, place)
+    manifest = _facts(place / "bundle.json", Manifest)
+    measurement = _facts(place / "measurement.json", Measurement)
+    scores = _facts(place / "score.json", dict[str, Score | None])
+    named = _facts(place / "classes.json", _Named)
+    found = {split: score for split, score in scores.items() if score is not None}
+    _require_sense(manifest, measurement, found, named)
+    if sums["model.onnx"] != manifest.onnx_digest:
+        raise InputError(f"{folder}: bundle.json speaks of another model.onnx than the one there")
+    names = {path.name for path in folder.iterdir()}
+    strays = tuple(sorted(printable(name) for name in names - sums.keys() - {"SHA256SUMS"}))
+    return Bundle(
+        folder, place / "model.onnx", manifest, measurement, found, named.classes, named.colours,
+        len(sums), strays[:MOST_FILES],
+    )  # fmt: skip
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The digest of each file, by name. A name leads nowhere else."""
+    path = folder / "SHA256SUMS"
+    if path.is_symlink() or not path.is_file():
+        raise InputError(f"{folder} is no bundle: it has no file SHA256SUMS")
+    if path.stat().st_size > MOST_SUMS_BYTES:
+        raise InputError(f"{path} is too large for the checksums of a bundle")
+    sums = {}
+    for line in path.read_bytes().decode("utf-8", errors="replace").splitlines():
+        match = _SUM.fullmatch(line)
+        if match is None or match[2] in (".", "..") or match[2] in sums:
+            raise InputError(
+                f"{path} has a line that is no checksum of a file beside it: "
+                f"{printable(line[:120])!r}"
+            )
+        sums[match[2]] = match[1]
+    lacking = [name for name in NEEDED if name not in sums]
+    if lacking or len(sums) > MOST_FILES:
+        what = f"names no {', '.join(lacking)}" if lacking else f"names {len(sums)} files"
+        raise InputError(f"{path} {what}: {_NOT_OURS}")
+    return sums
+
+
+def _check_all(folder: Path, sums: Mapping[str, str], place: Path) -> None:
+    """Compare every file with its digest, and copy it: what was checked is what is used."""
+    faults = []
+    for name, expected in sums.items():
+        path = folder / name
+        if path.is_symlink():
+            faults.append(f"{name} is a link, and must be a file")
+        elif not path.is_file():
+            faults.append(f"{name} is missing")
+        elif _copied(path, place / name) != expected:
+            faults.append(f"{name} is not as it was written")
+    if faults:
+        raise InputError(
+            f"{folder} has changed since it was written: {'; '.join(faults)}. Take it anew from "
+            "its run with `autoseg bundle`"
+        )
+
+
+def _copied(path: Path, copy: Path) -> str:
+    """The SHA-256 of the bytes that were copied. Raises InputError for a file that is too large.
+
+    It is read only as far as it was allowed to be, in case it grows meanwhile.
+    """
+    most = MOST_BYTES.get(path.suffix, MOST_OTHER_BYTES)
+    if path.stat().st_size > most:
+        raise InputError(f"{path} is larger than {most >> 20} MiB, as no file of a bundle is")
+    seen = hashlib.sha256()
+    with path.open("rb") as source, copy.open("wb") as target:
+        for _ in range(0, most + 1, 1 << 20):
+            block = source.read(1 << 20)
+            seen.update(block)
+            target.write(block)
+    shutil.copymode(path, copy)
+    return seen.hexdigest()
+
+
+def _facts(path: Path, kind: type[Facts]) -> Facts:
+    """A JSON file as a record. Raises InputError."""
+    try:
+        data = json.loads(path.read_bytes(), parse_constant=_refuse, parse_float=_finite)
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = printable(".".join(map(str, first["loc"])))[:100]
+        text = f"{path.name}: {where}: {first['msg'][:200]}; {_NOT_OURS}"
+        raise InputError(text) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path.name} is no JSON of a bundle ({str(error)[:200]})") from error
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _require_sense(
+    manifest: Manifest, measurement: Measurement, scores: Mapping[str, Score], named: _Named
+) -> None:
+    """What a kind of data cannot say. Raises InputError."""
+    constraints = manifest.constraints
+    rules = {
+        f"bundle.json: schema {manifest.schema}; this autoseg reads {SCHEMA}": (
+            manifest.schema == SCHEMA
+        ),
+        "bundle.json: a ceiling is over zero, and a floor between 0 and 1": (
+            constraints.max_latency_ms > 0 and 0 <= constraints.min_iou <= 1
+        ),
+        "measurement.json: latencies and runs are over zero": (
+            min(measurement.p50_ms, measurement.mean_ms, measurement.runs) > 0
+        ),
+        "score.json: there is no score on val, or one of another split or out of 0 to 1": (
+            "val" in scores
+            and all(s in ("val", "test") and score.split == s for s, score in scores.items())
+            and all(0 <= score.iou <= 1 for score in scores.values())
+        ),
+        "classes.json: it needs 2 to 255 classes, each with a colour or null": (
+            2 <= len(named.classes) <= 255
+            and len(named.colours) == len(named.classes)
+            and all(0 <= part <= 255 for colour in named.colours for part in colour or ())
+        ),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise InputError(f"{rule}; {_NOT_OURS}")

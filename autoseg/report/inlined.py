@@ -1,0 +1,138 @@
+"""A module with what it uses of autoseg written into it, so that one file runs anywhere."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A file of Python, and where its names come from."""
+
+    path: Path
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+    @cached_property
+    def body(self) -> list[ast.stmt]:
+        return ast.parse("".join(self.lines)).body
+
+    @cached_property
+    def imports(self) -> dict[str, tuple[str, str]]:
+        """By name: the module it is of, and the line that imports this name alone."""
+        found = {}
+        for node in self.body:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    name = alias.asname or alias.name
+                    found[name] = alias.name, ast.unparse(ast.Import([alias]))
+            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+                for alias in node.names:
+                    one = ast.ImportFrom(node.module, [alias], 0)
+                    found[alias.asname or alias.name] = str(node.module), ast.unparse(one)
+        return found
+
+    @cached_property
+    def definitions(self) -> dict[str, tuple[int, ast.stmt]]:
+        """Its functions, classes and constants by name, with their places in the file."""
+        found = {}
+        for place, node in enumerate(self.body):
+            names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+            if isinstance(node, ast.Assign):
+                targets = [n for t in node.targets for n in ast.walk(t)]
+                names = [n.id for n in targets if isinstance(n, ast.Name)]
+            found.update(dict.fromkeys(names, (place, node)))
+        return found
+
+    def source(self, place: int) -> str:
+        """A definition as it is written, with the comments above it."""
+        before = self.body[place - 1].end_lineno or 0
+        return "".join(self.lines[before : self.body[place].end_lineno]).strip()
+
+
+@dataclass
+class _Inlined:
+    """What is written in: import lines, and definitions in an order in which they can run."""
+
+    imports: dict[str, str] = field(default_factory=dict)
+    sources: dict[tuple[Path, int], str] = field(default_factory=dict)
+    named: dict[str, tuple[Path, int]] = field(default_factory=dict)
+
+    def take(self, module: _Module, name: str) -> None:
+        """A name of a module, and first all that its definition uses."""
+        if name in module.imports:
+            home, line = module.imports[name]
+            if home.startswith("autoseg."):
+                self.take(_module(home), name)
+            else:
+                self.imports[name] = line
+            return
+        if name not in module.definitions:
+            return
+        place, node = module.definitions[name]
+        at = module.path, place
+        if at in self.named.values():
+            return
+        if name in self.named:
+            same = self.sources.get(self.named[name]) == module.source(place)
+            if not same:
+                raise RuntimeError(f"two definitions of {name} cannot be written into one file")
+            return
+        self.named[name] = at
+        for used in _names(node):
+            self.take(module, used)
+        self.sources[at] = module.source(place)
+
+
+def inlined(path: Path) -> str:
+    """The source of a file in which each `from autoseg.… import` is replaced by what it names.
+
+    Raises RuntimeError where two modules mean different things by a name that both bring.
+    """
+    module = _Module(path)
+    ours = [n for n in module.body if isinstance(n, ast.ImportFrom) and _is_ours(n)]
+    whole = _Inlined()
+    for node in ours:
+        for alias in node.names:
+            whole.take(_module(str(node.module)), alias.name)
+    here = _bound(module.body)
+    imports = sorted(line for name, line in whole.imports.items() if name not in here)
+    first, last = ours[0].lineno - 1, ours[-1].end_lineno
+    return "".join(
+        [
+            *module.lines[:first],
+            "".join(f"{line}\n" for line in imports),
+            "\n\n",
+            "\n\n\n".join(whole.sources.values()),
+            "\n\n",
+            *module.lines[last:],
+        ]
+    )
+
+
+def _is_ours(node: ast.ImportFrom) -> bool:
+    return str(node.module).startswith("autoseg.")
+
+
+def _module(name: str) -> _Module:
+    return _Module(_PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py"))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The names that a definition uses, once each; those of its annotations are among them."""
+    yield from dict.fromkeys(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+
+
+def _bound(body: list[ast.stmt]) -> set[str]:
+    """The names that a file imports, wherever it does."""
+    nodes = [n for node in body for n in ast.walk(node)]
+    imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return {a.asname or a.name for node in imports for a in node.names}

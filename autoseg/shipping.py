@@ -1,0 +1,134 @@
+"""From a run to what is taken home: the bundle of one of its models."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoseg.exhibits import read_exhibit, sheet_path
+from autoseg.front import PICKS
+from autoseg.ledger import read_events
+from autoseg.records import DeviceInfo, Evaluation, InputError, from_json
+from autoseg.report.bundle import Background, write_bundle
+from autoseg.result import Result
+from autoseg.store import read_declaration
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A bundle that was taken from a run, and why this one; `new` unless it was there already."""
+
+    key: str
+    folder: Path
+    reason: str
+    new: bool
+
+
+def bundle_model(
+    result: Result, evaluation: Evaluation, folder: Path, classes: Sequence[str]
+) -> Path:
+    """Write the bundle of a model of the front, with all that its run knows of it."""
+    key, place = evaluation.candidate.key, result.files
+    return write_bundle(
+        folder,
+        onnx=place / "artifacts" / f"{key}.onnx",
+        evaluation=evaluation,
+        classes=classes,
+        constraints=result.constraints,
+        background=Background(
+            read_declaration(result.folder),
+            _other_device(result),
+            read_exhibit(place, key),
+            sheet_path(place, key),
+        ),
+    )
+
+
+def take(result: Result, wanted: str, out: Path | None) -> Taken:
+    """A bundle of its own of the model that `wanted` picks or names, at `out`.
+
+    Without `out`, in the working directory and named after the run. It appears whole or not at
+    all. Raises InputError for a key that is not on the front, where the run has no files of it,
+    and where something else is in the way. The front must not be empty.
+    """
+    evaluation, reason = _chosen(result, wanted)
+    folder = out or Path(_name(result, evaluation))
+    _require_room(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".autoseg-bundle-") as draft:
+            made = _made(result, evaluation, Path(draft) / "bundle")
+            if folder.is_dir() and any(folder.iterdir()):
+                _require_same(made, folder)
+                return Taken(evaluation.candidate.key, folder, reason, new=False)
+            made.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"the bundle cannot be written to {folder} ({error.strerror}): choose another "
+            "folder with -o"
+        ) from error
+    return Taken(evaluation.candidate.key, folder, reason, new=True)
+
+
+def _chosen(result: Result, wanted: str) -> tuple[Evaluation, str]:
+    if wanted in PICKS:
+        picked = result.pick(wanted)
+        if picked is None:
+            raise InputError(f"the run {result.folder.name!r} has no model to pick from")
+        return picked, result.reason(wanted)
+    by_key = {e.candidate.key: e for e in result.front}
+    if wanted not in by_key:
+        raise InputError(
+            f"--pick is {', '.join(PICKS)}, or the key of a model on the front; got {wanted!r}. "
+            f"On the front of {result.folder.name!r}: {', '.join(by_key)}"
+        )
+    return by_key[wanted], "asked for by its key"
+
+
+def _made(result: Result, evaluation: Evaluation, folder: Path) -> Path:
+    """The bundle as it lies in the run, or written now where the run is still going."""
+    key = evaluation.candidate.key
+    there = sorted((result.files / "bundles").glob(f"*-{key}/bundle.json"))
+    if there:
+        return Path(shutil.copytree(there[0].parent, folder))
+    if not (result.files / "artifacts" / f"{key}.onnx").is_file():
+        raise InputError(
+            f"the run {result.folder.name!r} has no file of {key} any more, neither in bundles/ "
+            "nor in artifacts/"
+        )
+    classes = read_declaration(result.folder).get("classes", [])
+    return bundle_model(result, evaluation, folder, classes)
+
+
+def _name(result: Result, evaluation: Evaluation) -> str:
+    parts = [result.folder.resolve().name, result.device or "", evaluation.candidate.key]
+    return "-".join(re.sub(r"[^\w.-]+|^\.", "_", part) for part in parts if part)
+
+
+def _require_room(folder: Path) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is in the way: remove it, or choose another folder with -o")
+
+
+def _require_same(made: Path, there: Path) -> None:
+    """Raises InputError unless what is there is this very bundle."""
+    sums = there / "SHA256SUMS"
+    same = sums.is_file() and not sums.is_symlink()
+    if not same or sums.read_bytes() != (made / "SHA256SUMS").read_bytes():
+        raise InputError(
+            f"{there} holds something else already: remove it, or choose another folder with -o"
+        )
+
+
+def _other_device(result: Result) -> DeviceInfo | None:
+    """The device that a run was measured on afterwards, as it described itself then."""
+    if result.device is None:
+        return None
+    for event in reversed(read_events(result.folder)):
+        if event["event"] == "asked" and event.get("on") == result.device:
+            return from_json(DeviceInfo, event["device"])
+    return None

@@ -1,0 +1,191 @@
+"""Whether a bundle's promises hold: its files, its latency on a device, its IoU on data.
+
+Nothing of a bundle is trusted: its files are checked first, its model is looked at before it is
+loaded, and then run by the runner's own process, which a model may crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autoseg import data as data_room
+from autoseg.data.dataset import Dataset, Reading
+from autoseg.data.layout import printable
+from autoseg.device import Device
+from autoseg.device.shipped_graph import require_shipped
+from autoseg.predict import CACHE, score_file
+from autoseg.promise import SURE, latency_ci_ms, probability_fast
+from autoseg.records import (
+    CandidateError,
+    DeviceInfo,
+    InputError,
+    Measurement,
+    MeasurePlan,
+    Score,
+)
+from autoseg.report.bundled import Bundle, open_bundle
+
+MOST_APART = 0.001  # between the IoU on the card and that found on the same data
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise: the card's figure, the one that was found with its 95 % interval, and the
+    verdict; None where there is nothing to judge by. A latency is in ms, an IoU a fraction.
+    """
+
+    name: str
+    card: float
+    found: float | None
+    ci95: tuple[float, float] | None
+    holds: bool | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of a bundle's promises on a device."""
+
+    bundle: Bundle
+    device: DeviceInfo
+    measurement: Measurement
+    scores: Mapping[str, Score]
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool | None:
+        """False where a promise is broken, None where none could be judged."""
+        judged = [check.holds for check in self.checks if check.holds is not None]
+        return all(judged) if judged else None
+
+
+def verify(
+    folder: Path,
+    device: Device,
+    *,
+    data: Path | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    max_latency_ms: float | None = None,
+    cache_dir: Path = CACHE,
+) -> Verified:
+    """Check the files of a bundle, then repeat its latency on the device and its IoU on the data.
+
+    The latency is measured as a confirmation does, and judged by `max_latency_ms`, else on the
+    card's own kind of device by the card's ceiling. The IoU is of the device's own class maps, and
+    judged where the data are those of the card. Without `data` it is repeated for the synthetic
+    parcels alone. Raises InputError for a bundle that is not whole or none of ours, and for the
+    data's faults; DeviceError for the machine's.
+    """
+    with open_bundle(folder) as bundle:
+        frame = require_shipped(bundle.model)
+        dataset = _dataset(bundle, data, reading, cache_dir)
+        try:
+            info = device.describe()
+            plan = MeasurePlan.confirm(bundle.manifest.constraints.statistic)
+            measurement = device.measure(bundle.model, plan)
+            checks = [_latency(bundle, info, measurement, max_latency_ms)]
+            scores = {
+                split: score_file(
+                    bundle.model, dataset, split, frame=frame, run=device.predict,
+                    cache_dir=cache_dir,
+                )
+                for split in bundle.scores
+                if dataset is not None and dataset.splits.get(split)
+            }  # fmt: skip
+        except CandidateError as error:  # here the model is the user's
+            raise InputError(str(error).replace(str(bundle.model), "model.onnx")) from error
+    checks += _ious(bundle, dataset, scores)
+    return Verified(bundle, info, measurement, scores, tuple(checks))
+
+
+def _dataset(
+    bundle: Bundle, data: Path | None, reading: Reading, cache_dir: Path
+) -> Dataset | None:
+    """The data that were given; else the parcels where the card speaks of them."""
+    known = bundle.manifest.data
+    if data is None and (known is None or known.name != "parcels" or reading != Reading()):
+        if reading != Reading():
+            raise InputError("how a folder is read needs the folder: give it with --data")
+        return None
+    dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
+    # A folder of that name was meant, and is somebody else's.
+    strangers = data is None and known is not None and known.digest != dataset.digest
+    return None if strangers else dataset
+
+
+def _latency(
+    bundle: Bundle, info: DeviceInfo, found: Measurement, max_latency_ms: float | None
+) -> Check:
+    constraints, card = bundle.manifest.constraints, bundle.measurement
+    statistic = constraints.statistic
+    at, before = found.latency_ms(statistic), card.latency_ms(statistic)
+    other = _otherwise(bundle, info)
+    if max_latency_ms is not None:
+        constraints = replace(constraints, max_latency_ms=max_latency_ms)
+    said = _beside(at / before) + (f" ({other})" if other else "")
+    name, ci95 = f"latency {statistic}", latency_ci_ms(found, statistic)
+    if other and max_latency_ms is None:
+        why = f"{said}; to judge it, give --max-latency"
+        return Check(name, before, at, ci95, None, why)
+    sure = probability_fast(found, constraints)
+    why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, needs {SURE}; {said}"
+    return Check(name, before, at, ci95, sure >= SURE, why)
+
+
+def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
+    """In what this device is another kind than the card's; empty where it is the same."""
+    card = bundle.manifest.device
+    if card is None:
+        return "the card does not say on which device"
+    facts = {
+        "processor": (card.model, info.model),
+        "threads": (str(card.threads), str(info.threads)),
+        "provider": (card.provider, info.provider),
+    }
+    differing = [
+        f"{what} {printable(now)} here, {printable(then)[:100]} on the card"
+        for what, (then, now) in facts.items()
+        if then != now
+    ]
+    return "another kind of device: " + "; ".join(differing) if differing else ""
+
+
+def _beside(ratio: float) -> str:
+    if abs(ratio - 1) < 0.01:
+        return "as fast as on the card"
+    if ratio > 2 or ratio < 0.5:
+        return f"{ratio:.2g} times the card's"
+    return f"{100 * abs(ratio - 1):.0f} % {'slower' if ratio > 1 else 'faster'} than on the card"
+
+
+def _ious(bundle: Bundle, dataset: Dataset | None, scores: Mapping[str, Score]) -> Iterator[Check]:
+    for split, card in bundle.scores.items():
+        name, found = f"IoU on {split}", scores.get(split)
+        if dataset is None or found is None:
+            why = "the data have no such split" if dataset else "to repeat it, give --data"
+            yield Check(name, card.iou, None, None, None, why)
+            continue
+        apart = f"{abs(found.iou - card.iou):.4f} from the card's"
+        if unlike := _unlike(bundle, dataset):
+            yield Check(name, card.iou, found.iou, found.iou_ci95, None, f"{apart}; {unlike}")
+            continue
+        holds = abs(found.iou - card.iou) <= MOST_APART
+        why = f"{apart}, at most {MOST_APART:g} is asked"
+        yield Check(name, card.iou, found.iou, found.iou_ci95, holds, why)
+
+
+def _unlike(bundle: Bundle, dataset: Dataset) -> str:
+    """Why these data cannot be judged by the card; empty where they are the card's own."""
+    card = bundle.manifest.data
+    if card is None:
+        return "the card does not say on which data"
+    if card.digest == dataset.digest:
+        return ""
+    read = " ".join(
+        f"--{printable(name)[:30].replace('_', '-')} {printable(str(value))[:60]}"
+        for name, value in card.reading.items()
+    )
+    hint = f", which were read with {read}" if read else ""
+    return f"not judged, as these are not the card's data{hint}"
