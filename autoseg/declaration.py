@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ from autoseg.space import check_effort_rank
 
 DEFAULT_BUDGET = "8m"
 ANEW = ("budget", "trials", "workers")  # what a continued run may be given anew
+SAID = ("max_latency", "min_iou", "effort", "workers", "seed")  # in a command, even if usual
 POOLS = ("local",)
 SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
@@ -116,6 +119,20 @@ class Declaration:
     def budget_s(self) -> float | None:
         """Seconds, or None where only the number of trials limits the run."""
         return None if self.budget is None else parse_duration_s(self.budget, "--budget", "8m")
+
+    def command(self, name: str) -> str:
+        """The command line that asks for the same as a run of that `name`."""
+        words = ["autoseg", "optimize", "--name", name]
+        for option, usual in Declaration().to_yaml().items():
+            value, spelled = getattr(self, option), f"--{option.replace('_', '-')}"
+            if option == "recipe":
+                each = [f"{knob}={json.dumps(set_to)}" for knob, set_to in value.items()]
+            elif value == usual and option not in SAID:
+                each = []
+            else:
+                each = list(value) if isinstance(value, list | tuple) else [value]
+            words += [word for one in each for word in (spelled, str(one))]
+        return shlex.join(words)
 
     def to_yaml(self) -> dict[str, Any]:
         """Plain data for run.yaml."""

@@ -16,6 +16,7 @@ from autoseg.device import Device
 from autoseg.journey import journey, reopen, rescue
 from autoseg.pools.local import LocalPool
 from autoseg.records import AutosegError, DeviceError, InputError, Statistic
+from autoseg.report.view import view_of
 from autoseg.result import Result, runs_in
 from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
@@ -169,10 +170,9 @@ def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
     mirror = StudyMirror(
         run.folder, task.space, declaration.effort, declaration.constraints,
         declaration=run.declaration, evaluations=run.evaluations.values(),
+        look=lambda: view_of(Result.from_run(run.folder)),
     )  # fmt: skip
-    run.listeners.append(
-        lambda event: mirror.update(run.evaluations[event["key"]]) if "key" in event else None
-    )
+    run.listeners.append(lambda event: mirror.hear(event, run.evaluations))
     return mirror
 
 

@@ -15,6 +15,8 @@ from typing import NoReturn, TextIO
 
 import typer
 
+from autoseg.cli.bundles import bundle, verify
+from autoseg.cli.dashboard import dashboard
 from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
@@ -29,7 +31,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Finds the fastest accurate-enough segmentation network for a device.",
 )
-for command in (optimize, front, remeasure, spaces, measure, predict, evaluate):
+COMMANDS = (
+    optimize, front, dashboard, remeasure, spaces, measure, predict, evaluate, bundle, verify,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(devices_app, name="devices")
 app.add_typer(data_app, name="data")

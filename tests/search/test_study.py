@@ -1,8 +1,10 @@
 """Optuna's study tells what the ledger tells, in Optuna's own words."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
-from worlds import ASKED, WIDTH, known, scored, space_of
+from worlds import ASKED, WIDTH, by_key, known, scored, space_of
 
 from autoseg.search.study import StudyMirror
 from autoseg.space import Knob
@@ -35,10 +37,12 @@ def told():
         SPACE.candidate(resolution=r, a=a, t=t)
         for r in (128, "96x128", 64) for a in (0.5, 0.25) for t in ("thin", 2)
     ]  # fmt: skip
-    return [
+    evaluations = [
         known(candidate, state, 4.0 if state != "too_slow" else 40.0, *scores)
         for candidate, (state, scores) in zip(candidates, states.items(), strict=False)
     ]
+    sure = {"confirmed": 0.97, "struck": 0.6}
+    return [replace(e, p_feasible=sure.get(e.state)) for e in evaluations]
 
 
 def test_each_state_is_optunas_and_sizes_may_be_squares_or_not(tmp_path, told):
@@ -66,7 +70,8 @@ def test_a_complete_trial_has_its_rungs_values_and_constraints(tmp_path, told):
     (done,) = [trials[e.candidate.key] for e in told if e.state == "confirmed"]
     assert done.values == [4.0, 0.92]
     assert done.intermediate_values == {3: 0.6, 9: 0.8, 11: 0.93}
-    assert done.system_attrs["constraints"] == [4.0 - 10.0, pytest.approx(0.9 - 0.92)]
+    over = done.system_attrs["constraints"]
+    assert over == [4.0 - 10.0, pytest.approx(0.9 - 0.92), pytest.approx(0.9 - 0.97)]
 
 
 def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
@@ -75,7 +80,7 @@ def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
     first.close()
     second = mirror_in(tmp_path, told[:4])
     for e in told[4:]:
-        second.update(e)
+        second.hear({"key": e.candidate.key}, by_key(e))
     second.finish(told)
     second.close()
     assert list(trials_in(tmp_path)) == [e.candidate.key for e in told]

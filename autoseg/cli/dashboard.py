@@ -1,0 +1,43 @@
+"""`autoseg dashboard`: look at a run's study in a browser."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from autoseg.cli.options import RunArgument, run_folder
+
+
+def dashboard(
+    run: RunArgument,
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="where to listen; 0 takes any free one")
+    ] = 8080,
+    host: Annotated[
+        str, typer.Option(help="who may look: by default this machine only")
+    ] = "127.0.0.1",
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="open it in the browser as well")
+    ] = False,
+) -> int:
+    """Show a run, live or finished, in Optuna's dashboard, until Ctrl-C."""
+    from autoseg.dashboard import Dashboard
+
+    logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
+    folder = run_folder(run)
+    with Dashboard(folder, host, port) as served:
+        print(served.address, flush=True)
+        print(f"showing the run {folder.resolve().name}; Ctrl-C ends it", file=sys.stderr)
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(served.address)
+        try:
+            served.serve_forever()
+        except KeyboardInterrupt:
+            print("", file=sys.stderr)
+    return 0

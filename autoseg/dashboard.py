@@ -1,0 +1,147 @@
+"""Optuna's dashboard on a run's study, live or finished: reads only, for this machine only."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import logging
+import socket
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, TextIO, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import optuna_dashboard._app
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna_dashboard._pareto_front import get_pareto_front_trials
+
+from autoseg.records import InputError
+from autoseg.search.database import read_only
+from autoseg.search.study import artifacts_of
+from autoseg.store import read_declaration
+
+log = logging.getLogger(__name__)
+
+PORT = 8080
+READ_ONLY = "this study mirrors a run's ledger; it cannot be changed here"
+
+Start = Callable[..., Any]
+App = Callable[[dict[str, Any], Start], Iterable[bytes]]
+
+
+class Dashboard(ThreadingMixIn, WSGIServer):
+    """Serves the dashboard of the run in `folder` until it is closed; `address` is where.
+
+    Port 0 takes any free one. Raises InputError for a run without a study that can be shown, and
+    for a host or port that cannot be listened on.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1", port: int = PORT) -> None:
+        self._host, study = host, _study(folder)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__((host, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise InputError(_refused(host, port, error)) from error
+        # Of the best trials, optuna-dashboard 0.21 looks at the values only.
+        optuna_dashboard._app.get_pareto_front_trials = _feasible_front
+        files = FileSystemArtifactStore(artifacts_of(folder))
+        app = optuna_dashboard.wsgi(study, artifact_store=files)
+        self.set_app(_reads_only(app))
+        number = study.get_all_studies()[0]._study_id
+        self.address = f"http://{_named(host)}:{self.server_port}/dashboard/studies/{number}"
+
+    def server_bind(self) -> None:
+        """As the base, without asking the network for this machine's name."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self._host, self.server_address[1]
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that went away is no news."""
+        log.debug("a request from %s was cut", client_address, exc_info=True)
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        log.debug(format, *args)
+
+    def get_stderr(self) -> TextIO:
+        return cast(TextIO, _Log())
+
+
+class _Log(io.TextIOBase):
+    def write(self, text: str) -> int:
+        log.debug("%s", text)
+        return len(text)
+
+
+def _study(folder: Path) -> RDBStorage:
+    """The run's study. Raises InputError where it has none that this Optuna can show."""
+    read_declaration(folder)
+    path, name = folder / "study.db", folder.resolve().name
+    again = f"autoseg optimize --resume --name {name} builds it anew"
+    if not path.exists():
+        raise InputError(f"the run {name!r} has no study.db; {again}")
+    try:
+        # Opened for writing once: what a killed writer has left half done is taken back.
+        with sqlite3.connect(path, timeout=30.0) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        database.close()
+        study = read_only(path)
+        known = study.get_current_version() == study.get_head_version()
+        begun = bool(study.get_all_studies())
+    except Exception as error:  # whatever SQLite, SQLAlchemy or Optuna make of a damaged file
+        raise InputError(f"{path} cannot be shown ({_short(error)}); {again}") from error
+    if not begun:
+        raise InputError(f"{path} holds no study; {again}")
+    if not known:
+        raise InputError(f"{path} was written by another version of Optuna; {again}")
+    return study
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _refused(host: str, port: int, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is taken: choose another with --port, or --port 0 for any"
+    if isinstance(error, PermissionError):
+        return f"port {port} may not be listened on: choose one over 1023 with --port"
+    return f"cannot listen on {host}, port {port} ({error}): choose --host and --port"
+
+
+def _named(host: str) -> str:
+    """The host as a browser on this machine asks for it."""
+    if ":" in host:
+        return f"[{host}]"
+    return "127.0.0.1" if host in ("", "0.0.0.0") else host
+
+
+def _reads_only(app: App) -> App:
+    """Refuses whatever would change the study: the next event of the run would not fit it."""
+
+    def served(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start)
+        start("403 Forbidden", [("Content-Type", "application/json")])
+        return [json.dumps({"reason": READ_ONLY}).encode()]
+
+    return served
+
+
+def _feasible_front(
+    trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
+) -> list[FrozenTrial]:
+    met = [t for t in trials if all(c <= 0 for c in t.system_attrs.get("constraints", ()))]
+    return cast(list[FrozenTrial], get_pareto_front_trials(met, directions))

@@ -1,0 +1,86 @@
+"""The note of a run's Optuna study: what it has found and how, as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from autoseg.records import Evaluation
+from autoseg.report.scene import iou_interval, latency_interval
+from autoseg.result import Result
+
+# All that Markdown may read as a sign, with the tables, links and mentions of GitHub's.
+SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&@:/^$=\"'])")
+
+
+def note(result: Result) -> str:
+    """The verdict, the picks, the front as a table, and the command; live or finished."""
+    parts = [
+        f"**{plain(_sentence(result.headline))}**",
+        _list(result.verdict),
+        _picks(result),
+        _table(result),
+        f"Asked for with\n\n{code(result.declaration.command(result.folder.name))}",
+        "A scored trial has its contact sheet as an artifact: pictures, truth, prediction and "
+        "errors. This study mirrors the run's ledger, is built anew when the run is continued, "
+        "and is read only here.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(text: str) -> str:
+    """Any text as itself: nothing in it is a sign of Markdown, or ends a line."""
+    return SIGNS.sub(r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Any text as a block of code."""
+    ticks = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return f"{fence}sh\n{' '.join(text.splitlines())}\n{fence}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
+
+
+def _picks(result: Result) -> str:
+    chosen = [(how, e) for how, e in result.picks().items() if e]
+    return "\n".join(
+        f"- {how}: {_trial(result, e)}, {plain(result.reason(how))}" for how, e in chosen
+    )
+
+
+def _table(result: Result) -> str:
+    if not result.front:
+        return ""
+    statistic = result.constraints.statistic
+    head = ["", "trial", "knobs", f"{statistic} ms", "95 %", "IoU on val", "95 %", "P", "params"]
+    rows = [head, ["---"] * len(head)]
+    for rank, evaluation in enumerate(result.front, start=1):
+        measured, cost = evaluation.measurement, evaluation.cost
+        figures = [
+            f"{measured.latency_ms(statistic):.4g}" if measured else "",
+            _span(latency_interval(evaluation, statistic), ".4g"),
+            f"{evaluation.iou:.4f}",
+            _span(iou_interval(evaluation), ".4f"),
+            f"{evaluation.p_feasible:.2f}" if evaluation.p_feasible is not None else "",
+            f"{cost.params:,}" if cost else "",
+        ]
+        rows.append(
+            [str(rank), _trial(result, evaluation), plain(str(evaluation.candidate)), *figures]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _trial(result: Result, evaluation: Evaluation) -> str:
+    """The number of its trial: they are in the ledger's order."""
+    return f"trial {result.evaluations.index(evaluation)}"
+
+
+def _span(interval: tuple[float, float] | None, form: str) -> str:
+    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
