@@ -63,5 +63,5 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
         return [low]
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw)
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw)
     return [n * step for n in range(math.ceil(low / step), math.floor(high / step) + 1)]

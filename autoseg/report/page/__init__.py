@@ -1,0 +1,25 @@
+"""The report: one self-contained HTML page of a run, or of two of them side by side.
+
+It asks nothing of the network: pictures, style, script and data are in it, and its policy lets
+nothing in from elsewhere. Without the script it shows the same, only still.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoseg.report.page.comparison import compare
+from autoseg.report.page.render import render
+from autoseg.report.page.story import story_of
+from autoseg.result import Result
+from autoseg.store import write_atomically
+
+
+def write_page(result: Result, path: Path) -> None:
+    """Write a run's report, live or finished. Raises OSError where it cannot be written."""
+    write_atomically(path, render("page.html", story=story_of(result)))
+
+
+def write_comparison(one: Result, other: Result, path: Path) -> None:
+    """Write a page with two runs, or one run on two devices, side by side; raises OSError."""
+    write_atomically(path, render("compare.html", comparison=compare(one, other)))
