@@ -97,17 +97,51 @@ def pick(
     return choice[0] if how == "fastest" else max(choice, key=lambda e: e.iou or 0.0)
 
 
-def reason(how: How, evaluation: Evaluation, constraints: Constraints) -> str:
-    """One line that says why this is the pick, with its two figures."""
-    at = point(evaluation, constraints.statistic)
-    if at is None:
-        raise InputError(f"{evaluation.candidate.key} has no latency and IoU to be picked by")
+def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints) -> str:
+    """Why that pick is it: its figures, and what it costs and gains beside the other picks.
+
+    Empty where nothing can be picked.
+    """
+    models = [*evaluations]
+    chosen = pick(models, how, constraints)
+    if chosen is None:
+        return ""
     why = {
         "fastest": f"lowest latency with IoU of at least {constraints.min_iou:g}",
         "accurate": f"highest IoU within {constraints.max_latency_ms:g} ms",
         "balanced": "knee of the front: beyond it, more IoU costs the most latency",
     }[how]
-    return f"{why} ({at[0]:.3g} ms {constraints.statistic}, IoU {at[1]:.4f})"
+    if how == "balanced" and chosen == pick(models, "fastest", constraints):
+        why = "the front has no knee where more IoU begins to cost more latency"
+    latency_ms, iou = _at(chosen, constraints)
+    says = [f"{why} ({latency_ms:.3g} ms {constraints.statistic}, IoU {iou:.4f})"]
+    for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
+        beside = pick(models, other, constraints)  # type: ignore[arg-type]
+        if other != how and beside is not None:
+            same = beside.candidate == chosen.candidate
+            says.append(f"also {called}" if same else _beside(chosen, beside, called, constraints))
+    return "; ".join(says)
+
+
+def _beside(chosen: Evaluation, other: Evaluation, called: str, asked: Constraints) -> str:
+    (ms, iou), (other_ms, other_iou) = _at(chosen, asked), _at(other, asked)
+    apart, gain = f"{abs(ms - other_ms):.2g} ms", f"{100 * abs(iou - other_iou):.2g} IoU points"
+    speed = f"{apart} slower than" if ms > other_ms else f"{apart} faster than"
+    more = "more" if iou > other_iou else "less"
+    return f"{speed} {called} for {gain} {more}{_alike(chosen, other)}"
+
+
+def _alike(one: Evaluation, other: Evaluation) -> str:
+    """A word of caution where the intervals of two IoU overlap."""
+    first, second = one.score("val"), other.score("val")
+    if first is None or second is None:
+        return ""
+    (low, high), (other_low, other_high) = first.iou_ci95, second.iou_ci95
+    return " (their intervals overlap)" if low <= other_high and other_low <= high else ""
+
+
+def _at(evaluation: Evaluation, constraints: Constraints) -> Point:
+    return point(evaluation, constraints.statistic) or (math.inf, 0.0)
 
 
 def _knee(points: Sequence[Point]) -> int:

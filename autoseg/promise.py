@@ -43,6 +43,21 @@ def _probability_under(ceiling_ms: float, value_ms: float, half_ms: float) -> fl
     return NormalDist(value_ms, max(half_ms / NORMAL_95, 1e-9)).cdf(ceiling_ms)
 
 
+def latency_ci_ms(measurement: Measurement, statistic: Statistic) -> tuple[float, float]:
+    """The 95 % interval of a statistic, in ms; the runs' own where they give one."""
+    own = {"p50": measurement.p50_ci_ms, "p90": measurement.p90_ci_ms}.get(statistic)
+    if own and (statistic == "p50" or measurement.p90_ms is not None):
+        return own
+    value_ms, half_ms = measurement.latency_ms(statistic), _half_ms(measurement, statistic)
+    return max(0.0, value_ms - half_ms), value_ms + half_ms
+
+
+def probability_over(score: Score, min_iou: float) -> float:
+    """P(IoU is over a floor), from the 95 % interval (normal)."""
+    low, high = score.iou_ci95
+    return 1 - NormalDist(score.iou, max((high - low) / 2 / NORMAL_95, 1e-9)).cdf(min_iou)
+
+
 def why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
     """One line with both figures, what was asked, and how sure each is."""
     latency_ms = measurement.latency_ms(constraints.statistic)

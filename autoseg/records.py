@@ -29,6 +29,7 @@ State = Literal[
 
 STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
 IGNORE_INDEX = 255
+SCHEMA = 1  # of all JSON that commands print; it rises when a field goes or changes its meaning
 
 
 class AutosegError(Exception):

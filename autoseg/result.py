@@ -13,7 +13,17 @@ from autoseg.front import PICKS, How, meets, pick, point, reason
 from autoseg.front import front as nondominated
 from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.misses import Explanation, explain
-from autoseg.records import Candidate, Constraints, Evaluation, InputError, from_json, to_json
+from autoseg.records import (
+    SCHEMA,
+    Candidate,
+    Constraints,
+    DeviceInfo,
+    Evaluation,
+    InputError,
+    from_json,
+    to_json,
+)
+from autoseg.relax import Story
 from autoseg.seams import Outlook
 from autoseg.store import place_of, read_declaration
 
@@ -28,6 +38,9 @@ class Result:
     `device` is None for the device that the run was begun on. `verdict` and `plan` are what was
     said before anything was trained; `curve` is the hypervolume that finishing would have given,
     as pairs with the seconds spent until then, and `outlook` what was said last of going on.
+    `measured_on` is what the device said of itself, `rungs` the epochs at which candidates are
+    scored, and `searched` tells whether the search has come to its end: not in one that is live
+    or was interrupted.
     """
 
     folder: Path
@@ -40,6 +53,9 @@ class Result:
     plan: tuple[str, ...] = ()
     outlook: Outlook | None = None
     curve: tuple[tuple[float, float], ...] = ()
+    measured_on: DeviceInfo | None = None
+    rungs: tuple[int, ...] = ()
+    searched: bool = False
 
     @classmethod
     def from_run(cls, folder: str | Path, device: str | None = None) -> Result:
@@ -60,6 +76,8 @@ class Result:
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
             _lines("verdict", events), spent_s(everything, on), on, _lines("plan", events),
             looks[-1][1] if looks else None, tuple((s, o.hypervolume) for s, o in looks),
+            _device(on, raw, events), tuple(raw.get("training", {}).get("rungs", ())),
+            _searched(events),
         )  # fmt: skip
 
     @property
@@ -88,18 +106,43 @@ class Result:
 
     def reason(self, how: How) -> str:
         """Why that pick is it, in words with its figures; empty without a front."""
-        chosen = self.pick(how)
-        return reason(how, chosen, self.constraints) if chosen else ""
+        return reason(how, self.front, self.constraints)
 
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
         asked = f"{self.constraints.max_latency_ms:g} ms and IoU {self.constraints.min_iou:g}"
-        return f"{len(self.front)} models meet {asked}"
+        where = f" on {self.measured_on.name}" if self.measured_on else ""
+        so_far = "" if self.searched else "so far "
+        models = self.front
+        if not models:
+            return f"{so_far}no model meets {asked}{where}{self._short_of()}"
+        many = "1 model meets" if len(models) == 1 else f"{len(models)} models meet"
+        needs = f"{_latency(models[0], self.constraints):.3g} ms"
+        which = "it" if len(models) == 1 else "the fastest"
+        return f"{so_far}{many} {asked}{where}; {which} needs {needs}"
+
+    def _short_of(self) -> str:
+        explained = self.explanation()
+        nearest = next(iter(explained.nearest), None) if explained else None
+        if nearest is None or nearest.measurement is None:
+            return ": none could be measured"
+        at = f"{_latency(nearest, self.constraints):.3g} ms"
+        if nearest.iou is not None:
+            unsure = ", which is not sure enough" if meets(nearest, self.constraints) else ""
+            return f"; the nearest has IoU {nearest.iou:.4f} at {at}{unsure}"
+        return f"; the fastest needs {at}, and none is trained to a score"
 
     def explanation(self) -> Explanation | None:
-        """When nothing is confirmed: what binds, what was nearest, and what relaxing would give."""
-        return None if self.front else explain(self.evaluations)
+        """When nothing is confirmed: what binds, what came nearest, what to relax."""
+        if self.front:
+            return None
+        return explain(
+            Story(
+                self.evaluations, self.declaration, self.folder.name, self.spent_s, self.device,
+                self.rungs,
+            )
+        )  # fmt: skip
 
     def bundle(self, key: str) -> Path:
         """The folder to ship of a front model. Raises InputError for a key that has none."""
@@ -118,78 +161,31 @@ class Result:
         return to_pandas(self.evaluations, self.baseline, statistic=self.constraints.statistic)
 
     def misses(self) -> list[str]:
-        """When nothing is confirmed: what was nearest, and what to relax by how much."""
-        ceiling, floor = self.constraints.max_latency_ms, self.constraints.min_iou
-        measured = [e for e in self.evaluations if e.measurement]
-        if self.front or not measured:
-            return [] if self.front else ["no candidate could be measured"]
-        # On another device, what is too slow there may have been trained all the same.
-        scored = [
-            e for e in measured if e.iou is not None and e.state not in ("failed", "too_slow")
-        ]
-        if not scored and any(e.state != "too_slow" for e in measured):
-            return self._untrained(measured)
-        if not scored:
-            fastest = min(measured, key=lambda e: _latency(e, self.constraints))
-            at = _latency(fastest, self.constraints)
-            effort = "a higher --effort" if self.device is None else "a run of a higher --effort"
-            return [
-                f"nothing meets {ceiling:g} ms: the nearest of {len(measured)} measured needs "
-                f"{at:.3g} ms ({self.constraints.statistic}; {_named(fastest)})",
-                f"to let it in: --max-latency {_roomy_ms(at)}, a faster device, {effort}",
-            ]
-        best = max(scored, key=lambda e: e.iou or 0.0)
-        lines = [
-            f"nearest under {ceiling:g} ms: IoU {best.iou:.4f} of the {floor:g} asked for, at "
-            f"{_latency(best, self.constraints):.3g} ms ({_named(best)})"
-        ]
-        near = [e.state for e in scored if meets(e, self.constraints)]
-        if waiting := near.count("scored"):
-            lines.append(f"{waiting} meet both figures and are not confirmed yet")
-        if unsure := near.count("struck"):
-            lines.append(
-                f"{unsure} met both figures without being sure enough (P >= 0.9): "
-                f"{self._more('a longer --budget')}, or more pictures in val"
-            )
-        return [*lines, f"to let it in: {', '.join(self._ways_in(best))}"]
-
-    def _untrained(self, measured: Sequence[Evaluation]) -> list[str]:
-        fitting = [e for e in measured if e.state != "too_slow"]
-        failed = [e for e in fitting if e.state == "failed"]
-        says = f"{len(fitting)} of {len(measured)} measured fit, and none was trained to a score"
-        if not failed:
-            return [says, f"to let one in: {self._more('a longer --budget')}"]
-        return [f"{says}: {len(failed)} failed", f"the first failure: {failed[0].error}"]
-
-    def _more(self, *ways: str) -> str:
-        """Ways that take training; what was measured elsewhere is trained in its own run first."""
-        if self.device is None:
-            return ", ".join(ways)
-        return (
-            f"more training (autoseg optimize --resume --name {self.folder.name} --budget TIME), "
-            "then this again"
-        )
-
-    def _ways_in(self, best: Evaluation) -> list[str]:
-        score, at = best.score("val"), _latency(best, self.constraints)
-        ways = [self._more("a longer --budget", "a higher --effort")]
-        if at > 0.98 * self.constraints.max_latency_ms:
-            ways.insert(0, f"--max-latency {_roomy_ms(at)}")
-        # The low end of the interval, not the figure itself: it must hold with P >= 0.9.
-        floor = math.floor(100 * score.iou_ci95[0]) / 100 if score else math.inf
-        if self.device is None and floor < self.constraints.min_iou:
-            ways.insert(0, f"--min-iou {max(0.01, floor):.2f}")
-        return ways
+        """The explanation in lines; empty where there is a front."""
+        explained = self.explanation()
+        return explained.lines() if explained else []
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON data, what `--json` prints: front.json, and where the run stands."""
         from autoseg.report.tables import front_json
 
         shown = front_json(self.front, self.constraints, self.baseline)
-        about = {"run": str(self.folder), "device": self.device, "spent_s": self.spent_s}
-        said = {"verdict": [*self.verdict], "plan": [*self.plan], "misses": self.misses()}
+        about = {
+            "run": str(self.folder),
+            "device": self.device,
+            "searched": self.searched,
+            "spent_s": self.spent_s,
+        }
+        explained = self.explanation()
+        said = {
+            "headline": self.headline,
+            "verdict": [*self.verdict],
+            "plan": [*self.plan],
+            "misses": self.misses(),
+            "explanation": explained.to_json() if explained else None,
+        }
         outlook = to_json(self.outlook) if self.outlook else None
-        return {**about, **said, "outlook": outlook, **shown}
+        return {"schema": SCHEMA, **about, **said, "outlook": outlook, **shown}
 
 
 def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:
@@ -199,6 +195,25 @@ def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:
 
 def _outlook(event: Event) -> Outlook:
     return Outlook(**{f.name: event[f.name] for f in fields(Outlook)})
+
+
+def _searched(events: Sequence[Event]) -> bool:
+    """Whether nothing was begun since a search, or the survey of another device, has ended."""
+    ends = {"searched", "finished", "verdict"} if _elsewhere(events) else {"searched", "finished"}
+    begins = {"proposed", "measured", "reopened", "interrupted"}
+    last = next((e for e in reversed(events) if e["event"] in ends | begins), None)
+    return last is not None and last["event"] in ends
+
+
+def _elsewhere(events: Sequence[Event]) -> bool:
+    return any("on" in event for event in events)
+
+
+def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
+    """The device as it described itself; None where a folder does not say."""
+    asked = next((e for e in events if e["event"] == "asked" and e.get("on") == on), {})
+    said = asked.get("device") if on else raw.get("measured_on")
+    return from_json(DeviceInfo, said) if said else None
 
 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
@@ -231,15 +246,6 @@ def _view(
 def _latency(evaluation: Evaluation, constraints: Constraints) -> float:
     measurement = evaluation.measurement
     return measurement.latency_ms(constraints.statistic) if measurement else math.inf
-
-
-def _named(evaluation: Evaluation) -> str:
-    return f"{evaluation.candidate.key}: {evaluation.candidate}"
-
-
-def _roomy_ms(latency_ms: float) -> str:
-    wanted = 1.1 * latency_ms
-    return f"{wanted:.0f}ms" if wanted >= 100 else f"{wanted:.2g}ms"
 
 
 def runs_in(results: Path) -> Sequence[Path]:

@@ -79,8 +79,18 @@ def test_the_three_picks_of_a_front_with_a_knee():
         "accurate": 0,
         "balanced": 1,
     }
-    assert "IoU 0.8900" in reason("balanced", models[1], WISH)
-    assert "2 ms p90" in reason("balanced", models[1], WISH)
+    assert reason("fastest", models, WISH) == (
+        "lowest latency with IoU of at least 0.5 (1 ms p90, IoU 0.6000); "
+        "7 ms faster than the most accurate for 31 IoU points less"
+    )
+    assert reason("accurate", models, WISH).endswith(
+        "(8 ms p90, IoU 0.9100); 7 ms slower than the fastest for 31 IoU points more"
+    )
+    assert reason("balanced", models, WISH) == (
+        "knee of the front: beyond it, more IoU costs the most latency (2 ms p90, IoU 0.8900); "
+        "1 ms slower than the fastest for 29 IoU points more; "
+        "6 ms faster than the most accurate for 2 IoU points less (their intervals overlap)"
+    )
 
 
 def test_a_front_without_a_knee_gives_its_fastest():
@@ -92,12 +102,13 @@ def test_a_front_without_a_knee_gives_its_fastest():
     ):
         chosen = pick(models, "balanced", WISH)
         assert chosen == pick(models, "fastest", WISH)
+        assert reason("balanced", models, WISH).startswith("the front has no knee ")
 
 
 def test_nothing_is_picked_when_nothing_meets_both():
     models = [evaluation(9, 0.99), evaluation(1, 0.4), evaluation(2, 0.9, "struck")]
     assert pick(models, "accurate", WISH) is None
-    assert pick([], "fastest", WISH) is None
+    assert pick([], "fastest", WISH) is None and reason("fastest", [], WISH) == ""
 
 
 def test_a_confirmed_model_goes_before_a_better_unconfirmed_one():

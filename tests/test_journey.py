@@ -159,9 +159,14 @@ def test_what_fits_and_was_not_trained_is_not_called_too_slow(tiny, tmp_path):
     asked = {**slow(tiny, tmp_path, trials=1), "device": autoseg.FakeDevice(latency=1.0)}
     asked["recipe"] = {**asked["recipe"], "learning_rate": 1e30}  # no loss stays finite
     result = autoseg.optimize(**asked)
-    first, second = result.misses()
-    assert first == "1 of 1 measured fit, and none was trained to a score: 1 failed"
-    assert second.startswith("the first failure: the loss is not finite in epoch ")
+    explained = result.explanation()
+    assert explained.says == (
+        "1 of 1 measured fit 2 ms, and none was trained to a score: 1 failed"
+    )
+    key = result.evaluations[0].candidate.key
+    said = f"the first failure ({key}): the loss is not finite in epoch "
+    assert any(note.startswith(said) for note in explained.notes)
+    assert explained.relax == ()
 
 
 class Finishing:

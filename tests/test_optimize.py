@@ -101,10 +101,10 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_p
     result = autoseg.optimize(**asked, device=device, on_start=listen)
     assert result.front == [] and result.pick() is None
     assert {e.state for e in result.evaluations} == {"too_slow"}
-    assert (
-        "nothing meets 2 ms: the nearest of 4 measured needs 5.1 ms (p90; " in result.misses()[0]
-    )
-    assert "--max-latency 5.6ms" in result.misses()[1]
+    said = "the ceiling binds: nothing meets 2 ms: the fastest of 4 measured needs 5.1 ms (p90)"
+    assert result.misses()[0] == said and result.explanation().binds == "ceiling"
+    (way,) = result.explanation().relax
+    assert (way.option, way.value) == ("--max-latency", "5.7ms") and "untrained" in way.gives
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
     facts = [kind for kind in heard if kind != "doing"]  # what begins is told, not written down

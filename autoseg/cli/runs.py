@@ -23,6 +23,7 @@ from autoseg.cli.options import (
     ResultsOption,
     RunArgument,
     SplitColumnOption,
+    run_folder,
 )
 from autoseg.records import InputError
 
@@ -140,7 +141,7 @@ def remeasure(
         raise InputError("--device is needed: what the run is to be measured on")
     with Progress(Console(stderr=True)) as progress:
         result = measure_it(
-            _run(run), device=device, max_latency=max_latency,
+            run_folder(run), device=device, max_latency=max_latency,
             accept_new_host_key=accept_new_host_key, on_start=progress.start,
         )  # fmt: skip
     _print_result(result, as_json=as_json)
@@ -160,7 +161,7 @@ def front(
     """Show a run's front, or one pick from it."""
     from autoseg.result import Result
 
-    result = Result.from_run(_run(run), device)
+    result = Result.from_run(run_folder(run), device)
     if pick is not None:
         return _print_pick(result, pick, as_json=as_json)
     if csv:
@@ -197,7 +198,6 @@ def _print_plan(result: Any, anew: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
-    from autoseg.front import reason
     from autoseg.records import to_json
 
     chosen = result.pick(how)
@@ -208,14 +208,9 @@ def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
         print(json.dumps(to_json(chosen), indent=1))
     else:
         print(f"{chosen.candidate.key}  {chosen.candidate}")
-        print(reason(how, chosen, result.constraints))  # type: ignore[arg-type]
+        print(result.reason(how))
         print(result.bundle(chosen.candidate.key))
     return 0
-
-
-def _run(path: Path) -> Path:
-    here = (path / "run.yaml").exists() or path != Path(path.name)
-    return path if here else Path("results") / path
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:

@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autoseg.front import PICKS, reason
 from autoseg.progress import points
+from autoseg.promise import SURE
 from autoseg.records import Evaluation, clock
 from autoseg.result import Result
 from autoseg.search.latency import measured_model
@@ -53,13 +53,10 @@ def inspection_lines(seen: Inspection) -> list[str]:
 
 def result_lines(result: Result) -> list[str]:
     """The front beside the baseline, the struck, the picks or the misses, and where files are."""
-    constraints = result.constraints
-    ceiling, floor = constraints.max_latency_ms, constraints.min_iou
-    asked = f"{constraints.statistic} <= {ceiling:g} ms and IoU >= {floor:g}"
+    statistic = result.constraints.statistic
     knobs = _turned([*result.evaluations])
     struck = [e for e in result.evaluations if e.state == "struck"]
-    where = f" on {result.device}" if result.device else ""
-    lines = [f"{len(result.front)} model(s) meet {asked}{where} (each with P >= 0.9 on val)"]
+    lines = [f"{result.headline} ({statistic}; each with P >= {SURE} on val)"]
     shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
     if shown:
         names = [
@@ -72,9 +69,9 @@ def result_lines(result: Result) -> list[str]:
     lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
     for evaluation in {e.candidate.key: e for e in shown}.values():
         lines += _said_of(evaluation)
-    for how in PICKS:
-        if chosen := result.pick(how):
-            lines.append(f"{how}: {chosen.candidate.key}, {reason(how, chosen, constraints)}")
+    for how, chosen in result.picks().items():
+        if chosen:
+            lines.append(f"{how}: {chosen.candidate.key}, {result.reason(how)}")
     bundles = " bundles/" if result.front else ""
     files = f"front.csv front.json pareto.png{bundles}"
     if look := result.outlook:
