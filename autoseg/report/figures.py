@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autoseg.front import point
+from autoseg.front import front_of, point
 from autoseg.records import Constraints, Evaluation, Score
 from autoseg.report.scene import iou_interval, iou_limits, latency_interval, ms_limits, ms_ticks
 from autoseg.result import Result
@@ -61,8 +61,7 @@ def figures(result: Result) -> Mapping[str, go.Figure]:
 
 def front_figure(result: Result) -> go.Figure:
     """Latency (log) against IoU with both constraints; what has no IoU is on the lower edge."""
-    asked = result.constraints
-    best = {e.candidate.key for e in result.front}
+    asked, best = result.constraints, _best(result)
     numbers = {e.candidate.key: number for number, e in enumerate(result.evaluations)}
     timed = [e for e in result.evaluations if e.measurement]
     timed.sort(key=lambda e: _latency_ms(e, asked))
@@ -81,12 +80,13 @@ def front_figure(result: Result) -> go.Figure:
     _constraints(figure, asked, low, high)
     _ms_axis(figure, timed, asked)
     figure.update_yaxes(range=[low, high], title_text="IoU on val")
-    return _dress(figure, f"Front: {len(best)} of {len(result.evaluations)} candidates")
+    front = "Front" if result.front else "Front so far, unconfirmed" if best else "No front"
+    return _dress(figure, f"{front}: {len(best)} of {len(result.evaluations)} candidates")
 
 
 def curves_figure(result: Result) -> go.Figure:
     """IoU over epochs of all that was trained; a decayed score is an open mark."""
-    best = {e.candidate.key for e in result.front}
+    best = _best(result)
     numbers = {e.candidate.key: number for number, e in enumerate(result.evaluations)}
     figure = go.Figure()
     for name, kind in KINDS.items():
@@ -119,6 +119,12 @@ def hypervolume_figure(result: Result) -> go.Figure:
         rangemode="tozero",
     )
     return _dress(figure, "Hypervolume that finishing would give")
+
+
+def _best(result: Result) -> set[str]:
+    """The keys of the front; of a live run that has confirmed nothing yet, of the scored ones."""
+    going = [] if result.searched else front_of(result.evaluations, result.constraints.statistic)
+    return {e.candidate.key for e in result.front or going}
 
 
 def _standing(evaluation: Evaluation, best: set[str]) -> str:

@@ -45,7 +45,7 @@ FINAL = {
     "struck": TrialState.COMPLETE,
 }
 LOOK_EVERY_S = 10.0  # between two drawings of the study's figures while the run goes on
-LOOK_SHARE = 0.01  # of the run's time that drawing may take, however large the run is
+LOOK_SHARE = 0.02  # of the run's time that drawing may take, however large the run is
 
 
 @dataclass(frozen=True)

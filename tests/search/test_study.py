@@ -1,12 +1,16 @@
 """Optuna's study tells what the ledger tells, in Optuna's own words."""
 
+import os
 from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from worlds import ASKED, WIDTH, by_key, known, scored, space_of
 
-from autoseg.search.study import StudyMirror
+from autoseg.exhibits import sheet_path
+from autoseg.search.database import Database, read_only
+from autoseg.search.study import StudyMirror, View, artifacts_of
 from autoseg.space import Knob
 
 MIXED = Knob("resolution", (128, "96x128", 64), 128, "entry")
@@ -14,8 +18,10 @@ KIND = Knob("t", ("thin", 2), "thin", "expert")
 SPACE = space_of(MIXED, WIDTH, KIND)
 
 
-def mirror_in(folder, evaluations=()) -> StudyMirror:
-    return StudyMirror(folder, SPACE, "expert", ASKED, declaration={}, evaluations=evaluations)
+def mirror_in(folder, evaluations=(), look=View) -> StudyMirror:
+    return StudyMirror(
+        folder, SPACE, "expert", ASKED, declaration={}, evaluations=evaluations, look=look
+    )
 
 
 def trials_in(folder) -> dict[str, optuna.trial.FrozenTrial]:
@@ -84,3 +90,70 @@ def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
     second.finish(told)
     second.close()
     assert list(trials_in(tmp_path)) == [e.candidate.key for e in told]
+
+
+def test_what_is_struck_or_unconfirmed_is_infeasible_even_if_both_figures_hold(tmp_path, told):
+    mirror = mirror_in(tmp_path, told)
+    mirror.finish(told)
+    mirror.close()
+    trials = trials_in(tmp_path)
+    met = {
+        e.state: max(trials[e.candidate.key].system_attrs["constraints"]) <= 0
+        for e in told if e.state in ("confirmed", "struck", "scored")
+    }  # fmt: skip
+    assert met == {"confirmed": True, "struck": False, "scored": False}
+
+
+def test_a_sheet_that_is_drawn_anew_replaces_the_trials_artifact(tmp_path, told):
+    (one,) = [e for e in told if e.state == "scored"]
+    key = one.candidate.key
+    sheet = sheet_path(tmp_path, key)
+    sheet.parent.mkdir()
+    mirror = mirror_in(tmp_path)
+    for text in (b"first", b"second"):
+        sheet.write_bytes(text)
+        os.utime(sheet, ns=(len(text), len(text)))
+        mirror.hear({"key": key}, by_key(one))
+    mirror.close()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
+    (trial,) = trials_in(tmp_path).values()
+    (meta,) = get_all_artifact_meta(trial, storage=storage)
+    assert (meta.filename, meta.mimetype) == (f"{key}.jpg", "image/jpeg")
+    store = FileSystemArtifactStore(artifacts_of(tmp_path))
+    assert store.open_reader(meta.artifact_id).read() == b"second"
+    assert [p.name for p in artifacts_of(tmp_path).iterdir()] == [key]
+
+
+def test_neither_a_lost_database_nor_a_failing_figure_stops_a_run(tmp_path, told, caplog):
+    def fails() -> View:
+        raise ValueError("no figure today")
+
+    mirror = mirror_in(tmp_path, look=fails)
+    mirror.hear({"event": "verdict"}, {})
+    assert "no figure today" in caplog.text
+    mirror._database._connection.close()
+    for e in told[:2]:
+        mirror.hear({"key": e.candidate.key}, by_key(e))
+    mirror.finish(told)
+    mirror.close()
+    assert caplog.text.count("is not kept up any more") == 1
+
+
+def test_a_damaged_database_is_begun_anew(tmp_path, told):
+    (tmp_path / "study.db").write_bytes(b"no database")
+    (tmp_path / "study.db-journal").write_bytes(b"of another one")
+    mirror_in(tmp_path, told).close()
+    assert len(trials_in(tmp_path)) == len(told)
+
+
+def test_a_reader_sees_a_transaction_whole_or_not_at_all(tmp_path):
+    database = Database(tmp_path / "a 'b' ?#%41.db")
+    reader = read_only(tmp_path / "a 'b' ?#%41.db")
+    with database.at_once():
+        study = optuna.create_study(study_name="one", storage=database.storage)
+        study.set_user_attr("seen", True)
+        assert reader.get_all_studies() == []
+    assert reader.get_all_studies()[0].user_attrs == {"seen": True}
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        reader.set_study_user_attr(study._study_id, "written", 1)
+    database.close()

@@ -1,0 +1,70 @@
+"""A run made by hand, with every state and every hostile string, and the study that mirrors it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from worlds import WIDTH, known, scored, space_of, timing
+
+from autoseg.declaration import Declaration
+from autoseg.records import Evaluation
+from autoseg.report.view import view_of
+from autoseg.result import Result
+from autoseg.search.study import StudyMirror
+from autoseg.space import Knob
+
+MARKUP = "<img src=http://evil.test/x.png onerror=alert(1)>|`b`\n![x](http://evil.test/y)"
+KIND = Knob("kind", (MARKUP, "<b>bold</b></script>", 'it\'s "quoted"'), MARKUP, "entry")
+SIZE = Knob("resolution", (128, "96x128", 64), 128, "entry")
+SPACE = space_of(SIZE, WIDTH, KIND)
+ASKED = Declaration(max_latency="10ms", min_iou=0.9, data=MARKUP, space="toy", budget="1m")
+
+
+def evaluations() -> list[Evaluation]:
+    """Three on the front, one beaten, two struck, and one each of what else there is."""
+    candidates = (
+        SPACE.candidate(resolution=size, a=a, kind=kind)
+        for size in SIZE.choices for a in WIDTH.choices for kind in KIND.choices
+    )  # fmt: skip
+    ends = [
+        ("confirmed", 2.0, 0.92), ("confirmed", 4.0, 0.95), ("confirmed", 8.0, 0.97),
+        ("confirmed", 5.0, 0.93), ("struck", 3.0, 0.91), ("struck", 1.0, 0.86),
+        ("scored", 1.5, 0.93), ("stopped", 6.0, 0.7), ("measured", 7.0, None),
+        ("too_slow", 40.0, None), ("failed", 9.0, None),
+    ]  # fmt: skip
+    made = []
+    for candidate, (state, ms, iou) in zip(candidates, ends, strict=False):
+        scores = () if iou is None else (scored(iou - 0.1, 3), scored(iou, 9))
+        if state in ("confirmed", "struck"):
+            scores += (scored(iou, 11, decayed=True), scored(iou, 11, decayed=True, source="onnx"))
+        made.append(
+            replace(
+                known(candidate, state, ms, *scores),
+                measurements=(timing(ms, device=MARKUP, flags=(MARKUP,)),),
+                p_feasible={"confirmed": 0.97, "struck": 0.6}.get(state),
+                error=MARKUP if state in ("struck", "stopped", "failed") else None,
+            )
+        )
+    return made
+
+
+def result_in(folder: Path, *, searched: bool = True) -> Result:
+    made = evaluations()
+    return Result(
+        folder, ASKED, tuple(made), made[-2], (MARKUP, "a line"), 60.0,
+        curve=((10.0, 0.1), (20.0, 0.2), (50.0, 0.3)), searched=searched,
+    )  # fmt: skip
+
+
+def mirrored(result: Result) -> Result:
+    """Write the study of a result; `run.yaml` is there as well, so that it is a run."""
+    result.folder.mkdir(parents=True, exist_ok=True)
+    (result.folder / "run.yaml").write_text("{}")
+    said = {**result.declaration.to_yaml(), "classes": ["background", MARKUP]}
+    mirror = StudyMirror(
+        result.folder, SPACE, "expert", result.constraints, declaration=said,
+        evaluations=result.evaluations, look=lambda: view_of(result),
+    )  # fmt: skip
+    if result.searched:
+        mirror.finish(result.evaluations)
+    mirror.close()
+    return result
