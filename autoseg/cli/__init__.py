@@ -21,6 +21,7 @@ from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
+from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.records import AutosegError, InputError
 
@@ -32,7 +33,8 @@ app = typer.Typer(
     help="Finds the fastest accurate-enough segmentation network for a device.",
 )
 COMMANDS = (
-    optimize, front, dashboard, remeasure, spaces, measure, predict, evaluate, bundle, verify,
+    optimize, front, report, dashboard, remeasure, spaces, measure, predict, evaluate, bundle,
+    verify,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

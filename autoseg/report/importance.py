@@ -112,8 +112,7 @@ def _fit(inputs: Array, y: Array) -> tuple[Array, float]:
     """Ridge weights and the mean they are added to."""
     mean = float(y.mean())
     square = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
-    weights: Array = np.linalg.solve(square, inputs.T @ (y - mean))
-    return weights, mean
+    return np.asarray(np.linalg.solve(square, inputs.T @ (y - mean)), np.float64), mean
 
 
 def _residuals(fit: tuple[Array, float], inputs: Array, y: Array) -> tuple[Array, Array]:

@@ -36,6 +36,18 @@ def pareto_png(
     baseline: Evaluation | None = None,
     title: str = "",
 ) -> None:
+    """Writes the picture of `pareto_figure`."""
+    figure = pareto_figure(evaluations, constraints, baseline=baseline, title=title)
+    figure.savefig(path, format="png")
+
+
+def pareto_figure(
+    evaluations: Sequence[Evaluation],
+    constraints: Constraints,
+    *,
+    baseline: Evaluation | None = None,
+    title: str = "",
+) -> Figure:
     """Draws latency (the promised statistic, log scale) against val IoU, the front with intervals.
 
     Numbers at the front are ranks, as in its table. What lies far below the floor is marked on the
@@ -51,7 +63,7 @@ def pareto_png(
     _draw_front(axes, layers.front, constraints.statistic)
     _draw_rest(axes, layers, iou_limits[0])
     _dress(axes, constraints.statistic, title)
-    figure.savefig(path, format="png")
+    return figure
 
 
 def _sort(

@@ -40,6 +40,12 @@ def iou_interval(evaluation: Evaluation) -> Interval | None:
     return score.iou_ci95 if score else None
 
 
+def learned(evaluation: Evaluation) -> list[tuple[float, float]]:
+    """IoU on val at each rung, as (epochs, IoU); after the decay at the end too."""
+    scores = [s for s in evaluation.scores if s.split == "val" and s.source == "torch"]
+    return sorted((float(s.epoch), s.iou) for s in scores)
+
+
 def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
     """Round numbers, 4 to about `most` of them: 1-2-5 a decade, or finer in a narrow range."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

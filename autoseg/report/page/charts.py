@@ -20,7 +20,7 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
-from autoseg.report.scene import ticks
+from autoseg.report.scene import learned, ticks
 
 WIDTH, HEIGHT = 400.0, 240.0
 BINS = 36
@@ -87,7 +87,7 @@ def _marks(area: Area, measurement: Measurement, constraints: Constraints) -> li
 
 def learning_curves(spots: Sequence[Spot], constraints: Constraints) -> Markup | None:
     """IoU on val at each rung of every scored candidate; those of the front in colour."""
-    curves = [(spot, _curve(spot)) for spot in spots]
+    curves = [(spot, learned(spot.evaluation)) for spot in spots]
     curves = [(spot, curve) for spot, curve in curves if curve]
     if not curves:
         return None
@@ -110,11 +110,6 @@ def learning_curves(spots: Sequence[Spot], constraints: Constraints) -> Markup |
         line((area.left, floor), (area.right, floor), "limit one"),
         *(_learned(area, spot, curve) for spot, curve in curves),
     )  # fmt: skip
-
-
-def _curve(spot: Spot) -> list[XY]:
-    scores = [s for s in spot.evaluation.scores if s.split == "val" and s.source == "torch"]
-    return sorted((float(s.epoch), s.iou) for s in scores)
 
 
 def _learned(area: Area, spot: Spot, curve: Sequence[XY]) -> Markup:

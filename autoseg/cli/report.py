@@ -1,0 +1,95 @@
+"""`autoseg report`: what a run found, as a page or as Markdown; or two of them side by side."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoseg.cli.options import RunArgument, run_folder
+from autoseg.records import InputError
+
+if TYPE_CHECKING:
+    from autoseg.result import Result
+
+FORMATS = ("html", "md")
+
+
+def report(
+    run: RunArgument,
+    *,
+    compare: Annotated[
+        Path | None, typer.Option(help="another run, to lay beside it: its folder or name")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="as one that it was measured on afterwards sees it; given again, it is the other "
+            "run's, or lays two devices of one run side by side"
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option(help="html or md")] = "html",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="the file  [default: report.html in the run's folder]"
+        ),
+    ] = None,
+) -> int:
+    """Write a run's report, live or finished, and print its path."""
+    from autoseg.result import Result
+
+    if format not in FORMATS:
+        raise InputError(f"--format is one of {', '.join(FORMATS)}, got {format!r}")
+    devices = [*(device or []), None, None]
+    if len(devices) > 4:
+        raise InputError(f"--device is given at most twice, got {len(devices) - 2}")
+    one = Result.from_run(run_folder(run), devices[0])
+    beside = compare or (run if devices[1] else None)
+    other = Result.from_run(run_folder(beside), devices[1]) if beside else None
+    path = output or one.files / _name(other, format)
+    if path.is_dir():
+        raise InputError(f"-o is the report's file, got the folder {str(path)!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if other is not None:
+            _compare(one, other, path, format)
+        else:
+            _write(one, path, format, alone=output is not None)
+    except OSError as error:
+        raise InputError(
+            f"the report cannot be written to {path} ({error.strerror}): choose another file "
+            "with -o"
+        ) from error
+    print(path)
+    return 0
+
+
+def _name(other: Result | None, format: str) -> str:
+    if other is None:
+        return f"report.{format}"
+    named = f"{other.folder.name}-{other.device}" if other.device else other.folder.name
+    # A device's name may hold slashes.
+    safe = re.sub(r"[^\w@.:+ -]", "_", named)
+    return f"report-vs-{safe}.{format}"
+
+
+def _compare(one: Result, other: Result, path: Path, format: str) -> None:
+    from autoseg.report import markdown, page
+
+    write = page.write_comparison if format == "html" else markdown.write_markdown_comparison
+    write(one, other, path)
+
+
+def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
+    """A page that is put elsewhere stays `alone`; a Markdown file has its figures beside it."""
+    from autoseg.report import markdown, page
+    from autoseg.report.illustrations import write_figures
+
+    drawn = [] if alone and format == "html" else write_figures(result, path.parent / "figures")
+    if format == "html":
+        page.write_page(result, path)
+    else:
+        markdown.write_markdown(result, path, [f"figures/{name}.png" for name in drawn])

@@ -1,0 +1,149 @@
+"""The report as Markdown, for a repository or a ticket: the same facts as the page, in tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from autoseg.report.importance import Importance
+from autoseg.report.page import words
+from autoseg.report.page.comparison import Comparison, compare
+from autoseg.report.page.story import Model, Story, story_of
+from autoseg.report.page.tables import Cell
+from autoseg.result import Result
+from autoseg.store import write_atomically
+
+_MARKS = re.compile(r"([\\`*_{}\[\]|~#$])")
+
+
+def write_markdown(result: Result, path: Path, figures: Sequence[str] = ()) -> None:
+    """Write a run's report; `figures` are paths of pictures as seen from it. Raises OSError."""
+    write_atomically(path, "\n".join(_lines(story_of(result), figures)) + "\n")
+
+
+def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
+    """Write two runs, or one run on two devices, side by side. Raises OSError."""
+    write_atomically(path, "\n".join(_compared(compare(one, other))) + "\n")
+
+
+def plain(text: object) -> str:
+    """Text that no name in it can turn into Markdown, HTML or another cell of a table."""
+    flat = " ".join(str(text).split())
+    safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKS.sub(r"\\\1", safe)
+
+
+def _lines(story: Story, figures: Sequence[str]) -> list[str]:
+    result = story.result
+    lines = [f"# {plain(result.headline)}", "", f"autoseg report of {plain(story.name)}."]
+    if story.live:
+        lines += ["", f"The run is not finished: this is after {words.time(result.spent_s)}."]
+    lines += _missed(story)
+    if story.picks:
+        lines += ["", "## Picks", ""]
+        lines += [
+            f"- **{how}**: {plain(e.candidate.key)}, {plain(why)}" for how, e, why in story.picks
+        ]
+    lines += ["", "## Models", ""]
+    lines += [f"![{Path(each).stem}]({each})\n" for each in figures if Path(each).stem == "front"]
+    lines += _cells(story.heads, story.rows[: story.first_rows])
+    for model in story.models:
+        lines += ["", f"### {plain(model.spot.key)}", ""]
+        lines += _table(("figure", "value"), [*model.figures, *model.costs, *model.timing])
+        lines += _shown(model)
+    lines += ["", "## Which knob matters"]
+    for what, sign, found in story.importance:
+        lines += ["", *_knobs(what, sign, found)]
+    lines += ["", _CAVEAT, "", "## How the budget was spent", ""]
+    lines += [f"- {count} {name}" for name, count in story.counts.items()]
+    lines += [f"- {name} until {words.time(until)}" for name, until in story.spent.phases]
+    lines += [f"- {plain(line)}" for line in result.verdict]
+    lines += [f"\n![{Path(each).stem}]({each})" for each in figures if Path(each).stem != "front"]
+    lines += ["", "## The device", "", *_table(("fact", "value"), story.device)]
+    lines += ["", "## To repeat it", "", *_block(story.command), ""]
+    return [*lines, *_table(("fact", "value"), story.run)]
+
+
+def _shown(model: Model) -> list[str]:
+    """IoU by class, and where the time goes, of what was recorded."""
+    lines = []
+    if model.classes:
+        rows = [(name, words.iou(iou)) for name, iou in model.classes]
+        lines += ["", *_table(("class", "IoU on val"), rows)]
+    if model.exhibit and model.exhibit.operators:
+        each = [(o.op, str(o.nodes), words.ms(o.ms)) for o in model.exhibit.operators]
+        lines += ["", *_table(("operator", "nodes", "time"), each)]
+    if model.exhibit and (frame := model.exhibit.frame):
+        parts = frame.resize_ms, frame.inference_ms, frame.resize_back_ms
+        rows = list(zip(("resize", "inference", "resize back"), map(words.ms, parts), strict=True))
+        lines += ["", *_table(("whole frame", "time"), rows)]
+    return lines
+
+
+_CAVEAT = (
+    "A share is what one knob alone does, of what all knobs alone do, with a 90 % interval, from "
+    "the candidates that the search chose to look at. It cannot tell what two knobs do only "
+    "together, nor knobs apart that were always turned together. Most candidates are stopped "
+    "early: what matters for IoU after full training may differ."
+)
+
+
+def _missed(story: Story) -> list[str]:
+    told = story.explanation
+    if told is None:
+        return []
+    lines = ["", "## Why nothing meets it", "", plain(told.says), *map(plain, told.notes)]
+    if told.relax:
+        ways = [(f"{way.option} {way.value}", way.gives) for way in told.relax]
+        lines += ["", *_table(("to let one in", "what it would give"), ways)]
+    return lines
+
+
+def _knobs(what: str, sign: str, found: Importance | None) -> list[str]:
+    if found is None:
+        return [f"{what}: too few candidates to say."]
+    rows = []
+    for each in found.effects:
+        low, high = (round(100 * end) for end in each.share_ci90)
+        swing = f"×{words.number(each.swing, 2)}" if sign == "x" else f"+{each.swing:.3f}"
+        rows.append(
+            (
+                each.knob, f"{100 * each.share:.0f} % ({low} to {high})",
+                f"{swing} ({each.worst} → {each.best})",
+            )
+        )  # fmt: skip
+    told = max(0, round(100 * found.explained))
+    head = f"{what}, from {found.candidates} candidates; tells {told} % of the variance of others:"
+    return [head, "", *_table(("knob", "share", "alone, at most"), rows)]
+
+
+def _compared(both: Comparison) -> list[str]:
+    lines = [f"# {plain(both.name)}", ""]
+    lines += [f"- **{plain(s.name)}**: {plain(s.result.headline)}" for s in both.sides]
+    lines += ["", *(f"> {plain(note)}\n" for note in both.notes)]
+    names = [side.name for side in both.sides]
+    lines += _table(["", *names], both.facts)
+    if both.shared:
+        heads = ["network", *names, "second / first", *(f"IoU, {name}" for name in names)]
+        lines += ["", "## The same networks on both", "", *_cells(heads, both.shared)]
+    for side in both.sides:
+        lines += ["", f"## {plain(side.name)}", "", *_cells(side.heads, side.rows)]
+        lines += ["", *_block(side.command)]
+    return lines
+
+
+def _cells(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
+    return _table(
+        heads, [[f"{c.shown} ({c.more})" if c.more else c.shown for c in row] for row in rows]
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [list(map(plain, heads)), ["---"] * len(heads), *(list(map(plain, r)) for r in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _block(command: str) -> list[str]:
+    """Indented, so that nothing in it can end it."""
+    return [f"    {line}" for line in command.splitlines()]
