@@ -1,0 +1,112 @@
+"""The dashboard serves a run's study to read, on this machine, or says what keeps it from that."""
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from studies import evaluations, mirrored, result_in
+
+from autoseg.dashboard import Dashboard
+from autoseg.exhibits import sheet_path
+from autoseg.result import Result
+
+NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("results") / NAME
+    for evaluation in evaluations():
+        if evaluation.iou is not None:
+            sheet = sheet_path(folder, evaluation.candidate.key)
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            sheet.write_bytes(b"a sheet")
+    return mirrored(result_in(folder))
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Callable[..., bytes]]:
+    with Dashboard(folder, port=0) as dashboard:
+        threading.Thread(target=dashboard.serve_forever, daemon=True).start()
+
+        def ask(path: str, method: str = "GET") -> bytes:
+            address = f"http://127.0.0.1:{dashboard.server_port}{path}"
+            request = urllib.request.Request(address, method=method)
+            with closing(urllib.request.urlopen(request, timeout=30)) as answer:
+                return answer.read()
+
+        yield ask
+        dashboard.shutdown()
+
+
+def test_the_study_is_served_with_its_sheets_and_the_runs_front_as_best(made):
+    with served(made.folder) as ask:
+        (listed,) = json.loads(ask("/api/studies"))["study_summaries"]
+        assert listed["study_name"] == NAME
+        study = json.loads(ask("/api/studies/1"))
+        assert study["objective_names"] == ["latency p90 [ms]", "IoU"]
+        assert [t["number"] for t in study["best_trials"]] == [0, 1, 2]
+        artifacts = [a for t in study["trials"] for a in t["artifacts"]]
+        assert len(artifacts) == sum(e.iou is not None for e in made.evaluations)
+        assert ask(f"/artifacts/1/1/{artifacts[0]['artifact_id']}") == b"a sheet"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("DELETE", "/api/studies/1"), ("PUT", "/api/studies/1/note"), ("POST", "/api/studies")],
+)
+def test_nothing_can_be_changed(made, method, path):
+    before = (made.folder / "study.db").read_bytes()
+    with served(made.folder) as ask, pytest.raises(urllib.error.HTTPError) as refused:
+        ask(path, method)
+    assert refused.value.code == 403
+    assert b"cannot be changed here" in refused.value.read()
+    assert (made.folder / "study.db").read_bytes() == before
+
+
+def test_a_study_that_is_built_anew_meanwhile_is_seen(tmp_path):
+    live = result_in(tmp_path / "run", searched=False)
+    mirrored(live)
+    with served(live.folder) as ask:
+        assert ask("/csv/1").count(b"RUNNING") == 2
+        mirrored(result_in(live.folder))
+        assert ask("/csv/1").count(b"RUNNING") == 0
+
+
+def test_a_taken_port_is_said_with_the_way_out(made, autoseg_command):
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        called = autoseg_command("dashboard", str(made.folder), "--port", str(port))
+    assert (called.code, called.stdout) == (2, "")
+    assert f"port {port} of 127.0.0.1 is taken" in called.stderr and "--port 0" in called.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (None, "there is no run at"),
+        ({}, "has no study.db"),
+        ({"study.db": b"not a database"}, "file is not a database"),
+        ({"study.db": b""}, "cannot be shown"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(there, said, tmp_path, autoseg_command):
+    folder = tmp_path / "run"
+    for name, content in ({"run.yaml": b"{}"} | there if there is not None else {}).items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    called = autoseg_command("dashboard", str(folder), "--port", "0")
+    assert (called.code, called.stdout) == (2, "")
+    assert said in called.stderr and called.stderr.count("\n") == 1
+    assert there is None or "--resume" in called.stderr
+
+
+def test_a_host_that_is_not_this_machines_is_said(made, autoseg_command):
+    called = autoseg_command("dashboard", str(made.folder), "--host", "203.0.113.1")
+    assert called.code == 2 and "cannot listen on 203.0.113.1" in called.stderr
