@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,19 +14,30 @@ import numpy as np
 
 from autoseg.data.cache import SplitArrays
 from autoseg.data.dataset import Array
+from autoseg.data.sheet import AT_CONFIRMATION, write_sheet
 from autoseg.device.predict import class_maps
+from autoseg.exhibits import Exhibit, sheet_path, write_exhibit
 from autoseg.export import check
+from autoseg.metrics import Counts
 from autoseg.promise import SURE, probability_fast, why_struck
 from autoseg.records import (
+    Candidate,
     CandidateError,
     DeviceError,
     Evaluation,
     Job,
     MeasurePlan,
     Score,
+    file_digest,
     to_json,
 )
-from autoseg.train import picture_score, split_arrays, trained_network
+from autoseg.train import (
+    picture_counts,
+    picture_score,
+    score_of,
+    split_arrays,
+    trained_network,
+)
 from autoseg.trip import Trip, export_candidate, measure
 
 log = logging.getLogger(__name__)
@@ -46,7 +57,9 @@ def confirm_one(trip: Trip, job: Job, onnx: Path | None = None) -> None:
     try:
         path = _trained_file(trip, job, val, onnx)
         maps, source, agreement = _class_maps(trip, path, val)
-        score = _score(trip, job, maps, source)
+        counts = _counts(trip, maps)
+        score = _score(trip, job, counts, source)
+        show(trip, candidate, score, maps, counts)
         # Last: of all this it is what takes longest on a board.
         measurement = measure(trip, path, _plan(trip, score))
     except CandidateError as error:
@@ -101,10 +114,10 @@ def _class_maps(
     agreement = float(np.mean(same))
     if agreement >= ALIKE:
         return ours, "onnx", agreement
-    return _own_maps(trip, onnx, val), "board", agreement
+    return own_maps(trip, onnx, val), "board", agreement
 
 
-def _own_maps(trip: Trip, onnx: Path, frames: SplitArrays) -> list[Array]:
+def own_maps(trip: Trip, onnx: Path, frames: SplitArrays) -> list[Array]:
     """The device's class maps, which count where they are not this machine's."""
     maps = trip.device.predict(onnx, frames.frames())
     highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
@@ -124,12 +137,29 @@ def _differs(trip: Trip, agreement: float) -> str:
     )
 
 
-def _score(trip: Trip, job: Job, maps: Iterable[Array], source: str) -> Score:
+def _counts(trip: Trip, maps: Iterable[Array]) -> Counts:
+    return picture_counts(trip.task.dataset, maps, cache_dir=trip.task.cache_dir, split="val")
+
+
+def show(
+    trip: Trip, candidate: Candidate, score: Score, maps: Sequence[Array], counts: Counts
+) -> None:
+    """Write down for people what the exported file sees on val: contact sheet and confusion."""
+    path, dataset = sheet_path(trip.run.place, candidate.key), trip.task.dataset
+    write_sheet(path, dataset, candidate, score, maps[:AT_CONFIRMATION], counts)
+    digest = file_digest(trip.run.artifact(candidate))
+    confusion = tuple(tuple(int(pixels) for pixels in row) for row in counts.sum(0))
+    try:
+        write_exhibit(trip.run.place, candidate.key, Exhibit(digest, confusion))
+    except OSError as error:
+        log.warning("%s: its exhibit was not written (%s)", candidate.key, error)
+
+
+def _score(trip: Trip, job: Job, counts: Counts, source: str) -> Score:
     trained = trip.run.evaluations[job.candidate.key].score("val", source="torch")
-    return picture_score(
+    return score_of(
         trip.task.dataset,
-        maps,
-        cache_dir=trip.task.cache_dir,
+        counts,
         split="val",
         source=source,
         epoch=job.to_epoch,
@@ -153,7 +183,7 @@ def read_test(trip: Trip) -> None:
         onnx = trip.run.artifact(evaluation.candidate)
         own = promised.source == "board"
         try:
-            maps = _own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames())
+            maps = own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames())
         except CandidateError as error:
             trip.run.record("failed", evaluation.candidate, reason=str(error))
             continue

@@ -1,10 +1,10 @@
-"""THE PATH of a candidate, and nothing else: survey, search, confirm, test.
+"""THE PATH of a candidate, and nothing else: survey, search, confirm, test, exhibit.
 
     propose -> build -> export (random weights) -> measure -> over the ceiling? record, next
       -> job by job: train -> score on val -> record -> stop it as soon as it can no longer matter
       ... budget spent -> confirm: short decay, export the TRAINED winner, measure again with many
           runs, IoU of the ONNX file itself on val; strike out what does not hold
-      -> read test once
+      -> read test once -> exhibit: for people, where the time of the front's models goes
 
 Every event is in the ledger before anyone acts on it, and every step looks there first: a run
 that was killed anywhere goes on here, with nothing measured or trained twice.
@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autoseg.confirming import confirm_one, read_test
+from autoseg.exhibiting import exhibit
 from autoseg.promise import SURE
 from autoseg.recipe import Recipe
 from autoseg.records import (
@@ -54,6 +55,7 @@ def journey(trip: Trip, *, dry: bool = False) -> bool:
         confirm(trip)
         whole = not trip.stop.asked  # test is read to its end in any case
         read_test(trip)
+        exhibit(trip)
         return whole
 
 

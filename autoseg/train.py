@@ -27,6 +27,8 @@ from autoseg import metrics
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays, arrays, truths
 from autoseg.data.dataset import Array, Dataset
+from autoseg.data.sheet import AT_SCORE, noted, write_sheet
+from autoseg.exhibits import sheet_path
 from autoseg.feed import Feed, feed_from
 from autoseg.losses import segmentation_loss
 from autoseg.networks import build, knobs_of
@@ -54,6 +56,7 @@ class Task:
     cache_dir: Path
     checkpoint_dir: Path
     channel_step: int = 1
+    place: Path | None = None  # where contact sheets go, if any are made
 
 
 @dataclass
@@ -264,18 +267,23 @@ def score(task: Task, job: Job, training: Training) -> Score:
     """IoU of the averaged weights on val (its first `val_pictures`, a fair subset)."""
     first = task.recipe.val_pictures
     frames = split_arrays(task, job.candidate, "val").frames(first)
-    return picture_score(
+    shown: list[Array] = []
+    maps = noted(class_maps(training.average, frames), shown, AT_SCORE)
+    counts = picture_counts(task.dataset, maps, cache_dir=task.cache_dir, split="val", first=first)
+    found = score_of(
         task.dataset,
-        class_maps(training.average, frames),
-        cache_dir=task.cache_dir,
+        counts,
         split="val",
-        first=first,
         source="torch",
         epoch=training.epoch,
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,
     )
+    if task.place is not None:
+        path = sheet_path(task.place, job.candidate.key)
+        write_sheet(path, task.dataset, job.candidate, found, shown, counts)
+    return found
 
 
 @torch.no_grad()
@@ -303,8 +311,32 @@ def picture_score(
     """A Score over the `first` or all pictures of a split from class maps at the network's size;
     `min_iou` adds P(floor).
     """
+    counts = picture_counts(dataset, maps, cache_dir=cache_dir, split=split, first=first)
+    return score_of(dataset, counts, split=split, min_iou=min_iou, **facts)
+
+
+def picture_counts(
+    dataset: Dataset,
+    maps: Iterable[Array],
+    *,
+    cache_dir: Path,
+    split: str,
+    first: int | None = None,
+) -> metrics.Counts:
+    """The confusion of each picture, int64 ``[N, C, C]``, at its original size."""
     whole = truths(dataset, split, cache_dir, first)
-    counts = metrics.score_pictures(maps, whole, len(dataset.classes))
+    return metrics.score_pictures(maps, whole, len(dataset.classes))
+
+
+def score_of(
+    dataset: Dataset,
+    counts: metrics.Counts,
+    *,
+    split: Any,
+    min_iou: float | None = None,
+    **facts: Any,
+) -> Score:
+    """A Score from the confusion of the first pictures of a split."""
     total = counts.sum(0)
     groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
     draws = metrics.bootstrap_iou(counts, groups)

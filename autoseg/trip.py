@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,10 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
 
 def measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
     """What the device says about one file."""
-    # A latency must never be timed while something trains on the same machine.
-    with trip.pool.paused() if trip.device.describe().here else nullcontext():
+    with quiet(trip):
         return trip.device.measure(onnx, plan)
+
+
+def quiet(trip: Trip) -> AbstractContextManager[None]:
+    """A latency must never be timed while something trains on the same machine."""
+    return trip.pool.paused() if trip.device.describe().here else nullcontext()

@@ -20,11 +20,12 @@ FLOORS = [
     "train",
     "trip",
     "screening confirming",
+    "exhibiting",
     "journey",  # 3
     "search pools",  # 4
     "declaration report.scene report.tables report.plot report.bundle report.predict "  # 5
     "report.bundled report.card report.inlined report.manifest",
-    "relax",
+    "relax telling",
     "misses",
     "result progress predict",
     "shipping verify",

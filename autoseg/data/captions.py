@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from collections.abc import Sequence
@@ -29,11 +30,15 @@ def short(text: str, width: int, size: int) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     if font(size).getlength(text) <= width:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        cut = text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
-        if font(size).getlength(cut) <= width:
-            return cut
-    return ""
+
+    def cut(kept: int) -> str:
+        return text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
+
+    # More characters are wider.
+    fitting = bisect.bisect_right(
+        range(2, len(text)), width, key=lambda kept: math.ceil(font(size).getlength(cut(kept)))
+    )
+    return cut(fitting + 1) if fitting else ""
 
 
 def legend(

@@ -1,0 +1,121 @@
+"""For people to look at: where the time of each front model goes, on its device.
+
+It comes last, and decides nothing: what cannot be found out is left out, and said.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from autoseg.breakdown import Breakdown
+from autoseg.confirming import own_maps, show
+from autoseg.data.cache import truths
+from autoseg.device.predict import class_maps
+from autoseg.exhibits import Exhibit, OperatorTime, read_exhibit, write_exhibit
+from autoseg.front import front_of
+from autoseg.records import HW, DeviceError, Evaluation, file_digest
+from autoseg.train import picture_counts, split_arrays
+from autoseg.trip import Trip, quiet
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+NOTHING: tuple[OperatorTime, ...] = ()
+FILES_S = 3.0  # of the budget, kept for the files that are written last
+
+
+def exhibit(trip: Trip) -> None:
+    """Once for each model on the front; a run that goes on finds what is there already."""
+    front = front_of(trip.run.evaluations.values(), trip.constraints.statistic)
+    confirmed = [e for e in front if e.state == "confirmed"]
+    waiting = [e for e in confirmed if not _done(trip, e)]
+    if not waiting:
+        return
+    left: Sequence[Evaluation] = waiting
+    breakdown = Breakdown(trip.device, picture_hw(trip))
+    while left and _time_left(trip):
+        first, *left = left
+        trip.run.announce(first.candidate, f"looking where the time of {first.candidate} goes")
+        try:
+            _exhibit_one(trip, breakdown, first)
+        except DeviceError as error:  # a lost board would be waited for, model by model
+            log.warning("where the time of models goes was not found out: %s", error)
+            return
+    if left:
+        trip.run.say(f"no time was left to look where the time of {len(left)} model(s) goes")
+
+
+def _exhibit_one(trip: Trip, breakdown: Breakdown, evaluation: Evaluation) -> None:
+    began = time.monotonic()
+    key, onnx = evaluation.candidate.key, trip.run.artifact(evaluation.candidate)
+    run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
+    known = _found(key, lambda: _known(trip, evaluation), None)
+    if known is None:
+        return
+    with quiet(trip):
+        operators = _found(key, lambda: breakdown.operators(onnx, run_ms), NOTHING)
+        frame = _found(key, lambda: breakdown.frame(onnx, run_ms), None)
+    told = replace(known, operators=operators, frame=frame)
+    _found(key, lambda: write_exhibit(trip.run.place, key, told), None)
+    log.debug("%s: looked where its time goes in %.1f s", key, time.monotonic() - began)
+
+
+def _found(key: str, find: Callable[[], Found], otherwise: Found) -> Found:
+    try:
+        return find()
+    except DeviceError:
+        raise
+    # A device may be of somebody's own making, and nothing depends on what is found here.
+    except Exception as error:
+        log.warning("%s: where its time goes was not found out: %s", key, error)
+        return otherwise
+
+
+def _done(trip: Trip, evaluation: Evaluation) -> bool:
+    found = _same_file(trip, evaluation)
+    return found is not None and bool(found.operators or found.frame)
+
+
+def _same_file(trip: Trip, evaluation: Evaluation) -> Exhibit | None:
+    found = read_exhibit(trip.run.place, evaluation.candidate.key)
+    measurement = evaluation.measurement
+    same = found and measurement and found.onnx_digest == measurement.onnx_digest
+    return found if same else None
+
+
+def _known(trip: Trip, evaluation: Evaluation) -> Exhibit | None:
+    """What confirming wrote down; made anew where it did not, or the file was damaged since."""
+    if found := _same_file(trip, evaluation):
+        return found
+    candidate, score = evaluation.candidate, evaluation.promised
+    onnx = trip.run.artifact(candidate)
+    measurement = evaluation.measurement
+    if score is None or measurement is None or file_digest(onnx) != measurement.onnx_digest:
+        return None
+    val = split_arrays(trip.task, candidate, "val")
+    own = score.source == "board"
+    maps = own_maps(trip, onnx, val) if own else class_maps(onnx, val.frames())
+    counts = picture_counts(trip.task.dataset, maps, cache_dir=trip.task.cache_dir, split="val")
+    show(trip, candidate, score, maps, counts)
+    return _same_file(trip, evaluation)
+
+
+def _time_left(trip: Trip) -> bool:
+    return trip.remaining_s is None or trip.remaining_s > FILES_S
+
+
+def picture_hw(trip: Trip) -> HW:
+    """The typical size of a picture of val: the median height and width."""
+    dataset = trip.task.dataset
+    sizes = [sample.hw for sample in dataset.splits["val"] if all(sample.hw)]
+    if not sizes:
+        sizes = [truths(dataset, "val", trip.task.cache_dir, 1)[0].shape]
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    return height, width

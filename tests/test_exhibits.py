@@ -1,0 +1,42 @@
+"""What is recorded of a model for people: read back as written, and shown only if it is sound."""
+
+import json
+
+import pytest
+
+from autoseg.exhibits import Exhibit, FrameTime, OperatorTime, read_exhibit, write_exhibit
+
+FRAME = FrameTime((240, 320), 0.5, 1.0, 0.1, "on this machine")
+WHOLE = Exhibit("d" * 64, ((3, 1), (2, 4)), (OperatorTime("Conv", 3, 1.25),), FRAME)
+
+
+@pytest.mark.parametrize("exhibit", [WHOLE, Exhibit("e" * 64, ((1,),))])
+def test_what_is_written_is_read_back(exhibit, tmp_path):
+    write_exhibit(tmp_path, "key", exhibit)
+    assert read_exhibit(tmp_path, "key") == exhibit
+    assert read_exhibit(tmp_path, "other") is None
+
+
+SOUND = {"onnx_digest": "d", "confusion": [[1]]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"", b"\xff\xfe{", b"null", b"[]", b"7", b"[" * 100_000,
+        {}, {**SOUND, "more": 1}, {**SOUND, "onnx_digest": 7},
+        {**SOUND, "confusion": [[1], [2]]}, {**SOUND, "confusion": "ab"},
+        {**SOUND, "confusion": [[-1]]}, {**SOUND, "confusion": [[0.5]]},
+        {**SOUND, "confusion": None}, {**SOUND, "operators": None},
+        {**SOUND, "operators": [{"op": "<b>", "nodes": 1, "ms": float("nan")}]},
+        {**SOUND, "operators": [{"op": "a", "nodes": 1, "ms": 10**400}]},
+        {**SOUND, "operators": [{"op": ["a"], "nodes": 1, "ms": 1.0}]},
+        {**SOUND, "frame": 5}, {**SOUND, "frame": {"picture_hw": [1, 2, 3]}},
+        b" " * 5_000_000,
+    ],
+)  # fmt: skip
+def test_a_damaged_or_foreign_file_is_none(said, tmp_path):
+    write_exhibit(tmp_path, "key", WHOLE)
+    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    (tmp_path / "exhibits" / "key.json").write_bytes(data)
+    assert read_exhibit(tmp_path, "key") is None
