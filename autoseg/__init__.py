@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from autoseg.cost import cost as cost
     from autoseg.device.fake import FakeDevice as FakeDevice
     from autoseg.networks import build as build
+    from autoseg.optimize import Interrupted as Interrupted
     from autoseg.optimize import optimize as optimize
     from autoseg.remeasure import remeasure as remeasure
     from autoseg.result import Result as Result
@@ -22,6 +23,7 @@ _PUBLIC = {
     "build": "autoseg.networks",
     "cost": "autoseg.cost",
     "optimize": "autoseg.optimize",
+    "Interrupted": "autoseg.optimize",
     "remeasure": "autoseg.remeasure",
     "Result": "autoseg.result",
     "FakeDevice": "autoseg.device.fake",

@@ -21,6 +21,7 @@ from autoseg.result import Result, runs_in
 from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
+from autoseg.telling import OnEvent, follow
 from autoseg.train import Task
 from autoseg.trip import Trip
 from autoseg.wiring import (
@@ -70,6 +71,7 @@ def optimize(
     group_pattern: str | None = None,
     accept_new_host_key: bool = False,
     dry_run: bool = False,
+    on_event: OnEvent | None = None,
     on_start: Callable[[Run, Declaration], None] | None = None,
 ) -> Result:
     """Search, train, measure and confirm; return the Pareto front.
@@ -79,12 +81,15 @@ def optimize(
     ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
     ``"random"``). Several devices share the run's measurements and must be alike;
     `accept_new_host_key` trusts a board that is reached for the first time. `dry_run` ends after
-    the survey: the result has a verdict and a plan, and no front. `on_start` gets the open run, to
-    add listeners for its events. Raises InputError for what is wrong with the arguments or the
-    data, before anything is written; DeviceError when the device is lost, or the run cannot go on
-    for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is trained was confirmed
-    within two minutes, but one model at least: in both cases the run can be continued with
-    ``resume=True``.
+    the survey: the result has a verdict and a plan, and no front. `on_event` is called with each
+    event of the ledger after it was written, a mapping; its ``"evaluation"`` is the candidate's
+    Evaluation by then, or None. What it raises is logged, and the run goes on; when it returns
+    ``"stop"``, the run ends as on Ctrl-C. `on_start` gets the open run before its first event,
+    for listeners that also want to hear what begins. Raises InputError for what is wrong with the
+    arguments or the data, before anything is written; DeviceError when the device is lost, or the
+    run cannot go on for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is
+    trained was confirmed within two minutes, but one model at least: in both cases the run can be
+    continued with ``resume=True``.
     """
     given = {
         "data": _text(data), "device": named(device),
@@ -112,7 +117,7 @@ def optimize(
         task = task_of(folder, declaration, chosen, dataset, info.channel_step)
         run = Run.open(folder) if resume else Run.create(folder, stated)
         try:
-            return _travel(run, task, declaration, target, on_start, dry_run)
+            return _travel(run, task, declaration, target, (on_start, on_event), dry_run)
         finally:
             run.close()
     finally:
@@ -124,18 +129,20 @@ def _travel(
     task: Task,
     declaration: Declaration,
     device: Device,
-    on_start: Callable[[Run, Declaration], None] | None,
+    hooks: tuple[Callable[[Run, Declaration], None] | None, OnEvent | None],
     dry_run: bool,
 ) -> Result:
     allowance = [declaration.budget_s, declaration.trials]
     opened = 0 if dry_run else reopen(run, task.recipe, allowance)
     mirror = _mirror(run, task, declaration)
-    if on_start:
-        on_start(run, declaration)
-    if opened:
-        run.say(f"{opened} model(s) that were struck for their IoU may be trained further")
     pool = LocalPool(task, declaration.workers)
     trip = _trip(run, task, declaration, device, pool)
+    on_start, on_event = hooks
+    if on_start:
+        on_start(run, declaration)
+    follow(run, declaration, on_event, trip.stop.ask)
+    if opened:
+        run.say(f"{opened} model(s) that were struck for their IoU may be trained further")
     try:
         if dry_run:
             journey(trip, dry=True)

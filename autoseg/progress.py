@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from autoseg.declaration import Declaration
+from autoseg.device.answers import shown
 from autoseg.front import front_of
 from autoseg.ledger import Event
 from autoseg.records import Constraints, Evaluation, clock
 from autoseg.store import Run
+from autoseg.telling import Telling, outlook_line
 
 RECENT = 8
-LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
 BARS = "▁▂▃▄▅▆▇█"
 BARS_SHOWN = 40
 
@@ -35,16 +34,14 @@ class Progress:
         self._run: Run | None = None
         self._declaration: Declaration | None = None
         self._looks: list[Event] = []
-        self._logged_at_s = -LOG_EVERY_S
+        self._telling: Telling | None = None
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
+        self._telling = Telling(run, declaration, self._say)
         run.listeners.append(self._hear)
-        how = f"{declaration.workers} worker(s), seed {declaration.seed}"
-        if run.on is not None:
-            how = f"measured on {run.on} up to {declaration.max_latency}, nothing is trained"
-        self._say(f"run {run.folder}: {declaration.effort} effort, {how}")
+        self._telling.open()
         if self.console.is_terminal:
             self._live = Live(
                 console=self.console,
@@ -72,42 +69,22 @@ class Progress:
             return
         if event["event"] in ("saying", "interrupted", "searched"):
             self._now.clear()  # what was in hand is cancelled, or ends here
-        if event["event"] == "saying":
-            self._say(event["what"])
-            return
         if event["event"] == "outlook":
-            self._look(event)
-            return
+            self._looks.append(event)
+            if self._live:  # it has a line of its own in the panel
+                return
         self._now.pop(event.get("key", ""), None)
-        for line in self._describe(event):
-            self._say(line)
-
-    def _look(self, event: Event) -> None:
-        self._looks.append(event)
-        if self._live is None and event["spent_s"] >= self._logged_at_s + LOG_EVERY_S:
-            self._logged_at_s = event["spent_s"]
-            self._say(outlook_line(event))
+        if self._telling:
+            self._telling.hear(event)
 
     def _say(self, line: str) -> None:
         if self._live:
             self._recent = [*self._recent, line][-RECENT:]
         else:
             stamp = f"[{clock(self._run.spent_s)}] " if self._run else ""
-            self.console.print(stamp + line, highlight=False, markup=False, soft_wrap=True)
-
-    def _describe(self, event: Event) -> list[str]:
-        if self._run is None or self._declaration is None:
-            return []
-        if event["event"] == "verdict":
-            when = f"on {self._run.on}" if self._run.on else "before any training"
-            return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
-        if event["event"] == "plan":
-            return ["plan:", *(f"  {line}" for line in event["lines"])]
-        if "key" not in event:
-            return {"searched": ["search done; confirming the front"]}.get(event["event"], [])
-        evaluation = self._run.evaluations[event["key"]]
-        line = describe(event, evaluation, self._declaration.constraints)
-        return [line] if line else []
+            self.console.print(
+                stamp + line, highlight=False, markup=False, emoji=False, soft_wrap=True
+            )
 
     def _panel(self) -> Group:
         if self._run is None or self._declaration is None:
@@ -125,7 +102,7 @@ class Progress:
         return Group(
             head,
             *(Text(line) for line in self._ahead()),
-            *(Text(f"now {what}") for what in list(self._now.values())),  # another thread's
+            *(Text(shown(f"now {what}")) for what in list(self._now.values())),  # another thread's
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
@@ -135,20 +112,6 @@ class Progress:
             return []
         seen = [event["hypervolume"] for event in self._looks]
         return [f"{outlook_line(self._looks[-1])}  {sparkline(seen)}".rstrip()]
-
-
-def outlook_line(event: Event) -> str:
-    """Where the search stands, and what going on is expected to add."""
-    gain, most = f"{100 * event['gain_iou']:.1f}", points(event["gain_iou_at_most"], unit="")
-    return (
-        f"hypervolume {event['hypervolume']:.4f} after {clock(event['spent_s'])}; "
-        f"the next {clock(event['horizon_s'])}: about +{gain} IoU points, under {most}"
-    )
-
-
-def points(iou: float, unit: str = " IoU points") -> str:
-    """``0.0031 -> "0.4 IoU points"``: hundredths, rounded up to one decimal."""
-    return f"{max(1, math.ceil(1000 * iou - 1e-9)) / 10:g}{unit}"
 
 
 def sparkline(figures: Sequence[float]) -> str:
@@ -161,7 +124,8 @@ def sparkline(figures: Sequence[float]) -> str:
 
 def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | None) -> Table:
     where = f"on {on}" if on else "while training"
-    table = Table(box=None, title_justify="left", title=f"front so far (val, {where})")
+    title = Text(shown(f"front so far (val, {where})"))
+    table = Table(box=None, title_justify="left", title=title)
     for name in ("key", f"{constraints.statistic} ms", "IoU", "floor", "epoch", "state", "knobs"):
         table.add_column(name)
     trained = [e for e in evaluations if e.iou is not None and e.state != "stopped"]
@@ -182,31 +146,6 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
             meets,
             str(score.epoch),
             e.state,
-            str(e.candidate),
+            Text(shown(str(e.candidate))),
         )
     return table
-
-
-def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
-    """One line that says what happened to a candidate, or None for what is not worth one."""
-    key, kind = evaluation.candidate.key, event["event"]
-    facts: dict[str, Any] = event
-    if kind == "measured" and evaluation.measurement:
-        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
-        slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
-        if slow and "on" not in facts:
-            slow += ": not trained"
-        return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
-    if kind == "scored":
-        score = facts["score"]
-        decay = ", decayed" if score["decayed"] else ""
-        after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
-        return f"{key} IoU {score['iou']:.4f} on val {after}"
-    if kind in ("confirmed", "struck") and evaluation.measurement:
-        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
-        why = f": {facts['reason']}" if facts.get("reason") else ""
-        figures = f"{constraints.statistic} {latency_ms:.3g} ms, IoU {evaluation.iou:.4f}"
-        return f"{key} {kind}: {figures} (P {facts['p_feasible']:.2f}){why}"
-    if kind in ("stopped", "failed"):
-        return f"{key} {kind}: {facts['reason']}"
-    return None

@@ -37,6 +37,11 @@ class Stop:
         since_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
         return LEAVE_S - since_s if self.asked else float("inf")
 
+    def ask(self) -> None:
+        """Ask to leave, as the first signal does."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+
     @contextmanager
     def heard(self, on_first: Callable[[], None]) -> Iterator[None]:
         """Meanwhile the first signal calls `on_first`; the next raises KeyboardInterrupt."""
@@ -45,7 +50,7 @@ class Stop:
             if self.asked:
                 self.insisted = True
                 raise KeyboardInterrupt
-            self._asked_at = time.monotonic()
+            self.ask()
             with suppress(RuntimeError):  # the signal came in the middle of another line's output
                 on_first()
 

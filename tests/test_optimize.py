@@ -228,6 +228,45 @@ def test_who_asks_to_leave_when_only_test_is_left_gets_a_finished_run(finished, 
     assert all(e.score("test") for e in result.evaluations if e.promised)
 
 
+def test_a_program_hears_every_event_with_its_evaluation_and_can_ask_for_the_end(tiny, tmp_path):
+    heard = []
+
+    def hear(event):
+        heard.append(event)
+        return "stop" if event["event"] == "scored" else None
+
+    asked = given(tiny, tmp_path, min_iou=0.05, recipe={**tiny.given["recipe"], "rungs": [3, 999]})
+    with pytest.raises(autoseg.Interrupted, match="to go on: autoseg optimize --resume") as caught:
+        autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0), on_event=hear)
+    assert caught.value.result.front and caught.value.result.searched is False
+    told = read_events(tmp_path / "run")
+    assert [{k: v for k, v in e.items() if k != "evaluation"} for e in heard] == told
+    (confirmed, *_) = [e for e in heard if e["event"] == "confirmed"]
+    assert confirmed["evaluation"].iou == confirmed["score"]["iou"]
+    assert confirmed["evaluation"].candidate.key == confirmed["key"]
+    assert next(e for e in heard if e["event"] == "verdict")["evaluation"] is None
+
+
+def test_what_a_callback_raises_loses_nothing_and_the_log_has_a_line_an_event(
+    tiny, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "autoseg.progress")
+    asked = given(tiny, tmp_path, max_latency="2ms")
+    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(5.0), on_event=lambda e: 1 / 0)
+    assert result.explanation().binds == "ceiling"
+    told = [r for r in caplog.records if r.name == "autoseg.progress"]
+    lines = [r.getMessage() for r in told if r.levelno == logging.INFO]
+    assert lines[0] == f"run {result.folder}: intermediate effort, 1 worker(s), seed 0"
+    key = result.evaluations[0].candidate.key
+    assert any(line.startswith(f"{key} ") and "over 2 ms: not trained" in line for line in lines)
+    failures = [r for r in told if r.levelno == logging.WARNING]
+    assert len(failures) == len(read_events(result.folder))
+    assert failures[0].getMessage() == (
+        "on_event failed at 'proposed' (ZeroDivisionError: division by zero); the run goes on"
+    )
+    assert failures[0].exc_info and not failures[1].exc_info
+
+
 def test_a_dry_run_says_what_is_ahead_and_what_it_measured_is_kept(tiny, tmp_path):
     device = autoseg.FakeDevice(2.0)
     asked = given(tiny, tmp_path, trials=None, budget="10m")

@@ -55,6 +55,30 @@ def test_a_log_gets_a_line_an_event(tmp_path):
     ]
 
 
+HOSTILE = Candidate.of("toy", {"resolution": 64, "a": "[bold]x[/] :dog: \x1b[31m\a\u202e"})
+
+
+def test_names_are_shown_as_text_and_control_nothing(tmp_path, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setitem(globals(), "FIRST", HOSTILE)
+    run = Run.create(tmp_path / "run", {})
+    plain = Console(file=out)
+    panel = Console(file=out, force_terminal=True, width=200, color_system=None)
+    for console in (plain, panel):
+        with Progress(console) as progress:
+            progress.start(run, Declaration())
+            if console is plain:
+                tell(run)
+            run.announce(HOSTILE, f"training {HOSTILE}")
+            run.say("a board said \x1b]0;title\x07")
+            console.print(progress._panel())
+    run.close()
+    shown = out.getvalue()
+    assert shown.count("[bold]x[/] :dog:  [31m") >= 4
+    assert "\x1b[31m" not in shown and "\x1b]" not in shown
+    assert not {"\a", "\u202e"} & {*shown}
+
+
 def test_a_remeasuring_is_told_of_as_what_it_is(tmp_path):
     out = io.StringIO()
     Run.create(tmp_path / "run", {}).close()

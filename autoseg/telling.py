@@ -1,0 +1,153 @@
+"""What a run says while it runs, in words: for a panel, a log, a program that listens.
+
+The logger `autoseg.progress` gets one INFO line an event; `on_event` gets the events themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autoseg.declaration import Declaration
+from autoseg.device.answers import shown
+from autoseg.ledger import Event
+from autoseg.records import Constraints, Evaluation, clock
+from autoseg.store import Run
+
+LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
+STOP = "stop"  # what an `on_event` returns to end the search
+
+log = logging.getLogger("autoseg.progress")
+
+OnEvent = Callable[[Mapping[str, Any]], object]
+
+
+def follow(
+    run: Run,
+    declaration: Declaration,
+    on_event: OnEvent | None = None,
+    stop: Callable[[], None] | None = None,
+) -> None:
+    """Have the log told what happens in a run, and `on_event` called with each of its events.
+
+    An exception of `on_event` is logged and loses nothing; `stop` is called when it says so.
+    """
+    if log.isEnabledFor(logging.INFO):
+        telling = Telling(run, declaration, lambda line: log.info("%s", line))
+        telling.open()
+        run.listeners.append(telling.hear)
+    if on_event:
+        run.listeners.append(_Caller(run, on_event, stop))
+
+
+class _Caller:
+    """Calls a program's function with each event of the ledger, and outlives what it raises."""
+
+    def __init__(self, run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
+        self._run, self._on_event, self._stop = run, on_event, stop
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        if event["event"] in ("doing", "saying"):  # no facts, and not in the ledger
+            return
+        evaluation = self._run.evaluations.get(event.get("key", ""))
+        try:
+            answer = self._on_event({**event, "evaluation": evaluation})
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            log.warning(
+                "on_event failed at %r (%s); the run goes on", event["event"], said,
+                exc_info=not self._failed,
+            )  # fmt: skip
+            self._failed = True
+            return
+        if self._stop and isinstance(answer, str) and answer == STOP:
+            self._stop()
+
+
+class Telling:
+    """Puts the events of a run into lines, and hands each to `say`."""
+
+    def __init__(self, run: Run, declaration: Declaration, say: Callable[[str], None]) -> None:
+        self._run, self._declaration, self._to = run, declaration, say
+        self._looked_at_s = -LOG_EVERY_S
+
+    def open(self) -> None:
+        """Say how the run begins."""
+        run, declaration = self._run, self._declaration
+        how = f"{declaration.workers} worker(s), seed {declaration.seed}"
+        if run.on is not None:
+            how = f"measured on {run.on} up to {declaration.max_latency}, nothing is trained"
+        self._say(f"run {run.folder}: {declaration.effort} effort, {how}")
+
+    def hear(self, event: Event) -> None:
+        """Say what is worth a line; an outlook once a minute at most."""
+        if event["event"] == "outlook":
+            if event["spent_s"] < self._looked_at_s + LOG_EVERY_S:
+                return
+            self._looked_at_s = event["spent_s"]
+        for line in self._lines(event):
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._to(shown(line))
+
+    def _lines(self, event: Event) -> list[str]:
+        kind = event["event"]
+        if kind == "outlook":
+            return [outlook_line(event)]
+        if kind == "saying":
+            return [event["what"]]
+        if kind == "verdict":
+            when = f"on {self._run.on}" if self._run.on else "before any training"
+            return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
+        if kind == "plan":
+            return ["plan:", *(f"  {line}" for line in event["lines"])]
+        if kind == "searched":
+            return ["search done; confirming the front"]
+        if "key" not in event:
+            return []
+        evaluation = self._run.evaluations[event["key"]]
+        line = describe(event, evaluation, self._declaration.constraints)
+        return [line] if line else []
+
+
+def outlook_line(event: Event) -> str:
+    """Where the search stands, and what going on is expected to add."""
+    gain, most = f"{100 * event['gain_iou']:.1f}", points(event["gain_iou_at_most"], unit="")
+    return (
+        f"hypervolume {event['hypervolume']:.4f} after {clock(event['spent_s'])}; "
+        f"the next {clock(event['horizon_s'])}: about +{gain} IoU points, under {most}"
+    )
+
+
+def points(iou: float, unit: str = " IoU points") -> str:
+    """``0.0031 -> "0.4 IoU points"``: hundredths, rounded up to one decimal."""
+    return f"{max(1, math.ceil(1000 * iou - 1e-9)) / 10:g}{unit}"
+
+
+def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
+    """One line that says what happened to a candidate, or None for what is not worth one."""
+    key, kind = evaluation.candidate.key, event["event"]
+    facts: dict[str, Any] = event
+    if kind == "measured" and evaluation.measurement:
+        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+        slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
+        if slow and "on" not in facts:
+            slow += ": not trained"
+        return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
+    if kind == "scored":
+        score = facts["score"]
+        decay = ", decayed" if score["decayed"] else ""
+        after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
+        return f"{key} IoU {score['iou']:.4f} on val {after}"
+    if kind in ("confirmed", "struck") and evaluation.measurement:
+        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+        why = f": {facts['reason']}" if facts.get("reason") else ""
+        figures = f"{constraints.statistic} {latency_ms:.3g} ms, IoU {evaluation.iou:.4f}"
+        return f"{key} {kind}: {figures} (P {facts['p_feasible']:.2f}){why}"
+    if kind in ("stopped", "failed"):
+        return f"{key} {kind}: {facts['reason']}"
+    return None
