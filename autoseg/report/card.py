@@ -67,7 +67,7 @@ def plain(text: object) -> str:
 
 def _what(manifest: Manifest, classes: Sequence[str], hw: tuple[int, int]) -> str:
     constraints, device = manifest.constraints, manifest.device
-    where = f" on {plain(device.name)}" if device else ""
+    where = f" on {plain(device.name)} ({plain(device.model)})" if device else ""
     names = ", ".join(plain(name) for name in classes[:20])
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     return (
@@ -246,7 +246,7 @@ are inside the model. Where frames have its size already, onnxruntime alone will
 import onnxruntime
 
 model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-(mask,) = model.run(None, {{"frame": frame}})  # uint8 [1, {height}, {width}, {channels}]
+(mask,) = model.run(None, {{"frame": frame}})  # frame: uint8 [1, {height}, {width}, {channels}]
 ```
 
 `sha256sum -c SHA256SUMS` tells whether the files are as they were written; `autoseg verify`

@@ -1,0 +1,91 @@
+"""A bundle made by hand: a model without training, and figures that nobody measured."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+from autoseg.records import Candidate, Constraints, Cost, Evaluation, Measurement, Score
+from autoseg.report.bundle import Background, write_bundle
+
+HW = (96, 128)
+
+
+def bright_pixels(path: Path, channels: int) -> Path:
+    """A model in the shape of the shipped graph: class 1 where the channels' mean is over 127."""
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Greater", ["mean", "half"], ["bright"]),
+        helper.make_node("Cast", ["bright"], ["classes"], to=TensorProto.UINT8),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "bright",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *HW, channels])],
+        [helper.make_tensor_value_info("classes", TensorProto.UINT8, [1, *HW])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [3]),
+            helper.make_tensor("half", TensorProto.FLOAT, [], [127.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def measured() -> Evaluation:
+    measurement = Measurement(
+        "pi4", "confirm", "onnxruntime 1.16", 1, "CPU", 2000, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
+        1.2, (1.1, 1.3), None, None, 5.0, 2**20 * 50, "d", "2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    scores = tuple(
+        Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (0.99, iou), 0.99, 9, 1.0, 0)
+        for split, iou in (("val", 0.96), ("test", 0.955))
+    )
+    return Evaluation(
+        Candidate.of("toy", {"resolution": "96x128"}), "confirmed", Cost(1234567, 2, 3), 4000,
+        (measurement,), scores, 0.97,
+    )  # fmt: skip
+
+
+SAID = {
+    "data": "/somewhere/else/boxes", "data_digest": "d1", "seed": 3, "split_column": "split",
+    "pictures": {"train": 20, "val": 5, "test": 5}, "versions": {"autoseg": "0.1.0"},
+    "measured_on": {"name": "pi4", "model": "Cortex-A72", "runtime": "onnxruntime 1.16",
+                    "threads": 1, "provider": "CPU"},
+}  # fmt: skip
+
+
+def bundle(
+    folder: Path,
+    channels: int = 3,
+    classes: tuple[str, ...] = ("background", "parcel"),
+    *,
+    evaluation: Evaluation | None = None,
+    **background: Any,
+) -> Path:
+    model = bright_pixels(folder / "any.onnx", channels)
+    return write_bundle(
+        folder / "bundles" / "1-abc", onnx=model, evaluation=evaluation or measured(),
+        classes=classes, constraints=Constraints(33, 0.95),
+        background=Background(**{"said": SAID, **background}),
+    )  # fmt: skip
+
+
+def picture(path: Path, **save) -> np.ndarray:
+    """A smooth random picture of an odd size, as it reads after compression."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
+    Image.fromarray(noise).resize((211, 157), Image.Resampling.BICUBIC).save(path, **save)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def run_predict(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # -I: no PYTHONPATH and no working directory, so that nothing of autoseg's checkout helps.
+    command = [sys.executable, "-I", str(folder / "predict.py"), *arguments]
+    return subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)

@@ -1,0 +1,91 @@
+"""The card: figures with intervals, what it was trained on, its limits; names stand as text."""
+
+from dataclasses import replace
+
+import pytest
+from bundles import SAID, bundle, measured
+
+from autoseg.exhibits import Exhibit, FrameTime
+from autoseg.report.card import plain
+
+HOSTILE = (
+    "<script>alert(1)</script>", "a|b", "two\nlines\r\n# title", "[x](http://evil.example)",
+    "![i](x.png)", "`code`", "**bold** _it_", "\u202egnp.exe", "&lt;b&gt;", "\x1b[31mred\x07",
+    "http://evil.example www.evil.example", "$x$ :tada: @all", "\ud800half", "", "x" * 5000,
+)  # fmt: skip
+
+
+def card(tmp_path, *classes: str, **facts) -> str:
+    named = classes or ("background", "parcel")
+    return (bundle(tmp_path, classes=named, **facts) / "card.md").read_text(encoding="utf-8")
+
+
+def test_it_says_what_was_asked_what_holds_and_on_what(tmp_path):
+    lines = card(tmp_path).splitlines()
+    for line in (
+        "| latency p50 | 1.05 ms | 1 to 1.1 ms |",
+        "| latency p90 | 1.2 ms (ceiling 33 ms) | 1.1 to 1.3 ms |",
+        "| IoU on val | 0.9600 (floor 0.95) | 0.9500 to 0.9700 |",
+        "| IoU on test | 0.9550 | 0.9450 to 0.9650 |",
+        "| parcel | `#f032e6` | 0.9600 | 0.9550 |",
+        "| processor | Cortex-A72 |",
+        "| data | boxes (digest d1) |",
+        "| pictures | 20 train, 5 val, 5 test |",
+        "| parameters | 1,234,567 |",
+    ):
+        assert line in lines
+
+
+def test_it_says_the_limits_in_words(tmp_path):
+    text = card(tmp_path)
+    limits = text.split("## Limits")[1].split("## ")[0]
+    for words in ("one thread of pi4", "nothing else ran", "never shown", "128x96"):
+        assert words in limits
+
+
+@pytest.mark.parametrize(
+    "licence, line",
+    [(None, "| licence | unknown: ask"), ("MIT License (LICENSE)", "| licence | MIT License (L")],
+)
+def test_it_says_the_licence_of_the_data_or_that_nobody_knows(tmp_path, licence, line):
+    assert line in card(tmp_path, said={**SAID, "licence": licence})
+
+
+def test_it_says_what_a_measurement_warns_of_and_where_a_whole_picture_takes_its_time(tmp_path):
+    evaluation = measured()
+    flagged = replace(evaluation.measurements[0], flags=("throttled | hot",))
+    frame = FrameTime((540, 960), 3.0, 11.0, 0.5, "on the <board>")
+    text = card(
+        tmp_path, evaluation=replace(evaluation, measurements=(flagged,)),
+        exhibit=Exhibit("d", (), (), frame),
+    )  # fmt: skip
+    assert "| mind | throttled \\| hot |" in text
+    assert "| a picture of 960x540 | resize 3 ms, inference 11 ms, resize back 0.5 ms" in text
+    assert "<board>" not in text.replace("\\<board\\>", "")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_changes_nothing_of_the_card(tmp_path, name):
+    """The lines are those of a harmless name, and what stands for the name is inert."""
+    calm, wild = card(tmp_path), card(tmp_path, "background", name)
+    assert len(wild.splitlines()) == len(calm.splitlines())
+    for ours, theirs in zip(calm.splitlines(), wild.splitlines(), strict=True):
+        if ours != theirs:
+            assert ours.replace("parcel", plain(name)) == theirs
+            assert theirs.replace("\\|", "").count("|") == ours.count("|")
+            assert "\x1b" not in theirs and "\u202e" not in theirs and len(theirs) < 1000
+
+
+def test_text_of_a_name_stands_as_it_is_with_its_markup_switched_off():
+    assert plain("<b>|`x`*_[l](u)") == r"\<b\>\|\`x\`\*\_\[l\](u)"
+    assert plain("http://x www.y") == r"http\://x www\.y"
+    assert plain("2026-11-21T16:25:31+00:00, 1.2 ms") == "2026-11-21T16:25:31+00:00, 1.2 ms"
+    assert plain("größe 箱") == "größe 箱"
+
+
+def test_the_names_of_data_devices_and_knobs_are_text_too(tmp_path):
+    bad = "<img src=x>|\n#"
+    said = {**SAID, "data": f"/d/{bad.replace('/', '')}", "licence": bad, "versions": {bad: bad}}
+    said["measured_on"] = {**SAID["measured_on"], "name": bad, "model": bad}
+    text = card(tmp_path, said=said)
+    assert "<img" not in text.replace("\\<img", "") and "\n#\n" not in text

@@ -1,0 +1,279 @@
+"""A bundle's predict.py, as a program and as a module: alone, with whatever it is given."""
+
+import os
+import re
+import runpy
+import stat
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bundles import HW, bundle, picture
+from PIL import Image
+
+import autoseg
+from autoseg.data.preview import class_colours
+from autoseg.data.resize import resize_back, resize_frame
+from autoseg.metrics import confusion, iou
+
+BOARD = "AUTOSEG_TEST_BOARD"
+ALONE = ("onnxruntime", "numpy", "numpy.libs", "PIL", "pillow.libs")
+
+
+def run(
+    folder: Path, *arguments: object, cwd: Path | None = None, python: object = sys.executable
+):
+    # -I: no PYTHONPATH and no working directory, so that nothing of autoseg's checkout helps.
+    command = [
+        str(python or sys.executable),
+        "-I",
+        str(folder / "predict.py"),
+        *map(str, arguments),
+    ]
+    return subprocess.run(command, cwd=cwd or folder.parent, capture_output=True, text=True)
+
+
+@pytest.fixture
+def script(capsys, monkeypatch):
+    """The same in this process, which costs less."""
+
+    def call(folder: Path, *arguments: object):
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(folder / "predict.py"), run_name="__main__")
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, stop.value.code or 0, out, err)
+
+    return call
+
+
+def refused(done, *said: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and done.stderr.startswith("predict.py: ")
+    for words in said:
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_agrees_with_the_one_resize_to_the_pixel(tmp_path, channels):
+    folder = bundle(tmp_path, channels)
+    image = picture(tmp_path / "p.jpg")
+    done = run(folder, tmp_path / "p.jpg", "-o", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
+    frame = resize_frame(image, HW, channels)
+    expected = resize_back((frame.mean(axis=2) > 127).astype(np.uint8), image.shape[:2])
+    assert 0.1 < expected.mean() < 0.9
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), expected)
+    assert re.search(r"1 picture, .* per second: resize .* inference .* resize back", done.stderr)
+
+
+def test_a_turned_picture_gets_an_upright_mask_in_a_folder(tmp_path):
+    folder = bundle(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "straight.png")
+    picture(tmp_path / "turned.png", exif=exif)
+    names = [tmp_path / f"{name}.png" for name in ("straight", "turned")]
+    done = run(folder, *names, "-o", tmp_path / "masks")
+    assert done.returncode == 0, done.stderr
+    straight, turned = (Image.open(tmp_path / "masks" / name.name) for name in names)
+    assert (straight.size, turned.size) == ((211, 157), (157, 211))
+
+
+def test_folders_are_read_with_all_below_and_overlays_have_the_colours_of_previews(tmp_path):
+    folder = bundle(tmp_path)
+    shots = tmp_path / "shots"
+    for name in ("a.png", "deep/a.jpg", "deep/ö ä.png", ".hidden.png"):
+        (shots / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(shots / name)
+    (shots / "notes.txt").touch()
+    for _ in range(2):  # the second time, masks of the first lie below the pictures
+        done = run(folder, "shots", "-o", "shots/masks", "--overlay", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "shots/masks/a.png", "shots/masks/deep/a.png", "shots/masks/deep/ö ä.png",
+    ]  # fmt: skip
+    colour = class_colours(["background", "parcel"])[1]
+    mask = Image.open(shots / "masks" / "a.png")
+    shown = np.asarray(mask.convert("RGB"))[np.asarray(mask) == 1]
+    assert (shown == colour).all()
+    drawn = np.asarray(Image.open(shots / "masks" / "deep" / "a_overlay.jpg"))
+    assert drawn.shape == (157, 211, 3)
+
+
+def test_it_is_a_module_too_as_the_card_says(tmp_path):
+    folder = bundle(tmp_path)
+    picture(folder / "picture.jpg")
+    (snippet,) = re.findall(
+        r"```python\n(from predict.*?)```", (folder / "card.md").read_text(), re.S
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert Image.open(folder / "mask.png").size == (211, 157)
+
+
+def test_an_array_of_another_kind_is_refused_by_name(tmp_path):
+    from autoseg.report.predict import InputError, load, predict
+
+    model = load(bundle(tmp_path) / "model.onnx")
+    for wrong in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)):
+        with pytest.raises(InputError, match="uint8 .H, W, 3. in the order RGB, got"):
+            predict(model, wrong)
+
+
+FAULTS = {
+    "no picture": (["gone.png"], "there is no file or folder gone.png"),
+    "nothing in a folder": (["empty"], "the folder empty has no pictures"),
+    "a mask as JPEG": (["a.png", "-o", "m.jpg"], "masks are PNG files"),
+    "one mask for two": (["a.png", "b.jpg", "-o", "m.png"], "for 2 pictures"),
+    "over itself": (["a.png", "-o", "."], "a.png is a picture to be read"),
+    "two of one name": (["b.jpg", "empty/../b.jpg"], "several pictures would be written to"),
+    "its own folder": ([".", "-o", "."], "is the folder of the pictures itself"),
+    "a file in the way": (["a.png", "-o", "b.jpg/masks"], "cannot be written"),
+    "no model": (["a.png", "--model", "gone.onnx"], "there is no file gone.onnx"),
+    "no model at all": (["a.png", "--model", "b.jpg"], "onnxruntime cannot load b.jpg"),
+    "another model": (["a.png", "--model", "other.onnx"], "does not take a uint8 frame"),
+    "no threads": (["a.png", "--threads", "0"], "--threads must be at least 1, got 0"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A bundle, two pictures, an empty folder, and a model that is none of ours."""
+    root = tmp_path_factory.mktemp("place")
+    bundle(root)
+    picture(root / "a.png")
+    picture(root / "b.jpg")
+    (root / "empty").mkdir()
+    other = onnx.load(root / "any.onnx")
+    other.graph.input[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
+    onnx.save(other, root / "other.onnx")
+    return root
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_what_a_user_can_mend_is_told_in_a_line(case, place, script, monkeypatch):
+    arguments, words = FAULTS[case]
+    monkeypatch.chdir(place)
+    refused(script(place / "bundles" / "1-abc", *arguments), words)
+
+
+def test_a_broken_picture_is_told_and_the_others_are_done(tmp_path, script):
+    folder = bundle(tmp_path)
+    picture(tmp_path / "good.png")
+    picture(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:900])
+    (tmp_path / "text.png").write_text("no picture")
+    names = [tmp_path / name for name in ("cut.jpg", "text.png", "good.png")]
+    done = script(folder, *names, "-o", tmp_path / "masks")
+    refused(done, "cut.jpg: not a readable picture", "text.png: not a readable picture", "1 pict")
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["good.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path):
+    folder = bundle(tmp_path)
+    picture(tmp_path / "a.png")
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    refused(run(folder, tmp_path / "a.png", "-o", tmp_path / "shut"), "cannot be written")
+
+
+SPOILED = ("{", '{"colours": [[1, 2, 999], null]}', '{"colours": {}}', "[" * 10_000)
+
+
+@pytest.mark.parametrize("spoiled", SPOILED, ids=range(len(SPOILED)))
+def test_colours_that_are_none_are_refused(tmp_path, script, spoiled):
+    folder = bundle(tmp_path)
+    picture(tmp_path / "a.png")
+    (folder / "classes.json").write_text(spoiled)
+    refused(script(folder, tmp_path / "a.png"), "classes.json has not the colours")
+
+
+def test_without_colours_there_are_masks_and_no_overlays(tmp_path, script):
+    folder = bundle(tmp_path)
+    picture(tmp_path / "a.png")
+    (folder / "classes.json").unlink()
+    assert script(folder, tmp_path / "a.png", "-o", tmp_path / "m").returncode == 0
+    refused(script(folder, tmp_path / "a.png", "--overlay"), "--overlay needs colours")
+
+
+def only(root: Path, *packages: str) -> Path:
+    """The Python of an empty virtual environment with these packages of ours, and no other."""
+    venv.create(root, symlinks=True)
+    (site,) = root.glob("lib/python*/site-packages")
+    ours = Path(sysconfig.get_path("purelib"))
+    for name in packages:
+        if (ours / name).exists():
+            (site / name).symlink_to(ours / name)
+    return root / "bin" / "python"
+
+
+@pytest.mark.parametrize("lacking", ["onnxruntime", "numpy", "PIL"])
+def test_a_package_that_is_missing_is_told_with_the_command_that_installs_it(tmp_path, lacking):
+    folder = bundle(tmp_path)
+    python = only(tmp_path / "venv", *[name for name in ALONE if name != lacking])
+    done = run(folder, "a.png", python=python)
+    refused(done, f"'{lacking}'", f"{python} -m pip install onnxruntime numpy pillow")
+
+
+def truth_iou(masks: Path, data: Path) -> float:
+    total = np.zeros((2, 2), np.int64)
+    for path in sorted((data / "masks" / "test").iterdir()):
+        truth, found = (np.asarray(Image.open(p)) for p in (path, masks / path.name))
+        total += confusion(found, truth, 2)
+    return iou(total)
+
+
+def shipped(finished) -> tuple[Path, float]:
+    """The bundle of a real run, and the IoU on test that its card promises."""
+    result = autoseg.Result.from_run(finished.folder)
+    key = result.front[0].candidate.key
+    folder = result.bundle(key)
+    told = re.search(r"\| IoU on test \| ([\d.]+)", (folder / "card.md").read_text())
+    return folder, float(told[1])
+
+
+def test_in_an_empty_environment_it_has_the_iou_of_its_card(finished, tiny, tmp_path):
+    folder, promised = shipped(finished)
+    python = only(tmp_path / "venv", *ALONE)
+    there = subprocess.run(
+        [python, "-c", "import importlib.util as u; print([n for n in ('autoseg', 'torch', 'cv2',"
+         " 'onnx', 'pydantic', 'pip') if u.find_spec(n)])"], capture_output=True, text=True,
+    )  # fmt: skip
+    assert there.stdout.strip() == "[]"
+    done = run(folder, tiny.data / "images" / "test", "-o", tmp_path / "masks", python=python)
+    assert done.returncode == 0, done.stderr
+    assert abs(truth_iou(tmp_path / "masks", tiny.data) - promised) <= 0.001
+
+
+@pytest.mark.ssh
+@pytest.mark.timeout(600)
+def test_on_a_board_it_has_the_iou_of_its_card(finished, tiny, tmp_path):
+    """$AUTOSEG_TEST_BOARD is a command that runs another on a board whose python3 has onnxruntime,
+    numpy and Pillow, such as `ssh pi@10.0.0.7`.
+    """
+    if BOARD not in os.environ:
+        pytest.skip(f"there is no board: set {BOARD}, such as to 'ssh pi@10.0.0.7'")
+    board = os.environ[BOARD].split()
+    folder, promised = shipped(finished)
+    pack = subprocess.run(
+        ["tar", "c", "-C", folder.parent, folder.name, "-C", tiny.data / "images", "test"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    work = (
+        f"rm -rf autoseg-test && mkdir autoseg-test && cd autoseg-test && tar x && "
+        f"python3 {folder.name}/predict.py test -o masks >&2 && tar c masks && "
+        "cd .. && rm -rf autoseg-test"
+    )
+    done = subprocess.run([*board, work], input=pack.stdout, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    subprocess.run(["tar", "x", "-C", tmp_path], input=done.stdout, check=True)
+    assert abs(truth_iou(tmp_path / "masks", tiny.data) - promised) <= 0.001
