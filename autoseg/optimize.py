@@ -132,15 +132,14 @@ def _travel(
     hooks: tuple[Callable[[Run, Declaration], None] | None, OnEvent | None],
     dry_run: bool,
 ) -> Result:
-    allowance = [declaration.budget_s, declaration.trials]
-    opened = 0 if dry_run else reopen(run, task.recipe, allowance)
-    mirror = _mirror(run, task, declaration)
     pool = LocalPool(task, declaration.workers)
     trip = _trip(run, task, declaration, device, pool)
     on_start, on_event = hooks
     if on_start:
         on_start(run, declaration)
     follow(run, declaration, on_event, trip.stop.ask)
+    opened = 0 if dry_run else reopen(run, task.recipe, trip.allowance)
+    mirror = _mirror(run, task, declaration)
     if opened:
         run.say(f"{opened} model(s) that were struck for their IoU may be trained further")
     try:

@@ -13,6 +13,7 @@ from autoseg import device as device_room
 from autoseg.confirming import confirm_one, read_test
 from autoseg.declaration import Declaration
 from autoseg.device import Device
+from autoseg.exhibiting import exhibit
 from autoseg.ledger import fold
 from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
@@ -31,6 +32,7 @@ from autoseg.screening import screen
 from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
+from autoseg.telling import OnEvent, follow
 from autoseg.train import Task, checkpoint_path
 from autoseg.trip import Trip
 from autoseg.wiring import (
@@ -52,6 +54,7 @@ def remeasure(
     device: Devices | Sequence[Devices],
     max_latency: str | None = None,
     accept_new_host_key: bool = False,
+    on_event: OnEvent | None = None,
     on_start: Callable[[Run, Declaration], None] | None = None,
 ) -> Result:
     """Measure a run's candidates on another device; return that device's own Pareto front.
@@ -59,9 +62,10 @@ def remeasure(
     `run` is its folder. Every candidate is timed untrained, then those that have trained weights
     are confirmed from the front down. The ceiling is `max_latency`, else the one that this device
     was asked for last, at first the run's. Called again after an interruption, it goes on: nothing
-    is measured twice. Raises InputError for a run that is not there, is being worked on, or was
-    begun on this device; DeviceError as `optimize` does, and Interrupted at once on Ctrl-C: what
-    is confirmed by then is written as files.
+    is measured twice. `on_event` is called as `optimize` does, once the device was asked. Raises
+    InputError for a run that is not there, is being worked on, or was begun on this device;
+    DeviceError as `optimize` does, and Interrupted at once on Ctrl-C: what is confirmed by then is
+    written as files.
     """
     folder = Path(run)
     said = read_declaration(folder)
@@ -77,6 +81,7 @@ def remeasure(
             declaration = _asked(opened, info, max_latency)
             if on_start:
                 on_start(opened, declaration)
+            follow(opened, declaration, on_event)
             trip = _trip(opened, task, target, declaration)
             try:
                 return _travel(trip)
@@ -134,6 +139,7 @@ def _travel(trip: Trip) -> Result:
     survey(trip)
     confirm(trip)
     read_test(trip)
+    exhibit(trip)
     write_files(run.folder, trip.task.dataset.classes, run.on)
     run.record("finished")
     return Result.from_run(run.folder, run.on)

@@ -166,7 +166,10 @@ class Result:
         return explained.lines() if explained else []
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON data, what `--json` prints: front.json, and where the run stands."""
+        """The result as JSON data, what `--json` prints: front.json, and where the run stands.
+
+        The fields are those of schema 1, which docs/json.md describes.
+        """
         from autoseg.report.tables import front_json
 
         shown = front_json(self.front, self.constraints, self.baseline)

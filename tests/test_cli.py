@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -187,7 +188,8 @@ def test_a_finished_run_exits_0_and_prints_nothing_but_json_on_stdout(finished):
     assert finished.called.code == 0, finished.called.stderr
     told = json.loads(finished.called.stdout)
     assert told["run"] == str(finished.folder)
-    assert told["misses"] == []
+    assert told["misses"] == [] and told["explanation"] is None and told["searched"]
+    assert re.match(r"\d models? meets? 100 ms and IoU 0.4 on local; ", told["headline"])
     assert [from_json(Evaluation, e).state for e in told["front"]] == ["confirmed"] * len(
         told["front"]
     )
@@ -231,7 +233,44 @@ def test_a_pick_is_one_of_the_front_and_its_bundle_is_there(how, finished, autos
     bundle = Path(why_and_where.splitlines()[-1])
     assert (bundle / "model.onnx").is_file()
     as_json = autoseg_command("front", str(finished.folder), "--pick", how, "--json")
-    assert from_json(Evaluation, json.loads(as_json.stdout)) == chosen
+    told = json.loads(as_json.stdout)
+    assert from_json(Evaluation, told["evaluation"]) == chosen
+    assert (told["schema"], told["pick"], told["key"]) == (1, how, key)
+    assert told["bundle"] == str(bundle) and told["reason"] in called.stdout
+
+
+def test_an_error_is_one_object_on_stdout_too(here, autoseg_command):
+    gone = autoseg_command("front", "nowhere", "--json")
+    said = gone.stderr.removeprefix("autoseg: ").rstrip("\n")
+    error = {"kind": "InputError", "message": said}
+    assert json.loads(gone.stdout) == {"schema": 1, "error": error, "exit_code": 2}
+    usage = json.loads(autoseg_command("front", "--bogus", "--json").stdout)
+    assert usage["error"] == {"kind": "InputError", "message": "No such option: --bogus"}
+    lost = autoseg_command("devices", "check", "nobody@127.0.0.1:1", "--json")
+    told = json.loads(lost.stdout)
+    assert (lost.code, told["exit_code"], told["error"]["kind"]) == (1, 1, "DeviceError")
+
+
+def test_an_interrupted_run_gives_one_object_with_what_it_has_confirmed(
+    tiny, tmp_path, autoseg_command
+):
+    arguments = tiny.arguments(results=tmp_path, name="run", min_iou=0.05)
+    called = ended(tmp_path / "run", "scored", None, autoseg_command, *arguments, "--json")
+    told = json.loads(called.stdout)
+    assert (called.code, told["exit_code"], told["error"]["kind"]) == (130, 130, "Interrupted")
+    assert "--resume --name run" in told["error"]["message"]
+    assert told["front"] and told["headline"].startswith("so far ")
+
+
+def test_class_names_and_what_a_board_says_control_no_terminal(tiny, tmp_path, autoseg_command):
+    data = Path(shutil.copytree(tiny.data, tmp_path / "boxes"))
+    hostile = "[bold]x[/] :dog: \x1b[31m\x07"
+    (data / "classes.txt").write_text(f"back<b>ground\n{hostile}\n")
+    called = autoseg_command("data", "check", str(data))
+    shown = called.stdout + called.stderr
+    assert "[bold]x[/] :dog:" in shown and not {"\x1b", "\x07"} & {*shown}
+    told = autoseg_command("data", "check", str(data), "--json").stdout
+    assert not {"\x1b", "\x07"} & {*told}
 
 
 def test_front_refuses_another_pick_and_another_run(finished, here, autoseg_command):

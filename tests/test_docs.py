@@ -22,7 +22,9 @@ from PIL import Image
 
 import autoseg
 from autoseg import cli
+from autoseg.misses import Explanation
 from autoseg.recipe import Recipe
+from autoseg.records import Evaluation, Score
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -191,14 +193,42 @@ def copy_of(folder: Path, to: Path, *, with_runs: bool) -> Path:
     return to
 
 
+def json_sections() -> Iterator[Any]:
+    """Each section of the JSON page that shows one command and the fields of what it prints."""
+    for section in (ROOT / "docs" / "json.md").read_text().split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        if found := re.search(r"^```sh\nautoseg (.*)\n```$", text, re.M):
+            told = re.findall(r"^\| `(\w+)` \|", text, re.M)
+            yield pytest.param(found[1], told, id=title)
+
+
+@pytest.mark.parametrize(("command", "told"), json_sections())
 def test_the_fields_of_json_are_those_of_the_docs(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    told: list[str],
+    here: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run("front demo --json") == 0
-    text = (ROOT / "docs" / "command-line.md").read_text()
-    section = text.split("### The result as JSON")[1].split("\n## ")[0]
-    told = re.findall(r"^\| `(\w+)` \|", section, re.M)
-    assert told == list(json.loads(capsys.readouterr().out))
+    monkeypatch.chdir(copy_of(here, tmp_path / "copy", with_runs=True))
+    assert run(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [*printed] == ["schema", *told] and printed["schema"] == 1
+
+
+def test_the_parts_of_an_evaluation_and_of_a_miss_are_those_of_the_docs(here: Path) -> None:
+    text = (ROOT / "docs" / "json.md").read_text()
+    parts = {
+        title: re.findall(
+            r"^\| `(\w+)` \|", text.split(f"\n## {title}\n")[1].split("\n## ")[0], re.M
+        )
+        for title in ("An evaluation", "A miss")
+    }
+    assert parts["An evaluation"] == [f.name for f in dataclasses.fields(Evaluation)]
+    assert parts["A miss"] == [*Explanation("time", "").to_json()]
+    for field in dataclasses.fields(Score):
+        assert f"`{field.name}`" in text, field.name
 
 
 def test_a_runs_folder_holds_what_the_docs_say(here: Path) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
@@ -21,6 +21,7 @@ from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
+from autoseg.cli.output import plain, print_json
 from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.records import AutosegError, InputError
@@ -45,24 +46,26 @@ app.add_typer(data_app, name="data")
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: no traceback for anything that a user did. Always raises SystemExit."""
     handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("autoseg").setLevel(logging.INFO)  # how far a long inspection is
+    logging.getLogger("autoseg.progress").setLevel(logging.WARNING)  # the panel says it
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         with _ended_as_by_ctrl_c():
             code = app(args=arguments, standalone_mode=False)
         if code == 130:  # the parser makes that of a KeyboardInterrupt, and says nothing
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        code = 130
+        code = _tell("Interrupted", "interrupted", 130, as_json=as_json)
     except AutosegError as error:
-        code = _report(error)
+        code = _report(error, as_json=as_json)
     except Exception as error:  # what is left is a usage error of the parser, or a defect of ours
         if not hasattr(error, "format_message"):
+            if as_json:
+                print_json(_failure(type(error).__name__, str(error), 1))
             raise
-        print(f"autoseg: {error.format_message()}", file=sys.stderr)
-        code = 2
+        code = _tell("InputError", f"autoseg: {error.format_message()}", 2, as_json=as_json)
     sys.exit(code)
 
 
@@ -87,8 +90,30 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def _report(error: AutosegError) -> int:
-    print(f"autoseg: {error}", file=sys.stderr)
-    if isinstance(error, InputError):
-        return 2
-    return 130 if type(error).__name__ == "Interrupted" else 1
+class _Plain(logging.Formatter):
+    """Nothing that a terminal obeys comes from a name in a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
+def _report(error: AutosegError, *, as_json: bool) -> int:
+    kind = type(error).__name__
+    code = 2 if isinstance(error, InputError) else 130 if kind == "Interrupted" else 1
+    result = getattr(error, "result", None)  # what was confirmed before an interruption
+    found = result.to_json() if result is not None and as_json else {}
+    return _tell(kind, f"autoseg: {error}", code, found, as_json=as_json)
+
+
+def _tell(
+    kind: str, line: str, code: int, found: Mapping[str, Any] | None = None, *, as_json: bool
+) -> int:
+    """The error on stderr for people, and with --json as one object on stdout."""
+    print(plain(line), file=sys.stderr)
+    if as_json:
+        print_json({**(found or {}), **_failure(kind, line.removeprefix("autoseg: "), code)})
+    return code
+
+
+def _failure(kind: str, message: str, code: int) -> dict[str, Any]:
+    return {"error": {"kind": kind, "message": message}, "exit_code": code}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,13 +21,12 @@ from autoseg.cli.options import (
     SplitColumnOption,
     run_folder,
 )
-from autoseg.cli.output import print_table
+from autoseg.cli.output import plain, print_json, print_table
 from autoseg.records import parse_duration_s
 
 if TYPE_CHECKING:
+    from autoseg.result import Result
     from autoseg.verify import Check, Verified
-
-SCHEMA = 1
 
 
 def bundle(
@@ -54,18 +52,26 @@ def bundle(
 
     result = Result.from_run(run_folder(run), device)
     if not result.front:
-        print("\n".join(result.misses()), file=sys.stderr)
-        return 3
+        return _missed(result, as_json=as_json)
     taken = take(result, pick, out)
     if as_json:
         facts = {"key": taken.key, "folder": str(taken.folder), "reason": taken.reason}
-        print(json.dumps({"schema": SCHEMA, **facts, "new": taken.new}, indent=1))
+        print_json({**facts, "new": taken.new, "explanation": None})
         return 0
     print(taken.folder)
     print(f"{taken.key}: {taken.reason}")
     if not taken.new:
         print("it was there already, the same to the byte")
     return 0
+
+
+def _missed(result: Result, *, as_json: bool) -> int:
+    explained = result.explanation()
+    if as_json:
+        nothing = {"key": None, "folder": None, "reason": None, "new": False}
+        print_json({**nothing, "explanation": explained.to_json() if explained else None})
+    print(plain("\n".join(result.misses())), file=sys.stderr)
+    return 3
 
 
 def verify(
@@ -105,7 +111,7 @@ def verify(
     finally:
         target.close()
     if as_json:
-        print(json.dumps(_json(found), indent=1))
+        print_json(_json(found))
     else:
         _print(found)
     return 3 if found.holds is False else 0
@@ -149,7 +155,6 @@ def _json(found: Verified) -> dict[str, Any]:
     from autoseg.records import to_json
 
     return {
-        "schema": SCHEMA,
         "bundle": str(found.bundle.folder),
         "key": found.bundle.manifest.key,
         "holds": found.holds,

@@ -12,10 +12,12 @@ from autoseg.cli.options import (
     FormatOption,
     GroupColumnOption,
     GroupPatternOption,
+    JsonOption,
     RemapOption,
     SeedOption,
     SplitColumnOption,
 )
+from autoseg.cli.output import plain, print_json, print_lines
 from autoseg.records import InputError, parse_hw
 
 if TYPE_CHECKING:
@@ -38,20 +40,23 @@ def check(
     group_column: GroupColumnOption = None,
     group_pattern: GroupPatternOption = None,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> int:
     """Say what was understood of a data set, and every fault in it; all files are decoded."""
     from autoseg.data.dataset import Reading
     from autoseg.data.folder import inspect
-    from autoseg.report.console import inspection_lines
+    from autoseg.report.console import inspection_facts, inspection_lines
 
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     inspection = inspect(folder, reading)
-    for line in inspection_lines(inspection):
-        print(line)
+    if as_json:
+        print_json(inspection_facts(inspection))
+    else:
+        print_lines(inspection_lines(inspection))
     for warning in inspection.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(plain(f"warning: {warning}"), file=sys.stderr)
     for fault in inspection.faults:
-        print(f"fault: {fault}", file=sys.stderr)
+        print(plain(f"fault: {fault}"), file=sys.stderr)
     return 2 if inspection.faults else 0
 
 
@@ -66,6 +71,7 @@ def convert(
     group_column: GroupColumnOption = None,
     group_pattern: GroupPatternOption = None,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> int:
     """Write a data set in the plain layout: images/, masks/, classes.txt, index.csv."""
     from autoseg.data.convert import check_free, convert
@@ -79,8 +85,12 @@ def convert(
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     dataset = _load(folder, reading)
     done = convert(dataset, out)
+    counts = {"copied": done.copied, "encoded": done.encoded, "renamed": done.renamed}
+    if as_json:
+        print_json({"folder": str(done.folder), "pairs": dict(done.pairs), **counts})
+        return 0
     pairs = ", ".join(f"{split} {count}" for split, count in done.pairs.items())
-    print(f"{done.folder}: {pairs}")
+    print_lines([f"{done.folder}: {pairs}"])
     print(f"pictures: {done.copied} copied, {done.encoded} written as PNG, {done.renamed} renamed")
     return 0
 
@@ -113,6 +123,7 @@ def preview(
     seed: Annotated[
         int, typer.Option(min=0, help="of the choice, the draws, and a split that is made")
     ] = 0,
+    as_json: JsonOption = False,
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
     from autoseg.data.dataset import Reading
@@ -125,7 +136,7 @@ def preview(
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
     write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
-    print(out)
+    print_json({"file": str(out)}) if as_json else print_lines([str(out)])
     return 0
 
 

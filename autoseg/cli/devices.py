@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
-from autoseg.cli.output import print_table
+from autoseg.cli.output import plain, print_json, print_lines, print_table
 from autoseg.records import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
@@ -31,15 +31,19 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
 @app.callback()
-def devices(context: typer.Context) -> int:
+def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
     """List the devices that are known by name; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
         from autoseg import shipped
         from autoseg.device.profile import load_profile
 
         profiles = [load_profile(name) for name in shipped.names("devices")]
+        head = ["name", "kind", "where", "description"]
         rows = [[each.name, each.kind, _where(each), each.description] for each in profiles]
-        print_table(["name", "kind", "where", "description"], rows)
+        if as_json:
+            print_json({"devices": [dict(zip(head, row, strict=True)) for row in rows]})
+        else:
+            print_table(head, rows)
     return 0
 
 
@@ -69,13 +73,13 @@ def check(
             found = check_up(board, name, _progress, Path(folder) if probe else None)
     finally:
         board.close()
-    print(json.dumps(_as_json(name, found), indent=1)) if as_json else _print(name, found)
     if save and found.probe:
         step = {"channel_step": found.probe.step}
         write_profile(board.profile.model_copy(update=step), save)
         _progress(f"written: {save}; use it with --device {save}")
     elif probe and not found.probe:
         _progress("no channel step was found" + (f"; {save} was not written" if save else ""))
+    print_json(_as_json(name, found)) if as_json else _print(name, found)
     return 0 if found.trustworthy else 1
 
 
@@ -97,6 +101,7 @@ def setup(
     *,
     yes: YesOption = False,
     accept_new_host_key: AcceptOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Install onnxruntime and numpy on a board, in an environment of their own."""
     from autoseg.device.board import Board
@@ -109,16 +114,27 @@ def setup(
     reach = SshReach(profile, accept_new_host_key=accept_new_host_key)
     board = Board(profile, reach)
     try:
-        return _set_up(name, board, reach.run_command, yes=yes)
+        say = _progress if as_json else _print_line
+        did, ready = _set_up(name, board, reach.run_command, say, yes=yes)
     except DeviceError as error:
         told = str(error)
         known = told.startswith(board.reach.name)
         raise error if known else DeviceError(f"{board.reach.name}: {told}") from error
     finally:
         board.close()
+    if as_json:
+        print_json({"device": name, "onnxruntime": ready, "steps": did})
+    elif not did:
+        print_lines([f"nothing to do: {name} has onnxruntime {ready}"])
+    else:
+        print_lines([f"{name} has onnxruntime {ready}"])
+    return 0
 
 
-def _set_up(name: str, board: Board, shell: Shell, *, yes: bool) -> int:
+def _set_up(
+    name: str, board: Board, shell: Shell, say: Callable[[str], None], *, yes: bool
+) -> tuple[list[str], str]:
+    """What was done, and the onnxruntime that is there now; nothing where it was there already."""
     from autoseg.device.health import HOW
     from autoseg.device.setup import install, look, steps
 
@@ -126,25 +142,22 @@ def _set_up(name: str, board: Board, shell: Shell, *, yes: bool) -> int:
     found = look(shell, named)
     planned = steps(found, named)
     if not planned:
-        print(f"nothing to do: {name} has onnxruntime {found.ready}")
-        return 0
-    print(f"on {board.reach.name}:")
-    for step in planned:
-        print(f"  {step}")
+        return [], str(found.ready)
+    for line in (f"on {board.reach.name}:", *(f"  {step}" for step in planned)):
+        say(line)
     if not yes:
         _agree("Do that?", f"`autoseg devices setup {name}` changes the board")
     with board.contact.held("setting it up"):
         done = install(shell, found, _progress)
-    print(f"{name} has onnxruntime {done.ready}")
     for provider in board.profile.providers:
         if provider != "CPU":
-            print(f"its profile asks for {provider}: {HOW[provider]}", file=sys.stderr)
+            _progress(f"its profile asks for {provider}: {HOW[provider]}")
             break
-    return 0
+    return [*planned], str(done.ready)
 
 
 @app.command()
-def trust(name: NameArgument, *, yes: YesOption = False) -> int:
+def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = False) -> int:
     """Show the fingerprint of a board's host key, and remember the key if you say so."""
     from autoseg.device.profile import load_profile
     from autoseg.device.ssh import add_host_key, fetch_host_key
@@ -152,29 +165,37 @@ def trust(name: NameArgument, *, yes: YesOption = False) -> int:
     profile = load_profile(name)
     if profile.kind == "local":
         raise InputError(f"{name} is this machine, which needs no host key")
-    while True:
-        key = fetch_host_key(profile)
-        if key.known:
-            print(f"{name} is trusted: {key}")
-            return 0
-        print(f"{key.hop.name} shows the host key {key}")
+    say = _progress if as_json else _print_line
+    remembered = []
+    # A board behind jump hosts has a key for each hop.
+    while not (key := fetch_host_key(profile)).known:
+        say(f"{key.hop.name} shows the host key {key}")
         if not yes:
             text = "Is that what `ssh-keygen -lf` prints for the key in its /etc/ssh?"
             _agree(text, "a host key is only accepted by somebody who compared it")
-        # A board behind jump hosts has a key for each hop.
-        print(f"remembered in {add_host_key(key)}")
+        remembered.append({"host": key.hop.name, "key": str(key), "file": str(add_host_key(key))})
+        say(f"remembered in {remembered[-1]['file']}")
+    if as_json:
+        print_json({"device": name, "key": str(key), "remembered": remembered})
+    else:
+        print_lines([f"{name} is trusted: {key}"])
+    return 0
 
 
 def _agree(question: str, why: str) -> None:
     """Raises AutosegError for a no, InputError where nobody can be asked."""
     if not sys.stdin.isatty():
         raise InputError(f"{why}: run it in a terminal, or say --yes")
-    if not typer.confirm(question):
+    if not typer.confirm(question, err=True):
         raise AutosegError("nothing was changed")
 
 
+def _print_line(line: str) -> None:
+    print_lines([line])
+
+
 def _progress(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(plain(line), file=sys.stderr)
 
 
 def _where(profile: Profile) -> str:
@@ -198,9 +219,9 @@ def _print(name: str, found: Checkup) -> None:
         if told:
             print(f"\n{title}")
         for finding in told:
-            print(f"  - {finding.text}\n    {finding.fix}")
-    print(f"\n{name} {'can' if found.trustworthy else 'cannot'} be trusted", end="")
-    print("" if found.trustworthy else " yet")
+            print_lines([f"  - {finding.text}\n    {finding.fix}"])
+    verdict = "can be trusted" if found.trustworthy else "cannot be trusted yet"
+    print_lines(["", f"{name} {verdict}"])
 
 
 def _print_probe(probe: Probe) -> None:

@@ -6,25 +6,36 @@ from typing import Annotated
 
 import typer
 
-from autoseg.cli.output import print_table
+from autoseg.cli.options import JsonOption
+from autoseg.cli.output import print_json, print_lines, print_table
 
 
 def spaces(
     name: Annotated[str | None, typer.Argument(help="a space's name or file")] = None,
+    *,
+    as_json: JsonOption = False,
 ) -> int:
     """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
     from autoseg import shipped
+    from autoseg.records import to_json
     from autoseg.space import EFFORTS, load_space
 
     if name is None:
-        for known in shipped.names("search_spaces"):
-            print(known)
+        known = shipped.names("search_spaces")
+        print_json({"spaces": [*known]}) if as_json else print_lines(known)
         return 0
     space = load_space(name)
-    print(f"{space.name}: network {space.network}")
+    counts = {effort: space.count(effort) for effort in EFFORTS}
+    if as_json:
+        knobs = [{**to_json(knob), "choices": [*knob.choices]} for knob in space.knobs]
+        print_json(
+            {"name": space.name, "network": space.network, "knobs": knobs, "candidates": counts}
+        )
+        return 0
+    print_lines([f"{space.name}: network {space.network}"])
     print_table(
         ["knob", "choices", "baseline", "effort"],
         [[k.name, " ".join(map(str, k.choices)), str(k.baseline), k.effort] for k in space.knobs],
     )
-    print("candidates: " + ", ".join(f"{effort} {space.count(effort)}" for effort in EFFORTS))
+    print("candidates: " + ", ".join(f"{effort} {count}" for effort, count in counts.items()))
     return 0

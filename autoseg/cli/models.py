@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
-from autoseg.cli.output import print_facts, print_table
+from autoseg.cli.output import print_facts, print_json, print_table
 from autoseg.records import CandidateError, InputError, parse_duration_s
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _print_operators(board: Board, models: Mapping[str, Path], *, as_json: bool)
     found = {name: board.nodes(file) for name, file in models.items()}
     if as_json:
         rows = {name: [node.model_dump() for node in nodes] for name, nodes in found.items()}
-        print(json.dumps(rows, indent=1))
+        print_json({"models": rows})
         return
     for name, nodes in found.items():
         print(f"{name}: the slowest of {len(nodes)} nodes, mean of a run")
@@ -165,8 +164,7 @@ def predict(
         if not as_json:
             print(done.task.mask)
     if as_json:
-        said = {"schema": 1, "masks": written, "faults": faults, **speed_facts(times)}
-        print(json.dumps(said, indent=1))
+        print_json({"masks": written, "faults": faults, **speed_facts(times)})
     else:
         print(speed(times), file=sys.stderr)
     return 2 if faults else 0

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from autoseg.records import SCHEMA
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """One JSON object, with the version of its schema first."""
+    print(json.dumps({"schema": SCHEMA, **facts}, indent=1))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Text as it is, but nothing in it that a terminal obeys."""
+    for line in lines:
+        print(plain(line))
+
+
+def plain(text: str) -> str:
+    """Text of several lines without what a terminal obeys."""
+    if text.isascii() and text.isprintable():  # most is, and then nothing need be imported
+        return text
+    from autoseg.device.answers import shown
+
+    return "\n".join(shown(line) for line in text.split("\n"))
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """Figures by name, as JSON or as a table of two columns."""
     if as_json:
-        print(json.dumps(facts, indent=1))
+        print_json(facts)
     else:
         print_table(["figure", "value"], [[name, _shown(value)] for name, value in facts.items()])
 

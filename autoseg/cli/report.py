@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoseg.cli.options import RunArgument, run_folder
+from autoseg.cli.options import JsonOption, RunArgument, run_folder
+from autoseg.cli.output import print_json, print_lines
 from autoseg.records import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def report(
             "-o", "--output", help="the file  [default: report.html in the run's folder]"
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Write a run's report, live or finished, and print its path."""
     from autoseg.result import Result
@@ -63,7 +65,7 @@ def report(
             f"the report cannot be written to {path} ({error.strerror}): choose another file "
             "with -o"
         ) from error
-    print(path)
+    print_json({"file": str(path)}) if as_json else print_lines([str(path)])
     return 0
 
 

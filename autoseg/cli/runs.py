@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,13 @@ from autoseg.cli.options import (
     SplitColumnOption,
     run_folder,
 )
+from autoseg.cli.output import plain, print_json, print_lines
 from autoseg.records import InputError
+
+if TYPE_CHECKING:
+    from autoseg.front import How
+    from autoseg.records import Evaluation
+    from autoseg.result import Result
 
 
 def optimize(
@@ -109,8 +115,8 @@ def optimize(
                 accept_new_host_key=accept_new_host_key, on_start=progress.start,
             )  # fmt: skip
     except Interrupted as interrupted:
-        if interrupted.result is not None:
-            _print_result(interrupted.result, as_json=as_json)
+        if interrupted.result is not None and not as_json:  # else it stands in the error's JSON
+            _print_result(interrupted.result, as_json=False)
         raise
     if dry_run:
         anew = {"budget": budget, "trials": trials, "workers": workers}
@@ -163,7 +169,7 @@ def front(
 
     result = Result.from_run(run_folder(run), device)
     if pick is not None:
-        return _print_pick(result, pick, as_json=as_json)
+        return _print_pick(result, pick, as_json=as_json)  # type: ignore[arg-type]
     if csv:
         from autoseg.report.tables import to_pandas
 
@@ -174,43 +180,51 @@ def front(
     return 0 if result.front else 3
 
 
-def _print_result(result: Any, *, as_json: bool) -> None:
+def _print_result(result: Result, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result.to_json(), indent=1))
+        print_json(result.to_json())
         return
     from autoseg.report.console import result_lines
 
-    for line in result_lines(result):
-        print(line)
+    print_lines(result_lines(result))
 
 
-def _print_plan(result: Any, anew: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_plan(result: Result, anew: Mapping[str, Any], *, as_json: bool) -> None:
     from autoseg.optimize import again
 
     if as_json:
         _print_result(result, as_json=True)
         return
-    for line in (*result.verdict, *result.plan):
-        print(line)
+    print_lines([*result.verdict, *result.plan])
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
     print(f"{so_far}to go on: {again(result.folder, result.declaration.to_yaml(), anew)}")
 
 
-def _print_pick(result: Any, how: str, *, as_json: bool) -> int:
+def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
+    chosen = result.pick(how)
+    if as_json:
+        print_json(_picked(result, how, chosen))
+    elif chosen is None:
+        print(plain("\n".join(result.misses())), file=sys.stderr)
+    else:
+        print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how)])
+        print(result.bundle(chosen.candidate.key))
+    return 0 if chosen else 3
+
+
+def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
     from autoseg.records import to_json
 
-    chosen = result.pick(how)
-    if chosen is None:
-        print("\n".join(result.misses()), file=sys.stderr)
-        return 3
-    if as_json:
-        print(json.dumps(to_json(chosen), indent=1))
-    else:
-        print(f"{chosen.candidate.key}  {chosen.candidate}")
-        print(result.reason(how))
-        print(result.bundle(chosen.candidate.key))
-    return 0
+    explained = result.explanation()
+    return {
+        "pick": how,
+        "key": chosen.candidate.key if chosen else None,
+        "reason": result.reason(how) or None,
+        "bundle": str(result.bundle(chosen.candidate.key)) if chosen else None,
+        "evaluation": to_json(chosen) if chosen else None,
+        "explanation": explained.to_json() if explained else None,
+    }
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autoseg.progress import points
+from autoseg.device.answers import shown
 from autoseg.promise import SURE
 from autoseg.records import Evaluation, clock
 from autoseg.result import Result
 from autoseg.search.latency import measured_model
+from autoseg.telling import points
 
 if TYPE_CHECKING:
     from autoseg.data.folder import Inspection
@@ -23,10 +24,11 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
 
     table = Table(box=None, header_style="bold")
     for name in head:
-        table.add_column(name, overflow="fold")
+        table.add_column(shown(name), overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    console = Console(file=io.StringIO(), width=max(80, width), highlight=False, markup=False)
+        table.add_row(*map(shown, row))
+    plain = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(file=io.StringIO(), width=max(80, width), **plain)  # type: ignore[arg-type]
     console.print(table)
     return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined,no-any-return]
 
@@ -49,6 +51,24 @@ def inspection_lines(seen: Inspection) -> list[str]:
         + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
         f"sizes (pictures): {sizes}{more}",
     ]
+
+
+def inspection_facts(seen: Inspection) -> dict[str, Any]:
+    """The same, and the faults, as JSON data."""
+    shares = zip(seen.classes, seen.class_share, strict=False)
+    return {
+        "root": str(seen.root),
+        "format": seen.format,
+        "why": seen.why,
+        "split_source": seen.split_source,
+        "pairs": dict(seen.pairs),
+        "mask_encoding": seen.mask_encoding,
+        "classes": [{"name": name, "share": share} for name, share in shares],
+        "ignore_share": seen.ignore_share,
+        "sizes": [{"hw": [*hw], "pictures": count} for hw, count in seen.sizes],
+        "warnings": [*seen.warnings],
+        "faults": [*seen.faults],
+    }
 
 
 def result_lines(result: Result) -> list[str]:

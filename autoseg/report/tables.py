@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from autoseg.front import PICKS, front_of, hypervolume, pick, point
-from autoseg.records import Constraints, Evaluation, Statistic, to_json
+from autoseg.front import PICKS, front_of, hypervolume, pick, point, reason
+from autoseg.records import SCHEMA, Constraints, Evaluation, Statistic, to_json
 from autoseg.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")
@@ -65,7 +65,8 @@ def write_front(
     best = front_of(evaluations, constraints.statistic)
     table = to_pandas(best, baseline, statistic=constraints.statistic)
     write_atomically(run_dir / "front.csv", table.to_csv(index=False))
-    text = json.dumps(front_json(best, constraints, baseline), indent=1, allow_nan=False)
+    facts = {"schema": SCHEMA, **front_json(best, constraints, baseline)}
+    text = json.dumps(facts, indent=1, allow_nan=False)
     write_atomically(run_dir / "front.json", text + "\n")
 
 
@@ -79,6 +80,7 @@ def front_json(
         "constraints": to_json(constraints),
         "hypervolume": hypervolume(points, constraints),
         "picks": {how: chosen.candidate.key if chosen else None for how, chosen in picks.items()},
+        "reasons": {how: reason(how, best, constraints) or None for how in PICKS},
         "baseline": to_json(baseline) if baseline else None,
         "front": [to_json(e) for e in best],
     }

@@ -121,7 +121,7 @@ def test_two_models_stand_side_by_side(
     assert rows[0].split()[:2] == ["operator", "segments:"] and "dynamic: nodes" in rows[0]
     assert {row.split()[0] for row in rows[1:]} >= {"ArgMax", "Relu", "all"}
     as_json = autoseg_command("measure", str(segments), "--operators", "--json")
-    (nodes,) = json.loads(as_json.stdout).values()
+    (nodes,) = json.loads(as_json.stdout)["models"].values()
     assert {node["op"] for node in nodes} >= {"ArgMax", "Cast"}
 
 
