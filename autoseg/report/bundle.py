@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def write_bundle(
     return folder
 
 
+@lru_cache
 def predict_source() -> str:
     """The bundle's predict.py, which carries what it uses in itself and so needs no autoseg."""
     return inlined(Path(__file__).with_name("predict.py"))

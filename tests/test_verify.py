@@ -1,0 +1,148 @@
+"""`verify` says of each promise whether it holds, does not, or cannot be judged here."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundles import SAID, bright_pixels, bundle, measured
+
+import autoseg
+from autoseg import data as data_room
+from autoseg.data.dataset import Reading
+from autoseg.predict import evaluate_file
+from autoseg.records import InputError
+from autoseg.verify import verify
+
+CARD_MS = 1.2
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache") / "pictures"
+
+
+@pytest.fixture(scope="module")
+def scores(tiny, cache, tmp_path_factory):
+    """What the model of these tests really scores on the boxes."""
+    model = bright_pixels(tmp_path_factory.mktemp("model") / "m.onnx", 3)
+    found = [evaluate_file(model, tiny.data, split, Reading(), cache) for split in ("val", "test")]
+    assert all(0.5 < score.iou <= 1 for score in found)
+    return tuple(found)
+
+
+@pytest.fixture
+def promised(tmp_path, tiny, cache, scores):
+    """A bundle that promises what holds on a fake device; `said` changes what its run knows."""
+
+    def make(off: float = 0.0, **said) -> Path:
+        device = autoseg.FakeDevice().describe()
+        digest = data_room.load(tiny.data, cache_dir=cache.with_name("inspected")).digest
+        facts = {**SAID, "data_digest": digest, "seed": 0, "split_column": None, **said}
+        wrong = tuple(replace(score, iou=score.iou + off) for score in scores)
+        return bundle(
+            tmp_path, said=facts, device=device, evaluation=replace(measured(), scores=wrong)
+        )
+
+    return make
+
+
+def checks(found) -> dict[str, bool | None]:
+    return {check.name: check.holds for check in found.checks}
+
+
+def test_what_holds_is_said_to_hold(promised, tiny, cache):
+    found = verify(promised(), autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
+    assert checks(found) == {"latency p90": True, "IoU on val": True, "IoU on test": True}
+    assert found.holds is True and found.measurement.phase == "confirm"
+    assert found.checks[0].card == CARD_MS and "15 % faster" in found.checks[0].why
+
+
+@pytest.mark.parametrize("latency_ms, holds", [(32.0, True), (33.0, False), (70.0, False)])
+def test_a_latency_holds_under_the_ceiling_for_sure(promised, latency_ms, holds):
+    found = verify(promised(), autoseg.FakeDevice(latency_ms))
+    assert found.checks[0].holds is holds
+    assert "under 33 ms with P" in found.checks[0].why
+
+
+def test_an_iou_that_is_not_the_cards_breaks_its_promise(promised, tiny, cache):
+    found = verify(promised(-0.002), autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
+    assert checks(found) == {"latency p90": True, "IoU on val": False, "IoU on test": False}
+    assert found.holds is False and "0.0020 from the card's" in found.checks[1].why
+
+
+def test_another_device_is_not_judged_but_by_a_ceiling_of_ones_own(promised):
+    other = {
+        "name": "pi4",
+        "model": "\x1b[31mCortex",
+        "runtime": "r",
+        "threads": 4,
+        "provider": "C",
+    }
+    folder = promised(measured_on=other)
+    facts = (folder / "bundle.json").read_text()
+    assert "Cortex" not in facts  # the device that was handed in goes before
+    folder = bundle(folder.parent.parent, said={**SAID, "measured_on": other})
+    found = verify(folder, autoseg.FakeDevice(50.0))
+    assert found.checks[0].holds is None and found.holds is None
+    assert "processor fake here, \\x1b[31mCortex on the card" in found.checks[0].why
+    assert "give --max-latency" in found.checks[0].why
+    for ceiling_ms, holds in ((60.0, True), (40.0, False)):
+        found = verify(folder, autoseg.FakeDevice(50.0), max_latency_ms=ceiling_ms)
+        assert found.checks[0].holds is holds
+
+
+def test_other_data_is_told_and_not_judged(promised, tiny, cache):
+    folder = promised(data_digest="else", split_column="split", seed=7)
+    found = verify(folder, autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
+    assert checks(found)["IoU on val"] is None and found.checks[1].found is not None
+    assert "which were read with --split-column split --seed 7" in found.checks[1].why
+
+
+def test_without_data_the_iou_is_not_repeated(promised):
+    found = verify(promised(), autoseg.FakeDevice(1.0))
+    assert [check.found for check in found.checks[1:]] == [None, None]
+    assert "give --data" in found.checks[1].why
+    with pytest.raises(InputError, match="how a folder is read needs the folder"):
+        verify(promised(), autoseg.FakeDevice(1.0), reading=Reading(seed=3))
+
+
+def test_a_model_without_test_has_no_promise_on_test(promised, tiny, cache, scores, tmp_path):
+    folder = bundle(tmp_path, evaluation=replace(measured(), scores=scores[:1]))
+    found = verify(folder, autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
+    assert list(checks(found)) == ["latency p90", "IoU on val"]
+
+
+def test_nothing_is_measured_of_a_bundle_that_has_changed(promised):
+    folder, device = promised(), autoseg.FakeDevice(1.0)
+    (folder / "card.md").write_text("better")
+    with pytest.raises(InputError, match="card.md is not as it was written"):
+        verify(folder, device)
+    assert device.measured == []
+
+
+def test_the_command_says_which_file_has_changed(promised, autoseg_command):
+    folder = promised()
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    called = autoseg_command("verify", str(folder))
+    assert (called.code, called.stdout) == (2, "")
+    assert called.stderr.startswith("autoseg: ") and "model.onnx is not as it" in called.stderr
+
+
+@pytest.mark.slow
+def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
+    finished, tiny, autoseg_command, tmp_path, monkeypatch
+):
+    import json
+
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "it's a <bundle> ö"
+    assert autoseg_command("bundle", str(finished.folder), "-o", str(folder)).code == 0
+    called = autoseg_command("verify", str(folder), "--data", str(tiny.data), "--json")
+    assert called.code == 0, called.stderr
+    said = json.loads(called.stdout)
+    assert said["holds"] is True and said["bundle"] == str(folder)
+    assert [check["holds"] for check in said["checks"]] == [True, True, True]
+    called = autoseg_command("verify", str(folder), "--max-latency", "0.00001ms")
+    assert called.code == 3
+    assert "NO" in called.stdout and "does not hold on local" in called.stdout
