@@ -126,7 +126,7 @@ class Result:
         explained = self.explanation()
         nearest = next(iter(explained.nearest), None) if explained else None
         if nearest is None or nearest.measurement is None:
-            return ": none could be measured"
+            return f"; {explained.says}" if explained else ""
         at = f"{_latency(nearest, self.constraints):.3g} ms"
         if nearest.iou is not None:
             unsure = ", which is not sure enough" if meets(nearest, self.constraints) else ""

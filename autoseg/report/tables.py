@@ -16,14 +16,20 @@ from autoseg.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")
 _REAL = (
+    "latency_mean_ms",
     "latency_p50_ms",
     "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
     "iou_val",
+    "iou_val_low",
+    "iou_val_high",
     "iou_test",
     "p_feasible",
     "agreement",
     "speedup_vs_baseline",
 )
+_TEXT = ("key", "state", "flags", "error")
 
 
 def to_pandas(
@@ -36,7 +42,8 @@ def to_pandas(
 
     `rank` counts the front (over `statistic` and val IoU) from 1 and is missing elsewhere, as is
     every figure that nobody took. `speedup_vs_baseline` is the baseline's median over this one's.
-    Latencies are of the measurement that counts, in ms; each knob is a column. `agreement` is the
+    Latencies are of the measurement that counts, in ms; `iou_val_low` and `iou_val_high` are the
+    95 % interval of val IoU; each knob is a column. `agreement` is the
     share of pixels where the device's class maps were this machine's; `flags` are the warnings of
     the measurement.
     """
@@ -47,8 +54,8 @@ def to_pandas(
     base_ms = _median_ms(baseline) if baseline else math.inf
     rows = [_row(e, ranks.get(e.candidate.key), knobs, base_ms) for e in [*best, *rest]]
     table = pd.DataFrame(rows, columns=_columns(knobs))
-    kinds = {name: "Int64" for name in _WHOLE} | {name: "float64" for name in _REAL}
-    return table.astype(kinds)
+    kinds = {"Int64": _WHOLE, "float64": _REAL, "string": _TEXT}
+    return table.astype({name: kind for kind, names in kinds.items() for name in names})
 
 
 def write_front(
@@ -88,8 +95,9 @@ def front_json(
 
 def _columns(knobs: Sequence[str]) -> list[str]:
     return [
-        "rank", "key", "state", *knobs, "params", "macs", "latency_p50_ms", "latency_p90_ms",
-        "iou_val", "iou_test", "onnx_bytes", "p_feasible", "agreement", "speedup_vs_baseline",
+        "rank", "key", "state", *knobs, "params", "macs", "latency_mean_ms", "latency_p50_ms",
+        "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "iou_val", "iou_val_low",
+        "iou_val_high", "iou_test", "onnx_bytes", "p_feasible", "agreement", "speedup_vs_baseline",
         "flags", "error",
     ]  # fmt: skip
 
@@ -99,6 +107,7 @@ def _row(
 ) -> Mapping[str, Any]:
     measurement, cost = evaluation.measurement, evaluation.cost
     choices, test = dict(evaluation.candidate.choices), evaluation.score("test")
+    low, high = val.iou_ci95 if (val := evaluation.score("val")) else (None, None)
     compares = measurement is not None and math.isfinite(base_ms)
     return {
         "rank": rank,
@@ -107,9 +116,14 @@ def _row(
         **{name: choices.get(name) for name in knobs},
         "params": cost.params if cost else None,
         "macs": cost.macs if cost else None,
+        "latency_mean_ms": measurement.mean_ms if measurement else None,
         "latency_p50_ms": measurement.p50_ms if measurement else None,
         "latency_p90_ms": measurement.p90_ms if measurement else None,
+        "latency_p95_ms": measurement.p95_ms if measurement else None,
+        "latency_p99_ms": measurement.p99_ms if measurement else None,
         "iou_val": evaluation.iou,
+        "iou_val_low": low,
+        "iou_val_high": high,
         "iou_test": test.iou if test else None,
         "onnx_bytes": evaluation.onnx_bytes,
         "p_feasible": evaluation.p_feasible,

@@ -54,8 +54,9 @@ ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
 def test_the_table_has_the_front_first_and_a_column_for_each_figure():
     table = to_pandas(ALL, SLOW)
     assert list(table.columns) == [
-        "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_p50_ms",
-        "latency_p90_ms", "iou_val", "iou_test", "onnx_bytes", "p_feasible",
+        "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_mean_ms",
+        "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "iou_val",
+        "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
         "agreement", "speedup_vs_baseline", "flags", "error",
     ]  # fmt: skip
     order = [FAST, GOOD, STRUCK, BEATEN, SLOW, FAILED]
@@ -68,6 +69,10 @@ def test_the_table_has_the_front_first_and_a_column_for_each_figure():
     assert table["params"].dtype == "Int64"
     assert pd.isna(table["params"][5])
     assert table["error"][5] == "CandidateError: NaN loss"
+    for some in (table, to_pandas([FAST]), to_pandas([])):
+        kinds = {str(some[name].dtype) for name in ("key", "state", "flags", "error")}
+        assert kinds == {"string"} and some["iou_val_low"].dtype == "float64"
+    assert list(table["iou_val_low"][:2]) == [0.9 - 0.01, 0.95 - 0.01]
 
 
 def test_a_table_of_nothing_still_has_its_columns():
@@ -103,5 +108,5 @@ def test_an_empty_front_is_written_too(tmp_path):
     write_front(tmp_path, (SLOW, FAILED), Constraints(33, 0.8))
     assert pd.read_csv(tmp_path / "front.csv").empty
     data = json.loads((tmp_path / "front.json").read_text())
-    assert data["front"] == []
+    assert data["front"] == [] and set(data["reasons"].values()) == {None}
     assert data["picks"] == {"fastest": None, "accurate": None, "balanced": None}
