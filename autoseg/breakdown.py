@@ -77,8 +77,8 @@ class Breakdown:
         info = self.device.describe()
         return FrameTime(
             self.picture_hw, self._timed(into), run_ms, self._timed(back),
-            f"on {info.name}: onnxruntime {info.runtime} resizes there, the model takes the p50 "
-            "that was confirmed; medians",
+            f"on {info.name}: {info.runtime} resizes there, the model takes the p50 that was "
+            "confirmed; medians",
         )  # fmt: skip
 
     def _timed(self, graph: bytes) -> float:
@@ -107,8 +107,8 @@ def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
     into, run, back = (statistics.median(times) for times in zip(*rounds, strict=True))
     return FrameTime(
         picture_hw, into, run, back,
-        f"on this machine as `autoseg predict` does it: Pillow resizes, onnxruntime {runtime} on "
-        f"{threads} thread(s) runs the model; medians of {len(rounds)} pictures",
+        f"on this machine as `autoseg predict` does it: Pillow resizes, {runtime} on {threads} "
+        f"thread{'s' * (threads > 1)} runs the model; medians of {len(rounds)} pictures",
     )  # fmt: skip
 
 

@@ -1,0 +1,129 @@
+"""What a run leaves for people to look at: sheets of all that was scored, and where time goes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import autoseg
+from autoseg.data.sheet import MOST_BYTES
+from autoseg.exhibits import read_exhibit, sheet_path, write_exhibit
+from autoseg.ledger import read_events
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be measured and changed."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "results" / "run"))
+
+
+def again(folder: Path, **changed) -> autoseg.Result:
+    asked = {"results": folder.parent, "name": folder.name, "resume": True}
+    return autoseg.optimize(**asked, **changed)
+
+
+class Blind(autoseg.FakeDevice):
+    """A device that cannot tell its operators, and runs no resize."""
+
+    def nodes(self, onnx, runs=20):
+        raise autoseg.CandidateError("no profile here")
+
+    def measure(self, onnx, plan):
+        if onnx.name == "resize.onnx":
+            raise autoseg.CandidateError("no Resize of that kind here")
+        return super().measure(onnx, plan)
+
+
+class Gone(autoseg.FakeDevice):
+    """A board that is lost when all is confirmed."""
+
+    def nodes(self, onnx, runs=20):
+        raise autoseg.DeviceError("lost for ever")
+
+
+class Foreign(autoseg.FakeDevice):
+    """A device of somebody's own, from before it was asked for its operators."""
+
+    nodes = None
+
+
+def test_all_that_was_scored_has_a_sheet(finished):
+    result = autoseg.Result.from_run(finished.folder)
+    scored = [e for e in result.evaluations if e.scores]
+    assert scored
+    for evaluation in scored:
+        path = sheet_path(result.files, evaluation.candidate.key)
+        assert 5_000 < path.stat().st_size < MOST_BYTES
+        assert Image.open(path).format == "JPEG"
+
+
+def test_a_front_model_says_what_it_confuses_and_where_its_time_goes(finished):
+    result = autoseg.Result.from_run(finished.folder)
+    assert result.front
+    for evaluation in result.front:
+        exhibit = read_exhibit(result.files, evaluation.candidate.key)
+        assert exhibit.onnx_digest == evaluation.measurement.onnx_digest
+        (_, extra), (missed, hits) = exhibit.confusion
+        assert hits / (hits + extra + missed) == pytest.approx(evaluation.iou)
+        assert sum(map(sum, exhibit.confusion)) == 3 * 64 * 96  # val at its own size
+        kinds = {each.op: each for each in exhibit.operators}
+        assert kinds["Conv"].nodes > 1 and exhibit.operators[0].ms >= exhibit.operators[-1].ms
+        assert exhibit.frame.picture_hw == (64, 96) and exhibit.frame.inference_ms > 0
+        assert exhibit.frame.where.startswith("on this machine as `autoseg predict` does it")
+        assert len(evaluation.measurement.quantiles_ms) == 41
+
+
+def test_a_run_that_goes_on_does_not_look_again(run):
+    result = autoseg.Result.from_run(run)
+    keys = [e.candidate.key for e in result.front]
+    before = [(run / "exhibits" / f"{key}.json").stat().st_mtime_ns for key in keys]
+    again(run)
+    assert [(run / "exhibits" / f"{key}.json").stat().st_mtime_ns for key in keys] == before
+
+
+def test_what_a_kill_or_an_older_run_left_out_is_made_up_for(run):
+    key = autoseg.Result.from_run(run).front[0].candidate.key
+    whole = read_exhibit(run, key)
+    shutil.rmtree(run / "exhibits")
+    again(run)
+    made = read_exhibit(run, key)
+    assert (made.confusion, made.onnx_digest) == (whole.confusion, whole.onnx_digest)
+    assert made.operators and made.frame and sheet_path(run, key).exists()
+
+
+def test_another_device_has_exhibits_of_its_own(run):
+    result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
+    key = result.front[0].candidate.key
+    assert result.files == run / "devices" / "b" and sheet_path(result.files, key).exists()
+    exhibit = read_exhibit(result.files, key)
+    assert sum(each.ms for each in exhibit.operators) == pytest.approx(5.0)
+    assert (exhibit.frame.resize_ms, exhibit.frame.inference_ms) == (5.0, 5.0)
+    assert exhibit.frame.where.startswith("on b: fake 1.0 resizes there")
+    assert exhibit.confusion == read_exhibit(run, key).confusion
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [(Blind, "no profile here"), (Gone, "lost for ever"), (Foreign, "not callable")],
+)
+def test_a_device_that_cannot_tell_loses_nothing(device, said, run, caplog):
+    result = autoseg.remeasure(run, device=device(5.0, name="b"))
+    key = result.front[0].candidate.key
+    exhibit = read_exhibit(result.files, key)
+    assert exhibit.operators == () and exhibit.confusion and said in caplog.text
+    assert (exhibit.frame is None) == (device is not Foreign)
+    assert result.bundle(key).is_dir()
+
+
+def test_without_time_only_the_rest_of_the_run_is_written(run):
+    """What a budget leaves is for the files first."""
+    key = autoseg.Result.from_run(run).front[0].candidate.key
+    bare = read_exhibit(run, key)
+    write_exhibit(run, key, type(bare)(bare.onnx_digest, bare.confusion))
+    rewritten = [e for e in read_events(run) if e["event"] != "finished"]
+    (run / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in rewritten))
+    assert again(run, budget="3s").front
+    assert read_exhibit(run, key).operators == ()
+    assert again(run).front and read_exhibit(run, key).operators
