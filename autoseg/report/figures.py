@@ -96,9 +96,10 @@ def curves_figure(result: Result) -> go.Figure:
     rungs = sorted({s.epoch for e in result.evaluations for s in _curve(e)})
     figure.add_hline(y=result.constraints.min_iou, line=_limit_line())
     figure.update_xaxes(type="log", tickvals=_spread(rungs), title_text="epochs (log)")
-    ious = [s.iou for e in result.evaluations for s in _curve(e)]
+    curves = [[s.iou for s in _curve(e)] for e in result.evaluations if _curve(e)]
+    ends, every = [curve[-1] for curve in curves], [iou for curve in curves for iou in curve]
     figure.update_yaxes(
-        range=iou_limits([result.constraints.min_iou], [max(ious)], ious), title_text="IoU on val"
+        range=iou_limits([result.constraints.min_iou, *ends], [], every), title_text="IoU on val"
     )
     return _dress(figure, "Learning curves")
 
@@ -279,9 +280,9 @@ def _dress(figure: go.Figure, title: str) -> go.Figure:
     figure.update_layout(
         template="none", title={"text": title, "x": 0.02, "font": {"size": 17}},
         paper_bgcolor=nothing, plot_bgcolor=nothing, font={"color": INK, "size": 12},
-        margin={"l": 60, "r": 40, "t": 50, "b": 50}, height=450, hovermode="closest",
+        margin={"l": 60, "r": 40, "t": 50, "b": 50}, height=480, hovermode="closest",
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "y": -0.16, "x": 0, "font": {"size": 11}},
+        legend={"orientation": "h", "y": -0.28, "x": 0, "font": {"size": 11}},
     )  # fmt: skip
     figure.update_xaxes(gridcolor=GRID, linecolor=GRID, zeroline=False)
     figure.update_yaxes(gridcolor=GRID, linecolor=GRID, zeroline=False)

@@ -11,6 +11,8 @@ from autoseg.result import Result
 
 # All that Markdown may read as a sign, with the tables, links and mentions of GitHub's.
 SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&@:/^$=\"'])")
+# What is made a link however it is escaped, unless a space of no width stands in it.
+LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 
 
 def note(result: Result) -> str:
@@ -30,7 +32,7 @@ def note(result: Result) -> str:
 
 def plain(text: str) -> str:
     """Any text as itself: nothing in it is a sign of Markdown, or ends a line."""
-    return SIGNS.sub(r"\\\1", " ".join(text.split()))
+    return SIGNS.sub(r"\\\1", LINKS.sub("\u200b", " ".join(text.split())))
 
 
 def code(text: str) -> str:

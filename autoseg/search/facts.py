@@ -15,12 +15,13 @@ ASKED = (
 
 def stated(declaration: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of a study: what was asked for, on what, and run.yaml as it is."""
-    said = {name: declaration[name] for name in ASKED if declaration.get(name) is not None}
+    said: dict[str, Any] = {}
     if "max_latency" in declaration:
         said["asked"] = (
             f"{declaration.get('statistic')} within {declaration['max_latency']}, "
             f"IoU of at least {declaration.get('min_iou')}"
         )
+    said |= {name: declaration[name] for name in ASKED if declaration.get(name) is not None}
     if "classes" in declaration:
         said["classes"] = ", ".join(map(str, declaration["classes"]))
     if "versions" in declaration:

@@ -44,6 +44,11 @@ FINAL = {
     "confirmed": TrialState.COMPLETE,
     "struck": TrialState.COMPLETE,
 }
+LEFT = {
+    "proposed": "never measured",
+    "measured": "fits, never trained",
+    "scored": "trained, never confirmed",
+}
 LOOK_EVERY_S = 10.0  # between two drawings of the study's figures while the run goes on
 LOOK_SHARE = 0.02  # of the run's time that drawing may take, however large the run is
 
@@ -102,8 +107,15 @@ class StudyMirror:
         with self._harmless(), self._database.at_once():
             for evaluation in evaluations:
                 self._update(evaluation)
-                scored = evaluation.iou is not None
-                self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)
+                self._leave(evaluation)
+
+    def _leave(self, evaluation: Evaluation) -> None:
+        """Close what the end of the run finds open, and say what became of it."""
+        key, scored = evaluation.candidate.key, evaluation.iou is not None
+        if key not in self._closed:
+            why = LEFT[evaluation.state]
+            self._database.storage.set_trial_user_attr(self._trials[key], "reason", why)
+            self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)
 
     def close(self) -> None:
         """Draw a last time, and let go of the database."""
