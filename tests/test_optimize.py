@@ -247,6 +247,23 @@ def test_a_program_hears_every_event_with_its_evaluation_and_can_ask_for_the_end
     assert next(e for e in heard if e["event"] == "verdict")["evaluation"] is None
 
 
+def test_a_live_run_is_read_at_any_moment(tiny, tmp_path):
+    seen = []
+
+    def hear(event):
+        live = autoseg.Result.from_run(tmp_path / "run")
+        seen.append((live.headline, len(live.to_pandas()), json.dumps(live.to_json())))
+
+    asked = given(tiny, tmp_path, max_latency="2ms")
+    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(5.0), on_event=hear)
+    asked = "no model meets 2 ms and IoU 0.4 on fake; "
+    assert seen[0][:2] == (f"so far {asked}nothing is measured yet", 1)
+    assert seen[-1][:2] == (
+        f"{asked}the fastest needs 5.1 ms, and none is trained to a score", 4
+    )  # fmt: skip
+    assert result.headline == seen[-1][0]
+
+
 def test_what_a_callback_raises_loses_nothing_and_the_log_has_a_line_an_event(
     tiny, tmp_path, caplog
 ):
