@@ -61,7 +61,8 @@ class Breakdown:
         from autoseg.device.board import Board
 
         board = self.device
-        if isinstance(board, Board) and board.reach.here:
+        # A board may share this machine, as one in an emulator does, and yet be no part of it.
+        if isinstance(board, Board) and board.profile.kind == "local":
             return _here(board, onnx, self.picture_hw)
         try:
             return self._there(onnx, run_ms)
