@@ -16,6 +16,7 @@ import pytest
 # No name but this machine's resolves, whatever a page asks for.
 ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
 HERE = {"127.0.0.1", "localhost", "::1"}
+SLOW_MS = 180_000  # a machine that trains beside the tests takes its time
 WITHIN = {"file", "data", "blob", "about"}
 
 
@@ -75,5 +76,6 @@ def browser() -> Iterator[Any]:
 def browser_page(browser: Any) -> Iterator[BrowserPage]:
     """A new page of 1280 x 800 with a profile of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(SLOW_MS)
     yield BrowserPage(context.new_page())
     context.close()
