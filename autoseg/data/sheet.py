@@ -22,7 +22,7 @@ from autoseg.data.overlay import Colour, overlay
 from autoseg.data.preview import class_colours
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.metrics import Counts, class_iou, iou
-from autoseg.records import HW, IGNORE_INDEX, AutosegError, Candidate, Score
+from autoseg.records import HW, IGNORE_INDEX, Candidate, Score
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def write_sheet(
         ]
         page = sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
         _write(path, _jpeg(page))
-    except (OSError, ValueError, AutosegError) as error:
+    except Exception as error:  # whatever it is, it must not cost a training
         log.warning("%s: its contact sheet was not written (%s)", candidate.key, error)
 
 
