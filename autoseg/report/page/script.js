@@ -72,7 +72,8 @@
         const dx = point.dataset.x * matrix.a + matrix.e - event.clientX;
         const dy = point.dataset.y * matrix.d + matrix.f - event.clientY;
         const away = Math.hypot(dx, dy);
-        if (away < least) [best, least] = [point, away];
+        // Of points on one spot, the one that was drawn last.
+        if (away <= least) [best, least] = [point, away];
       }
       return best;
     };

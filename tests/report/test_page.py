@@ -1,0 +1,217 @@
+"""The report's page: what it tells of a run, whatever a run holds and whatever names it has."""
+
+import base64
+import json
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from staged import HOSTILE, Stage, staged
+
+from autoseg.report.page import write_comparison, write_page
+from autoseg.report.page.render import embedded
+from autoseg.result import Result
+
+VOID = {"meta", "link", "img", "br", "rect", "circle", "line", "path"}
+
+
+class Page(HTMLParser):
+    """A page as it is read: its elements, its text, and whether every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.tags, self.open, self.words = text, [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == [], "an element is not closed"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    def all(self, tag: str, **attributes: str) -> list[dict]:
+        found = [attrs for name, attrs in self.tags if name == tag]
+        return [a for a in found if all(a.get(k) == v for k, v in attributes.items())]
+
+    def points(self, wide: bool = True) -> list[dict]:
+        """Those of the picture that one width shows."""
+        classes = [(tag, a) for tag, a in self.tags if a.get("data-key")]
+        half = len(classes) // 2
+        return [a for _, a in (classes[:half] if wide else classes[half:])]
+
+    @property
+    def said(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def data(self) -> dict:
+        raw = re.search(
+            r'<script type="application/json" id="data">(.*?)</script>', self.text, re.S
+        )
+        return json.loads(raw[1])
+
+
+def page_of(tmp_path, stage: Stage | None = None, **changed) -> tuple[Page, Result]:
+    result = Result.from_run(staged(tmp_path / "run", stage, **changed))
+    write_page(result, tmp_path / "report.html")
+    return Page((tmp_path / "report.html").read_text(encoding="utf-8")), result
+
+
+def kinds(points: list[dict]) -> dict[str, int]:
+    named = [p["class"].split()[1] for p in points]
+    return {kind: named.count(kind) for kind in named}
+
+
+def test_the_page_says_the_verdict_first_and_draws_every_measured_candidate(tmp_path):
+    page, result = page_of(tmp_path)
+    assert result.headline in page.said
+    assert page.said.index(result.headline) < page.said.index("Picks")
+    measured = [e for e in result.evaluations if e.measurement]
+    for wide in (True, False):
+        points = page.points(wide)
+        assert len({p["data-key"] for p in points}) == len(points) == len(measured) == 40
+        assert kinds(points)["front"] == 5
+        assert kinds(points)["struck"] == 1
+        assert sum("baseline" in p["class"] for p in points) == 1
+        assert all(p["aria-label"] for p in points)
+    assert set(page.data["one"]) == {e.candidate.key for e in measured}
+    for how in ("fastest", "accurate", "balanced"):
+        assert result.reason(how) in page.said
+
+
+def test_each_front_model_has_all_that_was_recorded_of_it(tmp_path):
+    page, result = page_of(tmp_path)
+    sheets = page.all("img")
+    assert len(sheets) == len(result.front) == 5
+    assert all(base64.b64decode(i["src"].partition(",")[2])[:2] == b"\xff\xd8" for i in sheets)
+    assert all(sheet["alt"] for sheet in sheets)
+    sections = page.all("details", **{"class": "model"})
+    assert [s["id"] for s in sections] == [f"model-{e.candidate.key}" for e in result.front]
+    for said in (
+        "Conv", "resize 0.400 ms", "640x480", "1,000", "Latency of its runs", "parcel",
+        "ondemand", "51.50 °C", "1,490 to 1,500 MHz",
+        "autoseg optimize --max-latency 10ms --min-iou 0.9 --data 'my data/it'\"'\"'s'",
+        "--recipe augment=false",
+    ):  # fmt: skip
+        assert said in page.said, said
+    assert "Not recorded" not in page.said
+
+
+def test_what_was_not_recorded_is_said(tmp_path):
+    page, _ = page_of(tmp_path, exhibits=False)
+    assert "Not recorded: pictures, confusion of classes, time by operator" in page.said
+    assert page.all("img") == []
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path):
+    page, _ = page_of(tmp_path)
+    policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    sources = [a.get("src") or "" for _, a in page.tags]
+    links = [a["href"] for _, a in page.tags if a.get("href")]
+    assert all(source.startswith(("data:", "")) for source in sources)
+    assert all(link.startswith(("#", "data:,")) for link in links)
+    assert "http" not in re.sub(r"http://www\.w3\.org/2000/svg|http-equiv", "", page.text)
+
+
+def test_hostile_names_are_text(tmp_path):
+    hostile = Stage(classes=("background", HOSTILE), model=HOSTILE, device=HOSTILE)
+    page, result = page_of(tmp_path, hostile)
+    safe, _ = page_of(tmp_path / "safe")
+    assert page.text.count("<script") == safe.text.count("<script") == 2
+    assert len(page.all("img")) == len(safe.all("img"))
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert " ".join(HOSTILE.split()) in page.said
+    data = embedded({"name": HOSTILE})
+    assert not set("<>&\u2028") & set(data)
+    assert json.loads(data) == {"name": HOSTILE}
+
+
+def test_a_run_whose_name_is_hostile_is_written_beside_itself(tmp_path):
+    name = "my \"run\" 'n' <b>é"
+    result = Result.from_run(staged(tmp_path / name))
+    write_page(result, result.files / "report.html")
+    page = Page((tmp_path / name / "report.html").read_text(encoding="utf-8"))
+    assert name in page.said
+    assert page.all("b", **{"class": "é"}) == []
+
+
+def test_without_a_front_the_page_says_why_and_marks_the_nearest(tmp_path):
+    page, result = page_of(tmp_path, floor=0.999)
+    told = result.explanation()
+    assert told.says in page.said
+    assert all(way.gives in page.said for way in told.relax)
+    near = {p["data-key"] for p in page.points() if "near" in p["class"].split()}
+    assert near == {e.candidate.key for e in told.nearest} != set()
+    assert "Picks" not in page.said
+
+
+@pytest.mark.parametrize("trials", [1, 2, 9])
+def test_a_live_run_is_shown_as_far_as_it_has_come(tmp_path, trials):
+    folder = staged(tmp_path / "run", trials=trials, front=0, exhibits=False, finished=False)
+    lines = (folder / "ledger.jsonl").read_text().splitlines()
+    for events in (0, 1, 2, len(lines)):
+        (folder / "ledger.jsonl").write_text("".join(f"{line}\n" for line in lines[:events]))
+        write_page(Result.from_run(folder), tmp_path / "report.html")
+        page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert "This run is not finished" in page.said
+
+
+def test_many_classes_are_told_by_their_largest_confusions(tmp_path):
+    page, _ = page_of(tmp_path, classes=tuple(f"class {n}" for n in range(150)), front=2)
+    assert "The largest confusions" in page.said
+    assert page.said.count("class 149") < 40
+
+
+def test_a_run_of_300_trials_stays_small_and_is_written_at_once(tmp_path):
+    result = Result.from_run(staged(tmp_path / "run", trials=300, front=30, sheet_bytes=120_000))
+    path = tmp_path / "report.html"
+    write_page(result, path)  # the first one imports and compiles
+    started = time.process_time()
+    write_page(result, path)
+    spent_s = time.process_time() - started
+    print(f"300 trials: {path.stat().st_size / 2**20:.2f} MB, {spent_s:.2f} s")
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(page.points()) == 300
+    assert len(page.all("img")) == 30
+    assert path.stat().st_size < 5e6
+    assert spent_s < 5  # a second on an idle machine
+
+
+def test_two_runs_are_laid_side_by_side(tmp_path):
+    one = Result.from_run(staged(tmp_path / "one"))
+    other = Result.from_run(staged(tmp_path / "other", seed=1, front=3))
+    write_comparison(one, other, tmp_path / "both.html")
+    page = Page((tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert len(page.points()) == 80
+    marks = [p["data-run"] for p in page.points() if p["class"].split()[1] == "front"]
+    assert (marks.count("one"), marks.count("two")) == (5, 3)
+    assert "hypervolume, of the other's" in page.said
+    assert one.headline in page.said and other.headline in page.said
+    assert set(page.data) == {"one", "two"}
+
+
+def test_what_does_not_compare_is_said(tmp_path):
+    one = Result.from_run(staged(tmp_path / "one"))
+    other = Result.from_run(
+        staged(tmp_path / "other", data_digest="d2", ceiling="20ms", device=HOSTILE)
+    )
+    write_comparison(one, other, tmp_path / "both.html")
+    page = Page((tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert "their IoU does not compare" in page.said
+    assert "hypervolumes do not compare" in page.said
+    assert "hypervolume, of the other's" not in page.said
+    assert page.text.count("<script") == 2
