@@ -61,8 +61,7 @@ class Story:
     @cached_property
     def under(self) -> list[Evaluation]:
         """What fits the ceiling, whatever became of it."""
-        most = self.constraints.max_latency_ms
-        return [e for e in self.measured if e.state != "too_slow" and self.ms(e) <= most]
+        return [e for e in self.measured if self._fits(e)]
 
     @cached_property
     def scored(self) -> list[Evaluation]:
@@ -72,7 +71,11 @@ class Story:
     @cached_property
     def both(self) -> list[Evaluation]:
         """What is under the ceiling and has an IoU, the best first."""
-        return sorted((e for e in self.under if e in self.scored), key=iou_of, reverse=True)
+        return sorted((e for e in self.scored if self._fits(e)), key=iou_of, reverse=True)
+
+    def _fits(self, evaluation: Evaluation) -> bool:
+        at = self.ms(evaluation)
+        return evaluation.state != "too_slow" and at <= self.constraints.max_latency_ms
 
     def ms(self, evaluation: Evaluation) -> float:
         measurement = evaluation.measurement
@@ -112,14 +115,13 @@ def _needs(story: Story) -> list[_Need]:
 def _relaxed(story: Story) -> list[Way]:
     """What a lower floor, a higher ceiling, and a little of both would let in."""
     asked, needs = story.constraints, _needs(story)
-    short = [n for n in needs if n.floor < asked.min_iou]
-    fast = [n for n in short if n.ceiling_ms <= asked.max_latency_ms]
+    fast = [n for n in needs if n.ceiling_ms <= asked.max_latency_ms and n.floor < asked.min_iou]
     slow = [n for n in needs if n.ceiling_ms > asked.max_latency_ms]
     accurate = [n for n in slow if n.floor >= asked.min_iou]
     lower = max(fast, key=lambda n: (n.floor, -story.ms(n.of)), default=None)
     higher = min(accurate, key=lambda n: (n.ceiling_ms, -iou_of(n.of)), default=None)
     least, most = lower.floor if lower else 0.0, higher.ceiling_ms if higher else math.inf
-    between = [n for n in slow if n in short and n.floor > least and n.ceiling_ms < most]
+    between = [n for n in slow if least < n.floor < asked.min_iou and n.ceiling_ms < most]
     middle = min(between, key=lambda n: math.log2(n.ceiling_ms) - 10 * n.floor, default=None)
     return [_way(need, story) for need in (lower, higher, middle) if need]
 

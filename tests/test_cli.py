@@ -389,6 +389,7 @@ def test_predict_never_writes_over_a_picture_or_a_mask(finished, here, autoseg_c
 @pytest.mark.parametrize("command", ["predict", "evaluate", "measure"])
 def test_a_file_that_is_no_model_is_refused(command, here, autoseg_command):
     (here / "model.onnx").write_text("not a model")
+    Image.new("RGB", (64, 64)).save(here / "p.png")
     more = ["p.png"] if command == "predict" else []
     refused(autoseg_command(command, "model.onnx", *more), here, "model.onnx")
     refused(autoseg_command(command, "gone.onnx", *more), here, "there is no file gone.onnx")

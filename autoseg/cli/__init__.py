@@ -26,6 +26,8 @@ from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.records import AutosegError, InputError
 
+KINDS = ("Interrupted", "InputError", "DeviceError", "CandidateError", "AutosegError")
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -98,7 +100,8 @@ class _Plain(logging.Formatter):
 
 
 def _report(error: AutosegError, *, as_json: bool) -> int:
-    kind = type(error).__name__
+    # Of several kinds of DeviceError, only that it is one is for the world.
+    kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in KINDS)
     code = 2 if isinstance(error, InputError) else 130 if kind == "Interrupted" else 1
     result = getattr(error, "result", None)  # what was confirmed before an interruption
     found = result.to_json() if result is not None and as_json else {}
