@@ -202,7 +202,7 @@ def json_sections() -> Iterator[Any]:
             yield pytest.param(found[1], told, id=title)
 
 
-@pytest.mark.parametrize(("command", "told"), json_sections())
+@pytest.mark.parametrize(("command", "told"), [*json_sections()])
 def test_the_fields_of_json_are_those_of_the_docs(
     command: str,
     told: list[str],
@@ -217,7 +217,7 @@ def test_the_fields_of_json_are_those_of_the_docs(
     assert [*printed] == ["schema", *told] and printed["schema"] == 1
 
 
-def test_the_parts_of_an_evaluation_and_of_a_miss_are_those_of_the_docs(here: Path) -> None:
+def test_the_parts_of_an_evaluation_and_of_a_miss_are_those_of_the_docs() -> None:
     text = (ROOT / "docs" / "json.md").read_text()
     parts = {
         title: re.findall(
