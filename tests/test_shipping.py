@@ -51,7 +51,7 @@ def test_a_key_names_any_model_of_the_front_and_json_says_the_same(
         said = json.loads(called.stdout)
         assert said == {
             "schema": 1, "key": key, "folder": f"a/b/{key}", "reason": "asked for by its key",
-            "new": True,
+            "new": True, "explanation": None,
         }  # fmt: skip
 
 

@@ -244,10 +244,9 @@ def shipped(finished) -> tuple[Path, float]:
 def test_in_an_empty_environment_it_has_the_iou_of_its_card(finished, tiny, tmp_path):
     folder, promised = shipped(finished)
     python = only(tmp_path / "venv", *ALONE)
-    there = subprocess.run(
-        [python, "-c", "import importlib.util as u; print([n for n in ('autoseg', 'torch', 'cv2',"
-         " 'onnx', 'pydantic', 'pip') if u.find_spec(n)])"], capture_output=True, text=True,
-    )  # fmt: skip
+    others = "('autoseg', 'torch', 'cv2', 'onnx', 'pydantic', 'pip')"
+    code = f"import importlib.util as u; print([n for n in {others} if u.find_spec(n)])"
+    there = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
     assert there.stdout.strip() == "[]"
     done = run(folder, tiny.data / "images" / "test", "-o", tmp_path / "masks", python=python)
     assert done.returncode == 0, done.stderr
