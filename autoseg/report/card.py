@@ -86,9 +86,10 @@ def _figures(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
             asked = constraints.statistic == name
             limit = f" (ceiling {constraints.max_latency_ms:g} ms)" if asked else ""
             low, high = latency_ci_ms(measurement, name)
-            rows.append(
-                [f"latency {name}", f"{value_ms:.3g} ms{limit}", f"{low:.3g} to {high:.3g} ms"]
-            )
+            # Of the far tail it is an estimate, which is worth its place only for a promise.
+            known = asked or name not in ("p95", "p99")
+            between = f"{low:.3g} to {high:.3g} ms" if known else "-"
+            rows.append([f"latency {name}", f"{value_ms:.3g} ms{limit}", between])
     floor = {"val": f" (floor {constraints.min_iou:g})", "test": ""}
     for split, score in _scores(evaluation).items():
         low, high = score.iou_ci95
