@@ -280,7 +280,7 @@ def _dress(figure: go.Figure, title: str) -> go.Figure:
     figure.update_layout(
         template="none", title={"text": title, "x": 0.02, "font": {"size": 17}},
         paper_bgcolor=nothing, plot_bgcolor=nothing, font={"color": INK, "size": 12},
-        margin={"l": 60, "r": 40, "t": 50, "b": 50}, height=480, hovermode="closest",
+        margin={"l": 60, "r": 40, "t": 50, "b": 50}, height=450, hovermode="closest",
         hoverlabel={"align": "left"},
         legend={"orientation": "h", "y": -0.28, "x": 0, "font": {"size": 11}},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from autoseg.records import Evaluation
@@ -22,7 +23,7 @@ def note(result: Result) -> str:
         _list(result.verdict),
         _picks(result),
         _table(result),
-        f"Asked for with\n\n{code(result.declaration.command(result.folder.name))}",
+        f"Asked for with\n\n{code(_command(result))}",
         "A scored trial has its contact sheet as an artifact: pictures, truth, prediction and "
         "errors. This study mirrors the run's ledger, is built anew when the run is continued, "
         "and is read only here.",
@@ -39,7 +40,18 @@ def code(text: str) -> str:
     """Any text as a block of code."""
     ticks = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, ticks + 1)
-    return f"{fence}sh\n{' '.join(text.splitlines())}\n{fence}"
+    return f"{fence}sh\n{text}\n{fence}"
+
+
+def _command(result: Result) -> str:
+    """An option a line: the page becomes as wide as the longest one."""
+    words = shlex.split(result.declaration.command(result.folder.name))
+    lines = [""]
+    for word in words:
+        if word.startswith("--"):
+            lines.append("   ")
+        lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join(lines).strip()
 
 
 def _sentence(text: str) -> str:

@@ -43,7 +43,7 @@ def facts_of(evaluation: Evaluation, constraints: Constraints) -> dict[str, Any]
     if test := evaluation.score("test"):
         facts["IoU test"] = round(test.iou, 4)
     if evaluation.onnx_bytes:
-        facts["ONNX [bytes]"] = evaluation.onnx_bytes
+        facts["size [bytes]"] = evaluation.onnx_bytes
     if evaluation.p_feasible is not None:
         facts["p_feasible"] = round(evaluation.p_feasible, 3)
     return facts
@@ -65,7 +65,7 @@ def _timed(measurement: Measurement) -> dict[str, Any]:
         if interval is not None:
             facts[f"latency {name} 95 %"] = f"{interval[0]:.4g} to {interval[1]:.4g} ms"
     if measurement.flags:
-        facts["flags"] = "; ".join(measurement.flags)
+        facts["warnings"] = "; ".join(measurement.flags)
     return facts
 
 

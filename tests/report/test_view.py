@@ -71,10 +71,10 @@ def test_the_note_has_verdict_picks_front_and_command(result):
     assert len(rows) == 2 + 3
     assert {line.count(" | ") for line in rows} == {8}
     assert "- fastest: trial 0" in said and "- accurate: trial 2" in said
-    assert "\n```sh\nautoseg optimize --name " in said
+    assert "\n```sh\nautoseg optimize \\\n    --name " in said
 
 
 def test_text_is_itself_in_markdown():
     assert plain("a|b\n# c") == "a\\|b \\# c"
     assert plain("![x](<u>)") == "\\!\\[x\\]\\(\\<u\\>\\)"
-    assert code("x ```` y\nz") == "`````sh\nx ```` y z\n`````"
+    assert code("x ```` y") == "`````sh\nx ```` y\n`````"
