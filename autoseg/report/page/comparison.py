@@ -53,7 +53,9 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        return f"{self.sides[0].name} and {self.sides[1].name}"
+        run, other = (side.result.folder for side in self.sides)
+        before = f"{run.name}: " if run == other else ""
+        return f"{before}{self.sides[0].name} and {self.sides[1].name}"
 
     @property
     def kinds(self) -> list[tuple[str, str]]:
@@ -76,11 +78,14 @@ def compare(one: Result, other: Result) -> Comparison:
 
 
 def _names(one: Result, other: Result) -> tuple[str, str]:
-    named = [f"{r.folder.name} on {_device(r, read_declaration(r.folder))}" for r in (one, other)]
+    """By what tells them apart: the runs, the devices, or both."""
     runs = [one.folder.name, other.folder.name]
-    if runs[0] != runs[1] and named[0].split(" on ")[-1] == named[1].split(" on ")[-1]:
-        return runs[0], runs[1]
-    return named[0], named[1] if named[1] != named[0] else f"{named[1]} (2)"
+    devices = [_device(r, read_declaration(r.folder)) for r in (one, other)]
+    if devices[0] == devices[1]:
+        return runs[0], runs[1] if runs[1] != runs[0] else f"{runs[1]} (2)"
+    if one.folder == other.folder:
+        return devices[0], devices[1]
+    return f"{runs[0]} on {devices[0]}", f"{runs[1]} on {devices[1]}"
 
 
 def _device(result: Result, said: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autoseg.front import front_of, point
+from autoseg.front import front_of, meets, point
 from autoseg.records import Evaluation
 from autoseg.report.page.words import iou, ms
 from autoseg.result import Result
@@ -59,7 +59,9 @@ def spots(result: Result) -> list[Spot]:
     best = result.front if confirmed else _best(result.evaluations, result)
     ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
     explained = result.explanation()
-    near = {e.candidate.key for e in explained.nearest} if explained else set()
+    # What meets both figures and only waits for its confirmation misses nothing.
+    missed = [e for e in (explained.nearest if explained else ()) if _misses(e, result)]
+    near = {e.candidate.key for e in missed}
     own = result.baseline.candidate.key if result.baseline else None
     order = [*best, *(e for e in result.evaluations if e.candidate.key not in ranks)]
     found = []
@@ -80,6 +82,10 @@ def spots(result: Result) -> list[Spot]:
             )  # fmt: skip
         )
     return found
+
+
+def _misses(evaluation: Evaluation, result: Result) -> bool:
+    return evaluation.state == "struck" or not meets(evaluation, result.constraints)
 
 
 def _best(evaluations: Sequence[Evaluation], result: Result) -> list[Evaluation]:

@@ -140,10 +140,9 @@ def story_of(result: Result) -> Story:
 
 
 def _with_sections(shown: Sequence[Spot]) -> list[Spot]:
-    """The front; without one, the nearest misses, or what is best so far."""
+    """The front; without one, the nearest misses and what is best so far."""
     front = [s for s in shown if s.kind == "front"]
-    near = [s for s in shown if s.near]
-    return (front or near or [s for s in shown if s.kind == "best"])[:MOST_MODELS]
+    return (front or [s for s in shown if s.near or s.kind == "best"])[:MOST_MODELS]
 
 
 def _ordered(shown: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
