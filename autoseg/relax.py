@@ -158,15 +158,15 @@ def _longer(story: Story) -> list[Way]:
     untrained = sum(e.state == "measured" and e.iou is None for e in story.under)
     going = [epoch_of(e) for e in story.both if story.unfinished(e)]
     waiting = sum(meets(e, story.constraints) and e.state == "scored" for e in story.both)
-    left = [f"{untrained} that fit are untrained"] if untrained else []
+    left = [f"{untrained} untrained"] if untrained else []
     if going:
-        left += [f"{len(going)} are trained to epoch {max(going)} of {max(story.rungs)} at most"]
-    left += [f"{waiting} are not confirmed"] if waiting else []
+        left += [f"{len(going)} trained to epoch {max(going)} of {max(story.rungs)} at most"]
+    left += [f"{waiting} not confirmed"] if waiting else []
     if not left:
         return []
     where = f"with `{shlex.join(['autoseg', 'optimize', '--resume', '--name', story.run])}`"
     then = ", then this again" if story.device is not None else ""
-    gives = f"{where}{then}: {', '.join(left)}; what more training gives is not known"
+    gives = f"{where}{then}: of those that fit, {', '.join(left)}; what more gives is not known"
     declared = story.declaration
     if declared.budget is None and declared.trials is not None:
         return [Way("--trials", str(2 * declared.trials), gives)]

@@ -112,8 +112,8 @@ def test_time_binds_where_training_was_cut_off():
     assert found.binds == "time" and found.says.endswith("trained to epoch 3 of 9")
     told = ways(found)["--budget 16m"]
     assert told == (
-        "with `autoseg optimize --resume --name mine`: 1 that fit are untrained, "
-        "1 are trained to epoch 3 of 9 at most; what more training gives is not known"
+        "with `autoseg optimize --resume --name mine`: of those that fit, 1 untrained, "
+        "1 trained to epoch 3 of 9 at most; what more gives is not known"
     )
     by_trials = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
     assert by_trials.binds == "floor" and "--trials 8" in ways(by_trials)

@@ -76,7 +76,8 @@ def result_lines(result: Result) -> list[str]:
     statistic = result.constraints.statistic
     knobs = _turned([*result.evaluations])
     struck = [e for e in result.evaluations if e.state == "struck"]
-    lines = [f"{result.headline} ({statistic}; each with P >= {SURE} on val)"]
+    sure = f"; each with P >= {SURE} on val" if result.front else ""
+    lines = [f"{result.headline} ({statistic}{sure})"]
     shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
     if shown:
         names = [
@@ -93,7 +94,8 @@ def result_lines(result: Result) -> list[str]:
         if chosen:
             lines.append(f"{how}: {chosen.candidate.key}, {result.reason(how)}")
     bundles = " bundles/" if result.front else ""
-    files = f"front.csv front.json pareto.png{bundles}"
+    page = "report.html " if (result.files / "report.html").exists() else ""
+    files = f"{page}front.csv front.json pareto.png{bundles}"
     if look := result.outlook:
         most = points(look.gain_iou_at_most)
         lines.append(f"going on for another {clock(look.horizon_s)}: under {most} expected")
