@@ -1,0 +1,83 @@
+"""`autoseg report`: pages, Markdown and figures of a run, and of two beside each other."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from staged import HOSTILE, staged
+
+from autoseg.report.markdown import plain
+
+FIGURES = ("front", "learning", "budget", "hypervolume", "knobs")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return staged(tmp_path_factory.mktemp("runs") / "it's a run")
+
+
+def test_a_report_is_written_where_the_run_lies_with_its_figures(run, autoseg_command):
+    called = autoseg_command("report", str(run))
+    assert (called.code, called.stderr) == (0, "")
+    assert called.stdout == f"{run / 'report.html'}\n"
+    assert (run / "report.html").read_text().startswith("<!doctype html>")
+    for name in FIGURES:
+        pixels = np.asarray(Image.open(run / "figures" / f"{name}.png").convert("L"))
+        assert pixels.std() > 5, name
+        assert "<svg" in (run / "figures" / f"{name}.svg").read_text()
+
+
+def test_a_page_put_elsewhere_stays_alone(run, autoseg_command, tmp_path):
+    path = tmp_path / "new folder" / "page.html"
+    assert autoseg_command("report", str(run), "-o", str(path)).code == 0
+    assert [p.name for p in path.parent.iterdir()] == ["page.html"]
+
+
+def test_markdown_has_the_same_facts_and_no_markup_from_names(autoseg_command, tmp_path):
+    folder = staged(tmp_path / "run", classes=("background", HOSTILE), device=HOSTILE)
+    path = tmp_path / "out" / "report.md"
+    called = autoseg_command("report", str(folder), "--format", "md", "-o", str(path))
+    assert called.code == 0
+    text = path.read_text()
+    assert text.startswith("# 5 models meet")
+    assert "- **fastest**: " in text
+    # Indented by four, the command is shown as it is.
+    lines = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert not any("<" in line for line in lines)
+    assert plain(HOSTILE) in text
+    for before, line in zip(lines, lines[1:], strict=False):
+        if before.startswith("| ") and line.startswith("| "):
+            assert _cells(line) == _cells(before), line
+    linked = [part.partition(")")[0] for part in text.split("](")[1:]]
+    assert linked and all((path.parent / link).is_file() for link in linked)
+
+
+def _cells(line: str) -> int:
+    return line.replace("\\|", "").count("|")
+
+
+@pytest.mark.parametrize("format", ["html", "md"])
+def test_two_runs_are_compared(run, autoseg_command, tmp_path, format):
+    other = staged(tmp_path / "other", seed=1, front=3)
+    called = autoseg_command("report", str(run), "--compare", str(other), "--format", format)
+    assert called.code == 0
+    path = run / f"report-vs-other.{format}"
+    assert called.stdout == f"{path}\n"
+    assert "hypervolume, of the other" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--format", "pdf"), "--format is one of html, md, got 'pdf'"),
+        (("--device", "moon"), "was not measured on 'moon'"),
+        (("--compare", "nowhere"), "there is no run at"),
+        (("--device", "a", "--device", "b", "--device", "c"), "at most twice, got 3"),
+        (("-o", "/proc/none/page.html"), "cannot be written to /proc/none/page.html"),
+        (("-o", "/"), "-o is the report's file, got the folder '/'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_the_way_out(run, autoseg_command, options, said):
+    called = autoseg_command("report", str(run), *options)
+    assert called.code == 2
+    assert said in called.stderr
+    assert called.stdout == ""
