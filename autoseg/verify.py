@@ -124,7 +124,8 @@ def _latency(
     other = _otherwise(bundle, info)
     if max_latency_ms is not None:
         constraints = replace(constraints, max_latency_ms=max_latency_ms)
-    said = _beside(at / before) + (f" ({other})" if other else "")
+    remarks = [remark for remark in (other, _other_runtime(card, found)) if remark]
+    said = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
     name, ci95 = f"latency {statistic}", latency_ci_ms(found, statistic)
     if other and max_latency_ms is None:
         why = f"{said}; to judge it, give --max-latency"
@@ -152,11 +153,17 @@ def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
     return "another kind of device: " + "; ".join(differing) if differing else ""
 
 
+def _other_runtime(card: Measurement, found: Measurement) -> str:
+    if card.runtime == found.runtime:
+        return ""
+    return f"{printable(found.runtime)} here, {printable(card.runtime)[:100]} on the card"
+
+
 def _beside(ratio: float) -> str:
     if abs(ratio - 1) < 0.01:
         return "as fast as on the card"
     if ratio > 2 or ratio < 0.5:
-        return f"{ratio:.2g} times the card's"
+        return f"{ratio:,.0f} times the card's" if ratio >= 10 else f"{ratio:.2g} times the card's"
     return f"{100 * abs(ratio - 1):.0f} % {'slower' if ratio > 1 else 'faster'} than on the card"
 
 

@@ -55,6 +55,7 @@ def test_what_holds_is_said_to_hold(promised, tiny, cache):
     assert checks(found) == {"latency p90": True, "IoU on val": True, "IoU on test": True}
     assert found.holds is True and found.measurement.phase == "confirm"
     assert found.checks[0].card == CARD_MS and "15 % faster" in found.checks[0].why
+    assert "fake 1.0 here, onnxruntime 1.16 on the card" in found.checks[0].why
 
 
 @pytest.mark.parametrize("latency_ms, holds", [(32.0, True), (33.0, False), (70.0, False)])
