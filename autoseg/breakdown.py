@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROFILE_S, FEWEST_RUNS, MOST_RUNS = 0.5, 3, 20
 LOOP_S, FEWEST_PICTURES, MOST_PICTURES = 0.6, 5, 200
-SHORT = MeasurePlan("screen", "p50", min_runs=20, max_runs=60, max_s=0.5, warmup_s=0.05)
+SHORT = MeasurePlan("screen", "p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02)
 
 
 def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:
