@@ -1,0 +1,187 @@
+"""The dashboard in a real Chromium: during a run and after it, and with the worst of names."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import BrowserPage
+from PIL import Image
+from studies import MARKUP, evaluations, mirrored, result_in
+
+from autoseg.dashboard import Dashboard
+from autoseg.exhibits import sheet_path
+from autoseg.result import Result
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
+# Plotly's traces of a figure: the name of each, or what a hover says beside it, and its points.
+TRACES = """id => document.getElementById(id)?.data?.map(trace => [
+    trace.name || /<extra>(.*)<.extra>/.exec(trace.hovertemplate)?.[1] || "",
+    (trace.x || []).filter(x => x !== null).length])"""
+# Where on the page a trace's point is drawn.
+PLACE = """([id, trace, point]) => {
+    const figure = document.getElementById(id), box = figure.getBoundingClientRect();
+    const {xaxis, yaxis} = figure._fullLayout, {x, y} = figure.data[trace];
+    return [box.left + xaxis._offset + xaxis.d2p(x[point]),
+            box.top + yaxis._offset + yaxis.d2p(y[point])];
+}"""
+PARETO, FRONT, CURVES = (
+    "graph-pareto-front", "user-defined-plot:front", "user-defined-plot:learning-curves",
+)  # fmt: skip
+
+
+def traces(page: BrowserPage, figure: str) -> dict[str, int]:
+    page.wait_for_function(f"id => ({TRACES})(id)?.length > 0", arg=figure)
+    return dict(page.evaluate(TRACES, figure))
+
+
+def clean(page: BrowserPage) -> bool:
+    assert page.errors == []
+    assert page.requests_out == []
+    return True
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("results") / NAME
+    for evaluation in evaluations():
+        if evaluation.iou is not None:
+            sheet = sheet_path(folder, evaluation.candidate.key)
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (320, 200), "teal").save(sheet)
+    return mirrored(result_in(folder))
+
+
+@pytest.fixture(scope="module")
+def served(made: Result) -> Iterator[str]:
+    with Dashboard(made.folder, port=0) as dashboard:
+        threading.Thread(target=dashboard.serve_forever, daemon=True).start()
+        yield dashboard.address
+        dashboard.shutdown()
+
+
+def test_infeasible_trials_are_shown_as_infeasible_and_the_front_is_the_runs(
+    browser_page: BrowserPage, served: str, made: Result
+) -> None:
+    browser_page.goto(served)
+    drawn = traces(browser_page, PARETO)
+    # Two struck, and one that was never confirmed.
+    assert drawn["Infeasible Trial"] == 3
+    assert drawn["Feasible Trial"] == 1
+    assert drawn["Best Trial"] == len(made.front) == 3
+    assert traces(browser_page, FRONT)["front (3)"] == 3
+    assert traces(browser_page, "graph-timeline")["Infeasible"] == 3
+    best = browser_page.locator("text=Best Trials").locator("xpath=..")
+    assert [f"Trial {n}" in best.inner_text() for n in (0, 1, 2, 5, 6)] == [True] * 3 + [False] * 2
+    clean(browser_page)
+
+
+def test_a_click_on_a_point_shows_its_pictures(browser_page: BrowserPage, served: str) -> None:
+    browser_page.goto(served)
+    names = list(traces(browser_page, PARETO))
+    x, y = browser_page.evaluate(PLACE, [PARETO, names.index("Best Trial"), 0])
+    browser_page.mouse.click(x, y)
+    picture = browser_page.locator("img[src^='/artifacts/']").first
+    picture.wait_for()
+    browser_page.wait_for_function(
+        "image => image.naturalWidth === 320", arg=picture.element_handle()
+    )
+    clean(browser_page)
+
+
+def test_names_of_a_user_are_shown_as_text(browser_page: BrowserPage, served: str) -> None:
+    browser_page.goto(served.partition("/studies")[0])
+    browser_page.get_by_text(NAME).first.wait_for()
+    browser_page.goto(f"{served}/note")
+    browser_page.get_by_text("3 models meet 10 ms and IoU 0.9").wait_for()
+    (first, second) = MARKUP.splitlines()
+    shown = f"{first} {second}".replace("://", ":\u200b//")
+    browser_page.get_by_text(shown).first.wait_for()
+    assert browser_page.locator("table tr").count() == 1 + 3
+    assert browser_page.locator("img[src*='evil'], a[href*='evil']").count() == 0
+    browser_page.goto(f"{served}/trials?numbers=5")
+    browser_page.get_by_text("<img src=http://evil.test").first.wait_for()
+    assert browser_page.locator("img[src*='evil'], a[href*='evil']").count() == 0
+    clean(browser_page)
+
+
+def test_a_run_is_watched_while_it_goes_and_looked_at_when_it_is_done(
+    browser_page: BrowserPage, tiny: Any, processes: Any, tmp_path: Path
+) -> None:
+    recipe = {**tiny.given["recipe"], "rungs": [3, 6, 12, 24]}
+    arguments = tiny.arguments(trials=4, recipe=recipe, results=tmp_path, name="live")
+    folder = tmp_path / "live"
+    with started(*arguments) as run:
+        processes.wait_for(lambda: scored(folder), 300)
+        paused(run, folder)  # so that it is live for as long as the browser looks
+        with started("dashboard", str(folder), "--port", "0") as dashboard:
+            address = dashboard.stdout.readline().strip()
+            browser_page.goto(address)
+            browser_page.get_by_text("live (id=1)").wait_for()
+            assert run.poll() is None
+            assert traces(browser_page, "graph-timeline")["Running"] > 0
+            browser_page.goto(f"{address}/trials")
+            browser_page.locator("img[src^='/artifacts/']").first.wait_for()
+            os.kill(run.pid, signal.SIGCONT)
+            run.wait(400)
+            after(browser_page, address, Result.from_run(folder))
+            dashboard.send_signal(signal.SIGINT)
+            assert dashboard.wait(60) == 0
+            assert "Traceback" not in dashboard.stderr.read()
+    clean(browser_page)
+
+
+def after(page: BrowserPage, address: str, result: Result) -> None:
+    page.goto(address)
+    front = len(result.front)
+    drawn = traces(page, FRONT)
+    assert drawn.get(f"front ({front})", 0) == front
+    struck = sum(e.state == "struck" for e in result.evaluations)
+    assert drawn.get(f"struck ({struck})", 0) == struck
+    assert traces(page, PARETO).get("Best Trial", 0) == front
+    points = sum(s.source == "torch" for e in result.evaluations for s in e.scores)
+    assert sum(traces(page, CURVES).values()) == points
+
+
+def scored(folder: Path) -> bool:
+    """Whether a score is in the ledger, and its trial has its sheet."""
+    ledger, sheets = folder / "ledger.jsonl", folder / "artifacts-study"
+    told = ledger.read_text().splitlines() if ledger.exists() else []
+    return any('"event": "scored"' in line for line in told) and any(sheets.glob("*[!p]"))
+
+
+def paused(run: subprocess.Popen[str], folder: Path) -> None:
+    """Stop a run between two transactions."""
+    while True:
+        os.kill(run.pid, signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(folder / "study.db", timeout=0.2)) as database:
+                database.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError:
+            os.kill(run.pid, signal.SIGCONT)
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own, which is ended when nobody waits for it any more."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoseg.cli", *arguments], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            process.kill()
+            process.wait()
