@@ -65,8 +65,8 @@ def explain(story: Story) -> Explanation:
 def _binding(story: Story) -> tuple[Binds, str]:
     ceiling, floor = story.constraints.max_latency_ms, story.constraints.min_iou
     if not story.measured:
-        failed = any(e.state == "failed" for e in story.evaluations)
-        return "time", "no candidate could be measured" if failed else "nothing is measured yet"
+        tried = any(e.state == "failed" for e in story.evaluations)
+        return "time", "no candidate could be measured" if tried else "nothing is measured yet"
     if not story.under:
         return _all_too_slow(story)
     fit = f"{len(story.under)} of {len(story.measured)} measured fit {ceiling:g} ms"
