@@ -1,6 +1,7 @@
 """A run may be killed anywhere: it goes on, repeats nothing, ends as if nothing had happened."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -175,7 +176,7 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
     assert "finishing: " in said and not command.events("searched")
-    assert " model(s) meet p90 <= 100 ms" in command.output.read_text()
+    assert re.match(r"so far \d+ models? meets? 100 ms", command.output.read_text())
 
     results = tmp_path / "results"
     complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -64,7 +64,10 @@ class Database:
             self._connection.commit()
         except BaseException:
             self._connection.held = False
-            self._connection.rollback()
+            # An interrupt in the middle of a statement has SQLAlchemy close the connection, and
+            # what is raised here must not stand in its place.
+            with suppress(sqlite3.Error):
+                self._connection.rollback()
             raise
 
     def close(self) -> None:

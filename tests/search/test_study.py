@@ -157,3 +157,11 @@ def test_a_reader_sees_a_transaction_whole_or_not_at_all(tmp_path):
     with pytest.raises(optuna.exceptions.StorageInternalError):
         reader.set_study_user_attr(study._study_id, "written", 1)
     database.close()
+
+
+def test_an_interrupt_in_the_middle_of_a_write_comes_through(tmp_path):
+    database = Database(tmp_path / "study.db")
+    connection = database.storage.engine.raw_connection().driver_connection
+    with pytest.raises(KeyboardInterrupt), database.at_once():
+        connection.close()  # as SQLAlchemy does when it comes in the middle of a statement
+        raise KeyboardInterrupt
