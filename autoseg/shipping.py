@@ -13,7 +13,7 @@ from autoseg.exhibits import read_exhibit, sheet_path
 from autoseg.front import PICKS
 from autoseg.ledger import read_events
 from autoseg.records import DeviceInfo, Evaluation, InputError, from_json
-from autoseg.report.bundle import Background, write_bundle
+from autoseg.report.bundle import Background, tells_of, write_bundle
 from autoseg.result import Result
 from autoseg.store import read_declaration
 
@@ -53,7 +53,7 @@ def take(result: Result, wanted: str, out: Path | None) -> Taken:
 
     Without `out`, in the working directory and named after the run. It appears whole or not at
     all. Raises InputError for a key that is not on the front, where the run has no files of it,
-    and where something else is in the way. The front must not be empty.
+    or only older ones, and where something else is in the way. The front must not be empty.
     """
     evaluation, reason = _chosen(result, wanted)
     folder = out or Path(_name(result, evaluation))
@@ -90,11 +90,14 @@ def _chosen(result: Result, wanted: str) -> tuple[Evaluation, str]:
 
 
 def _made(result: Result, evaluation: Evaluation, folder: Path) -> Path:
-    """The bundle as it lies in the run, or written now where the run is still going."""
+    """The bundle as it lies in the run, or written now where the run is still going.
+
+    A run that goes on can have confirmed the model anew: its older bundle is not copied.
+    """
     key = evaluation.candidate.key
-    there = sorted((result.files / "bundles").glob(f"*-{key}/bundle.json"))
-    if there:
-        return Path(shutil.copytree(there[0].parent, folder))
+    for there in sorted((result.files / "bundles").glob(f"*-{key}/bundle.json")):
+        if tells_of(there.parent, evaluation):
+            return Path(shutil.copytree(there.parent, folder))
     if not (result.files / "artifacts" / f"{key}.onnx").is_file():
         raise InputError(
             f"the run {result.folder.name!r} has no file of {key} any more, neither in bundles/ "

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from autoseg.records import Candidate, Constraints, Cost, Evaluation, Measurement, Score
+from autoseg.records import (
+    Candidate,
+    Constraints,
+    Cost,
+    Evaluation,
+    Measurement,
+    Score,
+    file_digest,
+)
 from autoseg.report.bundle import Background, write_bundle
 
 HW = (96, 128)
@@ -62,6 +71,13 @@ SAID = {
 }  # fmt: skip
 
 
+def of_file(evaluation: Evaluation, model: Path) -> Evaluation:
+    """The evaluation as if this very file had been measured."""
+    digest = file_digest(model)
+    said = tuple(replace(m, onnx_digest=digest) for m in evaluation.measurements)
+    return replace(evaluation, measurements=said)
+
+
 def bundle(
     folder: Path,
     channels: int = 3,
@@ -72,7 +88,8 @@ def bundle(
 ) -> Path:
     model = bright_pixels(folder / "any.onnx", channels)
     return write_bundle(
-        folder / "bundles" / "1-abc", onnx=model, evaluation=evaluation or measured(),
+        folder / "bundles" / "1-abc", onnx=model,
+        evaluation=of_file(evaluation or measured(), model),
         classes=classes, constraints=Constraints(33, 0.95),
         background=Background(**{"said": SAID, **background}),
     )  # fmt: skip

@@ -92,6 +92,26 @@ def test_a_run_that_is_still_going_gives_what_is_confirmed(live, home, autoseg_c
         assert found.measurement.phase == "confirm"
 
 
+def test_a_bundle_from_before_the_model_was_confirmed_anew_is_not_taken(
+    finished, live, home, autoseg_command
+):
+    shutil.copytree(finished.folder / "bundles", live / "bundles", dirs_exist_ok=True)
+    ledger = live / "ledger.jsonl"
+    events = [json.loads(line) for line in ledger.read_text().splitlines()]
+    for event in events:
+        if event["event"] == "confirmed":
+            event["measurement"]["p50_ms"] += 1e-6
+    ledger.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    called = autoseg_command("bundle", str(live), "-o", "mine")
+    assert called.code == 0, called.stderr
+    with open_bundle(home / "mine") as found:
+        now = autoseg.Result.from_run(live).pick("balanced").measurement
+        assert found.measurement == now
+    shutil.rmtree(live / "artifacts")
+    called = autoseg_command("bundle", str(live), "-o", "again")
+    assert called.code == 2 and "has no file of" in called.stderr
+
+
 def test_a_run_without_the_models_file_says_so(live, home, autoseg_command):
     shutil.rmtree(live / "artifacts")
     called = autoseg_command("bundle", str(live), "-o", "mine")

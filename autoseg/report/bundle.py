@@ -19,6 +19,7 @@ from autoseg.records import (
     DeviceInfo,
     Evaluation,
     InputError,
+    Measurement,
     file_digest,
     to_json,
 )
@@ -54,7 +55,8 @@ def write_bundle(
 
     Holds model.onnx, card.md, bundle.json, measurement.json, score.json, classes.json, predict.py,
     a contact sheet where there is one and, for `sha256sum -c`, SHA256SUMS. The folder appears
-    whole or not at all. Raises InputError for an evaluation that was not measured and scored.
+    whole or not at all. Raises InputError for an evaluation that was not measured and scored, and
+    for a file that is not the one that was measured.
     """
     if evaluation.measurement is None or evaluation.score("val") is None:
         raise InputError(f"a bundle needs a measured and scored model, got {evaluation.candidate}")
@@ -63,6 +65,7 @@ def write_bundle(
     draft.chmod(0o755)
     try:
         shutil.copyfile(onnx, draft / "model.onnx")
+        _require_measured(onnx, draft / "model.onnx", evaluation.measurement)
         _write_facts(draft, evaluation, classes)
         (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
         _describe(draft, evaluation, classes, constraints, background)
@@ -73,6 +76,18 @@ def write_bundle(
     return folder
 
 
+def tells_of(folder: Path, evaluation: Evaluation) -> bool:
+    """Whether the bundle in a folder has this very evaluation's model and figures."""
+    measurement = evaluation.measurement
+    try:
+        written = {name: json.loads((folder / name).read_bytes()) for name in _figures(evaluation)}
+        digest = file_digest(folder / "model.onnx")
+    except (OSError, ValueError):
+        return False
+    said = json.loads(json.dumps(_figures(evaluation)))  # JSON has no tuples
+    return measurement is not None and digest == measurement.onnx_digest and written == said
+
+
 @lru_cache
 def predict_source() -> str:
     """The bundle's predict.py, which carries what it uses in itself and so needs no autoseg."""
@@ -80,17 +95,30 @@ def predict_source() -> str:
 
 
 def _write_facts(draft: Path, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    measurement = evaluation.measurement
-    _write_json(draft / "measurement.json", to_json(measurement))
-    found = {split: evaluation.score(split) for split in ("val", "test")}
-    scores = {split: to_json(score) if score else None for split, score in found.items()}
-    _write_json(draft / "score.json", scores)
+    for name, figures in _figures(evaluation).items():
+        _write_json(draft / name, figures)
     named = {
         "classes": list(classes),
         "colours": class_colours(classes),
         "ignore_index": IGNORE_INDEX,
     }
     _write_json(draft / "classes.json", named)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation's figures by the file that holds them."""
+    found = {split: evaluation.score(split) for split in ("val", "test")}
+    scores = {split: to_json(score) if score else None for split, score in found.items()}
+    return {"measurement.json": to_json(evaluation.measurement), "score.json": scores}
+
+
+def _require_measured(onnx: Path, copy: Path, measurement: Measurement) -> None:
+    """Raises InputError unless what was copied is the file whose figures these are."""
+    if file_digest(copy) != measurement.onnx_digest:
+        raise InputError(
+            f"{onnx} is not the file that was measured: it was trained on or changed since. Let "
+            "the run end, with --resume where it was stopped, and take the bundle then"
+        )
 
 
 def _describe(

@@ -5,7 +5,7 @@ import json
 import subprocess
 
 import pytest
-from bundles import bundle, measured
+from bundles import bright_pixels, bundle, measured, of_file
 from PIL import Image
 
 from autoseg.data.preview import class_colours
@@ -47,7 +47,10 @@ def test_the_bundle_is_whole_and_its_files_read_back(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["1-abc"]
     measurement = json.loads((folder / "measurement.json").read_text())
-    assert from_json(Measurement, measurement) == measured().measurement
+    assert (
+        from_json(Measurement, measurement)
+        == of_file(measured(), folder / "model.onnx").measurement
+    )
     scores = json.loads((folder / "score.json").read_text())
     assert from_json(Score, scores["test"]) == measured().score("test")
     named = json.loads((folder / "classes.json").read_text())
@@ -103,6 +106,16 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OSError):
         write_bundle(
             tmp_path / "bundles" / "1-abc", onnx=tmp_path / "gone.onnx", evaluation=measured(),
+            classes=["a", "b"], constraints=Constraints(33, 0.95),
+        )  # fmt: skip
+    assert not list((tmp_path / "bundles").iterdir())
+
+
+def test_a_file_that_is_not_the_measured_one_gets_no_bundle(tmp_path):
+    model = bright_pixels(tmp_path / "m.onnx", 3)
+    with pytest.raises(InputError, match="m.onnx is not the file that was measured.*--resume"):
+        write_bundle(
+            tmp_path / "bundles" / "1-abc", onnx=model, evaluation=measured(),
             classes=["a", "b"], constraints=Constraints(33, 0.95),
         )  # fmt: skip
     assert not list((tmp_path / "bundles").iterdir())

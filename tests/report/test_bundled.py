@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from bundles import HW, bundle, measured
+from bundles import HW, bundle, measured, of_file
 from onnx import TensorProto, helper
 
 from autoseg.device.shipped_graph import require_shipped
@@ -51,7 +51,7 @@ def forge(folder: Path, name: str, **changed) -> None:
 
 def test_what_was_written_is_what_is_read(folder):
     found = opened(folder)
-    assert found.measurement == measured().measurement
+    assert found.measurement == of_file(measured(), folder / "model.onnx").measurement
     assert found.scores == {"val": measured().score("val"), "test": measured().score("test")}
     assert found.classes == ("background", "parcel") and found.colours[0] is None
     assert found.manifest.knobs == {"resolution": "96x128"} and found.files == 7
