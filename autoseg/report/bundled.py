@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,11 +73,13 @@ def open_bundle(folder: Path) -> Iterator[Bundle]:
     """
     if not folder.is_dir():
         raise InputError(f"there is no bundle at {folder}: give the folder that holds SHA256SUMS")
-    try:
-        with tempfile.TemporaryDirectory(prefix="autoseg-bundle-") as place:
-            yield _open(folder, Path(place))
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror or error})") from error
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="autoseg-bundle-"))
+            found = _open(folder, Path(place))
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read ({error.strerror or error})") from error
+        yield found
 
 
 def _open(folder: Path, place: Path) -> Bundle:
@@ -188,15 +190,26 @@ def _require_sense(
 ) -> None:
     """What a kind of data cannot say. Raises InputError."""
     constraints = manifest.constraints
+    later_ms = (measurement.p90_ms, measurement.p95_ms, measurement.p99_ms)
+    intervals = [measurement.p50_ci_ms, *(score.iou_ci95 for score in scores.values())]
     rules = {
         f"bundle.json: schema {manifest.schema}; this autoseg reads {SCHEMA}": (
             manifest.schema == SCHEMA
         ),
         "bundle.json: a ceiling is over zero, and a floor between 0 and 1": (
-            constraints.max_latency_ms > 0 and 0 <= constraints.min_iou <= 1
+            0 < constraints.max_latency_ms < math.inf and 0 <= constraints.min_iou <= 1
         ),
         "measurement.json: latencies and runs are over zero": (
-            min(measurement.p50_ms, measurement.mean_ms, measurement.runs) > 0
+            measurement.runs > 0
+            and all(
+                0 < ms < math.inf
+                for ms in (measurement.p50_ms, measurement.mean_ms, *later_ms)
+                if ms is not None
+            )
+        ),
+        "measurement.json, score.json: an interval goes from its lower end to its upper one": all(
+            -math.inf < low <= high < math.inf
+            for low, high in (*intervals, measurement.p90_ci_ms or (0, 0))
         ),
         "score.json: there is no score on val, or one of another split or out of 0 to 1": (
             "val" in scores

@@ -102,6 +102,13 @@ def test_a_line_of_checksums_that_leads_elsewhere_is_refused(folder, case):
     assert "\x1b" not in str(told.value)
 
 
+def test_what_fails_while_a_bundle_is_open_is_not_its_fault(folder):
+    with pytest.raises(OSError, match="the disk is full"), open_bundle(folder) as found:
+        model = found.model
+        raise OSError("the disk is full")
+    assert not model.exists()
+
+
 def test_what_is_no_bundle_is_told(folder, tmp_path):
     with pytest.raises(InputError, match="there is no bundle at"):
         opened(tmp_path / "nowhere")
@@ -165,6 +172,16 @@ FORGED = {
         "constraints.statistic",
     ),
     "a latency of zero": ("measurement.json", {"p50_ms": 0}, "latencies and runs are over zero"),
+    "a p90 of zero": ("measurement.json", {"p90_ms": 0.0}, "latencies and runs are over zero"),
+    "a p99 below zero": ("measurement.json", {"p99_ms": -1}, "latencies and runs are over zero"),
+    "a mean that is none": ("measurement.json", {"mean_ms": "nan"}, "latencies and runs are over"),
+    "a ceiling without end": (
+        "bundle.json",
+        {"constraints": {"max_latency_ms": "inf", "min_iou": 0.9, "statistic": "p90"}},
+        "a ceiling is over zero",
+    ),
+    "an interval upside down": ("measurement.json", {"p90_ci_ms": [2, 1]}, "an interval goes"),
+    "an interval without end": ("measurement.json", {"p50_ci_ms": [1, "inf"]}, "an interval goes"),
     "too many classes": ("classes.json", {"classes": ["x"] * 256}, "2 to 255 classes"),
     "no colour": ("classes.json", {"colours": [None, [0, 0, 999]]}, "2 to 255 classes"),
     "a name that is no text": ("classes.json", {"classes": ["a", 1]}, "classes.1"),
