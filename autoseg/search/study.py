@@ -81,6 +81,7 @@ class StudyMirror:
         self._written: dict[str, tuple[dict[str, Any], dict[int, float]]] = {}
         self._sheets: dict[str, int] = {}
         self._closed: set[str] = set()
+        self._untested: dict[str, Evaluation] = {}
         self._next_look = 0.0
         self._broken = False
         with self._harmless():
@@ -112,13 +113,20 @@ class StudyMirror:
     def _leave(self, evaluation: Evaluation) -> None:
         """Close what the end of the run finds open, and say what became of it."""
         key, scored = evaluation.candidate.key, evaluation.iou is not None
-        if key not in self._closed:
+        if evaluation.state in LEFT and key not in self._closed:
             why = LEFT[evaluation.state]
             self._database.storage.set_trial_user_attr(self._trials[key], "reason", why)
             self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)
 
     def close(self) -> None:
-        """Draw a last time, and let go of the database."""
+        """Draw a last time, and let go of the database.
+
+        What is confirmed stands on the front of a run that never read test, too.
+        """
+        if not self._broken:
+            with self._harmless(), self._database.at_once():
+                for evaluation in self._untested.values():
+                    self._close(evaluation, FINAL[evaluation.state])
         if not self._broken and self._next_look < math.inf:
             self._draw()
         if not self._broken:
@@ -159,7 +167,11 @@ class StudyMirror:
                 self._write(key, facts, rungs)
             self._written[key] = facts, rungs
         self._show_sheet(key)
-        if evaluation.state in FINAL:
+        self._untested.pop(key, None)
+        # Test is read after all is confirmed, and Optuna refuses to write to a closed trial.
+        if evaluation.promised and not evaluation.score("test"):
+            self._untested[key] = evaluation
+        elif evaluation.state in FINAL:
             self._close(evaluation, FINAL[evaluation.state])
 
     def _open(self, evaluation: Evaluation, facts: dict[str, Any], rungs: dict[int, float]) -> int:

@@ -53,7 +53,8 @@ def told():
 
 def test_each_state_is_optunas_and_sizes_may_be_squares_or_not(tmp_path, told):
     mirror = mirror_in(tmp_path, told)
-    open_ends = {e.candidate.key for e in told if e.state in ("measured", "scored")}
+    untested = ("measured", "scored", "confirmed", "struck")
+    open_ends = {e.candidate.key for e in told if e.state in untested}
     for key, trial in trials_in(tmp_path).items():
         assert (trial.state.name == "RUNNING") == (key in open_ends)
     mirror.finish(told)
@@ -78,6 +79,20 @@ def test_a_complete_trial_has_its_rungs_values_and_constraints(tmp_path, told):
     assert done.intermediate_values == {3: 0.6, 9: 0.8, 11: 0.93}
     over = done.system_attrs["constraints"]
     assert over == [4.0 - 10.0, pytest.approx(0.9 - 0.92), pytest.approx(0.9 - 0.97)]
+
+
+def test_the_iou_on_test_is_there_as_soon_as_it_is_read(tmp_path, told):
+    mirror = mirror_in(tmp_path)
+    for e in told:
+        mirror.hear({"key": e.candidate.key}, by_key(e))
+    (one,) = [e for e in told if e.state == "confirmed"]
+    tested = replace(scored(0.91, 11, decayed=True, source="onnx"), split="test")
+    mirror.hear({"key": one.candidate.key}, by_key(replace(one, scores=(*one.scores, tested))))
+    trial = trials_in(tmp_path)[one.candidate.key]
+    assert (trial.state.name, trial.user_attrs["IoU test"]) == ("COMPLETE", 0.91)
+    mirror.close()
+    states = {t.user_attrs["state"]: t.state.name for t in trials_in(tmp_path).values()}
+    assert states["struck"] == "COMPLETE" and states["scored"] == "RUNNING"
 
 
 def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
