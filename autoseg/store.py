@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -176,7 +177,7 @@ def read_declaration(folder: Path) -> dict[str, Any]:
         runs = sorted(p.parent.name for p in folder.parent.glob("*/run.yaml"))
         there = f"; there are: {', '.join(runs)}" if runs else ""
         raise InputError(f"there is no run at {folder}{there}")
-    data: dict[str, Any] = yaml.safe_load(path.read_text())
+    data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return data
 
 
@@ -192,10 +193,17 @@ def _lock(folder: Path) -> IO[str]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader never sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    """Write a text file in UTF-8 so that a reader never sees half of it; raises OSError.
+
+    What has no place in UTF-8, as of a file's name in another encoding, is written as an escape.
+    """
+    # A name of its own: others may be writing the same file.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class MeasurementCache:

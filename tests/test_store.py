@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from autoseg.records import (
     Score,
     to_json,
 )
-from autoseg.store import MeasurementCache, Run, read_declaration
+from autoseg.store import MeasurementCache, Run, read_declaration, write_atomically
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
 OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
@@ -228,3 +229,17 @@ def test_measurements_are_shared_between_runs(tmp_path):
     again = MeasurementCache(path)
     assert again.get("graph on pi4") == MEASURED
     assert again.get("graph on pi5") is None
+
+
+def test_a_file_is_replaced_whole_by_whoever_writes_it_and_names_in_no_encoding_are_escaped(
+    tmp_path,
+):
+    path = tmp_path / "report.html"
+    texts = [f"é \udcff {letter * 200_000}" for letter in "ab"]
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda n: write_atomically(path, texts[n % 2]), range(40)))
+    whole = path.read_text(encoding="utf-8")
+    assert whole in [text.replace("\udcff", "\\udcff") for text in texts]
+    with pytest.raises(OSError):
+        write_atomically(tmp_path, "a folder is in its place")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
