@@ -6,7 +6,7 @@ loaded, and then run by the runner's own process, which a model may crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from autoseg.records import (
 )
 from autoseg.report.bundled import Bundle, open_bundle
 
+MOST_CLASSES = 12  # that a message lists
 MOST_APART = 0.001  # between the IoU on the card and that found on the same data
 
 
@@ -75,12 +76,14 @@ def verify(
     The latency is measured as a confirmation does, and judged by `max_latency_ms`, else on the
     card's own kind of device by the card's ceiling. The IoU is of the device's own class maps, and
     judged where the data are those of the card. Without `data` it is repeated for the synthetic
-    parcels alone. Raises InputError for a bundle that is not whole or none of ours, and for the
-    data's faults; DeviceError for the machine's.
+    parcels alone. Raises InputError for a bundle that is not whole or none of ours, for other
+    classes in the data, and for the data's faults; DeviceError for the machine's.
     """
     with open_bundle(folder) as bundle:
         frame = require_shipped(bundle.model)
         dataset = _dataset(bundle, data, reading, cache_dir)
+        if dataset is not None:
+            _require_same_classes(bundle, dataset)
         try:
             info = device.describe()
             plan = MeasurePlan.confirm(bundle.manifest.constraints.statistic)
@@ -113,6 +116,21 @@ def _dataset(
     # A folder of that name was meant, and is somebody else's.
     strangers = data is None and known is not None and known.digest != dataset.digest
     return None if strangers else dataset
+
+
+def _require_same_classes(bundle: Bundle, dataset: Dataset) -> None:
+    """Class maps are indices: of other classes, or in another order, an IoU would say nothing."""
+    if tuple(dataset.classes) != bundle.classes:
+        raise InputError(
+            f"the data's classes are {_listed(dataset.classes)}, the bundle's "
+            f"{_listed(bundle.classes)}: they must be the same, in the same order; --remap "
+            "renames and merges those of the data"
+        )
+
+
+def _listed(classes: Sequence[str]) -> str:
+    more = f" … ({len(classes)} in all)" if len(classes) > MOST_CLASSES else ""
+    return ", ".join(printable(name)[:60] for name in classes[:MOST_CLASSES]) + more
 
 
 def _latency(

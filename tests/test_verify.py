@@ -14,6 +14,7 @@ from autoseg.records import InputError
 from autoseg.verify import verify
 
 CARD_MS = 1.2
+CLASSES = ("background", "object")  # of the boxes
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,9 @@ def promised(tmp_path, tiny, cache, scores):
         facts = {**SAID, "data_digest": digest, "seed": 0, "split_column": None, **said}
         wrong = tuple(replace(score, iou=score.iou + off) for score in scores)
         return bundle(
-            tmp_path, said=facts, device=device, evaluation=replace(measured(), scores=wrong)
-        )
+            tmp_path, classes=CLASSES, said=facts, device=device,
+            evaluation=replace(measured(), scores=wrong),
+        )  # fmt: skip
 
     return make
 
@@ -99,6 +101,16 @@ def test_other_data_is_told_and_not_judged(promised, tiny, cache):
     assert "which were read with --split-column split --seed 7" in found.checks[1].why
 
 
+def test_data_of_other_classes_are_refused_before_anything_is_measured(promised, tiny, cache):
+    folder, device = promised(), autoseg.FakeDevice(1.0)
+    for classes in (CLASSES[::-1], (*CLASSES, "\x1broad")):
+        folder = bundle(folder.parent.parent, classes=classes)
+        with pytest.raises(InputError, match="the data's classes are .*, the bundle's") as told:
+            verify(folder, device, data=tiny.data, cache_dir=cache)
+        assert "--remap" in str(told.value) and "\x1b" not in str(told.value)
+    assert device.measured == []
+
+
 def test_without_data_the_iou_is_not_repeated(promised):
     found = verify(promised(), autoseg.FakeDevice(1.0))
     assert [check.found for check in found.checks[1:]] == [None, None]
@@ -108,7 +120,7 @@ def test_without_data_the_iou_is_not_repeated(promised):
 
 
 def test_a_model_without_test_has_no_promise_on_test(promised, tiny, cache, scores, tmp_path):
-    folder = bundle(tmp_path, evaluation=replace(measured(), scores=scores[:1]))
+    folder = bundle(tmp_path, classes=CLASSES, evaluation=replace(measured(), scores=scores[:1]))
     found = verify(folder, autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
     assert list(checks(found)) == ["latency p90", "IoU on val"]
 
