@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from autoseg.data.overlay import Colour
@@ -11,10 +9,7 @@ from autoseg.exhibits import Exhibit
 from autoseg.promise import latency_ci_ms
 from autoseg.records import Evaluation, Measurement, Score, Statistic, parse_hw
 from autoseg.report.manifest import DataFacts, Manifest
-
-MOST_TEXT = 200
-# What Markdown, and GitHub with its links, mentions, emoji and formulas, would make something of.
-_LIVELY = re.compile(r"[\\`*_\[\]<>#!|~&$@]|:(?=//|[a-zA-Z+_-][\w+-]*:)|(?<=[wW])\.")
+from autoseg.report.markup import plain_name as plain
 
 
 def card(
@@ -52,17 +47,6 @@ def card(
         _table(["", ""], _made(evaluation, manifest).items()),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def plain(text: object) -> str:
-    """A text from anywhere as Markdown that shows it as it is, on one line."""
-    shown = "".join(
-        c if unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029" else " "
-        for c in str(text)[: MOST_TEXT + 1]
-    )
-    if len(shown) > MOST_TEXT:
-        shown = shown[: MOST_TEXT - 1] + "…"
-    return _LIVELY.sub(lambda m: f"\\{m[0]}", shown).strip() or "(no name)"
 
 
 def _what(manifest: Manifest, classes: Sequence[str], hw: tuple[int, int]) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autoseg.report.importance import Importance
+from autoseg.report.markup import plain
 from autoseg.report.page import words
 from autoseg.report.page.comparison import Comparison, compare
 from autoseg.report.page.story import Model, Story, story_of
 from autoseg.report.page.tables import Cell
 from autoseg.result import Result
 from autoseg.store import write_atomically
-
-_MARKS = re.compile(r"([\\`*_{}\[\]|~#$])")
 
 
 def write_markdown(result: Result, path: Path, figures: Sequence[str] = ()) -> None:
@@ -25,13 +23,6 @@ def write_markdown(result: Result, path: Path, figures: Sequence[str] = ()) -> N
 def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
     """Write two runs, or one run on two devices, side by side. Raises OSError."""
     write_atomically(path, "\n".join(_compared(compare(one, other))) + "\n")
-
-
-def plain(text: object) -> str:
-    """Text that no name in it can turn into Markdown, HTML or another cell of a table."""
-    flat = " ".join(str(text).split())
-    safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKS.sub(r"\\\1", safe)
 
 
 def _lines(story: Story, figures: Sequence[str]) -> list[str]:

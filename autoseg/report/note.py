@@ -7,13 +7,9 @@ import shlex
 from collections.abc import Sequence
 
 from autoseg.records import Evaluation
+from autoseg.report.markup import plain
 from autoseg.report.scene import iou_interval, latency_interval
 from autoseg.result import Result
-
-# All that Markdown may read as a sign, with the tables, links and mentions of GitHub's.
-SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&@:/^$=\"'])")
-# What is made a link however it is escaped, unless a space of no width stands in it.
-LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 
 
 def note(result: Result) -> str:
@@ -29,11 +25,6 @@ def note(result: Result) -> str:
         "and is read only here.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def plain(text: str) -> str:
-    """Any text as itself: nothing in it is a sign of Markdown, or ends a line."""
-    return SIGNS.sub(r"\\\1", LINKS.sub("\u200b", " ".join(text.split())))
 
 
 def code(text: str) -> str:

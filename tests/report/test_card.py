@@ -6,7 +6,7 @@ import pytest
 from bundles import SAID, bundle, measured
 
 from autoseg.exhibits import Exhibit, FrameTime
-from autoseg.report.card import plain
+from autoseg.report.markup import plain_name
 
 HOSTILE = (
     "<script>alert(1)</script>", "a|b", "two\nlines\r\n# title", "[x](http://evil.example)",
@@ -71,16 +71,9 @@ def test_a_hostile_name_changes_nothing_of_the_card(tmp_path, name):
     assert len(wild.splitlines()) == len(calm.splitlines())
     for ours, theirs in zip(calm.splitlines(), wild.splitlines(), strict=True):
         if ours != theirs:
-            assert ours.replace("parcel", plain(name)) == theirs
+            assert ours.replace("parcel", plain_name(name)) == theirs
             assert theirs.replace("\\|", "").count("|") == ours.count("|")
             assert "\x1b" not in theirs and "\u202e" not in theirs and len(theirs) < 1000
-
-
-def test_text_of_a_name_stands_as_it_is_with_its_markup_switched_off():
-    assert plain("<b>|`x`*_[l](u)") == r"\<b\>\|\`x\`\*\_\[l\](u)"
-    assert plain("http://x www.y") == r"http\://x www\.y"
-    assert plain("2026-11-21T16:25:31+00:00, 1.2 ms") == "2026-11-21T16:25:31+00:00, 1.2 ms"
-    assert plain("größe 箱") == "größe 箱"
 
 
 def test_the_names_of_data_devices_and_knobs_are_text_too(tmp_path):

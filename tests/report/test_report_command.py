@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from staged import HOSTILE, staged
 
-from autoseg.report.markdown import plain
+from autoseg.report.markup import plain
 
 FIGURES = ("front", "learning", "budget", "hypervolume", "knobs")
 
