@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import bright_pixels
 from PIL import Image
 
 import autoseg
+from autoseg.cli import main
 from autoseg.ledger import read_events
 from autoseg.records import Evaluation, from_json
 
@@ -370,6 +374,22 @@ def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, a
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
         found |= set(np.unique(np.asarray(ours)).tolist())
     assert found <= {0, 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_no_name_of_a_picture_costs_the_result_or_reaches_the_terminal(here, encoding):
+    model = bright_pixels(here / "model.onnx", 3)
+    names = ["ö.png", os.fsdecode(b"half\xff.png"), "\x1b[31mred.png"]
+    for name in names:
+        Image.new("RGB", (64, 64)).save(here / name)
+    (here / "\x1b[2Jno.png").write_text("no picture")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(["predict", str(model), *names, "\x1b[2Jno.png"])
+    said = [stream.detach().getvalue().decode(encoding) for stream in (out, err)]
+    assert ended.value.code == 2 and "no.png" in said[1]
+    assert len(said[0].splitlines()) == 3 and "\x1b" not in "".join(said)
+    assert sorted(path.name for path in (here / "masks").iterdir()) == sorted(names)
 
 
 def test_predict_never_writes_over_a_picture_or_a_mask(finished, here, autoseg_command):

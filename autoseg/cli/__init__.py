@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 import typer
@@ -47,6 +48,10 @@ app.add_typer(data_app, name="data")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: no traceback for anything that a user did. Always raises SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        # No name of a file, in an encoding that lacks it, costs a command its result.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     handler = _Stderr()
     handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])

@@ -21,7 +21,7 @@ from autoseg.cli.options import (
     SplitColumnOption,
     run_folder,
 )
-from autoseg.cli.output import plain, print_json, print_table
+from autoseg.cli.output import plain, print_json, print_lines, print_table
 from autoseg.records import parse_duration_s
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def bundle(
         facts = {"key": taken.key, "folder": str(taken.folder), "reason": taken.reason}
         print_json({**facts, "new": taken.new, "explanation": None})
         return 0
-    print(taken.folder)
-    print(f"{taken.key}: {taken.reason}")
+    print_lines([str(taken.folder), f"{taken.key}: {taken.reason}"])
     if not taken.new:
         print("it was there already, the same to the byte")
     return 0
@@ -121,13 +120,12 @@ def _print(found: Verified) -> None:
     from autoseg.data.layout import printable
 
     bundle = found.bundle
-    print(f"{bundle.folder}: {bundle.files} files are as they were written")
+    print_lines([f"{bundle.folder}: {bundle.files} files are as they were written"])
     if bundle.strays:
-        print(f"beside them, and not checked: {', '.join(bundle.strays)}")
+        print_lines([f"beside them, and not checked: {', '.join(bundle.strays)}"])
     head = ["promise", "card", "found", "95 % interval", "holds"]
     print_table(head, [_row(check) for check in found.checks])
-    for check in found.checks:
-        print(f"{check.name}: {check.why}")
+    print_lines(f"{check.name}: {check.why}" for check in found.checks)
     for flag in found.measurement.flags:
         print(f"mind: {printable(flag)}")
     device = f"{printable(found.device.name)} ({printable(found.device.model)})"

@@ -24,7 +24,7 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
-from autoseg.cli.output import print_facts, print_json, print_table
+from autoseg.cli.output import plain, print_facts, print_json, print_lines, print_table
 from autoseg.records import CandidateError, InputError, parse_duration_s
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _print_operators(board: Board, models: Mapping[str, Path], *, as_json: bool)
         print_json({"models": rows})
         return
     for name, nodes in found.items():
-        print(f"{name}: the slowest of {len(nodes)} nodes, mean of a run")
+        print_lines([f"{name}: the slowest of {len(nodes)} nodes, mean of a run"])
         print_table(operators.SLOWEST_HEAD, operators.slowest(nodes))
         print("\nby operator")
         print_table(operators.TOTALS_HEAD, operators.totals(nodes))
@@ -157,12 +157,12 @@ def predict(
     for done in predict_files(model, images, out, overlays=overlay):
         if done.times is None:
             faults.append(done.fault)
-            print(f"autoseg: {done.fault}", file=sys.stderr)
+            print(plain(f"autoseg: {done.fault}"), file=sys.stderr)
             continue
         times.append(done.times)
         written.append(str(done.task.mask))
         if not as_json:
-            print(done.task.mask)
+            print_lines([str(done.task.mask)])
     if as_json:
         print_json({"masks": written, "faults": faults, **speed_facts(times)})
     else:

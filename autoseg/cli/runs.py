@@ -208,8 +208,8 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
     elif chosen is None:
         print(plain("\n".join(result.misses())), file=sys.stderr)
     else:
-        print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how)])
-        print(result.bundle(chosen.candidate.key))
+        folder = str(result.bundle(chosen.candidate.key))
+        print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how), folder])
     return 0 if chosen else 3
 
 
