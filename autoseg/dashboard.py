@@ -1,14 +1,16 @@
-"""Optuna's dashboard on a run's study, live or finished: reads only, for this machine only."""
+"""Optuna's dashboard on a run's study, live or finished: it reads only."""
 
 from __future__ import annotations
 
 import errno
 import io
+import ipaddress
 import json
 import logging
+import re
 import socket
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, TextIO, cast
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 PORT = 8080
 READ_ONLY = "this study mirrors a run's ledger; it cannot be changed here"
+ELSEWHERE = "this is shown to this machine only: ask for it as 127.0.0.1 or localhost"
 
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -38,6 +41,7 @@ App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 class Dashboard(ThreadingMixIn, WSGIServer):
     """Serves the dashboard of the run in `folder` until it is closed; `address` is where.
 
+    `private` says that this machine only can reach it: there is no password.
     Port 0 takes any free one. Raises InputError for a run without a study that can be shown, and
     for a host or port that cannot be listened on.
     """
@@ -56,7 +60,9 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         optuna_dashboard._app.get_pareto_front_trials = _feasible_front
         files = FileSystemArtifactStore(artifacts_of(folder))
         app = optuna_dashboard.wsgi(study, artifact_store=files)
-        self.set_app(_reads_only(app))
+        self.private = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+        ours = {"127.0.0.1", "localhost", "[::1]", _named(host).lower()}
+        self.set_app(_reads_only(app, ours if self.private else None))
         number = study.get_all_studies()[0]._study_id
         self.address = f"http://{_named(host)}:{self.server_port}/dashboard/studies/{number}"
 
@@ -128,14 +134,23 @@ def _named(host: str) -> str:
     return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
-def _reads_only(app: App) -> App:
-    """Refuses whatever would change the study: the next event of the run would not fit it."""
+def _reads_only(app: App, hosts: Set[str] | None) -> App:
+    """Refuses whatever would change the study: the next event of the run would not fit it.
+
+    And what was asked of another host than these: a page from elsewhere may have its own name
+    lead here, and would read the run through the browser of who looks at that page.
+    """
 
     def served(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        asked = re.sub(r":\d*$", "", environ.get("HTTP_HOST", "")).lower()
+        if hosts is not None and asked not in hosts:
+            reason = ELSEWHERE
+        elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            reason = READ_ONLY
+        else:
             return app(environ, start)
         start("403 Forbidden", [("Content-Type", "application/json")])
-        return [json.dumps({"reason": READ_ONLY}).encode()]
+        return [json.dumps({"reason": reason}).encode()]
 
     return served
 

@@ -1,7 +1,10 @@
 """The dashboard serves a run's study to read, on this machine, or says what keeps it from that."""
 
+import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -68,6 +71,42 @@ def test_nothing_can_be_changed(made, method, path):
     assert refused.value.code == 403
     assert b"cannot be changed here" in refused.value.read()
     assert (made.folder / "study.db").read_bytes() == before
+
+
+def answer(port: int, host: str, method: str = "GET") -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as asked:
+        asked.request(method, "/api/studies", headers={"Host": host})
+        return asked.getresponse().status
+
+
+def test_who_asks_under_a_name_that_leads_here_from_elsewhere_sees_nothing(made):
+    with Dashboard(made.folder, port=0) as dashboard:
+        threading.Thread(target=dashboard.serve_forever, daemon=True).start()
+        port = dashboard.server_port
+        for ours in (f"127.0.0.1:{port}", "LOCALHOST:9000", "[::1]:8080", "[::1]", "localhost"):
+            assert answer(port, ours) == 200, ours
+        for evil in (
+            f"evil.test:{port}",
+            "127.0.0.1.evil.test",
+            "localhost.evil.test",
+            "",
+            "[::2]",
+        ):
+            assert answer(port, evil) == 403, evil
+        dashboard.shutdown()
+
+
+def test_on_another_host_any_name_is_answered_and_that_is_said(made):
+    command = [sys.executable, "-m", "autoseg.cli", "dashboard", str(made.folder)]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--host", "0.0.0.0"], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        port = int(process.stdout.readline().split(":")[2].partition("/")[0])
+        assert "Ctrl-C" in process.stderr.readline()
+        assert "anybody who reaches this port can see the run" in process.stderr.readline()
+        assert answer(port, "board.test") == 200 and answer(port, "board.test", "POST") == 403
+        process.terminate()
 
 
 def test_a_study_that_is_built_anew_meanwhile_is_seen(tmp_path):

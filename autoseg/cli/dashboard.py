@@ -32,6 +32,9 @@ def dashboard(
     with Dashboard(folder, host, port) as served:
         print(served.address, flush=True)
         print(f"showing the run {folder.resolve().name}; Ctrl-C ends it", file=sys.stderr)
+        if not served.private:
+            said = "there is no password: anybody who reaches this port can see the run"
+            print(f"warning: {said}", file=sys.stderr)
         if open_browser:
             import webbrowser
 
