@@ -31,6 +31,7 @@ from autoseg.wiring import (
     statement,
     task_of,
     write_files,
+    write_report,
 )
 
 Devices = str | Path | Device
@@ -153,6 +154,9 @@ def _travel(
         pool.close()
         write_files(run.folder, task.dataset.classes)
         run.record("finished")
+        result = Result.from_run(run.folder)
+        write_report(result)
+        return result
     except (AutosegError, OSError, KeyboardInterrupt) as error:
         rescue(trip)
         pool.close()
@@ -161,7 +165,6 @@ def _travel(
     finally:
         pool.close()
         mirror.close()
-    return Result.from_run(run.folder)
 
 
 def _trip(run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool) -> Trip:
@@ -190,6 +193,7 @@ def stopped(trip: Trip, error: BaseException, again: str) -> AutosegError:
     result = None
     with suppress(AutosegError, OSError):
         result = write_files(trip.run.folder, trip.task.dataset.classes, trip.run.on)
+        write_report(result)
     if isinstance(error, KeyboardInterrupt):
         interrupted = Interrupted(f"interrupted; to go on: {again}")
         if trip.stop.asked and not trip.stop.insisted:

@@ -43,6 +43,7 @@ from autoseg.wiring import (
     statement,
     task_of,
     write_files,
+    write_report,
 )
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,9 @@ def _travel(trip: Trip) -> Result:
     exhibit(trip)
     write_files(run.folder, trip.task.dataset.classes, run.on)
     run.record("finished")
-    return Result.from_run(run.folder, run.on)
+    result = Result.from_run(run.folder, run.on)
+    write_report(result)
+    return result
 
 
 def _asked(run: Run, info: DeviceInfo, max_latency: str | None) -> Declaration:

@@ -144,7 +144,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:
-    """front.csv, front.json, pareto.png, bundles and the report of a run, from its ledger.
+    """front.csv, front.json, pareto.png and bundles of a run, from its ledger.
 
     Those of a `device` that it was measured on afterwards lie in a folder of their own.
     """
@@ -162,11 +162,11 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
         # Of an earlier session, beaten or ranked otherwise since; a user's own files stay.
         if old.is_dir() and old.name not in names:
             shutil.rmtree(old)
-    _write_report(result)
     return result
 
 
-def _write_report(result: Result) -> None:
+def write_report(result: Result) -> None:
+    """report.html beside those files; after the last event, as it tells how far the run came."""
     try:
         write_page(result, result.files / "report.html")
     except Exception as error:  # it is for looking at: no fault in it may cost a run its files

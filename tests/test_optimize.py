@@ -14,6 +14,8 @@ import pytest
 
 import autoseg
 from autoseg.ledger import read_events
+from autoseg.report.console import result_lines
+from autoseg.wiring import write_report
 
 SCRIPT = """\
 import json, sys
@@ -199,6 +201,8 @@ def test_who_asks_to_leave_the_search_gets_confirmed_models(tiny, tmp_path):
     for evaluation in error.result.front:
         assert (error.result.bundle(evaluation.candidate.key) / "model.onnx").is_file()
         assert evaluation.score("test") is not None
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert error.result.headline in page and "This run is not finished" in page
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -333,3 +337,19 @@ def test_the_same_seed_proposes_the_same_candidates_in_the_same_order_beyond_the
             ]
         )
     assert stories[0] == stories[1]
+
+
+def test_the_report_of_a_run_says_it_is_finished_when_it_is(finished, tmp_path):
+    unfinished = "This run is not finished"
+    own = finished.folder / "report.html"
+    assert unfinished not in own.read_text(encoding="utf-8")
+    assert "(report.html front.csv" in result_lines(autoseg.Result.from_run(finished.folder))[-1]
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    # As of a second session, stopped when only test was left to read.
+    events = read_events(folder)
+    again = [*events, *(e for e in events if e["event"] == "tested")]
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in again))
+    write_report(autoseg.Result.from_run(folder))
+    assert unfinished in (folder / "report.html").read_text(encoding="utf-8")
+    autoseg.optimize(results=tmp_path, name="run", resume=True)
+    assert unfinished not in (folder / "report.html").read_text(encoding="utf-8")

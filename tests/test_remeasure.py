@@ -53,6 +53,8 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
         assert (evaluation.iou, evaluation.score("test")) == (at_home.iou, at_home.score("test"))
     told = json.loads((run / "devices" / "board" / "front.json").read_text())
     assert [e["candidate"] for e in told["front"]] == result.to_json()["front"] or told["front"]
+    page = (run / "devices" / "board" / "report.html").read_text(encoding="utf-8")
+    assert result.headline in page and "This run is not finished" not in page
     assert autoseg.Result.from_run(run) == home
     assert autoseg.Result.from_run(run, "board") == result
 

@@ -58,14 +58,28 @@ def _fate(event: Event) -> str | None:
 
 
 def _phases(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
-    """Looking around until the verdict, searching, finishing."""
+    """Looking around until the verdict, searching, finishing; as a continued run has them now."""
     ends = {"looking around": "verdict", "searching": "searched", "finishing": "finished"}
-    last = {e["event"]: e["spent_s"] for e in events if "spent_s" in e}
+    last: dict[str, float] = {}
+    for event in events:
+        # Whatever follows them, they were not the end.
+        last.pop("finished", None)
+        if _searches(event):
+            last.pop("searched", None)
+        if "spent_s" in event:
+            last[event["event"]] = event["spent_s"]
     phases = [(name, last[kind]) for name, kind in ends.items() if kind in last]
     now = max((e.get("spent_s", 0.0) for e in events), default=0.0)
     if "finished" not in last and now > (phases[-1][1] if phases else 0.0):
         phases.append(("finishing" if "searched" in last else "searching", now))
     return tuple(phases)
+
+
+def _searches(event: Event) -> bool:
+    """Whether only a search does that; the finish decays what is confirmed, and scores it."""
+    if event["event"] == "scored":
+        return not event["score"]["decayed"]
+    return event["event"] in ("proposed", "measured", "reopened")
 
 
 def _training_s(evaluations: Sequence[Evaluation]) -> dict[str, float]:

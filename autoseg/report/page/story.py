@@ -111,7 +111,7 @@ def story_of(result: Result) -> Story:
     first, rest = _ordered(shown)
     return Story(
         result=result,
-        live=not any(e["event"] == "finished" for e in events),
+        live=not events or events[-1]["event"] != "finished",
         spots=shown,
         explanation=result.explanation(),
         picks=[(how, e, result.reason(how)) for how, e in result.picks().items() if e],
