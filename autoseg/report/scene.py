@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autoseg.promise import latency_ci_ms
 from autoseg.records import Evaluation, Statistic
 
 Interval = tuple[float, float]
@@ -27,11 +28,9 @@ def ms_limits(seen_ms: Sequence[float]) -> tuple[float, float]:
 
 
 def latency_interval(evaluation: Evaluation, statistic: Statistic) -> Interval | None:
-    """The 95 % interval in ms of the statistics that have one."""
+    """The 95 % interval of the statistic in ms; None for what was never measured."""
     measurement = evaluation.measurement
-    if measurement is None or statistic not in ("p50", "p90"):
-        return None
-    return measurement.p50_ci_ms if statistic == "p50" else measurement.p90_ci_ms
+    return latency_ci_ms(measurement, statistic) if measurement else None
 
 
 def iou_interval(evaluation: Evaluation) -> Interval | None:
