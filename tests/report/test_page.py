@@ -3,14 +3,20 @@
 import base64
 import json
 import re
+import shutil
 import time
 from html.parser import HTMLParser
 
 import pytest
 from staged import HOSTILE, Stage, staged
 
+from autoseg.exhibits import sheet_path
+from autoseg.ledger import read_events
 from autoseg.report.page import write_comparison, write_page
 from autoseg.report.page.render import embedded
+from autoseg.report.page.story import MOST_MODELS
+from autoseg.report.scene import latency_interval
+from autoseg.report.spending import spending
 from autoseg.result import Result
 
 VOID = {"meta", "link", "img", "br", "rect", "circle", "line", "path"}
@@ -103,7 +109,7 @@ def test_each_front_model_has_all_that_was_recorded_of_it(tmp_path):
     for said in (
         "Conv", "resize 0.400 ms", "640x480", "1,000", "Latency of its runs", "parcel",
         "ondemand", "51.50 °C", "1,490 to 1,500 MHz",
-        "autoseg optimize --max-latency 10ms --min-iou 0.9 --data 'my data/it'\"'\"'s'",
+        "autoseg optimize --name run --max-latency 10ms --min-iou 0.9 --data 'my data/it'\"'\"'s'",
         "--recipe augment=false",
     ):  # fmt: skip
         assert said in page.said, said
@@ -215,3 +221,69 @@ def test_what_does_not_compare_is_said(tmp_path):
     assert "hypervolumes do not compare" in page.said
     assert "hypervolume, of the other's" not in page.said
     assert page.text.count("<script") == 2
+
+
+def test_every_link_to_a_model_leads_to_its_section(tmp_path):
+    page, result = page_of(tmp_path, trials=60, front=MOST_MODELS + 5, exhibits=False)
+    sections = {s["id"] for s in page.all("details", **{"class": "model"})}
+    linked = {a["href"].removeprefix("#") for _, a in page.tags if "#model-" in a.get("href", "")}
+    assert linked == sections and len(sections) == MOST_MODELS
+    assert {f"model-{e.candidate.key}" for e in result.picks().values()} <= sections
+    page, _ = page_of(tmp_path / "miss", floor=0.999)
+    sections = {s["id"] for s in page.all("details", **{"class": "model"})}
+    linked = {a["href"].removeprefix("#") for _, a in page.tags if "#model-" in a.get("href", "")}
+    assert linked == sections != set()
+
+
+def test_pictures_beside_a_report_are_offered_only_where_it_lies_beside_them(tmp_path):
+    page, result = page_of(tmp_path)
+    other = next(key for key, known in page.data["one"].items() if not known["section"])
+    first = result.front[0].candidate.key
+    shutil.copy(sheet_path(result.files, first), sheet_path(result.files, other))
+    write_page(result, result.files / "report.html")
+    there = Page((result.files / "report.html").read_text(encoding="utf-8"))
+    assert (result.files / there.data["one"][other]["beside"]).is_file()
+    write_page(result, tmp_path / "report.html")
+    elsewhere = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "beside" not in elsewhere.data["one"][other]
+
+
+def test_a_run_that_goes_on_is_live_again_and_searches_again(tmp_path):
+    page, result = page_of(tmp_path)
+    assert "This run is not finished" not in page.said
+    events = read_events(result.folder)
+    names = [name for name, _ in spending(events, ()).phases]
+    assert names == ["looking around", "searching", "finishing"]
+    more = [e for e in events if e["event"] in ("proposed", "measured")][-2:]
+    now_s = events[-1]["spent_s"] + 9
+    events += [{**e, "spent_s": now_s} for e in more]
+    (result.folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    write_page(Result.from_run(result.folder), tmp_path / "report.html")
+    said = Page((tmp_path / "report.html").read_text(encoding="utf-8")).said
+    assert "This run is not finished" in said
+    assert spending(events, ()).phases[-1] == ("searching", now_s)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p50", "p90", "p95", "p99"])
+def test_every_statistic_has_its_interval(tmp_path, statistic):
+    folder = staged(tmp_path / "run")
+    said = (folder / "run.yaml").read_text().replace("statistic: p90", f"statistic: {statistic}")
+    (folder / "run.yaml").write_text(said)
+    result = Result.from_run(folder)
+    for evaluation in result.front:
+        low, high = latency_interval(evaluation, statistic)
+        assert low <= evaluation.measurement.latency_ms(statistic) <= high
+    write_page(result, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    rows = dict(page.data["one"][result.front[0].candidate.key]["rows"])
+    assert "(95 %: " in rows[f"latency {statistic}"]
+
+
+def test_a_name_in_no_encoding_is_written_as_an_escape(tmp_path):
+    page, _ = page_of(tmp_path, classes=("background", "parcel \udcff"))
+    assert "parcel \\udcff" in page.said
+
+
+def test_the_command_repeats_the_run_under_its_name(tmp_path):
+    page, result = page_of(tmp_path)
+    assert result.declaration.command("run") in page.said

@@ -17,7 +17,7 @@ from autoseg.store import write_atomically
 
 def write_page(result: Result, path: Path) -> None:
     """Write a run's report, live or finished. Raises OSError where it cannot be written."""
-    write_atomically(path, render("page.html", story=story_of(result)))
+    write_atomically(path, render("page.html", story=story_of(result, path.parent)))
 
 
 def write_comparison(one: Result, other: Result, path: Path) -> None:

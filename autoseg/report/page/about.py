@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoseg.declaration import Declaration
 from autoseg.ledger import Event
 from autoseg.records import Measurement
 from autoseg.report.page import words
@@ -79,28 +78,13 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def command(result: Result, said: Mapping[str, Any]) -> str:
+def command(result: Result) -> str:
     """The command that repeats the run, with its paths as they were typed."""
-    if result.device is not None:
-        ceiling = result.declaration.max_latency
-        again = ["remeasure", result.folder.name, "--device", result.device]
-        return shlex.join(["autoseg", *again, "--max-latency", ceiling])
-    found = ["autoseg", "optimize"]
-    for name, default in Declaration().to_yaml().items():
-        value = said.get(name, default)
-        if name != "recipe" and value is not None and (value != default or name in ALWAYS):
-            each = value if isinstance(value, list) else [value]
-            found += [w for one in each for w in (f"--{name.replace('_', '-')}", str(one))]
-    for name, value in (said.get("recipe") or {}).items():
-        found += ["--recipe", f"{name}={_yaml(value)}"]
-    return shlex.join(found)
-
-
-ALWAYS = ("max_latency", "min_iou", "device", "effort", "budget", "workers", "seed")
-
-
-def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if result.device is None:
+        return result.declaration.command(result.folder.name)
+    ceiling = str(result.declaration.max_latency)
+    again = ["remeasure", result.folder.name, "--device", result.device]
+    return shlex.join(["autoseg", *again, "--max-latency", ceiling])
 
 
 def run_rows(result: Result, said: Mapping[str, Any]) -> Rows:

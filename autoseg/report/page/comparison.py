@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -72,7 +72,7 @@ def compare(one: Result, other: Result) -> Comparison:
     """Read both. Raises InputError where a folder holds no run."""
     names = _names(one, other)
     sides = _side(one, names[0], MARKS[0]), _side(other, names[1], MARKS[1])
-    series = [Series(s.name, s.spots, s.result.constraints, s.mark, linked=False) for s in sides]
+    series = [Series(s.name, s.spots, s.result.constraints, s.mark) for s in sides]
     pictures = front_picture(series), front_picture(series, narrow=True)
     return Comparison(sides, pictures, _notes(*sides), _facts(*sides), _shared(*sides))
 
@@ -100,8 +100,8 @@ def _side(result: Result, name: str, mark: str) -> Side:
     cells = [tables.row(s, knobs, asked, result.baseline) for s in first]
     return Side(
         name, mark, result, shown, said, tables.columns(knobs, asked.statistic),
-        [[replace(cell, link="") for cell in row] for row in cells],
-        about.command(result, said),
+        cells,
+        about.command(result),
         {s.key: {"run": name, "rows": tables.figures(s, asked)} for s in shown},
     )  # fmt: skip
 

@@ -40,14 +40,14 @@ LANES = {"below": "lower IoU", "untrained": "not trained", "too_slow": "too slow
 class Series:
     """The points of one run on one device; `mark` is its class in the style.
 
-    With `linked`, the front's points lead to the sections of their models.
+    The points of the keys that are `linked` lead to the sections of their models.
     """
 
     name: str
     spots: Sequence[Spot]
     constraints: Constraints
     mark: str = "one"
-    linked: bool = True
+    linked: frozenset[str] = frozenset()
 
 
 def front_picture(series: Sequence[Series], *, narrow: bool = False) -> Markup:
@@ -198,7 +198,7 @@ def _point(spot: Spot, group: Series, xy: tuple[float, float], lane: str | None)
     if spot.rank is not None:
         inner.append(text(x - 7, y - 7, str(spot.rank), "end", "rank"))
     best = spot.kind in ("front", "best")
-    linked = best and group.linked
+    linked = spot.key in group.linked
     return tag(
         "a" if linked else "g", *inner, class_=" ".join(classes),
         href=f"#model-{spot.key}" if linked else None, data_key=spot.key, data_run=group.mark,

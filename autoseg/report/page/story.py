@@ -98,26 +98,35 @@ class Story:
         return [(k, said, kinds.count(k)) for k, said in KINDS.items() if k in kinds]
 
 
-def story_of(result: Result) -> Story:
-    """Read what a run's folder holds. Raises InputError where it holds none."""
+def story_of(result: Result, place: Path | None = None) -> Story:
+    """Read what a run's folder holds, for a page in the folder `place`.
+
+    Raises InputError where it holds no run.
+    """
     said = read_declaration(result.folder)
     events = as_seen_on(result.device, read_events(result.folder))
     shown = spots(result)
     knobs = tables.turned(result.evaluations)
-    chosen = _with_sections(shown)
+    picks = [(how, e, result.reason(how)) for how, e in result.picks().items() if e]
+    chosen = _with_sections(shown, {e.candidate.key for _, e, _ in picks})
+    keys = frozenset(spot.key for spot in chosen)
+    beside = place is not None and place.resolve() == result.files.resolve()
     spent = spending(events, result.evaluations)
     constraints = result.constraints
-    series = [Series(result.folder.name, shown, constraints)]
+    series = [Series(result.folder.name, shown, constraints, linked=keys)]
     first, rest = _ordered(shown)
     return Story(
         result=result,
         live=not events or events[-1]["event"] != "finished",
         spots=shown,
         explanation=result.explanation(),
-        picks=[(how, e, result.reason(how)) for how, e in result.picks().items() if e],
+        picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
         heads=tables.columns(knobs, constraints.statistic),
-        rows=[tables.row(s, knobs, constraints, result.baseline) for s in [*first, *rest]],
+        rows=[
+            tables.row(s, knobs, constraints, result.baseline, linked=s.key in keys)
+            for s in [*first, *rest]
+        ],
         first_rows=len(first),
         models=_models(result, chosen, said),
         same=_same(result.evaluations, knobs),
@@ -134,15 +143,17 @@ def story_of(result: Result) -> Story:
         },
         device=about.device_rows(result, said, events),
         run=about.run_rows(result, said),
-        command=about.command(result, said),
-        details={s.key: _details(result, s, {c.key for c in chosen}) for s in shown},
+        command=about.command(result),
+        details={s.key: _details(result, s, keys, beside=beside) for s in shown},
     )
 
 
-def _with_sections(shown: Sequence[Spot]) -> list[Spot]:
-    """The front; without one, the nearest misses and what is best so far."""
+def _with_sections(shown: Sequence[Spot], picks: Set[str]) -> list[Spot]:
+    """The front, at least its picks; without one, the nearest misses and what is best so far."""
     front = [s for s in shown if s.kind == "front"]
-    return (front or [s for s in shown if s.near or s.kind == "best"])[:MOST_MODELS]
+    able = front or [s for s in shown if s.near or s.kind == "best"]
+    held = {s.key for s in sorted(able, key=lambda s: s.key not in picks)[:MOST_MODELS]}
+    return [s for s in able if s.key in held]
 
 
 def _ordered(shown: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
@@ -191,8 +202,11 @@ def _model(
     )
 
 
-def _details(result: Result, spot: Spot, chosen: Set[str]) -> dict[str, Any]:
-    """What the script shows of a point that is chosen; pictures are in the model's section."""
+def _details(result: Result, spot: Spot, chosen: Set[str], *, beside: bool) -> dict[str, Any]:
+    """What the script shows of a point that is chosen; pictures are in the model's section.
+
+    Those of other models are a link where the page lies `beside` them.
+    """
     evaluation, cost = spot.evaluation, spot.evaluation.cost
     rows = tables.figures(spot, result.constraints)
     if cost:
@@ -201,6 +215,6 @@ def _details(result: Result, spot: Spot, chosen: Set[str]) -> dict[str, Any]:
     rows.append(("file", words.size(evaluation.onnx_bytes)))
     found: dict[str, Any] = {"rows": rows, "section": spot.key in chosen}
     sheet = sheet_path(Path(""), spot.key)
-    if spot.key not in chosen and (result.files / sheet).is_file():
+    if beside and spot.key not in chosen and (result.files / sheet).is_file():
         found["beside"] = sheet.as_posix()
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoseg.exhibits import Exhibit
@@ -44,12 +44,17 @@ def columns(knobs: Sequence[str], statistic: str) -> list[str]:
 
 
 def row(
-    spot: Spot, knobs: Sequence[str], constraints: Constraints, baseline: Evaluation | None
+    spot: Spot,
+    knobs: Sequence[str],
+    constraints: Constraints,
+    baseline: Evaluation | None,
+    *,
+    linked: bool = False,
 ) -> list[Cell]:
-    """One candidate, figures with their intervals."""
+    """One candidate, figures with their intervals; `linked` where it has a section of its own."""
     evaluation, cost = spot.evaluation, spot.evaluation.cost
     test, choices = evaluation.score("test"), dict(evaluation.candidate.choices)
-    link = f"#model-{spot.key}" if spot.kind in ("front", "best") else ""
+    link = f"#model-{spot.key}" if linked else ""
     mark = " ".join([str(spot.rank or ""), "★" if spot.baseline else ""]).strip()
     around = words.ms_span(latency_interval(evaluation, constraints.statistic))
     faster = speedup(evaluation, baseline)
@@ -171,10 +176,3 @@ def class_ious(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str
     if score is None or len(score.class_iou) != len(classes):
         return []
     return list(zip(classes, score.class_iou, strict=True))
-
-
-def knobs_said(evaluation: Evaluation, knobs: Sequence[str]) -> Mapping[str, str]:
-    """The knobs of a model, those that were turned first."""
-    choices = dict(evaluation.candidate.choices)
-    order = [*knobs, *(name for name in choices if name not in knobs)]
-    return {name: str(choices[name]) for name in order if name in choices}
