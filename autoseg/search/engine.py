@@ -37,7 +37,7 @@ from autoseg.space import SearchSpace
 SURVEY = 28  # untrained networks that are measured before anything is trained
 UNFIT = ("too_slow", "failed", "stopped")
 PRUDENCE = 1.3  # a job that the end of the search cuts off is time lost
-LIKELY = 0.1  # P(under the ceiling) from which a candidate is worth measuring
+LIKELY = 0.01  # P(under the ceiling) from which a candidate is worth measuring
 SCREEN_S = 2.0  # exporting and timing, which also holds up the trainings beside it, at least
 SCREEN_RUNS = 40
 JOB_S = 1.0  # scoring and checkpoint, beside the epochs

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from autoseg.records import Candidate, Evaluation
 from autoseg.search.standing import decayed, p50, undecayed
 from autoseg.search.view import View
@@ -39,6 +41,8 @@ def _hopes(view: View) -> dict[str, float]:
     """The optimistic IoU after the longest training and its decay, by key."""
     longest = view.recipe.rungs[-1]
     mean, sd = view.after(view.alive, [longest] * len(view.alive))
+    # A training is itself a draw: it may turn out better than the best guess of its kind.
+    sd = np.hypot(sd, view.surrogate.scatter(longest))
     pairs = zip(view.alive, mean, sd, strict=True)
     return {e.candidate.key: 1 - math.exp(m - OPTIMISM * s) for e, m, s in pairs}
 

@@ -111,6 +111,11 @@ class Surrogate:
             variance = variance - np.sum(cross**2, axis=0)
         return mean, np.sqrt(np.maximum(variance, 1e-8))
 
+    def scatter(self, epochs: int) -> float:
+        """Standard deviation of the log error of trainings of one kind after `epochs` and decay."""
+        noise = _noise(self.settings, np.array([epochs], float), np.ones(1, bool))
+        return float(noise[0])
+
     # -- the prior
 
     def _points(self, seen: Sequence[Seen]) -> tuple[Rows, Array, Flags]:
@@ -204,8 +209,8 @@ class _Parts:
 
 
 def _noise(settings: Settings, epochs: Array, decayed: Flags) -> Array:
-    """An average of few weights scatters more, and the decay calms it."""
-    noise: Array = settings.noise * np.where(decayed, 0.5, 1.0) * (1 + 5 / epochs)
+    """An average of few weights scatters more; the decay does not calm it."""
+    noise: Array = settings.noise * (1 + 5 / epochs)
     return noise
 
 
