@@ -48,8 +48,10 @@ def write_figures(result: Result, folder: Path) -> list[str]:
 
 
 def _front(result: Result) -> Figure | None:
+    # A folder's name in another encoding has no glyphs.
+    title = result.folder.name.encode(errors="backslashreplace").decode()
     return pareto_figure(
-        result.evaluations, result.constraints, baseline=result.baseline, title=result.folder.name
+        result.evaluations, result.constraints, baseline=result.baseline, title=title
     )
 
 

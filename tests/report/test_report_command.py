@@ -81,3 +81,11 @@ def test_what_cannot_be_done_is_said_with_the_way_out(run, autoseg_command, opti
     assert called.code == 2
     assert said in called.stderr
     assert called.stdout == ""
+
+
+def test_a_run_named_in_no_encoding_has_its_report(autoseg_command, tmp_path):
+    folder = staged(tmp_path / "run \udcff", trials=6, front=2)
+    called = autoseg_command("report", str(folder), "--format", "md")
+    assert (called.code, called.stderr) == (0, "")
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "autoseg optimize --name" in text and "run \\udcff" in text
