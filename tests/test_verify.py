@@ -142,6 +142,19 @@ def test_the_command_says_which_file_has_changed(promised, autoseg_command):
     assert called.stderr.startswith("autoseg: ") and "model.onnx is not as it" in called.stderr
 
 
+def test_the_command_says_what_to_give_where_nothing_was_judged(
+    tmp_path, autoseg_command, monkeypatch
+):
+    monkeypatch.setattr("autoseg.device.resolve", lambda *_, **__: autoseg.FakeDevice(1.0))
+    folder = bundle(tmp_path)  # of a device and of data that are not here
+    called = autoseg_command("verify", str(folder))
+    assert called.code == 2 and "Traceback" not in called.stderr
+    last = called.stdout.splitlines()[-1]
+    assert last.startswith("nothing was judged: ") and "--max-latency" in last and "--data" in last
+    called = autoseg_command("verify", str(folder), "--json", "--max-latency", "10s")
+    assert called.code == 0 and '"holds": true' in called.stdout
+
+
 @pytest.mark.slow
 def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
     finished, tiny, autoseg_command, tmp_path, monkeypatch

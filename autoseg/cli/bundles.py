@@ -113,7 +113,7 @@ def verify(
         print_json(_json(found))
     else:
         _print(found)
-    return 3 if found.holds is False else 0
+    return {True: 0, False: 3, None: 2}[found.holds]
 
 
 def _print(found: Verified) -> None:
@@ -134,7 +134,10 @@ def _print(found: Verified) -> None:
     ])  # fmt: skip
 
 
-_NOTHING = "nothing was judged: see above what it takes"
+_NOTHING = (
+    "nothing was judged: give --max-latency to judge the latency here, or --data with the card's "
+    "own data to judge the IoU"
+)
 
 
 def _row(check: Check) -> list[str]:
