@@ -183,6 +183,7 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # on a busy machine
 def test_a_killed_run_proposes_and_scores_what_a_calm_one_does(
     tiny, tmp_path, processes, autoseg_command
 ):
@@ -222,6 +223,7 @@ def test_killed_while_it_confirms_with_two_workers_it_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # on a busy machine
 def test_a_remeasuring_that_is_killed_and_interrupted_goes_on(
     finished, tmp_path, processes, autoseg_command
 ):

@@ -112,7 +112,7 @@ class Surrogate:
         return mean, np.sqrt(np.maximum(variance, 1e-8))
 
     def scatter(self, epochs: int) -> float:
-        """Standard deviation of the log error of trainings of one kind after `epochs` and decay."""
+        """Standard deviation of the log error of one candidate's trainings, after a decay."""
         noise = _noise(self.settings, np.array([epochs], float), np.ones(1, bool))
         return float(noise[0])
 
