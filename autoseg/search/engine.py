@@ -313,8 +313,8 @@ class Search:
         self._grow(evaluations)
         seen = observed(self.ground, evaluations)
         if self._fitted is None or self._fitted[0] != seen:
-            ground, longest = self.ground, self.recipe.rungs[-1]
-            self._fitted = seen, Surrogate.fit(ground.features, ground.trends, longest, seen)
+            features, trends = self.ground.features, self.ground.trends
+            self._fitted = seen, Surrogate.fit(features, trends, self.recipe, seen)
         surrogate = self._fitted[1]
         return View(self.ground, self.recipe, self.constraints, evaluations, running, surrogate)
 

@@ -2,12 +2,14 @@
 
 The logarithm of the error (1 - IoU) of candidate x after e epochs is modelled as
 
-    curve(e) + f(x) + u(e) g(x) + own(x) + noise,      u = log(e / longest) / log(3)
+    curve(e) + f(x) + u(e) g(x) + own(x) + noise,      u = log(e / end) / log(3)
 
 f and g are Gaussian processes over the knobs and the logarithms of the counted cost, so all rungs
 of all candidates speak of each other (after Swersky et al. 2014, freeze-thaw, arXiv 1406.3896,
-with rungs in place of a continuous curve); `own` is what a candidate has for itself. The decay
-adds a step that depends on the epoch. All is Gaussian, so mean and variance have closed forms.
+with rungs in place of a continuous curve); `own` is what a candidate has for itself. A decay goes
+on along the curve: while its learning rate falls to zero on a line it covers half its epochs, and
+what it gains is learned from how steep the curves of these data are. `end` is where the longest
+training is after its decay. All is Gaussian, so mean and variance have closed forms.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.recipe import Recipe
 from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 LEVEL, LEVEL_SD = math.log(0.1), 1.0  # of the longest training's error, before anything is known
+DECAY = -0.02  # what a decay adds to that
 BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
 CURVE_SD = 0.2  # how much steeper all curves may be, for each factor of three in epochs
 # How the log error falls with the logarithms of the input's pixels and of the MACs.
@@ -71,20 +75,22 @@ class Surrogate:
 
     features: Array
     trends: Array
-    longest: int
+    recipe: Recipe
     seen: tuple[Seen, ...]
     settings: Settings
     _factor: Array
     _weights: Array
 
     @classmethod
-    def fit(cls, features: Array, trends: Array, longest: int, seen: Sequence[Seen]) -> Surrogate:
+    def fit(
+        cls, features: Array, trends: Array, recipe: Recipe, seen: Sequence[Seen]
+    ) -> Surrogate:
         """The posterior under the settings with the highest marginal likelihood.
 
         `features` ``[candidates, figures]``, `trends` ``[candidates, 2]``.
         """
         empty = np.zeros((0, 0))
-        prior = cls(features, trends, longest, (), Settings(), empty, empty)
+        prior = cls(features, trends, recipe, (), Settings(), empty, empty)
         if not seen:
             return prior
         settings = Settings()
@@ -101,7 +107,7 @@ class Surrogate:
 
         `rows` and `epochs` are ``[n]`` each. What one training scatters by chance comes on top.
         """
-        at = np.asarray(rows, np.intp), np.asarray(epochs, float), np.ones(np.size(rows), bool)
+        at = self._places(rows, epochs, np.ones(np.size(rows), bool))
         mean = self._prior_mean(*at)
         variance = self._variance(*at)
         if self.seen:
@@ -113,22 +119,30 @@ class Surrogate:
 
     def scatter(self, epochs: int) -> float:
         """Standard deviation of the log error of one candidate's trainings, after a decay."""
-        noise = _noise(self.settings, np.array([epochs], float), np.ones(1, bool))
-        return float(noise[0])
+        return float(_noise(self.settings, np.array(epochs, float)))
 
     # -- the prior
 
     def _points(self, seen: Sequence[Seen]) -> tuple[Rows, Array, Flags]:
-        return (
-            np.array([s.row for s in seen], np.intp),
-            np.array([s.epoch for s in seen], float),
-            np.array([s.decayed for s in seen], bool),
-        )
+        epochs, decayed = [s.epoch for s in seen], [s.decayed for s in seen]
+        return self._places([s.row for s in seen], epochs, np.array(decayed, bool))
+
+    def _places(
+        self, rows: npt.ArrayLike, epochs: npt.ArrayLike, decayed: Flags
+    ) -> tuple[Rows, Array, Flags]:
+        """Rows, the epochs that they have come along the curve, and which took their decay."""
+        epochs = np.asarray(epochs, np.intp)
+        decays = np.array([self.recipe.decay_epochs(int(e)) for e in epochs])
+        return np.asarray(rows, np.intp), epochs + decayed * decays / 2, decayed
+
+    @property
+    def _end(self) -> float:
+        longest = self.recipe.rungs[-1]
+        return longest + self.recipe.decay_epochs(longest) / 2
 
     def _prior_mean(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
-        mean: Array = LEVEL + self.trends[rows] @ SLOPES + usual_curve(epochs, self.longest)
-        mean = mean + decayed * decay_step(epochs)
-        return mean
+        mean: Array = LEVEL + self.trends[rows] @ SLOPES + usual_curve(epochs, self._end)
+        return mean + decayed * DECAY
 
     def _variance(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
         said, u = self.settings, self._u(epochs)
@@ -160,7 +174,7 @@ class Surrogate:
         return _Parts(fixed, apart, np.outer(u, v), rows[:, None] == rows2[None])
 
     def _u(self, epochs: Array) -> Array:
-        u: Array = np.log(epochs / self.longest) / math.log(3)
+        u: Array = np.log(epochs / self._end) / math.log(3)
         return u
 
 
@@ -181,8 +195,7 @@ class _Learner:
 
     def under(self, settings: Settings) -> Surrogate:
         """The posterior under these settings."""
-        _, epochs, decayed = self.prior._points(self.seen)
-        noise = _noise(settings, epochs, decayed)
+        noise = _noise(settings, self.prior._points(self.seen)[1])
         covariance = self.parts.covariance(settings) + np.diag(noise**2 + 1e-8)
         factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
         weights = _solve(factor, self.residual)
@@ -208,28 +221,22 @@ class _Parts:
         return total
 
 
-def _noise(settings: Settings, epochs: Array, decayed: Flags) -> Array:
-    """An average of few weights scatters more; the decay does not calm it."""
+def _noise(settings: Settings, epochs: Array) -> Array:
+    """An average of few weights scatters more."""
     noise: Array = settings.noise * (1 + 5 / epochs)
     return noise
 
 
-def usual_curve(epochs: Array, longest: int) -> Array:
-    """How far the log error lies over that of the longest training: steep first, then slow."""
+def usual_curve(epochs: Array, end: float) -> Array:
+    """How far the log error lies over that at the end: steep first, then slow."""
     # Three times the epochs leave the error at exp(-0.2 - 0.7 / e).
-    curve: Array = 0.2 * np.log(longest / epochs) / math.log(3) + 1.05 * (1 / epochs - 1 / longest)
+    curve: Array = 0.2 * np.log(end / epochs) / math.log(3) + 1.05 * (1 / epochs - 1 / end)
     return curve
 
 
-def decay_step(epochs: Array) -> Array:
-    """What the decay adds to the log error."""
-    step: Array = -0.04 - 0.5 / epochs**1.5
-    return step
-
-
 def decay_sd(epochs: Array) -> Array:
-    """How unsure that is before any decay was seen."""
-    sd: Array = 0.02 + 0.2 / epochs
+    """How unsure it is what a decay adds, before any was seen."""
+    sd: Array = 0.02 + 0.1 / epochs
     return sd
 
 

@@ -19,7 +19,7 @@ from autoseg.search.acquisition import Steps, probability_over
 from autoseg.search.ground import Ground
 from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed, epoch_of, p50, undecayed
-from autoseg.search.surrogate import Seen, Surrogate
+from autoseg.search.surrogate import LEAST_ERROR, Seen, Surrogate
 
 SURE_SIGMAS = NormalDist().inv_cdf(SURE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
@@ -76,15 +76,21 @@ class View:
         return np.array(self.surrogate.predict(rows, epochs)).reshape(2, -1)
 
     @cached_property
-    def now(self) -> dict[str, float]:
-        """The IoU that finishing now would give each that is trained, by key."""
+    def finished(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of the log error that finishing now would give, by key."""
         alive = [e for e in self.alive if not decayed(e)]
         mean, sd = self.after(alive, [epoch_of(e) for e in alive])
-        found = {e.candidate.key: _iou(m, s) for e, m, s in zip(alive, mean, sd, strict=True)}
+        pairs = zip(map(float, mean), map(float, sd), strict=True)
+        found = {e.candidate.key: pair for e, pair in zip(alive, pairs, strict=True)}
         for e in self.evaluations.values():  # what a decay or a confirmation has shown
             if e.iou is not None and (e.state == "confirmed" or (e in self.alive and decayed(e))):
-                found[e.candidate.key] = e.iou
+                found[e.candidate.key] = math.log(max(LEAST_ERROR, 1 - e.iou)), 0.0
         return found
+
+    @cached_property
+    def now(self) -> dict[str, float]:
+        """The IoU that finishing now is expected to give each that is trained, by key."""
+        return {key: _iou(mean, sd) for key, (mean, sd) in self.finished.items()}
 
     @cached_property
     def soon(self) -> dict[str, float]:

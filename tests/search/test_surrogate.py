@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from autoseg.recipe import Recipe
 from autoseg.search.surrogate import Seen, Surrogate, usual_curve
 
+RECIPE = Recipe(rungs=(1, 3, 9, 27, 81))
 LONGEST = 81
 SIZES = np.linspace(-1.5, 1.5, 30)  # one feature, standardized
 FEATURES = np.stack([SIZES, SIZES**2], axis=1)
@@ -22,7 +24,7 @@ def seen(*places: tuple[int, int]) -> list[Seen]:
 
 
 def fit(*places: tuple[int, int]) -> Surrogate:
-    return Surrogate.fit(FEATURES, TRENDS, LONGEST, seen(*places))
+    return Surrogate.fit(FEATURES, TRENDS, RECIPE, seen(*places))
 
 
 def test_untrained_ones_are_forecast_from_others_and_unsure_far_from_them():
@@ -44,16 +46,16 @@ def test_a_low_rung_tells_of_the_longest_and_a_higher_one_tells_more():
 def test_a_candidate_that_is_better_than_its_kind_is_believed():
     kind = seen(*((row, 27) for row in range(0, 30, 3)))
     star = Seen(13, 27, False, 1 - np.exp(truth(13, 27) - 0.3))
-    with_it = Surrogate.fit(FEATURES, TRENDS, LONGEST, [*kind, star]).predict([13], [81])[0][0]
-    without = Surrogate.fit(FEATURES, TRENDS, LONGEST, kind).predict([13], [81])[0][0]
+    with_it = Surrogate.fit(FEATURES, TRENDS, RECIPE, [*kind, star]).predict([13], [81])[0][0]
+    without = Surrogate.fit(FEATURES, TRENDS, RECIPE, kind).predict([13], [81])[0][0]
     assert with_it < without - 0.05
 
 
 def test_what_a_decay_brings_is_learned_from_the_decays_seen():
     plain = seen(*((row, 27) for row in range(0, 30, 4)))
     strong = [Seen(s.row, 27, True, 1 - (1 - s.iou) * 0.8) for s in plain]
-    before = Surrogate.fit(FEATURES, TRENDS, LONGEST, plain).predict([29], [27])[0][0]
-    after = Surrogate.fit(FEATURES, TRENDS, LONGEST, [*plain, *strong]).predict([29], [27])[0][0]
+    before = Surrogate.fit(FEATURES, TRENDS, RECIPE, plain).predict([29], [27])[0][0]
+    after = Surrogate.fit(FEATURES, TRENDS, RECIPE, [*plain, *strong]).predict([29], [27])[0][0]
     assert after < before - 0.02
 
 
@@ -66,7 +68,7 @@ def test_intervals_cover_what_comes():
             for row in rows[:10]
             for epoch in (3, 9, 27)
         ]
-        model = Surrogate.fit(FEATURES, TRENDS, LONGEST, noisy)
+        model = Surrogate.fit(FEATURES, TRENDS, RECIPE, noisy)
         mean, sd = model.predict(rows[10:15], [27] * 5)
         true = np.array([truth(row, 27) for row in rows[10:15]]) - 0.06
         inside += int(np.sum(np.abs(true - mean) < 2 * sd))
@@ -74,15 +76,23 @@ def test_intervals_cover_what_comes():
 
 
 def test_before_any_score_there_is_a_prior_and_perfect_scores_do_no_harm():
-    mean, sd = Surrogate.fit(FEATURES, TRENDS, LONGEST, []).predict([0, 29], [3, 81])
+    mean, sd = Surrogate.fit(FEATURES, TRENDS, RECIPE, []).predict([0, 29], [3, 81])
     assert mean[0] > mean[1] and (sd > 0.5).all()
     perfect = [Seen(row, 3, False, 1.0) for row in range(5)]
     assert np.isfinite(
-        Surrogate.fit(FEATURES, TRENDS, LONGEST, perfect).predict([9], [81])[0]
+        Surrogate.fit(FEATURES, TRENDS, RECIPE, perfect).predict([9], [81])[0]
     ).all()
 
 
 def test_candidates_without_any_feature_are_alike():
     empty = np.zeros((2, 0))
-    model = Surrogate.fit(empty, np.zeros((2, 2)), LONGEST, [Seen(0, 3, False, 0.8)])
+    model = Surrogate.fit(empty, np.zeros((2, 2)), RECIPE, [Seen(0, 3, False, 0.8)])
     assert np.isfinite(model.predict([1], [3])[0]).all()
+
+
+def test_where_curves_are_flat_a_decay_after_one_epoch_is_not_taken_for_a_long_training():
+    flat = {1: 0.84, 3: 0.72, 9: 0.60, 27: 0.54}  # errors of 11 classes
+    seen = [Seen(row, epoch, False, 1 - e) for row in range(0, 30, 6) for epoch, e in flat.items()]
+    model = Surrogate.fit(FEATURES, TRENDS, RECIPE, seen)
+    soon, late = np.exp(model.predict([13, 13], [1, 27])[0])
+    assert late < 0.56 < 0.65 < soon < 0.84
