@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoseg.device.answers import shown
 from autoseg.promise import SURE
 from autoseg.records import Evaluation, clock
+from autoseg.report.scene import turned
 from autoseg.result import Result
 from autoseg.search.latency import measured_model
 from autoseg.telling import points
@@ -74,7 +75,7 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
 def result_lines(result: Result) -> list[str]:
     """The front beside the baseline, the struck, the picks or the misses, and where files are."""
     statistic = result.constraints.statistic
-    knobs = _turned([*result.evaluations])
+    knobs = turned(result.evaluations)
     struck = [e for e in result.evaluations if e.state == "struck"]
     sure = f"; each with P >= {SURE} on val" if result.front else ""
     lines = [f"{result.headline} ({statistic}{sure})"]
@@ -120,12 +121,6 @@ def _said_of(evaluation: Evaluation) -> list[str]:
         apart = f"slowest over fastest {measurement.boards_ratio:.3f}"
         lines.insert(0, f"boards {key}: p50 {found} ms, {apart}")
     return lines
-
-
-def _turned(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Knobs that differ between evaluations: the others say nothing."""
-    names = [name for name, _ in evaluations[0].candidate.choices] if evaluations else []
-    return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
 
 
 def _row(

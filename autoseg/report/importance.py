@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.records import Choice, Evaluation, Statistic
+from autoseg.report.scene import turned
 
 Array = NDArray[np.float64]
 FEWEST = 8  # candidates; with fewer, every knob explains all of it
@@ -75,7 +76,7 @@ def iou_importance(evaluations: Sequence[Evaluation]) -> Importance | None:
 def _importance(
     seen: Sequence[Evaluation], values: Sequence[float], nuisance: Sequence[int]
 ) -> Importance | None:
-    knobs = _turned(seen)
+    knobs = turned(seen)
     if len(seen) < FEWEST or not knobs:
         return None
     table = [dict(e.candidate.choices) for e in seen]
@@ -94,12 +95,6 @@ def _importance(
     explained = 1 - float((told**2).sum() / max(1e-12, float((spread**2).sum())))
     effects = _effects(blocks, [weights for weights, _ in fits])
     return Importance(tuple(effects), len(seen), explained)
-
-
-def _turned(seen: Sequence[Evaluation]) -> list[str]:
-    """Knobs with more than one choice among the candidates: the others say nothing."""
-    names = dict.fromkeys(name for e in seen for name, _ in e.candidate.choices)
-    return [n for n in names if len({dict(e.candidate.choices).get(n) for e in seen}) > 1]
 
 
 def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:

@@ -1,4 +1,4 @@
-"""What every picture of a front shares: limits that show what matters, round ticks, intervals."""
+"""What the pictures and tables of a run share: limits that show what matters, ticks, intervals."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def iou_limits(
 def ms_limits(seen_ms: Sequence[float]) -> tuple[float, float]:
     """A fifth of room to both sides, on a log scale."""
     return min(seen_ms) / 1.25, max(seen_ms) * 1.25
+
+
+def turned(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Knobs that differ between candidates: the others say nothing."""
+    names = dict.fromkeys(name for e in evaluations for name, _ in e.candidate.choices)
+    return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
 
 
 def latency_interval(evaluation: Evaluation, statistic: Statistic) -> Interval | None:

@@ -13,6 +13,7 @@ from autoseg.records import Evaluation
 from autoseg.report.page import about, tables, words
 from autoseg.report.page.frontpicture import Series, front_picture
 from autoseg.report.page.spots import KINDS, Spot, spots
+from autoseg.report.scene import turned
 from autoseg.result import Result
 from autoseg.store import read_declaration
 
@@ -95,7 +96,7 @@ def _device(result: Result, said: Mapping[str, Any]) -> str:
 def _side(result: Result, name: str, mark: str) -> Side:
     said = read_declaration(result.folder)
     shown = spots(result)
-    knobs, asked = tables.turned(result.evaluations), result.constraints
+    knobs, asked = turned(result.evaluations), result.constraints
     first = [s for s in shown if s.kind in ("front", "best", "struck") or s.baseline or s.near]
     cells = [tables.row(s, knobs, asked, result.baseline) for s in first]
     return Side(

@@ -21,6 +21,7 @@ from autoseg.report.page.course import budget_picture, drift_picture, hypervolum
 from autoseg.report.page.frontpicture import Series, front_picture
 from autoseg.report.page.pictures import data_uris
 from autoseg.report.page.spots import KINDS, Spot, spots
+from autoseg.report.scene import turned
 from autoseg.report.spending import FATES, Spending, spending
 from autoseg.result import Result
 from autoseg.store import read_declaration
@@ -106,7 +107,7 @@ def story_of(result: Result, place: Path | None = None) -> Story:
     said = read_declaration(result.folder)
     events = as_seen_on(result.device, read_events(result.folder))
     shown = spots(result)
-    knobs = tables.turned(result.evaluations)
+    knobs = turned(result.evaluations)
     picks = [(how, e, result.reason(how)) for how, e in result.picks().items() if e]
     chosen = _with_sections(shown, {e.candidate.key for _, e, _ in picks})
     keys = frozenset(spot.key for spot in chosen)

@@ -29,12 +29,6 @@ def _cell(shown: str, by: float | None, more: str = "") -> Cell:
     return Cell(shown, "" if by is None else float(by), "" if more == words.NONE else more)
 
 
-def turned(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Knobs that differ between candidates; the others stand once, in words."""
-    names = dict.fromkeys(name for e in evaluations for name, _ in e.candidate.choices)
-    return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
-
-
 def columns(knobs: Sequence[str], statistic: str) -> list[str]:
     """The heads of `row`."""
     return [
