@@ -1,4 +1,4 @@
-"""The dashboard in a real Chromium: during a run and after it, and with the worst of names."""
+"""The dashboard, and a live run's report, in a real Chromium; and with the worst of names."""
 
 import os
 import signal
@@ -131,13 +131,31 @@ def test_a_run_is_watched_while_it_goes_and_looked_at_when_it_is_done(
             assert traces(browser_page, "graph-timeline")["Running"] > 0
             browser_page.goto(f"{address}/trials")
             browser_page.locator("img[src^='/artifacts/']").first.wait_for()
+            with started("report", str(folder), "-o", str(tmp_path / "now.html")) as report:
+                assert report.wait(60) == 0
+            reported(browser_page, tmp_path / "now.html", Result.from_run(folder))
+            assert "so far no model meets" in browser_page.locator("body").inner_text()
             os.kill(run.pid, signal.SIGCONT)
             run.wait(400)
+            reported(browser_page, folder / "report.html", Result.from_run(folder))
             after(browser_page, address, Result.from_run(folder))
             dashboard.send_signal(signal.SIGINT)
             assert dashboard.wait(60) == 0
             assert "Traceback" not in dashboard.stderr.read()
     clean(browser_page)
+
+
+def reported(page: BrowserPage, path: Path, result: Result) -> None:
+    """The report draws all that was measured, and a click on what was trained shows pictures."""
+    page.goto(path.as_uri())
+    measured = [e for e in result.evaluations if e.measurement]
+    assert page.locator("svg.front:visible .point").count() == len(measured)
+    key = next(
+        e.candidate.key for e in measured if sheet_path(result.files, e.candidate.key).exists()
+    )
+    page.locator(f'svg.front:visible .point[data-key="{key}"] .shape').click()
+    assert key in page.locator("#details").inner_text()
+    assert page.locator("#details img").evaluate("i => i.complete && i.naturalWidth") > 100
 
 
 def after(page: BrowserPage, address: str, result: Result) -> None:
