@@ -11,8 +11,7 @@ from pathlib import Path
 
 from autoseg.exhibits import read_exhibit, sheet_path
 from autoseg.front import PICKS
-from autoseg.ledger import read_events
-from autoseg.records import DeviceInfo, Evaluation, InputError, from_json
+from autoseg.records import Evaluation, InputError
 from autoseg.report.bundle import Background, tells_of, write_bundle
 from autoseg.result import Result
 from autoseg.store import read_declaration
@@ -41,7 +40,7 @@ def bundle_model(
         constraints=result.constraints,
         background=Background(
             read_declaration(result.folder),
-            _other_device(result),
+            result.measured_on,
             read_exhibit(place, key),
             sheet_path(place, key),
         ),
@@ -125,13 +124,3 @@ def _require_same(made: Path, there: Path) -> None:
         raise InputError(
             f"{there} holds something else already: remove it, or choose another folder with -o"
         )
-
-
-def _other_device(result: Result) -> DeviceInfo | None:
-    """The device that a run was measured on afterwards, as it described itself then."""
-    if result.device is None:
-        return None
-    for event in reversed(read_events(result.folder)):
-        if event["event"] == "asked" and event.get("on") == result.device:
-            return from_json(DeviceInfo, event["device"])
-    return None

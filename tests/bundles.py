@@ -15,6 +15,7 @@ from autoseg.records import (
     Candidate,
     Constraints,
     Cost,
+    DeviceInfo,
     Evaluation,
     Measurement,
     Score,
@@ -66,9 +67,8 @@ def measured() -> Evaluation:
 SAID = {
     "data": "/somewhere/else/boxes", "data_digest": "d1", "seed": 3, "split_column": "split",
     "pictures": {"train": 20, "val": 5, "test": 5}, "versions": {"autoseg": "0.1.0"},
-    "measured_on": {"name": "pi4", "model": "Cortex-A72", "runtime": "onnxruntime 1.16",
-                    "threads": 1, "provider": "CPU"},
 }  # fmt: skip
+DEVICE = DeviceInfo("pi4", "Cortex-A72", "onnxruntime 1.16", 1, "CPU")
 
 
 def of_file(evaluation: Evaluation, model: Path) -> Evaluation:
@@ -91,7 +91,7 @@ def bundle(
         folder / "bundles" / "1-abc", onnx=model,
         evaluation=of_file(evaluation or measured(), model),
         classes=classes, constraints=Constraints(33, 0.95),
-        background=Background(**{"said": SAID, **background}),
+        background=Background(**{"said": SAID, "device": DEVICE, **background}),
     )  # fmt: skip
 
 

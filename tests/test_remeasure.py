@@ -48,6 +48,7 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
         key = evaluation.candidate.key
         bundle, there = result.bundle(key), home.bundle(key)
         assert bundle.parent == run / "devices" / "board" / "bundles"
+        assert json.loads((bundle / "bundle.json").read_text())["device"]["name"] == "board"
         assert (bundle / "model.onnx").read_bytes() == (there / "model.onnx").read_bytes()
         at_home = next(e for e in home.front if e.candidate.key == key)
         assert (evaluation.iou, evaluation.score("test")) == (at_home.iou, at_home.score("test"))

@@ -10,7 +10,7 @@ import autoseg
 from autoseg import data as data_room
 from autoseg.data.dataset import Reading
 from autoseg.predict import evaluate_file
-from autoseg.records import InputError
+from autoseg.records import DeviceInfo, InputError
 from autoseg.verify import verify
 
 CARD_MS = 1.2
@@ -73,18 +73,9 @@ def test_an_iou_that_is_not_the_cards_breaks_its_promise(promised, tiny, cache):
     assert found.holds is False and "0.0020 from the card's" in found.checks[1].why
 
 
-def test_another_device_is_not_judged_but_by_a_ceiling_of_ones_own(promised):
-    other = {
-        "name": "pi4",
-        "model": "\x1b[31mCortex",
-        "runtime": "r",
-        "threads": 4,
-        "provider": "C",
-    }
-    folder = promised(measured_on=other)
-    facts = (folder / "bundle.json").read_text()
-    assert "Cortex" not in facts  # the device that was handed in goes before
-    folder = bundle(folder.parent.parent, said={**SAID, "measured_on": other})
+def test_another_device_is_not_judged_but_by_a_ceiling_of_ones_own(tmp_path):
+    other = DeviceInfo("pi4", "\x1b[31mCortex", "r", 4, "C")
+    folder = bundle(tmp_path, device=other)
     found = verify(folder, autoseg.FakeDevice(50.0))
     assert found.checks[0].holds is None and found.holds is None
     assert "processor fake here, \\x1b[31mCortex on the card" in found.checks[0].why

@@ -32,8 +32,8 @@ SHEET = "examples.jpg"
 
 @dataclass(frozen=True)
 class Background:
-    """What a run knows beside the evaluation: what run.yaml says, its device where that is another
-    one than the run's own, and what was recorded of the model for people to look at.
+    """What a run knows beside the evaluation: what run.yaml says, the device that all was measured
+    on, and what was recorded of the model for people to look at.
     """
 
     said: Mapping[str, Any] = field(default_factory=dict)

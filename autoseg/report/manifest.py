@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from autoseg.records import Choice, Constraints, DeviceInfo, Evaluation, from_json
+from autoseg.records import Choice, Constraints, DeviceInfo, Evaluation
 
-SCHEMA = 1
+SCHEMA = 1  # of bundle.json, which is read back; what commands print has one of its own
 READING = ("format", "remap", "split_column", "group_column", "group_pattern", "seed")
 
 
@@ -65,15 +65,10 @@ def manifest_of(
         onnx_digest,
         onnx_bytes,
         evaluation.p_feasible,
-        device or _own_device(said),
+        device,
         _data_facts(said),
         versions,
     )
-
-
-def _own_device(said: Mapping[str, Any]) -> DeviceInfo | None:
-    known = said.get("measured_on")
-    return from_json(DeviceInfo, known) if known else None
 
 
 def _data_facts(said: Mapping[str, Any]) -> DataFacts | None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from bundles import SAID, bundle, measured
+from bundles import DEVICE, SAID, bundle, measured
 
 from autoseg.exhibits import Exhibit, FrameTime
 from autoseg.report.markup import plain_name
@@ -79,6 +79,5 @@ def test_a_hostile_name_changes_nothing_of_the_card(tmp_path, name):
 def test_the_names_of_data_devices_and_knobs_are_text_too(tmp_path):
     bad = "<img src=x>|\n#"
     said = {**SAID, "data": f"/d/{bad.replace('/', '')}", "licence": bad, "versions": {bad: bad}}
-    said["measured_on"] = {**SAID["measured_on"], "name": bad, "model": bad}
-    text = card(tmp_path, said=said)
+    text = card(tmp_path, said=said, device=replace(DEVICE, name=bad, model=bad))
     assert "<img" not in text.replace("\\<img", "") and "\n#\n" not in text

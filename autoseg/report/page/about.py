@@ -6,18 +6,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoseg.ledger import Event
-from autoseg.records import Measurement
+from autoseg.records import Measurement, to_json
 from autoseg.report.page import words
 from autoseg.result import Result
 
 Rows = list[tuple[str, str]]
 
 
-def device_rows(result: Result, said: Mapping[str, Any], events: Sequence[Event]) -> Rows:
+def device_rows(result: Result) -> Rows:
     """The device as it said of itself, and as its measurements found it."""
-    asked = next((e["device"] for e in events if e["event"] == "asked"), None)
-    info = asked if result.device and asked else said.get("measured_on") or {}
+    info = to_json(result.measured_on) if result.measured_on else {}
     named = {
         "name": "name", "model": "model", "runtime": "runtime", "provider": "provider",
         "threads": "threads", "affinity": "cores", "channel_step": "channel step",

@@ -81,7 +81,7 @@ def compare(one: Result, other: Result) -> Comparison:
 def _names(one: Result, other: Result) -> tuple[str, str]:
     """By what tells them apart: the runs, the devices, or both."""
     runs = [one.folder.name, other.folder.name]
-    devices = [_device(r, read_declaration(r.folder)) for r in (one, other)]
+    devices = [_device(result) for result in (one, other)]
     if devices[0] == devices[1]:
         return runs[0], runs[1] if runs[1] != runs[0] else f"{runs[1]} (2)"
     if one.folder == other.folder:
@@ -89,8 +89,8 @@ def _names(one: Result, other: Result) -> tuple[str, str]:
     return f"{runs[0]} on {devices[0]}", f"{runs[1]} on {devices[1]}"
 
 
-def _device(result: Result, said: Mapping[str, Any]) -> str:
-    return result.device or str((said.get("measured_on") or {}).get("name", "its device"))
+def _device(result: Result) -> str:
+    return result.measured_on.name if result.measured_on else "its device"
 
 
 def _side(result: Result, name: str, mark: str) -> Side:
@@ -119,7 +119,7 @@ def _notes(one: Side, other: Side) -> list[str]:
         )
     if a != b:
         notes.append("They were asked for different constraints: hypervolumes do not compare.")
-    devices = [_device(s.result, s.said) for s in (one, other)]
+    devices = [_device(side.result) for side in (one, other)]
     if devices[0] != devices[1]:
         notes.append(f"They were measured on different devices: {devices[0]} and {devices[1]}.")
     for name, what in (("space", "spaces"), ("effort", "efforts"), ("budget", "budgets")):
@@ -146,7 +146,7 @@ def _said(side: Side) -> dict[str, str]:
     picks: dict[str, str] = {how: _figures(e, result) for how, e in result.picks().items()}
     return {
         "asked for": f"{asked.statistic} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
-        "device": _device(result, side.said),
+        "device": _device(result),
         "on the front": str(len(result.front)),
         **picks,
         "measured": str(len(side.spots)),

@@ -142,7 +142,7 @@ def story_of(result: Result, place: Path | None = None) -> Story:
             "hypervolume": hypervolume_curve(result.curve),
             "drift": drift_picture(result.evaluations),
         },
-        device=about.device_rows(result, said, events),
+        device=about.device_rows(result),
         run=about.run_rows(result, said),
         command=about.command(result),
         details={s.key: _details(result, s, keys, beside=beside) for s in shown},
