@@ -22,7 +22,7 @@ from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
-from autoseg.cli.output import plain, print_json
+from autoseg.cli.output import plain, print_aside, print_json
 from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.records import AutosegError, InputError
@@ -117,7 +117,7 @@ def _tell(
     kind: str, line: str, code: int, found: Mapping[str, Any] | None = None, *, as_json: bool
 ) -> int:
     """The error on stderr for people, and with --json as one object on stdout."""
-    print(plain(line), file=sys.stderr)
+    print_aside(line)
     if as_json:
         print_json({**(found or {}), **_failure(kind, line.removeprefix("autoseg: "), code)})
     return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +17,11 @@ from autoseg.cli.options import (
     RemapOption,
     RunArgument,
     SeedOption,
+    SeenByOption,
     SplitColumnOption,
     run_folder,
 )
-from autoseg.cli.output import plain, print_json, print_lines, print_table
+from autoseg.cli.output import print_aside, print_json, print_lines, print_table
 from autoseg.records import parse_duration_s
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def bundle(
     pick: Annotated[
         str, typer.Option(help="fastest, accurate, balanced, or the key of a model on the front")
     ] = "balanced",
-    device: Annotated[
-        str | None, typer.Option(help="as one that it was measured on afterwards sees it")
-    ] = None,
+    device: SeenByOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +67,7 @@ def _missed(result: Result, *, as_json: bool) -> int:
     if as_json:
         nothing = {"key": None, "folder": None, "reason": None, "new": False}
         print_json({**nothing, "explanation": explained.to_json() if explained else None})
-    print(plain("\n".join(result.misses())), file=sys.stderr)
+    print_aside("\n".join(result.misses()))
     return 3
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Annotated
 
 import typer
 
 from autoseg.cli.options import RunArgument, run_folder
+from autoseg.cli.output import print_aside
 
 
 def dashboard(
@@ -31,10 +31,10 @@ def dashboard(
     folder = run_folder(run)
     with Dashboard(folder, host, port) as served:
         print(served.address, flush=True)
-        print(f"showing the run {folder.resolve().name}; Ctrl-C ends it", file=sys.stderr)
+        print_aside(f"showing the run {folder.resolve().name}; Ctrl-C ends it")
         if not served.private:
             said = "there is no password: anybody who reaches this port can see the run"
-            print(f"warning: {said}", file=sys.stderr)
+            print_aside(f"warning: {said}")
         if open_browser:
             import webbrowser
 
@@ -42,5 +42,5 @@ def dashboard(
         try:
             served.serve_forever()
         except KeyboardInterrupt:
-            print("", file=sys.stderr)
+            print_aside("")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
-from autoseg.cli.output import plain, print_json, print_lines
+from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.records import InputError, parse_hw
 
 if TYPE_CHECKING:
@@ -54,9 +53,9 @@ def check(
     else:
         print_lines(inspection_lines(inspection))
     for warning in inspection.warnings:
-        print(plain(f"warning: {warning}"), file=sys.stderr)
+        print_aside(f"warning: {warning}")
     for fault in inspection.faults:
-        print(plain(f"fault: {fault}"), file=sys.stderr)
+        print_aside(f"fault: {fault}")
     return 2 if inspection.faults else 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
-from autoseg.cli.output import plain, print_json, print_lines, print_table
+from autoseg.cli.output import print_aside, print_json, print_lines, print_table
 from autoseg.records import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
@@ -70,15 +70,15 @@ def check(
     board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
     try:
         with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
-            found = check_up(board, name, _progress, Path(folder) if probe else None)
+            found = check_up(board, name, print_aside, Path(folder) if probe else None)
     finally:
         board.close()
     if save and found.probe:
         step = {"channel_step": found.probe.step}
         write_profile(board.profile.model_copy(update=step), save)
-        _progress(f"written: {save}; use it with --device {save}")
+        print_aside(f"written: {save}; use it with --device {save}")
     elif probe and not found.probe:
-        _progress("no channel step was found" + (f"; {save} was not written" if save else ""))
+        print_aside("no channel step was found" + (f"; {save} was not written" if save else ""))
     print_json(_as_json(name, found)) if as_json else _print(name, found)
     return 0 if found.trustworthy else 1
 
@@ -114,7 +114,7 @@ def setup(
     reach = SshReach(profile, accept_new_host_key=accept_new_host_key)
     board = Board(profile, reach)
     try:
-        say = _progress if as_json else _print_line
+        say = print_aside if as_json else _print_line
         did, ready = _set_up(name, board, reach.run_command, say, yes=yes)
     except DeviceError as error:
         told = str(error)
@@ -148,10 +148,10 @@ def _set_up(
     if not yes:
         _agree("Do that?", f"`autoseg devices setup {name}` changes the board")
     with board.contact.held("setting it up"):
-        done = install(shell, found, _progress)
+        done = install(shell, found, print_aside)
     for provider in board.profile.providers:
         if provider != "CPU":
-            _progress(f"its profile asks for {provider}: {HOW[provider]}")
+            print_aside(f"its profile asks for {provider}: {HOW[provider]}")
             break
     return [*planned], str(done.ready)
 
@@ -165,7 +165,7 @@ def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = F
     profile = load_profile(name)
     if profile.kind == "local":
         raise InputError(f"{name} is this machine, which needs no host key")
-    say = _progress if as_json else _print_line
+    say = print_aside if as_json else _print_line
     remembered = []
     # A board behind jump hosts has a key for each hop.
     while not (key := fetch_host_key(profile)).known:
@@ -192,10 +192,6 @@ def _agree(question: str, why: str) -> None:
 
 def _print_line(line: str) -> None:
     print_lines([line])
-
-
-def _progress(line: str) -> None:
-    print(plain(line), file=sys.stderr)
 
 
 def _where(profile: Profile) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +23,13 @@ from autoseg.cli.options import (
     SeedOption,
     SplitColumnOption,
 )
-from autoseg.cli.output import plain, print_facts, print_json, print_lines, print_table
+from autoseg.cli.output import (
+    print_aside,
+    print_facts,
+    print_json,
+    print_lines,
+    print_table,
+)
 from autoseg.records import CandidateError, InputError, parse_duration_s
 
 if TYPE_CHECKING:
@@ -157,7 +162,7 @@ def predict(
     for done in predict_files(model, images, out, overlays=overlay):
         if done.times is None:
             faults.append(done.fault)
-            print(plain(f"autoseg: {done.fault}"), file=sys.stderr)
+            print_aside(f"autoseg: {done.fault}")
             continue
         times.append(done.times)
         written.append(str(done.task.mask))
@@ -166,7 +171,7 @@ def predict(
     if as_json:
         print_json({"masks": written, "faults": faults, **speed_facts(times)})
     else:
-        print(speed(times), file=sys.stderr)
+        print_aside(speed(times))
     return 2 if faults else 0
 
 

@@ -26,6 +26,8 @@ DevicesOption = Annotated[
 NeededDevicesOption = Annotated[
     list[str] | None, typer.Option("--device", help=f"{DEVICES}  [required]")
 ]
+SEEN_BY = "as one that it was measured on afterwards sees it"
+SeenByOption = Annotated[str | None, typer.Option("--device", help=SEEN_BY)]
 AcceptOption = Annotated[
     bool,
     typer.Option("--accept-new-host-key", help="trust a board that is reached for the first time"),

@@ -1,8 +1,9 @@
-"""What several commands print on stdout."""
+"""What several commands print: the result on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ def print_lines(lines: Iterable[str]) -> None:
     """Text as it is, but nothing in it that a terminal obeys."""
     for line in lines:
         print(plain(line))
+
+
+def print_aside(text: str) -> None:
+    """Warnings, faults and progress, on stderr; nothing in them that a terminal obeys."""
+    print(plain(text), file=sys.stderr)
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoseg.cli.options import JsonOption, RunArgument, run_folder
+from autoseg.cli.options import SEEN_BY, JsonOption, RunArgument, run_folder
 from autoseg.cli.output import print_json, print_lines
 from autoseg.records import InputError
 
@@ -27,16 +27,14 @@ def report(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="as one that it was measured on afterwards sees it; given again, it is the other "
-            "run's, or lays two devices of one run side by side"
+            help=f"{SEEN_BY}; given again, it is the other run's, or lays two devices of one run "
+            "side by side"
         ),
     ] = None,
     format: Annotated[str, typer.Option(help="html or md")] = "html",
-    output: Annotated[
+    out: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="the file  [default: report.html in the run's folder]"
-        ),
+        typer.Option("-o", "--out", help="the file  [default: report.html in the run's folder]"),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -51,7 +49,7 @@ def report(
     one = Result.from_run(run_folder(run), devices[0])
     beside = compare or (run if devices[1] else None)
     other = Result.from_run(run_folder(beside), devices[1]) if beside else None
-    path = output or one.files / _name(other, format)
+    path = out or one.files / _name(other, format)
     if path.is_dir():
         raise InputError(f"-o is the report's file, got the folder {str(path)!r}")
     try:
@@ -59,7 +57,7 @@ def report(
         if other is not None:
             _compare(one, other, path, format)
         else:
-            _write(one, path, format, alone=output is not None)
+            _write(one, path, format, alone=out is not None)
     except OSError as error:
         raise InputError(
             f"the report cannot be written to {path} ({error.strerror}): choose another file "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,10 +21,11 @@ from autoseg.cli.options import (
     RemapOption,
     ResultsOption,
     RunArgument,
+    SeenByOption,
     SplitColumnOption,
     run_folder,
 )
-from autoseg.cli.output import plain, print_json, print_lines
+from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.records import InputError
 
 if TYPE_CHECKING:
@@ -157,9 +157,7 @@ def remeasure(
 def front(
     run: RunArgument,
     *,
-    device: Annotated[
-        str | None, typer.Option(help="as one that it was measured on afterwards sees it")
-    ] = None,
+    device: SeenByOption = None,
     pick: Annotated[str | None, typer.Option(help="fastest, accurate or balanced")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="the table as CSV")] = False,
     as_json: JsonOption = False,
@@ -198,7 +196,8 @@ def _print_plan(result: Result, anew: Mapping[str, Any], *, as_json: bool) -> No
     print_lines([*result.verdict, *result.plan])
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
-    print(f"{so_far}to go on: {again(result.folder, result.declaration.to_yaml(), anew)}")
+    going_on = again(result.folder, result.declaration.to_yaml(), anew)
+    print_lines([f"{so_far}to go on: {going_on}"])
 
 
 def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
@@ -206,7 +205,7 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
     if as_json:
         print_json(_picked(result, how, chosen))
     elif chosen is None:
-        print(plain("\n".join(result.misses())), file=sys.stderr)
+        print_aside("\n".join(result.misses()))
     else:
         folder = str(result.bundle(chosen.candidate.key))
         print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how), folder])
