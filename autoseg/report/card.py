@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from autoseg.data.overlay import Colour
 from autoseg.exhibits import Exhibit
@@ -10,6 +10,7 @@ from autoseg.promise import latency_ci_ms
 from autoseg.records import Evaluation, Measurement, Score, Statistic, parse_hw
 from autoseg.report.manifest import DataFacts, Manifest
 from autoseg.report.markup import plain_name as plain
+from autoseg.report.markup import table
 
 
 def card(
@@ -30,21 +31,21 @@ def card(
         f"# Segmentation model {plain(manifest.key)}",
         _what(manifest, classes, (height, width)),
         "## Figures",
-        _table(["figure", "value", "95 % interval"], _figures(evaluation, manifest)),
-        _table(["class", "colour", "IoU on val", "IoU on test"],
-               _classes(evaluation, classes, colours)),
+        table(["figure", "value", "95 % interval"], _figures(evaluation, manifest)),
+        table(["class", "colour", "IoU on val", "IoU on test"],
+              _classes(evaluation, classes, colours)),
         _ABOUT_FIGURES,
         f"![pictures of val with what the model makes of them]({sheet})" if sheet else "",
         "## Measured on",
-        _table(["", ""], _measured(evaluation, manifest, exhibit).items()),
+        table(["", ""], _measured(evaluation, manifest, exhibit).items()),
         "## Trained on",
-        _table(["", ""], _data(manifest.data).items()),
+        table(["", ""], _data(manifest.data).items()),
         "## Limits",
         _limits(evaluation, manifest, (height, width)),
         "## Use",
         _USE.format(height=height, width=width, channels=manifest.knobs.get("channels", 3)),
         "## Made with",
-        _table(["", ""], _made(evaluation, manifest).items()),
+        table(["", ""], _made(evaluation, manifest).items()),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -254,8 +255,3 @@ def _made(evaluation: Evaluation, manifest: Manifest) -> dict[str, str]:
 
 def _pairs(facts: Mapping[str, object], between: str = " = ") -> str:
     return ", ".join(f"{plain(name)}{between}{plain(value)}" for name, value in facts.items())
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

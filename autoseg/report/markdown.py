@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autoseg.report.importance import Importance
-from autoseg.report.markup import plain
+from autoseg.report.markup import code, plain, table
 from autoseg.report.page import words
 from autoseg.report.page.comparison import Comparison, compare
 from autoseg.report.page.story import Model, Story, story_of
@@ -52,7 +52,7 @@ def _lines(story: Story, figures: Sequence[str]) -> list[str]:
     lines += [f"- {plain(line)}" for line in result.verdict]
     lines += [f"\n![{Path(each).stem}]({each})" for each in figures if Path(each).stem != "front"]
     lines += ["", "## The device", "", *_table(("fact", "value"), story.device)]
-    lines += ["", "## To repeat it", "", *_block(story.command), ""]
+    lines += ["", "## To repeat it", "", code(story.command), ""]
     return [*lines, *_table(("fact", "value"), story.run)]
 
 
@@ -120,7 +120,7 @@ def _compared(both: Comparison) -> list[str]:
         lines += ["", "## The same networks on both", "", *_cells(heads, both.shared)]
     for side in both.sides:
         lines += ["", f"## {plain(side.name)}", "", *_cells(side.heads, side.rows)]
-        lines += ["", *_block(side.command)]
+        lines += ["", code(side.command)]
     return lines
 
 
@@ -131,10 +131,4 @@ def _cells(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [list(map(plain, heads)), ["---"] * len(heads), *(list(map(plain, r)) for r in rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _block(command: str) -> list[str]:
-    """Indented, so that nothing in it can end it."""
-    return [f"    {line}" for line in command.splitlines()]
+    return [table([*map(plain, heads)], [[*map(plain, row)] for row in rows])]

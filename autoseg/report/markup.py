@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 MOST_NAME = 200
 # What is made a link, a mention or a picture in the text of the finished page, however it was
@@ -29,6 +30,19 @@ def plain_name(text: object) -> str:
     """As `plain`, of a name: never empty, and cut where it is longer than any name should be."""
     name = _flat(str(text)[: MOST_NAME + 1])
     return plain(name if len(name) <= MOST_NAME else name[: MOST_NAME - 1] + "…") or "(no name)"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of Markdown as a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(text: str) -> str:
+    """A command as a block of code; nothing in it can end the block."""
+    ticks = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return f"{fence}sh\n{text}\n{fence}"
 
 
 def _flat(text: str) -> str:

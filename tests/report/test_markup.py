@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoseg.report.markup import plain, plain_name
+from autoseg.report.markup import code, plain, plain_name
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,7 @@ def test_figures_dates_and_letters_are_left_as_they_are():
 def test_a_name_is_never_empty_and_never_long():
     assert plain_name(" \n") == "(no name)"
     assert plain_name("x" * 5000) == "x" * 199 + "…"
+
+
+def test_nothing_in_a_command_ends_its_block():
+    assert code("x ```` y") == "`````sh\nx ```` y\n`````"

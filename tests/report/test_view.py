@@ -7,7 +7,7 @@ import pytest
 from studies import evaluations, result_in
 
 from autoseg.report.figures import figures
-from autoseg.report.note import code, note
+from autoseg.report.view import note
 from autoseg.result import Result
 
 
@@ -72,7 +72,3 @@ def test_the_note_has_verdict_picks_front_and_command(result):
     assert {line.count(" | ") for line in rows} == {8}
     assert "- fastest: trial 0" in said and "- accurate: trial 2" in said
     assert "\n```sh\nautoseg optimize \\\n    --name " in said
-
-
-def test_nothing_in_a_command_ends_its_block():
-    assert code("x ```` y") == "`````sh\nx ```` y\n`````"
