@@ -70,9 +70,12 @@ class Breakdown:
             return None
 
     def _there(self, onnx: Path, run_ms: float) -> FrameTime:
+        from autoseg.device.predict import open_session
         from autoseg.device.resizing import frame_resize, map_resize
 
-        (_, height, width, channels), (_, *map_hw) = _shapes(onnx)
+        session = open_session(onnx)
+        _, height, width, channels = session.get_inputs()[0].shape
+        _, *map_hw = session.get_outputs()[0].shape
         into = frame_resize(self.picture_hw, (height, width), channels)
         back = map_resize((map_hw[0], map_hw[1]), self.picture_hw)
         info = self.device.describe()
@@ -89,14 +92,6 @@ class Breakdown:
                 path.write_bytes(graph)
                 self._resizes[graph] = self.device.measure(path, SHORT).p50_ms
         return self._resizes[graph]
-
-
-def _shapes(onnx: Path) -> tuple[list[int], list[int]]:
-    """Of a shipped graph's frame and class map."""
-    from autoseg.device.predict import open_session
-
-    session = open_session(onnx)
-    return session.get_inputs()[0].shape, session.get_outputs()[0].shape
 
 
 def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
@@ -123,14 +118,15 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
     if board.profile.affinity and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, board.profile.affinity)
     session = open_session(onnx, board.profile.threads, board.profile.provider_names)
-    name, (_, height, width, channels) = session.get_inputs()[0].name, _shapes(onnx)[0]
+    node = session.get_inputs()[0]
+    _, height, width, channels = node.shape
     picture = np.random.default_rng(0).integers(0, 256, (*picture_hw, 3), dtype=np.uint8)
     rounds: list[list[float]] = []
     for _ in _for_a_while():
         at = [time.perf_counter()]
         frame = resize_frame(picture, (height, width), channels)
         at.append(time.perf_counter())
-        class_map: Any = session.run(None, {name: frame[None]})[0]
+        class_map: Any = session.run(None, {node.name: frame[None]})[0]
         at.append(time.perf_counter())
         resize_back(class_map[0], picture_hw)
         at.append(time.perf_counter())

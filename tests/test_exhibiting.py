@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,10 @@ def test_a_front_model_says_what_it_confuses_and_where_its_time_goes(finished):
         kinds = {each.op: each for each in exhibit.operators}
         assert kinds["Conv"].nodes > 1 and exhibit.operators[0].ms >= exhibit.operators[-1].ms
         assert exhibit.frame.picture_hw == (64, 96) and exhibit.frame.inference_ms > 0
-        assert exhibit.frame.where.startswith("on this machine as `autoseg predict` does it")
+        assert exhibit.frame.where.startswith(
+            "on this machine as `autoseg predict` does it: Pillow resizes, onnxruntime "
+            f"{version('onnxruntime')} on 1 thread runs the model"
+        )
         assert len(evaluation.measurement.quantiles_ms) == 41
 
 
