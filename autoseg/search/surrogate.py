@@ -38,7 +38,7 @@ FEW = 4  # scores under which the settings are not fitted
 MOST = 300  # scores that the settings are fitted on; the posterior takes all
 OPTIONS = {
     "length": (1.5, 3.0, 6.0),
-    "spread": (0.15, 0.3, 0.6),
+    "spread": (0.075, 0.15, 0.3, 0.6),
     "slope": (0.03, 0.08, 0.16),
     "own": (0.015, 0.03, 0.06),
     "noise": (0.015, 0.03, 0.06, 0.12),
@@ -236,7 +236,7 @@ def usual_curve(epochs: Array, end: float) -> Array:
 
 def decay_sd(epochs: Array) -> Array:
     """How unsure it is what a decay adds, before any was seen."""
-    sd: Array = 0.02 + 0.1 / epochs
+    sd: Array = 0.015 + 0.05 / epochs
     return sd
 
 
