@@ -25,9 +25,9 @@ from autoseg.report.predict import (
     load,
     medians,
     speed,
-    tasks,
     write_masks,
 )
+from autoseg.report.targets import tasks
 from autoseg.train import picture_score
 
 __all__ = ["evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]

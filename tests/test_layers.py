@@ -24,7 +24,7 @@ FLOORS = [
     "journey",  # 3
     "search pools",  # 4
     "declaration report.scene report.tables report.plot report.bundle report.predict "  # 5
-    "report.bundled report.card report.inlined report.manifest report.markup",
+    "report.bundled report.card report.inlined report.manifest report.markup report.targets",
     "relax telling",
     "misses",
     "result progress predict",
