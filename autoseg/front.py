@@ -114,7 +114,9 @@ def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints
     if how == "balanced" and chosen == pick(models, "fastest", constraints):
         why = "the front has no knee where more IoU begins to cost more latency"
     latency_ms, iou = _at(chosen, constraints)
-    says = [f"{why} ({latency_ms:.3g} ms {constraints.statistic}, IoU {iou:.4f})"]
+    timed = chosen.measurement
+    statistic = timed.supported(constraints.statistic) if timed else constraints.statistic
+    says = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
     for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
         beside = pick(models, other, constraints)  # type: ignore[arg-type]
         if other != how and beside is not None:

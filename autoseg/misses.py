@@ -93,9 +93,10 @@ def _binding(story: Story) -> tuple[Binds, str]:
 def _all_too_slow(story: Story) -> tuple[Binds, str]:
     ceiling, floor = story.constraints.max_latency_ms, story.constraints.min_iou
     fastest = min(story.measured, key=story.ms)
+    asked, timed = story.constraints.statistic, fastest.measurement
     says = (
         f"nothing meets {ceiling:g} ms: the fastest of {len(story.measured)} measured needs "
-        f"{story.ms(fastest):.3g} ms ({story.constraints.statistic})"
+        f"{story.ms(fastest):.3g} ms ({timed.supported(asked) if timed else asked})"
     )
     best = max(map(iou_of, story.scored), default=None)
     if best is None or best >= floor:

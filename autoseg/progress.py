@@ -15,6 +15,7 @@ from autoseg.device.answers import shown
 from autoseg.front import front_of
 from autoseg.ledger import Event
 from autoseg.records import Constraints, Evaluation, clock
+from autoseg.report.scene import latency_said
 from autoseg.store import Run
 from autoseg.telling import Telling, outlook_line
 
@@ -138,10 +139,9 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
             if score.iou >= constraints.min_iou
             else f"-{constraints.min_iou - score.iou:.3f}"
         )
-        latency_ms = e.measurement.latency_ms(constraints.statistic)
         table.add_row(
             e.candidate.key,
-            f"{latency_ms:.3g}",
+            latency_said(e.measurement, constraints.statistic),
             f"{score.iou:.4f}",
             meets,
             str(score.epoch),

@@ -60,11 +60,12 @@ def probability_over(score: Score, min_iou: float) -> float:
 
 def why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
     """One line with both figures, what was asked, and how sure each is."""
-    latency_ms = measurement.latency_ms(constraints.statistic)
+    statistic = measurement.supported(constraints.statistic)
+    latency_ms = measurement.latency_ms(statistic)
     fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
     return (
         f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
-        f"{constraints.statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
+        f"{statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
         f"holds with P {fast:.2f}, "
         f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
     )

@@ -240,13 +240,15 @@ class Measurement:
     boards_ratio: float | None = None
     quantiles_ms: tuple[float, ...] = ()
 
-    def latency_ms(self, statistic: Statistic) -> float:
+    def supported(self, statistic: Statistic) -> Statistic:
         """The chosen statistic, or the nearest lower one where the runs cannot support it."""
-        by_name = {"p99": self.p99_ms, "p95": self.p95_ms, "p90": self.p90_ms, "p50": self.p50_ms}
-        if statistic == "mean":
-            return self.mean_ms
-        order = list(by_name)[list(by_name).index(statistic) :]
-        return next(v for v in (by_name[name] for name in order) if v is not None)
+        order: list[Statistic] = ["p99", "p95", "p90", "p50"]
+        lower = order[order.index(statistic) :] if statistic in order else [statistic]
+        return next(name for name in lower if getattr(self, f"{name}_ms") is not None)
+
+    def latency_ms(self, statistic: Statistic) -> float:
+        """The statistic that is `supported`."""
+        return float(getattr(self, f"{self.supported(statistic)}_ms"))
 
 
 @dataclass(frozen=True)

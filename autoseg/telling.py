@@ -132,22 +132,24 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
     """One line that says what happened to a candidate, or None for what is not worth one."""
     key, kind = evaluation.candidate.key, event["event"]
     facts: dict[str, Any] = event
-    if kind == "measured" and evaluation.measurement:
-        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+    needs = ""
+    if timed := evaluation.measurement:
+        statistic = timed.supported(constraints.statistic)
+        needs = f"{statistic} {timed.latency_ms(statistic):.3g} ms"
+    if kind == "measured" and timed:
         slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
         if slow and "on" not in facts:
             slow += ": not trained"
-        return f"{key} {evaluation.candidate}: {constraints.statistic} {latency_ms:.3g} ms{slow}"
+        return f"{key} {evaluation.candidate}: {needs}{slow}"
     if kind == "scored":
         score = facts["score"]
         decay = ", decayed" if score["decayed"] else ""
         after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
         return f"{key} IoU {score['iou']:.4f} on val {after}"
-    if kind in ("confirmed", "struck") and evaluation.measurement:
-        latency_ms = evaluation.measurement.latency_ms(constraints.statistic)
+    if kind in ("confirmed", "struck") and timed:
         why = f": {facts['reason']}" if facts.get("reason") else ""
-        figures = f"{constraints.statistic} {latency_ms:.3g} ms, IoU {evaluation.iou:.4f}"
-        return f"{key} {kind}: {figures} (P {facts['p_feasible']:.2f}){why}"
+        figures = f"{needs}, IoU {evaluation.iou:.4f} (P {facts['p_feasible']:.2f})"
+        return f"{key} {kind}: {figures}{why}"
     if kind in ("stopped", "failed"):
         return f"{key} {kind}: {facts['reason']}"
     return None

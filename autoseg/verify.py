@@ -144,7 +144,7 @@ def _latency(
         constraints = replace(constraints, max_latency_ms=max_latency_ms)
     remarks = [remark for remark in (other, _other_runtime(card, found)) if remark]
     said = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
-    name, ci95 = f"latency {statistic}", latency_ci_ms(found, statistic)
+    name, ci95 = f"latency {found.supported(statistic)}", latency_ci_ms(found, statistic)
     if other and max_latency_ms is None:
         why = f"{said}; to judge it, give --max-latency"
         return Check(name, before, at, ci95, None, why)

@@ -68,7 +68,7 @@ def _figures(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
     rows = []
     if measurement:
         for name, value_ms in _latencies(measurement).items():
-            asked = constraints.statistic == name
+            asked = measurement.supported(constraints.statistic) == name
             limit = f" (ceiling {constraints.max_latency_ms:g} ms)" if asked else ""
             low, high = latency_ci_ms(measurement, name)
             # Of the far tail it is an estimate, which is worth its place only for a promise.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from autoseg.device.answers import shown
 from autoseg.promise import SURE
-from autoseg.records import Evaluation, clock
-from autoseg.report.scene import turned
+from autoseg.records import Evaluation, Statistic, clock
+from autoseg.report.scene import latency_said, turned
 from autoseg.result import Result
 from autoseg.search.latency import measured_model
 from autoseg.telling import points
@@ -79,17 +79,13 @@ def result_lines(result: Result) -> list[str]:
     struck = [e for e in result.evaluations if e.state == "struck"]
     sure = f"; each with P >= {SURE} on val" if result.front else ""
     lines = [f"{result.headline} ({statistic}{sure})"]
-    shown = [*result.front, *([result.baseline] if result.baseline else []), *struck]
+    base = [result.baseline] if result.baseline else []
+    shown = list({e.candidate.key: e for e in [*result.front, *base, *struck]}.values())
     if shown:
-        names = [
-            *(str(i + 1) for i in range(len(result.front))),
-            *(["baseline"] if result.baseline else []),
-            *(["struck"] * len(struck)),
-        ]
-        rows = [_row(n, e, knobs, result.baseline) for n, e in zip(names, shown, strict=True)]
-        lines += table_lines(["", *knobs, *_FIGURES], rows)
+        heads, rows = _heads(statistic), [_row(result, e, knobs) for e in shown]
+        lines += table_lines(["", *knobs, *heads], rows)
     lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
-    for evaluation in {e.candidate.key: e for e in shown}.values():
+    for evaluation in shown:
         lines += _said_of(evaluation)
     for how, chosen in result.picks().items():
         if chosen:
@@ -105,9 +101,15 @@ def result_lines(result: Result) -> list[str]:
     return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
 
 
-_FIGURES = (
-    "params", "MACs M", "p50 ms", "p90 ms", "IoU val", "IoU test", "KiB", "x baseline", "key",
-)  # fmt: skip
+def _heads(statistic: Statistic) -> list[str]:
+    """Of `_row`, behind the knobs."""
+    latencies = [f"{name} ms" for name in _latencies(statistic)]
+    return ["params", "MACs M", *latencies, "IoU val", "IoU test", "KiB", "x baseline", "key"]
+
+
+def _latencies(statistic: Statistic) -> list[Statistic]:
+    """The median, and the promised one beside it."""
+    return list(dict.fromkeys(("p50", statistic)))
 
 
 def _said_of(evaluation: Evaluation) -> list[str]:
@@ -123,21 +125,26 @@ def _said_of(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def _row(
-    name: str, evaluation: Evaluation, knobs: Sequence[str], baseline: Evaluation | None
-) -> list[str]:
-    measurement, cost = evaluation.measurement, evaluation.cost
+def _row(result: Result, evaluation: Evaluation, knobs: Sequence[str]) -> list[str]:
+    """A model under the name of its rank, the baseline's, or that of being struck."""
+    key, measurement, cost = evaluation.candidate.key, evaluation.measurement, evaluation.cost
     test, chosen = evaluation.score("test"), dict(evaluation.candidate.choices)
-    faster = ""
-    if measurement and baseline and baseline.measurement:
-        faster = f"{baseline.measurement.p50_ms / measurement.p50_ms:.1f}"
-    p90_ms = measurement.p90_ms if measurement else None
+    baseline = result.baseline.measurement if result.baseline else None
+    faster = f"{baseline.p50_ms / measurement.p50_ms:.1f}" if measurement and baseline else ""
     return [
-        name, *(str(chosen.get(knob, "")) for knob in knobs),
+        _name(result, evaluation), *(str(chosen.get(knob, "")) for knob in knobs),
         f"{cost.params:,}" if cost else "", f"{cost.macs / 1e6:.1f}" if cost else "",
-        f"{measurement.p50_ms:.3g}" if measurement else "", f"{p90_ms:.3g}" if p90_ms else "",
+        *(latency_said(measurement, name) for name in _latencies(result.constraints.statistic)),
         "" if evaluation.iou is None else f"{evaluation.iou:.4f}",
         f"{test.iou:.4f}" if test else "",
         f"{evaluation.onnx_bytes / 1024:.0f}" if evaluation.onnx_bytes else "",
-        faster, evaluation.candidate.key,
+        faster, key,
     ]  # fmt: skip
+
+
+def _name(result: Result, evaluation: Evaluation) -> str:
+    ranks = {e.candidate.key: str(rank) for rank, e in enumerate(result.front, start=1)}
+    base = result.baseline is not None and result.baseline.candidate == evaluation.candidate
+    rank = ranks.get(evaluation.candidate.key, "")
+    struck = "struck" if evaluation.state == "struck" else ""
+    return " ".join(filter(None, (rank, struck, "baseline" if base else "")))

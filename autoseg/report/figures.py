@@ -14,7 +14,14 @@ import plotly.graph_objects as go
 
 from autoseg.front import front_of, point
 from autoseg.records import Constraints, Evaluation, Score
-from autoseg.report.scene import iou_interval, iou_limits, latency_interval, ms_limits, ms_ticks
+from autoseg.report.scene import (
+    iou_interval,
+    iou_limits,
+    latency_interval,
+    latency_name,
+    ms_limits,
+    ms_ticks,
+)
 from autoseg.result import Result
 
 FRONT, OTHER, LIMIT, STRUCK, BASE, GOING = (
@@ -212,7 +219,8 @@ def _bars(
 def _hover(evaluation: Evaluation, number: int, asked: Constraints) -> str:
     """Strings of a board or a space are shown as they are: plotly reads tags in a text."""
     measured, score = evaluation.measurement, evaluation.score("val")
-    needs = f"{asked.statistic} {_latency_ms(evaluation, asked):.4g} ms"
+    statistic = measured.supported(asked.statistic) if measured else asked.statistic
+    needs = f"{statistic} {_latency_ms(evaluation, asked):.4g} ms"
     lines = [f"<b>trial {number}</b>  {evaluation.candidate.key}", _knobs(evaluation), needs]
     if measured and (span := latency_interval(evaluation, asked.statistic)):
         lines[-1] += f", {span[0]:.4g} to {span[1]:.4g}"
@@ -258,7 +266,7 @@ def _ms_axis(figure: go.Figure, timed: Sequence[Evaluation], asked: Constraints)
     figure.update_xaxes(
         type="log", range=[math.log10(left), math.log10(right)], tickvals=marks,
         ticktext=[f"{mark:g}" for mark in marks],
-        title_text=f"latency {asked.statistic} [ms] (log)",
+        title_text=f"{latency_name(timed, asked.statistic)} [ms] (log)",
     )  # fmt: skip
 
 

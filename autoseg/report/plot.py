@@ -12,7 +12,14 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.front import Point, front_of, point
 from autoseg.records import Constraints, Evaluation, Statistic
-from autoseg.report.scene import iou_interval, iou_limits, latency_interval, ms_limits, ms_ticks
+from autoseg.report.scene import (
+    iou_interval,
+    iou_limits,
+    latency_interval,
+    latency_name,
+    ms_limits,
+    ms_ticks,
+)
 
 _FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
 
@@ -62,7 +69,7 @@ def pareto_figure(
     _draw_constraints(axes, constraints)
     _draw_front(axes, layers.front, constraints.statistic)
     _draw_rest(axes, layers, iou_limits[0])
-    _dress(axes, constraints.statistic, title)
+    _dress(axes, latency_name(evaluations, constraints.statistic), title)
     return figure
 
 
@@ -186,11 +193,11 @@ def _bars(
     return down, [max(0.0, high - x) for (_, high), x in zip(known, at, strict=True)]
 
 
-def _dress(axes: Axes, statistic: Statistic, title: str) -> None:
+def _dress(axes: Axes, latency: str, title: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel(f"latency {statistic} in ms (log scale)")
+    axes.set_xlabel(f"{latency} in ms (log scale)")
     axes.set_ylabel("IoU on val")
     axes.set_title(title, loc="left", fontsize=11, pad=18)
     axes.grid(color="#000000", alpha=0.08, linewidth=0.6)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from autoseg.promise import latency_ci_ms
-from autoseg.records import Evaluation, Statistic
+from autoseg.records import Evaluation, Measurement, Statistic
 
 Interval = tuple[float, float]
 
@@ -37,6 +37,23 @@ def latency_interval(evaluation: Evaluation, statistic: Statistic) -> Interval |
     """The 95 % interval of the statistic in ms; None for what was never measured."""
     measurement = evaluation.measurement
     return latency_ci_ms(measurement, statistic) if measurement else None
+
+
+def latency_said(measurement: Measurement | None, statistic: Statistic, digits: int = 3) -> str:
+    """``"12.3"`` ms; ``"12.3 (p50)"`` where its runs are too few for the statistic asked for."""
+    if measurement is None:
+        return ""
+    name = measurement.supported(statistic)
+    lower = "" if name == statistic else f" ({name})"
+    return f"{measurement.latency_ms(name):.{digits}g}{lower}"
+
+
+def latency_name(evaluations: Iterable[Evaluation], statistic: Statistic) -> str:
+    """What an axis or a column of latencies is of, and what else where runs were too few."""
+    names = {e.measurement.supported(statistic) for e in evaluations if e.measurement}
+    less = ", ".join(sorted(names - {statistic}, reverse=True))
+    few = f" (few runs: {less})" if less else ""
+    return f"latency {statistic}{few}"
 
 
 def iou_interval(evaluation: Evaluation) -> Interval | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from autoseg.records import Evaluation
 from autoseg.report.markup import code, plain, table
-from autoseg.report.scene import iou_interval, latency_interval
+from autoseg.report.scene import iou_interval, latency_interval, latency_said
 from autoseg.result import Result
 from autoseg.search.study import View
 
@@ -69,7 +69,7 @@ def _table(result: Result) -> str:
     for rank, evaluation in enumerate(result.front, start=1):
         measured, cost = evaluation.measurement, evaluation.cost
         figures = [
-            f"{measured.latency_ms(statistic):.4g}" if measured else "",
+            latency_said(measured, statistic, 4),
             _span(latency_interval(evaluation, statistic), ".4g"),
             f"{evaluation.iou:.4f}",
             _span(iou_interval(evaluation), ".4f"),

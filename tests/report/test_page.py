@@ -279,6 +279,30 @@ def test_every_statistic_has_its_interval(tmp_path, statistic):
     assert "(95 %: " in rows[f"latency {statistic}"]
 
 
+def test_where_runs_are_too_few_the_statistic_that_is_shown_is_named(tmp_path):
+    folder = staged(tmp_path / "run")
+    said = (folder / "run.yaml").read_text().replace("statistic: p90", "statistic: p99")
+    (folder / "run.yaml").write_text(said)
+    key = Result.from_run(folder).front[0].candidate.key
+    events = read_events(folder)
+    for event in events:
+        if event.get("key") == key and "measurement" in event:
+            event["measurement"] |= {"p99_ms": None, "p95_ms": None}
+    (folder / "ledger.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    result = Result.from_run(folder)
+    write_page(result, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "latency p99 (few runs: p90) in ms" in page.said
+    shown = {name: dict(told["rows"]) for name, told in page.data["one"].items()}
+    assert [name for name, rows in shown.items() if "latency p90" in rows] == [key]
+    assert sum("latency p99" in rows for rows in shown.values()) == len(shown) - 1
+    assert [
+        f"p90 {result.front[0].measurement.p90_ms:.2f} ms" in p["aria-label"]
+        for p in page.points()
+        if p["data-key"] == key
+    ] == [True]
+
+
 def test_a_name_in_no_encoding_is_written_as_an_escape(tmp_path):
     page, _ = page_of(tmp_path, classes=("background", "parcel \udcff"))
     assert "parcel \\udcff" in page.said

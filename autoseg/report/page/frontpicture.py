@@ -26,6 +26,7 @@ from autoseg.report.scene import (
     iou_interval,
     iou_limits,
     latency_interval,
+    latency_name,
     ms_limits,
     ms_ticks,
     ticks,
@@ -59,7 +60,7 @@ def front_picture(series: Sequence[Series], *, narrow: bool = False) -> Markup:
         area,
         "latency against IoU; the arrow keys walk from model to model",
         _lane_names(area, lanes),
-        _axes(area, series[0].constraints.statistic, LANE * len(lanes), narrow=narrow),
+        _axes(area, series, LANE * len(lanes), narrow=narrow),
         _asked(area, series),
         *(_rest(area, group, lanes, low) for group in series),
         *(_front(area, group) for group in series),
@@ -99,11 +100,13 @@ def _lane(spot: Spot, low: float) -> str | None:
     return "below" if spot.iou < low else None
 
 
-def _axes(area: Area, statistic: str, below: float, *, narrow: bool) -> Markup:
+def _axes(area: Area, series: Sequence[Series], below: float, *, narrow: bool) -> Markup:
+    seen = [spot.evaluation for group in series for spot in group.spots]
+    name = latency_name(seen, series[0].constraints.statistic)
     across = ms_ticks(area.x.low, area.x.high, 6 if narrow else 10)
     return axes(
         area, across, ticks(area.y.low, area.y.high), below=below,
-        x_name=f"latency {statistic} in ms, log scale", y_name="IoU on val",
+        x_name=f"{name} in ms, log scale", y_name="IoU on val",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autoseg.front import front_of, meets, point
-from autoseg.records import Evaluation
+from autoseg.records import Evaluation, Statistic
 from autoseg.report.page.words import iou, ms
 from autoseg.result import Result
 
@@ -25,7 +25,8 @@ KINDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Spot:
-    """One candidate in the picture; `iou` is None for what was never scored.
+    """One candidate in the picture: `ms` is of the `statistic` that its runs support, and `iou` is
+    None for what was never scored.
 
     `rank` counts the front from 1, the fastest first; `near` marks the nearest misses of a run
     without a front.
@@ -33,6 +34,7 @@ class Spot:
 
     evaluation: Evaluation
     kind: Kind
+    statistic: Statistic
     ms: float
     iou: float | None
     rank: int | None = None
@@ -47,7 +49,7 @@ class Spot:
     def said(self) -> str:
         """What a tooltip tells, and what is heard when the point has the focus."""
         marks = [f"{self.rank}." if self.rank else "", "baseline" if self.baseline else ""]
-        figures = [KINDS[self.kind], ms(self.ms), f"IoU {iou(self.iou)}"]
+        figures = [KINDS[self.kind], f"{self.statistic} {ms(self.ms)}", f"IoU {iou(self.iou)}"]
         first = " ".join(mark for mark in marks if mark)
         return ", ".join([*([first] if first else []), *figures, str(self.evaluation.candidate)])
 
@@ -74,6 +76,7 @@ def spots(result: Result) -> list[Spot]:
             Spot(
                 evaluation,
                 kind if key in ranks else _kind(evaluation),
+                measurement.supported(statistic),
                 measurement.latency_ms(statistic),
                 evaluation.iou,
                 ranks.get(key) if confirmed else None,

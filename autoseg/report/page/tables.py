@@ -51,6 +51,8 @@ def row(
     link = f"#model-{spot.key}" if linked else ""
     mark = " ".join([str(spot.rank or ""), "★" if spot.baseline else ""]).strip()
     around = words.ms_span(latency_interval(evaluation, constraints.statistic))
+    if spot.statistic != constraints.statistic:
+        around = f"{spot.statistic}: {around}"
     faster = speedup(evaluation, baseline)
     return [
         Cell(mark, float(spot.rank) if spot.rank else "", link=link if mark else ""),
@@ -91,9 +93,8 @@ def figures(spot: Spot, constraints: Constraints) -> list[tuple[str, str]]:
     if evaluation.error:
         rows.append(("why", evaluation.error))
     if measurement:
-        statistic = constraints.statistic
-        around = words.ms_span(latency_interval(evaluation, statistic))
-        rows.append((f"latency {statistic}", _with(words.ms(spot.ms), around)))
+        around = words.ms_span(latency_interval(evaluation, constraints.statistic))
+        rows.append((f"latency {spot.statistic}", _with(words.ms(spot.ms), around)))
     if val:
         rows.append(("IoU on val", _with(words.iou(val.iou), words.span(val.iou_ci95))))
         rows.append(("epochs", f"{val.epoch}{', decayed' if val.decayed else ''}"))

@@ -1,0 +1,38 @@
+"""The result in the terminal: every model once, under what it is, each figure under its name."""
+
+from dataclasses import replace
+
+from studies import result_in
+
+from autoseg.declaration import Declaration
+from autoseg.report.console import result_lines
+from autoseg.result import Result
+
+
+def rows(result: Result) -> list[str]:
+    """Of the table, without its head."""
+    keys = tuple(e.candidate.key for e in result.evaluations)
+    return [line for line in result_lines(result) if line.rstrip().endswith(keys)]
+
+
+def test_a_struck_baseline_stands_once(tmp_path):
+    result = result_in(tmp_path)
+    assert [row.split()[0] for row in rows(result)[-3:]] == ["baseline", "struck", "struck"]
+    struck = next(e for e in result.evaluations if e.state == "struck")
+    found = rows(replace(result, baseline=struck))
+    assert len(found) == 3 + 2 and found[-2].split()[:2] == ["struck", "baseline"]
+    found = rows(replace(result, baseline=result.front[1]))
+    assert len(found) == 3 + 2 and found[1].split()[:2] == ["2", "baseline"]
+
+
+def test_the_promised_statistic_has_its_column_and_says_where_the_runs_are_too_few(tmp_path):
+    made = result_in(tmp_path)
+    asked = Declaration(**{**vars(made.declaration), "statistic": "p99"})
+    few, *more = made.evaluations
+    (timed,) = few.measurements
+    few = replace(few, measurements=(replace(timed, p99_ms=None, p95_ms=None),))
+    result = replace(made, declaration=asked, evaluations=(few, *more))
+    (head,) = [line for line in result_lines(result) if " p50 ms " in line]
+    assert " p99 ms " in head and " p90 ms " not in head
+    assert ["(p90)" in row for row in rows(result)[:3]] == [True, False, False]
+    assert "p90, IoU" in result.reason("fastest") and "p99, IoU" in result.reason("accurate")
