@@ -55,7 +55,7 @@ def report(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if other is not None:
-            _compare(one, other, path, format)
+            _compare(one, other, path, format, alone=out is not None)
         else:
             _write(one, path, format, alone=out is not None)
     except OSError as error:
@@ -76,11 +76,16 @@ def _name(other: Result | None, format: str) -> str:
     return f"report-vs-{safe}.{format}"
 
 
-def _compare(one: Result, other: Result, path: Path, format: str) -> None:
+def _compare(one: Result, other: Result, path: Path, format: str, *, alone: bool) -> None:
     from autoseg.report import markdown, page
+    from autoseg.report.illustrations import write_fronts
 
-    write = page.write_comparison if format == "html" else markdown.write_markdown_comparison
-    write(one, other, path)
+    if format == "md":
+        markdown.write_markdown_comparison(one, other, path)
+        return
+    page.write_comparison(one, other, path)
+    if not alone:
+        write_fronts(one, other, path)
 
 
 def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
@@ -88,8 +93,9 @@ def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
     from autoseg.report import markdown, page
     from autoseg.report.illustrations import write_figures
 
-    drawn = [] if alone and format == "html" else write_figures(result, path.parent / "figures")
-    if format == "html":
-        page.write_page(result, path)
-    else:
-        markdown.write_markdown(result, path, [f"figures/{name}.png" for name in drawn])
+    if format == "md":
+        markdown.write_markdown(result, path)
+        return
+    page.write_page(result, path)
+    if not alone:
+        write_figures(result, path)

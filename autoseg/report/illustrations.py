@@ -14,11 +14,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFor
 from autoseg.ledger import as_seen_on, read_events
 from autoseg.records import clock
 from autoseg.report.importance import Importance, iou_importance, latency_importance
-from autoseg.report.plot import pareto_figure
+from autoseg.report.page.comparison import names_of
+from autoseg.report.plot import Side, fronts_figure, pareto_figure
 from autoseg.report.scene import learned
 from autoseg.report.spending import FATES, spending
 from autoseg.result import Result
 
+FOLDER = "figures"  # beside a report
+MOST_NAME = 32  # letters of it in a legend
 _FRONT, _OTHER, _LIMIT = "#0b6e99", "#8a949e", "#b5541c"
 _FATES = ("#0b6e99", "#c0392b", "#5aa6c4", "#c9a24b", "#c5cdd5", "#98a2ad", "#6b3fa0")
 # Text stays text, `$` is no mathematics, and the same run gives the same file.
@@ -29,11 +32,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_figures(result: Result, folder: Path) -> list[str]:
+def write_figures(result: Result, page: Path) -> list[str]:
     """Write front, learning, budget, hypervolume and knobs, as far as there is something to draw.
 
-    Returns their names without an ending. Raises OSError where they cannot be written.
+    They lie in a folder beside the page. Returns their names without an ending. Raises OSError
+    where they cannot be written.
     """
+    folder = page.parent / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     with matplotlib.rc_context(_STYLE):
@@ -41,18 +46,42 @@ def write_figures(result: Result, folder: Path) -> list[str]:
             figure = draw(result)
             if figure is None:
                 continue
-            figure.savefig(folder / f"{name}.png")
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            _save(figure, folder, name)
             drawn.append(name)
     return drawn
 
 
+def write_fronts(one: Result, other: Result, page: Path) -> str:
+    """Write the fronts of two runs in one figure; named after the page that it lies beside.
+
+    Returns the path of the PNG as seen from the page. Raises OSError.
+    """
+    folder, name = page.parent / FOLDER, f"front-{page.stem.removeprefix('report-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    sides = [
+        Side(_glyphs(name)[:MOST_NAME], result.evaluations, result.constraints)
+        for name, result in zip(names_of(one, other), (one, other), strict=True)
+    ]
+    with matplotlib.rc_context(_STYLE):
+        _save(fronts_figure(sides), folder, name)
+    return f"{FOLDER}/{name}.png"
+
+
+def _save(figure: Figure, folder: Path, name: str) -> None:
+    figure.savefig(folder / f"{name}.png")
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def _glyphs(name: str) -> str:
+    """A folder's name in another encoding has none."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def _front(result: Result) -> Figure | None:
-    # A folder's name in another encoding has no glyphs.
-    title = result.folder.name.encode(errors="backslashreplace").decode()
     return pareto_figure(
-        result.evaluations, result.constraints, baseline=result.baseline, title=title
-    )
+        result.evaluations, result.constraints, baseline=result.baseline,
+        title=_glyphs(result.folder.name),
+    )  # fmt: skip
 
 
 def _learning(result: Result) -> Figure | None:

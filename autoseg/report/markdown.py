@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
+from urllib.parse import quote
 
+from autoseg.report.illustrations import FOLDER, write_figures, write_fronts
 from autoseg.report.importance import Importance
 from autoseg.report.markup import code, plain, table
 from autoseg.report.page import words
 from autoseg.report.page.comparison import Comparison, compare
+from autoseg.report.page.pictures import sheets
 from autoseg.report.page.story import Model, Story, story_of
-from autoseg.report.page.tables import Cell
+from autoseg.report.page.tables import Cell, Confusion
 from autoseg.result import Result
 from autoseg.store import write_atomically
 
+MOST_PAIRS = 10
 
-def write_markdown(result: Result, path: Path, figures: Sequence[str] = ()) -> None:
-    """Write a run's report; `figures` are paths of pictures as seen from it. Raises OSError."""
-    write_atomically(path, "\n".join(_lines(story_of(result), figures)) + "\n")
+
+def write_markdown(result: Result, path: Path) -> None:
+    """Write a run's report, with its figures and contact sheets in `figures/` beside it.
+
+    Raises OSError.
+    """
+    story, folder = story_of(result), path.parent / FOLDER
+    drawn = [f"{name}.png" for name in write_figures(result, path)]
+    found = sheets(result.files, [model.spot.key for model in story.models])
+    for key, raw in found.items():
+        (folder / f"{key}.jpg").write_bytes(raw)
+    write_atomically(path, "\n".join(_lines(story, {*drawn, *(f"{k}.jpg" for k in found)})) + "\n")
 
 
 def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
-    """Write two runs, or one run on two devices, side by side. Raises OSError."""
-    write_atomically(path, "\n".join(_compared(compare(one, other))) + "\n")
+    """Write two runs, or one run on two devices, side by side, with a figure; raises OSError."""
+    lines = _compared(compare(one, other), write_fronts(one, other, path))
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
-def _lines(story: Story, figures: Sequence[str]) -> list[str]:
+def _lines(story: Story, pictures: Set[str]) -> list[str]:
+    """`pictures` are the files that are there to be shown."""
     result = story.result
     lines = [f"# {plain(result.headline)}", "", f"autoseg report of {plain(story.name)}."]
     if story.live:
@@ -36,12 +51,13 @@ def _lines(story: Story, figures: Sequence[str]) -> list[str]:
         lines += [
             f"- **{how}**: {plain(e.candidate.key)}, {plain(why)}" for how, e, why in story.picks
         ]
-    lines += ["", "## Models", ""]
-    lines += [f"![{Path(each).stem}]({each})\n" for each in figures if Path(each).stem == "front"]
-    lines += _cells(story.heads, story.rows[: story.first_rows])
+    lines += ["", "## Models"]
+    lines += _picture("front.png", "latency against IoU", pictures)
+    lines += ["", *_cells(story.heads, story.rows[: story.first_rows])]
     for model in story.models:
         lines += ["", f"### {plain(model.spot.key)}", ""]
         lines += _table(("figure", "value"), [*model.figures, *model.costs, *model.timing])
+        lines += _picture(f"{model.spot.key}.jpg", _SHEET, pictures)
         lines += _shown(model)
     lines += ["", "## Which knob matters"]
     for what, sign, found in story.importance:
@@ -50,10 +66,24 @@ def _lines(story: Story, figures: Sequence[str]) -> list[str]:
     lines += [f"- {count} {name}" for name, count in story.counts.items()]
     lines += [f"- {name} until {words.time(until)}" for name, until in story.spent.phases]
     lines += [f"- {plain(line)}" for line in result.verdict]
-    lines += [f"\n![{Path(each).stem}]({each})" for each in figures if Path(each).stem != "front"]
+    for name, shows in _FIGURES.items():
+        lines += _picture(f"{name}.png", shows, pictures)
     lines += ["", "## The device", "", *_table(("fact", "value"), story.device)]
     lines += ["", "## To repeat it", "", code(story.command), ""]
     return [*lines, *_table(("fact", "value"), story.run)]
+
+
+_SHEET = "pictures of val with the truth, what the model makes of them, and its errors"
+_FIGURES = {
+    "budget": "what became of the candidates over time",
+    "hypervolume": "what finishing would have given over time",
+    "learning": "IoU over epochs",
+    "knobs": "what each knob alone does",
+}
+
+
+def _picture(file: str, shows: str, pictures: Set[str]) -> list[str]:
+    return ["", f"![{shows}]({FOLDER}/{file})"] if file in pictures else []
 
 
 def _shown(model: Model) -> list[str]:
@@ -62,6 +92,7 @@ def _shown(model: Model) -> list[str]:
     if model.classes:
         rows = [(name, words.iou(iou)) for name, iou in model.classes]
         lines += ["", *_table(("class", "IoU on val"), rows)]
+    lines += _confusion(model.confusion)
     if model.exhibit and model.exhibit.operators:
         each = [(o.op, str(o.nodes), words.ms(o.ms)) for o in model.exhibit.operators]
         lines += ["", *_table(("operator", "nodes", "time"), each)]
@@ -70,6 +101,22 @@ def _shown(model: Model) -> list[str]:
         rows = list(zip(("resize", "inference", "resize back"), map(words.ms, parts), strict=True))
         lines += ["", *_table(("whole frame", "time"), rows)]
     return lines
+
+
+def _confusion(found: Confusion | None) -> list[str]:
+    """The whole matrix, or its largest mistakes where it is large; % of the truth's pixels."""
+    if found is None:
+        return []
+    if not found.shares:
+        pairs = [(a, b, f"{100 * share:.1f}") for a, b, share in found.mistakes[:MOST_PAIRS]]
+        said = "The largest confusions, % of the truth's pixels:"
+        return ["", said, "", *_table(("truth", "taken for", "%"), pairs)]
+    rows = [
+        [name, *(f"{100 * share:.1f}" for share in row)]
+        for name, row in zip(found.names, found.shares, strict=True)
+    ]
+    said = "What the pixels of each class were taken for, % of the truth:"
+    return ["", said, "", *_table(("truth ↓ taken for →", *found.names), rows)]
 
 
 _CAVEAT = (
@@ -109,10 +156,11 @@ def _knobs(what: str, sign: str, found: Importance | None) -> list[str]:
     return [head, "", *_table(("knob", "share", "alone, at most"), rows)]
 
 
-def _compared(both: Comparison) -> list[str]:
+def _compared(both: Comparison, figure: str) -> list[str]:
     lines = [f"# {plain(both.name)}", ""]
     lines += [f"- **{plain(s.name)}**: {plain(s.result.headline)}" for s in both.sides]
     lines += ["", *(f"> {plain(note)}\n" for note in both.notes)]
+    lines += [f"![both fronts, latency against IoU]({quote(figure)})", ""]
     names = [side.name for side in both.sides]
     lines += _table(["", *names], both.facts)
     if both.shared:

@@ -21,6 +21,7 @@ from autoseg.report.scene import (
     ms_ticks,
 )
 
+_SIDES = "#0b6e99", "#b8601a"
 _FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
 
 
@@ -73,6 +74,42 @@ def pareto_figure(
     return figure
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of two runs, or of two devices of a run, by the name that tells them apart."""
+
+    name: str
+    evaluations: Sequence[Evaluation]
+    constraints: Constraints
+
+
+def fronts_figure(sides: Sequence[Side]) -> Figure:
+    """Draws two fronts as `pareto_figure` does one, each with what was asked for in its colour."""
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    layers = [_sort(s.evaluations, s.constraints.statistic, None) for s in sides]
+    pairs = list(zip(layers, (s.constraints for s in sides), strict=True))
+    axes.set_xscale("log")
+    axes.set(
+        xlim=_around([_ms_limits(*pair) for pair in pairs]),
+        ylim=_around([_iou_limits(*pair) for pair in pairs]),
+    )
+    low = axes.get_ylim()[0]
+    for row, (side, layer, color) in enumerate(zip(sides, layers, _SIDES, strict=True)):
+        _draw_constraints(axes, side.constraints, color, row)
+        rest = [at for at in layer.dominated + layer.struck if at[1] >= low]
+        _scatter(axes, rest, "o", color, f"other networks of {side.name}", alpha=0.25, size=5)
+        of, statistic = f" of {side.name}", side.constraints.statistic
+        _draw_front(axes, layer.front, statistic, color=color, of=of, row=row)
+    seen = [e for s in sides for e in s.evaluations]
+    _dress(axes, latency_name(seen, sides[0].constraints.statistic), "", columns=2)
+    return figure
+
+
+def _around(limits: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return min(low for low, _ in limits), max(high for _, high in limits)
+
+
 def _sort(
     evaluations: Sequence[Evaluation], statistic: Statistic, baseline: Evaluation | None
 ) -> _Layers:
@@ -110,20 +147,23 @@ def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]
     return ms_limits(seen)
 
 
-def _draw_constraints(axes: Axes, constraints: Constraints) -> None:
+def _draw_constraints(
+    axes: Axes, constraints: Constraints, color: str = _LIMIT, row: int = 0
+) -> None:
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
-    axes.axvline(ceiling, color=_LIMIT, linewidth=1.1, linestyle="--", zorder=1)
-    axes.axhline(floor, color=_LIMIT, linewidth=1.1, linestyle="--", zorder=1)
+    dashes = (4 * row, (4, 4))  # two lines at one place show both colours
+    axes.axvline(ceiling, color=color, linewidth=1.1, linestyle=dashes, zorder=1)
+    axes.axhline(floor, color=color, linewidth=1.1, linestyle=dashes, zorder=1)
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
-    axes.fill_between([left, ceiling], floor, top, color=_LIMIT, alpha=0.06, linewidth=0, zorder=0)
+    axes.fill_between([left, ceiling], floor, top, color=color, alpha=0.06, linewidth=0, zorder=0)
     # Beside their lines, outside the frame: nothing that is drawn inside can lie on them.
     axes.text(
-        ceiling, 1.01, f"ceiling {ceiling:g} ms", color=_LIMIT, fontsize=9, ha="center",
-        va="bottom", transform=axes.get_xaxis_transform(),
+        ceiling, 1.01 + 0.045 * row, f"ceiling {ceiling:g} ms", color=color, fontsize=9,
+        ha="center", va="bottom", transform=axes.get_xaxis_transform(),
     )  # fmt: skip
     axes.text(
-        1.01, floor, f"floor\n{floor:g}", color=_LIMIT, fontsize=9, ha="left", va="center",
-        transform=axes.get_yaxis_transform(),
+        1.01 + 0.07 * row, floor, f"floor\n{floor:g}", color=color, fontsize=9, ha="left",
+        va="center", transform=axes.get_yaxis_transform(),
     )  # fmt: skip
 
 
@@ -165,22 +205,33 @@ def _scatter(
     )  # fmt: skip
 
 
-def _draw_front(axes: Axes, best: Sequence[Evaluation], statistic: Statistic) -> None:
+def _draw_front(
+    axes: Axes,
+    best: Sequence[Evaluation],
+    statistic: Statistic,
+    *,
+    color: str = _FRONT,
+    of: str = "",
+    row: int = 0,
+) -> None:
+    """The ranks of a second front, `row` 1, stand on the other side of its points."""
     points = _points(best, statistic)
     if not points:
         return
     each_ms, ious = [ms for ms, _ in points], [iou for _, iou in points]
+    sure = any(e.state == "confirmed" for e in best)
+    name = f"{'front' if sure else 'best so far'}{of} ({len(best)})"
     # Steps: between two models nothing more is had than the faster one's IoU.
-    axes.plot(each_ms, ious, drawstyle="steps-post", color=_FRONT, linewidth=1.2, alpha=0.6)
+    axes.plot(each_ms, ious, drawstyle="steps-post", color=color, linewidth=1.2, alpha=0.6)
     axes.errorbar(
         each_ms, ious, xerr=_bars([latency_interval(e, statistic) for e in best], each_ms),
-        yerr=_bars([iou_interval(e) for e in best], ious), fmt="o", color=_FRONT, markersize=6,
-        elinewidth=1.0, capsize=2, label=f"front ({len(best)}), 95 % intervals", zorder=4,
+        yerr=_bars([iou_interval(e) for e in best], ious), fmt="o", color=color, markersize=6,
+        elinewidth=1.0, capsize=2, label=f"{name}, 95 % intervals", zorder=4,
     )  # fmt: skip
     for rank, at in enumerate(points, start=1):
         axes.annotate(
-            str(rank), at, (-5, 5), textcoords="offset points", color=_FRONT, fontsize=10,
-            fontweight="bold", ha="right", zorder=5,
+            str(rank), at, (5, -13) if row else (-5, 5), textcoords="offset points", color=color,
+            fontsize=10, fontweight="bold", ha="left" if row else "right", zorder=5,
         )  # fmt: skip
 
 
@@ -193,7 +244,7 @@ def _bars(
     return down, [max(0.0, high - x) for (_, high), x in zip(known, at, strict=True)]
 
 
-def _dress(axes: Axes, latency: str, title: str) -> None:
+def _dress(axes: Axes, latency: str, title: str, *, columns: int = 3) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -204,5 +255,9 @@ def _dress(axes: Axes, latency: str, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3, fontsize=9, frameon=False
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            ncol=columns,
+            fontsize=9,
+            frameon=False,
         )

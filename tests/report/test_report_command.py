@@ -1,6 +1,7 @@
 """`autoseg report`: pages, Markdown and figures of a run, and of two beside each other."""
 
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from staged import HOSTILE, staged
 
 from autoseg.report.markup import plain
+from autoseg.result import Result
 
 FIGURES = ("front", "learning", "budget", "hypervolume", "knobs")
 
@@ -49,8 +51,27 @@ def test_markdown_has_the_same_facts_and_no_markup_from_names(autoseg_command, t
     for before, line in zip(lines, lines[1:], strict=False):
         if before.startswith("| ") and line.startswith("| "):
             assert _cells(line) == _cells(before), line
-    linked = [part.partition(")")[0] for part in text.split("](")[1:]]
-    assert linked and all((path.parent / link).is_file() for link in linked)
+    keys = [e.candidate.key for e in Result.from_run(folder).front]
+    sheets = [f"figures/{key}.jpg" for key in keys]
+    assert linked_from(path) == {*sheets, *(f"figures/{name}.png" for name in FIGURES)}
+    assert len(keys) == text.count("| truth ↓ taken for → | background |") == 5
+
+
+def linked_from(path):
+    """The pictures of a report, which must be there."""
+    links = {part.partition(")")[0] for part in path.read_text().split("](")[1:]}
+    assert all(Image.open(path.parent / unquote(link)).width > 100 for link in links)
+    return links
+
+
+def test_markdown_tells_the_ten_largest_confusions_of_many_classes(autoseg_command, tmp_path):
+    many = tuple(f"class {n}" for n in range(30))
+    folder = staged(tmp_path / "run", trials=6, front=1, classes=many)
+    (folder / "exhibits" / f"{Result.from_run(folder).front[0].candidate.key}.jpg").unlink()
+    assert autoseg_command("report", str(folder), "--format", "md").code == 0
+    told = (folder / "report.md").read_text().partition("| truth | taken for | % |")[2]
+    assert told.partition("\n\n")[0].count("\n| class ") == 10
+    assert not any(link.endswith("jpg") for link in linked_from(folder / "report.md"))
 
 
 def _cells(line: str) -> int:
@@ -59,12 +80,30 @@ def _cells(line: str) -> int:
 
 @pytest.mark.parametrize("format", ["html", "md"])
 def test_two_runs_are_compared(run, autoseg_command, tmp_path, format):
-    other = staged(tmp_path / "other", seed=1, front=3)
+    other = staged(tmp_path / "an other $x$", seed=1, front=3, floor=0.93)
     called = autoseg_command("report", str(run), "--compare", str(other), "--format", format)
     assert called.code == 0
-    path = run / f"report-vs-other.{format}"
+    path = run / f"report-vs-an other _x_.{format}"
     assert called.stdout == f"{path}\n"
-    assert "hypervolume, of the other" in path.read_text()
+    assert "hypervolumes do not compare" in path.read_text()
+    figure = run / "figures" / "front-vs-an other _x_.png"
+    pixels = np.asarray(Image.open(figure).convert("RGB")).astype(int)
+    for color in ((0x0B, 0x6E, 0x99), (0xB8, 0x60, 0x1A)):
+        assert (abs(pixels - color).max(axis=2) < 12).sum() > 100
+    drawn = figure.with_suffix(".svg").read_text()
+    assert "front of it's a run (5)" in drawn and "an other $x$ (" in drawn
+    if format == "md":
+        assert linked_from(path) == {"figures/front-vs-an%20other%20_x_.png"}
+
+
+def test_a_run_of_nothing_is_compared_too(run, autoseg_command, tmp_path):
+    other = staged(tmp_path / "other", trials=2, front=0, exhibits=False)
+    (other / "ledger.jsonl").write_text("")
+    path = tmp_path / "both.md"
+    ways = ("--compare", str(run), "--format", "md", "-o", str(path))
+    called = autoseg_command("report", str(other), *ways)
+    assert (called.code, called.stderr) == (0, "")
+    assert linked_from(path) == {"figures/front-both.png"}
 
 
 @pytest.mark.parametrize(

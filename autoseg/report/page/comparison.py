@@ -71,14 +71,14 @@ class Comparison:
 
 def compare(one: Result, other: Result) -> Comparison:
     """Read both. Raises InputError where a folder holds no run."""
-    names = _names(one, other)
+    names = names_of(one, other)
     sides = _side(one, names[0], MARKS[0]), _side(other, names[1], MARKS[1])
     series = [Series(s.name, s.spots, s.result.constraints, s.mark) for s in sides]
     pictures = front_picture(series), front_picture(series, narrow=True)
     return Comparison(sides, pictures, _notes(*sides), _facts(*sides), _shared(*sides))
 
 
-def _names(one: Result, other: Result) -> tuple[str, str]:
+def names_of(one: Result, other: Result) -> tuple[str, str]:
     """By what tells them apart: the runs, the devices, or both."""
     runs = [one.folder.name, other.folder.name]
     devices = [_device(result) for result in (one, other)]

@@ -1,4 +1,4 @@
-"""Contact sheets as data URIs, all of a page within a bound."""
+"""The contact sheets of a report: as they are, or as data URIs, all of a page within a bound."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_PIXELS = 40_000_000
 
 def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
     """The sheets that are there, by key; made smaller where all of them would be too much."""
-    found = {key: raw for key in keys if (raw := _read(sheet_path(place, key)))}
+    found = sheets(place, keys)
     whole = sum(map(len, found.values()))
     if whole > MOST_BYTES:
         found = {key: _smaller(raw, MOST_BYTES / whole) for key, raw in found.items()}
@@ -29,6 +29,11 @@ def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
         for key, raw in found.items()
         if raw
     }
+
+
+def sheets(place: Path, keys: Sequence[str]) -> dict[str, bytes]:
+    """The JPEG files that are there, by key."""
+    return {key: raw for key in keys if (raw := _read(sheet_path(place, key)))}
 
 
 def _read(path: Path) -> bytes:
