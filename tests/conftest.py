@@ -1,18 +1,23 @@
 """What many tests share: a tiny set of pictures, a tiny space, and one finished run of them."""
 
+import fcntl
 import io
+import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from autoseg.device import measuring
+from autoseg.records import MeasurePlan
 
 pytest_plugins = ["browser"]
 
@@ -73,12 +78,50 @@ def write_pictures(root: Path, counts: Mapping[str, int]) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def brief() -> Iterator[None]:
+    """Nobody relies on what is timed here, and the other worker keeps the machine busy."""
+    whole = MeasurePlan.confirm
+
+    def confirm(*statistic: Any) -> MeasurePlan:
+        return replace(whole(*statistic), min_s=0.1, max_s=5.0, warmup_s=0.1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MeasurePlan, "confirm", confirm)
+        patch.setattr(measuring, "REST_S", 0.1)
+        yield
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    root = tmp_path_factory.mktemp("tiny")
-    space = root / "tiny.yaml"
-    space.write_text(SPACE)
-    return Tiny(write_pictures(root / "boxes", {"train": 8, "val": 3, "test": 2}), space)
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder for all workers of this session, made by the one that asks for it first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = shared / name, shared / f"{name}.made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny(once: Once) -> Tiny:
+    def make(folder: Path) -> None:
+        write_pictures(folder / "boxes", {"train": 8, "val": 3, "test": 2})
+        (folder / "tiny.yaml").write_text(SPACE)
+
+    root = once("tiny", make)
+    return Tiny(root / "boxes", root / "tiny.yaml")
 
 
 def _stat(pid: int) -> list[str]:
@@ -170,8 +213,14 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(tiny: Tiny, once: Once) -> Finished:
     """One run on this machine through the command line, read by many tests and changed by none."""
-    results = tmp_path_factory.mktemp("finished") / "results"
-    arguments = tiny.arguments(trials=2, results=results, name="run")
-    return Finished(results / "run", call(*arguments, "--json"))
+
+    def make(folder: Path) -> None:
+        arguments = tiny.arguments(trials=2, results=folder / "results", name="run")
+        called = call(*arguments, "--json")
+        (folder / "called.json").write_text(json.dumps(asdict(called)))
+
+    root = once("finished", make)
+    called = Called(**json.loads((root / "called.json").read_text()))
+    return Finished(root / "results" / "run", called)
