@@ -3,15 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image
 from worlds import WIDTH, known, scored, space_of, timing
 
 from autoseg.declaration import Declaration
+from autoseg.exhibits import sheet_path
 from autoseg.records import Evaluation
 from autoseg.report.view import view_of
 from autoseg.result import Result
 from autoseg.search.study import StudyMirror
 from autoseg.space import Knob
 
+NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
 MARKUP = "<img src=http://evil.test/x.png onerror=alert(1)>|`b`\n![x](http://evil.test/y)"
 KIND = Knob("kind", (MARKUP, "<b>bold</b></script>", 'it\'s "quoted"'), MARKUP, "entry")
 SIZE = Knob("resolution", (128, "96x128", 64), 128, "entry")
@@ -53,6 +56,17 @@ def result_in(folder: Path, *, searched: bool = True) -> Result:
         folder, ASKED, tuple(made), made[-2], (MARKUP, "a line"), 60.0,
         curve=((10.0, 0.1), (20.0, 0.2), (50.0, 0.3)), searched=searched,
     )  # fmt: skip
+
+
+def shown_in(results: Path) -> Result:
+    """A run of the worst of names, with a sheet of all that was scored."""
+    folder = results / NAME
+    for evaluation in evaluations():
+        if evaluation.iou is not None:
+            sheet = sheet_path(folder, evaluation.candidate.key)
+            sheet.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (320, 200), "teal").save(sheet)
+    return mirrored(result_in(folder))
 
 
 def mirrored(result: Result) -> Result:

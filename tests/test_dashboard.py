@@ -13,24 +13,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from studies import evaluations, mirrored, result_in
+from studies import NAME, mirrored, result_in, shown_in
 
 from autoseg.dashboard import Dashboard
 from autoseg.exhibits import sheet_path
 from autoseg.result import Result
 
-NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    folder = tmp_path_factory.mktemp("results") / NAME
-    for evaluation in evaluations():
-        if evaluation.iou is not None:
-            sheet = sheet_path(folder, evaluation.candidate.key)
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            sheet.write_bytes(b"a sheet")
-    return mirrored(result_in(folder))
+    return shown_in(tmp_path_factory.mktemp("results"))
 
 
 @contextmanager
@@ -57,7 +49,8 @@ def test_the_study_is_served_with_its_sheets_and_the_runs_front_as_best(made):
         assert [t["number"] for t in study["best_trials"]] == [0, 1, 2]
         artifacts = [a for t in study["trials"] for a in t["artifacts"]]
         assert len(artifacts) == sum(e.iou is not None for e in made.evaluations)
-        assert ask(f"/artifacts/1/1/{artifacts[0]['artifact_id']}") == b"a sheet"
+        sheet = sheet_path(made.folder, made.evaluations[0].candidate.key)
+        assert ask(f"/artifacts/1/1/{artifacts[0]['artifact_id']}") == sheet.read_bytes()
 
 
 @pytest.mark.parametrize(

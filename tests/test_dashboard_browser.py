@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from browser import BrowserPage
-from PIL import Image
-from studies import MARKUP, evaluations, mirrored, result_in
+from studies import MARKUP, NAME, shown_in
 
 from autoseg.dashboard import Dashboard
 from autoseg.exhibits import sheet_path
@@ -22,7 +21,6 @@ from autoseg.result import Result
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
 # Plotly's traces of a figure: the name of each, or what a hover says beside it, and its points.
 TRACES = """id => document.getElementById(id)?.data?.map(trace => [
     trace.name || /<extra>(.*)<.extra>/.exec(trace.hovertemplate)?.[1] || "",
@@ -52,13 +50,7 @@ def clean(page: BrowserPage) -> bool:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    folder = tmp_path_factory.mktemp("results") / NAME
-    for evaluation in evaluations():
-        if evaluation.iou is not None:
-            sheet = sheet_path(folder, evaluation.candidate.key)
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (320, 200), "teal").save(sheet)
-    return mirrored(result_in(folder))
+    return shown_in(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
