@@ -172,6 +172,7 @@ def _miss(evaluation: Evaluation, statistic: Statistic) -> dict[str, Any]:
         "key": evaluation.candidate.key,
         "knobs": dict(evaluation.candidate.choices),
         "state": evaluation.state,
+        "statistic": measurement.supported(statistic) if measurement else None,
         "latency_ms": measurement.latency_ms(statistic) if measurement else None,
         "latency_ci95_ms": [*latency_ci_ms(measurement, statistic)] if measurement else None,
         "iou": evaluation.iou,

@@ -154,5 +154,6 @@ def test_no_floor_of_nothing_is_offered(floor):
 def test_the_explanation_as_json_has_figures_with_intervals():
     (near,) = explained(evaluation("a", 8.0, 0.87)).to_json()["nearest"]
     assert near["knobs"] == {"name": "a", "resolution": 64} and near["state"] == "scored"
+    assert near["statistic"] == "p90"
     assert near["latency_ci95_ms"] == [pytest.approx(7.92), pytest.approx(8.08)]
     assert near["iou_ci95"] == [pytest.approx(0.86), pytest.approx(0.88)]
