@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from autoseg import data as data_room
@@ -31,8 +32,9 @@ from autoseg.result import Result, declaration_on
 from autoseg.screening import screen
 from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
+from autoseg.stop import Stop
 from autoseg.store import Run, read_declaration
-from autoseg.telling import OnEvent, follow
+from autoseg.telling import OnEvent, call, follow
 from autoseg.train import Task, checkpoint_path
 from autoseg.trip import Trip
 from autoseg.wiring import (
@@ -63,10 +65,10 @@ def remeasure(
     `run` is its folder. Every candidate is timed untrained, then those that have trained weights
     are confirmed from the front down. The ceiling is `max_latency`, else the one that this device
     was asked for last, at first the run's. Called again after an interruption, it goes on: nothing
-    is measured twice. `on_event` is called as `optimize` does, once the device was asked. Raises
-    InputError for a run that is not there, is being worked on, or was begun on this device;
-    DeviceError as `optimize` does, and Interrupted at once on Ctrl-C: what is confirmed by then is
-    written as files.
+    is measured twice. `on_event` is called as `optimize` does, with the events of this device;
+    when it returns ``"stop"``, no other candidate is timed. Raises InputError for a run that is
+    not there, is being worked on, or was begun on this device; DeviceError as `optimize` does, and
+    Interrupted at once on Ctrl-C or after a stop: what is confirmed by then is written as files.
     """
     folder = Path(run)
     said = read_declaration(folder)
@@ -79,11 +81,14 @@ def remeasure(
         task = task_of_run(folder)
         opened = Run.open(folder, info.name)
         try:
+            stop = Stop()
+            if on_event:
+                call(opened, on_event, stop.ask)
             declaration = _asked(opened, info, max_latency)
             if on_start:
                 on_start(opened, declaration)
-            follow(opened, declaration, on_event)
-            trip = _trip(opened, task, target, declaration)
+            follow(opened, declaration)
+            trip = _trip(opened, task, target, declaration, stop)
             try:
                 return _travel(trip)
             except (AutosegError, OSError, KeyboardInterrupt) as error:
@@ -129,16 +134,18 @@ def task_of_run(folder: Path) -> Task:
     return task_of(folder, declaration, space, dataset, own.channel_step)
 
 
-def _trip(run: Run, task: Task, device: Device, declaration: Declaration) -> Trip:
+def _trip(run: Run, task: Task, device: Device, declaration: Declaration, stop: Stop) -> Trip:
     engine, idle = engine_of(task, declaration), LocalPool(task, 0)
     constraints, before = declaration.constraints, measurements_of(run.folder)
-    return Trip(run, task, constraints, engine, idle, device, before)
+    return Trip(run, task, constraints, engine, idle, device, before, stop=stop)
 
 
 def _travel(trip: Trip) -> Result:
     run = trip.run
     survey(trip)
     confirm(trip)
+    if trip.stop.asked:
+        raise KeyboardInterrupt
     read_test(trip)
     exhibit(trip)
     write_files(run.folder, trip.task.dataset.classes, run.on)
@@ -170,7 +177,10 @@ def _ceiling_s(max_latency: str) -> float:
 def survey(trip: Trip) -> None:
     """Measure every candidate of the ledger, untrained, and say what of the space fits."""
     before = len(trip.run.events)
-    screen(trip, [e.candidate for e in trip.run.evaluations.values()])
+    known = [e.candidate for e in trip.run.evaluations.values()]
+    screen(trip, takewhile(lambda _: not trip.stop.asked, known))
+    if trip.stop.asked:
+        return
     if len(trip.run.events) > before or not trip.run.first("verdict"):
         trip.run.record("verdict", lines=list(trip.engine.verdict(trip.run.evaluations)))
 
@@ -178,7 +188,7 @@ def survey(trip: Trip) -> None:
 def confirm(trip: Trip) -> None:
     """Confirm what has weights, until nothing unconfirmed could enter the front."""
     home = fold(trip.run.events)
-    while True:
+    while not trip.stop.asked:
         seen = [_waiting(trip, e, home[e.candidate.key]) for e in trip.run.evaluations.values()]
         able = {
             e: found

@@ -39,7 +39,12 @@ def follow(
         telling.open()
         run.listeners.append(telling.hear)
     if on_event:
-        run.listeners.append(_Caller(run, on_event, stop))
+        call(run, on_event, stop)
+
+
+def call(run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
+    """Have `on_event` called with each event of a run, from the next one on."""
+    run.listeners.append(_Caller(run, on_event, stop))
 
 
 class _Caller:

@@ -104,6 +104,21 @@ def test_ctrl_c_before_anything_was_timed_is_an_interruption(run):
     assert (run / "devices" / "b" / "front.csv").exists()
 
 
+@pytest.mark.parametrize("at", ["asked", "measured", "confirmed"])
+def test_a_program_hears_every_event_of_the_device_and_can_ask_for_the_end(run, at):
+    heard = []
+
+    def hear(event):
+        heard.append((event["event"], event.get("key")))
+        return "stop" if event["event"] == at else None
+
+    with pytest.raises(autoseg.Interrupted, match="to go on: autoseg remeasure") as caught:
+        autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), on_event=hear)
+    assert heard == facts(run, "b") and heard[-1][0] == at
+    assert len(caught.value.result.front) == (at == "confirmed")
+    assert autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b")).front
+
+
 def test_the_same_ceiling_in_another_unit_is_the_same(run):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="20ms")
     again = autoseg.FakeDevice(5.0, name="b")
