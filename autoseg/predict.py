@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import data as data_room
+from autoseg import runner
 from autoseg.data.dataset import Array, Dataset, Reading
 from autoseg.data.preview import class_colours
 from autoseg.device.predict import class_maps
@@ -30,11 +31,16 @@ from autoseg.report.predict import (
 from autoseg.report.targets import tasks
 from autoseg.train import picture_score
 
-__all__ = ["evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]
+__all__ = ["cache_here", "evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]
 
 log = logging.getLogger(__name__)
-CACHE = Path("results/.cache/pictures")
 ClassMaps = Callable[[Path, Iterable[Array]], list[Array]]
+
+
+def cache_here() -> Path:
+    """Where the runs in this folder keep decoded pictures; without any, in the user's cache."""
+    of_runs = Path("results/.cache")
+    return (of_runs if of_runs.is_dir() else Path(runner.cache())) / "pictures"
 
 
 def predict_files(
@@ -82,14 +88,14 @@ def evaluate_file(
     data: Path | None,
     split: str,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
-    cache_dir: Path = CACHE,
+    cache_dir: Path | None = None,
 ) -> Score:
     """A Score of an ONNX file on one split, at the original resolution of each picture.
 
     Raises InputError for a model that is not ours, for the data's faults, and for a split that is
     not there.
     """
-    frame = input_of(load(model), str(model))
+    frame, cache_dir = input_of(load(model), str(model)), cache_dir or cache_here()
     dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
     return score_file(model, dataset, split, frame=frame, cache_dir=cache_dir)
 
@@ -100,8 +106,8 @@ def score_file(
     split: str,
     *,
     frame: tuple[int, int, int],
+    cache_dir: Path,
     run: ClassMaps = class_maps,
-    cache_dir: Path = CACHE,
 ) -> Score:
     """A Score of an ONNX file on one split of a data set; `run` gives its class maps of frames,
     which have the height, width and channels of `frame`.

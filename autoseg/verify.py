@@ -15,7 +15,7 @@ from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.layout import printable
 from autoseg.device import Device
 from autoseg.device.shipped_graph import require_shipped
-from autoseg.predict import CACHE, score_file
+from autoseg.predict import cache_here, score_file
 from autoseg.promise import SURE, latency_ci_ms, probability_fast
 from autoseg.records import (
     CandidateError,
@@ -69,7 +69,7 @@ def verify(
     data: Path | None = None,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     max_latency_ms: float | None = None,
-    cache_dir: Path = CACHE,
+    cache_dir: Path | None = None,
 ) -> Verified:
     """Check the files of a bundle, then repeat its latency on the device and its IoU on the data.
 
@@ -79,6 +79,7 @@ def verify(
     parcels alone. Raises InputError for a bundle that is not whole or none of ours, for other
     classes in the data, and for the data's faults; DeviceError for the machine's.
     """
+    cache_dir = cache_dir or cache_here()
     with open_bundle(folder) as bundle:
         frame = require_shipped(bundle.model)
         dataset = _dataset(bundle, data, reading, cache_dir)

@@ -27,8 +27,9 @@ from autoseg.records import Evaluation, from_json
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """An empty working folder."""
+    """An empty working folder, of somebody whose home is empty too."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path
 
 
@@ -350,6 +351,7 @@ def test_evaluate_gives_what_the_ledger_says_of_test(finished, tiny, here, autos
         assert (told["iou"], tuple(told["class_iou"])) == (score.iou, score.class_iou)
         on_val = json.loads(autoseg_command(*command, "--split", "val").stdout)
         assert on_val["iou"] == evaluation.iou
+    assert not (here / "results").exists() and (here / "home" / ".cache" / "autoseg").is_dir()
 
 
 def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, autoseg_command):

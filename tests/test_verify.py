@@ -153,6 +153,7 @@ def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
     import json
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     folder = tmp_path / "it's a <bundle> ö"
     assert autoseg_command("bundle", str(finished.folder), "-o", str(folder)).code == 0
     called = autoseg_command("verify", str(folder), "--data", str(tiny.data), "--json")
@@ -160,6 +161,7 @@ def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
     said = json.loads(called.stdout)
     assert said["holds"] is True and said["bundle"] == str(folder)
     assert [check["holds"] for check in said["checks"]] == [True, True, True]
+    assert not (tmp_path / "results").exists()
     called = autoseg_command("verify", str(folder), "--max-latency", "0.00001ms")
     assert called.code == 3
     assert "NO" in called.stdout and "does not hold on local" in called.stdout

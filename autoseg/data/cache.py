@@ -101,7 +101,7 @@ class _Set:
         except OSError as error:
             raise DeviceError(
                 f"the cache file {path} cannot be written ({error.strerror or error}): make room"
-                " or allow writing there, then go on with --resume"
+                " or allow writing there"
             ) from error
         return shard
 

@@ -184,7 +184,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(dataset, tmp_
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
-        with pytest.raises(DeviceError, match="cannot be written .* --resume"):
+        with pytest.raises(DeviceError, match="cannot be written .*: make room"):
             use_all(dataset, (32, 64), 3, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
