@@ -8,16 +8,14 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from brief import shorten
 from PIL import Image
-
-from autoseg.device import measuring
-from autoseg.records import MeasurePlan
 
 pytest_plugins = ["browser"]
 
@@ -79,16 +77,9 @@ def write_pictures(root: Path, counts: Mapping[str, int]) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def brief() -> Iterator[None]:
-    """Nobody relies on what is timed here, and the other worker keeps the machine busy."""
-    whole = MeasurePlan.confirm
-
-    def confirm(*statistic: Any) -> MeasurePlan:
-        return replace(whole(*statistic), min_s=0.1, max_s=5.0, warmup_s=0.1)
-
+def short_timings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MeasurePlan, "confirm", confirm)
-        patch.setattr(measuring, "REST_S", 0.1)
+        shorten(patch)
         yield
 
 

@@ -40,7 +40,7 @@ knobs:
 """
 TINY = (
     "optimize --data pictures --space tiny.yaml --recipe rungs=[6,12] --recipe augment=false "
-    "--trials 3 --workers 1 --min-iou 0.05 --name demo"
+    "--trials 2 --workers 1 --min-iou 0.05 --name demo"
 )
 SHORT = {"budget": "20s", "workers": 2}
 

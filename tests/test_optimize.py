@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,16 +92,44 @@ def test_every_promise_is_of_the_trained_file_measured_long_and_read_on_test_onc
         assert sum(score.split == "test" for score in evaluation.scores) == 1
 
 
-def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_path):
-    heard = []
+class Lines(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.records = []
 
-    def listen(run, declaration):
+    def emit(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture(scope="module")
+def watched(tiny, tmp_path_factory):
+    """A run in which nothing fits, followed in every way; what is called fails each time."""
+    folder, log = tmp_path_factory.mktemp("watched"), logging.getLogger("autoseg.progress")
+    device, lines, heard, seen = autoseg.FakeDevice(latency=5.0), Lines(), [], []
+
+    def start(run, declaration):
         assert declaration.max_latency == "2ms"
         run.listeners.append(lambda event: heard.append(event["event"]))
 
-    device = autoseg.FakeDevice(latency=5.0)
-    asked = given(tiny, tmp_path, max_latency="2ms")
-    result = autoseg.optimize(**asked, device=device, on_start=listen)
+    def look(event):
+        live = autoseg.Result.from_run(folder / "run")
+        seen.append((live.headline, len(live.to_pandas()), json.dumps(live.to_json())))
+        return 1 / 0
+
+    level = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    asked = given(tiny, folder, max_latency="2ms")
+    result = autoseg.optimize(**asked, device=device, on_start=start, on_event=look)
+    log.removeHandler(lines)
+    log.setLevel(level)
+    return SimpleNamespace(
+        result=result, device=device, heard=heard, seen=seen, records=lines.records
+    )
+
+
+def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(watched):
+    result, device = watched.result, watched.device
     assert result.front == [] and result.pick() is None
     assert {e.state for e in result.evaluations} == {"too_slow"}
     said = "the ceiling binds: nothing meets 2 ms: the fastest of 4 measured needs 5.1 ms (p90)"
@@ -109,8 +138,31 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(tiny, tmp_p
     assert (way.option, way.value) == ("--max-latency", "5.7ms") and "untrained" in way.gives
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
-    facts = [kind for kind in heard if kind != "doing"]  # what begins is told, not written down
+    facts = [kind for kind in watched.heard if kind != "doing"]  # that is told, not written down
     assert facts == [event["event"] for event in read_events(result.folder)]
+
+
+def test_a_live_run_is_read_at_any_moment(watched):
+    asked = "no model meets 2 ms and IoU 0.4 on fake; "
+    assert watched.seen[0][:2] == (f"so far {asked}nothing is measured yet", 1)
+    assert watched.seen[-1][:2] == (
+        f"{asked}the fastest needs 5.1 ms, and none is trained to a score", 4
+    )  # fmt: skip
+    assert watched.result.headline == watched.seen[-1][0]
+
+
+def test_what_a_callback_raises_loses_nothing_and_the_log_has_a_line_an_event(watched):
+    result = watched.result
+    lines = [r.getMessage() for r in watched.records if r.levelno == logging.INFO]
+    assert lines[0] == f"run {result.folder}: intermediate effort, 1 worker(s), seed 0"
+    key = result.evaluations[0].candidate.key
+    assert any(line.startswith(f"{key} ") and "over 2 ms: not trained" in line for line in lines)
+    failures = [r for r in watched.records if r.levelno == logging.WARNING]
+    assert len(failures) == len(read_events(result.folder))
+    assert failures[0].getMessage() == (
+        "on_event failed at 'proposed' (ZeroDivisionError: division by zero); the run goes on"
+    )
+    assert failures[0].exc_info and not failures[1].exc_info
 
 
 def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_alone(
@@ -249,43 +301,6 @@ def test_a_program_hears_every_event_with_its_evaluation_and_can_ask_for_the_end
     assert confirmed["evaluation"].iou == confirmed["score"]["iou"]
     assert confirmed["evaluation"].candidate.key == confirmed["key"]
     assert next(e for e in heard if e["event"] == "verdict")["evaluation"] is None
-
-
-def test_a_live_run_is_read_at_any_moment(tiny, tmp_path):
-    seen = []
-
-    def hear(event):
-        live = autoseg.Result.from_run(tmp_path / "run")
-        seen.append((live.headline, len(live.to_pandas()), json.dumps(live.to_json())))
-
-    asked = given(tiny, tmp_path, max_latency="2ms")
-    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(5.0), on_event=hear)
-    asked = "no model meets 2 ms and IoU 0.4 on fake; "
-    assert seen[0][:2] == (f"so far {asked}nothing is measured yet", 1)
-    assert seen[-1][:2] == (
-        f"{asked}the fastest needs 5.1 ms, and none is trained to a score", 4
-    )  # fmt: skip
-    assert result.headline == seen[-1][0]
-
-
-def test_what_a_callback_raises_loses_nothing_and_the_log_has_a_line_an_event(
-    tiny, tmp_path, caplog
-):
-    caplog.set_level(logging.INFO, "autoseg.progress")
-    asked = given(tiny, tmp_path, max_latency="2ms")
-    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(5.0), on_event=lambda e: 1 / 0)
-    assert result.explanation().binds == "ceiling"
-    told = [r for r in caplog.records if r.name == "autoseg.progress"]
-    lines = [r.getMessage() for r in told if r.levelno == logging.INFO]
-    assert lines[0] == f"run {result.folder}: intermediate effort, 1 worker(s), seed 0"
-    key = result.evaluations[0].candidate.key
-    assert any(line.startswith(f"{key} ") and "over 2 ms: not trained" in line for line in lines)
-    failures = [r for r in told if r.levelno == logging.WARNING]
-    assert len(failures) == len(read_events(result.folder))
-    assert failures[0].getMessage() == (
-        "on_event failed at 'proposed' (ZeroDivisionError: division by zero); the run goes on"
-    )
-    assert failures[0].exc_info and not failures[1].exc_info
 
 
 def test_a_dry_run_says_what_is_ahead_and_what_it_measured_is_kept(tiny, tmp_path):

@@ -28,7 +28,7 @@ FINAL = {
 
 
 class Command:
-    """`autoseg` in a process of its own, in a folder of its own, as a user starts it."""
+    """`autoseg` in a process of its own, in a folder of its own, with short timings."""
 
     def __init__(self, folder: Path, processes, arguments: list[str]) -> None:
         self.folder = folder
@@ -36,8 +36,8 @@ class Command:
         self.errors, self.output = folder / "stderr", folder / "stdout"
         with self.errors.open("w") as errors, self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "autoseg.cli", *arguments], cwd=folder, stderr=errors,
-                stdout=output, start_new_session=True,
+                [sys.executable, Path(__file__).with_name("brief.py"), *arguments], cwd=folder,
+                stderr=errors, stdout=output, start_new_session=True,
             )  # fmt: skip
 
     def events(self, kind: str) -> int:
@@ -161,10 +161,6 @@ RESUME = ["optimize", "--resume", "--name", "run"]
 @pytest.mark.timeout(400)  # on a busy machine
 def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes, autoseg_command):
     command = Command(tmp_path, processes, tiny.arguments(**ASKED))
-    in_screening(command)
-    assert command.end(signal.SIGKILL) == -signal.SIGKILL
-
-    command = Command(tmp_path, processes, RESUME)
     in_training(command)
     scored = command.events("scored")
     assert command.end(signal.SIGKILL) == -signal.SIGKILL
@@ -189,10 +185,10 @@ def test_a_killed_run_proposes_and_scores_what_a_calm_one_does(
 ):
     """With one worker, the same seed and the first one's measurements."""
     arguments = tiny.arguments(**ASKED)
-    for _ in range(2):
+    for moment in (in_screening, in_training):
         command = Command(tmp_path, processes, arguments)
-        in_training(command)
-        command.end(signal.SIGKILL)
+        moment(command)
+        assert command.end(signal.SIGKILL) == -signal.SIGKILL
         arguments = RESUME
     results, calm = tmp_path / "results", tmp_path / "calm" / "results"
     called = autoseg_command(*RESUME, "--results", str(results), "--json")
