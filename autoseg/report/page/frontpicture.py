@@ -72,7 +72,7 @@ def _area(series: Sequence[Series], iou: tuple[float, float], lanes: int, *, nar
     width, height = (400.0, 440.0) if narrow else (820.0, 480.0)
     seen = [spot.ms for group in series for spot in group.spots]
     seen += [group.constraints.max_latency_ms for group in series]
-    left, foot = (62.0, 42.0) if narrow else (70.0, 44.0)
+    left, foot = (68.0, 42.0) if narrow else (70.0, 44.0)
     return Area(
         width,
         height,
@@ -133,7 +133,8 @@ def _asked(area: Area, series: Sequence[Series]) -> Markup:
         ]  # fmt: skip
         if first or floor != series[0].constraints.min_iou:
             under = y + (-5 if first else 14)
-            parts.append(text(area.right - 4, under, f"floor {floor:g}", "end", "limitname"))
+            free = (x if right else area.right) - 4  # not across the ceiling's line
+            parts.append(text(free, under, f"floor {floor:g}", "end", "limitname"))
     return join(parts)
 
 
