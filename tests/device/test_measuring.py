@@ -186,14 +186,16 @@ def test_a_machine_that_stays_too_hot_is_told_from_one_that_cools(
     altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     altered(
-        "BEGAN = time.monotonic()\n"
-        "def temperature_c():\n    return 90.0 if time.monotonic() < BEGAN + 0.5 else 60.0"
+        "LOOKS = []\n"
+        "def temperature_c():\n"
+        "    LOOKS.append(1)\n"
+        "    return 90.0 if len(LOOKS) < 4 else 60.0"
     )
     monkeypatch.setattr(measuring, "COOL_POLL_S", 0.05)
     device = local_device(Profile(name="x", kind="local", max_temperature_c=80.0))
     assert device.measure(segments, QUICK).temperature_c == 60.0
     device.close()
-    monkeypatch.setattr(measuring, "COOL_S", 0.1)
+    monkeypatch.setattr(measuring, "COOL_S", 0.0)
     with pytest.raises(DeviceError, match="at 90 °C, over max_temperature_c 80 .* or raise max_"):
         device.measure(segments, QUICK)
     device.close()
