@@ -138,12 +138,15 @@ def test_a_run_is_watched_while_it_goes_and_looked_at_when_it_is_done(
 
 
 def reported(page: BrowserPage, path: Path, result: Result) -> None:
-    """The report draws all that was measured, and a click on what was trained shows pictures."""
+    """The report draws all that was measured, and a click on what is named shows its pictures."""
     page.goto(path.as_uri())
     measured = [e for e in result.evaluations if e.measurement]
     assert page.locator("svg.front:visible .point").count() == len(measured)
+    told = result.explanation()
     key = next(
-        e.candidate.key for e in measured if sheet_path(result.files, e.candidate.key).exists()
+        e.candidate.key
+        for e in (*result.front, *(told.nearest if told else ()))
+        if sheet_path(result.files, e.candidate.key).exists()
     )
     page.locator(f'svg.front:visible .point[data-key="{key}"] .shape').click()
     assert key in page.locator("#details").inner_text()
