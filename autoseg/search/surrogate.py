@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,15 @@ class Seen:
     iou: float
 
 
+class Places(NamedTuple):
+    """Rows of the features, the epochs that they have come along the curve, and which took their
+    decay; each ``[n]``."""
+
+    rows: Rows
+    epochs: Array
+    decayed: Flags
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """A posterior over every candidate's curve.
@@ -108,10 +118,10 @@ class Surrogate:
         `rows` and `epochs` are ``[n]`` each. What one training scatters by chance comes on top.
         """
         at = self._places(rows, epochs, np.ones(np.size(rows), bool))
-        mean = self._prior_mean(*at)
-        variance = self._variance(*at)
+        mean = self._prior_mean(at)
+        variance = self._variance(at)
         if self.seen:
-            between = self._parts(*self._points(self.seen), *at).covariance(self.settings)
+            between = self._parts(self._points(self.seen), at).covariance(self.settings)
             cross = _solve(self._factor, between)
             mean = mean + cross.T @ self._weights
             variance = variance - np.sum(cross**2, axis=0)
@@ -123,55 +133,46 @@ class Surrogate:
 
     # -- the prior
 
-    def _points(self, seen: Sequence[Seen]) -> tuple[Rows, Array, Flags]:
+    def _points(self, seen: Sequence[Seen]) -> Places:
         epochs, decayed = [s.epoch for s in seen], [s.decayed for s in seen]
         return self._places([s.row for s in seen], epochs, np.array(decayed, bool))
 
-    def _places(
-        self, rows: npt.ArrayLike, epochs: npt.ArrayLike, decayed: Flags
-    ) -> tuple[Rows, Array, Flags]:
-        """Rows, the epochs that they have come along the curve, and which took their decay."""
+    def _places(self, rows: npt.ArrayLike, epochs: npt.ArrayLike, decayed: Flags) -> Places:
         epochs = np.asarray(epochs, np.intp)
         decays = np.array([self.recipe.decay_epochs(int(e)) for e in epochs])
-        return np.asarray(rows, np.intp), epochs + decayed * decays / 2, decayed
+        return Places(np.asarray(rows, np.intp), epochs + decayed * decays / 2, decayed)
 
     @property
     def _end(self) -> float:
         longest = self.recipe.rungs[-1]
         return longest + self.recipe.decay_epochs(longest) / 2
 
-    def _prior_mean(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
-        mean: Array = LEVEL + self.trends[rows] @ SLOPES + usual_curve(epochs, self._end)
-        return mean + decayed * DECAY
+    def _prior_mean(self, at: Places) -> Array:
+        mean: Array = LEVEL + self.trends[at.rows] @ SLOPES + usual_curve(at.epochs, self._end)
+        return mean + at.decayed * DECAY
 
-    def _variance(self, rows: Rows, epochs: Array, decayed: Flags) -> Array:
-        said, u = self.settings, self._u(epochs)
+    def _variance(self, at: Places) -> Array:
+        said, u = self.settings, self._u(at.epochs)
         shared = LEVEL_SD**2 + BEND_SD**2 * np.abs(u) + CURVE_SD**2 * u**2
-        shared = shared + (self.trends[rows] ** 2) @ SLOPE_SDS**2
+        shared = shared + (self.trends[at.rows] ** 2) @ SLOPE_SDS**2
         own: Array = said.spread**2 + said.slope**2 * u**2 + said.own**2
-        total: Array = shared + own + decayed * decay_sd(epochs) ** 2
+        total: Array = shared + own + at.decayed * decay_sd(at.epochs) ** 2
         return total
 
-    def _parts(
-        self,
-        rows: Rows,
-        epochs: Array,
-        decayed: Flags,
-        rows2: Rows,
-        epochs2: Array,
-        decayed2: Flags,
-    ) -> _Parts:
-        u, v = self._u(epochs), self._u(epochs2)
-        sloped = self.trends[rows] * SLOPE_SDS**2
-        fixed: Array = LEVEL_SD**2 + sloped @ self.trends[rows2].T
+    def _parts(self, one: Places, other: Places) -> _Parts:
+        u, v = self._u(one.epochs), self._u(other.epochs)
+        sloped = self.trends[one.rows] * SLOPE_SDS**2
+        fixed: Array = LEVEL_SD**2 + sloped @ self.trends[other.rows].T
         # A walk from the longest back to the shortest: rungs that are near bend alike.
         fixed += BEND_SD**2 * np.minimum(np.abs(u)[:, None], np.abs(v)[None])
         fixed += CURVE_SD**2 * np.outer(u, v)
-        steps = decay_sd(epochs)[:, None] * decay_sd(epochs2)[None]
-        fixed += steps * (np.outer(decayed, decayed2) & (epochs[:, None] == epochs2[None]))
+        steps = decay_sd(one.epochs)[:, None] * decay_sd(other.epochs)[None]
+        both = np.outer(one.decayed, other.decayed)
+        fixed += steps * (both & (one.epochs[:, None] == other.epochs[None]))
         # Lengths are of four features, as if there were no more.
-        apart = 4 * mean_squares_apart(self.features[rows], self.features[rows2])
-        return _Parts(fixed, apart, np.outer(u, v), rows[:, None] == rows2[None])
+        apart = 4 * mean_squares_apart(self.features[one.rows], self.features[other.rows])
+        same = one.rows[:, None] == other.rows[None]
+        return _Parts(fixed, apart, np.outer(u, v), same)
 
     def _u(self, epochs: Array) -> Array:
         u: Array = np.log(epochs / self._end) / math.log(3)
@@ -191,11 +192,11 @@ class _Learner:
     def of(cls, prior: Surrogate, seen: Sequence[Seen]) -> _Learner:
         at = prior._points(seen)
         errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
-        return cls(prior, tuple(seen), prior._parts(*at, *at), errors - prior._prior_mean(*at))
+        return cls(prior, tuple(seen), prior._parts(at, at), errors - prior._prior_mean(at))
 
     def under(self, settings: Settings) -> Surrogate:
         """The posterior under these settings."""
-        noise = _noise(settings, self.prior._points(self.seen)[1])
+        noise = _noise(settings, self.prior._points(self.seen).epochs)
         covariance = self.parts.covariance(settings) + np.diag(noise**2 + 1e-8)
         factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
         weights = _solve(factor, self.residual)
