@@ -28,7 +28,7 @@ _PUBLIC = {
     "Result": "autoseg.result",
     "FakeDevice": "autoseg.device.fake",
     **dict.fromkeys(
-        ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.records"
+        ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.core.records"
     ),
 }
 __all__ = [*_PUBLIC]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoseg.exhibits import FrameTime, OperatorTime
-from autoseg.records import HW, CandidateError, MeasurePlan
+from autoseg.core.diagnostics import FrameTime, OperatorTime
+from autoseg.core.records import HW, CandidateError, MeasurePlan
 
 if TYPE_CHECKING:
     from autoseg.device import Device

@@ -12,15 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from autoseg.data.cache import SplitArrays
-from autoseg.data.dataset import Array
-from autoseg.data.sheet import AT_CONFIRMATION, write_sheet
-from autoseg.device.predict import class_maps
-from autoseg.exhibits import Exhibit, sheet_path, write_exhibit
-from autoseg.export import check
-from autoseg.metrics import Counts
-from autoseg.promise import SURE, probability_fast, why_struck
-from autoseg.records import (
+from autoseg.core.diagnostics import Exhibit, sheet_path, write_exhibit
+from autoseg.core.feasibility import SURE, probability_fast, why_struck
+from autoseg.core.records import (
     Candidate,
     CandidateError,
     DeviceError,
@@ -31,6 +25,12 @@ from autoseg.records import (
     file_digest,
     to_json,
 )
+from autoseg.data.cache import SplitArrays
+from autoseg.data.dataset import Array
+from autoseg.data.sheet import AT_CONFIRMATION, write_sheet
+from autoseg.device.predict import class_maps
+from autoseg.export import check
+from autoseg.metrics import Counts
 from autoseg.train import (
     picture_counts,
     picture_score,

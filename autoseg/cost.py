@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from autoseg.records import HW, CandidateError, Cost, LayerCost
+from autoseg.core.records import HW, CandidateError, Cost, LayerCost
 
 _FLOAT32_BYTES = 4
 

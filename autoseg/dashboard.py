@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna_dashboard._pareto_front import get_pareto_front_trials
 
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 from autoseg.search.database import read_only
 from autoseg.search.study import artifacts_of
 from autoseg.store import read_declaration

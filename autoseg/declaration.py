@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoseg.core.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
+from autoseg.core.yaml_files import did_you_mean
 from autoseg.data.dataset import Reading
 from autoseg.recipe import Recipe
-from autoseg.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
-from autoseg.shipped import did_you_mean
 from autoseg.space import check_effort_rank
 
 DEFAULT_BUDGET = "8m"

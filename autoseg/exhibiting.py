@@ -15,11 +15,11 @@ import numpy as np
 
 from autoseg.breakdown import Breakdown
 from autoseg.confirming import own_maps, show
+from autoseg.core.diagnostics import Exhibit, OperatorTime, read_exhibit, write_exhibit
+from autoseg.core.pareto import front_of
+from autoseg.core.records import HW, DeviceError, Evaluation, file_digest
 from autoseg.data.cache import truths
 from autoseg.device.predict import class_maps
-from autoseg.exhibits import Exhibit, OperatorTime, read_exhibit, write_exhibit
-from autoseg.front import front_of
-from autoseg.records import HW, DeviceError, Evaluation, file_digest
 from autoseg.train import picture_counts, split_arrays
 from autoseg.trip import Trip, quiet
 

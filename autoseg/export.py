@@ -25,6 +25,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from autoseg.core.records import HW, CandidateError, file_digest
 from autoseg.graph import (
     CLASSES,
     FRAME,
@@ -39,7 +40,6 @@ from autoseg.graph import (
 )
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
 from autoseg.networks.structure import structure_digest
-from autoseg.records import HW, CandidateError, file_digest
 
 __all__ = ["AGREEMENT", "Exported", "check", "export", "predict", "session", "structure_digest"]
 

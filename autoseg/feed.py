@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.augment import OUTSIDE, Augmenter, Changes
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
-from autoseg.records import IGNORE_INDEX
 
 GPU_SHARE = 0.4  # of a GPU's free memory that a data set may take
 

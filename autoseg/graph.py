@@ -18,7 +18,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 from onnxscript import ir, optimizer
 from onnxscript.ir.passes import common as passes
 
-from autoseg.records import HW
+from autoseg.core.records import HW
 
 OPSET = 18
 IR_VERSION = 9

@@ -17,10 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from autoseg.confirming import confirm_one, read_test
-from autoseg.exhibiting import exhibit
-from autoseg.promise import SURE
-from autoseg.recipe import Recipe
-from autoseg.records import (
+from autoseg.core.feasibility import SURE
+from autoseg.core.records import (
     AutosegError,
     Candidate,
     CandidateError,
@@ -30,6 +28,8 @@ from autoseg.records import (
     clock,
     to_json,
 )
+from autoseg.exhibiting import exhibit
+from autoseg.recipe import Recipe
 from autoseg.screening import screen
 from autoseg.seams import Done, Screen, Wait
 from autoseg.store import Run

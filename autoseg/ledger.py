@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoseg.records import (
+from autoseg.core.records import (
     AutosegError,
     Candidate,
     Cost,

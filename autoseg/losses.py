@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autoseg.records import IGNORE_INDEX
+from autoseg.core.records import IGNORE_INDEX
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float) -> Tensor:

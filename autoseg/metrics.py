@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.records import HW, IGNORE_INDEX, InputError
+from autoseg.core.records import HW, IGNORE_INDEX, InputError
 
 DRAWS = 100  # of a bootstrap, at a time
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from autoseg.front import front as nondominated
-from autoseg.front import meets
-from autoseg.promise import SURE, latency_ci_ms
-from autoseg.records import Evaluation, Statistic
+from autoseg.core.feasibility import SURE, latency_ci_ms
+from autoseg.core.pareto import front as nondominated
+from autoseg.core.pareto import meets
+from autoseg.core.records import Evaluation, Statistic
 from autoseg.relax import Story, Way, iou_of, surely_accurate, surely_fast, told, ways
 from autoseg.search.standing import epoch_of
 from autoseg.space import EFFORTS

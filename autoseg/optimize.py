@@ -11,11 +11,11 @@ from typing import Any
 
 from autoseg import data as data_room
 from autoseg import device as device_room
+from autoseg.core.records import AutosegError, DeviceError, InputError, Statistic
 from autoseg.declaration import ANEW, Declaration
 from autoseg.device import Device
 from autoseg.journey import journey, reopen, rescue
 from autoseg.pools.local import LocalPool
-from autoseg.records import AutosegError, DeviceError, InputError, Statistic
 from autoseg.report.view import view_of
 from autoseg.result import Result, runs_in
 from autoseg.search.study import StudyMirror

@@ -12,11 +12,11 @@ from typing import Any
 
 from autoseg import data as data_room
 from autoseg import runner
+from autoseg.core.records import InputError, Score
 from autoseg.data.dataset import Array, Dataset, Reading
 from autoseg.data.preview import class_colours
 from autoseg.device.predict import class_maps
 from autoseg.device.shipped_graph import require_shipped
-from autoseg.records import InputError, Score
 from autoseg.report.bundled import open_bundle
 from autoseg.report.predict import (
     Colours,

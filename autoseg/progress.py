@@ -10,11 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from autoseg.core.pareto import front_of
+from autoseg.core.records import Constraints, Evaluation, clock
 from autoseg.declaration import Declaration
 from autoseg.device.answers import shown
-from autoseg.front import front_of
 from autoseg.ledger import Event
-from autoseg.records import Constraints, Evaluation, clock
 from autoseg.report.scene import latency_said
 from autoseg.store import Run
 from autoseg.telling import Telling, outlook_line

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast, probability_over
+from autoseg.core.pareto import meets
+from autoseg.core.records import Constraints, Evaluation, Statistic
 from autoseg.declaration import Declaration
-from autoseg.front import meets
-from autoseg.promise import SURE, latency_ci_ms, probability_fast, probability_over
-from autoseg.records import Constraints, Evaluation, Statistic
 from autoseg.search.standing import epoch_of
 
 EACH = math.sqrt(

@@ -12,13 +12,7 @@ from pathlib import Path
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.confirming import confirm_one, read_test
-from autoseg.declaration import Declaration
-from autoseg.device import Device
-from autoseg.exhibiting import exhibit
-from autoseg.ledger import fold
-from autoseg.optimize import Devices, named, stopped
-from autoseg.pools.local import LocalPool
-from autoseg.records import (
+from autoseg.core.records import (
     AutosegError,
     DeviceInfo,
     Evaluation,
@@ -28,11 +22,17 @@ from autoseg.records import (
     parse_duration_s,
     to_json,
 )
+from autoseg.core.signals import Stop
+from autoseg.declaration import Declaration
+from autoseg.device import Device
+from autoseg.exhibiting import exhibit
+from autoseg.ledger import fold
+from autoseg.optimize import Devices, named, stopped
+from autoseg.pools.local import LocalPool
 from autoseg.result import Result, declaration_on
 from autoseg.screening import screen
 from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
-from autoseg.stop import Stop
 from autoseg.store import Run, read_declaration
 from autoseg.telling import OnEvent, call, follow
 from autoseg.train import Task, checkpoint_path

@@ -8,12 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoseg.declaration import Declaration
-from autoseg.front import PICKS, How, meets, pick, point, reason
-from autoseg.front import front as nondominated
-from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
-from autoseg.misses import Explanation, explain
-from autoseg.records import (
+from autoseg.core.pareto import PICKS, How, meets, pick, point, reason
+from autoseg.core.pareto import front as nondominated
+from autoseg.core.records import (
     SCHEMA,
     Candidate,
     Constraints,
@@ -23,6 +20,9 @@ from autoseg.records import (
     from_json,
     to_json,
 )
+from autoseg.declaration import Declaration
+from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
+from autoseg.misses import Explanation, explain
 from autoseg.relax import Story
 from autoseg.seams import Outlook
 from autoseg.store import place_of, read_declaration

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from autoseg.cost import cost
-from autoseg.export import Exported, structure_digest
-from autoseg.promise import SURE, probability_fast
-from autoseg.records import (
+from autoseg.core.feasibility import SURE, probability_fast
+from autoseg.core.records import (
     AutosegError,
     Candidate,
     CandidateError,
@@ -22,6 +20,8 @@ from autoseg.records import (
     digest,
     to_json,
 )
+from autoseg.cost import cost
+from autoseg.export import Exported, structure_digest
 from autoseg.store import Run
 from autoseg.train import network
 from autoseg.trip import Trip, export_candidate, measure

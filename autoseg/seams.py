@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from autoseg.records import Candidate, CandidateError, Evaluation, Job, Score
+from autoseg.core.records import Candidate, CandidateError, Evaluation, Job, Score
 
 Evaluations = Mapping[str, Evaluation]
 

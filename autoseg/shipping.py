@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.exhibits import read_exhibit, sheet_path
-from autoseg.front import PICKS
-from autoseg.records import Evaluation, InputError
+from autoseg.core.diagnostics import read_exhibit, sheet_path
+from autoseg.core.pareto import PICKS
+from autoseg.core.records import Evaluation, InputError
 from autoseg.report.bundle import Background, tells_of, write_bundle
 from autoseg.result import Result
 from autoseg.store import read_declaration

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autoseg import networks, shipped
-from autoseg.records import Candidate, Choice, InputError, parse_hw
+from autoseg import networks
+from autoseg.core import yaml_files
+from autoseg.core.records import Candidate, Choice, InputError, parse_hw
 
 Effort = Literal["entry", "intermediate", "expert"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -81,7 +82,7 @@ class SearchSpace:
         turned = {}
         for name, value in choices.items():
             if name not in known:
-                hint = shipped.did_you_mean(name, known)
+                hint = yaml_files.did_you_mean(name, known)
                 raise InputError(f"{self.name} has no knob {name!r}{hint}; it has {_list(known)}")
             turned[name] = _choice_of(known[name], value)
         return Candidate.of(self.name, {**self._baselines, **turned})
@@ -96,15 +97,15 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
 
     Raises InputError with all faults of the file at once, each with its line and the fix.
     """
-    path = shipped.find("search_spaces", name_or_path)
+    path = yaml_files.find("search_spaces", name_or_path)
     said: list[str] = []
     try:
-        shipped.load(path, _SpaceFile)
+        yaml_files.load(path, _SpaceFile)
     except InputError as error:
         said.append(str(error))
-    data = _data(path) if said else shipped.read(path).data
+    data = _data(path) if said else yaml_files.read(path).data
     if found := list(_faults(data)):
-        said.append(str(shipped.faults(path, found)))
+        said.append(str(yaml_files.faults(path, found)))
     if said:
         raise InputError("\n".join(said))
     return _space(path.stem, _SpaceFile.model_validate(data))
@@ -113,7 +114,7 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
 def check_effort_rank(effort: str) -> int:
     """The rank of an effort: 0 for entry. Raises InputError for an unknown one."""
     if effort not in EFFORTS:
-        hint = shipped.did_you_mean(effort, EFFORTS)
+        hint = yaml_files.did_you_mean(effort, EFFORTS)
         raise InputError(f"an effort is one of {_list(EFFORTS)}, got {effort!r}{hint}")
     return EFFORTS.index(effort)
 
@@ -180,12 +181,12 @@ def _resolution(value: Choice) -> Choice:
 def _data(path: Path) -> Any:
     """What can be read of a file that is known to be faulty."""
     try:
-        return shipped.read(path).data
+        return yaml_files.read(path).data
     except InputError:  # Has been said already, by the loading that failed.
         return None
 
 
-def _faults(data: Any) -> Iterator[shipped.Fault]:
+def _faults(data: Any) -> Iterator[yaml_files.Fault]:
     """The rules that the shape alone does not tell, as far as the shape lets them be checked."""
     if not isinstance(data, Mapping):
         return
@@ -198,7 +199,7 @@ def _faults(data: Any) -> Iterator[shipped.Fault]:
             yield from _network_faults(data["network"], [str(name) for name in knobs])
 
 
-def _knob_faults(name: str, body: Mapping[Any, Any]) -> Iterator[shipped.Fault]:
+def _knob_faults(name: str, body: Mapping[Any, Any]) -> Iterator[yaml_files.Fault]:
     choices: list[Choice] = []
     written = body.get("choices")
     for index, value in enumerate(written if isinstance(written, list) else ()):
@@ -221,7 +222,7 @@ def _knob_faults(name: str, body: Mapping[Any, Any]) -> Iterator[shipped.Fault]:
         yield ("knobs", name, "baseline"), str(error)
 
 
-def _network_faults(network: str, names: list[str]) -> Iterator[shipped.Fault]:
+def _network_faults(network: str, names: list[str]) -> Iterator[yaml_files.Fault]:
     if "resolution" not in names:
         yield ("knobs", "resolution"), "is required: the size of the input; add it"
     try:
@@ -233,7 +234,7 @@ def _network_faults(network: str, names: list[str]) -> Iterator[shipped.Fault]:
     asked = [name for name in names if name not in _NOT_THE_BUILDERS]
     for name in asked:
         if name not in known and "**" not in known:
-            hint = shipped.did_you_mean(name, known)
+            hint = yaml_files.did_you_mean(name, known)
             yield ("knobs", name), f"{network} takes no such knob{hint}; it takes {_list(known)}"
     for name in known:
         if (

@@ -21,8 +21,7 @@ from typing import IO, Any
 
 import yaml
 
-from autoseg.ledger import Event, as_seen_on, fold, open_ledger, spent_s
-from autoseg.records import (
+from autoseg.core.records import (
     AutosegError,
     Candidate,
     DeviceError,
@@ -32,6 +31,7 @@ from autoseg.records import (
     from_json,
     to_json,
 )
+from autoseg.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
 

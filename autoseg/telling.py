@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autoseg.core.records import Constraints, Evaluation, clock
 from autoseg.declaration import Declaration
 from autoseg.device.answers import shown
 from autoseg.ledger import Event
-from autoseg.records import Constraints, Evaluation, clock
 from autoseg.store import Run
 
 LOG_EVERY_S = 60.0  # a log gets the outlook so often at most

@@ -24,18 +24,18 @@ import torch
 from torch import nn
 
 from autoseg import metrics
+from autoseg.core.diagnostics import sheet_path
+from autoseg.core.records import Candidate, CandidateError, Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays, arrays, truths
 from autoseg.data.dataset import Array, Dataset
 from autoseg.data.sheet import AT_SCORE, noted, write_sheet
-from autoseg.exhibits import sheet_path
 from autoseg.feed import Feed, feed_from
 from autoseg.losses import segmentation_loss
 from autoseg.networks import build, knobs_of
 from autoseg.networks.blocks import normalize
 from autoseg.optimizer import optimizers
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, CandidateError, Job, Score
 from autoseg.space import SearchSpace
 
 log = logging.getLogger(__name__)

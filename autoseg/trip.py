@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePlan
+from autoseg.core.signals import Stop
 from autoseg.device import Device
 from autoseg.export import Exported, export
-from autoseg.records import Candidate, Constraints, Measurement, MeasurePlan
 from autoseg.seams import Engine, Pool
-from autoseg.stop import Stop
 from autoseg.store import MeasurementCache, Run
 from autoseg.train import Task, channels_of
 

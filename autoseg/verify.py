@@ -11,13 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg import data as data_room
-from autoseg.data.dataset import Dataset, Reading
-from autoseg.data.layout import printable
-from autoseg.device import Device
-from autoseg.device.shipped_graph import require_shipped
-from autoseg.predict import cache_here, score_file
-from autoseg.promise import SURE, latency_ci_ms, probability_fast
-from autoseg.records import (
+from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast
+from autoseg.core.records import (
     CandidateError,
     DeviceInfo,
     InputError,
@@ -25,6 +20,11 @@ from autoseg.records import (
     MeasurePlan,
     Score,
 )
+from autoseg.data.dataset import Dataset, Reading
+from autoseg.data.layout import printable
+from autoseg.device import Device
+from autoseg.device.shipped_graph import require_shipped
+from autoseg.predict import cache_here, score_file
 from autoseg.report.bundled import Bundle, open_bundle
 
 MOST_CLASSES = 12  # that a message lists

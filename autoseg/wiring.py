@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import __version__
+from autoseg.core.records import CandidateError, DeviceInfo, InputError, from_json, to_json
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.declaration import Declaration
 from autoseg.networks.structure import structure_digest
 from autoseg.recipe import OF_EFFORT, Recipe
-from autoseg.records import CandidateError, DeviceInfo, InputError, from_json, to_json
 from autoseg.report.page import write_page
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front

@@ -47,7 +47,7 @@ from thesis_tables import (
     summary,
 )
 
-from autoseg.records import MeasurePlan
+from autoseg.core.records import MeasurePlan
 from autoseg.result import Result
 
 BASELINE = {"resolution": 512, "a": 1.0, "t": 6, "r": 3, "pp": 1}

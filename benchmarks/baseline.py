@@ -19,11 +19,11 @@ import torch
 from common import write_csv
 
 from autoseg import data as data_room
+from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export import check, export
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Job, MeasurePlan
 from autoseg.space import load_space
 from autoseg.train import (
     Task,

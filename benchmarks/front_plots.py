@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from autoseg.front import Point
-from autoseg.records import Constraints
+from autoseg.core.pareto import Point
+from autoseg.core.records import Constraints
 
 # Of Okabe and Ito: told apart with any colour sight, and by their markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from autoseg.front import Point, front, hypervolume
-from autoseg.records import Constraints
+from autoseg.core.pareto import Point, front, hypervolume
+from autoseg.core.records import Constraints
 
 
 def front_points(points: Sequence[Point]) -> list[Point]:

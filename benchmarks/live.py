@@ -27,9 +27,9 @@ from common import REFERENCE, ROOT, command, commit_of, facts, run_command, tabl
 from front_plots import COLOURS, Series, live_png
 from fronts import area, front_points, ratio, steps_of
 
-from autoseg.front import Point, point
+from autoseg.core.pareto import Point, point
+from autoseg.core.records import Constraints, Evaluation
 from autoseg.ledger import Event, fold, read_events
-from autoseg.records import Constraints, Evaluation
 from autoseg.result import Result
 
 MOMENTS = 6

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from autoseg.core.records import HW, IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE
 from autoseg.recipe import Recipe
-from autoseg.records import HW, IGNORE_INDEX
 
 
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):

@@ -37,9 +37,9 @@ from search import PAIRS, pair_of
 from tabular.replay import HALF_WIDTH, Clock, TableDevice, TablePool, Walk, judged, ours, timing
 from tabular.tables import Cell, Table, load
 
-from autoseg.front import front
-from autoseg.promise import NORMAL_95, SURE, probability_fast
-from autoseg.records import Candidate, Constraints, Evaluation, Job, Measurement
+from autoseg.core.feasibility import NORMAL_95, SURE, probability_fast
+from autoseg.core.pareto import front
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement
 from autoseg.search.standing import decayed, epoch_of
 
 CONFIRM_S = 5.0  # export, check, timing and IoU of one finalist

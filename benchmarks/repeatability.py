@@ -22,11 +22,11 @@ from typing import Any
 
 from common import REFERENCE, command, commit_of, facts, table, write_csv
 
+from autoseg.core.records import MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
 from autoseg.device.ssh import SshReach
 from autoseg.export import export
-from autoseg.records import MeasurePlan
 from autoseg.space import load_space
 from autoseg.train import build_candidate
 

@@ -36,7 +36,7 @@ from tabular.replay import Trajectory
 from tabular.rivals import RIVALS, train_all
 from tabular.tables import Table, load
 
-from autoseg.records import Constraints
+from autoseg.core.records import Constraints
 from autoseg.search.engine import Search
 
 SHARES = (0.9, 0.95, 0.99)

@@ -52,9 +52,9 @@ from common import (
 from iou_tables import TARGETS, Point, reached, summary
 
 if TYPE_CHECKING:  # which autoseg is imported is decided by --tree
+    from autoseg.core.records import Job, Score
     from autoseg.data.dataset import Dataset
     from autoseg.pools.local import LocalPool
-    from autoseg.records import Job, Score
     from autoseg.train import Task
 
 NETS: dict[str, dict[str, float]] = {
@@ -158,8 +158,8 @@ def take(places: SimpleQueue[int]) -> None:
 
 def climb(order: Order, over: threading.Event) -> list[Point]:
     """The trunk rung by rung, and a decayed branch from each, until the last IoU is reached."""
+    from autoseg.core.records import Job
     from autoseg.pools.local import LocalPool
-    from autoseg.records import Job
     from autoseg.train import checkpoint_path
 
     task = task_of(order)

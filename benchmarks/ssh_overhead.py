@@ -22,11 +22,11 @@ from typing import Any
 from common import REFERENCE, command, commit_of, facts, table, write_csv
 from repeatability import made
 
+from autoseg.core.records import Constraints, MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
 from autoseg.device.link import Link
 from autoseg.device.ssh import SshReach
-from autoseg.records import Constraints, MeasurePlan
 
 PLAIN = """
 import sys, time, numpy, onnxruntime

@@ -18,11 +18,11 @@ import torch
 from plain_loop import PlainLoop
 from torch import Tensor, nn
 
+from autoseg.core.records import Candidate, Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.losses import segmentation_loss
 from autoseg.networks.blocks import normalize
-from autoseg.records import Candidate, Job, Score
 from autoseg.train import (
     Task,
     build_candidate,

@@ -10,8 +10,8 @@ from typing import Any
 from common import table
 from fronts import area, best_within, deficits, fastest_at, front_points, ratio, shown_ms
 
-from autoseg.front import Point
-from autoseg.records import Choice
+from autoseg.core.pareto import Point
+from autoseg.core.records import Choice
 from autoseg.result import Result
 
 KNOBS: tuple[tuple[str, type], ...] = (

@@ -56,11 +56,11 @@ from stations import Cell
 
 import autoseg
 from autoseg import data as data_room
+from autoseg.core.records import digest
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.parcels import parcels
 from autoseg.pools.local import SETTINGS
 from autoseg.recipe import Recipe
-from autoseg.records import digest
 from autoseg.space import load_space
 from autoseg.train import Task
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from autoseg.core.records import MeasurePlan
 from autoseg.device import measuring
-from autoseg.records import MeasurePlan
 
 WHOLE = MeasurePlan.confirm
 

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from autoseg.records import (
+from autoseg.core.records import (
     Candidate,
     Constraints,
     Cost,

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from worlds import timing
 
-from autoseg.exhibits import Exhibit, FrameTime, OperatorTime, sheet_path, write_exhibit
-from autoseg.records import Candidate, Cost, DeviceInfo, Measurement, Score, to_json
+from autoseg.core.diagnostics import Exhibit, FrameTime, OperatorTime, sheet_path, write_exhibit
+from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement, Score, to_json
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'n' | a\nb \u2028"

@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import Image
 from worlds import WIDTH, known, scored, space_of, timing
 
+from autoseg.core.diagnostics import sheet_path
+from autoseg.core.records import Evaluation
 from autoseg.declaration import Declaration
-from autoseg.exhibits import sheet_path
-from autoseg.records import Evaluation
 from autoseg.report.view import view_of
 from autoseg.result import Result
 from autoseg.search.study import StudyMirror

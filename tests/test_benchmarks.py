@@ -11,8 +11,8 @@ import pytest
 import torch
 from worlds import scored, timing
 
+from autoseg.core.records import Candidate, Constraints, to_json
 from autoseg.losses import segmentation_loss
-from autoseg.records import Candidate, Constraints, to_json
 from autoseg.result import Result
 
 ROOT = Path(__file__).parents[1]

@@ -21,8 +21,8 @@ from PIL import Image
 
 import autoseg
 from autoseg.cli import main
+from autoseg.core.records import Evaluation, from_json
 from autoseg.ledger import read_events
-from autoseg.records import Evaluation, from_json
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from studies import NAME, mirrored, result_in, shown_in
 
+from autoseg.core.diagnostics import sheet_path
 from autoseg.dashboard import Dashboard
-from autoseg.exhibits import sheet_path
 from autoseg.result import Result
 
 

@@ -15,8 +15,8 @@ import pytest
 from browser import BrowserPage
 from studies import MARKUP, NAME, shown_in
 
+from autoseg.core.diagnostics import sheet_path
 from autoseg.dashboard import Dashboard
-from autoseg.exhibits import sheet_path
 from autoseg.result import Result
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -22,9 +22,9 @@ from PIL import Image
 
 import autoseg
 from autoseg import cli
+from autoseg.core.records import Evaluation, Score
 from autoseg.misses import Explanation
 from autoseg.recipe import Recipe
-from autoseg.records import Evaluation, Score
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import autoseg
+from autoseg.core.diagnostics import read_exhibit, sheet_path, write_exhibit
 from autoseg.data.sheet import MOST_BYTES
-from autoseg.exhibits import read_exhibit, sheet_path, write_exhibit
 from autoseg.ledger import read_events
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoseg.exhibits import Exhibit, FrameTime, OperatorTime, read_exhibit, write_exhibit
+from autoseg.core.diagnostics import Exhibit, FrameTime, OperatorTime, read_exhibit, write_exhibit
 
 FRAME = FrameTime((240, 320), 0.5, 1.0, 0.1, "on this machine")
 WHOLE = Exhibit("d" * 64, ((3, 1), (2, 4)), (OperatorTime("Conv", 3, 1.25),), FRAME)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from autoseg import export as exporting
+from autoseg.core.records import CandidateError
 from autoseg.export import Exported, check, export, predict
 from autoseg.networks import build
-from autoseg.records import CandidateError
 
 
 def random_frames(count: int, size: tuple[int, int], channels: int) -> np.ndarray:

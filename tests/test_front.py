@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from autoseg.front import dominates, front, front_of, hypervolume, pick, reason
-from autoseg.records import (
+from autoseg.core.pareto import dominates, front, front_of, hypervolume, pick, reason
+from autoseg.core.records import (
     Candidate,
     Constraints,
     Evaluation,

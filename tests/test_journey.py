@@ -10,12 +10,12 @@ import pytest
 from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
+from autoseg.core.feasibility import probability_fast
+from autoseg.core.records import Constraints, Cost, DeviceError, Job, Measurement, clock, to_json
 from autoseg.journey import confirm, look_ahead, reopen, rescue
 from autoseg.ledger import fold, read_events
 from autoseg.optimize import write_files
-from autoseg.promise import probability_fast
 from autoseg.recipe import Recipe
-from autoseg.records import Constraints, Cost, DeviceError, Job, Measurement, clock, to_json
 from autoseg.report.console import result_lines
 from autoseg.seams import Outlook
 from autoseg.store import MeasurementCache, Run

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from autoseg import metrics
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 
 def test_confusion_has_truth_in_rows_and_skips_255():

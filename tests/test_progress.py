@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from autoseg.core.records import Candidate, Cost, Measurement, Score, clock, to_json
 from autoseg.declaration import Declaration
 from autoseg.progress import Progress, sparkline
-from autoseg.records import Candidate, Cost, Measurement, Score, clock, to_json
 from autoseg.store import Run
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})

@@ -2,8 +2,8 @@
 
 import pytest
 
+from autoseg.core.records import InputError
 from autoseg.recipe import Recipe
-from autoseg.records import InputError
 
 
 def test_some_numbers_are_replaced_and_lists_and_whole_numbers_are_taken():

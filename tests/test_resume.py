@@ -14,8 +14,8 @@ import optuna
 import pytest
 
 import autoseg
+from autoseg.core.records import Evaluation
 from autoseg.ledger import read_events
-from autoseg.records import Evaluation
 
 # The second rung is long enough to be killed in.
 RECIPE = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from autoseg import shipped
-from autoseg.records import InputError
+from autoseg.core import yaml_files
+from autoseg.core.records import InputError
 
 
 class Knob(BaseModel):
@@ -37,13 +37,13 @@ def written(folder: Path, text: str) -> Path:
 
 def told(path: Path, text: str) -> list[str]:
     with pytest.raises(InputError) as caught:
-        shipped.load(written(path, text), File)
+        yaml_files.load(written(path, text), File)
     return [line.removeprefix(f"{path}/") for line in str(caught.value).splitlines()]
 
 
 def test_a_good_file_is_the_model(tmp_path: Path) -> None:
     path = written(tmp_path, "network: n\nknobs:\n  a: {choices: [1, 192x256]}\n")
-    assert shipped.load(path, File).knobs["a"].choices == [1, "192x256"]
+    assert yaml_files.load(path, File).knobs["a"].choices == [1, "192x256"]
 
 
 def test_all_faults_come_at_once_with_line_field_rule_and_value(tmp_path: Path) -> None:
@@ -107,33 +107,35 @@ def test_bytes_that_are_no_text_are_said(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
-        shipped.read(path)
+        yaml_files.read(path)
 
 
 def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "network: n\nknobs: &k\n  a: *k\n")
     with pytest.raises(InputError):
-        shipped.load(path, File)
+        yaml_files.load(path, File)
 
 
 def test_faults_found_later_carry_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "knobs:\n  a:\n    choices:\n      - 1\n      - 2\n")
-    assert shipped.read(path).line(("knobs", "a", "choices", 1)) == 5
-    error = shipped.faults(path, [(("knobs", "a", "choices", 1), "too many"), ((), "no baseline")])
+    assert yaml_files.read(path).line(("knobs", "a", "choices", 1)) == 5
+    error = yaml_files.faults(
+        path, [(("knobs", "a", "choices", 1), "too many"), ((), "no baseline")]
+    )
     assert str(error) == f"{path}:1: no baseline\n{path}:5: knobs.a.choices.1: too many"
 
 
 def test_a_shipped_name_and_a_path_are_found(tmp_path: Path) -> None:
-    assert "local" in shipped.names("devices")
-    assert shipped.find("devices", "local").name == "local.yaml"
+    assert "local" in yaml_files.names("devices")
+    assert yaml_files.find("devices", "local").name == "local.yaml"
     path = written(tmp_path, "network: n\n")
-    assert shipped.find("devices", path) == shipped.find("devices", str(path)) == path
+    assert yaml_files.find("devices", path) == yaml_files.find("devices", str(path)) == path
 
 
 def test_an_unknown_name_lists_the_known_and_guesses(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="unknown device 'locl', did you mean 'local'.; known: .*local"
     ):
-        shipped.find("devices", "locl")
+        yaml_files.find("devices", "locl")
     with pytest.raises(InputError, match="no search space file at 'nowhere/a.yaml'"):
-        shipped.find("search_spaces", "nowhere/a.yaml")
+        yaml_files.find("search_spaces", "nowhere/a.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoseg import networks
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 from autoseg.space import EFFORTS, Knob, SearchSpace, load_space
 
 GOOD = """\

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.ledger import fold, read_events
-from autoseg.records import (
+from autoseg.core.records import (
     AutosegError,
     Candidate,
     Cost,
@@ -20,6 +19,7 @@ from autoseg.records import (
     Score,
     to_json,
 )
+from autoseg.ledger import fold, read_events
 from autoseg.store import MeasurementCache, Run, read_declaration, write_atomically
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})

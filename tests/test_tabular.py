@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from worlds import RESOLUTION, WIDTH, area, by_width, space_of
 
+from autoseg.core.records import Constraints, Cost
 from autoseg.recipe import Recipe
-from autoseg.records import Constraints, Cost
 from autoseg.space import Knob
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from autoseg import data, train
+from autoseg.core.records import Candidate, CandidateError, Job, Score
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, CandidateError, Job, Score
 from autoseg.space import load_space
 from autoseg.train import Task, checkpoint_path, run_job, trained_network
 

@@ -8,9 +8,9 @@ from bundles import SAID, bright_pixels, bundle, measured
 
 import autoseg
 from autoseg import data as data_room
+from autoseg.core.records import DeviceInfo, InputError
 from autoseg.data.dataset import Reading
 from autoseg.predict import evaluate_file
-from autoseg.records import DeviceInfo, InputError
 from autoseg.verify import verify
 
 CARD_MS = 1.2

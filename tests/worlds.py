@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
 from autoseg.seams import Done, Evaluations, Screen, Wait
 from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing

@@ -25,7 +25,7 @@ from autoseg.cli.models import evaluate, measure, predict
 from autoseg.cli.output import plain, print_aside, print_json
 from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
-from autoseg.records import AutosegError, InputError
+from autoseg.core.records import AutosegError, InputError
 
 KINDS = ("Interrupted", "InputError", "DeviceError", "CandidateError", "AutosegError")
 

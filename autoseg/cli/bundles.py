@@ -22,7 +22,7 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
-from autoseg.records import parse_duration_s
+from autoseg.core.records import parse_duration_s
 
 if TYPE_CHECKING:
     from autoseg.result import Result
@@ -151,7 +151,7 @@ def _row(check: Check) -> list[str]:
 def _json(found: Verified) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from autoseg.records import to_json
+    from autoseg.core.records import to_json
 
     return {
         "bundle": str(found.bundle.folder),

@@ -13,7 +13,7 @@ import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
-from autoseg.records import AutosegError, DeviceError, InputError
+from autoseg.core.records import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
@@ -34,10 +34,10 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
     """List the devices that are known by name; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
-        from autoseg import shipped
+        from autoseg.core import yaml_files
         from autoseg.device.profile import load_profile
 
-        profiles = [load_profile(name) for name in shipped.names("devices")]
+        profiles = [load_profile(name) for name in yaml_files.names("devices")]
         head = ["name", "kind", "where", "description"]
         rows = [[each.name, each.kind, _where(each), each.description] for each in profiles]
         if as_json:

@@ -16,12 +16,12 @@ def spaces(
     as_json: JsonOption = False,
 ) -> int:
     """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
-    from autoseg import shipped
-    from autoseg.records import to_json
+    from autoseg.core import yaml_files
+    from autoseg.core.records import to_json
     from autoseg.space import EFFORTS, load_space
 
     if name is None:
-        known = shipped.names("search_spaces")
+        known = yaml_files.names("search_spaces")
         print_json({"spaces": [*known]}) if as_json else print_lines(known)
         return 0
     space = load_space(name)

@@ -30,11 +30,11 @@ from autoseg.cli.output import (
     print_lines,
     print_table,
 )
-from autoseg.records import CandidateError, InputError, parse_duration_s
+from autoseg.core.records import CandidateError, InputError, parse_duration_s
 
 if TYPE_CHECKING:
+    from autoseg.core.records import MeasurePlan
     from autoseg.device.board import Board
-    from autoseg.records import MeasurePlan
 
 
 def measure(
@@ -56,9 +56,9 @@ def measure(
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
+    from autoseg.core.records import to_json
     from autoseg.device import board_of
     from autoseg.device.profile import load_profile
-    from autoseg.records import to_json
 
     plan = _plan(statistic, max_time)
     for file in (None if candidate else model, against):
@@ -81,7 +81,7 @@ def measure(
 def _plan(statistic: str, max_time: str) -> MeasurePlan:
     import dataclasses
 
-    from autoseg.records import STATISTICS, MeasurePlan
+    from autoseg.core.records import STATISTICS, MeasurePlan
 
     if statistic not in STATISTICS:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
@@ -189,9 +189,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """IoU of an ONNX file on a split, at the original resolution of each picture."""
+    from autoseg.core.records import to_json
     from autoseg.data.dataset import Reading
     from autoseg.predict import evaluate_file
-    from autoseg.records import to_json
 
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     score = evaluate_file(model, data, split, reading)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.breakdown import operator_times
-from autoseg.exhibits import OperatorTime
+from autoseg.core.diagnostics import OperatorTime
 
 if TYPE_CHECKING:
     from autoseg.device.answers import Node

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autoseg.records import SCHEMA
+from autoseg.core.records import SCHEMA
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -26,11 +26,11 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 if TYPE_CHECKING:
-    from autoseg.front import How
-    from autoseg.records import Evaluation
+    from autoseg.core.pareto import How
+    from autoseg.core.records import Evaluation
     from autoseg.result import Result
 
 
@@ -213,7 +213,7 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
 
 
 def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
-    from autoseg.records import to_json
+    from autoseg.core.records import to_json
 
     explained = result.explanation()
     return {

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import HW, IGNORE_INDEX
 from autoseg.data.dataset import Array
-from autoseg.records import HW, IGNORE_INDEX
 
 # Training workers have one thread each; OpenCV's own pool would fight them for it.
 cv2.setNumThreads(0)

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import HW, DeviceError, InputError
 from autoseg.data.dataset import Array, Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.records import HW, DeviceError, InputError
 
 log = logging.getLogger(__name__)
 

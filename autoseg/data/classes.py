@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data import remap
 from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import PairFacts, under
-from autoseg.records import IGNORE_INDEX
 
 _IDENTITY = bytes(range(256))
 _BINARY = bytes([0] * IGNORE_INDEX + [1])

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from autoseg.core.records import InputError
 from autoseg.data.batches import in_batches
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.decode import KINDS, orientation
 from autoseg.data.pictures import SUFFIXES
-from autoseg.records import InputError
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 Array = npt.NDArray[np.uint8]
 # By content, whatever the file's suffix; others are not tried, as some run other programs.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from autoseg.core.records import HW, InputError, digest
 from autoseg.data import duplicates, formats
 from autoseg.data.classes import check_remap, understand
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
@@ -19,7 +20,6 @@ from autoseg.data.layout import Found, printable
 from autoseg.data.pictures import PairFacts, read_pair
 from autoseg.data.splits import check_splits, make_splits, set_groups
 from autoseg.data.subset import strata, stratified_order
-from autoseg.records import HW, InputError, digest
 
 log = logging.getLogger(__name__)
 

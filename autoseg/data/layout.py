@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.records import InputError
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.pictures import ReadMask, read_mask
-from autoseg.records import InputError
 
 SHARES = {"val": 0.15, "test": 0.15}
 SHOWN = 5

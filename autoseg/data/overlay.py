@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autoseg.records import IGNORE_INDEX
+from autoseg.core.records import IGNORE_INDEX
 
 Array = npt.NDArray[np.uint8]
 Colour = Tuple[int, int, int]  # noqa: UP006

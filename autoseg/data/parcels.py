@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from autoseg.core.records import digest
 from autoseg.data import clutter
 from autoseg.data.belts import (
     HEIGHT,
@@ -28,7 +29,6 @@ from autoseg.data.belts import (
 )
 from autoseg.data.boxes import Box, make_box, put_box
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.records import digest
 
 # Changes with anything that changes a pixel: scores are kept under the data's digest.
 VERSION = 1

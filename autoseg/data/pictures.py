@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.duplicates import thumbnail
-from autoseg.records import HW, InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ReadMask = Callable[[Sample], Array]

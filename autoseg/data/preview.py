@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.overlay import Colour, overlay
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
-from autoseg.records import HW, InputError
 
 MOST, MOST_AUGMENTED = 400, 40
 DRAWS, MOST_PIXELS_A_SIDE = 5, 1024

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoseg import shipped
-from autoseg.records import IGNORE_INDEX, InputError
+from autoseg.core import yaml_files
+from autoseg.core.records import IGNORE_INDEX, InputError
 
 IGNORE, REST = "ignore", "rest"
 # No class: what was no class before stays a fault.
@@ -26,7 +26,7 @@ _EXAMPLE = "for example `road: [road, sidewalk]` and `background: rest`"
 
 def read(path: Path) -> dict[Any, Any]:
     """What the file says. Raises InputError where it is no mapping."""
-    data = shipped.read(path).data
+    data = yaml_files.read(path).data
     if not isinstance(data, dict):
         raise InputError(f"{path}: must be lines of `class: [names]`, {_EXAMPLE}")
     return data
@@ -38,7 +38,7 @@ def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, .
     Raises InputError with every fault of the file, each with its line.
     """
     data = read(path)
-    faults: list[shipped.Fault] = []
+    faults: list[yaml_files.Fault] = []
     taken: dict[int, str] = {}
     rest: str | None = None
     for key, sources in data.items():
@@ -64,7 +64,7 @@ def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, .
     if not 2 <= len(results) < _ILLEGAL:
         faults.append(((), f"must make 2 to {_ILLEGAL - 1} classes, it makes {len(results)}"))
     if faults:
-        raise shipped.faults(path, faults)
+        raise yaml_files.faults(path, faults)
     index = {**{name: place for place, name in enumerate(results)}, IGNORE: IGNORE_INDEX}
     new = [index[taken.get(old, rest or IGNORE)] for old in range(len(names))]
     new += [_ILLEGAL] * (IGNORE_INDEX - len(names)) + [IGNORE_INDEX]
@@ -82,11 +82,11 @@ def _take(
     result: str,
     names: Sequence[str],
     taken: dict[int, str],
-    faults: list[shipped.Fault],
+    faults: list[yaml_files.Fault],
 ) -> None:
     found = list(_indices(source, names))
     if not found:
-        hint = shipped.did_you_mean(source, names) if isinstance(source, str) else ""
+        hint = yaml_files.did_you_mean(source, names) if isinstance(source, str) else ""
         known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
         faults.append(((result,), f"the data has no class {source!r}{hint}; it has {known}"))
     for index in found:

@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
+from autoseg.core.records import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
 from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
-from autoseg.records import InputError
 
 MIN_TRAIN = 2
 Splits = dict[str, list[Sample]]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autoseg.records import DeviceInfo, InputError, Measurement, MeasurePlan
+from autoseg.core.records import DeviceInfo, InputError, Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     import numpy as np

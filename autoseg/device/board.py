@@ -14,6 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import (
+    CandidateError,
+    DeviceError,
+    DeviceInfo,
+    InputError,
+    Measurement,
+    MeasurePlan,
+)
 from autoseg.device import condition
 from autoseg.device.answers import Hello, Node, Status, read, read_nodes, readable, shown
 from autoseg.device.contact import START_S, Contact
@@ -24,14 +32,6 @@ from autoseg.device.profile import Profile
 from autoseg.device.reference import reference_bytes
 from autoseg.device.sitting import Sitting
 from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
-from autoseg.records import (
-    CandidateError,
-    DeviceError,
-    DeviceInfo,
-    InputError,
-    Measurement,
-    MeasurePlan,
-)
 
 log = logging.getLogger(__name__)
 

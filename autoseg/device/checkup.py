@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoseg.core.records import CandidateError, DeviceError
 from autoseg.device.health import Finding, facts, findings, obstacles
-from autoseg.records import CandidateError, DeviceError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board

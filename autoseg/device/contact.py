@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from autoseg.core.records import DeviceError
 from autoseg.device.answers import Busy, Hello, read, readable
 from autoseg.device.link import Babble, Gone, Link, Lost, Reach, Silent, Slow
-from autoseg.records import DeviceError
 
 Result = TypeVar("Result")
 

@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.device.answers import Node
-from autoseg.device.predict import class_maps, open_session
-from autoseg.device.statistics import NEEDED_RUNS
-from autoseg.records import (
+from autoseg.core.records import (
     DeviceError,
     DeviceInfo,
     Measurement,
@@ -17,6 +14,9 @@ from autoseg.records import (
     Statistic,
     file_digest,
 )
+from autoseg.device.answers import Node
+from autoseg.device.predict import class_maps, open_session
+from autoseg.device.statistics import NEEDED_RUNS
 
 
 def by_size(onnx: Path) -> float:

@@ -13,9 +13,9 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from autoseg.core.records import BoardLatency, DeviceInfo, InputError, Measurement, MeasurePlan
 from autoseg.device import Device
 from autoseg.device.board import Board
-from autoseg.records import BoardLatency, DeviceInfo, InputError, Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     from autoseg.device import Image

@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from autoseg.core.records import DeviceError
 from autoseg.device.answers import readable, refuse
-from autoseg.records import DeviceError
 
 PING_S = 5.0
 QUIET_S = 30.0

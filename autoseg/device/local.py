@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autoseg.core.records import DeviceError
 from autoseg.device.board import Board
 from autoseg.device.link import Transport
 from autoseg.device.pipe import Pipe
 from autoseg.device.profile import Profile
-from autoseg.records import DeviceError
 
 
 @dataclass

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoseg.core.records import DeviceError, Measurement, MeasurePlan, file_digest
 from autoseg.device import condition
 from autoseg.device.answers import Status, Timed
 from autoseg.device.profile import ONNXRUNTIME_NAMES
@@ -22,7 +23,6 @@ from autoseg.device.timing import (
     hopeless,
     time_candidate,
 )
-from autoseg.records import DeviceError, Measurement, MeasurePlan, file_digest
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from autoseg.records import InputError
-from autoseg.shipped import find, load
+from autoseg.core.records import InputError
+from autoseg.core.yaml_files import find, load
 
 Provider = Literal["CPU", "XNNPACK", "ACL", "CUDA", "TensorRT"]
 Core = Annotated[int, Field(ge=0, lt=4096)]

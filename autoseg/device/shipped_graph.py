@@ -9,7 +9,7 @@ import onnx
 from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import uses_external_data
 
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 MOST_PIXELS = 64 << 20
 DOMAINS = ("", "ai.onnx")

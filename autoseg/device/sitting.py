@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import CandidateError, DeviceError, InputError
 from autoseg.device import condition
 from autoseg.device.answers import Block, Map, Opened, Record, Timed, Warm, read, readable
 from autoseg.device.link import Babble, Ended, Lost, Silent, Slow
 from autoseg.device.timing import Wanted
-from autoseg.records import CandidateError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board

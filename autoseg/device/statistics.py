@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.records import Statistic
+from autoseg.core.records import Statistic
 
 Interval = tuple[float, float]
 

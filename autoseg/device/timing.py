@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from autoseg.core.records import MeasurePlan
 from autoseg.device.answers import Block
 from autoseg.device.statistics import Interval, estimate
-from autoseg.records import MeasurePlan
 
 CANDIDATE, REFERENCE = "candidate", "reference"
 

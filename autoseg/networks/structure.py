@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from autoseg.records import HW, digest
+from autoseg.core.records import HW, digest
 
 
 def structure_digest(net: nn.Module, input_hw: HW) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from autoseg.records import AutosegError, CandidateError, DeviceError, Job, Score
+from autoseg.core.records import AutosegError, CandidateError, DeviceError, Job, Score
 from autoseg.train import Task
 
 log = logging.getLogger(__name__)

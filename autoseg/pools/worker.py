@@ -16,7 +16,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from autoseg.records import AutosegError, CandidateError, DeviceError
+from autoseg.core.records import AutosegError, CandidateError, DeviceError
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autoseg.data.preview import class_colours
-from autoseg.exhibits import Exhibit
-from autoseg.records import (
+from autoseg.core.diagnostics import Exhibit
+from autoseg.core.records import (
     IGNORE_INDEX,
     Constraints,
     DeviceInfo,
@@ -23,6 +22,7 @@ from autoseg.records import (
     file_digest,
     to_json,
 )
+from autoseg.data.preview import class_colours
 from autoseg.report.card import card
 from autoseg.report.inlined import inlined
 from autoseg.report.manifest import manifest_of

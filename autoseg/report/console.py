@@ -6,9 +6,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoseg.core.feasibility import SURE
+from autoseg.core.records import Evaluation, Statistic, clock
 from autoseg.device.answers import shown
-from autoseg.promise import SURE
-from autoseg.records import Evaluation, Statistic, clock
 from autoseg.report.scene import latency_said, turned
 from autoseg.result import Result
 from autoseg.search.latency import measured_model

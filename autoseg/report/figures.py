@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autoseg.front import front_of, point
-from autoseg.records import Constraints, Evaluation, Score
+from autoseg.core.pareto import front_of, point
+from autoseg.core.records import Constraints, Evaluation, Score
 from autoseg.report.scene import (
     iou_interval,
     iou_limits,

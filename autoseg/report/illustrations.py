@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
+from autoseg.core.records import clock
 from autoseg.ledger import as_seen_on, read_events
-from autoseg.records import clock
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
 from autoseg.report.plot import Side, fronts_figure, pareto_figure

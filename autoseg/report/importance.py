@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.records import Choice, Evaluation, Statistic
+from autoseg.core.records import Choice, Evaluation, Statistic
 from autoseg.report.scene import turned
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from autoseg.front import Point, front_of, point
-from autoseg.records import Constraints, Evaluation, Statistic
+from autoseg.core.pareto import Point, front_of, point
+from autoseg.core.records import Constraints, Evaluation, Statistic
 from autoseg.report.scene import (
     iou_interval,
     iou_limits,

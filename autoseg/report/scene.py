@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from autoseg.promise import latency_ci_ms
-from autoseg.records import Evaluation, Measurement, Statistic
+from autoseg.core.feasibility import latency_ci_ms
+from autoseg.core.records import Evaluation, Measurement, Statistic
 
 Interval = tuple[float, float]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autoseg.core.records import Evaluation
 from autoseg.ledger import Event
-from autoseg.records import Evaluation
 
 # From the bottom of the picture to its top.
 FATES = {

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from autoseg.front import PICKS, front_of, hypervolume, pick, point, reason
-from autoseg.records import SCHEMA, Constraints, Evaluation, Statistic, to_json
+from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
+from autoseg.core.records import SCHEMA, Constraints, Evaluation, Statistic, to_json
 from autoseg.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")

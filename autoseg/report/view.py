@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from autoseg.records import Evaluation
+from autoseg.core.records import Evaluation
 from autoseg.report.markup import code, plain, table
 from autoseg.report.scene import iou_interval, latency_interval, latency_said
 from autoseg.result import Result

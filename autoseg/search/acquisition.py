@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.front import Point
+from autoseg.core.pareto import Point
 
 Array = npt.NDArray[np.float64]
 

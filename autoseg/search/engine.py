@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.finishing import FINISH_SHARE, REPORT_S, finalists
 from autoseg.search.ground import Ground, smallest

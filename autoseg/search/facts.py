@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoseg.records import Constraints, Evaluation, Measurement, Score
+from autoseg.core.records import Constraints, Evaluation, Measurement, Score
 
 # Of run.yaml, what is shown each by itself; the whole of it is one more attribute.
 ASKED = (

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from autoseg.promise import SURE
-from autoseg.records import Evaluation, Job
+from autoseg.core.feasibility import SURE
+from autoseg.core.records import Evaluation, Job
 from autoseg.search.acquisition import probability_over
 from autoseg.search.pricing import Pricing
 from autoseg.search.standing import decayed, p50, undecayed

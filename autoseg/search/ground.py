@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autoseg.records import HW, Candidate, CandidateError, Cost
+from autoseg.core.records import HW, Candidate, CandidateError, Cost
 from autoseg.search.likeliest import Array
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import ordered_choices, sample

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.records import HW, Cost, Evaluation
+from autoseg.core.records import HW, Cost, Evaluation
 from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
 
 FEWEST = 6

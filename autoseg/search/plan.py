@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoseg.core.records import Candidate, Evaluation, Job, clock
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Evaluation, Job, clock
 from autoseg.seams import Evaluations
 from autoseg.search.finishing import FINISH_SHARE, MOST, REPORT_S
 from autoseg.search.ground import Ground

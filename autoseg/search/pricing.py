@@ -9,10 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from autoseg.cost import Uninitialized, cost
-from autoseg.device.timing import STABLE
-from autoseg.recipe import Recipe
-from autoseg.records import (
+from autoseg.core.records import (
     Candidate,
     CandidateError,
     Choice,
@@ -21,6 +18,9 @@ from autoseg.records import (
     Job,
     MeasurePlan,
 )
+from autoseg.cost import Uninitialized, cost
+from autoseg.device.timing import STABLE
+from autoseg.recipe import Recipe
 from autoseg.seams import Evaluations
 from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.records import Candidate, Constraints, parse_hw
+from autoseg.core.records import Candidate, Constraints, parse_hw
 from autoseg.space import Knob, SearchSpace
 
 POPULATION = 12  # of the genetic ones: a search looks at dozens, not at thousands

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from autoseg.records import Candidate, Evaluation, Job
+from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.engine import Search
 from autoseg.search.proposer import Observation, OptunaProposer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.front import hypervolume
-from autoseg.promise import SURE
-from autoseg.records import Constraints, Evaluation, Score
+from autoseg.core.feasibility import SURE
+from autoseg.core.pareto import hypervolume
+from autoseg.core.records import Constraints, Evaluation, Score
 
 
 def p50(evaluation: Evaluation) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autoseg.records import Candidate, Evaluation
+from autoseg.core.records import Candidate, Evaluation
 from autoseg.search.standing import decayed, p50, undecayed
 from autoseg.search.view import View
 

@@ -27,9 +27,9 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from autoseg.exhibits import sheet_path
-from autoseg.promise import SURE
-from autoseg.records import Constraints, Evaluation
+from autoseg.core.diagnostics import sheet_path
+from autoseg.core.feasibility import SURE
+from autoseg.core.records import Constraints, Evaluation
 from autoseg.search.database import Database
 from autoseg.search.facts import facts_of, stated
 from autoseg.space import Knob, SearchSpace

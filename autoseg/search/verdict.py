@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from autoseg.records import Candidate, Constraints, Evaluation
+from autoseg.core.records import Candidate, Constraints, Evaluation
 from autoseg.search.latency import measured_model
 from autoseg.search.proposer import ordered_choices
 from autoseg.search.standing import p50

@@ -10,10 +10,10 @@ from statistics import NormalDist, median
 
 import numpy as np
 
-from autoseg.front import Point
-from autoseg.promise import SURE, probability_fast
+from autoseg.core.feasibility import SURE, probability_fast
+from autoseg.core.pareto import Point
+from autoseg.core.records import Constraints, Evaluation, Job
 from autoseg.recipe import Recipe
-from autoseg.records import Constraints, Evaluation, Job
 from autoseg.seams import Evaluations
 from autoseg.search.acquisition import Steps, probability_over
 from autoseg.search.ground import Ground

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tabular.replay import Trajectory, Walk, judged, ours, replay
 from tabular.tables import Table
 
-from autoseg.records import Candidate, Constraints, Evaluation, Job
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.seams import Evaluations, Screen, Step, Wait
 from autoseg.search.engine import Choices, Search
 from autoseg.search.likeliest import Array

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import REFERENCE, read_csv, write_csv
 
 if TYPE_CHECKING:
+    from autoseg.core.records import Candidate
     from autoseg.device import Device
-    from autoseg.records import Candidate
     from autoseg.space import SearchSpace
 
 OUTPUTS = 1  # of a binary data set
@@ -41,8 +41,8 @@ Row = dict[str, Any]
 
 
 def main() -> None:
+    from autoseg.core.records import CandidateError
     from autoseg.device import resolve
-    from autoseg.records import CandidateError
     from autoseg.space import load_space
 
     arguments = parse()
@@ -98,8 +98,8 @@ class Bench:
 
     def measured(self, candidate: Candidate) -> Row:
         """The figures of one candidate. Raises CandidateError."""
+        from autoseg.core.records import Constraints, MeasurePlan
         from autoseg.export import export
-        from autoseg.records import Constraints, MeasurePlan
         from autoseg.train import build_candidate, channels_of
 
         plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))
@@ -126,8 +126,8 @@ def costs(space: SearchSpace, candidate: Candidate) -> Row:
     """What the network is counted to cost, a column for each figure."""
     import torch
 
+    from autoseg.core.records import to_json
     from autoseg.cost import cost
-    from autoseg.records import to_json
     from autoseg.train import build_candidate
 
     with torch.device("meta"):  # shapes are enough

@@ -32,9 +32,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tabular.tables import Table, load
 
-from autoseg.front import Point, hypervolume
-from autoseg.promise import SURE, probability_fast
-from autoseg.records import (
+from autoseg.core.feasibility import SURE, probability_fast
+from autoseg.core.pareto import Point, hypervolume
+from autoseg.core.records import (
     Candidate,
     CandidateError,
     Constraints,

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tabular.replay import Credit, Moment, Trajectory
 from tabular.tables import Table
 
-from autoseg.front import hypervolume
-from autoseg.records import Constraints, Job
+from autoseg.core.pareto import hypervolume
+from autoseg.core.records import Constraints, Job
 from autoseg.search.proposer import POPULATION, ordered_choices
 
 # Proposals without anything new, after which the nearest untrained one stands in: a GP takes a

@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import REFERENCE
 
-from autoseg.front import Point, front, hypervolume
+from autoseg.core.pareto import Point, front, hypervolume
+from autoseg.core.records import Candidate, CandidateError, Constraints, Cost
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, CandidateError, Constraints, Cost
 from autoseg.search.pricing import Pricing
 from autoseg.space import SearchSpace, load_space, normal_choice
 

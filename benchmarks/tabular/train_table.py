@@ -107,10 +107,10 @@ def trained(orders: list[Order]) -> Iterator[tuple[Order, list[Row]]]:
 
 def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Row]:
     """One candidate through all rungs and their decays; in a process of its own."""
+    from autoseg.core.records import Job, Score
     from autoseg.data import load
     from autoseg.data.dataset import Reading
     from autoseg.recipe import Recipe
-    from autoseg.records import Job, Score
     from autoseg.space import load_space
     from autoseg.train import Task, checkpoint_path, run_job, split_arrays
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoseg.core.records import DeviceError, InputError
 from autoseg.data import cache
 from autoseg.data.dataset import Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.records import DeviceError, InputError
 
 SIZES = ((40, 60), (31, 47), (64, 20))
 

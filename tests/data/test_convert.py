@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from autoseg import data
+from autoseg.core.records import InputError
 from autoseg.data.convert import convert, new_stems
 from autoseg.data.dataset import Dataset, Reading, Sample
 from autoseg.data.parcels import parcels
-from autoseg.records import InputError
 
 HW = (20, 24)
 

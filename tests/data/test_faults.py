@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from autoseg import data
+from autoseg.core.records import InputError
 from autoseg.data import cache
-from autoseg.records import InputError
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import SPLITS, Dataset, Sample
 from autoseg.data.overlay import overlay
 from autoseg.data.parcels import parcels
 from autoseg.data.preview import class_colours, contact_sheet, write_sheet
-from autoseg.records import IGNORE_INDEX, InputError
 
 
 def made(

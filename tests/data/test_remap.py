@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from autoseg import data
+from autoseg.core.records import InputError
 from autoseg.data.dataset import Reading
 from autoseg.data.folder import inspect
-from autoseg.records import InputError
 
 VALUES = (0, 1, 2, 3, 255)
 

@@ -11,7 +11,7 @@ import pytest
 from device.sshd import Sshd
 
 import autoseg
-from autoseg import shipped
+from autoseg.core import yaml_files
 from autoseg.device import setup
 from autoseg.device.profile import load_profile, write_profile
 
@@ -34,7 +34,7 @@ def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
     called = autoseg_command("devices")
     assert called.code == 0
     lines = called.stdout.splitlines()
-    for name in shipped.names("devices"):
+    for name in yaml_files.names("devices"):
         assert any(line.split()[0] == name for line in lines[1:]), name
     assert "pi@raspberrypi.local" in called.stdout and "this machine" in called.stdout
 

@@ -6,12 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.device import Device, resolve
-from autoseg.device.fake import FakeDevice
-from autoseg.device.group import Group
-from autoseg.device.local import local_device
-from autoseg.device.ssh import ssh_device
-from autoseg.records import (
+from autoseg.core.records import (
     CandidateError,
     InputError,
     Measurement,
@@ -20,6 +15,11 @@ from autoseg.records import (
     from_json,
     to_json,
 )
+from autoseg.device import Device, resolve
+from autoseg.device.fake import FakeDevice
+from autoseg.device.group import Group
+from autoseg.device.local import local_device
+from autoseg.device.ssh import ssh_device
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.core.records import Constraints, DeviceError, MeasurePlan
 from autoseg.device.fake import FakeDevice
-from autoseg.records import Constraints, DeviceError, MeasurePlan
 
 SCREEN = MeasurePlan.screen(Constraints(33.0, 0.95))
 

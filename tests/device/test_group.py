@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 import autoseg
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
 from autoseg.device import resolve
 from autoseg.device.group import Group
 from autoseg.ledger import read_events
-from autoseg.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
 
 CONFIRM = MeasurePlan.confirm()
 SCREEN = MeasurePlan("screen")

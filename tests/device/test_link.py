@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from autoseg.core.records import CandidateError, DeviceError, InputError
 from autoseg.device import link as link_room
 from autoseg.device.link import Babble, Link, Lost, Silent, Slow
-from autoseg.records import CandidateError, DeviceError, InputError
 
 
 class Wire:

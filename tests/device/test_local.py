@@ -14,11 +14,7 @@ import numpy as np
 import pytest
 
 from autoseg import runner
-from autoseg.device import resolve
-from autoseg.device.board import Board
-from autoseg.device.local import Here, local_device
-from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
-from autoseg.records import (
+from autoseg.core.records import (
     CandidateError,
     DeviceError,
     DeviceInfo,
@@ -28,6 +24,10 @@ from autoseg.records import (
     from_json,
     to_json,
 )
+from autoseg.device import resolve
+from autoseg.device.board import Board
+from autoseg.device.local import Here, local_device
+from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 ENDLESS = MeasurePlan("confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
@@ -188,7 +188,7 @@ import sys
 from pathlib import Path
 from autoseg.device import board
 from autoseg.device.local import local_device
-from autoseg.records import MeasurePlan
+from autoseg.core.records import MeasurePlan
 board.CLAIM, plan = {claim!r}, MeasurePlan(**{plan!r})
 device = local_device()
 print(device.hello().pid, flush=True)

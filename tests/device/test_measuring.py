@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from autoseg import runner
+from autoseg.core.records import DeviceError, MeasurePlan
 from autoseg.device import condition, measuring
 from autoseg.device.answers import Node, Status, Timed
 from autoseg.device.local import local_device
 from autoseg.device.profile import Profile
-from autoseg.records import DeviceError, MeasurePlan
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)

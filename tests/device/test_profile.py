@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.core.records import InputError
+from autoseg.core.yaml_files import names
 from autoseg.device import resolve
 from autoseg.device.fake import FakeDevice
 from autoseg.device.profile import Profile, load_profile, write_profile
-from autoseg.records import InputError
-from autoseg.shipped import names
 
 
 def written(folder: Path, text: str) -> Path:

@@ -12,9 +12,9 @@ from typing import Any
 import onnxruntime
 import pytest
 
+from autoseg.core.records import DeviceError, InputError
 from autoseg.device import setup
 from autoseg.device.setup import WHOLE, Look, Ran, Shell, install, look, steps
-from autoseg.records import DeviceError, InputError
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
 FRESH: dict[str, Any] = {

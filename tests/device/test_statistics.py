@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from autoseg.core.records import Statistic
 from autoseg.device.statistics import estimate, figures
-from autoseg.records import Statistic
 
 
 @pytest.mark.parametrize("statistic", ["p50", "p90", "mean"])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from device.machine import Machine
 
+from autoseg.core.records import MeasurePlan
 from autoseg.device.timing import Timing, compare_twins, time_candidate
-from autoseg.records import MeasurePlan
 
 SCREEN = MeasurePlan("screen", "p50", ceiling_ms=1.0)
 CONFIRM = MeasurePlan.confirm()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoseg.core.records import InputError
 from autoseg.networks import build, knobs_of
-from autoseg.records import InputError
 
 OWN = """
 import torch

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from autoseg import data
+from autoseg.core.records import CandidateError, DeviceError, Job, Score
 from autoseg.pools.local import LocalPool
 from autoseg.recipe import Recipe
-from autoseg.records import CandidateError, DeviceError, Job, Score
 from autoseg.seams import Pool
 from autoseg.space import load_space
 from autoseg.train import Task, checkpoint_path, run_job

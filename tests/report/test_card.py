@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from bundles import DEVICE, SAID, bundle, measured
 
-from autoseg.exhibits import Exhibit, FrameTime
+from autoseg.core.diagnostics import Exhibit, FrameTime
 from autoseg.report.markup import plain_name
 
 HOSTILE = (

@@ -5,7 +5,7 @@ import random
 import pytest
 from worlds import known, scored
 
-from autoseg.records import Candidate, Evaluation
+from autoseg.core.records import Candidate, Evaluation
 from autoseg.report.importance import FEWEST, iou_importance, latency_importance
 
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from staged import HOSTILE, Stage, staged
 
-from autoseg.exhibits import sheet_path
+from autoseg.core.diagnostics import sheet_path
 from autoseg.ledger import read_events
 from autoseg.report.page import write_comparison, write_page
 from autoseg.report.page.render import embedded

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoseg.records import Candidate, Constraints, Evaluation, Measurement, Score, State
+from autoseg.core.records import Candidate, Constraints, Evaluation, Measurement, Score, State
 from autoseg.report.plot import pareto_png
 
 LIMIT_RGB = (0xB5, 0x54, 0x1C)

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from autoseg.records import (
+from autoseg.core.records import (
     Candidate,
     Constraints,
     Cost,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from worlds import ASKED
 
-from autoseg.front import hypervolume
+from autoseg.core.pareto import hypervolume
 from autoseg.search.acquisition import Steps, probability_over
 
 FLOOR = ASKED.min_iou

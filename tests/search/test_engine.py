@@ -18,8 +18,8 @@ from worlds import (
     space_of,
 )
 
+from autoseg.core.records import Candidate, Job
 from autoseg.recipe import Recipe
-from autoseg.records import Candidate, Job
 from autoseg.seams import Done, Screen, Wait
 from autoseg.search import ground
 from autoseg.search.pricing import Pricing

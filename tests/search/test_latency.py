@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from worlds import RESOLUTION, WIDTH, known, space_of
 
-from autoseg.records import HW, Cost, from_json, parse_hw
+from autoseg.core.records import HW, Cost, from_json, parse_hw
 from autoseg.search.latency import LatencyModel, measured_model, rank_correlation
 
 TABLE = Path(__file__).parents[2] / "results/reference/latency-fast-scnn.csv"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import RESOLUTION, WIDTH, known, scored, space_of
 
-from autoseg.records import Cost
+from autoseg.core.records import Cost
 from autoseg.search.pricing import observed_ratio, prior_s
 from autoseg.search.standing import decayed
 

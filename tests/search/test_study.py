@@ -8,7 +8,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from worlds import ASKED, WIDTH, by_key, known, scored, space_of
 
-from autoseg.exhibits import sheet_path
+from autoseg.core.diagnostics import sheet_path
 from autoseg.search.database import Database, read_only
 from autoseg.search.study import StudyMirror, View, artifacts_of
 from autoseg.space import Knob

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from autoseg.core.records import InputError
 from autoseg.data.layout import Found, listed
-from autoseg.records import InputError
 
 # In the order in which they are tried: the more particular first. Each names a module of this
 # package with `recognize(root) -> str | None` (why, in words) and `find(root) -> Found`.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.formats.pairing import SPLIT_NAMES, lacks, lines, pairs, pictures_below
 from autoseg.data.layout import Found
-from autoseg.records import IGNORE_INDEX
 
 _NAMES = "objectInfo150.txt"
 _FOLDERS = ("training", "validation")

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.decode import mode_of
 from autoseg.data.formats.colours import ColourTable, colour_table, set_classes
 from autoseg.data.formats.pairing import by_lists, lines, pairs, pictures_below
 from autoseg.data.layout import Found
 from autoseg.data.pictures import read_bytes
-from autoseg.records import IGNORE_INDEX, InputError
 
 NAMES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",

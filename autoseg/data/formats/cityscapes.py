@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.pairing import pairs, pictures_below
 from autoseg.data.layout import Found
 from autoseg.data.pictures import read_mask
-from autoseg.records import IGNORE_INDEX, InputError
 
 NAMES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.records import HW, IGNORE_INDEX, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco_file import CocoFile, Thing, read_coco
 from autoseg.data.formats.coco_runs import decode_runs
@@ -27,7 +28,6 @@ from autoseg.data.formats.references import (
 from autoseg.data.formats.shapes import check_size, paint, picture_hw, read_numbers, read_points
 from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import read_picture
-from autoseg.records import HW, IGNORE_INDEX, InputError
 
 # More than these at one place are another tool's files, one a picture.
 _MOST_FILES = 20

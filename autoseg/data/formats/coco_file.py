@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import InputError
 from autoseg.data.formats.references import parse_json, stamp
 from autoseg.data.layout import listed
-from autoseg.records import InputError
 
 _KEPT = ("id", "file_name", "height", "width")
 Polygon = npt.NDArray[np.float32]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.formats.shapes import Covered
-from autoseg.records import HW, InputError
 
 # Six characters of five bits hold any picture that can be decoded.
 _MOST_CHARACTERS = 6

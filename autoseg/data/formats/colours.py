@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.decode import decode_mask, opened
 from autoseg.data.formats.pairing import lines
 from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import named, read_bytes, under
-from autoseg.records import IGNORE_INDEX, InputError
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that it lacks, and the colour of borders.

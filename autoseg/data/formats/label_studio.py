@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats import label_studio_brush as brush
 from autoseg.data.formats.label_studio_tasks import (
@@ -43,7 +44,6 @@ from autoseg.data.formats.shapes import (
     turned,
 )
 from autoseg.data.layout import Found, listed
-from autoseg.records import HW, InputError
 
 # Annotation files lie at the top of a folder; with more than these it is another format's.
 _MOST_FILES = 20

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     by_splits,
@@ -22,7 +23,6 @@ from autoseg.data.formats.references import (
 )
 from autoseg.data.formats.shapes import Covered, decode_bitmap, picture_hw, strong
 from autoseg.data.layout import Found, listed, read_column
-from autoseg.records import HW, InputError
 
 # task-17-annotation-23-by-<user>-<tag>-<label>-<n>.png; the user's name has no dash left in it.
 NAME = re.compile(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     Pictures,
@@ -36,7 +37,6 @@ from autoseg.data.formats.shapes import (
     read_points,
 )
 from autoseg.data.layout import Found, listed
-from autoseg.records import IGNORE_INDEX, InputError
 
 # Names that LabelMe's own converters treat so.
 _NO_CLASS = {"__ignore__": IGNORE_INDEX, "_background_": 0}

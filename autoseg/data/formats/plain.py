@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.pairing import pictures_below
 from autoseg.data.layout import Found
 from autoseg.data.pictures import SUFFIXES
-from autoseg.records import IGNORE_INDEX
 
 _KINDS = ("images", "masks")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.formats.pairing import lacks, lines, pairs, pictures_below
 from autoseg.data.layout import Found
-from autoseg.records import IGNORE_INDEX
 
 NAMES = (
     "road", "sidewalk", "construction", "tram-track", "fence", "pole", "traffic-light",

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.pairing import SPLIT_NAMES
 from autoseg.data.formats.plain import class_names
 from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import SUFFIXES
-from autoseg.records import IGNORE_INDEX, InputError
 
 BACKGROUND = "background"
 # Where Label Studio's addresses hold the file: /data/local-files/?d=…, /storage-data/…?filepath=…

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from autoseg.core.records import HW, InputError
 from autoseg.data.dataset import Array
 from autoseg.data.decode import KINDS, TURNED, orientation
-from autoseg.records import HW, InputError
 
 Points = npt.NDArray[np.float64]
 Covered = npt.NDArray[np.bool_]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from autoseg.core.records import InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     by_splits,
@@ -34,7 +35,6 @@ from autoseg.data.formats.shapes import (
 )
 from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import SUFFIXES
-from autoseg.records import InputError
 
 _AREAS = ("polygon", "rectangle", "bitmap")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import runner
+from autoseg.core.records import DeviceError
 from autoseg.device.answers import readable
 from autoseg.device.link import Lost, Silent
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.connection import Connection, Unreachable
-from autoseg.records import DeviceError
 
 # A login shell may be fish or csh, so it gets these words and nothing of ours; a POSIX shell then
 # reads what to do from its input, where quoting has one meaning. `read` takes no byte too many.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoseg.core.records import InputError
 from autoseg.device.profile import Profile
-from autoseg.records import InputError
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")

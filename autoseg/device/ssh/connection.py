@@ -11,12 +11,12 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoseg.core.records import DeviceError
 from autoseg.device.answers import readable
 from autoseg.device.ssh import trust
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
 from autoseg.device.ssh.trust import HostKey, UnknownHostKey
-from autoseg.records import DeviceError
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from autoseg.core.records import InputError
 from autoseg.device.ssh.config import Hop
-from autoseg.records import InputError
 
 
 class Identities:

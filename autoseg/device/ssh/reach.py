@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Sequence
 
+from autoseg.core.records import DeviceError, InputError
 from autoseg.device.link import Gone, Lost, Silent
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import bootstrap
@@ -15,7 +16,6 @@ from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
 from autoseg.device.ssh.connection import POWER, Connection, Refused, Unreachable
 from autoseg.device.ssh.trust import HostKey
-from autoseg.records import DeviceError, InputError
 
 RECONNECT_S = 60.0
 LONGEST_PAUSE_S = 8.0

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoseg.core.records import InputError
 from autoseg.device.ssh.config import Hop
-from autoseg.records import InputError
 
 MOST_FILE_BYTES = 16 << 20
 

@@ -11,7 +11,7 @@ from paramiko.config import SSHConfig
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoseg.records import Measurement, to_json
+from autoseg.core.records import Measurement, to_json
 from autoseg.report.page import words
 from autoseg.result import Result
 

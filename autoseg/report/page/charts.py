@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from autoseg.records import Constraints, Measurement
+from autoseg.core.records import Constraints, Measurement
 from autoseg.report.page.spots import Spot
 from autoseg.report.page.svg import (
     XY,

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from autoseg.front import hypervolume, point
-from autoseg.records import Evaluation
+from autoseg.core.pareto import hypervolume, point
+from autoseg.core.records import Evaluation
 from autoseg.report.page import about, tables, words
 from autoseg.report.page.frontpicture import Series, front_picture
 from autoseg.report.page.spots import KINDS, Spot, spots

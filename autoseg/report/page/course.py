@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from autoseg.records import Evaluation, clock
+from autoseg.core.records import Evaluation, clock
 from autoseg.report.page.charts import small
 from autoseg.report.page.svg import XY, Area, axes, line, path, picture, tag
 from autoseg.report.page.words import number

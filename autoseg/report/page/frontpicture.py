@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from autoseg.records import Constraints
+from autoseg.core.records import Constraints
 from autoseg.report.page.spots import Spot
 from autoseg.report.page.svg import (
     Area,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.exhibits import sheet_path
+from autoseg.core.diagnostics import sheet_path
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autoseg.front import front_of, meets, point
-from autoseg.records import Evaluation, Statistic
+from autoseg.core.pareto import front_of, meets, point
+from autoseg.core.records import Evaluation, Statistic
 from autoseg.report.page.words import iou, ms
 from autoseg.result import Result
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from autoseg.exhibits import Exhibit, read_exhibit, sheet_path
-from autoseg.front import How
+from autoseg.core.diagnostics import Exhibit, read_exhibit, sheet_path
+from autoseg.core.pareto import How
+from autoseg.core.records import Evaluation
 from autoseg.ledger import as_seen_on, read_events
 from autoseg.misses import Explanation
-from autoseg.records import Evaluation
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import about, tables, words
 from autoseg.report.page.charts import latency_histogram, learning_curves

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoseg.exhibits import Exhibit
-from autoseg.records import Constraints, Evaluation, Measurement
+from autoseg.core.diagnostics import Exhibit
+from autoseg.core.records import Constraints, Evaluation, Measurement
 from autoseg.report.page import words
 from autoseg.report.page.spots import KINDS, Spot
 from autoseg.report.scene import iou_interval, latency_interval

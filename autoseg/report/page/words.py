@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoseg.records import clock
+from autoseg.core.records import clock
 
 NONE = "–"
 

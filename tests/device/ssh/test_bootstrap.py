@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from device.sshd import Sshd
 
+from autoseg.core.records import DeviceError
 from autoseg.device.link import Link
 from autoseg.device.ssh import bootstrap
 from autoseg.device.ssh.reach import SshReach
-from autoseg.records import DeviceError
 
 pytestmark = pytest.mark.ssh
 

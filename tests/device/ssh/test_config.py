@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.core.records import InputError
 from autoseg.device.profile import Profile
 from autoseg.device.ssh.config import Hop, hops_of
-from autoseg.records import InputError
 
 
 def way(home: Path, config: str = "", **profile: object) -> list[Hop]:

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from device.sshd import Sshd, make_key, public
 
+from autoseg.core.records import DeviceError, InputError
 from autoseg.device import link
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import add_host_key, connection, fetch_host_key, reach
 from autoseg.device.ssh.reach import SshReach
-from autoseg.records import DeviceError, InputError
 
 pytestmark = pytest.mark.ssh
 ME = getpass.getuser()

@@ -14,13 +14,13 @@ import onnx
 import pytest
 from device.sshd import Sshd
 
+from autoseg.core.records import CandidateError, DeviceError, MeasurePlan
 from autoseg.device import contact, link
 from autoseg.device.board import Board
 from autoseg.device.link import Link
 from autoseg.device.ssh import connection, reach, ssh_device
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.reach import SshReach
-from autoseg.records import CandidateError, DeviceError, MeasurePlan
 
 pytestmark = pytest.mark.ssh
 

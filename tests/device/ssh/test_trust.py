@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from device.sshd import make_key, public
 
+from autoseg.core.records import InputError
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import trust
 from autoseg.device.ssh.config import Hop, hops_of
-from autoseg.records import InputError
 
 pytestmark = pytest.mark.ssh
 

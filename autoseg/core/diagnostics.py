@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.records import HW, AutosegError, from_json, to_json
+from autoseg.core.records import HW, AutosegError, from_json, to_json
 
 MOST_BYTES = 4_000_000  # 255 classes are 0.7 MB
 MOST_NUMBER = 1 << 53

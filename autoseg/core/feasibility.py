@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from autoseg.records import Constraints, Measurement, Score, Statistic
+from autoseg.core.records import Constraints, Measurement, Score, Statistic
 
 SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
 NORMAL_95 = NormalDist().inv_cdf(0.975)

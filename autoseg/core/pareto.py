@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from autoseg.records import Constraints, Evaluation, InputError, Statistic
+from autoseg.core.records import Constraints, Evaluation, InputError, Statistic
 
 Point = tuple[float, float]
 How = Literal["fastest", "accurate", "balanced"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from autoseg.records import InputError
+from autoseg.core.records import InputError
 
 if TYPE_CHECKING:
     import yaml
@@ -117,7 +117,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _folder(kind: Kind) -> Path:
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     # A wheel carries its own copy; there, the folder beside the package belongs to somebody else.
     installed = package / "_shipped" / kind
     return installed if installed.is_dir() else package.parent / kind
