@@ -27,17 +27,13 @@ from autoseg.core.records import (
 )
 from autoseg.data.cache import SplitArrays
 from autoseg.data.dataset import Array
-from autoseg.data.sheet import AT_CONFIRMATION, write_sheet
 from autoseg.device.predict import class_maps
 from autoseg.export import check
-from autoseg.metrics import Counts
-from autoseg.train import (
-    picture_counts,
-    picture_score,
-    score_of,
-    split_arrays,
-    trained_network,
-)
+from autoseg.train.checkpoints import trained_network
+from autoseg.train.contact_sheet import AT_CONFIRMATION, write_sheet
+from autoseg.train.metrics import Counts
+from autoseg.train.scoring import picture_counts, picture_score, score_of
+from autoseg.train.task import split_arrays
 from autoseg.trip import Trip, export_candidate, measure
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 from autoseg.core.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
 from autoseg.core.yaml_files import did_you_mean
 from autoseg.data.dataset import Reading
-from autoseg.recipe import Recipe
 from autoseg.space import check_effort_rank
+from autoseg.train.recipe import Recipe
 
 DEFAULT_BUDGET = "8m"
 ANEW = ("budget", "trials", "workers")  # what a continued run may be given anew

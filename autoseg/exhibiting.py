@@ -20,7 +20,8 @@ from autoseg.core.pareto import front_of
 from autoseg.core.records import HW, DeviceError, Evaluation, file_digest
 from autoseg.data.cache import truths
 from autoseg.device.predict import class_maps
-from autoseg.train import picture_counts, split_arrays
+from autoseg.train.scoring import picture_counts
+from autoseg.train.task import split_arrays
 from autoseg.trip import Trip, quiet
 
 log = logging.getLogger(__name__)

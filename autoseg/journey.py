@@ -29,11 +29,11 @@ from autoseg.core.records import (
     to_json,
 )
 from autoseg.exhibiting import exhibit
-from autoseg.recipe import Recipe
 from autoseg.screening import screen
 from autoseg.seams import Done, Screen, Wait
 from autoseg.store import Run
-from autoseg.train import checkpoint_path
+from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.recipe import Recipe
 from autoseg.trip import Trip
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead

@@ -22,7 +22,7 @@ from autoseg.search.study import StudyMirror
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
 from autoseg.telling import OnEvent, follow
-from autoseg.train import Task
+from autoseg.train.task import Task
 from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,

@@ -14,7 +14,7 @@ from autoseg import data as data_room
 from autoseg import runner
 from autoseg.core.records import InputError, Score
 from autoseg.data.dataset import Array, Dataset, Reading
-from autoseg.data.preview import class_colours
+from autoseg.data.drawing.preview import class_colours
 from autoseg.device.predict import class_maps
 from autoseg.device.shipped_graph import require_shipped
 from autoseg.report.bundled import open_bundle
@@ -29,7 +29,7 @@ from autoseg.report.predict import (
     write_masks,
 )
 from autoseg.report.targets import tasks
-from autoseg.train import picture_score
+from autoseg.train.scoring import picture_score
 
 __all__ = ["cache_here", "evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]
 

@@ -35,7 +35,8 @@ from autoseg.search.standing import next_to_confirm
 from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
 from autoseg.telling import OnEvent, call, follow
-from autoseg.train import Task, checkpoint_path
+from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.task import Task
 from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,

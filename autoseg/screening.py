@@ -23,7 +23,7 @@ from autoseg.core.records import (
 from autoseg.cost import cost
 from autoseg.export import Exported, structure_digest
 from autoseg.store import Run
-from autoseg.train import network
+from autoseg.train.task import network
 from autoseg.trip import Trip, export_candidate, measure
 
 

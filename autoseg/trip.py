@@ -13,7 +13,7 @@ from autoseg.device import Device
 from autoseg.export import Exported, export
 from autoseg.seams import Engine, Pool
 from autoseg.store import MeasurementCache, Run
-from autoseg.train import Task, channels_of
+from autoseg.train.task import Task, channels_of
 
 
 @dataclass(frozen=True)

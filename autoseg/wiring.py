@@ -17,7 +17,6 @@ from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.declaration import Declaration
 from autoseg.networks.structure import structure_digest
-from autoseg.recipe import OF_EFFORT, Recipe
 from autoseg.report.page import write_page
 from autoseg.report.plot import pareto_png
 from autoseg.report.tables import write_front
@@ -30,7 +29,8 @@ from autoseg.search.sampled import SampledEngine
 from autoseg.shipping import bundle_model
 from autoseg.space import SearchSpace
 from autoseg.store import MeasurementCache
-from autoseg.train import Task, build_candidate
+from autoseg.train.recipe import OF_EFFORT, Recipe
+from autoseg.train.task import Task, build_candidate
 
 log = logging.getLogger(__name__)
 

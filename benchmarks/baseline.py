@@ -23,17 +23,12 @@ from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export import check, export
-from autoseg.recipe import Recipe
 from autoseg.space import load_space
-from autoseg.train import (
-    Task,
-    channels_of,
-    checkpoint_path,
-    picture_score,
-    run_job,
-    split_arrays,
-    trained_network,
-)
+from autoseg.train.checkpoints import checkpoint_path, trained_network
+from autoseg.train.loop import run_job
+from autoseg.train.recipe import Recipe
+from autoseg.train.scoring import picture_score
+from autoseg.train.task import Task, channels_of, split_arrays
 
 READING = ("format", "remap", "split_column", "group_column", "group_pattern")
 

@@ -30,7 +30,7 @@ from autoseg.core.records import HW, Candidate, Cost, from_json, parse_hw  # noq
 from autoseg.cost import cost  # noqa: E402
 from autoseg.search.latency import LatencyModel, rank_correlation  # noqa: E402
 from autoseg.space import SearchSpace, load_space  # noqa: E402
-from autoseg.train import build_candidate  # noqa: E402
+from autoseg.train.task import build_candidate  # noqa: E402
 
 TABLES = {
     "latency-fast-scnn": "fast_scnn, x86",

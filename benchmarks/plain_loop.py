@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from autoseg.core.records import HW, IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE
-from autoseg.recipe import Recipe
+from autoseg.train.recipe import Recipe
 
 
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -107,7 +107,7 @@ class PlainLoop:
 
 
 def loss_of(logits: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """Cross-entropy and Dice over the batch, the value of `autoseg.losses.segmentation_loss`."""
+    """Cross-entropy and Dice of a batch, the value of `autoseg.train.losses.segmentation_loss`."""
     valid = masks != IGNORE_INDEX
     weight = valid.to(logits.dtype)[:, None]
     if logits.shape[1] == 1:

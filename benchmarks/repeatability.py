@@ -28,7 +28,7 @@ from autoseg.device.board import Board
 from autoseg.device.ssh import SshReach
 from autoseg.export import export
 from autoseg.space import load_space
-from autoseg.train import build_candidate
+from autoseg.train.task import build_candidate
 
 NAIVE = """
 import sys, time, numpy, onnxruntime

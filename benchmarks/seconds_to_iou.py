@@ -55,7 +55,7 @@ if TYPE_CHECKING:  # which autoseg is imported is decided by --tree
     from autoseg.core.records import Job, Score
     from autoseg.data.dataset import Dataset
     from autoseg.pools.local import LocalPool
-    from autoseg.train import Task
+    from autoseg.train.task import Task
 
 NETS: dict[str, dict[str, float]] = {
     f"small {size}": {"resolution": size, "a": 0.25, "t": 6, "r": 1, "pp": 0}
@@ -88,7 +88,7 @@ def main() -> None:
     rows = read_csv(path)
     if arguments.label:
         tree = arguments.tree.resolve()
-        if not (tree / "autoseg" / "train.py").is_file():
+        if not (tree / "autoseg" / "train" / "loop.py").is_file():
             sys.exit(f"--tree must be a checkout of autoseg, got {arguments.tree}")
         sys.path.insert(0, str(tree))  # before any import of autoseg; pools hand it on
         if arguments.data:
@@ -160,7 +160,7 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
     """The trunk rung by rung, and a decayed branch from each, until the last IoU is reached."""
     from autoseg.core.records import Job
     from autoseg.pools.local import LocalPool
-    from autoseg.train import checkpoint_path
+    from autoseg.train.checkpoints import checkpoint_path
 
     task = task_of(order)
     candidate = task.space.candidate(**NETS[order.net])
@@ -197,9 +197,9 @@ def train(pool: LocalPool, job: Job, over: threading.Event) -> Score:
 
 
 def task_of(order: Order) -> Task:
-    from autoseg.recipe import Recipe
     from autoseg.space import load_space
-    from autoseg.train import Task
+    from autoseg.train.recipe import Recipe
+    from autoseg.train.task import Task
 
     space = load_space("fast_scnn")
     recipe = Recipe.of({**space.recipe, **overrides(order.recipe)})

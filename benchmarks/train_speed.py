@@ -58,11 +58,11 @@ import autoseg
 from autoseg import data as data_room
 from autoseg.core.records import digest
 from autoseg.data.dataset import Dataset, Reading
-from autoseg.data.parcels import parcels
+from autoseg.data.synthetic.parcels import parcels
 from autoseg.pools.local import SETTINGS
-from autoseg.recipe import Recipe
 from autoseg.space import load_space
-from autoseg.train import Task
+from autoseg.train.recipe import Recipe
+from autoseg.train.task import Task
 
 NETS: dict[str, dict[str, float]] = {
     "small": {"a": 0.25, "t": 2, "r": 1, "pp": 0},

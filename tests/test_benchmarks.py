@@ -12,8 +12,8 @@ import torch
 from worlds import scored, timing
 
 from autoseg.core.records import Candidate, Constraints, to_json
-from autoseg.losses import segmentation_loss
 from autoseg.result import Result
+from autoseg.train.losses import segmentation_loss
 
 ROOT = Path(__file__).parents[1]
 

@@ -24,7 +24,7 @@ import autoseg
 from autoseg import cli
 from autoseg.core.records import Evaluation, Score
 from autoseg.misses import Explanation
-from autoseg.recipe import Recipe
+from autoseg.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,8 +10,8 @@ from PIL import Image
 
 import autoseg
 from autoseg.core.diagnostics import read_exhibit, sheet_path, write_exhibit
-from autoseg.data.sheet import MOST_BYTES
 from autoseg.ledger import read_events
+from autoseg.train.contact_sheet import MOST_BYTES
 
 
 @pytest.fixture

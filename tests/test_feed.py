@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from autoseg import feed
 from autoseg.data.augment import Augmenter
+from autoseg.train import batches
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -19,7 +19,7 @@ def test_a_batch_changed_as_tensors_is_the_one_changed_by_opencv(channels):
     changed, moved = augmenter.batch(frames, masks)
     augmenter.start_epoch(1)
     tensors = (torch.from_numpy(frames), torch.from_numpy(masks))
-    as_tensors, moved_tensors = feed.change(*tensors, augmenter.draw(6))
+    as_tensors, moved_tensors = batches.change(*tensors, augmenter.draw(6))
     difference = np.abs(as_tensors.numpy().astype(int) - changed.astype(int))
     assert difference.mean() < 1 and np.quantile(difference, 0.99) < 12
     assert (moved_tensors.numpy() == moved).mean() > 0.99
@@ -39,7 +39,7 @@ def test_a_data_set_on_the_gpu_gives_the_same_pictures():
             return made[..., :3], made[..., 3]
 
     device, data = torch.device("cuda"), Arrays()
-    inputs, masks = feed.feed_from(data, Augmenter((32, 32), 3, 0), device)(
+    inputs, masks = batches.feed_from(data, Augmenter((32, 32), 3, 0), device)(
         np.array([4, 1]), np.array([False, False])
     )
     frames, truth = data.batch([4, 1])

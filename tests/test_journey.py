@@ -15,11 +15,11 @@ from autoseg.core.records import Constraints, Cost, DeviceError, Job, Measuremen
 from autoseg.journey import confirm, look_ahead, reopen, rescue
 from autoseg.ledger import fold, read_events
 from autoseg.optimize import write_files
-from autoseg.recipe import Recipe
 from autoseg.report.console import result_lines
 from autoseg.seams import Outlook
 from autoseg.store import MeasurementCache, Run
-from autoseg.train import Task
+from autoseg.train.recipe import Recipe
+from autoseg.train.task import Task
 from autoseg.trip import Trip
 
 BUILDER = """\

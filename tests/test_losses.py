@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from autoseg.losses import segmentation_loss
+from autoseg.train.losses import segmentation_loss
 
 
 def test_one_logit_by_hand():

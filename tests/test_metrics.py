@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoseg import metrics
 from autoseg.core.records import InputError
+from autoseg.train import metrics
 
 
 def test_confusion_has_truth_in_rows_and_skips_255():

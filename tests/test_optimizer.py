@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from autoseg.networks import build
-from autoseg.optimizer import Muon, optimizers
-from autoseg.recipe import Recipe
+from autoseg.train.optim import Muon, optimizers
+from autoseg.train.recipe import Recipe
 
 
 def stepped(*gradients: torch.Tensor) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 
 from autoseg.core.records import InputError
-from autoseg.recipe import Recipe
+from autoseg.train.recipe import Recipe
 
 
 def test_some_numbers_are_replaced_and_lists_and_whole_numbers_are_taken():

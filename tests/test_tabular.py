@@ -9,8 +9,8 @@ import pytest
 from worlds import RESOLUTION, WIDTH, area, by_width, space_of
 
 from autoseg.core.records import Constraints, Cost
-from autoseg.recipe import Recipe
 from autoseg.space import Knob
+from autoseg.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 ASKED = Constraints(12.0, 0.9, "p50")

@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoseg import data, train
+from autoseg import data
 from autoseg.core.records import Candidate, CandidateError, Job, Score
-from autoseg.recipe import Recipe
 from autoseg.space import load_space
-from autoseg.train import Task, checkpoint_path, run_job, trained_network
+from autoseg.train import loop
+from autoseg.train.checkpoints import checkpoint_path, trained_network
+from autoseg.train.loop import run_job
+from autoseg.train.recipe import Recipe
+from autoseg.train.scoring import class_maps
+from autoseg.train.task import Task
 
 RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
 
@@ -107,7 +111,7 @@ def test_two_rungs_in_two_jobs_are_one_job_of_both(task, small, augment):
 def test_an_interrupted_job_goes_on_from_what_it_saved_and_ends_with_the_same_bits(
     task, small, monkeypatch
 ):
-    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     job = Job(small, 0, 6)
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     partial = checkpoint_path(torn, job, partial=True)
@@ -121,7 +125,7 @@ def test_an_interrupted_job_goes_on_from_what_it_saved_and_ends_with_the_same_bi
 
 
 def test_the_decay_branch_too_goes_on_where_it_was(task, small, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     jobs = {}
     for place in (whole, torn):
@@ -199,7 +203,7 @@ def test_what_is_shipped_is_the_average_that_was_scored(task, small):
     score = run_job(task, job)
     net = trained_network(task, job)
     frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames()
-    maps = train.class_maps(net, frames)
+    maps = class_maps(net, frames)
     again = train.picture_score(
         task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch", epoch=2,
         train_s=score.train_s, seed=0, min_iou=0.5,

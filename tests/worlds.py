@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
-from autoseg.recipe import Recipe
 from autoseg.seams import Done, Evaluations, Screen, Wait
 from autoseg.search.engine import Search
 from autoseg.search.pricing import Pricing
 from autoseg.space import Knob, SearchSpace
+from autoseg.train.recipe import Recipe
 
 ASKED = Constraints(max_latency_ms=10.0, min_iou=0.9)
 RESOLUTION = Knob("resolution", (128, 96, 64), 128, "entry")

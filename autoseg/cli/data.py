@@ -126,7 +126,7 @@ def preview(
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
     from autoseg.data.dataset import Reading
-    from autoseg.data.preview import contact_sheet, write_sheet
+    from autoseg.data.drawing.preview import contact_sheet, write_sheet
 
     if resolution is not None and not augmented:
         raise InputError("--resolution is that of --augmented: give both, or neither")

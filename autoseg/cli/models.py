@@ -107,7 +107,7 @@ def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
         return
     from autoseg.remeasure import task_of_run
     from autoseg.result import Result
-    from autoseg.train import network
+    from autoseg.train.task import network
     from autoseg.trip import export_candidate
 
     known = {e.candidate.key: e.candidate for e in Result.from_run(model).evaluations}

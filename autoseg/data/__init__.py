@@ -23,7 +23,7 @@ def load(
 
     reading = reading or Reading()
     if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
-        from autoseg.data.parcels import parcels
+        from autoseg.data.synthetic.parcels import parcels
 
         if reading != Reading(seed=reading.seed):
             raise InputError(

@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image
 
 from autoseg.core.records import InputError
-from autoseg.data.batches import in_batches
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.decode import KINDS, orientation
+from autoseg.data.parallel import in_batches
 from autoseg.data.pictures import SUFFIXES
 
 log = logging.getLogger(__name__)

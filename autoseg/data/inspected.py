@@ -23,8 +23,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from autoseg.data.batches import in_batches
 from autoseg.data.dataset import Sample
+from autoseg.data.parallel import in_batches
 from autoseg.data.pictures import PairFacts, ReadMask, examine, under
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.records import AutosegError, CandidateError, DeviceError, Job, Score
-from autoseg.train import Task
+from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ def main(fd: int, parent: int) -> None:
     import torch
     import torch._dynamo  # the first optimizer would import it, which takes a second
 
-    from autoseg.train import run_job
+    from autoseg.train.loop import run_job
 
     torch.set_num_threads(1)
     task = connection.recv()

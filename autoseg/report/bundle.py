@@ -22,7 +22,7 @@ from autoseg.core.records import (
     file_digest,
     to_json,
 )
-from autoseg.data.preview import class_colours
+from autoseg.data.drawing.preview import class_colours
 from autoseg.report.card import card
 from autoseg.report.inlined import inlined
 from autoseg.report.manifest import manifest_of

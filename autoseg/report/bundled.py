@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from autoseg.core.records import InputError, Measurement, Score
+from autoseg.data.drawing.overlay import Colour
 from autoseg.data.layout import printable
-from autoseg.data.overlay import Colour
 from autoseg.report.manifest import SCHEMA, Manifest
 
 MOST_FILES, MOST_SUMS_BYTES = 64, 64_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from autoseg.core.diagnostics import Exhibit
 from autoseg.core.feasibility import latency_ci_ms
 from autoseg.core.records import Evaluation, Measurement, Score, Statistic, parse_hw
-from autoseg.data.overlay import Colour
+from autoseg.data.drawing.overlay import Colour
 from autoseg.report.manifest import DataFacts, Manifest
 from autoseg.report.markup import plain_name as plain
 from autoseg.report.markup import table

@@ -34,7 +34,7 @@ except ImportError as error:
     sys.exit(2)
 
 from autoseg.core.records import InputError
-from autoseg.data.overlay import Array, Colour, overlay
+from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_back, resize_frame
 from autoseg.report.targets import Task, tasks

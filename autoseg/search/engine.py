@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
-from autoseg.recipe import Recipe
 from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.finishing import FINISH_SHARE, REPORT_S, finalists
 from autoseg.search.ground import Ground, smallest
@@ -33,6 +32,7 @@ from autoseg.search.surrogate import Rows, Seen, Surrogate
 from autoseg.search.verdict import verdict_lines
 from autoseg.search.view import View, observed
 from autoseg.space import SearchSpace
+from autoseg.train.recipe import Recipe
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
 UNFIT = ("too_slow", "failed", "stopped")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.core.records import Candidate, Evaluation, Job, clock
-from autoseg.recipe import Recipe
 from autoseg.seams import Evaluations
 from autoseg.search.finishing import FINISH_SHARE, MOST, REPORT_S
 from autoseg.search.ground import Ground
 from autoseg.search.likeliest import Array
 from autoseg.search.pricing import USEFUL_RUNG, Pricing
 from autoseg.search.standing import p50
+from autoseg.train.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from autoseg.core.records import (
 )
 from autoseg.cost import Uninitialized, cost
 from autoseg.device.timing import STABLE
-from autoseg.recipe import Recipe
 from autoseg.seams import Evaluations
 from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed
 from autoseg.space import SearchSpace
-from autoseg.train import build_candidate
+from autoseg.train.recipe import Recipe
+from autoseg.train.task import build_candidate
 
 # Seconds of one training step per picture before anything was observed: augmentation, and memory
 # traffic, which ranks small nets better than MACs do.

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.recipe import Recipe
 from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
+from autoseg.train.recipe import Recipe
 
 Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]

@@ -13,13 +13,13 @@ import numpy as np
 from autoseg.core.feasibility import SURE, probability_fast
 from autoseg.core.pareto import Point
 from autoseg.core.records import Constraints, Evaluation, Job
-from autoseg.recipe import Recipe
 from autoseg.seams import Evaluations
 from autoseg.search.acquisition import Steps, probability_over
 from autoseg.search.ground import Ground
 from autoseg.search.likeliest import Array
 from autoseg.search.standing import decayed, epoch_of, p50, undecayed
 from autoseg.search.surrogate import LEAST_ERROR, Seen, Surrogate
+from autoseg.train.recipe import Recipe
 
 SURE_SIGMAS = NormalDist().inv_cdf(SURE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other

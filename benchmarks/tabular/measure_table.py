@@ -100,7 +100,7 @@ class Bench:
         """The figures of one candidate. Raises CandidateError."""
         from autoseg.core.records import Constraints, MeasurePlan
         from autoseg.export import export
-        from autoseg.train import build_candidate, channels_of
+        from autoseg.train.task import build_candidate, channels_of
 
         plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))
         self.device.describe()  # connecting is nobody's seconds
@@ -128,7 +128,7 @@ def costs(space: SearchSpace, candidate: Candidate) -> Row:
 
     from autoseg.core.records import to_json
     from autoseg.cost import cost
-    from autoseg.train import build_candidate
+    from autoseg.train.task import build_candidate
 
     with torch.device("meta"):  # shapes are enough
         net = build_candidate(space, candidate, OUTPUTS, STEP)

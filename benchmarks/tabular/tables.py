@@ -21,9 +21,9 @@ from common import REFERENCE
 
 from autoseg.core.pareto import Point, front, hypervolume
 from autoseg.core.records import Candidate, CandidateError, Constraints, Cost
-from autoseg.recipe import Recipe
 from autoseg.search.pricing import Pricing
 from autoseg.space import SearchSpace, load_space, normal_choice
+from autoseg.train.recipe import Recipe
 
 HERE = Path(__file__).parent
 STEP = 8  # multiple of the channels that the tables were trained with

@@ -110,9 +110,11 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     from autoseg.core.records import Job, Score
     from autoseg.data import load
     from autoseg.data.dataset import Reading
-    from autoseg.recipe import Recipe
     from autoseg.space import load_space
-    from autoseg.train import Task, checkpoint_path, run_job, split_arrays
+    from autoseg.train.checkpoints import checkpoint_path
+    from autoseg.train.loop import run_job
+    from autoseg.train.recipe import Recipe
+    from autoseg.train.task import Task, split_arrays
 
     space = load_space(order.space)
     candidate = list(space.candidates("expert"))[order.number]

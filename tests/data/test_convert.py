@@ -11,7 +11,7 @@ from autoseg import data
 from autoseg.core.records import InputError
 from autoseg.data.convert import convert, new_stems
 from autoseg.data.dataset import Dataset, Reading, Sample
-from autoseg.data.parcels import parcels
+from autoseg.data.synthetic.parcels import parcels
 
 HW = (20, 24)
 

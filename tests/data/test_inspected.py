@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from autoseg import data
-from autoseg.data import batches, inspected
+from autoseg.data import inspected, parallel
 from autoseg.data.folder import Inspection, inspect
 from autoseg.data.pictures import examine
 
@@ -109,7 +109,7 @@ def test_refused_data_leave_nothing_behind_unless_it_took_long(
     (folder / "masks" / "val" / "val0.png").write_bytes(b"no picture")
     inspect(folder, cache_dir=cache)
     assert not cache.exists()
-    monkeypatch.setattr(batches, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(parallel, "PROGRESS_S", 0.0)
     inspect(folder, cache_dir=cache)
     decoded.clear()
     inspect(folder, cache_dir=cache)
@@ -153,8 +153,8 @@ def test_a_folder_that_cannot_be_written_costs_time_only(folder, cache, caplog):
 def test_two_at_once_do_no_harm(folder, cache, decoded):
     code = (
         "import sys; from pathlib import Path\n"
-        "from autoseg.data import batches, folder, inspected\n"
-        "inspected.YOUNG_S = -1.0; batches.BATCH = 1;"
+        "from autoseg.data import parallel, folder, inspected\n"
+        "inspected.YOUNG_S = -1.0; parallel.BATCH = 1;"
         "[folder.inspect(sys.argv[1], cache_dir=Path(sys.argv[2])) for _ in range(3)]"
     )
     command = [sys.executable, "-c", code, str(folder), str(cache)]
@@ -182,8 +182,8 @@ def test_loading_takes_the_cache_folder(folder, cache, decoded):
 
 
 def test_a_long_inspection_says_how_far_it_is(folder, monkeypatch, caplog):
-    monkeypatch.setattr(batches, "PROGRESS_S", 0.0)
-    monkeypatch.setattr(batches, "BATCH", 3)
+    monkeypatch.setattr(parallel, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(parallel, "BATCH", 3)
     caplog.set_level("INFO")
     inspect(folder)
     assert "pairs examined: 3 of 8" in caplog.text

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from autoseg import data
-from autoseg.data.parcels import parcels, scene
+from autoseg.data.synthetic.parcels import parcels, scene
 
 
 def test_no_data_means_parcels():
@@ -24,7 +24,7 @@ def test_no_data_means_parcels():
 
 def test_a_scene_is_the_same_in_another_process():
     code = (
-        "import hashlib; from autoseg.data.parcels import scene; "
+        "import hashlib; from autoseg.data.synthetic.parcels import scene; "
         "print(hashlib.sha256(b''.join(p.tobytes() for p in scene(3, 100_007))).hexdigest())"
     )
     hashes = {

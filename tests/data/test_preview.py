@@ -8,9 +8,9 @@ from PIL import Image
 
 from autoseg.core.records import IGNORE_INDEX, InputError
 from autoseg.data.dataset import SPLITS, Dataset, Sample
-from autoseg.data.overlay import overlay
-from autoseg.data.parcels import parcels
-from autoseg.data.preview import class_colours, contact_sheet, write_sheet
+from autoseg.data.drawing.overlay import overlay
+from autoseg.data.drawing.preview import class_colours, contact_sheet, write_sheet
+from autoseg.data.synthetic.parcels import parcels
 
 
 def made(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg import metrics
 from autoseg.data import resize
+from autoseg.train import metrics
 
 
 def test_a_frame_is_averaged_not_sampled():

@@ -6,8 +6,8 @@ from PIL import Image
 
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.data.dataset import Dataset, Sample
-from autoseg.data.sheet import EXTRA, MISSED, MOST_BYTES, errors, write_sheet
-from autoseg.metrics import score_pictures
+from autoseg.train.contact_sheet import EXTRA, MISSED, MOST_BYTES, errors, write_sheet
+from autoseg.train.metrics import score_pictures
 
 CANDIDATE = Candidate.of("toy", {"resolution": 64, "a": 0.25})
 LEFT = 14 + 3 * (208 + 6)  # of the errors

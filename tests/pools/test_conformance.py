@@ -12,10 +12,12 @@ import torch
 from autoseg import data
 from autoseg.core.records import CandidateError, DeviceError, Job, Score
 from autoseg.pools.local import LocalPool
-from autoseg.recipe import Recipe
 from autoseg.seams import Pool
 from autoseg.space import load_space
-from autoseg.train import Task, checkpoint_path, run_job
+from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.loop import run_job
+from autoseg.train.recipe import Recipe
+from autoseg.train.task import Task
 
 POOLS = {"local": LocalPool}
 WORKER = "autoseg.pools.worker"

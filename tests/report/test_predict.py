@@ -17,9 +17,9 @@ from bundles import HW, bundle, picture
 from PIL import Image
 
 import autoseg
-from autoseg.data.preview import class_colours
+from autoseg.data.drawing.preview import class_colours
 from autoseg.data.resize import resize_back, resize_frame
-from autoseg.metrics import confusion, iou
+from autoseg.train.metrics import confusion, iou
 
 BOARD = "AUTOSEG_TEST_BOARD"
 ALONE = ("onnxruntime", "numpy", "numpy.libs", "PIL", "pillow.libs")

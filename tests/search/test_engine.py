@@ -19,13 +19,13 @@ from worlds import (
 )
 
 from autoseg.core.records import Candidate, Job
-from autoseg.recipe import Recipe
 from autoseg.seams import Done, Screen, Wait
 from autoseg.search import ground
 from autoseg.search.pricing import Pricing
 from autoseg.search.proposer import OptunaProposer
 from autoseg.search.sampled import SampledEngine
 from autoseg.space import Knob, SearchSpace
+from autoseg.train.recipe import Recipe
 
 
 def quarter(candidate: Candidate) -> float:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from autoseg.recipe import Recipe
 from autoseg.search.surrogate import Seen, Surrogate, usual_curve
+from autoseg.train.recipe import Recipe
 
 RECIPE = Recipe(rungs=(1, 3, 9, 27, 81))
 LONGEST = 81

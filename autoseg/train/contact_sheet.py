@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from autoseg.core.records import HW, IGNORE_INDEX, Candidate, Score
-from autoseg.data.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.dataset import Array, Dataset
-from autoseg.data.overlay import Colour, overlay
-from autoseg.data.preview import class_colours
+from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
+from autoseg.data.drawing.overlay import Colour, overlay
+from autoseg.data.drawing.preview import class_colours
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.metrics import Counts, class_iou, iou
+from autoseg.train.metrics import Counts, class_iou, iou
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.overlay import Colour, overlay
+from autoseg.data.drawing.overlay import Colour, overlay
 
 PAGE, INK, FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 HATCHED = (-1, -1, -1)  # the swatch of ignored pixels

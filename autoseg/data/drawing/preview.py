@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from autoseg.core.records import HW, InputError
-from autoseg.data.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.overlay import Colour, overlay
+from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
+from autoseg.data.drawing.overlay import Colour, overlay
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
 

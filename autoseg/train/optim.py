@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoseg.recipe import Recipe
+from autoseg.train.recipe import Recipe
 
 # The polynomial of Jordan et al. 2024 (Muon): it drives singular values into about 0.7 to 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.data.belts import HEIGHT, WIDTH, Camera, Floats
+from autoseg.data.synthetic.belts import HEIGHT, WIDTH, Camera, Floats
 
 Colour = tuple[int, int, int]
 # Corners are numbered bit by bit (x, y, z); faces as seen from outside, top first.

@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from autoseg.core.records import digest
-from autoseg.data import clutter
-from autoseg.data.belts import (
+from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.synthetic import clutter
+from autoseg.data.synthetic.belts import (
     HEIGHT,
     KINDS,
     VARIANTS,
@@ -27,8 +28,7 @@ from autoseg.data.belts import (
     belt_half_width,
     belt_picture,
 )
-from autoseg.data.boxes import Box, make_box, put_box
-from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
+from autoseg.data.synthetic.boxes import Box, make_box, put_box
 
 # Changes with anything that changes a pixel: scores are kept under the data's digest.
 VERSION = 1

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from autoseg.data.belts import HEIGHT, WIDTH, Camera, Floats
-from autoseg.data.boxes import Colour, coverage
+from autoseg.data.synthetic.belts import HEIGHT, WIDTH, Camera, Floats
+from autoseg.data.synthetic.boxes import Colour, coverage
 
 _STEEL: tuple[Colour, ...] = ((150, 154, 160), (96, 100, 106), (190, 190, 186))
 _CABLES: tuple[Colour, ...] = ((24, 24, 26), (196, 84, 30), (40, 70, 130), (180, 178, 60))

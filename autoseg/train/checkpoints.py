@@ -1,0 +1,92 @@
+"""The state of a training on disk: one owner of names, writing and reading."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from autoseg.core.records import CandidateError, Job
+from autoseg.train.optim import optimizers
+from autoseg.train.task import Task, network
+
+
+@dataclass
+class Training:
+    """What a checkpoint holds: the net being trained, its average, and where it stands."""
+
+    net: nn.Module
+    average: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    epoch: int = 0
+    step: int = 0
+    train_s: float = 0.0
+
+
+def resume(task: Task, job: Job, device: torch.device) -> Training:
+    """The training of this job's candidate as far as it is saved, else a fresh one by the seed."""
+    torch.manual_seed(task.seed)
+    net = network(task, job.candidate).to(device)
+    training = Training(net, copy.deepcopy(net).eval(), optimizers(net, task.recipe))
+    path = _freshest(task, job)
+    if path is None:
+        if job.from_epoch:
+            raise CandidateError(
+                f"the checkpoint of {job.candidate.key} at epoch {job.from_epoch} is gone"
+            )
+        return training
+    state = torch.load(path, map_location=device, weights_only=True)
+    net.load_state_dict(state["net"])
+    training.average.load_state_dict(state["average"])
+    for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return dataclasses.replace(
+        training, epoch=state["epoch"], step=state["step"], train_s=state["train_s"]
+    )
+
+
+def _freshest(task: Task, job: Job) -> Path | None:
+    start = [Path(job.checkpoint)] if job.checkpoint else []
+    # A whole one is there when a kill came after the training and before its score was recorded.
+    saved = [checkpoint_path(task, job), checkpoint_path(task, job, partial=True), *start]
+    return next((path for path in saved if path.exists()), None)
+
+
+def save(training: Training, path: Path) -> None:
+    """Write a checkpoint so that a kill leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "net": training.net.state_dict(),
+        "average": training.average.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in training.optimizers],
+        "epoch": training.epoch,
+        "step": training.step,
+        "train_s": training.train_s,
+    }
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())  # its name must not outlive a power cut without its content
+    temporary.replace(path)
+
+
+def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
+    """``<key>-<epoch>.pt`` after the job, ``<job>.partial.pt`` during it."""
+    name = (
+        f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
+    )
+    return task.checkpoint_dir / f"{name}.pt"
+
+
+def trained_network(task: Task, job: Job) -> nn.Module:
+    """The averaged network that `job` left, on the CPU, in eval mode."""
+    net = network(task, job.candidate)
+    state = torch.load(checkpoint_path(task, job), map_location="cpu", weights_only=True)
+    net.load_state_dict(state["average"])
+    return net.eval()

@@ -1,0 +1,113 @@
+"""IoU and its kin from class maps, at each picture's own size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoseg.core.diagnostics import sheet_path
+from autoseg.core.records import Job, Score
+from autoseg.data.cache import truths
+from autoseg.data.dataset import Array, Dataset
+from autoseg.networks.blocks import normalize
+from autoseg.train import metrics
+from autoseg.train.checkpoints import Training
+from autoseg.train.contact_sheet import AT_SCORE, noted, write_sheet
+from autoseg.train.task import Task, split_arrays
+
+CHUNK = 16  # pictures at a time where nothing is learned
+
+
+def score(task: Task, job: Job, training: Training) -> Score:
+    """IoU of the averaged weights on val (its first `val_pictures`, a fair subset)."""
+    first = task.recipe.val_pictures
+    frames = split_arrays(task, job.candidate, "val").frames(first)
+    shown: list[Array] = []
+    maps = noted(class_maps(training.average, frames), shown, AT_SCORE)
+    counts = picture_counts(task.dataset, maps, cache_dir=task.cache_dir, split="val", first=first)
+    found = score_of(
+        task.dataset,
+        counts,
+        split="val",
+        source="torch",
+        epoch=training.epoch,
+        train_s=training.train_s,
+        seed=task.seed,
+        decayed=job.decay,
+    )
+    if task.place is not None:
+        path = sheet_path(task.place, job.candidate.key)
+        write_sheet(path, task.dataset, job.candidate, found, shown, counts)
+    return found
+
+
+@torch.no_grad()
+def class_maps(net: nn.Module, frames: Iterable[Array]) -> Iterator[Array]:
+    """uint8 ``[H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph."""
+    net.eval()
+    device = next(net.parameters()).device
+    waiting = iter(frames)
+    while chunk := list(itertools.islice(waiting, CHUNK)):
+        logits = net(normalize(torch.from_numpy(np.stack(chunk)).to(device)))
+        classes = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(1)
+        yield from classes.to(torch.uint8).cpu().numpy()
+
+
+def picture_score(
+    dataset: Dataset,
+    maps: Iterable[Array],
+    *,
+    cache_dir: Path,
+    split: Any,
+    first: int | None = None,
+    min_iou: float | None = None,
+    **facts: Any,
+) -> Score:
+    """A Score over the `first` or all pictures of a split from class maps at the network's size;
+    `min_iou` adds P(floor).
+    """
+    counts = picture_counts(dataset, maps, cache_dir=cache_dir, split=split, first=first)
+    return score_of(dataset, counts, split=split, min_iou=min_iou, **facts)
+
+
+def picture_counts(
+    dataset: Dataset,
+    maps: Iterable[Array],
+    *,
+    cache_dir: Path,
+    split: str,
+    first: int | None = None,
+) -> metrics.Counts:
+    """The confusion of each picture, int64 ``[N, C, C]``, at its original size."""
+    whole = truths(dataset, split, cache_dir, first)
+    return metrics.score_pictures(maps, whole, len(dataset.classes))
+
+
+def score_of(
+    dataset: Dataset,
+    counts: metrics.Counts,
+    *,
+    split: Any,
+    min_iou: float | None = None,
+    **facts: Any,
+) -> Score:
+    """A Score from the confusion of the first pictures of a split."""
+    total = counts.sum(0)
+    groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
+    draws = metrics.bootstrap_iou(counts, groups)
+    low, high = metrics.ci95(draws)
+    return Score(
+        split=split,
+        iou=metrics.iou(total),
+        iou_ci95=(low, high),
+        class_iou=metrics.class_iou(total),
+        pixel_accuracy=metrics.pixel_accuracy(total),
+        p_floor=None if min_iou is None else float(np.mean(draws >= min_iou)),
+        **facts,
+    )
