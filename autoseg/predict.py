@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import data as data_room
-from autoseg import runner
 from autoseg.core.records import InputError, Score
 from autoseg.data.dataset import Array, Dataset, Reading
 from autoseg.data.drawing.preview import class_colours
-from autoseg.device.predict import class_maps
+from autoseg.device import runner
+from autoseg.device.session import class_maps
 from autoseg.device.shipped_graph import require_shipped
 from autoseg.report.bundled import open_bundle
 from autoseg.report.predict import (

@@ -13,7 +13,7 @@ from rich.text import Text
 from autoseg.core.pareto import front_of
 from autoseg.core.records import Constraints, Evaluation, clock
 from autoseg.declaration import Declaration
-from autoseg.device.answers import shown
+from autoseg.device.replies import shown
 from autoseg.ledger import Event
 from autoseg.report.scene import latency_said
 from autoseg.store import Run

@@ -12,7 +12,7 @@ from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation, clock
 from autoseg.declaration import Declaration
-from autoseg.device.answers import shown
+from autoseg.device.replies import shown
 from autoseg.ledger import Event
 from autoseg.store import Run
 

@@ -25,7 +25,7 @@ from repeatability import made
 from autoseg.core.records import Constraints, MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
-from autoseg.device.link import Link
+from autoseg.device.rpc import Link
 from autoseg.device.ssh import SshReach
 
 PLAIN = """

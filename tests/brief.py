@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device import measuring
+from autoseg.device import measure
 
 WHOLE = MeasurePlan.confirm
 
@@ -21,7 +21,7 @@ def confirm(*statistic: Any) -> MeasurePlan:
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MeasurePlan, "confirm", confirm)
-    patch.setattr(measuring, "REST_S", 0.1)
+    patch.setattr(measure, "REST_S", 0.1)
 
 
 if __name__ == "__main__":

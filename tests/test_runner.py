@@ -21,7 +21,7 @@ import onnxruntime
 import pytest
 from runner_client import Line, Runner
 
-from autoseg import runner
+from autoseg.device import runner
 
 HEAD = '<ir_version: 9, opset_import: ["": 18]>'
 MODELS = {

@@ -20,7 +20,7 @@ from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
 from autoseg.train.loop import run_job
 from autoseg.train.recipe import Recipe
-from autoseg.train.scoring import class_maps
+from autoseg.train.scoring import class_maps, picture_score
 from autoseg.train.task import Task
 
 RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
@@ -204,7 +204,7 @@ def test_what_is_shipped_is_the_average_that_was_scored(task, small):
     net = trained_network(task, job)
     frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames()
     maps = class_maps(net, frames)
-    again = train.picture_score(
+    again = picture_score(
         task.dataset, maps, cache_dir=task.cache_dir, split="val", source="torch", epoch=2,
         train_s=score.train_s, seed=0, min_iou=0.5,
     )  # fmt: skip

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.breakdown import operator_times
 from autoseg.core.diagnostics import OperatorTime
+from autoseg.device.profiling import operator_times
 
 if TYPE_CHECKING:
-    from autoseg.device.answers import Node
+    from autoseg.device.replies import Node
 
 MOST_ROWS, MOST_NAME = 15, 24
 SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]
@@ -91,13 +91,13 @@ def _shape(node: Node) -> str:
 
 def _end(name: str) -> str:
     """The end of a node's name, where they differ: the beginning is the path to it."""
-    from autoseg.device.answers import readable
+    from autoseg.device.replies import readable
 
     whole = re.sub(r"_output_\d+|_nchwc$", "", readable(name, 1000))
     return whole if len(whole) <= MOST_NAME else f"…{whole[1 - MOST_NAME :]}"
 
 
 def _clean(text: str) -> str:
-    from autoseg.device.answers import readable
+    from autoseg.device.replies import readable
 
     return readable(text, 60)

@@ -30,7 +30,7 @@ def plain(text: str) -> str:
     """Text of several lines without what a terminal obeys."""
     if text.isascii() and text.isprintable():  # most is, and then nothing need be imported
         return text
-    from autoseg.device.answers import shown
+    from autoseg.device.replies import shown
 
     return "\n".join(shown(line) for line in text.split("\n"))
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from autoseg.device.answers import Node
     from autoseg.device.board import Board
     from autoseg.device.profile import Profile
+    from autoseg.device.replies import Node
 
     Image = npt.NDArray[np.uint8]
 

@@ -22,15 +22,15 @@ from autoseg.core.records import (
     Measurement,
     MeasurePlan,
 )
-from autoseg.device import condition
-from autoseg.device.answers import Hello, Node, Status, read, read_nodes, readable, shown
-from autoseg.device.contact import START_S, Contact
+from autoseg.device import conditions
 from autoseg.device.health import obstacles
-from autoseg.device.link import Babble, Link, Reach
-from autoseg.device.measuring import measure
+from autoseg.device.measure import measure
+from autoseg.device.model_session import Sitting
 from autoseg.device.profile import Profile
-from autoseg.device.reference import reference_bytes
-from autoseg.device.sitting import Sitting
+from autoseg.device.reference_model import reference_bytes
+from autoseg.device.replies import Hello, Node, Status, read, read_nodes, readable, shown
+from autoseg.device.rpc import Babble, Link, Reach
+from autoseg.device.runner_connection import START_S, Contact
 from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Board:
             if not found.trusted:
                 found = self._compare()
             if not found.trusted:
-                found = dataclasses.replace(found, suspects=condition.suspects(self.status()))
+                found = dataclasses.replace(found, suspects=conditions.suspects(self.status()))
                 self._distrust(found)
         self.note_calm(found.calm_ms)
         self._trust = found

@@ -14,8 +14,8 @@ from autoseg.core.records import (
     Statistic,
     file_digest,
 )
-from autoseg.device.answers import Node
-from autoseg.device.predict import class_maps, open_session
+from autoseg.device.replies import Node
+from autoseg.device.session import class_maps, open_session
 from autoseg.device.statistics import NEEDED_RUNS
 
 

@@ -19,7 +19,7 @@ from autoseg.device.board import Board
 
 if TYPE_CHECKING:
     from autoseg.device import Image
-    from autoseg.device.answers import Node
+    from autoseg.device.replies import Node
 
 log = logging.getLogger(__name__)
 

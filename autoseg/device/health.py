@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autoseg.device.answers import Hello, Status, readable
 from autoseg.device.profile import Profile
+from autoseg.device.replies import Hello, Status, readable
 
 LEAST_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
 LEAST_PYTHON = (3, 8)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from autoseg.core.records import DeviceError
 from autoseg.device.board import Board
-from autoseg.device.link import Transport
-from autoseg.device.pipe import Pipe
+from autoseg.device.local_launcher import Pipe
 from autoseg.device.profile import Profile
+from autoseg.device.rpc import Transport
 
 
 @dataclass

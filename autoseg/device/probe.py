@@ -58,7 +58,7 @@ class Probe:
 
 def probe(board: Board, folder: Path) -> Probe:
     """Times the ladder, whose models are written into a folder. Raises DeviceError."""
-    from autoseg.device.sitting import Sitting
+    from autoseg.device.model_session import Sitting
 
     times_ms: dict[Key, float] = {}
     for kind in KERNELS:

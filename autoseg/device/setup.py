@@ -14,8 +14,8 @@ from typing import Annotated, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.records import DeviceError, InputError
-from autoseg.device.answers import readable
 from autoseg.device.health import BITS_32, LEAST_PYTHON, too_old, version
+from autoseg.device.replies import readable
 
 PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device.answers import Block
+from autoseg.device.replies import Block
 from autoseg.device.statistics import Interval, estimate
 
 CANDIDATE, REFERENCE = "candidate", "reference"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from autoseg.device.answers import Block
+from autoseg.device.replies import Block
 from autoseg.device.timing import REFERENCE, Wanted
 
 Share = Callable[[float], float]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoseg.device.answers import Block, Hello, Status, read, readable
+from autoseg.device.replies import Block, Hello, Status, read, readable
 
 STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
 HELLO = {

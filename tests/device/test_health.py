@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from autoseg.device.answers import Hello, Status
 from autoseg.device.health import facts, findings
 from autoseg.device.profile import Profile
+from autoseg.device.replies import Hello, Status
 
 PI = Profile(name="attic", kind="ssh", host="attic", affinity=[3], max_temperature_c=75)
 HELLO: dict[str, Any] = {

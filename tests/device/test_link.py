@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from autoseg.core.records import CandidateError, DeviceError, InputError
-from autoseg.device import link as link_room
-from autoseg.device.link import Babble, Link, Lost, Silent, Slow
+from autoseg.device import rpc as link_room
+from autoseg.device.rpc import Babble, Link, Lost, Silent, Slow
 
 
 class Wire:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoseg import runner
 from autoseg.core.records import (
     CandidateError,
     DeviceError,
@@ -24,7 +23,7 @@ from autoseg.core.records import (
     from_json,
     to_json,
 )
-from autoseg.device import resolve
+from autoseg.device import resolve, runner
 from autoseg.device.board import Board
 from autoseg.device.local import Here, local_device
 from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
@@ -304,7 +303,7 @@ def stand_in(
 def test_where_the_machine_still_answers_the_model_is_at_fault(
     stand_in: Any, monkeypatch: pytest.MonkeyPatch, segments: Path, opening: str, told: str
 ) -> None:
-    monkeypatch.setattr("autoseg.device.sitting.LOAD_S", 0.5)
+    monkeypatch.setattr("autoseg.device.model_session.LOAD_S", 0.5)
     with pytest.raises(CandidateError, match=told):
         stand_in(opening)(segments)
 

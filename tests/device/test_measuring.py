@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from autoseg import runner
 from autoseg.core.records import DeviceError, MeasurePlan
-from autoseg.device import condition, measuring
-from autoseg.device.answers import Node, Status, Timed
+from autoseg.device import conditions, measure, runner
 from autoseg.device.local import local_device
 from autoseg.device.profile import Profile
+from autoseg.device.replies import Node, Status, Timed
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)
@@ -65,22 +64,22 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_throttling_is_what_changed_or_lasts(
     before: dict[str, Any], after: dict[str, Any], throttled: bool | None
 ) -> None:
-    assert condition.throttled(status(**before), timed(**after)) is throttled
+    assert conditions.throttled(status(**before), timed(**after)) is throttled
 
 
 def test_a_machine_over_its_ceiling_counts_as_throttled() -> None:
     hot = timed(temperature_c=81.0)
-    assert condition.throttled(status(), hot, 80.0) is True
-    assert condition.throttled(status(), hot, 85.0) is False
+    assert conditions.throttled(status(), hot, 80.0) is True
+    assert conditions.throttled(status(), hot, 85.0) is False
 
 
 def test_throttling_within_a_timing_is_kept() -> None:
     begun = timed(throttled_bits=0x50005, temperature_c=80.0, clock_mhz=900.0)
-    over = condition.merged(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
+    over = conditions.merged(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
     assert over.throttled_bits == 0x50005 and over.temperature_c == 80.0
-    assert condition.throttled(status(throttled_bits=0x50000), over)
-    assert condition.merged(timed(), timed()) == timed()
-    counts = condition.merged(timed(throttle_count=5), timed(throttle_count=None))
+    assert conditions.throttled(status(throttled_bits=0x50000), over)
+    assert conditions.merged(timed(), timed()) == timed()
+    counts = conditions.merged(timed(throttle_count=5), timed(throttle_count=None))
     assert counts.throttle_count == 5
 
 
@@ -120,7 +119,7 @@ def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
     ]
     device = local_device(Profile(name="x", kind="local", providers=["TensorRT", "CUDA", "CPU"]))
     monkeypatch.setattr(device, "nodes", lambda onnx, runs: rows)
-    names, words = measuring.fallen_back(device, segments)
+    names, words = measure.fallen_back(device, segments)
     assert len(names) == 31 and "n1" not in names
     assert words == (
         "31 of 33 nodes ran on CUDAExecutionProvider and the CPU, not on TensorrtExecutionProvider"
@@ -128,7 +127,7 @@ def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
 
 
 def test_what_may_be_the_reason_is_said_in_words() -> None:
-    told = condition.suspects(
+    told = conditions.suspects(
         status(
             governors=["ondemand", "performance"],
             other_cores=1.27,
@@ -143,7 +142,7 @@ def test_what_may_be_the_reason_is_said_in_words() -> None:
         "it is throttled now (get_throttled says 0x50004)",
         "it is hot (81 °C)",
     )
-    assert condition.suspects(status(governors=["performance"], other_cores=0.1)) == ()
+    assert conditions.suspects(status(governors=["performance"], other_cores=0.1)) == ()
 
 
 def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(
@@ -151,7 +150,7 @@ def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(
 ) -> None:
     altered("def throttle_count():\n    return time.monotonic_ns()")
     rests: list[object] = []
-    monkeypatch.setattr(measuring, "rest", rests.append)
+    monkeypatch.setattr(measure, "rest", rests.append)
     device = local_device()
     found = device.measure(segments, SHORT)
     assert found.throttled and len(rests) == 1
@@ -167,15 +166,15 @@ def test_throttling_that_is_over_leaves_no_mark(
     altered("def throttled_bits():\n    return int(os.path.exists(__file__ + '.hot'))")
     hot = Path(runner.__file__ + ".hot")
     hot.touch()
-    monkeypatch.setattr(measuring, "COOL_POLL_S", 0.05)
-    monkeypatch.setattr(measuring, "REST_S", 0.2)
-    rest = measuring.rest
+    monkeypatch.setattr(measure, "COOL_POLL_S", 0.05)
+    monkeypatch.setattr(measure, "REST_S", 0.2)
+    rest = measure.rest
 
     def cooling(board: Any) -> None:
         hot.unlink()
         rest(board)
 
-    monkeypatch.setattr(measuring, "rest", cooling)
+    monkeypatch.setattr(measure, "rest", cooling)
     device = local_device()
     found = device.measure(segments, SHORT)
     assert found.throttled is False and "throttled" not in " ".join(found.flags)
@@ -191,11 +190,11 @@ def test_a_machine_that_stays_too_hot_is_told_from_one_that_cools(
         "    LOOKS.append(1)\n"
         "    return 90.0 if len(LOOKS) < 4 else 60.0"
     )
-    monkeypatch.setattr(measuring, "COOL_POLL_S", 0.05)
+    monkeypatch.setattr(measure, "COOL_POLL_S", 0.05)
     device = local_device(Profile(name="x", kind="local", max_temperature_c=80.0))
     assert device.measure(segments, QUICK).temperature_c == 60.0
     device.close()
-    monkeypatch.setattr(measuring, "COOL_S", 0.0)
+    monkeypatch.setattr(measure, "COOL_S", 0.0)
     with pytest.raises(DeviceError, match="at 90 °C, over max_temperature_c 80 .* or raise max_"):
         device.measure(segments, QUICK)
     device.close()

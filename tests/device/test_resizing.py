@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from autoseg.data.resize import resize_back, resize_frame
-from autoseg.device.predict import open_session
-from autoseg.device.resizing import frame_resize, map_resize
+from autoseg.device.resize_graphs import frame_resize, map_resize
+from autoseg.device.session import open_session
 
 RNG = np.random.default_rng(0)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from autoseg import runner
 from autoseg.core.records import DeviceError, MeasurePlan
+from autoseg.device import runner
 from autoseg.device.board import Board
-from autoseg.device.link import Lost
 from autoseg.device.local import Here
-from autoseg.device.pipe import Pipe
+from autoseg.device.local_launcher import Pipe
 from autoseg.device.profile import Profile
+from autoseg.device.rpc import Lost
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.device.board import Board
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import trust
-from autoseg.device.ssh.reach import SshReach
+from autoseg.device.ssh.launcher import SshReach
 from autoseg.device.ssh.trust import HostKey
 
 __all__ = ["HostKey", "SshReach", "add_host_key", "fetch_host_key", "ssh_device"]

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autoseg import runner
 from autoseg.core.records import DeviceError
-from autoseg.device.answers import readable
-from autoseg.device.link import Lost, Silent
+from autoseg.device import runner
+from autoseg.device.replies import readable
+from autoseg.device.rpc import Lost, Silent
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.connection import Connection, Unreachable
 

@@ -6,9 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from autoseg.device import link
-from autoseg.device.answers import readable
-from autoseg.device.link import Ended, Lost, Silent
+from autoseg.device import rpc
+from autoseg.device.replies import readable
+from autoseg.device.rpc import Ended, Lost, Silent
 from autoseg.device.ssh.connection import Connection
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class ChannelTransport:
         view = memoryview(data)
         while view:
             # Each piece has its time: how long all of it may take is the asker's to say.
-            with self._connection.within(link.QUIET_S) as late:
+            with self._connection.within(rpc.QUIET_S) as late:
                 try:
                     view = view[self._some(view, late) :]
                 except (OSError, EOFError, _paramiko_error()) as error:
                     if late.is_set():
-                        raise Silent(f"it took no bytes for {link.QUIET_S:g} s") from error
+                        raise Silent(f"it took no bytes for {rpc.QUIET_S:g} s") from error
                     raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:

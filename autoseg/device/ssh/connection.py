@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.records import DeviceError
-from autoseg.device.answers import readable
+from autoseg.device.replies import readable
 from autoseg.device.ssh import trust
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities

@@ -9,9 +9,9 @@ import pytest
 from device.sshd import Sshd
 
 from autoseg.core.records import DeviceError
-from autoseg.device.link import Link
+from autoseg.device.rpc import Link
 from autoseg.device.ssh import bootstrap
-from autoseg.device.ssh.reach import SshReach
+from autoseg.device.ssh.launcher import SshReach
 
 pytestmark = pytest.mark.ssh
 

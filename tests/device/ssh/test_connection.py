@@ -17,10 +17,10 @@ import pytest
 from device.sshd import Sshd, make_key, public
 
 from autoseg.core.records import DeviceError, InputError
-from autoseg.device import link
+from autoseg.device import rpc
 from autoseg.device.profile import Profile
-from autoseg.device.ssh import add_host_key, connection, fetch_host_key, reach
-from autoseg.device.ssh.reach import SshReach
+from autoseg.device.ssh import add_host_key, connection, fetch_host_key, launcher
+from autoseg.device.ssh.launcher import SshReach
 
 pytestmark = pytest.mark.ssh
 ME = getpass.getuser()
@@ -77,7 +77,7 @@ def test_the_login_shell_may_be_any(shell: str) -> None:
 
 
 def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "MOST_OUTPUT_BYTES", 1000)
+    monkeypatch.setattr(launcher, "MOST_OUTPUT_BYTES", 1000)
     board = SshReach(sshd.profile())
     code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
     assert (code, len(out), len(err)) == (0, 1000, 64 << 10)
@@ -238,7 +238,7 @@ def test_another_type_of_key_is_asked_for_where_that_is_known(
 
 
 def test_slow_is_not_silent(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "QUIET_S", 0.4)
+    monkeypatch.setattr(rpc, "QUIET_S", 0.4)
     board = SshReach(sshd.profile())
     slow = "while [ $(head -c 100000 | wc -c) -gt 0 ]; do sleep 0.03; done"
     began = time.monotonic()

@@ -15,12 +15,12 @@ import pytest
 from device.sshd import Sshd
 
 from autoseg.core.records import CandidateError, DeviceError, MeasurePlan
-from autoseg.device import contact, link
+from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
-from autoseg.device.link import Link
-from autoseg.device.ssh import connection, reach, ssh_device
+from autoseg.device.rpc import Link
+from autoseg.device.ssh import connection, launcher, ssh_device
 from autoseg.device.ssh.channel import ChannelTransport
-from autoseg.device.ssh.reach import SshReach
+from autoseg.device.ssh.launcher import SshReach
 
 pytestmark = pytest.mark.ssh
 
@@ -37,17 +37,17 @@ def board(sshd: Sshd) -> Iterator[Board]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PING_S", 0.1)
-    monkeypatch.setattr(link, "QUIET_S", 1.0)
+    monkeypatch.setattr(rpc, "PING_S", 0.1)
+    monkeypatch.setattr(rpc, "QUIET_S", 1.0)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
-    monkeypatch.setattr(contact, "RECONNECT_PAUSE_S", 0.1)
+    monkeypatch.setattr(runner_connection, "RECONNECT_PAUSE_S", 0.1)
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """A board is given up soon."""
-    monkeypatch.setattr(reach, "RECONNECT_S", 1.0)
-    monkeypatch.setattr(contact, "RECONNECT_S", 1.0)
+    monkeypatch.setattr(launcher, "RECONNECT_S", 1.0)
+    monkeypatch.setattr(runner_connection, "RECONNECT_S", 1.0)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import yaml
 from device.sshd import Sshd
 
 import autoseg
-from autoseg.device import contact
-from autoseg.device.link import Link
-from autoseg.device.ssh import reach
+from autoseg.device import runner_connection
+from autoseg.device.rpc import Link
+from autoseg.device.ssh import launcher
 from autoseg.ledger import read_events
 
 pytestmark = pytest.mark.ssh
@@ -25,8 +25,8 @@ def test_a_run_whose_board_goes_away_is_finished_by_the_command_it_was_told(
     monkeypatch: pytest.MonkeyPatch,
     autoseg_command: Callable[..., Any],
 ) -> None:
-    monkeypatch.setattr(reach, "RECONNECT_S", 1.0)
-    monkeypatch.setattr(contact, "RECONNECT_S", 1.0)
+    monkeypatch.setattr(launcher, "RECONNECT_S", 1.0)
+    monkeypatch.setattr(runner_connection, "RECONNECT_S", 1.0)
     profile = sshd.profile().model_dump(mode="json", exclude_defaults=True)
     (tmp_path / "board.yaml").write_text(yaml.safe_dump(profile))
     stream, opened = Link.stream, iter(range(100))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 
-from autoseg.device.answers import Status, Timed
+from autoseg.device.replies import Status, Timed
 from autoseg.device.timing import Timing
 
 # Bits 0 to 3 of a Raspberry Pi's word are what is limited now; the upper ones are since boot.

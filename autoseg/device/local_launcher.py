@@ -12,9 +12,9 @@ import tempfile
 import weakref
 from typing import IO
 
-from autoseg import runner
-from autoseg.device.answers import readable
-from autoseg.device.link import QUIET_S, Ended, Lost, Silent
+from autoseg.device import runner
+from autoseg.device.replies import readable
+from autoseg.device.rpc import QUIET_S, Ended, Lost, Silent
 
 CHUNK_BYTES = 1 << 16
 # What Python and the dynamic linker need to find the same libraries; the rest stays out.

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from autoseg.core.records import DeviceError
-from autoseg.device.answers import readable, refuse
+from autoseg.device.replies import readable, refuse
 
 PING_S = 5.0
 QUIET_S = 30.0

@@ -19,8 +19,8 @@ from autoseg.core.records import HW, CandidateError, MeasurePlan
 
 if TYPE_CHECKING:
     from autoseg.device import Device
-    from autoseg.device.answers import Node
     from autoseg.device.board import Board
+    from autoseg.device.replies import Node
 
 PROFILE_S, FEWEST_RUNS, MOST_RUNS = 0.5, 3, 20
 LOOP_S, FEWEST_PICTURES, MOST_PICTURES = 0.6, 5, 200
@@ -70,8 +70,8 @@ class Breakdown:
             return None
 
     def _there(self, onnx: Path, run_ms: float) -> FrameTime:
-        from autoseg.device.predict import open_session
-        from autoseg.device.resizing import frame_resize, map_resize
+        from autoseg.device.resize_graphs import frame_resize, map_resize
+        from autoseg.device.session import open_session
 
         session = open_session(onnx)
         _, height, width, channels = session.get_inputs()[0].shape
@@ -113,7 +113,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
     import numpy as np
 
     from autoseg.data.resize import resize_back, resize_frame
-    from autoseg.device.predict import open_session
+    from autoseg.device.session import open_session
 
     if board.profile.affinity and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, board.profile.affinity)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from autoseg.core.records import DeviceError
-from autoseg.device.answers import Busy, Hello, read, readable
-from autoseg.device.link import Babble, Gone, Link, Lost, Reach, Silent, Slow
+from autoseg.device.replies import Busy, Hello, read, readable
+from autoseg.device.rpc import Babble, Gone, Link, Lost, Reach, Silent, Slow
 
 Result = TypeVar("Result")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.records import DeviceError, Measurement, MeasurePlan, file_digest
-from autoseg.device import condition
-from autoseg.device.answers import Status, Timed
+from autoseg.device import conditions
+from autoseg.device.model_session import Sitting
 from autoseg.device.profile import ONNXRUNTIME_NAMES
-from autoseg.device.sitting import Sitting
+from autoseg.device.replies import Status, Timed
 from autoseg.device.statistics import figures, quantiles, standing_for
 from autoseg.device.timing import (
     CANDIDATE,
@@ -59,7 +59,7 @@ def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
     board.note_calm(timing.calm_ms)
     fallen, words = fallen_back(board, onnx)
     ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
-    said = condition.flags(
+    said = conditions.flags(
         ratio=ratio,
         timing=timing,
         was_throttled=found.throttled,
@@ -136,7 +136,7 @@ def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
     after = sitting.after
     if after is None:
         raise DeviceError(f"{board.reach.name} did not say how it was after the timing")
-    limited = condition.throttled(before, after, board.profile.max_temperature_c)
+    limited = conditions.throttled(before, after, board.profile.max_temperature_c)
     return Pass(before, after, timing, warmup, opened.load_ms[CANDIDATE], limited)
 
 
@@ -174,5 +174,5 @@ def rest(board: Board) -> None:
     """Lets a throttled machine cool to well below its ceiling, or rest where it has none."""
     most_c = board.profile.max_temperature_c
     deadline = time.monotonic() + (REST_S if most_c is None else COOL_S)
-    while time.monotonic() < deadline and not condition.is_cool(board.status(0.0), most_c):
+    while time.monotonic() < deadline and not conditions.is_cool(board.status(0.0), most_c):
         time.sleep(COOL_POLL_S)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.records import AutosegError, CandidateError, DeviceError, InputError
-from autoseg.runner import MOST_RUNS
+from autoseg.device.runner import MOST_RUNS
 
 MOST_TEXT, MOST_MS, MOST_NUMBER = 2000, 1e9, 1 << 62
 # Control characters, those that turn the writing, and halves of pairs, which no file can hold.

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.records import CandidateError, DeviceError, InputError
-from autoseg.device import condition
-from autoseg.device.answers import Block, Map, Opened, Record, Timed, Warm, read, readable
-from autoseg.device.link import Babble, Ended, Lost, Silent, Slow
+from autoseg.device import conditions
+from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read, readable
+from autoseg.device.rpc import Babble, Ended, Lost, Silent, Slow
 from autoseg.device.timing import Wanted
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Sitting:
             came.append(block)
         if left or timed is None:
             raise Babble("it timed fewer blocks than it was asked to")
-        self.after = timed if self.after is None else condition.merged(self.after, timed)
+        self.after = timed if self.after is None else conditions.merged(self.after, timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from autoseg.core.records import DeviceError, InputError
-from autoseg.device.link import Gone, Lost, Silent
 from autoseg.device.profile import Profile
+from autoseg.device.rpc import Gone, Lost, Silent
 from autoseg.device.ssh import bootstrap
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
