@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoseg.cost import cost as cost
     from autoseg.device.fake import FakeDevice as FakeDevice
     from autoseg.networks import build as build
+    from autoseg.networks.cost import cost as cost
     from autoseg.optimize import Interrupted as Interrupted
     from autoseg.optimize import optimize as optimize
     from autoseg.remeasure import remeasure as remeasure
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 # Public names and where they live: nothing heavy is imported before it is asked for.
 _PUBLIC = {
     "build": "autoseg.networks",
-    "cost": "autoseg.cost",
+    "cost": "autoseg.networks.cost",
     "optimize": "autoseg.optimize",
     "Interrupted": "autoseg.optimize",
     "remeasure": "autoseg.remeasure",

@@ -28,7 +28,7 @@ from autoseg.core.records import (
 from autoseg.data.cache import SplitArrays
 from autoseg.data.dataset import Array
 from autoseg.device.session import class_maps
-from autoseg.export import check
+from autoseg.export.to_onnx import check
 from autoseg.train.checkpoints import trained_network
 from autoseg.train.contact_sheet import AT_CONFIRMATION, write_sheet
 from autoseg.train.metrics import Counts

@@ -13,7 +13,7 @@ from typing import Any
 from autoseg.core.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
 from autoseg.core.yaml_files import did_you_mean
 from autoseg.data.dataset import Reading
-from autoseg.space import check_effort_rank
+from autoseg.networks.space import check_effort_rank
 from autoseg.train.recipe import Recipe
 
 DEFAULT_BUDGET = "8m"

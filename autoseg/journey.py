@@ -30,7 +30,7 @@ from autoseg.core.records import (
 )
 from autoseg.exhibiting import exhibit
 from autoseg.screening import screen
-from autoseg.seams import Done, Screen, Wait
+from autoseg.search.protocol import Done, Screen, Wait
 from autoseg.store import Run
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.recipe import Recipe

@@ -15,11 +15,11 @@ from autoseg.core.records import AutosegError, DeviceError, InputError, Statisti
 from autoseg.declaration import ANEW, Declaration
 from autoseg.device import Device
 from autoseg.journey import journey, reopen, rescue
+from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
-from autoseg.report.view import view_of
+from autoseg.report.dashboard.snapshot import view_of
+from autoseg.report.dashboard.study import StudyMirror
 from autoseg.result import Result, runs_in
-from autoseg.search.study import StudyMirror
-from autoseg.space import load_space
 from autoseg.store import Run, read_declaration
 from autoseg.telling import OnEvent, follow
 from autoseg.train.task import Task

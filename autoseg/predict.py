@@ -16,7 +16,7 @@ from autoseg.data.dataset import Array, Dataset, Reading
 from autoseg.data.drawing.preview import class_colours
 from autoseg.device import runner
 from autoseg.device.session import class_maps
-from autoseg.device.shipped_graph import require_shipped
+from autoseg.export.contract import require_shipped
 from autoseg.report.bundled import open_bundle
 from autoseg.report.predict import (
     Colours,

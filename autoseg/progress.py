@@ -15,7 +15,7 @@ from autoseg.core.records import Constraints, Evaluation, clock
 from autoseg.declaration import Declaration
 from autoseg.device.replies import shown
 from autoseg.ledger import Event
-from autoseg.report.scene import latency_said
+from autoseg.report.axes import latency_said
 from autoseg.store import Run
 from autoseg.telling import Telling, outlook_line
 

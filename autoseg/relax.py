@@ -17,7 +17,7 @@ from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast, prob
 from autoseg.core.pareto import meets
 from autoseg.core.records import Constraints, Evaluation, Statistic
 from autoseg.declaration import Declaration
-from autoseg.search.standing import epoch_of
+from autoseg.search.status import epoch_of
 
 EACH = math.sqrt(
     SURE

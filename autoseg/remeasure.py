@@ -27,12 +27,12 @@ from autoseg.declaration import Declaration
 from autoseg.device import Device
 from autoseg.exhibiting import exhibit
 from autoseg.ledger import fold
+from autoseg.networks.space import load_space
 from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
 from autoseg.result import Result, declaration_on
 from autoseg.screening import screen
-from autoseg.search.standing import next_to_confirm
-from autoseg.space import load_space
+from autoseg.search.status import next_to_confirm
 from autoseg.store import Run, read_declaration
 from autoseg.telling import OnEvent, call, follow
 from autoseg.train.checkpoints import checkpoint_path

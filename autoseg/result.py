@@ -24,7 +24,7 @@ from autoseg.declaration import Declaration
 from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.misses import Explanation, explain
 from autoseg.relax import Story
-from autoseg.seams import Outlook
+from autoseg.search.protocol import Outlook
 from autoseg.store import place_of, read_declaration
 
 if TYPE_CHECKING:

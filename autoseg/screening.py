@@ -20,8 +20,8 @@ from autoseg.core.records import (
     digest,
     to_json,
 )
-from autoseg.cost import cost
-from autoseg.export import Exported, structure_digest
+from autoseg.export.to_onnx import Exported, structure_digest
+from autoseg.networks.cost import cost
 from autoseg.store import Run
 from autoseg.train.task import network
 from autoseg.trip import Trip, export_candidate, measure

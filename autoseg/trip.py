@@ -10,8 +10,8 @@ from typing import Any
 from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePlan
 from autoseg.core.signals import Stop
 from autoseg.device import Device
-from autoseg.export import Exported, export
-from autoseg.seams import Engine, Pool
+from autoseg.export.to_onnx import Exported, export
+from autoseg.search.protocol import Engine, Pool
 from autoseg.store import MeasurementCache, Run
 from autoseg.train.task import Task, channels_of
 

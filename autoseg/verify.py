@@ -23,7 +23,7 @@ from autoseg.core.records import (
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.layout import printable
 from autoseg.device import Device
-from autoseg.device.shipped_graph import require_shipped
+from autoseg.export.contract import require_shipped
 from autoseg.predict import cache_here, score_file
 from autoseg.report.bundled import Bundle, open_bundle
 

@@ -16,18 +16,18 @@ from autoseg.core.records import CandidateError, DeviceInfo, InputError, from_js
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.declaration import Declaration
+from autoseg.networks.space import SearchSpace
 from autoseg.networks.structure import structure_digest
 from autoseg.report.page import write_page
-from autoseg.report.plot import pareto_png
+from autoseg.report.plots import pareto_png
 from autoseg.report.tables import write_front
 from autoseg.result import Result
-from autoseg.seams import Engine
-from autoseg.search.engine import Search
-from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import OptunaProposer
-from autoseg.search.sampled import SampledEngine
+from autoseg.search.proposers.optuna import OptunaProposer
+from autoseg.search.proposers.whole_trainings import SampledEngine
+from autoseg.search.protocol import Engine
+from autoseg.search.scheduler import Search
+from autoseg.search.training_time import Pricing
 from autoseg.shipping import bundle_model
-from autoseg.space import SearchSpace
 from autoseg.store import MeasurementCache
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate

@@ -122,7 +122,7 @@ def test_pictures(data: Path, result: Result) -> list[tuple[Path, Path]]:
 def dataset_iou(onnx: Path, pictures: Sequence[tuple[Path, Path]]) -> float:
     """Foreground IoU by the definition itself: one intersection over one union."""
     from autoseg.data.resize import resize_frame
-    from autoseg.export import predict, session
+    from autoseg.export.to_onnx import predict, session
 
     height, width, channels = session(onnx).get_inputs()[0].shape[1:]
     both = either = 0
@@ -143,7 +143,7 @@ def exported(model: Model, place: Path, result: Result) -> Path:
     """The shipped graph: ours as confirmed, theirs with random weights and exact widths."""
     import torch
 
-    from autoseg.export import export
+    from autoseg.export.to_onnx import export
     from autoseg.networks import build
 
     if model.who == "autoseg":

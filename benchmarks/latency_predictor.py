@@ -27,9 +27,9 @@ sys.path[:0] = [str(Path(__file__).parent)]
 from common import REFERENCE, command, facts, read_csv, table  # noqa: E402
 
 from autoseg.core.records import HW, Candidate, Cost, from_json, parse_hw  # noqa: E402
-from autoseg.cost import cost  # noqa: E402
+from autoseg.networks.cost import cost  # noqa: E402
+from autoseg.networks.space import SearchSpace, load_space  # noqa: E402
 from autoseg.search.latency import LatencyModel, rank_correlation  # noqa: E402
-from autoseg.space import SearchSpace, load_space  # noqa: E402
 from autoseg.train.task import build_candidate  # noqa: E402
 
 TABLES = {

@@ -40,7 +40,7 @@ from tabular.tables import Cell, Table, load
 from autoseg.core.feasibility import NORMAL_95, SURE, probability_fast
 from autoseg.core.pareto import front
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement
-from autoseg.search.standing import decayed, epoch_of
+from autoseg.search.status import decayed, epoch_of
 
 CONFIRM_S = 5.0  # export, check, timing and IoU of one finalist
 BUDGET_SHARE = 0.25  # of training the whole table, as the budget of a search

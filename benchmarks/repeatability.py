@@ -26,8 +26,8 @@ from autoseg.core.records import MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
 from autoseg.device.ssh import SshReach
-from autoseg.export import export
-from autoseg.space import load_space
+from autoseg.export.to_onnx import export
+from autoseg.networks.space import load_space
 from autoseg.train.task import build_candidate
 
 NAIVE = """

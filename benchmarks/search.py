@@ -37,7 +37,7 @@ from tabular.rivals import RIVALS, train_all
 from tabular.tables import Table, load
 
 from autoseg.core.records import Constraints
-from autoseg.search.engine import Search
+from autoseg.search.scheduler import Search
 
 SHARES = (0.9, 0.95, 0.99)
 SEEDS = {"tuning": 0, "reporting": REPORTING}

@@ -59,8 +59,8 @@ from autoseg import data as data_room
 from autoseg.core.records import digest
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.synthetic.parcels import parcels
+from autoseg.networks.space import load_space
 from autoseg.pools.local import SETTINGS
-from autoseg.space import load_space
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 

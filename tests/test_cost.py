@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.records import CandidateError, Cost, LayerCost, from_json, to_json
-from autoseg.cost import cost
 from autoseg.networks import build
 from autoseg.networks.blocks import PyramidPooling
+from autoseg.networks.cost import cost
 
 
 def test_a_grouped_strided_convolution_is_counted_by_its_weights() -> None:

@@ -16,7 +16,7 @@ import pytest
 from studies import NAME, mirrored, result_in, shown_in
 
 from autoseg.core.diagnostics import sheet_path
-from autoseg.dashboard import Dashboard
+from autoseg.report.dashboard.server import Dashboard
 from autoseg.result import Result
 
 

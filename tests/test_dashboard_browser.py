@@ -16,7 +16,7 @@ from browser import BrowserPage
 from studies import MARKUP, NAME, shown_in
 
 from autoseg.core.diagnostics import sheet_path
-from autoseg.dashboard import Dashboard
+from autoseg.report.dashboard.server import Dashboard
 from autoseg.result import Result
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoseg import export as exporting
 from autoseg.core.records import CandidateError
-from autoseg.export import Exported, check, export, predict
+from autoseg.export.to_onnx import Exported, check, export, predict
+from autoseg.export import to_onnx as exporting
 from autoseg.networks import build
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from autoseg.graph import add_frame_input, interpolation, simplify
+from autoseg.export.graph import add_frame_input, interpolation, simplify
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
 
 

@@ -16,7 +16,7 @@ from autoseg.journey import confirm, look_ahead, reopen, rescue
 from autoseg.ledger import fold, read_events
 from autoseg.optimize import write_files
 from autoseg.report.console import result_lines
-from autoseg.seams import Outlook
+from autoseg.search.protocol import Outlook
 from autoseg.store import MeasurementCache, Run
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import autoseg
-from autoseg.cost import cost
 from autoseg.networks import build
-from autoseg.space import load_space
+from autoseg.networks.cost import cost
+from autoseg.networks.space import load_space
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -7,7 +7,7 @@ import pytest
 
 from autoseg import networks
 from autoseg.core.records import InputError
-from autoseg.space import EFFORTS, Knob, SearchSpace, load_space
+from autoseg.networks.space import EFFORTS, Knob, SearchSpace, load_space
 
 GOOD = """\
 network: fast_scnn

@@ -9,7 +9,7 @@ import pytest
 from worlds import RESOLUTION, WIDTH, area, by_width, space_of
 
 from autoseg.core.records import Constraints, Cost
-from autoseg.space import Knob
+from autoseg.networks.space import Knob
 from autoseg.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def test_a_budget_ends_a_replay_in_simulated_time():
 def test_a_table_of_trainings_is_read_with_its_decays_under_their_rungs(tmp_path):
     from tabular.tables import HERE, trained
 
-    from autoseg.space import load_space
+    from autoseg.networks.space import load_space
 
     candidate = load_space(HERE / "small_fast_scnn.yaml").baseline
     rows = ["key,knobs,seed,epoch,decayed,iou,iou_low,iou_high,train_s"]

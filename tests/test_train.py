@@ -15,7 +15,7 @@ import torch
 
 from autoseg import data
 from autoseg.core.records import Candidate, CandidateError, Job, Score
-from autoseg.space import load_space
+from autoseg.networks.space import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
 from autoseg.train.loop import run_job

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
-from autoseg.seams import Done, Evaluations, Screen, Wait
-from autoseg.search.engine import Search
-from autoseg.search.pricing import Pricing
-from autoseg.space import Knob, SearchSpace
+from autoseg.networks.space import Knob, SearchSpace
+from autoseg.search.protocol import Done, Evaluations, Screen, Wait
+from autoseg.search.scheduler import Search
+from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
 
 ASKED = Constraints(max_latency_ms=10.0, min_iou=0.9)

@@ -25,7 +25,7 @@ def dashboard(
     ] = False,
 ) -> int:
     """Show a run, live or finished, in Optuna's dashboard, until Ctrl-C."""
-    from autoseg.dashboard import Dashboard
+    from autoseg.report.dashboard.server import Dashboard
 
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
     folder = run_folder(run)

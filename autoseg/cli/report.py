@@ -78,7 +78,7 @@ def _name(other: Result | None, format: str) -> str:
 
 def _compare(one: Result, other: Result, path: Path, format: str, *, alone: bool) -> None:
     from autoseg.report import markdown, page
-    from autoseg.report.illustrations import write_fronts
+    from autoseg.report.figure_files import write_fronts
 
     if format == "md":
         markdown.write_markdown_comparison(one, other, path)
@@ -91,7 +91,7 @@ def _compare(one: Result, other: Result, path: Path, format: str, *, alone: bool
 def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
     """A page that is put elsewhere stays `alone`; a Markdown file has its figures beside it."""
     from autoseg.report import markdown, page
-    from autoseg.report.illustrations import write_figures
+    from autoseg.report.figure_files import write_figures
 
     if format == "md":
         markdown.write_markdown(result, path)

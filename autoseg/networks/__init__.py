@@ -13,7 +13,7 @@ if typing.TYPE_CHECKING:
     import torch
 
 # A name and where its builder is, so that listing the names needs no torch.
-BUILT_IN = {"fast_scnn": "autoseg.networks.fast_scnn:fast_scnn"}
+BUILT_IN = {"fast_scnn": "autoseg.networks.families.fast_scnn:fast_scnn"}
 
 
 def build(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoseg.core.feasibility import SURE
 from autoseg.core.records import Evaluation, Statistic, clock
 from autoseg.device.replies import shown
-from autoseg.report.scene import latency_said, turned
+from autoseg.report.axes import latency_said, turned
 from autoseg.result import Result
 from autoseg.search.latency import measured_model
 from autoseg.telling import points

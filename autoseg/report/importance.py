@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.records import Choice, Evaluation, Statistic
-from autoseg.report.scene import turned
+from autoseg.report.axes import turned
 
 Array = NDArray[np.float64]
 FEWEST = 8  # candidates; with fewer, every knob explains all of it

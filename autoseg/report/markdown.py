@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
-from autoseg.report.illustrations import FOLDER, write_figures, write_fronts
+from autoseg.report.figure_files import FOLDER, write_figures, write_fronts
 from autoseg.report.importance import Importance
 from autoseg.report.markup import code, plain, table
 from autoseg.report.page import words
 from autoseg.report.page.comparison import Comparison, compare
+from autoseg.report.page.content import Model, Story, story_of
 from autoseg.report.page.pictures import sheets
-from autoseg.report.page.story import Model, Story, story_of
 from autoseg.report.page.tables import Cell, Confusion
 from autoseg.result import Result
 from autoseg.store import write_atomically

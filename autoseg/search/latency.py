@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.records import HW, Cost, Evaluation
-from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
+from autoseg.search.gp import Array, likeliest, mean_squares_apart
 
 FEWEST = 6
 LEAST_SD = 0.01

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from autoseg.seams import Outlook
-from autoseg.search.likeliest import Array
-from autoseg.search.standing import p50
+from autoseg.search.gp import Array
+from autoseg.search.protocol import Outlook
+from autoseg.search.state import View
+from autoseg.search.status import p50
 from autoseg.search.surrogate import Rows
-from autoseg.search.view import View
 
 DRAWS = 64
 MOST = 60  # candidates in a draw: what comes after them adds next to nothing

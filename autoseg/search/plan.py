@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoseg.core.records import Candidate, Evaluation, Job, clock
-from autoseg.seams import Evaluations
-from autoseg.search.finishing import FINISH_SHARE, MOST, REPORT_S
-from autoseg.search.ground import Ground
-from autoseg.search.likeliest import Array
-from autoseg.search.pricing import USEFUL_RUNG, Pricing
-from autoseg.search.standing import p50
+from autoseg.search.candidate_set import Ground
+from autoseg.search.finalists import FINISH_SHARE, MOST, REPORT_S
+from autoseg.search.gp import Array
+from autoseg.search.protocol import Evaluations
+from autoseg.search.status import p50
+from autoseg.search.training_time import USEFUL_RUNG, Pricing
 from autoseg.train.recipe import Recipe
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoseg.core.records import Candidate, Evaluation
-from autoseg.search.standing import decayed, p50, undecayed
-from autoseg.search.view import View
+from autoseg.search.state import View
+from autoseg.search.status import decayed, p50, undecayed
 
 EARLY = 2  # rungs at which the floor stops nobody: a slow start says little of the end
 OPTIMISM = 2.5  # standard deviations: a stop is final, its checkpoint is removed

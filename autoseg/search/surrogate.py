@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.search.likeliest import Array, likeliest, mean_squares_apart
+from autoseg.search.gp import Array, likeliest, mean_squares_apart
 from autoseg.train.recipe import Recipe
 
 Rows = npt.NDArray[np.intp]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from autoseg.core.records import Candidate, Constraints, Evaluation
+from autoseg.networks.space import Knob
 from autoseg.search.latency import measured_model
-from autoseg.search.proposer import ordered_choices
-from autoseg.search.standing import p50
-from autoseg.space import Knob
+from autoseg.search.proposers.optuna import ordered_choices
+from autoseg.search.status import p50
 
 
 def verdict_lines(

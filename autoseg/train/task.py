@@ -11,7 +11,7 @@ from autoseg.core.records import Candidate
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.networks import build, knobs_of
-from autoseg.space import SearchSpace
+from autoseg.networks.space import SearchSpace
 from autoseg.train.recipe import Recipe
 
 

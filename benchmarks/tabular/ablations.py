@@ -14,12 +14,12 @@ from tabular.replay import Trajectory, Walk, judged, ours, replay
 from tabular.tables import Table
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
-from autoseg.seams import Evaluations, Screen, Step, Wait
-from autoseg.search.engine import Choices, Search
-from autoseg.search.likeliest import Array
-from autoseg.search.proposer import Observation, OptunaProposer
-from autoseg.search.standing import epoch_of, p50
-from autoseg.search.view import View
+from autoseg.search.gp import Array
+from autoseg.search.proposers.optuna import Observation, OptunaProposer
+from autoseg.search.protocol import Evaluations, Screen, Step, Wait
+from autoseg.search.scheduler import Choices, Search
+from autoseg.search.state import View
+from autoseg.search.status import epoch_of, p50
 
 # Times what the whole table costs: so much simulated time that a search ends when it has enough.
 BUDGETS = 10

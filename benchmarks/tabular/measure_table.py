@@ -28,7 +28,7 @@ from common import REFERENCE, read_csv, write_csv
 if TYPE_CHECKING:
     from autoseg.core.records import Candidate
     from autoseg.device import Device
-    from autoseg.space import SearchSpace
+    from autoseg.networks.space import SearchSpace
 
 OUTPUTS = 1  # of a binary data set
 STEP = 8  # multiple of the channels, as on this machine by default
@@ -43,7 +43,7 @@ Row = dict[str, Any]
 def main() -> None:
     from autoseg.core.records import CandidateError
     from autoseg.device import resolve
-    from autoseg.space import load_space
+    from autoseg.networks.space import load_space
 
     arguments = parse()
     space = load_space(arguments.space)
@@ -99,7 +99,7 @@ class Bench:
     def measured(self, candidate: Candidate) -> Row:
         """The figures of one candidate. Raises CandidateError."""
         from autoseg.core.records import Constraints, MeasurePlan
-        from autoseg.export import export
+        from autoseg.export.to_onnx import export
         from autoseg.train.task import build_candidate, channels_of
 
         plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))
@@ -127,7 +127,7 @@ def costs(space: SearchSpace, candidate: Candidate) -> Row:
     import torch
 
     from autoseg.core.records import to_json
-    from autoseg.cost import cost
+    from autoseg.networks.cost import cost
     from autoseg.train.task import build_candidate
 
     with torch.device("meta"):  # shapes are enough

@@ -9,8 +9,8 @@
     seen = replay(table, ours(table, asked, seed=0), asked)
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
-Any engine of autoseg.seams serves; what it needs of a table is `table.space`, `table.recipe` and
-`table.pricing(workers)`. The clock moves by the measurements, which pause the trainings as on a
+Any engine of autoseg.search.protocol serves; what it needs of a table is `table.space`,
+`table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the trainings as on a
 machine that does both, and by the trainings. At each moment a search is worth the hypervolume of
 what finishing now would give: of every candidate the decayed IoU at the highest rung that it has
 reached. The decays are charged to nobody.
@@ -44,8 +44,8 @@ from autoseg.core.records import (
     Score,
     State,
 )
-from autoseg.seams import Done, Engine, Screen, Wait
-from autoseg.search.engine import Search
+from autoseg.search.protocol import Done, Engine, Screen, Wait
+from autoseg.search.scheduler import Search
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 

@@ -25,7 +25,7 @@ from tabular.tables import Table
 
 from autoseg.core.pareto import hypervolume
 from autoseg.core.records import Constraints, Job
-from autoseg.search.proposer import POPULATION, ordered_choices
+from autoseg.search.proposers.optuna import POPULATION, ordered_choices
 
 # Proposals without anything new, after which the nearest untrained one stands in: a GP takes a
 # second for each.

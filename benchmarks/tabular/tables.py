@@ -21,8 +21,8 @@ from common import REFERENCE
 
 from autoseg.core.pareto import Point, front, hypervolume
 from autoseg.core.records import Candidate, CandidateError, Constraints, Cost
-from autoseg.search.pricing import Pricing
-from autoseg.space import SearchSpace, load_space, normal_choice
+from autoseg.networks.space import SearchSpace, load_space, normal_choice
+from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
 
 HERE = Path(__file__).parent

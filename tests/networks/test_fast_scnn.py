@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from autoseg.cost import cost
 from autoseg.networks import build
 from autoseg.networks.blocks import normalize, pool_to_bins, scale_channels
+from autoseg.networks.cost import cost
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import torch
 
 from autoseg import data
 from autoseg.core.records import CandidateError, DeviceError, Job, Score
+from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
-from autoseg.seams import Pool
-from autoseg.space import load_space
+from autoseg.search.protocol import Pool
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.loop import run_job
 from autoseg.train.recipe import Recipe

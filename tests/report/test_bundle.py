@@ -36,7 +36,8 @@ def test_predict_needs_no_autoseg_and_keeps_to_what_old_boards_read():
 def test_a_name_that_means_two_things_is_not_written_into_one_file(tmp_path):
     (tmp_path / "both.py").write_text(
         "from autoseg.core.records import digest\nfrom autoseg.data.folder import _digest as d\n"
-        "from autoseg.data.synthetic.parcels import CLASSES\nfrom autoseg.graph import CLASSES\n"
+        "from autoseg.data.synthetic.parcels import CLASSES\n"
+        "from autoseg.export.graph import CLASSES\n"
     )
     with pytest.raises(RuntimeError, match="two definitions of CLASSES"):
         inlined(tmp_path / "both.py")

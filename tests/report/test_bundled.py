@@ -12,7 +12,7 @@ from bundles import HW, bundle, measured, of_file
 from onnx import TensorProto, helper
 
 from autoseg.core.records import InputError
-from autoseg.device.shipped_graph import require_shipped
+from autoseg.export.contract import require_shipped
 from autoseg.report import bundled
 from autoseg.report.bundled import open_bundle
 

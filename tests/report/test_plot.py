@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Measurement, Score, State
-from autoseg.report.plot import pareto_png
+from autoseg.report.plots import pareto_png
 
 LIMIT_RGB = (0xB5, 0x54, 0x1C)
 FRONT_RGB = (0x0B, 0x6E, 0x99)

@@ -6,8 +6,8 @@ import re
 import pytest
 from studies import evaluations, result_in
 
-from autoseg.report.figures import figures
-from autoseg.report.view import note
+from autoseg.report.dashboard.figures import figures
+from autoseg.report.dashboard.snapshot import note
 from autoseg.result import Result
 
 

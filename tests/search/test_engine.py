@@ -19,12 +19,12 @@ from worlds import (
 )
 
 from autoseg.core.records import Candidate, Job
-from autoseg.seams import Done, Screen, Wait
-from autoseg.search import ground
-from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import OptunaProposer
-from autoseg.search.sampled import SampledEngine
-from autoseg.space import Knob, SearchSpace
+from autoseg.networks.space import Knob, SearchSpace
+from autoseg.search import candidate_set
+from autoseg.search.proposers.optuna import OptunaProposer
+from autoseg.search.proposers.whole_trainings import SampledEngine
+from autoseg.search.protocol import Done, Screen, Wait
+from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
 
 
@@ -303,8 +303,8 @@ def test_the_first_finalist_is_sure_to_hold_and_adds_much():
 
 
 def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(monkeypatch):
-    monkeypatch.setattr(ground, "MOST", 10)
-    monkeypatch.setattr(ground, "MOST_NETWORKS", 2)
+    monkeypatch.setattr(candidate_set, "MOST", 10)
+    monkeypatch.setattr(candidate_set, "MOST_NETWORKS", 2)
     large = world(budget_s=3_000.0)
     inside = {c.key for c in large.engine.ground.candidates}
     large.engine = SampledEngine(large.engine, OptunaProposer(WIDE, "expert", ASKED, 0, "random"))

@@ -6,8 +6,8 @@ import pytest
 from worlds import RESOLUTION, WIDTH, known, scored, space_of
 
 from autoseg.core.records import Cost
-from autoseg.search.pricing import observed_ratio, prior_s
-from autoseg.search.standing import decayed
+from autoseg.search.status import decayed
+from autoseg.search.training_time import observed_ratio, prior_s
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))

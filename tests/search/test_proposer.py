@@ -3,8 +3,8 @@
 import pytest
 from worlds import ASKED, RESOLUTION, WIDTH, space_of
 
-from autoseg.search.proposer import Observation, OptunaProposer, ordered_choices, sample
-from autoseg.space import Knob
+from autoseg.networks.space import Knob
+from autoseg.search.proposers.optuna import Observation, OptunaProposer, ordered_choices, sample
 
 SPACE = space_of(RESOLUTION, WIDTH, Knob("pp", (1, 0), 0, "expert"))
 ALL = list(SPACE.candidates("expert"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from worlds import ASKED, WIDE, known, scored
 
-from autoseg.search.standing import next_to_confirm
+from autoseg.search.status import next_to_confirm
 
 FAST, SLOW = WIDE.candidate(a=0.25), WIDE.candidate(a=0.5)
 

@@ -9,9 +9,9 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from worlds import ASKED, WIDTH, by_key, known, scored, space_of
 
 from autoseg.core.diagnostics import sheet_path
-from autoseg.search.database import Database, read_only
-from autoseg.search.study import StudyMirror, View, artifacts_of
-from autoseg.space import Knob
+from autoseg.networks.space import Knob
+from autoseg.report.dashboard.database import Database, read_only
+from autoseg.report.dashboard.study import StudyMirror, View, artifacts_of
 
 MIXED = Knob("resolution", (128, "96x128", 64), 128, "entry")
 KIND = Knob("t", ("thin", 2), "thin", "expert")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.report.page.comparison import compare
+from autoseg.report.page.content import story_of
 from autoseg.report.page.render import render
-from autoseg.report.page.story import story_of
 from autoseg.result import Result
 from autoseg.store import write_atomically
 

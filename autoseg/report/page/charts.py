@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from autoseg.core.records import Constraints, Measurement
-from autoseg.report.page.spots import Spot
+from autoseg.report.axes import learned, ticks
+from autoseg.report.page.points import Spot
 from autoseg.report.page.svg import (
     XY,
     Area,
@@ -20,7 +21,6 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
-from autoseg.report.scene import learned, ticks
 
 WIDTH, HEIGHT = 400.0, 240.0
 BINS = 36

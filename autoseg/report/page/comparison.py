@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from autoseg.core.pareto import hypervolume, point
 from autoseg.core.records import Evaluation
+from autoseg.report.axes import turned
 from autoseg.report.page import about, tables, words
-from autoseg.report.page.frontpicture import Series, front_picture
-from autoseg.report.page.spots import KINDS, Spot, spots
-from autoseg.report.scene import turned
+from autoseg.report.page.front_figure import Series, front_picture
+from autoseg.report.page.points import KINDS, Spot, spots
 from autoseg.result import Result
 from autoseg.store import read_declaration
 

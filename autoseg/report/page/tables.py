@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from autoseg.core.diagnostics import Exhibit
 from autoseg.core.records import Constraints, Evaluation, Measurement
+from autoseg.report.axes import iou_interval, latency_interval
 from autoseg.report.page import words
-from autoseg.report.page.spots import KINDS, Spot
-from autoseg.report.scene import iou_interval, latency_interval
+from autoseg.report.page.points import KINDS, Spot
 
 MOST_CLASSES = 20  # a larger matrix is read as its largest mistakes
 MOST_MISTAKES = 15

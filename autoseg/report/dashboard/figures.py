@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from autoseg.core.pareto import front_of, point
 from autoseg.core.records import Constraints, Evaluation, Score
-from autoseg.report.scene import (
+from autoseg.report.axes import (
     iou_interval,
     iou_limits,
     latency_interval,

@@ -14,14 +14,14 @@ from autoseg.core.pareto import How
 from autoseg.core.records import Evaluation
 from autoseg.ledger import as_seen_on, read_events
 from autoseg.misses import Explanation
+from autoseg.report.axes import turned
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import about, tables, words
 from autoseg.report.page.charts import latency_histogram, learning_curves
-from autoseg.report.page.course import budget_picture, drift_picture, hypervolume_curve
-from autoseg.report.page.frontpicture import Series, front_picture
+from autoseg.report.page.front_figure import Series, front_picture
+from autoseg.report.page.history import budget_picture, drift_picture, hypervolume_curve
 from autoseg.report.page.pictures import data_uris
-from autoseg.report.page.spots import KINDS, Spot, spots
-from autoseg.report.scene import turned
+from autoseg.report.page.points import KINDS, Spot, spots
 from autoseg.report.spending import FATES, Spending, spending
 from autoseg.result import Result
 from autoseg.store import read_declaration

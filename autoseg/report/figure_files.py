@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFor
 
 from autoseg.core.records import clock
 from autoseg.ledger import as_seen_on, read_events
+from autoseg.report.axes import learned
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
-from autoseg.report.plot import Side, fronts_figure, pareto_figure
-from autoseg.report.scene import learned
+from autoseg.report.plots import Side, fronts_figure, pareto_figure
 from autoseg.report.spending import FATES, spending
 from autoseg.result import Result
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.records import HW, CandidateError, file_digest
-from autoseg.graph import (
+from autoseg.export.graph import (
     CLASSES,
     FRAME,
     IR_VERSION,

@@ -13,11 +13,11 @@ import numpy as np
 from autoseg.core.feasibility import SURE, probability_fast
 from autoseg.core.pareto import Point
 from autoseg.core.records import Constraints, Evaluation, Job
-from autoseg.seams import Evaluations
 from autoseg.search.acquisition import Steps, probability_over
-from autoseg.search.ground import Ground
-from autoseg.search.likeliest import Array
-from autoseg.search.standing import decayed, epoch_of, p50, undecayed
+from autoseg.search.candidate_set import Ground
+from autoseg.search.gp import Array
+from autoseg.search.protocol import Evaluations
+from autoseg.search.status import decayed, epoch_of, p50, undecayed
 from autoseg.search.surrogate import LEAST_ERROR, Seen, Surrogate
 from autoseg.train.recipe import Recipe
 

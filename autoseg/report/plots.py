@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.core.pareto import Point, front_of, point
 from autoseg.core.records import Constraints, Evaluation, Statistic
-from autoseg.report.scene import (
+from autoseg.report.axes import (
     iou_interval,
     iou_limits,
     latency_interval,

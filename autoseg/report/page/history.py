@@ -8,10 +8,10 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from autoseg.core.records import Evaluation, clock
+from autoseg.report.axes import ticks
 from autoseg.report.page.charts import small
 from autoseg.report.page.svg import XY, Area, axes, line, path, picture, tag
 from autoseg.report.page.words import number
-from autoseg.report.scene import ticks
 from autoseg.report.spending import FATES, Spending
 
 Item = TypeVar("Item")

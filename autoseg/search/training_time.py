@@ -18,12 +18,12 @@ from autoseg.core.records import (
     Job,
     MeasurePlan,
 )
-from autoseg.cost import Uninitialized, cost
 from autoseg.device.timing import STABLE
-from autoseg.seams import Evaluations
-from autoseg.search.likeliest import Array
-from autoseg.search.standing import decayed
-from autoseg.space import SearchSpace
+from autoseg.networks.cost import Uninitialized, cost
+from autoseg.networks.space import SearchSpace
+from autoseg.search.gp import Array
+from autoseg.search.protocol import Evaluations
+from autoseg.search.status import decayed
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import build_candidate
 

@@ -10,9 +10,9 @@ import numpy as np
 from autoseg.core.feasibility import SURE
 from autoseg.core.records import Evaluation, Job
 from autoseg.search.acquisition import probability_over
-from autoseg.search.pricing import Pricing
-from autoseg.search.standing import decayed, p50, undecayed
-from autoseg.search.view import View
+from autoseg.search.state import View
+from autoseg.search.status import decayed, p50, undecayed
+from autoseg.search.training_time import Pricing
 
 REPORT_S = 8.0  # front, plot and bundles
 MOST = 8  # at a time, and that time is set aside for

@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard._pareto_front import get_pareto_front_trials
 
 from autoseg.core.records import InputError
-from autoseg.search.database import read_only
-from autoseg.search.study import artifacts_of
+from autoseg.report.dashboard.database import read_only
+from autoseg.report.dashboard.study import artifacts_of
 from autoseg.store import read_declaration
 
 log = logging.getLogger(__name__)

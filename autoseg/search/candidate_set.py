@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from autoseg.core.records import HW, Candidate, CandidateError, Cost
-from autoseg.search.likeliest import Array
-from autoseg.search.pricing import Pricing
-from autoseg.search.proposer import ordered_choices, sample
-from autoseg.space import Knob, SearchSpace
+from autoseg.networks.space import Knob, SearchSpace
+from autoseg.search.gp import Array
+from autoseg.search.proposers.optuna import ordered_choices, sample
+from autoseg.search.training_time import Pricing
 
 MOST = 4000  # candidates that are told apart; larger spaces are sampled
 MOST_NETWORKS = 300  # that are built and counted, each for all resolutions

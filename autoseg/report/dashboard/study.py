@@ -30,9 +30,9 @@ from optuna.trial import TrialState
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.feasibility import SURE
 from autoseg.core.records import Constraints, Evaluation
-from autoseg.search.database import Database
-from autoseg.search.facts import facts_of, stated
-from autoseg.space import Knob, SearchSpace
+from autoseg.networks.space import Knob, SearchSpace
+from autoseg.report.dashboard.attributes import facts_of, stated
+from autoseg.report.dashboard.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from autoseg.core.records import Candidate, Constraints, parse_hw
-from autoseg.space import Knob, SearchSpace
+from autoseg.networks.space import Knob, SearchSpace
 
 POPULATION = 12  # of the genetic ones: a search looks at dozens, not at thousands
 ASKS = 4  # a sampler's proposals that are tried before a random one is taken

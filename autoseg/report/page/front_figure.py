@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from autoseg.core.records import Constraints
-from autoseg.report.page.spots import Spot
+from autoseg.report.axes import (
+    iou_interval,
+    iou_limits,
+    latency_interval,
+    latency_name,
+    ms_limits,
+    ms_ticks,
+    ticks,
+)
+from autoseg.report.page.points import Spot
 from autoseg.report.page.svg import (
     Area,
     Scale,
@@ -21,15 +30,6 @@ from autoseg.report.page.svg import (
     star,
     tag,
     text,
-)
-from autoseg.report.scene import (
-    iou_interval,
-    iou_limits,
-    latency_interval,
-    latency_name,
-    ms_limits,
-    ms_ticks,
-    ticks,
 )
 
 LANE = 17.0

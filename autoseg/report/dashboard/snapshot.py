@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Sequence
 
 from autoseg.core.records import Evaluation
+from autoseg.report.axes import iou_interval, latency_interval, latency_said
+from autoseg.report.dashboard.study import View
 from autoseg.report.markup import code, plain, table
-from autoseg.report.scene import iou_interval, latency_interval, latency_said
 from autoseg.result import Result
-from autoseg.search.study import View
 
 
 def view_of(result: Result) -> View:
     """The view of a run, live or finished. plotly takes a third of a second to import."""
-    from autoseg.report.figures import figures
+    from autoseg.report.dashboard.figures import figures
 
     return View(note(result), figures(result))
 

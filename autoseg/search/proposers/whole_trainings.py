@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autoseg.core.records import Candidate, Evaluation, Job
-from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.engine import Search
-from autoseg.search.proposer import Observation, OptunaProposer
-from autoseg.search.standing import epoch_of, p50, undecayed
+from autoseg.search.proposers.optuna import Observation, OptunaProposer
+from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
+from autoseg.search.scheduler import Search
+from autoseg.search.status import epoch_of, p50, undecayed
 
 
 @dataclass

@@ -18,20 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
-from autoseg.seams import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.finishing import FINISH_SHARE, REPORT_S, finalists
-from autoseg.search.ground import Ground, smallest
+from autoseg.networks.space import SearchSpace
+from autoseg.search.candidate_set import Ground, smallest
+from autoseg.search.finalists import FINISH_SHARE, REPORT_S, finalists
+from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
-from autoseg.search.likeliest import Array
 from autoseg.search.outlook import outlook
 from autoseg.search.plan import Plan
-from autoseg.search.pricing import Pricing
-from autoseg.search.standing import decayed, epoch_of, p50, undecayed
+from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
+from autoseg.search.state import View, observed
+from autoseg.search.status import decayed, epoch_of, p50, undecayed
 from autoseg.search.stopping import stops
 from autoseg.search.surrogate import Rows, Seen, Surrogate
+from autoseg.search.training_time import Pricing
 from autoseg.search.verdict import verdict_lines
-from autoseg.search.view import View, observed
-from autoseg.space import SearchSpace
 from autoseg.train.recipe import Recipe
 
 SURVEY = 28  # untrained networks that are measured before anything is trained
