@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autoseg.optimize import Interrupted as Interrupted
     from autoseg.optimize import optimize as optimize
     from autoseg.remeasure import remeasure as remeasure
-    from autoseg.result import Result as Result
+    from autoseg.run.result import Result as Result
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _PUBLIC = {
     "optimize": "autoseg.optimize",
     "Interrupted": "autoseg.optimize",
     "remeasure": "autoseg.remeasure",
-    "Result": "autoseg.result",
+    "Result": "autoseg.run.result",
     "FakeDevice": "autoseg.device.fake",
     **dict.fromkeys(
         ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.core.records"

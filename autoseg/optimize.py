@@ -12,18 +12,18 @@ from typing import Any
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.core.records import AutosegError, DeviceError, InputError, Statistic
-from autoseg.declaration import ANEW, Declaration
 from autoseg.device import Device
-from autoseg.journey import journey, reopen, rescue
 from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.report.dashboard.snapshot import view_of
 from autoseg.report.dashboard.study import StudyMirror
-from autoseg.result import Result, runs_in
-from autoseg.store import Run, read_declaration
-from autoseg.telling import OnEvent, follow
+from autoseg.run.context import Trip
+from autoseg.run.declaration import ANEW, Declaration
+from autoseg.run.messages import OnEvent, follow
+from autoseg.run.pipeline import journey, reopen, rescue
+from autoseg.run.result import Result, runs_in
+from autoseg.run.store import Run, read_declaration
 from autoseg.train.task import Task
-from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,
     measurements_of,

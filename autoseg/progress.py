@@ -12,12 +12,12 @@ from rich.text import Text
 
 from autoseg.core.pareto import front_of
 from autoseg.core.records import Constraints, Evaluation, clock
-from autoseg.declaration import Declaration
 from autoseg.device.replies import shown
-from autoseg.ledger import Event
 from autoseg.report.axes import latency_said
-from autoseg.store import Run
-from autoseg.telling import Telling, outlook_line
+from autoseg.run.declaration import Declaration
+from autoseg.run.ledger import Event
+from autoseg.run.messages import Telling, outlook_line
+from autoseg.run.store import Run
 
 RECENT = 8
 BARS = "▁▂▃▄▅▆▇█"

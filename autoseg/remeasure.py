@@ -11,7 +11,6 @@ from pathlib import Path
 
 from autoseg import data as data_room
 from autoseg import device as device_room
-from autoseg.confirming import confirm_one, read_test
 from autoseg.core.records import (
     AutosegError,
     DeviceInfo,
@@ -23,21 +22,22 @@ from autoseg.core.records import (
     to_json,
 )
 from autoseg.core.signals import Stop
-from autoseg.declaration import Declaration
 from autoseg.device import Device
-from autoseg.exhibiting import exhibit
-from autoseg.ledger import fold
 from autoseg.networks.space import load_space
 from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
-from autoseg.result import Result, declaration_on
-from autoseg.screening import screen
+from autoseg.run.confirm import confirm_one, read_test
+from autoseg.run.context import Trip
+from autoseg.run.declaration import Declaration
+from autoseg.run.diagnose import exhibit
+from autoseg.run.ledger import fold
+from autoseg.run.messages import OnEvent, call, follow
+from autoseg.run.result import Result, declaration_on
+from autoseg.run.screen import screen
+from autoseg.run.store import Run, read_declaration
 from autoseg.search.status import next_to_confirm
-from autoseg.store import Run, read_declaration
-from autoseg.telling import OnEvent, call, follow
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.task import Task
-from autoseg.trip import Trip
 from autoseg.wiring import (
     engine_of,
     measurements_of,

@@ -13,8 +13,8 @@ from autoseg.core.diagnostics import read_exhibit, sheet_path
 from autoseg.core.pareto import PICKS
 from autoseg.core.records import Evaluation, InputError
 from autoseg.report.bundle import Background, tells_of, write_bundle
-from autoseg.result import Result
-from autoseg.store import read_declaration
+from autoseg.run.result import Result
+from autoseg.run.store import read_declaration
 
 
 @dataclass(frozen=True)

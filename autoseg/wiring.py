@@ -15,20 +15,20 @@ from autoseg import __version__
 from autoseg.core.records import CandidateError, DeviceInfo, InputError, from_json, to_json
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
-from autoseg.declaration import Declaration
 from autoseg.networks.space import SearchSpace
 from autoseg.networks.structure import structure_digest
 from autoseg.report.page import write_page
 from autoseg.report.plots import pareto_png
-from autoseg.report.tables import write_front
-from autoseg.result import Result
+from autoseg.run.declaration import Declaration
+from autoseg.run.result import Result
+from autoseg.run.rows import write_front
+from autoseg.run.store import MeasurementCache
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.proposers.whole_trainings import SampledEngine
 from autoseg.search.protocol import Engine
 from autoseg.search.scheduler import Search
 from autoseg.search.training_time import Pricing
 from autoseg.shipping import bundle_model
-from autoseg.store import MeasurementCache
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
 

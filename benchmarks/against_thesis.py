@@ -48,7 +48,7 @@ from thesis_tables import (
 )
 
 from autoseg.core.records import MeasurePlan
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 BASELINE = {"resolution": 512, "a": 1.0, "t": 6, "r": 3, "pp": 1}
 PLAN = MeasurePlan("screen", "p50", min_runs=40, max_runs=400, min_s=0.4, max_s=0.8)

@@ -108,7 +108,7 @@ def command() -> str:
 
 def run_command(said: Mapping[str, Any]) -> str:
     """The command of a run, from what its run.yaml says; of a path only the last part."""
-    from autoseg.declaration import Declaration
+    from autoseg.run.declaration import Declaration
 
     words = []
     for name, default in Declaration().to_yaml().items():

@@ -18,7 +18,7 @@ from common import REFERENCE, read_csv, table
 
 from autoseg.device import resolve
 from autoseg.report.console import result_lines
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from fronts import area, best_within, deficits, fastest_at, front_points, ratio,
 
 from autoseg.core.pareto import Point
 from autoseg.core.records import Choice
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 KNOBS: tuple[tuple[str, type], ...] = (
     ("resolution", int), ("a", float), ("t", int), ("r", int), ("pp", int),

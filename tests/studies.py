@@ -8,11 +8,11 @@ from worlds import WIDTH, known, scored, space_of, timing
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.records import Evaluation
-from autoseg.declaration import Declaration
 from autoseg.networks.space import Knob
 from autoseg.report.dashboard.snapshot import view_of
 from autoseg.report.dashboard.study import StudyMirror
-from autoseg.result import Result
+from autoseg.run.declaration import Declaration
+from autoseg.run.result import Result
 
 NAME = "a 'run' \"of\" <i>mine<b> ?#%41 é"
 MARKUP = "<img src=http://evil.test/x.png onerror=alert(1)>|`b`\n![x](http://evil.test/y)"

@@ -12,7 +12,7 @@ import torch
 from worlds import scored, timing
 
 from autoseg.core.records import Candidate, Constraints, to_json
-from autoseg.result import Result
+from autoseg.run.result import Result
 from autoseg.train.losses import segmentation_loss
 
 ROOT = Path(__file__).parents[1]

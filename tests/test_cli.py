@@ -22,7 +22,7 @@ from PIL import Image
 import autoseg
 from autoseg.cli import main
 from autoseg.core.records import Evaluation, from_json
-from autoseg.ledger import read_events
+from autoseg.run.ledger import read_events
 
 
 @pytest.fixture

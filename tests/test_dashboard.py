@@ -17,7 +17,7 @@ from studies import NAME, mirrored, result_in, shown_in
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.report.dashboard.server import Dashboard
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 
 @pytest.fixture(scope="module")

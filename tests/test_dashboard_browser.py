@@ -17,7 +17,7 @@ from studies import MARKUP, NAME, shown_in
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.report.dashboard.server import Dashboard
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

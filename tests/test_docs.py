@@ -23,7 +23,7 @@ from PIL import Image
 import autoseg
 from autoseg import cli
 from autoseg.core.records import Evaluation, Score
-from autoseg.misses import Explanation
+from autoseg.run.infeasible import Explanation
 from autoseg.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from PIL import Image
 
 import autoseg
 from autoseg.core.diagnostics import read_exhibit, sheet_path, write_exhibit
-from autoseg.ledger import read_events
+from autoseg.run.ledger import read_events
 from autoseg.train.contact_sheet import MOST_BYTES
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.records import CandidateError
-from autoseg.export.to_onnx import Exported, check, export, predict
 from autoseg.export import to_onnx as exporting
+from autoseg.export.to_onnx import Exported, check, export, predict
 from autoseg.networks import build
 
 

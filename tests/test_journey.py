@@ -12,15 +12,15 @@ from worlds import ASKED, WIDE, engine_of, scored
 import autoseg
 from autoseg.core.feasibility import probability_fast
 from autoseg.core.records import Constraints, Cost, DeviceError, Job, Measurement, clock, to_json
-from autoseg.journey import confirm, look_ahead, reopen, rescue
-from autoseg.ledger import fold, read_events
 from autoseg.optimize import write_files
 from autoseg.report.console import result_lines
+from autoseg.run.context import Trip
+from autoseg.run.ledger import fold, read_events
+from autoseg.run.pipeline import confirm, look_ahead, reopen, rescue
+from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Outlook
-from autoseg.store import MeasurementCache, Run
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
-from autoseg.trip import Trip
 
 BUILDER = """\
 import torch

@@ -58,16 +58,9 @@ LIGHT = sorted(set(ROOMS) - {"typer", "rich"})
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 STILL_FLAT: dict[str, str] = {
-    "confirming": "run.confirm",
-    "declaration": "run.declaration",
-    "exhibiting": "run.diagnose",
-    "journey": "run.pipeline",
-    "ledger": "run.ledger",
-    "misses": "run.infeasible",
     "optimize": "api.optimize",
     "predict": "api.predict",
     "progress": "cli.progress",
-    "relax": "run.relaxations",
     "remeasure": "api.remeasure",
     "report.bundle": "bundle.write",
     "report.bundled": "bundle.read",
@@ -75,14 +68,8 @@ STILL_FLAT: dict[str, str] = {
     "report.inlined": "bundle.inline",
     "report.manifest": "bundle.manifest",
     "report.predict": "bundle.predict_script",
-    "report.tables": "run.rows",
     "report.targets": "bundle.targets",
-    "result": "run.result",
-    "screening": "run.screen",
     "shipping": "api.bundle",
-    "store": "run.store",
-    "telling": "run.messages",
-    "trip": "run.context",
     "verify": "api.verify",
     "wiring": "api.assemble",
 }

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from autoseg.core.records import Candidate, Evaluation, Measurement, Score, State
-from autoseg.declaration import Declaration
-from autoseg.misses import Explanation, explain
-from autoseg.relax import Story
+from autoseg.run.declaration import Declaration
+from autoseg.run.infeasible import Explanation, explain
+from autoseg.run.relaxations import Story
 
 ASKED = Declaration(max_latency="10ms", min_iou=0.9, budget="8m", effort="expert", workers=1)
 RUNGS = (3, 9)

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
-from autoseg.ledger import read_events
 from autoseg.report.console import result_lines
+from autoseg.run.ledger import read_events
 from autoseg.wiring import write_report
 
 SCRIPT = """\

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from autoseg.core.records import Candidate, Cost, Measurement, Score, clock, to_json
-from autoseg.declaration import Declaration
 from autoseg.progress import Progress, sparkline
-from autoseg.store import Run
+from autoseg.run.declaration import Declaration
+from autoseg.run.store import Run
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
 OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import autoseg
-from autoseg.ledger import read_events
-from autoseg.store import Run
+from autoseg.run.ledger import read_events
+from autoseg.run.store import Run
 
 
 class Contrary(autoseg.FakeDevice):

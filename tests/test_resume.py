@@ -15,7 +15,7 @@ import pytest
 
 import autoseg
 from autoseg.core.records import Evaluation
-from autoseg.ledger import read_events
+from autoseg.run.ledger import read_events
 
 # The second rung is long enough to be killed in.
 RECIPE = {

@@ -19,8 +19,8 @@ from autoseg.core.records import (
     Score,
     to_json,
 )
-from autoseg.ledger import fold, read_events
-from autoseg.store import MeasurementCache, Run, read_declaration, write_atomically
+from autoseg.run.ledger import fold, read_events
+from autoseg.run.store import MeasurementCache, Run, read_declaration, write_atomically
 
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
 OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
@@ -145,7 +145,7 @@ def test_an_event_of_a_candidate_that_nobody_proposed_is_refused():
 def test_a_second_process_on_the_same_run_is_refused(tmp_path):
     run = told(tmp_path / "run")
     code = (
-        "import sys, pathlib\nfrom autoseg.store import Run\n"
+        "import sys, pathlib\nfrom autoseg.run.store import Run\n"
         "try: Run.open(pathlib.Path(sys.argv[1])); print('open')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

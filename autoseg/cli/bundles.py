@@ -25,7 +25,7 @@ from autoseg.cli.output import print_aside, print_json, print_lines, print_table
 from autoseg.core.records import parse_duration_s
 
 if TYPE_CHECKING:
-    from autoseg.result import Result
+    from autoseg.run.result import Result
     from autoseg.verify import Check, Verified
 
 
@@ -45,7 +45,7 @@ def bundle(
     as_json: JsonOption = False,
 ) -> int:
     """Take one model of a run's front home: a folder that runs anywhere."""
-    from autoseg.result import Result
+    from autoseg.run.result import Result
     from autoseg.shipping import take
 
     result = Result.from_run(run_folder(run), device)

@@ -106,9 +106,9 @@ def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
         yield str(model), model
         return
     from autoseg.remeasure import task_of_run
-    from autoseg.result import Result
+    from autoseg.run.context import export_candidate
+    from autoseg.run.result import Result
     from autoseg.train.task import network
-    from autoseg.trip import export_candidate
 
     known = {e.candidate.key: e.candidate for e in Result.from_run(model).evaluations}
     if key not in known:

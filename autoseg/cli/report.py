@@ -13,7 +13,7 @@ from autoseg.cli.output import print_json, print_lines
 from autoseg.core.records import InputError
 
 if TYPE_CHECKING:
-    from autoseg.result import Result
+    from autoseg.run.result import Result
 
 FORMATS = ("html", "md")
 
@@ -39,7 +39,7 @@ def report(
     as_json: JsonOption = False,
 ) -> int:
     """Write a run's report, live or finished, and print its path."""
-    from autoseg.result import Result
+    from autoseg.run.result import Result
 
     if format not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {format!r}")

@@ -31,7 +31,7 @@ from autoseg.core.records import InputError
 if TYPE_CHECKING:
     from autoseg.core.pareto import How
     from autoseg.core.records import Evaluation
-    from autoseg.result import Result
+    from autoseg.run.result import Result
 
 
 def optimize(
@@ -163,13 +163,13 @@ def front(
     as_json: JsonOption = False,
 ) -> int:
     """Show a run's front, or one pick from it."""
-    from autoseg.result import Result
+    from autoseg.run.result import Result
 
     result = Result.from_run(run_folder(run), device)
     if pick is not None:
         return _print_pick(result, pick, as_json=as_json)  # type: ignore[arg-type]
     if csv:
-        from autoseg.report.tables import to_pandas
+        from autoseg.run.rows import to_pandas
 
         table = to_pandas(result.front, result.baseline, statistic=result.constraints.statistic)
         print(table.to_csv(index=False), end="")

@@ -10,9 +10,9 @@ from autoseg.core.feasibility import SURE
 from autoseg.core.records import Evaluation, Statistic, clock
 from autoseg.device.replies import shown
 from autoseg.report.axes import latency_said, turned
-from autoseg.result import Result
+from autoseg.run.messages import points
+from autoseg.run.result import Result
 from autoseg.search.latency import measured_model
-from autoseg.telling import points
 
 if TYPE_CHECKING:
     from autoseg.data.folder import Inspection

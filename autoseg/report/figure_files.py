@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
 from autoseg.core.records import clock
-from autoseg.ledger import as_seen_on, read_events
 from autoseg.report.axes import learned
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
 from autoseg.report.plots import Side, fronts_figure, pareto_figure
 from autoseg.report.spending import FATES, spending
-from autoseg.result import Result
+from autoseg.run.ledger import as_seen_on, read_events
+from autoseg.run.result import Result
 
 FOLDER = "figures"  # beside a report
 MOST_NAME = 32  # letters of it in a legend

@@ -14,8 +14,8 @@ from autoseg.report.page.comparison import Comparison, compare
 from autoseg.report.page.content import Model, Story, story_of
 from autoseg.report.page.pictures import sheets
 from autoseg.report.page.tables import Cell, Confusion
-from autoseg.result import Result
-from autoseg.store import write_atomically
+from autoseg.run.result import Result
+from autoseg.run.store import write_atomically
 
 MOST_PAIRS = 10
 

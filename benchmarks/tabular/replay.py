@@ -10,11 +10,10 @@
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
 Any engine of autoseg.search.protocol serves; what it needs of a table is `table.space`,
-`table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the trainings as on a
-machine that does both, and by the trainings. At each moment a search is worth the hypervolume of
-what finishing now would give: of every candidate the decayed IoU at the highest rung that it has
-reached. The decays are charged to nobody.
-"""
+`table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the
+trainings as on a machine that does both, and by the trainings. At each moment a search is worth
+the hypervolume of what finishing now would give: of every candidate the decayed IoU at the highest
+rung that it has reached. The decays are charged to nobody. """
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import autoseg
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
 from autoseg.device import resolve
 from autoseg.device.group import Group
-from autoseg.ledger import read_events
+from autoseg.run.ledger import read_events
 
 CONFIRM = MeasurePlan.confirm()
 SCREEN = MeasurePlan("screen")

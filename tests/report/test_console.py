@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from studies import result_in
 
-from autoseg.declaration import Declaration
 from autoseg.report.console import result_lines
-from autoseg.result import Result
+from autoseg.run.declaration import Declaration
+from autoseg.run.result import Result
 
 
 def rows(result: Result) -> list[str]:

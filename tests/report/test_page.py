@@ -11,13 +11,13 @@ import pytest
 from staged import HOSTILE, Stage, staged
 
 from autoseg.core.diagnostics import sheet_path
-from autoseg.ledger import read_events
 from autoseg.report.axes import latency_interval
 from autoseg.report.page import write_comparison, write_page
 from autoseg.report.page.content import MOST_MODELS
 from autoseg.report.page.render import embedded
 from autoseg.report.spending import spending
-from autoseg.result import Result
+from autoseg.run.ledger import read_events
+from autoseg.run.result import Result
 
 VOID = {"meta", "link", "img", "br", "rect", "circle", "line", "path"}
 

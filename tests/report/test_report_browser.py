@@ -6,7 +6,7 @@ import pytest
 from staged import HOSTILE, staged
 
 from autoseg.report.page import write_comparison, write_page
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ from PIL import Image
 from staged import HOSTILE, staged
 
 from autoseg.report.markup import plain
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 FIGURES = ("front", "learning", "budget", "hypervolume", "knobs")
 

@@ -14,7 +14,7 @@ from autoseg.core.records import (
     State,
     from_json,
 )
-from autoseg.report.tables import to_pandas, write_front
+from autoseg.run.rows import to_pandas, write_front
 
 
 def candidate(**knobs) -> Candidate:

@@ -8,7 +8,7 @@ from studies import evaluations, result_in
 
 from autoseg.report.dashboard.figures import figures
 from autoseg.report.dashboard.snapshot import note
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 
 @pytest.fixture(scope="module")

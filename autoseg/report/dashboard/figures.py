@@ -22,7 +22,7 @@ from autoseg.report.axes import (
     ms_limits,
     ms_ticks,
 )
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 FRONT, OTHER, LIMIT, STRUCK, BASE, GOING = (
     "#2a8fc0", "#8a949e", "#d9722e", "#d64a3a", "#9a6fd0", "#3d9a5f",

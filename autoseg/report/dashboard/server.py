@@ -26,7 +26,7 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 from autoseg.core.records import InputError
 from autoseg.report.dashboard.database import read_only
 from autoseg.report.dashboard.study import artifacts_of
-from autoseg.store import read_declaration
+from autoseg.run.store import read_declaration
 
 log = logging.getLogger(__name__)
 

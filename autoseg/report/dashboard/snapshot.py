@@ -9,7 +9,7 @@ from autoseg.core.records import Evaluation
 from autoseg.report.axes import iou_interval, latency_interval, latency_said
 from autoseg.report.dashboard.study import View
 from autoseg.report.markup import code, plain, table
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 
 def view_of(result: Result) -> View:

@@ -11,8 +11,8 @@ from pathlib import Path
 from autoseg.report.page.comparison import compare
 from autoseg.report.page.content import story_of
 from autoseg.report.page.render import render
-from autoseg.result import Result
-from autoseg.store import write_atomically
+from autoseg.run.result import Result
+from autoseg.run.store import write_atomically
 
 
 def write_page(result: Result, path: Path) -> None:

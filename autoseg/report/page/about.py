@@ -8,7 +8,7 @@ from typing import Any
 
 from autoseg.core.records import Measurement, to_json
 from autoseg.report.page import words
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 Rows = list[tuple[str, str]]
 

@@ -14,8 +14,8 @@ from autoseg.report.axes import turned
 from autoseg.report.page import about, tables, words
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.page.points import KINDS, Spot, spots
-from autoseg.result import Result
-from autoseg.store import read_declaration
+from autoseg.run.result import Result
+from autoseg.run.store import read_declaration
 
 MARKS = ("one", "two")
 

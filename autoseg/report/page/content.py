@@ -12,8 +12,6 @@ from markupsafe import Markup
 from autoseg.core.diagnostics import Exhibit, read_exhibit, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import Evaluation
-from autoseg.ledger import as_seen_on, read_events
-from autoseg.misses import Explanation
 from autoseg.report.axes import turned
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import about, tables, words
@@ -23,8 +21,10 @@ from autoseg.report.page.history import budget_picture, drift_picture, hypervolu
 from autoseg.report.page.pictures import data_uris
 from autoseg.report.page.points import KINDS, Spot, spots
 from autoseg.report.spending import FATES, Spending, spending
-from autoseg.result import Result
-from autoseg.store import read_declaration
+from autoseg.run.infeasible import Explanation
+from autoseg.run.ledger import as_seen_on, read_events
+from autoseg.run.result import Result
+from autoseg.run.store import read_declaration
 
 MOST_MODELS = 40
 

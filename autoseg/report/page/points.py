@@ -9,7 +9,7 @@ from typing import Literal
 from autoseg.core.pareto import front_of, meets, point
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.report.page.words import iou, ms
-from autoseg.result import Result
+from autoseg.run.result import Result
 
 Kind = Literal["front", "best", "beaten", "struck", "too_slow", "untrained"]
 

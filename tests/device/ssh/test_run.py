@@ -13,7 +13,7 @@ import autoseg
 from autoseg.device import runner_connection
 from autoseg.device.rpc import Link
 from autoseg.device.ssh import launcher
-from autoseg.ledger import read_events
+from autoseg.run.ledger import read_events
 
 pytestmark = pytest.mark.ssh
 

@@ -12,7 +12,7 @@ from autoseg.core.pareto import front as nondominated
 from autoseg.core.pareto import meets
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.networks.space import EFFORTS
-from autoseg.relax import Story, Way, iou_of, surely_accurate, surely_fast, told, ways
+from autoseg.run.relaxations import Story, Way, iou_of, surely_accurate, surely_fast, told, ways
 from autoseg.search.status import epoch_of
 
 Binds = Literal["ceiling", "floor", "both", "time"]

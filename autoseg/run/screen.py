@@ -22,9 +22,9 @@ from autoseg.core.records import (
 )
 from autoseg.export.to_onnx import Exported, structure_digest
 from autoseg.networks.cost import cost
-from autoseg.store import Run
+from autoseg.run.context import Trip, export_candidate, measure
+from autoseg.run.store import Run
 from autoseg.train.task import network
-from autoseg.trip import Trip, export_candidate, measure
 
 
 @dataclass(frozen=True)

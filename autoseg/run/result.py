@@ -20,12 +20,12 @@ from autoseg.core.records import (
     from_json,
     to_json,
 )
-from autoseg.declaration import Declaration
-from autoseg.ledger import Event, as_seen_on, fold, read_events, spent_s
-from autoseg.misses import Explanation, explain
-from autoseg.relax import Story
+from autoseg.run.declaration import Declaration
+from autoseg.run.infeasible import Explanation, explain
+from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
+from autoseg.run.relaxations import Story
+from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
-from autoseg.store import place_of, read_declaration
 
 if TYPE_CHECKING:
     import pandas
@@ -156,7 +156,7 @@ class Result:
 
     def to_pandas(self) -> pandas.DataFrame:
         """All evaluations as a table, the front first."""
-        from autoseg.report.tables import to_pandas
+        from autoseg.run.rows import to_pandas
 
         return to_pandas(self.evaluations, self.baseline, statistic=self.constraints.statistic)
 
@@ -170,7 +170,7 @@ class Result:
 
         The fields are those of schema 1, which docs/json.md describes.
         """
-        from autoseg.report.tables import front_json
+        from autoseg.run.rows import front_json
 
         shown = front_json(self.front, self.constraints, self.baseline)
         about = {

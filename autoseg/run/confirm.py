@@ -29,12 +29,12 @@ from autoseg.data.cache import SplitArrays
 from autoseg.data.dataset import Array
 from autoseg.device.session import class_maps
 from autoseg.export.to_onnx import check
+from autoseg.run.context import Trip, export_candidate, measure
 from autoseg.train.checkpoints import trained_network
 from autoseg.train.contact_sheet import AT_CONFIRMATION, write_sheet
 from autoseg.train.metrics import Counts
 from autoseg.train.scoring import picture_counts, picture_score, score_of
 from autoseg.train.task import split_arrays
-from autoseg.trip import Trip, export_candidate, measure
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast, probability_over
 from autoseg.core.pareto import meets
 from autoseg.core.records import Constraints, Evaluation, Statistic
-from autoseg.declaration import Declaration
+from autoseg.run.declaration import Declaration
 from autoseg.search.status import epoch_of
 
 EACH = math.sqrt(

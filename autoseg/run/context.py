@@ -11,8 +11,8 @@ from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePla
 from autoseg.core.signals import Stop
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
+from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Engine, Pool
-from autoseg.store import MeasurementCache, Run
 from autoseg.train.task import Task, channels_of
 
 

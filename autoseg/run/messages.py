@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation, clock
-from autoseg.declaration import Declaration
 from autoseg.device.replies import shown
-from autoseg.ledger import Event
-from autoseg.store import Run
+from autoseg.run.declaration import Declaration
+from autoseg.run.ledger import Event
+from autoseg.run.store import Run
 
 LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
 STOP = "stop"  # what an `on_event` returns to end the search

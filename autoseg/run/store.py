@@ -31,7 +31,7 @@ from autoseg.core.records import (
     from_json,
     to_json,
 )
-from autoseg.ledger import Event, as_seen_on, fold, open_ledger, spent_s
+from autoseg.run.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
 

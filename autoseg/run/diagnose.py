@@ -13,16 +13,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from autoseg.confirming import own_maps, show
 from autoseg.core.diagnostics import Exhibit, OperatorTime, read_exhibit, write_exhibit
 from autoseg.core.pareto import front_of
 from autoseg.core.records import HW, DeviceError, Evaluation, file_digest
 from autoseg.data.cache import truths
 from autoseg.device.profiling import Breakdown
 from autoseg.device.session import class_maps
+from autoseg.run.confirm import own_maps, show
+from autoseg.run.context import Trip, quiet
 from autoseg.train.scoring import picture_counts
 from autoseg.train.task import split_arrays
-from autoseg.trip import Trip, quiet
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
 from autoseg.core.records import SCHEMA, Constraints, Evaluation, Statistic, to_json
-from autoseg.store import write_atomically
+from autoseg.run.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")
 _REAL = (

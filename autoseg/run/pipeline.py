@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from autoseg.confirming import confirm_one, read_test
 from autoseg.core.feasibility import SURE
 from autoseg.core.records import (
     AutosegError,
@@ -28,13 +27,14 @@ from autoseg.core.records import (
     clock,
     to_json,
 )
-from autoseg.exhibiting import exhibit
-from autoseg.screening import screen
+from autoseg.run.confirm import confirm_one, read_test
+from autoseg.run.context import Trip
+from autoseg.run.diagnose import exhibit
+from autoseg.run.screen import screen
+from autoseg.run.store import Run
 from autoseg.search.protocol import Done, Screen, Wait
-from autoseg.store import Run
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.recipe import Recipe
-from autoseg.trip import Trip
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
 LOOK_SHARE = 1 / 200
