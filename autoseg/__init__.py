@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoseg.api.optimize import Interrupted as Interrupted
+    from autoseg.api.optimize import optimize as optimize
+    from autoseg.api.remeasure import remeasure as remeasure
     from autoseg.device.fake import FakeDevice as FakeDevice
     from autoseg.networks import build as build
     from autoseg.networks.cost import cost as cost
-    from autoseg.optimize import Interrupted as Interrupted
-    from autoseg.optimize import optimize as optimize
-    from autoseg.remeasure import remeasure as remeasure
     from autoseg.run.result import Result as Result
 
 __version__ = "0.1.0"
@@ -22,9 +20,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "build": "autoseg.networks",
     "cost": "autoseg.networks.cost",
-    "optimize": "autoseg.optimize",
-    "Interrupted": "autoseg.optimize",
-    "remeasure": "autoseg.remeasure",
+    "optimize": "autoseg.api.optimize",
+    "Interrupted": "autoseg.api.optimize",
+    "remeasure": "autoseg.api.remeasure",
     "Result": "autoseg.run.result",
     "FakeDevice": "autoseg.device.fake",
     **dict.fromkeys(
@@ -34,20 +32,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC]
 
 
-class _Package(ModuleType):
-    """Keeps `autoseg.cost` and its like the functions, whoever imports the modules."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _PUBLIC:
-            raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-        super().__setattr__(name, value)
-        return value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds a submodule to its package's attribute of the same name.
-        if not (name in _PUBLIC and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'autoseg' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -26,7 +26,9 @@ import torch
 sys.path[:0] = [str(Path(__file__).parent)]
 from common import REFERENCE, command, facts, read_csv, table  # noqa: E402
 
-from autoseg.core.records import HW, Candidate, Cost, from_json, parse_hw  # noqa: E402
+from autoseg.core.records import Candidate, Cost  # noqa: E402
+from autoseg.core.serialize import from_json  # noqa: E402
+from autoseg.core.units import HW, parse_hw  # noqa: E402
 from autoseg.networks.cost import cost  # noqa: E402
 from autoseg.networks.space import SearchSpace, load_space  # noqa: E402
 from autoseg.search.latency import LatencyModel, rank_correlation  # noqa: E402

@@ -171,7 +171,9 @@ def figures_of(found: Sequence[Found]) -> list[tuple[str, list[str]]]:
         each("epochs", lambda one: sum(epochs(e) for e in trained(one))),
         each("seconds in training", lambda one: f"{sum(map(seconds, trained(one))):.0f}"),
         each("seconds of the clock", lambda one: f"{one.result.spent_s:.0f}"),
-        each("confirmed, struck", lambda o: f"{states(o, 'confirmed')}, {states(o, 'struck')}"),
+        each(
+            "confirmed, rejected", lambda o: f"{states(o, 'confirmed')}, {states(o, 'rejected')}"
+        ),
         each("hypervolume, undecayed scores", lambda one: f"{one.curve[-1][1]:.4f}"),
         each("hypervolume, shipped, val", lambda one: f"{one.area(one.shipped('val')):.4f}"),
         each("hypervolume, shipped, test", lambda one: f"{one.area(one.shipped('test')):.4f}"),

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from autoseg.core.records import HW, IGNORE_INDEX
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.dataset import Sample
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE
 from autoseg.train.recipe import Recipe

@@ -37,7 +37,7 @@ from search import PAIRS, pair_of
 from tabular.replay import HALF_WIDTH, Clock, TableDevice, TablePool, Walk, judged, ours, timing
 from tabular.tables import Cell, Table, load
 
-from autoseg.core.feasibility import NORMAL_95, SURE, probability_fast
+from autoseg.core.feasibility import MIN_P_FEASIBLE, NORMAL_95, p_latency_met
 from autoseg.core.pareto import front
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement
 from autoseg.search.status import decayed, epoch_of
@@ -48,7 +48,7 @@ DRAWS = 2000  # of the bootstrap
 CI95 = 2 * NORMAL_95  # standard deviations from end to end of a 95 % interval
 COLUMNS = (
     "table", "pair", "seed", "ceiling_ms", "floor", "confirmed", "broken", "broken_kind",
-    "front", "front_broken", "raw", "raw_broken", "raw_broken_kind", "struck", "struck_true",
+    "front", "front_broken", "raw", "raw_broken", "raw_broken_kind", "rejected", "struck_true",
     "clock_s", "commit",
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def search(order: Order) -> Row:
     walk = walked(world, constraints)
     alive = [e for e in walk.evaluations.values() if epoch_of(e)]
     kept = [e for e in alive if e.state == "confirmed"]
-    struck = [e for e in alive if e.state == "struck"]
+    rejected = [e for e in alive if e.state == "rejected"]
     points = [_said(e) for e in kept]
     on_front = [kept[i] for i in front(points)]
     raw = unconfirmed(world, alive, constraints)
@@ -126,7 +126,7 @@ def search(order: Order) -> Row:
         kind.name, order.pair, order.seed, f"{constraints.max_latency_ms:.5g}",
         f"{constraints.min_iou:.5g}", len(kept), broken(kept), broken(kept, world.kind),
         len(on_front), broken(on_front), len(raw), broken(raw), broken(raw, world.kind),
-        len(struck), len(struck) - broken(struck), f"{walk.clock.now_s:.0f}", order.commit,
+        len(rejected), len(rejected) - broken(rejected), f"{walk.clock.now_s:.0f}", order.commit,
     )  # fmt: skip
     return dict(zip(COLUMNS, map(str, facts), strict=True))
 
@@ -172,9 +172,9 @@ def confirm(walk: Walk, job: Job) -> None:
     measurement = walk.device.measure(job.candidate)
     shown = NormalDist(trained.iou, sd_of(trained.iou_ci95))
     score = replace(trained, source="onnx", p_floor=1 - shown.cdf(asked.min_iou))
-    sure = probability_fast(measurement, asked) * (score.p_floor or 0.0)
+    sure = p_latency_met(measurement, asked) * (score.p_floor or 0.0)
     walk.evaluations[job.candidate.key] = replace(
-        known, state="confirmed" if sure >= SURE else "struck", p_feasible=sure,
+        known, state="confirmed" if sure >= MIN_P_FEASIBLE else "rejected", p_feasible=sure,
         scores=(*known.scores, score), measurements=(*known.measurements, measurement),
     )  # fmt: skip
 
@@ -223,7 +223,7 @@ NOTE = (
     "searches; where none or all are broken, with Wilson's, a search being one. The truth of a",
     "model is that of its own weights; `of its kind` holds it to the table's IoU instead, which",
     "another training of the same candidate gave, and which no figure of val can promise.",
-    "`struck in vain` are models that were refused though they hold: the price of being sure.",
+    "`rejected in vain` are models that were refused though they hold: the price of being sure.",
     "It is the IoU that this tests: the latencies have an assumed noise of 1 % and no tail. The",
     "noise of val is drawn from the very normal distribution that the confirming assumes, so",
     "this tells what choosing the best of many does to a promise, not whether the bootstrap's",
@@ -256,7 +256,7 @@ def counted(name: str, rows: Sequence[Row]) -> dict[str, str]:
         "unconfirmed": str(sums["raw"]),
         "unconfirmed broken": share("raw_broken", "raw"),
         "unconfirmed of its kind": share("raw_broken_kind", "raw"),
-        "struck in vain": f"{sums['struck_true']} of {sums['struck']}",
+        "rejected in vain": f"{sums['struck_true']} of {sums['rejected']}",
     }
 
 

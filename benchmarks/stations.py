@@ -28,7 +28,7 @@ from autoseg.train.losses import segmentation_loss
 from autoseg.train.scoring import class_maps, picture_score
 from autoseg.train.task import Task, build_candidate, channels_of, split_arrays
 
-LEAST_S = 0.2  # a piece is repeated until it took as long
+MIN_S = 0.2  # a piece is repeated until it took as long
 Pieces = dict[str, float]
 Optimizers = list[torch.optim.Optimizer]
 
@@ -240,7 +240,7 @@ def timed(piece: Callable[[], int]) -> float:
     """Seconds a picture of a piece that says how many pictures it did; the first is a warm-up."""
     piece()
     begun, pictures = time.perf_counter(), 0
-    while time.perf_counter() - begun < LEAST_S:
+    while time.perf_counter() - begun < MIN_S:
         pictures += piece()
     return (time.perf_counter() - begun) / pictures
 
@@ -250,7 +250,7 @@ def guess(task: Task, candidate: Candidate) -> float:
     net = build_candidate(task.space, candidate, task.dataset.outputs).to(device()).train()
     inputs = torch.randn(task.recipe.batch, 3, *candidate.input_hw, device=device())
     taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < LEAST_S:
+    while len(taken) < 3 or sum(taken) < MIN_S:
         started = now()
         net(inputs).mean().backward()
         taken.append(now() - started)

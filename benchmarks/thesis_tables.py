@@ -11,7 +11,7 @@ from common import table
 from fronts import area, best_within, deficits, fastest_at, front_points, ratio, shown_ms
 
 from autoseg.core.pareto import Point
-from autoseg.core.records import Choice
+from autoseg.core.units import Choice
 from autoseg.run.result import Result
 
 KNOBS: tuple[tuple[str, type], ...] = (

@@ -56,7 +56,7 @@ from stations import Cell
 
 import autoseg
 from autoseg import data as data_room
-from autoseg.core.records import digest
+from autoseg.core.serialize import digest
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.synthetic.parcels import parcels
 from autoseg.networks.space import load_space

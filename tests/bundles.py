@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
+from autoseg.bundle.write import Background, write_bundle
 from autoseg.core.records import (
     Candidate,
     Constraints,
@@ -19,9 +20,8 @@ from autoseg.core.records import (
     Evaluation,
     Measurement,
     Score,
-    file_digest,
 )
-from autoseg.report.bundle import Background, write_bundle
+from autoseg.core.serialize import file_digest
 
 HW = (96, 128)
 

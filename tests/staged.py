@@ -12,8 +12,15 @@ import yaml
 from PIL import Image
 from worlds import timing
 
-from autoseg.core.diagnostics import Exhibit, FrameTime, OperatorTime, sheet_path, write_exhibit
-from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement, Score, to_json
+from autoseg.core.diagnostics import (
+    Diagnostics,
+    FrameTime,
+    OperatorTime,
+    sheet_path,
+    write_diagnostics,
+)
+from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement, Score
+from autoseg.core.serialize import to_json
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'n' | a\nb \u2028"
@@ -138,7 +145,7 @@ def _finish(stage: Stage, candidates: list[Candidate], rng: random.Random) -> li
         iou = _iou(n, stage) if n < stage.front else 0.85
         score = to_json(_scored(iou, 30, stage, source="onnx"))
         events.append(
-            {"event": "confirmed" if holds else "struck", "score": score, "measurement": measured,
+            {"event": "confirmed" if holds else "rejected", "score": score, "measurement": measured,
              "p_feasible": 0.99 if holds else 0.1, "reason": None if holds else "IoU", **about}
         )  # fmt: skip
         test = to_json(_scored(iou - 0.01, 30, stage, "test", "onnx"))
@@ -153,7 +160,7 @@ def _exhibit(folder: Path, key: str, stage: Stage) -> None:
     )
     operators = OperatorTime("Conv", 20, 0.8), OperatorTime("Resize", 2, 0.1)
     frame = FrameTime((480, 640), 0.4, 1.2, 0.2, "on the device")
-    write_exhibit(folder, key, Exhibit("d", confusion, operators, frame))
+    write_diagnostics(folder, key, Diagnostics("d", confusion, operators, frame))
     noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
     path = sheet_path(folder, key)
     Image.fromarray(noise).resize((640, 360)).save(path, quality=80)

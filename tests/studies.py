@@ -23,28 +23,28 @@ ASKED = Declaration(max_latency="10ms", min_iou=0.9, data=MARKUP, space="toy", b
 
 
 def evaluations() -> list[Evaluation]:
-    """Three on the front, one beaten, two struck, and one each of what else there is."""
+    """Three on the front, one beaten, two rejected, and one each of what else there is."""
     candidates = (
         SPACE.candidate(resolution=size, a=a, kind=kind)
         for size in SIZE.choices for a in WIDTH.choices for kind in KIND.choices
     )  # fmt: skip
     ends = [
         ("confirmed", 2.0, 0.92), ("confirmed", 4.0, 0.95), ("confirmed", 8.0, 0.97),
-        ("confirmed", 5.0, 0.93), ("struck", 3.0, 0.91), ("struck", 1.0, 0.86),
+        ("confirmed", 5.0, 0.93), ("rejected", 3.0, 0.91), ("rejected", 1.0, 0.86),
         ("scored", 1.5, 0.93), ("stopped", 6.0, 0.7), ("measured", 7.0, None),
         ("too_slow", 40.0, None), ("failed", 9.0, None),
     ]  # fmt: skip
     made = []
     for candidate, (state, ms, iou) in zip(candidates, ends, strict=False):
         scores = () if iou is None else (scored(iou - 0.1, 3), scored(iou, 9))
-        if state in ("confirmed", "struck"):
+        if state in ("confirmed", "rejected"):
             scores += (scored(iou, 11, decayed=True), scored(iou, 11, decayed=True, source="onnx"))
         made.append(
             replace(
                 known(candidate, state, ms, *scores),
                 measurements=(timing(ms, device=MARKUP, flags=(MARKUP,)),),
-                p_feasible={"confirmed": 0.97, "struck": 0.6}.get(state),
-                error=MARKUP if state in ("struck", "stopped", "failed") else None,
+                p_feasible={"confirmed": 0.97, "rejected": 0.6}.get(state),
+                error=MARKUP if state in ("rejected", "stopped", "failed") else None,
             )
         )
     return made

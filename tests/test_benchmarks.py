@@ -11,7 +11,8 @@ import pytest
 import torch
 from worlds import scored, timing
 
-from autoseg.core.records import Candidate, Constraints, to_json
+from autoseg.core.records import Candidate, Constraints
+from autoseg.core.serialize import to_json
 from autoseg.run.result import Result
 from autoseg.train.losses import segmentation_loss
 
@@ -158,7 +159,7 @@ def test_whole_searches_are_put_beside_each_other_once(tiny, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_is_put_beside_published_models(tiny, tmp_path):
-    from autoseg.optimize import optimize
+    from autoseg.api.optimize import optimize
 
     folder = optimize(**tiny.given, results=tmp_path / "results", name="run").folder
     head = "set,res,a,t,r,pp,iou_dataset\n"

@@ -21,7 +21,8 @@ from PIL import Image
 
 import autoseg
 from autoseg.cli import main
-from autoseg.core.records import Evaluation, from_json
+from autoseg.core.records import Evaluation
+from autoseg.core.serialize import from_json
 from autoseg.run.ledger import read_events
 
 

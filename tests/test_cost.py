@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoseg.core.records import CandidateError, Cost, LayerCost, from_json, to_json
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Cost, LayerCost
+from autoseg.core.serialize import from_json, to_json
 from autoseg.networks import build
 from autoseg.networks.blocks import PyramidPooling
 from autoseg.networks.cost import cost

@@ -66,7 +66,7 @@ def test_infeasible_trials_are_shown_as_infeasible_and_the_front_is_the_runs(
 ) -> None:
     browser_page.goto(served)
     drawn = traces(browser_page, PARETO)
-    # Two struck, and one that was never confirmed.
+    # Two rejected, and one that was never confirmed.
     assert drawn["Infeasible Trial"] == 3
     assert drawn["Feasible Trial"] == 1
     assert drawn["Best Trial"] == len(made.front) == 3
@@ -158,8 +158,8 @@ def after(page: BrowserPage, address: str, result: Result) -> None:
     front = len(result.front)
     drawn = traces(page, FRONT)
     assert drawn.get(f"front ({front})", 0) == front
-    struck = sum(e.state == "struck" for e in result.evaluations)
-    assert drawn.get(f"struck ({struck})", 0) == struck
+    rejected = sum(e.state == "rejected" for e in result.evaluations)
+    assert drawn.get(f"rejected ({rejected})", 0) == rejected
     assert traces(page, PARETO).get("Best Trial", 0) == front
     points = sum(s.source == "torch" for e in result.evaluations for s in e.scores)
     assert sum(traces(page, CURVES).values()) == points

@@ -75,8 +75,8 @@ def commands(block: Block) -> Iterator[str]:
                 yield command.removeprefix("autoseg ")
 
 
-def tiered(place: str, what: Any, *, dear: bool) -> Any:
-    return pytest.param(what, id=place, marks=[pytest.mark.slow] if dear else [])
+def tiered(place: str, what: Any, *, expensive: bool) -> Any:
+    return pytest.param(what, id=place, marks=[pytest.mark.slow] if expensive else [])
 
 
 def json_sections() -> Iterator[Any]:
@@ -91,19 +91,19 @@ def json_sections() -> Iterator[Any]:
 JSON_SECTIONS = [*json_sections()]
 RUN_THERE = [section.values[0] for section in JSON_SECTIONS]
 SEARCHES = [
-    tiered(f"{block} {command}", command, dear=True)
+    tiered(f"{block} {command}", command, expensive=True)
     for block in BLOCKS
     for command in commands(block)
     if command.startswith("optimize")
 ]
 OTHERS = [
-    tiered(f"{block}", others, dear=False)
+    tiered(f"{block}", others, expensive=False)
     for block in BLOCKS
     if (others := [c for c in commands(block) if not c.startswith("optimize")])
     if not set(others) <= set(RUN_THERE)
 ]
 PYTHON = [
-    tiered(str(block), block, dear="optimize(" in block.text)
+    tiered(str(block), block, expensive="optimize(" in block.text)
     for block in BLOCKS
     if block.language == "python"
 ]
@@ -203,7 +203,7 @@ def test_each_python_block_in_the_docs_runs(
     # Inside this process the modules of the same names may have taken their places.
     if "optimize(" in block.text:
         monkeypatch.chdir(copy_of(here, tmp_path / "copy", with_runs=False))
-        optimize = importlib.import_module("autoseg.optimize").optimize
+        optimize = importlib.import_module("autoseg.api.optimize").optimize
         monkeypatch.setattr(autoseg, "optimize", lambda **given: optimize(**{**given, **SHORT}))
     names: dict[str, Any] = {"autoseg": autoseg, "__name__": "docs"}
     exec(compile(block.text, str(block), "exec"), names)

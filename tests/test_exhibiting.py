@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import autoseg
-from autoseg.core.diagnostics import read_exhibit, sheet_path, write_exhibit
+from autoseg.core.diagnostics import read_diagnostics, sheet_path, write_diagnostics
 from autoseg.run.ledger import read_events
-from autoseg.train.contact_sheet import MOST_BYTES
+from autoseg.train.contact_sheet import MAX_BYTES
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_all_that_was_scored_has_a_sheet(finished):
     assert scored
     for evaluation in scored:
         path = sheet_path(result.files, evaluation.candidate.key)
-        assert 5_000 < path.stat().st_size < MOST_BYTES
+        assert 5_000 < path.stat().st_size < MAX_BYTES
         assert Image.open(path).format == "JPEG"
 
 
@@ -64,7 +64,7 @@ def test_a_front_model_says_what_it_confuses_and_where_its_time_goes(finished):
     result = autoseg.Result.from_run(finished.folder)
     assert result.front
     for evaluation in result.front:
-        exhibit = read_exhibit(result.files, evaluation.candidate.key)
+        exhibit = read_diagnostics(result.files, evaluation.candidate.key)
         assert exhibit.onnx_digest == evaluation.measurement.onnx_digest
         (_, extra), (missed, hits) = exhibit.confusion
         assert hits / (hits + extra + missed) == pytest.approx(evaluation.iou)
@@ -82,17 +82,17 @@ def test_a_front_model_says_what_it_confuses_and_where_its_time_goes(finished):
 def test_a_run_that_goes_on_does_not_look_again(run):
     result = autoseg.Result.from_run(run)
     keys = [e.candidate.key for e in result.front]
-    before = [(run / "exhibits" / f"{key}.json").stat().st_mtime_ns for key in keys]
+    before = [(run / "diagnostics" / f"{key}.json").stat().st_mtime_ns for key in keys]
     again(run)
-    assert [(run / "exhibits" / f"{key}.json").stat().st_mtime_ns for key in keys] == before
+    assert [(run / "diagnostics" / f"{key}.json").stat().st_mtime_ns for key in keys] == before
 
 
 def test_what_a_kill_or_an_older_run_left_out_is_made_up_for(run):
     key = autoseg.Result.from_run(run).front[0].candidate.key
-    whole = read_exhibit(run, key)
-    shutil.rmtree(run / "exhibits")
+    whole = read_diagnostics(run, key)
+    shutil.rmtree(run / "diagnostics")
     again(run)
-    made = read_exhibit(run, key)
+    made = read_diagnostics(run, key)
     assert (made.confusion, made.onnx_digest) == (whole.confusion, whole.onnx_digest)
     assert made.operators and made.frame and sheet_path(run, key).exists()
 
@@ -101,11 +101,11 @@ def test_another_device_has_exhibits_of_its_own(run):
     result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
     key = result.front[0].candidate.key
     assert result.files == run / "devices" / "b" and sheet_path(result.files, key).exists()
-    exhibit = read_exhibit(result.files, key)
+    exhibit = read_diagnostics(result.files, key)
     assert sum(each.ms for each in exhibit.operators) == pytest.approx(5.0)
     assert (exhibit.frame.resize_ms, exhibit.frame.inference_ms) == (5.0, 5.0)
     assert exhibit.frame.where.startswith("on b: fake 1.0 resizes there")
-    assert exhibit.confusion == read_exhibit(run, key).confusion
+    assert exhibit.confusion == read_diagnostics(run, key).confusion
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_another_device_has_exhibits_of_its_own(run):
 def test_a_device_that_cannot_tell_loses_nothing(device, said, run, caplog):
     result = autoseg.remeasure(run, device=device(5.0, name="b"))
     key = result.front[0].candidate.key
-    exhibit = read_exhibit(result.files, key)
+    exhibit = read_diagnostics(result.files, key)
     assert exhibit.operators == () and exhibit.confusion and said in caplog.text
     assert (exhibit.frame is None) == (device is not Foreign)
     assert result.bundle(key).is_dir()
@@ -124,10 +124,10 @@ def test_a_device_that_cannot_tell_loses_nothing(device, said, run, caplog):
 def test_without_time_only_the_rest_of_the_run_is_written(run):
     """What a budget leaves is for the files first."""
     key = autoseg.Result.from_run(run).front[0].candidate.key
-    bare = read_exhibit(run, key)
-    write_exhibit(run, key, type(bare)(bare.onnx_digest, bare.confusion))
+    bare = read_diagnostics(run, key)
+    write_diagnostics(run, key, type(bare)(bare.onnx_digest, bare.confusion))
     rewritten = [e for e in read_events(run) if e["event"] != "finished"]
     (run / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in rewritten))
     assert again(run, budget="3s").front
-    assert read_exhibit(run, key).operators == ()
-    assert again(run).front and read_exhibit(run, key).operators
+    assert read_diagnostics(run, key).operators == ()
+    assert again(run).front and read_diagnostics(run, key).operators

@@ -4,17 +4,23 @@ import json
 
 import pytest
 
-from autoseg.core.diagnostics import Exhibit, FrameTime, OperatorTime, read_exhibit, write_exhibit
+from autoseg.core.diagnostics import (
+    Diagnostics,
+    FrameTime,
+    OperatorTime,
+    read_diagnostics,
+    write_diagnostics,
+)
 
 FRAME = FrameTime((240, 320), 0.5, 1.0, 0.1, "on this machine")
-WHOLE = Exhibit("d" * 64, ((3, 1), (2, 4)), (OperatorTime("Conv", 3, 1.25),), FRAME)
+WHOLE = Diagnostics("d" * 64, ((3, 1), (2, 4)), (OperatorTime("Conv", 3, 1.25),), FRAME)
 
 
-@pytest.mark.parametrize("exhibit", [WHOLE, Exhibit("e" * 64, ((1,),))])
+@pytest.mark.parametrize("exhibit", [WHOLE, Diagnostics("e" * 64, ((1,),))])
 def test_what_is_written_is_read_back(exhibit, tmp_path):
-    write_exhibit(tmp_path, "key", exhibit)
-    assert read_exhibit(tmp_path, "key") == exhibit
-    assert read_exhibit(tmp_path, "other") is None
+    write_diagnostics(tmp_path, "key", exhibit)
+    assert read_diagnostics(tmp_path, "key") == exhibit
+    assert read_diagnostics(tmp_path, "other") is None
 
 
 SOUND = {"onnx_digest": "d", "confusion": [[1]]}
@@ -36,7 +42,7 @@ SOUND = {"onnx_digest": "d", "confusion": [[1]]}
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_file_is_none(said, tmp_path):
-    write_exhibit(tmp_path, "key", WHOLE)
+    write_diagnostics(tmp_path, "key", WHOLE)
     data = said if isinstance(said, bytes) else json.dumps(said).encode()
-    (tmp_path / "exhibits" / "key.json").write_bytes(data)
-    assert read_exhibit(tmp_path, "key") is None
+    (tmp_path / "diagnostics" / "key.json").write_bytes(data)
+    assert read_diagnostics(tmp_path, "key") is None

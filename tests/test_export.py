@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoseg.core.records import CandidateError
+from autoseg.core.errors import CandidateError
 from autoseg.export import to_onnx as exporting
 from autoseg.export.to_onnx import Exported, check, export, predict
 from autoseg.networks import build

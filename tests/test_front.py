@@ -4,16 +4,9 @@ import math
 
 import pytest
 
+from autoseg.core.errors import InputError
 from autoseg.core.pareto import dominates, front, front_of, hypervolume, pick, reason
-from autoseg.core.records import (
-    Candidate,
-    Constraints,
-    Evaluation,
-    InputError,
-    Measurement,
-    Score,
-    State,
-)
+from autoseg.core.records import Candidate, Constraints, Evaluation, Measurement, Score, State
 
 WISH = Constraints(max_latency_ms=8.0, min_iou=0.5)
 
@@ -106,7 +99,7 @@ def test_a_front_without_a_knee_gives_its_fastest():
 
 
 def test_nothing_is_picked_when_nothing_meets_both():
-    models = [evaluation(9, 0.99), evaluation(1, 0.4), evaluation(2, 0.9, "struck")]
+    models = [evaluation(9, 0.99), evaluation(1, 0.4), evaluation(2, 0.9, "rejected")]
     assert pick(models, "accurate", WISH) is None
     assert pick([], "fastest", WISH) is None and reason("fastest", [], WISH) == ""
 
@@ -119,7 +112,7 @@ def test_a_confirmed_model_goes_before_a_better_unconfirmed_one():
 
 def test_struck_and_unmeasured_stay_off_the_front():
     bare = Evaluation(Candidate.of("toy", {"resolution": 64}), "proposed")
-    models = [bare, evaluation(1, 0.99, "struck"), evaluation(2, 0.9), evaluation(3, 0.8)]
+    models = [bare, evaluation(1, 0.99, "rejected"), evaluation(2, 0.9), evaluation(3, 0.8)]
     assert front_of(models, "p90") == [models[2]]
 
 

@@ -10,11 +10,14 @@ import pytest
 from worlds import ASKED, WIDE, engine_of, scored
 
 import autoseg
-from autoseg.core.feasibility import probability_fast
-from autoseg.core.records import Constraints, Cost, DeviceError, Job, Measurement, clock, to_json
-from autoseg.optimize import write_files
+from autoseg.api.optimize import write_files
+from autoseg.core.errors import DeviceError
+from autoseg.core.feasibility import p_latency_met
+from autoseg.core.records import Constraints, Cost, Job, Measurement
+from autoseg.core.serialize import to_json
+from autoseg.core.units import clock
 from autoseg.report.console import result_lines
-from autoseg.run.context import Trip
+from autoseg.run.context import RunContext
 from autoseg.run.ledger import fold, read_events
 from autoseg.run.pipeline import confirm, look_ahead, reopen, rescue
 from autoseg.run.store import MeasurementCache, Run
@@ -109,7 +112,7 @@ def timing(**said) -> Measurement:
 def test_the_chance_to_be_fast_enough_is_of_the_promised_statistic(
     statistic, ceiling_ms, low, high
 ):
-    found = probability_fast(timing(), Constraints(ceiling_ms, 0.9, statistic))
+    found = p_latency_met(timing(), Constraints(ceiling_ms, 0.9, statistic))
     assert low <= found <= high
 
 
@@ -194,13 +197,13 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     )
     pool.outcomes.reverse()
     cache = MeasurementCache(tmp_path / "none")
-    rescue(Trip(run, task, ASKED, engine_of(WIDE), pool, autoseg.FakeDevice(), cache))
+    rescue(RunContext(run, task, ASKED, engine_of(WIDE), pool, autoseg.FakeDevice(), cache))
     run.close()
     (evaluation,) = run.evaluations.values()
     assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"
 
 
-def struck(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "interrupted") -> None:
+def rejected(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "interrupted") -> None:
     """One candidate is trained, decayed, and does not hold."""
     candidate = WIDE.baseline
     said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
@@ -212,14 +215,14 @@ def struck(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "inter
     run.record("scored", candidate, score=to_json(scored(0.85, epoch + 2, decayed=True)))
     shipped = replace(scored(0.85, epoch + 2, decayed=True, source="onnx"), p_floor=p_floor)
     told = {"score": to_json(shipped), "p_feasible": p_floor, "reason": "not sure enough"}
-    run.record("struck", candidate, **timed, **told)
+    run.record("rejected", candidate, **timed, **told)
 
 
 @pytest.mark.parametrize(
     ("how", "allowance", "opened"),
     [
         ({}, [480.0, None], True),
-        ({"p_floor": 1.0}, [480.0, None], False),  # it was too slow, which no training mends
+        ({"p_floor": 1.0}, [480.0, None], False),  # it was too slow, which no training fixes
         ({"epoch": 81}, [480.0, None], False),  # the top rung
         ({"mark": "searched"}, [480.0, None], False),  # at the end of the budget
         ({"mark": "searched"}, [7200.0, None], True),  # which is a longer one now
@@ -232,7 +235,7 @@ def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
     how, allowance, opened, tmp_path
 ):
     run = Run.create(tmp_path / "run", {})
-    struck(run, **how)
+    rejected(run, **how)
     run.close()
     run = Run.open(tmp_path / "run")
     assert reopen(run, Recipe(), allowance) == opened
@@ -241,8 +244,8 @@ def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
     (elsewhere,) = fold(run.events, "another board").values()
     run.close()
     assert (elsewhere.state, elsewhere.iou) == ("proposed", 0.8 if opened else 0.85)
-    assert evaluation.state == ("scored" if opened else "struck")
-    assert run.events[-1]["event"] == ("reopened" if opened else "struck")
+    assert evaluation.state == ("scored" if opened else "rejected")
+    assert run.events[-1]["event"] == ("reopened" if opened else "rejected")
     if opened:
         assert [(s.source, s.decayed) for s in evaluation.scores] == [("torch", False)]
         assert (evaluation.error, evaluation.p_feasible) == (None, None)
@@ -274,20 +277,20 @@ class Handed(Finishing):
 
 def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_them(tmp_path):
     run = Run.create(tmp_path / "run", {})
-    struck(run)
+    rejected(run)
     run.record("reopened", WIDE.baseline)
     task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
-    trip = Trip(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
-    with trip.stop.heard(lambda: None):
-        confirm(trip)
+    context = RunContext(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
+    with context.stop.heard(lambda: None):
+        confirm(context)
     run.close()
-    first, second = trip.engine.time_left_s
+    first, second = context.engine.time_left_s
     assert first > 7000 and second <= 120 and run.events[-1]["event"] == "reopened"
 
 
 def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    settled = ("confirmed", "struck", "tested", "finished")
+    settled = ("confirmed", "rejected", "tested", "finished")
     rewrite(folder, [e for e in read_events(folder) if e["event"] not in settled])
     misses = autoseg.Result.from_run(folder).misses()
     assert any(line.endswith("meet both figures and are not confirmed yet") for line in misses)
@@ -308,11 +311,11 @@ def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_pat
     task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
     budget_s = run.spent_s + 500
     facts = (Foreseeing(), Finishing(), autoseg.FakeDevice(), cache, budget_s)
-    trip = Trip(run, task, ASKED, *facts)
+    context = RunContext(run, task, ASKED, *facts)
     run.record("outlook", **to_json(Outlook(0.01, 600.0, 0.1, 0.1, 0.1)))
-    look_ahead(trip)  # too soon
+    look_ahead(context)  # too soon
     assert run.events[-1]["horizon_s"] == 600
-    look_ahead(trip, at_end=True)  # then it looks as far as the run has come
+    look_ahead(context, at_end=True)  # then it looks as far as the run has come
     spent_s = run.spent_s
     run.close()
     result = autoseg.Result.from_run(folder)

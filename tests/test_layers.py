@@ -57,22 +57,7 @@ LIGHT = sorted(set(ROOMS) - {"typer", "rich"})
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
-STILL_FLAT: dict[str, str] = {
-    "optimize": "api.optimize",
-    "predict": "api.predict",
-    "progress": "cli.progress",
-    "remeasure": "api.remeasure",
-    "report.bundle": "bundle.write",
-    "report.bundled": "bundle.read",
-    "report.card": "bundle.card",
-    "report.inlined": "bundle.inline",
-    "report.manifest": "bundle.manifest",
-    "report.predict": "bundle.predict_script",
-    "report.targets": "bundle.targets",
-    "shipping": "api.bundle",
-    "verify": "api.verify",
-    "wiring": "api.assemble",
-}
+STILL_FLAT: dict[str, str] = {}
 
 
 def dotted(path: Path) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.train import metrics
 
 

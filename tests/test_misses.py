@@ -35,7 +35,7 @@ def evaluation(
                 None, None, 5.0, 10, "d", "now",
             ),
         )  # fmt: skip
-    source = "onnx" if state in ("struck", "confirmed") else "torch"
+    source = "onnx" if state in ("rejected", "confirmed") else "torch"
     trained = [Score("val", s, iou, (iou - wide, iou + wide), (iou,), 0.9, epoch, 1.0, 0)
                for s in dict.fromkeys(("torch", source))] if iou else []  # fmt: skip
     candidate = Candidate.of("toy", {"resolution": 64, "name": name})
@@ -72,11 +72,11 @@ def test_a_floor_that_nothing_under_the_ceiling_meets():
 
 def test_a_relaxed_constraint_is_held_to_the_ends_of_intervals():
     """At the ceiling itself, an unsure latency must be given room as well as the floor."""
-    at_it = evaluation("at", 10.0, 0.87, "struck", phase="confirm", p=0.1)
+    at_it = evaluation("at", 10.0, 0.87, "rejected", phase="confirm", p=0.1)
     assert [*ways(explained(at_it))] == ["--max-latency 11ms --min-iou 0.86"]
     (way,) = explained(at_it).relax
     assert way.options == {"--max-latency": "11ms", "--min-iou": "0.86"}
-    assert way.gives.endswith("; struck: its IoU is of the exported file")
+    assert way.gives.endswith("; rejected: its IoU is of the exported file")
 
 
 def test_a_little_of_both_lies_between_the_two():
@@ -126,12 +126,12 @@ def test_what_meets_both_figures_waits_or_is_not_sure_enough():
     assert (waits.binds, waits.says) == (
         "time", "1 meet both figures and are not confirmed yet"
     )  # fmt: skip
-    unsure = explained(evaluation("a", 5.0, 0.905, "struck", wide=0.03, p=0.63))
+    unsure = explained(evaluation("a", 5.0, 0.905, "rejected", wide=0.03, p=0.63))
     assert unsure.binds == "floor" and unsure.says == (
         "1 met both figures without being sure enough: P 0.63 at most, and 0.9 is needed"
     )
     assert "more pictures in val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
-    slow = explained(evaluation("a", 9.99, 0.95, "struck", phase="confirm", p=0.58))
+    slow = explained(evaluation("a", 9.99, 0.95, "rejected", phase="confirm", p=0.58))
     assert slow.binds == "ceiling" and [*ways(slow)] == ["--max-latency 11ms"]
 
 

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
+from autoseg.api.assemble import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
-from autoseg.wiring import write_report
 
 SCRIPT = """\
 import json, sys

@@ -5,8 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from autoseg.core.records import Candidate, Cost, Measurement, Score, clock, to_json
-from autoseg.progress import Progress, sparkline
+from autoseg.cli.progress import Progress, sparkline
+from autoseg.core.records import Candidate, Cost, Measurement, Score
+from autoseg.core.serialize import to_json
+from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
 from autoseg.run.store import Run
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.train.recipe import Recipe
 
 

@@ -40,7 +40,7 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
     result = autoseg.remeasure(run, device=board, max_latency="8ms")
     assert read_events(run)[: len(before)] == before
     assert {kind for kind, _ in facts(run, "board")} <= {
-        "asked", "measured", "verdict", "confirmed", "struck", "finished",
+        "asked", "measured", "verdict", "confirmed", "rejected", "finished",
     }  # fmt: skip
     assert {e.measurement.device for e in result.evaluations} == {"board"}
     assert result.front and result.constraints.max_latency_ms == 8
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_midway_stops_it_with_the_way_on(run):
 
 
 def test_better_weights_that_the_run_has_found_since_are_confirmed_anew(run):
-    done = ("confirmed", "struck", "tested", "searched", "finished")
+    done = ("confirmed", "rejected", "tested", "searched", "finished")
     whole, files = read_events(run), run / "artifacts"
     early = [
         e for e in whole if e["event"] not in done and not (e.get("score") or {}).get("decayed")
@@ -178,7 +178,7 @@ def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
 
 def test_a_run_that_was_not_confirmed_yet_is_measured_with_the_weights_that_it_has(run):
     """Its artifacts are its own business: another device's files lie elsewhere."""
-    done = ("confirmed", "struck", "tested", "searched", "finished")
+    done = ("confirmed", "rejected", "tested", "searched", "finished")
     kept = [
         e
         for e in read_events(run)
@@ -196,7 +196,7 @@ def test_a_run_that_was_not_confirmed_yet_is_measured_with_the_weights_that_it_h
 def test_a_board_that_sees_otherwise_is_promised_by_its_own_class_maps_and_says_so(run):
     result = autoseg.remeasure(run, device=Contrary(5.0, name="b"))
     evaluation = next(e for e in result.evaluations if e.promised)
-    assert (evaluation.state, evaluation.agreement) == ("struck", 0.0) and result.front == []
+    assert (evaluation.state, evaluation.agreement) == ("rejected", 0.0) and result.front == []
     assert evaluation.promised.source == evaluation.score("test").source == "board"
     (flag,) = evaluation.measurement.flags
     assert flag.startswith("the board's class maps differ on 1e+02 % of pixels from this machine's"

@@ -23,7 +23,7 @@ RECIPE = {
 }  # fmt: skip
 FINAL = {
     "too_slow": "PRUNED", "stopped": "PRUNED", "failed": "FAIL", "confirmed": "COMPLETE",
-    "struck": "COMPLETE", "scored": "COMPLETE", "measured": "PRUNED",
+    "rejected": "COMPLETE", "scored": "COMPLETE", "measured": "PRUNED",
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class Command:
     def confirms(self) -> bool:
         """Whether a trained model is exported that the ledger says nothing of yet."""
         run = self.folder / "results" / "run"
-        settled = {e["key"] for e in read_events(run) if e["event"] in ("confirmed", "struck")}
+        settled = {e["key"] for e in read_events(run) if e["event"] in ("confirmed", "rejected")}
         trained = (p.stem for p in (run / "artifacts").glob("*.onnx") if "-" not in p.stem)
         return bool(set(trained) - settled)
 
@@ -99,8 +99,8 @@ def in_confirming(command: Command) -> None:
 def nothing_twice(events) -> None:
     counted = Counter()
     for event in events:
-        if event["event"] in ("proposed", "measured", "confirmed", "struck", "tested"):
-            kind = "confirmed" if event["event"] == "struck" else event["event"]
+        if event["event"] in ("proposed", "measured", "confirmed", "rejected", "tested"):
+            kind = "confirmed" if event["event"] == "rejected" else event["event"]
             counted[kind, event["key"]] += 1
         if event["event"] == "scored":
             score = event["score"]
@@ -237,7 +237,7 @@ def test_a_remeasuring_that_is_killed_and_interrupted_goes_on(
     before = there("measured")
     command = Command(tmp_path, processes, asked)
     command.until(lambda: [*(folder / "devices" / "b" / "artifacts").glob("*[!d].onnx")])
-    assert not there("confirmed", "struck")
+    assert not there("confirmed", "rejected")
     assert command.end(signal.SIGINT) == 130
     said = command.errors.read_text()
     assert f"to go on: autoseg {' '.join(asked[:1])} results/run --device b.yaml" in said

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from autoseg.core import yaml_files
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 
 class Knob(BaseModel):

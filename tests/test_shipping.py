@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import autoseg
-from autoseg.report.bundled import open_bundle
+from autoseg.bundle.read import open_bundle
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def test_the_same_again_is_left_as_it_is(finished, home, autoseg_command):
 
 def test_nothing_else_is_ever_written_over(finished, home, autoseg_command):
     (home / "full").mkdir()
-    (home / "full" / "mine.txt").write_text("dear")
-    (home / "file").write_text("dear")
+    (home / "full" / "mine.txt").write_text("expensive")
+    (home / "file").write_text("expensive")
     (home / "link").symlink_to(home / "full")
     for name in ("full", "file", "link", "file/below"):
         called = autoseg_command("bundle", str(finished.folder), "-o", name)

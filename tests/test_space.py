@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoseg import networks
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.networks.space import EFFORTS, Knob, SearchSpace, load_space
 
 GOOD = """\

@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.core.records import (
-    AutosegError,
-    Candidate,
-    Cost,
-    DeviceError,
-    InputError,
-    Measurement,
-    Score,
-    to_json,
-)
+from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.records import Candidate, Cost, Measurement, Score
+from autoseg.core.serialize import to_json
 from autoseg.run.ledger import fold, read_events
 from autoseg.run.store import MeasurementCache, Run, read_declaration, write_atomically
 
@@ -44,7 +37,7 @@ def propose(run: Run, candidate: Candidate) -> None:
 
 
 def told(folder: Path) -> Run:
-    """A run in which one candidate was trained and struck, and another was too slow."""
+    """A run in which one candidate was trained and rejected, and another was too slow."""
     run = Run.create(folder, {"seed": 0})
     propose(run, FIRST)
     run.record("measured", FIRST, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=False)
@@ -52,7 +45,7 @@ def told(folder: Path) -> Run:
     propose(run, OTHER)
     run.record("measured", OTHER, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=True)
     run.record(
-        "struck", FIRST, score=to_json(scored(0.7, 4, decayed=True)), reason="not sure enough",
+        "rejected", FIRST, score=to_json(scored(0.7, 4, decayed=True)), reason="not sure enough",
         measurement=to_json(MEASURED), onnx_bytes=8, p_feasible=0.5,
     )  # fmt: skip
     return run
@@ -63,12 +56,12 @@ def test_what_is_recorded_is_what_is_read_back(tmp_path):
     evaluations = dict(run.evaluations)
     run.close()
     assert [(e.candidate, e.state) for e in evaluations.values()] == [
-        (FIRST, "struck"),
+        (FIRST, "rejected"),
         (OTHER, "too_slow"),
     ]
-    struck = evaluations[FIRST.key]
-    assert (struck.iou, struck.p_feasible, struck.error) == (0.7, 0.5, "not sure enough")
-    assert (len(struck.measurements), len(struck.scores)) == (2, 2)
+    rejected = evaluations[FIRST.key]
+    assert (rejected.iou, rejected.p_feasible, rejected.error) == (0.7, 0.5, "not sure enough")
+    assert (len(rejected.measurements), len(rejected.scores)) == (2, 2)
     assert fold(read_events(run.folder)) == evaluations
     again = Run.open(run.folder)
     assert again.evaluations == evaluations
@@ -185,7 +178,7 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 10, hard))
     try:
         for _ in range(2):  # a line that is cut short, and one of which nothing can be written
-            with pytest.raises(DeviceError, match="cannot be written .*: mend that first"):
+            with pytest.raises(DeviceError, match="cannot be written .*: fix that first"):
                 run.record("stopped", OTHER, reason="-")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from autoseg import data
-from autoseg.core.records import Candidate, CandidateError, Job, Score
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Candidate, Job, Score
 from autoseg.networks.space import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network

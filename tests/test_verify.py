@@ -8,10 +8,11 @@ from bundles import SAID, bright_pixels, bundle, measured
 
 import autoseg
 from autoseg import data as data_room
-from autoseg.core.records import DeviceInfo, InputError
+from autoseg.api.predict import evaluate_file
+from autoseg.api.verify import verify
+from autoseg.core.errors import InputError
+from autoseg.core.records import DeviceInfo
 from autoseg.data.dataset import Reading
-from autoseg.predict import evaluate_file
-from autoseg.verify import verify
 
 CARD_MS = 1.2
 CLASSES = ("background", "object")  # of the boxes

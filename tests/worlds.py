@@ -127,7 +127,7 @@ class World:
         holds = before.iou >= self.constraints.min_iou
         score = replace(before.score("val"), source="onnx")
         self.seen[job.candidate.key] = replace(
-            before, state="confirmed" if holds else "struck", scores=(*before.scores, score)
+            before, state="confirmed" if holds else "rejected", scores=(*before.scores, score)
         )
         self.spent_s += 4.0
 

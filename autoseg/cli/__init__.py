@@ -22,10 +22,11 @@ from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
-from autoseg.cli.output import plain, print_aside, print_json
+from autoseg.cli.output import print_aside, print_json
 from autoseg.cli.report import report
 from autoseg.cli.runs import front, optimize, remeasure
-from autoseg.core.records import AutosegError, InputError
+from autoseg.core.errors import AutosegError, InputError
+from autoseg.core.text import terminal_safe
 
 KINDS = ("Interrupted", "InputError", "DeviceError", "CandidateError", "AutosegError")
 
@@ -101,7 +102,7 @@ class _Plain(logging.Formatter):
     """Nothing that a terminal obeys comes from a name in a message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain(super().format(record))
+        return terminal_safe(super().format(record))
 
 
 def _report(error: AutosegError, *, as_json: bool) -> int:

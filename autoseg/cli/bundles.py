@@ -22,11 +22,11 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
-from autoseg.core.records import parse_duration_s
+from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
+    from autoseg.api.verify import Check, Verified
     from autoseg.run.result import Result
-    from autoseg.verify import Check, Verified
 
 
 def bundle(
@@ -45,8 +45,8 @@ def bundle(
     as_json: JsonOption = False,
 ) -> int:
     """Take one model of a run's front home: a folder that runs anywhere."""
+    from autoseg.api.bundle import take
     from autoseg.run.result import Result
-    from autoseg.shipping import take
 
     result = Result.from_run(run_folder(run), device)
     if not result.front:
@@ -94,8 +94,8 @@ def verify(
 ) -> int:
     """Check a bundle's files, repeat its latency and IoU, and say whether its promises hold."""
     from autoseg import device as device_room
+    from autoseg.api.verify import verify as verify_it
     from autoseg.data.dataset import Reading
-    from autoseg.verify import verify as verify_it
 
     ceiling = max_latency and parse_duration_s(max_latency, "--max-latency", "33ms")
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
@@ -115,7 +115,7 @@ def verify(
 
 
 def _print(found: Verified) -> None:
-    from autoseg.data.layout import printable
+    from autoseg.core.text import one_line
 
     bundle = found.bundle
     print_lines([f"{bundle.folder}: {bundle.files} files are as they were written"])
@@ -125,8 +125,8 @@ def _print(found: Verified) -> None:
     print_table(head, [_row(check) for check in found.checks])
     print_lines(f"{check.name}: {check.why}" for check in found.checks)
     for flag in found.measurement.flags:
-        print(f"mind: {printable(flag)}")
-    device = f"{printable(found.device.name)} ({printable(found.device.model)})"
+        print(f"mind: {one_line(flag)}")
+    device = f"{one_line(found.device.name)} ({one_line(found.device.model)})"
     print({True: f"holds on {device}", False: f"does not hold on {device}", None: _NOTHING}[
         found.holds
     ])  # fmt: skip
@@ -151,7 +151,7 @@ def _row(check: Check) -> list[str]:
 def _json(found: Verified) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from autoseg.core.records import to_json
+    from autoseg.core.serialize import to_json
 
     return {
         "bundle": str(found.bundle.folder),

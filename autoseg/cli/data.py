@@ -17,7 +17,8 @@ from autoseg.cli.options import (
     SplitColumnOption,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
-from autoseg.core.records import InputError, parse_hw
+from autoseg.core.errors import InputError
+from autoseg.core.units import parse_hw
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Dataset, Reading

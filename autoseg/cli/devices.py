@@ -13,7 +13,7 @@ import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
-from autoseg.core.records import AutosegError, DeviceError, InputError
+from autoseg.core.errors import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
@@ -210,7 +210,7 @@ def _print(name: str, found: Checkup) -> None:
     print_table([name, ""], rows)
     if found.probe:
         _print_probe(found.probe)
-    for grave, title in ((True, "to be mended first:"), (False, "good to know:")):
+    for grave, title in ((True, "to be fixed first:"), (False, "good to know:")):
         told = [finding for finding in found.findings if finding.grave == grave]
         if told:
             print(f"\n{title}")

@@ -17,7 +17,7 @@ def spaces(
 ) -> int:
     """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
     from autoseg.core import yaml_files
-    from autoseg.core.records import to_json
+    from autoseg.core.serialize import to_json
     from autoseg.networks.space import EFFORTS, load_space
 
     if name is None:

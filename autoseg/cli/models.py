@@ -30,7 +30,8 @@ from autoseg.cli.output import (
     print_lines,
     print_table,
 )
-from autoseg.core.records import CandidateError, InputError, parse_duration_s
+from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
     from autoseg.core.records import MeasurePlan
@@ -56,7 +57,7 @@ def measure(
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
-    from autoseg.core.records import to_json
+    from autoseg.core.serialize import to_json
     from autoseg.device import board_of
     from autoseg.device.profile import load_profile
 
@@ -105,7 +106,7 @@ def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
     if key is None:
         yield str(model), model
         return
-    from autoseg.remeasure import task_of_run
+    from autoseg.api.remeasure import task_of_run
     from autoseg.run.context import export_candidate
     from autoseg.run.result import Result
     from autoseg.train.task import network
@@ -156,7 +157,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
-    from autoseg.predict import predict_files, speed, speed_facts
+    from autoseg.api.predict import predict_files, speed, speed_facts
 
     times, faults, written = [], [], []
     for done in predict_files(model, images, out, overlays=overlay):
@@ -189,9 +190,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """IoU of an ONNX file on a split, at the original resolution of each picture."""
-    from autoseg.core.records import to_json
+    from autoseg.api.predict import evaluate_file
+    from autoseg.core.serialize import to_json
     from autoseg.data.dataset import Reading
-    from autoseg.predict import evaluate_file
 
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     score = evaluate_file(model, data, split, reading)

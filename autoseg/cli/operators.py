@@ -13,7 +13,7 @@ from autoseg.device.profiling import operator_times
 if TYPE_CHECKING:
     from autoseg.device.replies import Node
 
-MOST_ROWS, MOST_NAME = 15, 24
+MAX_ROWS, MAX_NAME = 15, 24
 SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]
 TOTALS_HEAD = ["operator", "nodes", "ms", "share"]
 
@@ -24,9 +24,9 @@ def slowest(nodes: Sequence[Node]) -> list[list[str]]:
     ordered = sorted(nodes, key=lambda node: node.ms, reverse=True)
     rows = [
         [_clean(n.op), _end(n.name), _provider(n), *_ms(n.ms, whole_ms), _shape(n)]
-        for n in ordered[:MOST_ROWS]
+        for n in ordered[:MAX_ROWS]
     ]
-    rest = ordered[MOST_ROWS:]
+    rest = ordered[MAX_ROWS:]
     if rest:
         rest_ms = sum(node.ms for node in rest)
         rows.append([f"and {len(rest)} more", "", "", *_ms(rest_ms, whole_ms), ""])
@@ -91,13 +91,13 @@ def _shape(node: Node) -> str:
 
 def _end(name: str) -> str:
     """The end of a node's name, where they differ: the beginning is the path to it."""
-    from autoseg.device.replies import readable
+    from autoseg.core.text import bounded
 
-    whole = re.sub(r"_output_\d+|_nchwc$", "", readable(name, 1000))
-    return whole if len(whole) <= MOST_NAME else f"…{whole[1 - MOST_NAME :]}"
+    whole = re.sub(r"_output_\d+|_nchwc$", "", bounded(name, 1000))
+    return whole if len(whole) <= MAX_NAME else f"…{whole[1 - MAX_NAME :]}"
 
 
 def _clean(text: str) -> str:
-    from autoseg.device.replies import readable
+    from autoseg.core.text import bounded
 
-    return readable(text, 60)
+    return bounded(text, 60)

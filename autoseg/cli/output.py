@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoseg.core.records import SCHEMA
+from autoseg.core.text import terminal_safe
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -18,21 +19,12 @@ def print_json(facts: Mapping[str, Any]) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Text as it is, but nothing in it that a terminal obeys."""
     for line in lines:
-        print(plain(line))
+        print(terminal_safe(line))
 
 
 def print_aside(text: str) -> None:
     """Warnings, faults and progress, on stderr; nothing in them that a terminal obeys."""
-    print(plain(text), file=sys.stderr)
-
-
-def plain(text: str) -> str:
-    """Text of several lines without what a terminal obeys."""
-    if text.isascii() and text.isprintable():  # most is, and then nothing need be imported
-        return text
-    from autoseg.device.replies import shown
-
-    return "\n".join(shown(line) for line in text.split("\n"))
+    print(terminal_safe(text), file=sys.stderr)
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from autoseg.cli.options import SEEN_BY, JsonOption, RunArgument, run_folder
 from autoseg.cli.output import print_json, print_lines
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from autoseg.run.result import Result

@@ -26,7 +26,7 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from autoseg.core.pareto import How
@@ -99,9 +99,9 @@ def optimize(
     """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
     from rich.console import Console
 
-    from autoseg.optimize import Interrupted
-    from autoseg.optimize import optimize as run_it
-    from autoseg.progress import Progress
+    from autoseg.api.optimize import Interrupted
+    from autoseg.api.optimize import optimize as run_it
+    from autoseg.cli.progress import Progress
 
     try:
         with Progress(Console(stderr=True)) as progress:
@@ -140,8 +140,8 @@ def remeasure(
     """Measure a run's candidates on another device, without training: its own front."""
     from rich.console import Console
 
-    from autoseg.progress import Progress
-    from autoseg.remeasure import remeasure as measure_it
+    from autoseg.api.remeasure import remeasure as measure_it
+    from autoseg.cli.progress import Progress
 
     if not device:
         raise InputError("--device is needed: what the run is to be measured on")
@@ -188,7 +188,7 @@ def _print_result(result: Result, *, as_json: bool) -> None:
 
 
 def _print_plan(result: Result, anew: Mapping[str, Any], *, as_json: bool) -> None:
-    from autoseg.optimize import again
+    from autoseg.api.optimize import again
 
     if as_json:
         _print_result(result, as_json=True)
@@ -213,7 +213,7 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
 
 
 def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
-    from autoseg.core.records import to_json
+    from autoseg.core.serialize import to_json
 
     explained = result.explanation()
     return {

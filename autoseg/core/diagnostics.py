@@ -1,4 +1,4 @@
-"""What is recorded of a model for people to look at, beside what decides: `<place>/exhibits/`.
+"""What is recorded of a model for people to look at, beside what decides: `<place>/diagnostics/`.
 
 An exhibit (JSON) says which classes a confirmed model confuses and where its time goes; a contact
 sheet (JPEG) shows its class maps. Nothing reads them to decide anything: where one is missing or
@@ -12,10 +12,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.core.records import HW, AutosegError, from_json, to_json
+from autoseg.core.errors import AutosegError
+from autoseg.core.serialize import from_json, to_json
+from autoseg.core.units import HW
 
-MOST_BYTES = 4_000_000  # 255 classes are 0.7 MB
-MOST_NUMBER = 1 << 53
+MAX_BYTES = 4_000_000  # 255 classes are 0.7 MB
+MAX_NUMBER = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class FrameTime:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Diagnostics:
     """Of one exported file (`onnx_digest`): pixels of val at the pictures' own sizes, rows are
     the truth and columns the prediction; time by kind of operator, the slowest first.
 
@@ -57,10 +59,10 @@ class Exhibit:
 
 def sheet_path(place: Path, key: str) -> Path:
     """Where a candidate's contact sheet lies, if one was made."""
-    return place / "exhibits" / f"{key}.jpg"
+    return place / "diagnostics" / f"{key}.jpg"
 
 
-def write_exhibit(place: Path, key: str, exhibit: Exhibit) -> None:
+def write_diagnostics(place: Path, key: str, exhibit: Diagnostics) -> None:
     """Write a model's exhibit; a reader never sees half of it. Raises OSError."""
     path = _path(place, key)
     path.parent.mkdir(exist_ok=True)
@@ -69,23 +71,23 @@ def write_exhibit(place: Path, key: str, exhibit: Exhibit) -> None:
     temporary.replace(path)
 
 
-def read_exhibit(place: Path, key: str) -> Exhibit | None:
+def read_diagnostics(place: Path, key: str) -> Diagnostics | None:
     """A model's exhibit; None where there is none, or where its file is none of ours."""
     path = _path(place, key)
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             return None
-        exhibit = from_json(Exhibit, json.loads(path.read_text()))
+        exhibit = from_json(Diagnostics, json.loads(path.read_text()))
         return exhibit if _sound(exhibit) else None
     except (OSError, ValueError, TypeError, AttributeError, AutosegError, RecursionError):
         return None
 
 
 def _path(place: Path, key: str) -> Path:
-    return place / "exhibits" / f"{key}.json"
+    return place / "diagnostics" / f"{key}.json"
 
 
-def _sound(exhibit: Exhibit) -> bool:
+def _sound(exhibit: Diagnostics) -> bool:
     """Whether every value is what its field says: the file may come from anywhere."""
     rows, frame = exhibit.confusion, exhibit.frame
     square = all(len(row) == len(rows) and all(map(_count, row)) for row in rows)
@@ -105,9 +107,9 @@ def _timed(frame: FrameTime | None) -> bool:
 
 
 def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
 
 
 def _ms(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= MOST_NUMBER  # type: ignore[operator]
+    return number and 0 <= value <= MAX_NUMBER  # type: ignore[operator]

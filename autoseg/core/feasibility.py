@@ -7,14 +7,14 @@ from statistics import NormalDist
 
 from autoseg.core.records import Constraints, Measurement, Score, Statistic
 
-SURE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
+MIN_P_FEASIBLE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
 NORMAL_95 = NormalDist().inv_cdf(0.975)
 # How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
 # statistic's spread goes with sqrt(q / (1 - q)) there.
 WIDER = {"p95": math.sqrt(0.95 / 0.05) / 3, "p99": math.sqrt(0.99 / 0.01) / 3}
 
 
-def probability_fast(measurement: Measurement, constraints: Constraints) -> float:
+def p_latency_met(measurement: Measurement, constraints: Constraints) -> float:
     """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
 
     Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so
@@ -58,13 +58,13 @@ def probability_over(score: Score, min_iou: float) -> float:
     return 1 - NormalDist(score.iou, max((high - low) / 2 / NORMAL_95, 1e-9)).cdf(min_iou)
 
 
-def why_struck(measurement: Measurement, score: Score, constraints: Constraints) -> str:
+def rejection_reason(measurement: Measurement, score: Score, constraints: Constraints) -> str:
     """One line with both figures, what was asked, and how sure each is."""
     statistic = measurement.supported(constraints.statistic)
     latency_ms = measurement.latency_ms(statistic)
-    fast, accurate = probability_fast(measurement, constraints), score.p_floor or 0.0
+    fast, accurate = p_latency_met(measurement, constraints), score.p_floor or 0.0
     return (
-        f"not sure enough (P = {fast * accurate:.2f}, needs {SURE}): "
+        f"not sure enough (P = {fast * accurate:.2f}, needs {MIN_P_FEASIBLE}): "
         f"{statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
         f"holds with P {fast:.2f}, "
         f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"

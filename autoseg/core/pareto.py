@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from autoseg.core.records import Constraints, Evaluation, InputError, Statistic
+from autoseg.core.errors import InputError
+from autoseg.core.records import Constraints, Evaluation, Statistic
 
 Point = tuple[float, float]
 How = Literal["fastest", "accurate", "balanced"]

@@ -1,4 +1,4 @@
-"""The facts that travel between rooms, and the tree of errors. Standard library only.
+"""The records that all rooms exchange. Standard library only.
 
 Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen; what is
 saved is ``to_json(record)`` and what is read back is ``from_json(Type, data)``.
@@ -6,46 +6,22 @@ saved is ``to_json(record)`` and what is read back is ``from_json(Type, data)``.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import math
-import re
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-Choice = int | float | str
-HW = tuple[int, int]
+from autoseg.core.serialize import digest
+from autoseg.core.units import HW, Choice, parse_hw
+
 Statistic = Literal["p50", "p90", "p95", "p99", "mean"]
 Phase = Literal["screen", "confirm"]
 State = Literal[
-    "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "struck", "failed"
+    "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "rejected", "failed"
 ]
-
 STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
 IGNORE_INDEX = 255
 SCHEMA = 1  # of all JSON that commands print; it rises when a field goes or changes its meaning
-
-
-class AutosegError(Exception):
-    """Anything that autoseg raises on purpose."""
-
-
-class InputError(AutosegError):
-    """The user's: one message with the rule, the value and the way out."""
-
-
-class DeviceError(AutosegError):
-    """A machine's fault (board gone, runtime missing): the run stops, resumable."""
-
-
-class CandidateError(AutosegError):
-    """One candidate's fault (export fails, NaN loss): recorded as failed, the search goes on."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +261,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The fold of a candidate's events. `error` says why it was stopped, struck or failed.
+    """The fold of a candidate's events. `error` says why it was stopped, rejected or failed.
 
     `agreement` is the share of pixels where the board's class maps are this machine's.
     """
@@ -322,105 +298,10 @@ class Evaluation:
     def promised(self) -> Score | None:
         """What confirming found on val for the exported, trained file; None before that."""
         exported = [s for s in self.scores if s.split == "val" and s.source != "torch"]
-        return exported[-1] if exported and self.state in ("confirmed", "struck") else None
+        return exported[-1] if exported and self.state in ("confirmed", "rejected") else None
 
     @property
     def iou(self) -> float | None:
         """IoU on val, from the last score there."""
         score = self.score("val")
         return score.iou if score else None
-
-
-def digest(data: Any) -> str:
-    """12 hex digits of the SHA-256 over canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def file_digest(path: Path) -> str:
-    """64 hex digits of the SHA-256 over a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def parse_hw(value: Choice) -> HW:
-    """``256 -> (256, 256)``, ``"192x256" -> (192, 256)`` (height x width).
-
-    Raises InputError for anything else.
-    """
-    parts = str(value).lower().split("x")
-    if len(parts) not in (1, 2) or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise InputError(f"a resolution is N or HxW in pixels (256, 192x256), got {value!r}")
-    return int(parts[0]), int(parts[-1])
-
-
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def parse_duration_s(text: str, name: str, example: str) -> float:
-    """``"33ms" -> 0.033``, ``"8m" -> 480.0``; units ms, s, m, h.
-
-    Raises InputError for a missing unit, something that is no number, and what is not over zero.
-    """
-    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([a-zA-Z]*)\s*", text)
-    try:
-        value = float(match[1]) if match else math.nan
-    except ValueError:
-        value = math.nan
-    unit = match[2].lower() if match else ""
-    if math.isnan(value) or (unit and unit not in _SECONDS):
-        raise InputError(
-            f"{name} must be a duration such as {example}, got {text!r}; units: ms, s, m, h"
-        )
-    if value <= 0 or value == math.inf:
-        raise InputError(f"{name} must be over zero, got {text!r}; for example {example}")
-    if not unit:
-        raise InputError(
-            f"{name} needs a unit, got {text!r}; "
-            f"did you mean {text.strip()}{example.lstrip('0123456789.')}?"
-        )
-    return value * _SECONDS[unit]
-
-
-def clock(seconds: float) -> str:
-    """``75.2 -> "1:15"``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-Record = TypeVar("Record")
-
-
-def to_json(record: Any) -> dict[str, Any]:
-    """A record as JSON data (tuples become lists)."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(record))))
-
-
-def from_json(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """The inverse of `to_json`: nested records and tuples are rebuilt from the type hints.
-
-    Raises AutosegError for a field that the record does not have.
-    """
-    hints = typing.get_type_hints(kind)
-    if unknown := sorted(set(data) - set(hints)):
-        raise AutosegError(
-            f"a {kind.__name__} has no field {', '.join(unknown)}: it was written by another "
-            "version of autoseg; read it with that one"
-        )
-    return kind(**{name: _rebuild(hints[name], value) for name, value in data.items()})
-
-
-def _rebuild(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        inner = [arg for arg in typing.get_args(hint) if arg is not type(None)]
-        return _rebuild(inner[0], value) if len(inner) == 1 else value
-    if origin is tuple:
-        args = typing.get_args(hint)
-        each = [args[0]] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_rebuild(arg, item) for arg, item in zip(each, value, strict=True))
-    is_record = isinstance(hint, type) and dataclasses.is_dataclass(hint)
-    return from_json(hint, value) if is_record else value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
     import yaml

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Dataset, Reading

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import HW, IGNORE_INDEX
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 
 # Training workers have one thread each; OpenCV's own pool would fight them for it.

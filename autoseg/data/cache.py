@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import HW, DeviceError, InputError
+from autoseg.core.errors import DeviceError, InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.decode import KINDS, orientation
 from autoseg.data.parallel import in_batches

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import HW
+from autoseg.core.units import HW
 
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")

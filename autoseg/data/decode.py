@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 Array = npt.NDArray[np.uint8]
 # By content, whatever the file's suffix; others are not tried, as some run other programs.
@@ -21,7 +21,7 @@ KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 # A block of 8 x 8 takes a bit or more; twice that for good measure.
-_MOST_JPEG_PIXELS_A_BYTE = 1024
+_MAX_JPEG_PIXELS_A_BYTE = 1024
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,7 +99,7 @@ def opened(data: bytes) -> Image.Image:
 def _check_size(picture: Image.Image, data: bytes) -> None:
     # Decoders of the other kinds stop where the data end, before the memory is touched.
     area = picture.width * picture.height
-    if picture.format in ("JPEG", "MPO") and area > len(data) * _MOST_JPEG_PIXELS_A_BYTE:
+    if picture.format in ("JPEG", "MPO") and area > len(data) * _MAX_JPEG_PIXELS_A_BYTE:
         raise InputError(
             f"not a readable picture (truncated: {len(data)} bytes cannot hold"
             f" {picture.width}x{picture.height} pixels)"

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from autoseg.core.records import HW, InputError, digest
+from autoseg.core.errors import InputError
+from autoseg.core.serialize import digest
+from autoseg.core.text import one_line
+from autoseg.core.units import HW
 from autoseg.data import duplicates, formats
 from autoseg.data.classes import check_remap, understand
 from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
 from autoseg.data.inspected import Known, examine_all
-from autoseg.data.layout import Found, printable
+from autoseg.data.layout import Found
 from autoseg.data.pictures import PairFacts, read_pair
 from autoseg.data.splits import check_splits, make_splits, set_groups
 from autoseg.data.subset import strata, stratified_order
@@ -102,8 +105,8 @@ def inspect(
 def _told(understood: Inspection, found: Found) -> Inspection:
     return replace(
         understood,
-        warnings=tuple(map(printable, found.warnings)),
-        faults=tuple(map(printable, found.faults)),
+        warnings=tuple(map(one_line, found.warnings)),
+        faults=tuple(map(one_line, found.faults)),
     )
 
 

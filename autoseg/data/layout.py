@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
@@ -131,8 +131,3 @@ def listed(names: list[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def printable(text: str) -> str:
-    """A message on one line: file names may hold line breaks and bytes that are no text."""
-    return text if text.isprintable() else repr(text)[1:-1]

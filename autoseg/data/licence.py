@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from autoseg.data.layout import printable
+from autoseg.core.text import one_line
 
 FILES = ("LICENSE", "LICENCE", "COPYING")
 SUFFIXES = ("", ".txt", ".md")
-MOST_BYTES, MOST_TEXT = 4096, 100
+MAX_BYTES, MAX_TEXT = 4096, 100
 PARCELS = "synthetic pictures that autoseg makes itself (Apache-2.0)"
 
 
@@ -23,10 +23,10 @@ def licence_of(data: str | Path | None) -> str | None:
     for path in (Path(data, name + suffix) for name in FILES for suffix in SUFFIXES):
         for line in _head(path).splitlines():
             if text := line.strip(" \t#*="):
-                return f"{printable(text)[:MOST_TEXT]} ({path.name})"
+                return f"{one_line(text)[:MAX_TEXT]} ({path.name})"
     # As the cards of data sets on Hugging Face have it.
     named = re.search(r"\A---\n(?:.*\n)*?license:[ \t]*(\S.*)\n", _head(Path(data, "README.md")))
-    return f"{printable(named[1].strip())[:MOST_TEXT]} (README.md)" if named else None
+    return f"{one_line(named[1].strip())[:MAX_TEXT]} (README.md)" if named else None
 
 
 def _head(path: Path) -> str:
@@ -35,6 +35,6 @@ def _head(path: Path) -> str:
         return ""
     try:
         with path.open("rb") as file:
-            return file.read(MOST_BYTES).decode("utf-8", errors="replace")
+            return file.read(MAX_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""

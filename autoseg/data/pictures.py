@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.duplicates import thumbnail

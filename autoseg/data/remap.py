@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core import yaml_files
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 
 IGNORE, REST = "ignore", "rest"
 # No class: what was no class before stays a fault.

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
 from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
 

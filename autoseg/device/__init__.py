@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from autoseg.core.records import DeviceInfo, InputError, Measurement, MeasurePlan
+from autoseg.core.errors import InputError
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,21 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import (
-    CandidateError,
-    DeviceError,
-    DeviceInfo,
-    InputError,
-    Measurement,
-    MeasurePlan,
-)
+from autoseg.core.errors import CandidateError, DeviceError, InputError
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.core.text import bounded, without_control
 from autoseg.device import conditions
 from autoseg.device.health import obstacles
 from autoseg.device.measure import measure
 from autoseg.device.model_session import Sitting
 from autoseg.device.profile import Profile
 from autoseg.device.reference_model import reference_bytes
-from autoseg.device.replies import Hello, Node, Status, read, read_nodes, readable, shown
+from autoseg.device.replies import Hello, Node, Status, read, read_nodes
 from autoseg.device.rpc import Babble, Link, Reach
 from autoseg.device.runner_connection import START_S, Contact
 from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
@@ -39,7 +34,7 @@ log = logging.getLogger(__name__)
 CLAIM = "autoseg"
 # The slowest upload that is not taken for a hung one.
 UPLOAD_BYTES_S = 20e3
-MOST_PATH = 4096
+MAX_PATH = 4096
 
 
 class Board:
@@ -196,9 +191,9 @@ class Board:
             path = link.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
         # It is opened there, and stands in messages.
         if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
-            raise Babble(f"it did not say where it put a model: {readable(path)}")
-        if path != shown(path)[:MOST_PATH]:
-            raise Babble(f"it put a model where no path leads: {readable(path)}")
+            raise Babble(f"it did not say where it put a model: {bounded(path)}")
+        if path != without_control(path)[:MAX_PATH]:
+            raise Babble(f"it put a model where no path leads: {bounded(path)}")
         return path
 
     def settings(self) -> dict[str, Any]:

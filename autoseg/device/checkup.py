@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.core.records import CandidateError, DeviceError
+from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.device.health import Finding, facts, findings, obstacles
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _trust(board: Board) -> tuple[Trust | None, list[Finding]]:
     try:
         trust = board.trust()
     except DeviceError as error:
-        return None, [Finding(str(error), "mend what stands here, and check again")]
+        return None, [Finding(str(error), "fix what stands here, and check again")]
     if trust.trusted:
         return trust, []
     return trust, [Finding(trust.doubt, "stop other programs, and check again")]
@@ -82,7 +82,7 @@ def _probe(board: Board, ladder: Path) -> tuple[Probe | None, list[Finding]]:
         return probe(board, ladder), []
     except (CandidateError, DeviceError) as error:
         text = f"the ladder of convolutions was not timed to its end: {error}"
-        return None, [Finding(text, "mend what stands here, and probe again")]
+        return None, [Finding(text, "fix what stands here, and probe again")]
 
 
 def _round_trip_ms(board: Board) -> float:

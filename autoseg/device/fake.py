@@ -6,14 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import (
-    DeviceError,
-    DeviceInfo,
-    Measurement,
-    MeasurePlan,
-    Statistic,
-    file_digest,
-)
+from autoseg.core.errors import DeviceError
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
+from autoseg.core.serialize import file_digest
 from autoseg.device.replies import Node
 from autoseg.device.session import class_maps, open_session
 from autoseg.device.statistics import NEEDED_RUNS

@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from autoseg.core.records import BoardLatency, DeviceInfo, InputError, Measurement, MeasurePlan
+from autoseg.core.errors import InputError
+from autoseg.core.records import BoardLatency, DeviceInfo, Measurement, MeasurePlan
 from autoseg.device import Device
 from autoseg.device.board import Board
 

@@ -1,15 +1,16 @@
-"""What a device tells about itself, and what must be mended before its figures can be trusted."""
+"""What a device tells about itself, and what must be fixed before its figures can be trusted."""
 
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autoseg.core.text import bounded
 from autoseg.device.profile import Profile
-from autoseg.device.replies import Hello, Status, readable
+from autoseg.device.replies import Hello, Status
 
-LEAST_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
-LEAST_PYTHON = (3, 8)
+MIN_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
+MIN_PYTHON = (3, 8)
 BITS_32 = ("armv6l", "armv7l", "armhf", "i386", "i686")
 HOT_C = 80.0  # where boards begin to lower their clock, if the profile says nothing
 MEBIBYTE = 1 << 20
@@ -41,20 +42,20 @@ def facts(
 ) -> dict[str, str | None]:
     """The device in words, by name; None is what it does not tell."""
     found: dict[str, str | None] = {
-        "model": readable(hello.cpu),
-        "system": readable(f"{hello.system} {hello.machine}"),
+        "model": bounded(hello.cpu),
+        "system": bounded(f"{hello.system} {hello.machine}"),
         "cores": _cores(hello),
-        "governor": readable(" ".join(sorted(set(status.governors)))),
+        "governor": bounded(" ".join(sorted(set(status.governors)))),
         "clock": _clock(status),
         "temperature": _said(status.temperature_c, "{:.0f} °C"),
         "throttled": _throttled_now(status),
         "memory": _share(status.memory_available_bytes, status.memory_total_bytes),
         "free disk": _size(status.disk_free_bytes),
-        "python": readable(hello.python),
-        "onnxruntime": readable((hello.runtime or "none").removeprefix("onnxruntime ")),
-        "providers": readable(", ".join(name.removesuffix(SUFFIX) for name in hello.providers)),
+        "python": bounded(hello.python),
+        "onnxruntime": bounded((hello.runtime or "none").removeprefix("onnxruntime ")),
+        "providers": bounded(", ".join(name.removesuffix(SUFFIX) for name in hello.providers)),
         "clock skew": None if status.time is None else f"{skew_s:+.1f} s",
-        "round trip": f"{round_trip_ms:.1f} ms",
+        "round context": f"{round_trip_ms:.1f} ms",
         "other load": _other_load(status),
     }
     return {name: text or None for name, text in found.items()}
@@ -92,7 +93,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def too_old(runtime: str) -> bool:
     """Whether an onnxruntime cannot load what is shipped."""
-    return version(runtime)[:2] < LEAST_RUNTIME
+    return version(runtime)[:2] < MIN_RUNTIME
 
 
 def _system(hello: Hello) -> Iterator[Finding]:
@@ -101,9 +102,9 @@ def _system(hello: Hello) -> Iterator[Finding]:
             f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
             "install the 64-bit image of the system",
         )
-    if version(hello.python)[:2] < LEAST_PYTHON:
+    if version(hello.python)[:2] < MIN_PYTHON:
         yield Finding(
-            f"python {readable(hello.python)} is older than 3.8",
+            f"python {bounded(hello.python)} is older than 3.8",
             "install a newer one, and name it in the profile's `python`",
         )
 
@@ -114,11 +115,11 @@ def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterat
     if profile.kind == "local":
         setup = "install it beside autoseg: pip install onnxruntime"
     if hello.runtime is None:
-        why = f" ({readable(hello.runtime_error)})" if hello.runtime_error else ""
+        why = f" ({bounded(hello.runtime_error)})" if hello.runtime_error else ""
         yield Finding(f"onnxruntime cannot be imported{why}", setup)
         return
     if too_old(hello.runtime):
-        yield Finding(f"{readable(hello.runtime)} is older than 1.16", setup)
+        yield Finding(f"{bounded(hello.runtime)} is older than 1.16", setup)
     for name, real in zip(profile.providers, profile.provider_names, strict=True):
         if real not in hello.providers:
             yield Finding(
@@ -160,7 +161,7 @@ def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
     # jetson_clocks leaves the governor, and sets its lowest clock to the highest.
     if governors and (slow or not jetson):
         yield Finding(
-            f"the governor is {readable(' '.join(governors))}: the clock follows the load, and "
+            f"the governor is {bounded(' '.join(governors))}: the clock follows the load, and "
             "the figures the clock",
             "on the board: sudo jetson_clocks"
             if jetson
@@ -262,7 +263,7 @@ def _other_load(status: Status) -> str | None:
         return None
     # A name and its cores, as the runner lists them; nothing else is shown.
     rows = [row for row in status.top if len(row) == 2 and isinstance(row[1], int | float)]
-    busiest = ", ".join(f"{readable(name, 40)} {cores:.2f}" for name, cores in rows)
+    busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in rows)
     return f"{status.other_cores:.2f} cores" + (f" ({busiest})" if busiest else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoseg.core.records import DeviceError
+from autoseg.core.errors import DeviceError
 from autoseg.device.board import Board
 from autoseg.device.local_launcher import Pipe
 from autoseg.device.profile import Profile

@@ -12,8 +12,8 @@ import tempfile
 import weakref
 from typing import IO
 
+from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.replies import readable
 from autoseg.device.rpc import QUIET_S, Ended, Lost, Silent
 
 CHUNK_BYTES = 1 << 16
@@ -69,7 +69,7 @@ class Pipe:
         except subprocess.TimeoutExpired:
             return Ended("closed its pipes")
         self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 1000))
-        said = readable(self._complaints.read(), 500)
+        said = bounded(self._complaints.read(), 500)
         how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
         hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
         return Ended(f"{how}{hint}{': ' if said else ''}{said}")

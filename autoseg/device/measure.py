@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoseg.core.records import DeviceError, Measurement, MeasurePlan, file_digest
+from autoseg.core.errors import DeviceError
+from autoseg.core.records import Measurement, MeasurePlan
+from autoseg.core.serialize import file_digest
 from autoseg.device import conditions
 from autoseg.device.model_session import Sitting
 from autoseg.device.profile import ONNXRUNTIME_NAMES
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 CPU = ONNXRUNTIME_NAMES["CPU"]
 # How long other programs are watched: the system counts in steps of 0.01 s.
 LOOK_S = {"screen": 0.2, "confirm": 0.3}
-MOST_NAMED = 20
+MAX_NAMED = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 
 
@@ -76,7 +78,7 @@ def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
         onnx_digest=digest,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reference_ratio=ratio,
-        fallback_nodes=fallen[:MOST_NAMED],
+        fallback_nodes=fallen[:MAX_NAMED],
         flags=(*said, *unsupported(plan, timing)),
         # A search has hundreds of screenings, and nobody looks at theirs.
         quantiles_ms=quantiles(timing.times_ms) if plan.phase == "confirm" else (),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import CandidateError, DeviceError, InputError
+from autoseg.core.errors import CandidateError, DeviceError, InputError
+from autoseg.core.text import bounded
 from autoseg.device import conditions
-from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read, readable
+from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read
 from autoseg.device.rpc import Babble, Ended, Lost, Silent, Slow
 from autoseg.device.timing import Wanted
 
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 # Loading, and one run of the slowest model.
 LOAD_S = 120.0
 # Losses in one request: of the runner alone, which a model may kill, and of any kind.
-MOST_ENDED, MOST_LOST = 2, 4
+MAX_ENDED, MAX_LOST = 2, 4
 # What a class map may have more than its frame has bytes.
 LARGER = 4
 
@@ -116,7 +117,7 @@ class Sitting:
                 continue
             block = _read(Block, answer, "block")
             if not left or block.model != left[0].model:
-                raise Babble(f"a block of {readable(block.model)!r} that nobody asked for")
+                raise Babble(f"a block of {bounded(block.model)!r} that nobody asked for")
             del left[0]
             came.append(block)
         if left or timed is None:
@@ -174,10 +175,10 @@ class Sitting:
     def _count(self, error: Exception) -> None:
         self._losses.append(error)
         ended = sum(isinstance(each, Ended) for each in self._losses)
-        if ended >= MOST_ENDED:
+        if ended >= MAX_ENDED:
             text = f"the runner was lost {ended} times while {self._doing}"
             raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
-        if len(self._losses) >= MOST_LOST:
+        if len(self._losses) >= MAX_LOST:
             text = f"was lost {len(self._losses)} times in a row while {self._doing}"
             raise DeviceError(
                 f"{self._board.reach.name} {text}; last: the runner {error}; "

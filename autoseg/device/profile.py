@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.core.yaml_files import find, load
 
 Provider = Literal["CPU", "XNNPACK", "ACL", "CUDA", "TensorRT"]

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.diagnostics import FrameTime, OperatorTime
-from autoseg.core.records import HW, CandidateError, MeasurePlan
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import MeasurePlan
+from autoseg.core.units import HW
 
 if TYPE_CHECKING:
     from autoseg.device import Device
     from autoseg.device.board import Board
     from autoseg.device.replies import Node
 
-PROFILE_S, FEWEST_RUNS, MOST_RUNS = 0.5, 3, 20
-LOOP_S, FEWEST_PICTURES, MOST_PICTURES = 0.6, 5, 200
+PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
+LOOP_S, MIN_PICTURES, MAX_PICTURES = 0.6, 5, 200
 SHORT = MeasurePlan("screen", "p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02)
 
 
@@ -37,7 +39,7 @@ def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:
 
 
 @dataclass(frozen=True)
-class Breakdown:
+class Profiler:
     """Takes the time of models apart on one device, for pictures of one size.
 
     Its verbs raise as the device's do. Models of one input size share what resizing takes.
@@ -50,7 +52,7 @@ class Breakdown:
     def operators(self, onnx: Path, run_ms: float) -> tuple[OperatorTime, ...]:
         """By operator; `run_ms` is about what a run takes, so that slow models get fewer."""
         runs = round(1e3 * PROFILE_S / max(run_ms, 1e-3))
-        return operator_times(self.device.nodes(onnx, min(max(runs, FEWEST_RUNS), MOST_RUNS)))
+        return operator_times(self.device.nodes(onnx, min(max(runs, MIN_RUNS), MAX_RUNS)))
 
     def frame(self, onnx: Path, run_ms: float) -> FrameTime | None:
         """A picture from the camera's size to its class map; None where the device cannot resize.
@@ -136,7 +138,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
 
 def _for_a_while() -> Iterator[int]:
     end = time.perf_counter() + LOOP_S
-    for number in range(2 + MOST_PICTURES):
-        if number >= 2 + FEWEST_PICTURES and time.perf_counter() > end:
+    for number in range(2 + MAX_PICTURES):
+        if number >= 2 + MIN_PICTURES and time.perf_counter() > end:
             return
         yield number

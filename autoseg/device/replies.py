@@ -1,32 +1,23 @@
 """What a runner may answer, checked whole: it may come from a broken board, or a hostile one."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from autoseg.core.records import AutosegError, CandidateError, DeviceError, InputError
-from autoseg.device.runner import MOST_RUNS
+from autoseg.core.errors import AutosegError, CandidateError, DeviceError, InputError
+from autoseg.core.text import bounded, without_control
+from autoseg.device.runner import MAX_RUNS
 
-MOST_TEXT, MOST_MS, MOST_NUMBER = 2000, 1e9, 1 << 62
-# Control characters, those that turn the writing, and halves of pairs, which no file can hold.
-HIDDEN = re.compile(
-    "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
-)
+MAX_TEXT, MAX_MS, MAX_NUMBER = 2000, 1e9, 1 << 62
 
 
-def shown(text: str) -> str:
-    """Text without characters that a terminal obeys."""
-    return HIDDEN.sub(" ", text)
-
-
-Ms = Annotated[float, Field(ge=0, le=MOST_MS)]
-Run = Annotated[float, Field(gt=0, le=MOST_MS)]
-Real = Annotated[float, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)]
-Whole = Annotated[int, Field(ge=-MOST_NUMBER, le=MOST_NUMBER)]
-Count = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
-Text = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(shown)]
+Ms = Annotated[float, Field(ge=0, le=MAX_MS)]
+Run = Annotated[float, Field(gt=0, le=MAX_MS)]
+Real = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Whole = Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(without_control)]
 Words = Annotated[list[Text], Field(max_length=64)]
 Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
 # JSON has no tuples.
@@ -106,7 +97,7 @@ class Block(_Checked):
     """Consecutive runs of one model, and the share of the time that it had its core."""
 
     model: Text
-    times_ms: Annotated[list[Run], Field(min_length=1, max_length=MOST_RUNS)]
+    times_ms: Annotated[list[Run], Field(min_length=1, max_length=MAX_RUNS)]
     cpu_share: Annotated[float, Field(ge=0)]
 
 
@@ -158,7 +149,7 @@ def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
     """The rows of a table of nodes, at most 2,000. Raises ValueError."""
     rows = answer.get("nodes")
     if not isinstance(rows, list) or len(rows) > 2000:
-        raise ValueError(f"nodes is no table of at most 2,000 rows: {readable(rows)}")
+        raise ValueError(f"nodes is no table of at most 2,000 rows: {bounded(rows)}")
     return [_checked(Node, row, "nodes") for row in rows]
 
 
@@ -169,13 +160,13 @@ def refuse(answer: Mapping[str, Any]) -> None:
     try:
         fault = read(Fault, answer, "error")
     except ValueError:
-        fault = Fault(kind="machine", message=readable(answer["error"]))
+        fault = Fault(kind="machine", message=bounded(answer["error"]))
     raise error_of(fault)
 
 
 def error_of(fault: Fault) -> AutosegError:
     """The error of the tree for one error line."""
-    message = readable(fault.message, MOST_TEXT)
+    message = bounded(fault.message, MAX_TEXT)
     kinds: dict[str, type[AutosegError]] = {
         "model": CandidateError,
         "input": CandidateError,
@@ -187,18 +178,10 @@ def error_of(fault: Fault) -> AutosegError:
     return kinds.get(fault.kind, DeviceError)(message)
 
 
-def readable(what: Any, most: int = 200) -> str:
-    """Text of another machine as it may be shown: bounded, without control characters."""
-    if isinstance(what, bytes | bytearray):
-        what = what[: 4 * most].decode(errors="replace")
-    text = " ".join(shown(str(what)[: 4 * most]).split())
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
 def _checked(kind: type[Record], given: Any, key: str) -> Record:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join([key, *map(str, first["loc"])])
-        raise ValueError(f"{readable(at)} is wrong ({first['msg']}): {readable(given)}") from error
+        raise ValueError(f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoseg.core.records import HW
+from autoseg.core.units import HW
 
 OPSET, IR_VERSION = 18, 9  # as the shipped graph
 

@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from autoseg.core.records import DeviceError
-from autoseg.device.replies import readable, refuse
+from autoseg.core.errors import DeviceError
+from autoseg.core.text import bounded
+from autoseg.device.replies import refuse
 
 PING_S = 5.0
 QUIET_S = 30.0
-MOST_LINE_BYTES = 1 << 20
-MOST_RAW_BYTES = 256 << 20
+MAX_LINE_BYTES = 1 << 20
+MAX_RAW_BYTES = 256 << 20
 # A board may pause for less than the limit between two bytes and still never come to an end.
 PIECE_BYTES = 64 << 10
 
@@ -192,7 +193,7 @@ class Link:
             self._buffer += self._transport.receive(0.0)
         while (end := self._buffer.find(b"\n")) >= 0 and b"pong" in self._buffer[:end]:
             del self._buffer[: end + 1]
-        if len(self._buffer) > MOST_LINE_BYTES:
+        if len(self._buffer) > MAX_LINE_BYTES:
             raise Babble("it talks without being asked")
 
     def _answer(self, deadline: float) -> dict[str, Any]:
@@ -201,8 +202,8 @@ class Link:
             if "pong" not in answer:
                 break
         count = answer.pop("bytes", 0)
-        if not isinstance(count, int) or not 0 <= count <= MOST_RAW_BYTES:
-            raise Babble(f"it announced {readable(count)} raw bytes")
+        if not isinstance(count, int) or not 0 <= count <= MAX_RAW_BYTES:
+            raise Babble(f"it announced {bounded(count)} raw bytes")
         while len(self._buffer) < count:
             self._fill(deadline)
         answer["raw"], self._buffer[:count] = bytes(self._buffer[:count]), b""
@@ -211,8 +212,8 @@ class Link:
     def _line(self, deadline: float) -> bytes:
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
-            if len(self._buffer) > MOST_LINE_BYTES:
-                raise Babble(f"a line of over 1 MiB: {readable(self._buffer[:200])}")
+            if len(self._buffer) > MAX_LINE_BYTES:
+                raise Babble(f"a line of over 1 MiB: {bounded(self._buffer[:200])}")
             searched = len(self._buffer)
             self._fill(deadline)
         line, self._buffer[: end + 1] = bytes(self._buffer[:end]), b""
@@ -242,7 +243,7 @@ def _object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise Babble(f"no JSON object: {readable(line)}")
+        raise Babble(f"no JSON object: {bounded(line)}")
     return answer
 
 

@@ -50,15 +50,15 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 QUIET_S = 30.0
 HOLDER_S = 2.0
-MOST_LINE_BYTES = 1 << 20
-MOST_WORDS = 2000
+MAX_LINE_BYTES = 1 << 20
+MAX_WORDS = 2000
 CHUNK_BYTES = 1 << 16
-MOST_FRAME_BYTES = 256 << 20
+MAX_FRAME_BYTES = 256 << 20
 CACHE_BYTES = 512 << 20
 # A full disk harms more than us: logs, swap, the board's own work.
 SPARE_BYTES = 32 << 20
-MOST_RUNS = 50_000
-MOST_NODES = 2000
+MAX_RUNS = 50_000
+MAX_NODES = 2000
 STABLE = 0.02
 THERMAL = "/sys/class/thermal"
 # What says more is no sensor of a board that still answers.
@@ -89,7 +89,7 @@ def message(facts: dict[str, Any], payload: bytes | None = None) -> bytes:
     if payload is not None:
         facts = dict(facts, bytes=len(payload))
     line = json.dumps(facts).encode() + b"\n"
-    if len(line) > MOST_LINE_BYTES:
+    if len(line) > MAX_LINE_BYTES:
         raise Fault("machine", f"an answer of {len(line)} bytes is longer than a line may be")
     return line + (payload or b"")
 
@@ -101,7 +101,7 @@ def error_message(error: Exception) -> bytes:
         kind, said = "memory", "out of memory"
     else:  # the far side of a pipe can read a line, not a traceback
         kind, said = "machine", f"{type(error).__name__}: {error}"
-    return message({"error": {"kind": kind, "message": said[:MOST_WORDS]}})
+    return message({"error": {"kind": kind, "message": said[:MAX_WORDS]}})
 
 
 # ---- The parent: answers, and sleeps in between
@@ -166,7 +166,7 @@ class Server:
 
     def line(self) -> bytes:
         """The next line without its end, or the beginning of one that is too long."""
-        while b"\n" not in self.came and len(self.came) <= MOST_LINE_BYTES:
+        while b"\n" not in self.came and len(self.came) <= MAX_LINE_BYTES:
             self.receive()
         line, _, self.came = self.came.partition(b"\n")
         return bytes(line)
@@ -255,8 +255,8 @@ class Server:
     def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
         if self.busy:
             raise Fault("plan", "the request before is not answered yet; close ends it")
-        if request.get("bytes", 0) > MOST_FRAME_BYTES:
-            raise Fault("plan", f"a frame may have {MOST_FRAME_BYTES} bytes at most")
+        if request.get("bytes", 0) > MAX_FRAME_BYTES:
+            raise Fault("plan", f"a frame may have {MAX_FRAME_BYTES} bytes at most")
         if do == "open" or (do == "nodes" and not self.child):
             self.close()
             self.child = self.fork()
@@ -785,7 +785,7 @@ def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
             "ms": middle_mean([each["dur"] for each in found], runs) / 1e3,
             "output": next((s for each in outputs(found[0]) for s in each.values()), []),
         }
-        for (name, _), found in list(kernels.items())[:MOST_NODES]
+        for (name, _), found in list(kernels.items())[:MAX_NODES]
     ]
 
 
@@ -931,7 +931,7 @@ def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[fl
     times: list[int] = []
     begin, cpu = clock(), time.thread_time_ns()
     end, latest = begin, begin + max_s * 1e9
-    while not times or (len(times) < min(runs, MOST_RUNS) and end < latest):
+    while not times or (len(times) < min(runs, MAX_RUNS) and end < latest):
         start = clock()
         run()
         end = clock()

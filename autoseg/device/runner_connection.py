@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from autoseg.core.records import DeviceError
-from autoseg.device.replies import Busy, Hello, read, readable
+from autoseg.core.errors import DeviceError
+from autoseg.core.text import bounded
+from autoseg.device.replies import Busy, Hello, read
 from autoseg.device.rpc import Babble, Gone, Link, Lost, Reach, Silent, Slow
 
 Result = TypeVar("Result")
@@ -187,7 +188,7 @@ class Contact:
             try:
                 told = link.ask("claim", limit_s=START_S, name=self._name, who=who[:400])
                 if told.get("claimed") is not True:
-                    raise Babble(f"it did not say that it is ours: {readable(told)}")
+                    raise Babble(f"it did not say that it is ours: {bounded(told)}")
                 return
             except Busy as busy:
                 left_s = deadline - time.monotonic()

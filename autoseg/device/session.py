@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from autoseg.core.records import CandidateError, InputError
+from autoseg.core.errors import CandidateError, InputError
 
 CPU = "CPUExecutionProvider"
 Image = npt.NDArray[np.uint8]

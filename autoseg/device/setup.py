@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoseg.core.records import DeviceError, InputError
-from autoseg.device.health import BITS_32, LEAST_PYTHON, too_old, version
-from autoseg.device.replies import readable
+from autoseg.core.errors import DeviceError, InputError
+from autoseg.core.text import bounded
+from autoseg.device.health import BITS_32, MIN_PYTHON, too_old, version
 
 PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]
@@ -91,14 +91,14 @@ def look(shell: Shell, named: str | None = None) -> Look:
     ran = _run(shell, [*_words(python), "-"], 300, script)
     if ran.code in (126, 127):
         raise DeviceError(
-            f"the board cannot run {python!r} ({readable(ran.err)}); install it there (sudo apt "
+            f"the board cannot run {python!r} ({bounded(ran.err)}); install it there (sudo apt "
             "install python3), or name another in the profile's `python`"
         )
     lines = ran.out[-100_000:].splitlines()
     try:
         found = Look.model_validate_json(lines[-1] if lines else b"")
     except ValidationError as error:
-        said = readable(ran.err or ran.out, 500)
+        said = bounded(ran.err or ran.out, 500)
         raise DeviceError(f"{python} on the board did not say what it has: {said}") from error
     alone = {"venv": False, "venv_python": None, "venv_pip": False, "inside": None}
     return found.model_copy(update=alone) if named else found
@@ -115,16 +115,16 @@ def steps(found: Look, named: str | None = None) -> list[str]:
     if named:
         raise InputError(
             f"the profile names {named!r}, which has no onnxruntime of 1.16 or newer "
-            f"({readable(found.own.error or found.own.runtime)}); install it there, or take "
+            f"({bounded(found.own.error or found.own.runtime)}); install it there, or take "
             "`python` out of the profile to get an environment made"
         )
     if found.bits == 32 or found.machine in BITS_32:
         raise DeviceError(
-            f"onnxruntime is not built for 32 bit ({readable(found.machine)}); install the 64-bit "
+            f"onnxruntime is not built for 32 bit ({bounded(found.machine)}); install the 64-bit "
             "image of the board's system"
         )
-    if version(found.python)[:2] < LEAST_PYTHON:
-        text = f"python {readable(found.python)} on the board is older than 3.8"
+    if version(found.python)[:2] < MIN_PYTHON:
+        text = f"python {bounded(found.python)} on the board is older than 3.8"
         raise DeviceError(f"{text}; install a newer one and name it in the profile's `python`")
     if found.free_bytes < NEEDED_BYTES:
         free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
@@ -205,7 +205,7 @@ def fetch(found: Look, folder: Path) -> list[Path]:
     if done.returncode:
         raise DeviceError(
             f"there are no wheels to be had here for python {series} on {machine} with glibc "
-            f"{readable(found.glibc)}: {_last(Ran(done.returncode, done.stdout, done.stderr))}"
+            f"{bounded(found.glibc)}: {_last(Ran(done.returncode, done.stdout, done.stderr))}"
         )
     return sorted(folder.glob("*.whl"))
 
@@ -215,7 +215,7 @@ def _checked(found: Look) -> Look:
         return found
     used = found.inside or found.own
     text = "onnxruntime is installed on the board, but cannot be used"
-    raise DeviceError(f"{text}: {readable(used.error or used.runtime, 500)}")
+    raise DeviceError(f"{text}: {bounded(used.error or used.runtime, 500)}")
 
 
 def _run(shell: Shell, words: Sequence[str], limit_s: float = 60, stdin: bytes = b"") -> Ran:
@@ -238,4 +238,4 @@ def _last(ran: Ran) -> str:
     """The line that says most: pip's last error, else the last line."""
     lines = [line for line in (ran.err or ran.out).decode(errors="replace").splitlines() if line]
     errors = [line for line in lines if line.startswith("ERROR")]
-    return readable((errors or lines or [f"exit code {ran.code}"])[-1], 500)
+    return bounded((errors or lines or [f"exit code {ran.code}"])[-1], 500)

@@ -22,7 +22,7 @@ CANDIDATE, REFERENCE = "candidate", "reference"
 
 STABLE = 0.02
 # The median of fewer runs has no 95 % interval at all.
-FEWEST_RUNS = 6
+MIN_RUNS = 6
 # What the reference may lose before the block beside it counts as disturbed.
 SLOWER = 1.10
 # A process with a core of its own gets over 99 % of it.
@@ -30,13 +30,13 @@ BUSY = 0.95
 # Disturbed blocks are set aside while they are at most so many a good one, and a few; a machine
 # with more of them is timed as it is.
 REDONE_A_GOOD_ONE, REDONE_FEW = 6, 8
-REFERENCE_SHARE, FEWEST_REFERENCE_RUNS, MOST_REFERENCE_RUNS = 0.1, 5, 200
-LEAST_WHOLE_RUNS = 4
+REFERENCE_SHARE, MIN_REFERENCE_RUNS, MAX_REFERENCE_RUNS = 0.1, 5, 200
+MIN_WHOLE_RUNS = 4
 # How long a scheduler lets a process be: no use in blocks that are shorter.
 SLICE_S = 3e-3
-# One request keeps the board busy so long: more than a round trip, less than one cares to lose.
-REQUEST_S, MOST_PAIRS_A_REQUEST = 0.5, 1000
-MOST_WALL = 3.0
+# One request keeps the board busy so long: more than a round context, less than one cares to lose.
+REQUEST_S, MAX_PAIRS_A_REQUEST = 0.5, 1000
+MAX_WALL = 3.0
 REFERENCE_WARMUP_S = 0.02
 # A run of many times the ceiling says enough: of the first, untimed one it takes more, as it also
 # allocates.
@@ -90,8 +90,8 @@ def time_candidate(
     while True:
         wall_s = clock() - begin
         # A slow model must not be timed again and again, least of all a hopeless one.
-        late = wall_s >= MOST_WALL * plan.max_s or hopeless(plan, _fastest_ms(seen), HOPELESS_COLD)
-        counted = judge(seen, calm_ms, judge_core, fewest=FEWEST_RUNS if late else 0)
+        late = wall_s >= MAX_WALL * plan.max_s or hopeless(plan, _fastest_ms(seen), HOPELESS_COLD)
+        counted = judge(seen, calm_ms, judge_core, fewest=MIN_RUNS if late else 0)
         if _enough(counted, plan, wall_s):
             return counted
         seen += source(_next(seen, counted, plan))
@@ -147,7 +147,7 @@ def calm(medians_ms: Sequence[float]) -> float:
 
 def _first(plan: MeasurePlan) -> list[Wanted]:
     """One block between two of the reference, as nothing is known of either model yet."""
-    reference = Wanted(REFERENCE, FEWEST_REFERENCE_RUNS, REFERENCE_SHARE * _block_s(plan))
+    reference = Wanted(REFERENCE, MIN_REFERENCE_RUNS, REFERENCE_SHARE * _block_s(plan))
     return [reference, Wanted(CANDIDATE, _block_runs(plan), _block_s(plan)), reference]
 
 
@@ -156,21 +156,21 @@ def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wan
     run_s, reference_s = _run_s(seen, CANDIDATE), _run_s(seen, REFERENCE)
     left_s = max(0.0, plan.max_s - counted.spent_s)
     # An untimed run stands before each block: it must be worth it, and it counts.
-    most_s = min(max(_block_s(plan), LEAST_WHOLE_RUNS * run_s), left_s - run_s)
+    most_s = min(max(_block_s(plan), MIN_WHOLE_RUNS * run_s), left_s - run_s)
     # The reference must stay small beside the fastest models as well.
-    even = math.ceil(FEWEST_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
+    even = math.ceil(MIN_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
     whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
     # Where others come and go, a short block is more often left alone.
     calm_share = 1 - counted.redone / counted.blocks
     runs = max(1, round(max(whole * calm_share**2, min(whole, SLICE_S / run_s))))
     block_s = run_s * runs
     beside = round(REFERENCE_SHARE * block_s / reference_s)
-    beside = min(max(beside, FEWEST_REFERENCE_RUNS), MOST_REFERENCE_RUNS)
+    beside = min(max(beside, MIN_REFERENCE_RUNS), MAX_REFERENCE_RUNS)
     have = len(counted.times_ms)
     fewest = max(plan.min_runs - have, (plan.min_s - counted.spent_s) / run_s)
     missing = max(fewest, min(have // 4, max(1, plan.max_runs - have)))
     # A board that is cut off loses what one request asks for, and a request is one line.
-    most = min(MOST_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
+    most = min(MAX_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
     pairs = math.ceil(min(missing * run_s / block_s, most) - 0.01)
     return [
         Wanted(CANDIDATE, runs, max(most_s, block_s)),
@@ -203,8 +203,8 @@ def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
         return False
     if hopeless(plan, min(counted.times_ms)):
         return True
-    overdue = counted.spent_s >= plan.max_s or wall_s >= MOST_WALL * plan.max_s
-    if overdue and (runs >= FEWEST_RUNS or wall_s >= 10 * plan.max_s):
+    overdue = counted.spent_s >= plan.max_s or wall_s >= MAX_WALL * plan.max_s
+    if overdue and (runs >= MIN_RUNS or wall_s >= 10 * plan.max_s):
         return True
     if runs < plan.min_runs or counted.spent_s < plan.min_s:
         return False
@@ -247,17 +247,17 @@ class Trust:
 TWINS = ("a", "b")
 ALIKE = 0.03
 TWIN_RUNS, TWIN_S = 10, 0.05
-FEWEST_PAIRS, MOST_PAIRS, MORE_PAIRS = 20, 120, 10
+MIN_PAIRS, MAX_PAIRS, MORE_PAIRS = 20, 120, 10
 
 
 def compare_twins(source: Source) -> Trust:
     """The A/A test: two sessions of the same model, called "a" and "b", must be as fast."""
-    seen = list(source(_turns(FEWEST_PAIRS)))
+    seen = list(source(_turns(MIN_PAIRS)))
     while True:
         found = _compared(seen)
         low, high = found.ratio_ci
         outside = high < 1 - ALIKE or low > 1 + ALIKE
-        if outside or found.trusted or found.pairs >= MOST_PAIRS:
+        if outside or found.trusted or found.pairs >= MAX_PAIRS:
             return found
         seen += source(_turns(MORE_PAIRS))
 

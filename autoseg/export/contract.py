@@ -9,9 +9,9 @@ import onnx
 from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import uses_external_data
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
-MOST_PIXELS = 64 << 20
+MAX_PIXELS = 64 << 20
 DOMAINS = ("", "ai.onnx")
 
 
@@ -54,8 +54,8 @@ def _ends(frame: ValueInfoProto, classes: ValueInfoProto) -> Iterator[str]:
     fits = len(takes) == 4 and takes[0] == 1 and takes[3] in (1, 3) and min(takes) > 0
     if not uint8 or not fits or len(gives) != 3 or gives[0] != 1:
         yield f"it takes {takes} and gives {gives}, not a uint8 frame and its class map"
-    elif takes[1] * takes[2] > MOST_PIXELS:
-        yield f"its frame of {takes[2]}x{takes[1]} is over {MOST_PIXELS >> 20} million pixels"
+    elif takes[1] * takes[2] > MAX_PIXELS:
+        yield f"its frame of {takes[2]}x{takes[1]} is over {MAX_PIXELS >> 20} million pixels"
 
 
 def _sizes(value: ValueInfoProto) -> list[int]:

@@ -25,7 +25,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from autoseg.core.records import HW, CandidateError, file_digest
+from autoseg.core.errors import CandidateError
+from autoseg.core.serialize import file_digest
+from autoseg.core.units import HW
 from autoseg.export.graph import (
     CLASSES,
     FRAME,

@@ -7,7 +7,7 @@ import inspect
 import typing
 from collections.abc import Callable
 
-from autoseg.core.records import AutosegError, CandidateError, InputError
+from autoseg.core.errors import AutosegError, CandidateError, InputError
 
 if typing.TYPE_CHECKING:
     import torch

@@ -14,7 +14,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from autoseg.core.records import HW, CandidateError, Cost, LayerCost
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Cost, LayerCost
+from autoseg.core.units import HW
 
 _FLOAT32_BYTES = 4
 

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autoseg import networks
 from autoseg.core import yaml_files
-from autoseg.core.records import Candidate, Choice, InputError, parse_hw
+from autoseg.core.errors import InputError
+from autoseg.core.records import Candidate
+from autoseg.core.units import Choice, parse_hw
 
 Effort = Literal["entry", "intermediate", "expert"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from autoseg.core.records import HW, digest
+from autoseg.core.serialize import digest
+from autoseg.core.units import HW
 
 
 def structure_digest(net: nn.Module, input_hw: HW) -> str:

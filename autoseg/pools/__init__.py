@@ -1,0 +1,1 @@
+"""Pools: where training jobs run."""

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from autoseg.core.records import AutosegError, CandidateError, DeviceError, Job, Score
+from autoseg.core.errors import AutosegError, CandidateError, DeviceError
+from autoseg.core.records import Job, Score
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from autoseg.core.records import AutosegError, CandidateError, DeviceError
+from autoseg.core.errors import AutosegError, CandidateError, DeviceError
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def main(fd: int, parent: int) -> None:
         except (MemoryError, torch.OutOfMemoryError) as error:
             connection.send(CandidateError(f"out of memory: {error}"))
         except OSError as error:
-            text = f"training cannot read or write a file ({error}): mend that, then --resume"
+            text = f"training cannot read or write a file ({error}): fix that, then --resume"
             connection.send(DeviceError(text))
         except Exception as error:  # a user's own network may raise anything
             log.debug("%s", job, exc_info=True)

@@ -6,9 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoseg.core.feasibility import SURE
-from autoseg.core.records import Evaluation, Statistic, clock
-from autoseg.device.replies import shown
+from autoseg.core.feasibility import MIN_P_FEASIBLE
+from autoseg.core.records import Evaluation, Statistic
+from autoseg.core.text import without_control
+from autoseg.core.units import clock
 from autoseg.report.axes import latency_said, turned
 from autoseg.run.messages import points
 from autoseg.run.result import Result
@@ -25,9 +26,9 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
 
     table = Table(box=None, header_style="bold")
     for name in head:
-        table.add_column(shown(name), overflow="fold")
+        table.add_column(without_control(name), overflow="fold")
     for row in rows:
-        table.add_row(*map(shown, row))
+        table.add_row(*map(without_control, row))
     plain = {"highlight": False, "markup": False, "emoji": False}
     console = Console(file=io.StringIO(), width=max(80, width), **plain)  # type: ignore[arg-type]
     console.print(table)
@@ -73,19 +74,19 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
 
 
 def result_lines(result: Result) -> list[str]:
-    """The front beside the baseline, the struck, the picks or the misses, and where files are."""
+    """The front beside the baseline, the rejected, the picks or the misses, and where files are."""
     statistic = result.constraints.statistic
     knobs = turned(result.evaluations)
-    struck = [e for e in result.evaluations if e.state == "struck"]
-    sure = f"; each with P >= {SURE} on val" if result.front else ""
+    rejected = [e for e in result.evaluations if e.state == "rejected"]
+    sure = f"; each with P >= {MIN_P_FEASIBLE} on val" if result.front else ""
     lines = [f"{result.headline} ({statistic}{sure})"]
     base = [result.baseline] if result.baseline else []
-    shown = list({e.candidate.key: e for e in [*result.front, *base, *struck]}.values())
-    if shown:
-        heads, rows = _heads(statistic), [_row(result, e, knobs) for e in shown]
+    listed = list({e.candidate.key: e for e in [*result.front, *base, *rejected]}.values())
+    if listed:
+        heads, rows = _heads(statistic), [_row(result, e, knobs) for e in listed]
         lines += table_lines(["", *knobs, *heads], rows)
-    lines += [f"struck {e.candidate.key}: {e.error}" for e in struck]
-    for evaluation in shown:
+    lines += [f"rejected {e.candidate.key}: {e.error}" for e in rejected]
+    for evaluation in listed:
         lines += _said_of(evaluation)
     for how, chosen in result.picks().items():
         if chosen:
@@ -126,7 +127,7 @@ def _said_of(evaluation: Evaluation) -> list[str]:
 
 
 def _row(result: Result, evaluation: Evaluation, knobs: Sequence[str]) -> list[str]:
-    """A model under the name of its rank, the baseline's, or that of being struck."""
+    """A model under the name of its rank, the baseline's, or that of being rejected."""
     key, measurement, cost = evaluation.candidate.key, evaluation.measurement, evaluation.cost
     test, chosen = evaluation.score("test"), dict(evaluation.candidate.choices)
     baseline = result.baseline.measurement if result.baseline else None
@@ -146,5 +147,5 @@ def _name(result: Result, evaluation: Evaluation) -> str:
     ranks = {e.candidate.key: str(rank) for rank, e in enumerate(result.front, start=1)}
     base = result.baseline is not None and result.baseline.candidate == evaluation.candidate
     rank = ranks.get(evaluation.candidate.key, "")
-    struck = "struck" if evaluation.state == "struck" else ""
-    return " ".join(filter(None, (rank, struck, "baseline" if base else "")))
+    rejected = "rejected" if evaluation.state == "rejected" else ""
+    return " ".join(filter(None, (rank, rejected, "baseline" if base else "")))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
-from autoseg.core.records import clock
+from autoseg.core.units import clock
 from autoseg.report.axes import learned
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
@@ -21,7 +21,7 @@ from autoseg.run.ledger import as_seen_on, read_events
 from autoseg.run.result import Result
 
 FOLDER = "figures"  # beside a report
-MOST_NAME = 32  # letters of it in a legend
+MAX_NAME = 32  # letters of it in a legend
 _FRONT, _OTHER, _LIMIT = "#0b6e99", "#8a949e", "#b5541c"
 _FATES = ("#0b6e99", "#c0392b", "#5aa6c4", "#c9a24b", "#c5cdd5", "#98a2ad", "#6b3fa0")
 # Text stays text, `$` is no mathematics, and the same run gives the same file.
@@ -59,7 +59,7 @@ def write_fronts(one: Result, other: Result, page: Path) -> str:
     folder, name = page.parent / FOLDER, f"front-{page.stem.removeprefix('report-')}"
     folder.mkdir(parents=True, exist_ok=True)
     sides = [
-        Side(_glyphs(name)[:MOST_NAME], result.evaluations, result.constraints)
+        Side(_glyphs(name)[:MAX_NAME], result.evaluations, result.constraints)
         for name, result in zip(names_of(one, other), (one, other), strict=True)
     ]
     with matplotlib.rc_context(_STYLE):

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.core.records import Choice, Evaluation, Statistic
+from autoseg.core.records import Evaluation, Statistic
+from autoseg.core.units import Choice
 from autoseg.report.axes import turned
 
 Array = NDArray[np.float64]

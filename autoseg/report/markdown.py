@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
+from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.report.figure_files import FOLDER, write_figures, write_fronts
 from autoseg.report.importance import Importance
-from autoseg.report.markup import code, plain, table
 from autoseg.report.page import words
 from autoseg.report.page.comparison import Comparison, compare
 from autoseg.report.page.content import Model, Story, story_of
@@ -17,7 +17,7 @@ from autoseg.report.page.tables import Cell, Confusion
 from autoseg.run.result import Result
 from autoseg.run.store import write_atomically
 
-MOST_PAIRS = 10
+MAX_PAIRS = 10
 
 
 def write_markdown(result: Result, path: Path) -> None:
@@ -42,20 +42,21 @@ def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
 def _lines(story: Story, pictures: Set[str]) -> list[str]:
     """`pictures` are the files that are there to be shown."""
     result = story.result
-    lines = [f"# {plain(result.headline)}", "", f"autoseg report of {plain(story.name)}."]
+    lines = [f"# {markdown(result.headline)}", "", f"autoseg report of {markdown(story.name)}."]
     if story.live:
         lines += ["", f"The run is not finished: this is after {words.time(result.spent_s)}."]
     lines += _missed(story)
     if story.picks:
         lines += ["", "## Picks", ""]
         lines += [
-            f"- **{how}**: {plain(e.candidate.key)}, {plain(why)}" for how, e, why in story.picks
+            f"- **{how}**: {markdown(e.candidate.key)}, {markdown(why)}"
+            for how, e, why in story.picks
         ]
     lines += ["", "## Models"]
     lines += _picture("front.png", "latency against IoU", pictures)
     lines += ["", *_cells(story.heads, story.rows[: story.first_rows])]
     for model in story.models:
-        lines += ["", f"### {plain(model.spot.key)}", ""]
+        lines += ["", f"### {markdown(model.spot.key)}", ""]
         lines += _table(("figure", "value"), [*model.figures, *model.costs, *model.timing])
         lines += _picture(f"{model.spot.key}.jpg", _SHEET, pictures)
         lines += _shown(model)
@@ -65,11 +66,11 @@ def _lines(story: Story, pictures: Set[str]) -> list[str]:
     lines += ["", _CAVEAT, "", "## How the budget was spent", ""]
     lines += [f"- {count} {name}" for name, count in story.counts.items()]
     lines += [f"- {name} until {words.time(until)}" for name, until in story.spent.phases]
-    lines += [f"- {plain(line)}" for line in result.verdict]
+    lines += [f"- {markdown(line)}" for line in result.verdict]
     for name, shows in _FIGURES.items():
         lines += _picture(f"{name}.png", shows, pictures)
     lines += ["", "## The device", "", *_table(("fact", "value"), story.device)]
-    lines += ["", "## To repeat it", "", code(story.command), ""]
+    lines += ["", "## To repeat it", "", markdown_code(story.command), ""]
     return [*lines, *_table(("fact", "value"), story.run)]
 
 
@@ -108,7 +109,7 @@ def _confusion(found: Confusion | None) -> list[str]:
     if found is None:
         return []
     if not found.shares:
-        pairs = [(a, b, f"{100 * share:.1f}") for a, b, share in found.mistakes[:MOST_PAIRS]]
+        pairs = [(a, b, f"{100 * share:.1f}") for a, b, share in found.mistakes[:MAX_PAIRS]]
         said = "The largest confusions, % of the truth's pixels:"
         return ["", said, "", *_table(("truth", "taken for", "%"), pairs)]
     rows = [
@@ -131,7 +132,7 @@ def _missed(story: Story) -> list[str]:
     told = story.explanation
     if told is None:
         return []
-    lines = ["", "## Why nothing meets it", "", plain(told.says), *map(plain, told.notes)]
+    lines = ["", "## Why nothing meets it", "", markdown(told.says), *map(markdown, told.notes)]
     if told.relax:
         ways = [(f"{way.option} {way.value}", way.gives) for way in told.relax]
         lines += ["", *_table(("to let one in", "what it would give"), ways)]
@@ -157,9 +158,9 @@ def _knobs(what: str, sign: str, found: Importance | None) -> list[str]:
 
 
 def _compared(both: Comparison, figure: str) -> list[str]:
-    lines = [f"# {plain(both.name)}", ""]
-    lines += [f"- **{plain(s.name)}**: {plain(s.result.headline)}" for s in both.sides]
-    lines += ["", *(f"> {plain(note)}\n" for note in both.notes)]
+    lines = [f"# {markdown(both.name)}", ""]
+    lines += [f"- **{markdown(s.name)}**: {markdown(s.result.headline)}" for s in both.sides]
+    lines += ["", *(f"> {markdown(note)}\n" for note in both.notes)]
     lines += [f"![both fronts, latency against IoU]({quote(figure)})", ""]
     names = [side.name for side in both.sides]
     lines += _table(["", *names], both.facts)
@@ -167,8 +168,8 @@ def _compared(both: Comparison, figure: str) -> list[str]:
         heads = ["network", *names, "second / first", *(f"IoU, {name}" for name in names)]
         lines += ["", "## The same networks on both", "", *_cells(heads, both.shared)]
     for side in both.sides:
-        lines += ["", f"## {plain(side.name)}", "", *_cells(side.heads, side.rows)]
-        lines += ["", code(side.command)]
+        lines += ["", f"## {markdown(side.name)}", "", *_cells(side.heads, side.rows)]
+        lines += ["", markdown_code(side.command)]
     return lines
 
 
@@ -179,4 +180,4 @@ def _cells(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [table([*map(plain, heads)], [[*map(plain, row)] for row in rows])]
+    return [markdown_table([*map(markdown, heads)], [[*map(markdown, row)] for row in rows])]

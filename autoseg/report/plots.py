@@ -31,7 +31,7 @@ class _Layers:
 
     front: list[Evaluation]
     dominated: list[Point]
-    struck: list[Point]
+    rejected: list[Point]
     baseline: list[Point]
     unscored_ms: list[float]
 
@@ -97,7 +97,7 @@ def fronts_figure(sides: Sequence[Side]) -> Figure:
     low = axes.get_ylim()[0]
     for row, (side, layer, color) in enumerate(zip(sides, layers, _SIDES, strict=True)):
         _draw_constraints(axes, side.constraints, color, row)
-        rest = [at for at in layer.dominated + layer.struck if at[1] >= low]
+        rest = [at for at in layer.dominated + layer.rejected if at[1] >= low]
         _scatter(axes, rest, "o", color, f"other networks of {side.name}", alpha=0.25, size=5)
         of, statistic = f" of {side.name}", side.constraints.statistic
         _draw_front(axes, layer.front, statistic, color=color, of=of, row=row)
@@ -120,8 +120,8 @@ def _sort(
     unscored = [e for e in [*rest, *first] if e.iou is None]
     return _Layers(
         best,
-        _points([e for e in rest if e.state != "struck"], statistic),
-        _points([e for e in rest if e.state == "struck"], statistic),
+        _points([e for e in rest if e.state != "rejected"], statistic),
+        _points([e for e in rest if e.state == "rejected"], statistic),
         _points(first, statistic),
         [e.measurement.latency_ms(statistic) for e in unscored if e.measurement],
     )
@@ -132,9 +132,9 @@ def _points(evaluations: Sequence[Evaluation], statistic: Statistic) -> list[Poi
 
 
 def _iou_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
-    """The floor, the front and the struck must be seen; near misses too, but not the worst."""
+    """The floor, the front and the rejected must be seen; near misses too, but not the worst."""
     must = [constraints.min_iou, *(e.iou for e in layers.front if e.iou is not None)]
-    must += [iou for _, iou in layers.struck]
+    must += [iou for _, iou in layers.rejected]
     ends = [end for e in layers.front for end in iou_interval(e) or ()]
     return iou_limits(must, ends, [iou for _, iou in layers.dominated + layers.baseline])
 
@@ -142,7 +142,7 @@ def _iou_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float
 def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
     statistic = constraints.statistic
     seen = [ms for ms, _ in _points(layers.front, statistic) + layers.dominated]
-    seen += [ms for ms, _ in layers.struck + layers.baseline]
+    seen += [ms for ms, _ in layers.rejected + layers.baseline]
     seen += [*layers.unscored_ms, constraints.max_latency_ms]
     return ms_limits(seen)
 
@@ -171,7 +171,7 @@ def _draw_rest(axes: Axes, layers: _Layers, low: float) -> None:
     inside = [at for at in layers.dominated if at[1] >= low]
     below_ms = [ms for ms, iou in layers.dominated if iou < low]
     _scatter(axes, inside, "o", _OTHER, "beaten or stopped", alpha=0.5, size=5)
-    _scatter(axes, layers.struck, "X", _STRUCK, "struck on confirmation")
+    _scatter(axes, layers.rejected, "X", _STRUCK, "rejected on confirmation")
     _scatter(axes, [at for at in layers.baseline if at[1] >= low], "*", _BASE, "baseline", size=14)
     # The lower edge holds what has no place in the picture: its IoU is below, or was never taken.
     below_ms += [ms for ms, iou in layers.baseline if iou < low]

@@ -11,7 +11,7 @@ from autoseg.run.ledger import Event
 # From the bottom of the picture to its top.
 FATES = {
     "confirmed": "confirmed",
-    "struck": "struck",
+    "rejected": "rejected",
     "scored": "trained",
     "stopped": "stopped",
     "measured": "not trained",

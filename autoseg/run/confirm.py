@@ -12,24 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from autoseg.core.diagnostics import Exhibit, sheet_path, write_exhibit
-from autoseg.core.feasibility import SURE, probability_fast, why_struck
-from autoseg.core.records import (
-    Candidate,
-    CandidateError,
-    DeviceError,
-    Evaluation,
-    Job,
-    MeasurePlan,
-    Score,
-    file_digest,
-    to_json,
-)
+from autoseg.core.diagnostics import Diagnostics, sheet_path, write_diagnostics
+from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met, rejection_reason
+from autoseg.core.records import Candidate, Evaluation, Job, MeasurePlan, Score
+from autoseg.core.serialize import file_digest, to_json
 from autoseg.data.cache import SplitArrays
 from autoseg.data.dataset import Array
 from autoseg.device.session import class_maps
 from autoseg.export.to_onnx import check
-from autoseg.run.context import Trip, export_candidate, measure
+from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.checkpoints import trained_network
 from autoseg.train.contact_sheet import AT_CONFIRMATION, write_sheet
 from autoseg.train.metrics import Counts
@@ -42,146 +34,148 @@ SAMPLE = 12  # val pictures on which the device's class maps are compared with t
 ALIKE = 0.995  # of their pixels; below it, the IoU that is promised is of the device's own maps
 
 
-def confirm_one(trip: Trip, job: Job, onnx: Path | None = None) -> None:
+def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None:
     """Promise only what the exported file, with its trained weights, does on device and val.
 
     `onnx` is that file where an earlier confirmation has left it.
     """
     candidate = job.candidate
-    trip.run.announce(candidate, f"confirming {candidate}")
-    val = split_arrays(trip.task, candidate, "val")
+    context.run.announce(candidate, f"confirming {candidate}")
+    val = split_arrays(context.task, candidate, "val")
     try:
-        path = _trained_file(trip, job, val, onnx)
-        maps, source, agreement = _class_maps(trip, path, val)
-        counts = _counts(trip, maps)
-        score = _score(trip, job, counts, source)
-        show(trip, candidate, score, maps, counts)
+        path = _trained_file(context, job, val, onnx)
+        maps, source, agreement = _class_maps(context, path, val)
+        counts = _counts(context, maps)
+        score = _score(context, job, counts, source)
+        show(context, candidate, score, maps, counts)
         # Last: of all this it is what takes longest on a board.
-        measurement = measure(trip, path, _plan(trip, score))
+        measurement = measure(context, path, _plan(context, score))
     except CandidateError as error:
-        trip.run.record("failed", candidate, reason=str(error))
+        context.run.record("failed", candidate, reason=str(error))
         return
     if source == "board":
-        differs = _differs(trip, agreement)
+        differs = _differs(context, agreement)
         log.warning("%s: %s", candidate.key, differs)
         measurement = replace(measurement, flags=(*measurement.flags, differs))
-    sure = probability_fast(measurement, trip.constraints) * (score.p_floor or 0.0)
-    holds = sure >= SURE
-    trip.run.record(
-        "confirmed" if holds else "struck",
+    sure = p_latency_met(measurement, context.constraints) * (score.p_floor or 0.0)
+    holds = sure >= MIN_P_FEASIBLE
+    context.run.record(
+        "confirmed" if holds else "rejected",
         candidate,
         score=to_json(score),
         measurement=to_json(measurement),
         onnx_bytes=path.stat().st_size,
         p_feasible=sure,
         agreement=agreement,
-        reason=None if holds else why_struck(measurement, score, trip.constraints),
+        reason=None if holds else rejection_reason(measurement, score, context.constraints),
     )
 
 
-def _plan(trip: Trip, score: Score) -> MeasurePlan:
-    """The long timing is for what can be promised: what misses the floor is struck anyway."""
-    promised = (score.p_floor or 0.0) >= SURE
-    constraints = trip.constraints
+def _plan(context: RunContext, score: Score) -> MeasurePlan:
+    """The long timing is for what can be promised: what misses the floor is rejected anyway."""
+    promised = (score.p_floor or 0.0) >= MIN_P_FEASIBLE
+    constraints = context.constraints
     return (
         MeasurePlan.confirm(constraints.statistic) if promised else MeasurePlan.screen(constraints)
     )
 
 
-def _trained_file(trip: Trip, job: Job, val: SplitArrays, there: Path | None) -> Path:
-    path = trip.run.artifact(job.candidate)
+def _trained_file(context: RunContext, job: Job, val: SplitArrays, there: Path | None) -> Path:
+    path = context.run.artifact(job.candidate)
     if there is not None:
         shutil.copyfile(there, path)
         return path
-    net = trained_network(trip.task, job)
-    exported = export_candidate(trip.task, net, job.candidate, path)
+    net = trained_network(context.task, job)
+    exported = export_candidate(context.task, net, job.candidate, path)
     check(exported, net, val.batch(range(min(16, len(val))))[0])
     return path
 
 
 def _class_maps(
-    trip: Trip, onnx: Path, val: SplitArrays
+    context: RunContext, onnx: Path, val: SplitArrays
 ) -> tuple[list[Array], Literal["onnx", "board"], float]:
     """Class maps of val, who made them, and the share of pixels where the device says the same."""
     ours = class_maps(onnx, val.frames())
-    theirs = trip.device.predict(onnx, val.frames(SAMPLE))
+    theirs = context.device.predict(onnx, val.frames(SAMPLE))
     pairs = zip(ours, theirs, strict=False)  # theirs is a sample
     same = [float(np.mean(a == b)) if a.shape == b.shape else 0.0 for a, b in pairs]
     agreement = float(np.mean(same))
     if agreement >= ALIKE:
         return ours, "onnx", agreement
-    return own_maps(trip, onnx, val), "board", agreement
+    return own_maps(context, onnx, val), "board", agreement
 
 
-def own_maps(trip: Trip, onnx: Path, frames: SplitArrays) -> list[Array]:
+def own_maps(context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array]:
     """The device's class maps, which count where they are not this machine's."""
-    maps = trip.device.predict(onnx, frames.frames())
+    maps = context.device.predict(onnx, frames.frames())
     highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
-    if len(maps) != len(frames) or highest >= len(trip.task.dataset.classes):
+    if len(maps) != len(frames) or highest >= len(context.task.dataset.classes):
         raise DeviceError(
-            f"{trip.device.describe().name} gave {len(maps)} class maps of {len(frames)} pictures "
+            f"{context.device.describe().name} gave {len(maps)} class maps of {len(frames)} pictures "
             f"with classes up to {highest}: its class maps cannot be used"
         )
     return maps
 
 
-def _differs(trip: Trip, agreement: float) -> str:
-    there, here = trip.device.describe().runtime, version("onnxruntime")
+def _differs(context: RunContext, agreement: float) -> str:
+    there, here = context.device.describe().runtime, version("onnxruntime")
     return (
         f"the board's class maps differ on {100 * (1 - agreement):.2g} % of pixels from this "
         f"machine's ({there} there, onnxruntime {here} here): its IoU is of the board's own maps"
     )
 
 
-def _counts(trip: Trip, maps: Iterable[Array]) -> Counts:
-    return picture_counts(trip.task.dataset, maps, cache_dir=trip.task.cache_dir, split="val")
+def _counts(context: RunContext, maps: Iterable[Array]) -> Counts:
+    return picture_counts(
+        context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
+    )
 
 
 def show(
-    trip: Trip, candidate: Candidate, score: Score, maps: Sequence[Array], counts: Counts
+    context: RunContext, candidate: Candidate, score: Score, maps: Sequence[Array], counts: Counts
 ) -> None:
     """Write down for people what the exported file sees on val: contact sheet and confusion."""
-    path, dataset = sheet_path(trip.run.place, candidate.key), trip.task.dataset
+    path, dataset = sheet_path(context.run.place, candidate.key), context.task.dataset
     write_sheet(path, dataset, candidate, score, maps[:AT_CONFIRMATION], counts)
-    digest = file_digest(trip.run.artifact(candidate))
+    digest = file_digest(context.run.artifact(candidate))
     confusion = tuple(tuple(int(pixels) for pixels in row) for row in counts.sum(0))
     try:
-        write_exhibit(trip.run.place, candidate.key, Exhibit(digest, confusion))
+        write_diagnostics(context.run.place, candidate.key, Diagnostics(digest, confusion))
     except OSError as error:
         log.warning("%s: its exhibit was not written (%s)", candidate.key, error)
 
 
-def _score(trip: Trip, job: Job, counts: Counts, source: str) -> Score:
-    trained = trip.run.evaluations[job.candidate.key].score("val", source="torch")
+def _score(context: RunContext, job: Job, counts: Counts, source: str) -> Score:
+    trained = context.run.evaluations[job.candidate.key].score("val", source="torch")
     return score_of(
-        trip.task.dataset,
+        context.task.dataset,
         counts,
         split="val",
         source=source,
         epoch=job.to_epoch,
         train_s=trained.train_s if trained else 0.0,
-        seed=trip.task.seed,
+        seed=context.task.seed,
         decayed=job.decay,
-        min_iou=trip.constraints.min_iou,
+        min_iou=context.constraints.min_iou,
     )
 
 
-def read_test(trip: Trip) -> None:
+def read_test(context: RunContext) -> None:
     """Read test once, after the choice is made; it is reported and decides nothing."""
-    task = trip.task
+    task = context.task
     if not task.dataset.splits.get("test"):
         return
-    for evaluation in list(trip.run.evaluations.values()):
+    for evaluation in list(context.run.evaluations.values()):
         promised = evaluation.promised
         if promised is None or _tested(evaluation, promised):
             continue
         frames = split_arrays(task, evaluation.candidate, "test")
-        onnx = trip.run.artifact(evaluation.candidate)
+        onnx = context.run.artifact(evaluation.candidate)
         own = promised.source == "board"
         try:
-            maps = own_maps(trip, onnx, frames) if own else class_maps(onnx, frames.frames())
+            maps = own_maps(context, onnx, frames) if own else class_maps(onnx, frames.frames())
         except CandidateError as error:
-            trip.run.record("failed", evaluation.candidate, reason=str(error))
+            context.run.record("failed", evaluation.candidate, reason=str(error))
             continue
         score = picture_score(
             task.dataset,
@@ -194,7 +188,7 @@ def read_test(trip: Trip) -> None:
             seed=promised.seed,
             decayed=promised.decayed,
         )
-        trip.run.record("tested", evaluation.candidate, score=to_json(score))
+        context.run.record("tested", evaluation.candidate, score=to_json(score))
 
 
 def _tested(evaluation: Evaluation, promised: Score) -> bool:

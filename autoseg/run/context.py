@@ -17,7 +17,7 @@ from autoseg.train.task import Task, channels_of
 
 
 @dataclass(frozen=True)
-class Trip:
+class RunContext:
     """What a journey needs: who decides, who trains, who measures, and where it is written."""
 
     run: Run
@@ -66,12 +66,12 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
     )
 
 
-def measure(trip: Trip, onnx: Path, plan: MeasurePlan) -> Measurement:
+def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
     """What the device says about one file."""
-    with quiet(trip):
-        return trip.device.measure(onnx, plan)
+    with quiet(context):
+        return context.device.measure(onnx, plan)
 
 
-def quiet(trip: Trip) -> AbstractContextManager[None]:
+def quiet(context: RunContext) -> AbstractContextManager[None]:
     """A latency must never be timed while something trains on the same machine."""
-    return trip.pool.paused() if trip.device.describe().here else nullcontext()
+    return context.pool.paused() if context.device.describe().here else nullcontext()

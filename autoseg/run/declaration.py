@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoseg.core.records import STATISTICS, Constraints, InputError, Statistic, parse_duration_s
+from autoseg.core.errors import InputError
+from autoseg.core.records import STATISTICS, Constraints, Statistic
+from autoseg.core.units import parse_duration_s
 from autoseg.core.yaml_files import did_you_mean
 from autoseg.data.dataset import Reading
 from autoseg.networks.space import check_effort_rank

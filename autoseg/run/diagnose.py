@@ -13,14 +13,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from autoseg.core.diagnostics import Exhibit, OperatorTime, read_exhibit, write_exhibit
+from autoseg.core.diagnostics import Diagnostics, OperatorTime, read_diagnostics, write_diagnostics
+from autoseg.core.errors import DeviceError
 from autoseg.core.pareto import front_of
-from autoseg.core.records import HW, DeviceError, Evaluation, file_digest
+from autoseg.core.records import Evaluation
+from autoseg.core.serialize import file_digest
+from autoseg.core.units import HW
 from autoseg.data.cache import truths
-from autoseg.device.profiling import Breakdown
+from autoseg.device.profiling import Profiler
 from autoseg.device.session import class_maps
 from autoseg.run.confirm import own_maps, show
-from autoseg.run.context import Trip, quiet
+from autoseg.run.context import RunContext, quiet
 from autoseg.train.scoring import picture_counts
 from autoseg.train.task import split_arrays
 
@@ -32,39 +35,39 @@ NOTHING: tuple[OperatorTime, ...] = ()
 FILES_S = 3.0  # of the budget, kept for the files that are written last
 
 
-def exhibit(trip: Trip) -> None:
+def exhibit(context: RunContext) -> None:
     """Once for each model on the front; a run that goes on finds what is there already."""
-    front = front_of(trip.run.evaluations.values(), trip.constraints.statistic)
+    front = front_of(context.run.evaluations.values(), context.constraints.statistic)
     confirmed = [e for e in front if e.state == "confirmed"]
-    waiting = [e for e in confirmed if not _done(trip, e)]
+    waiting = [e for e in confirmed if not _done(context, e)]
     if not waiting:
         return
     left: Sequence[Evaluation] = waiting
-    breakdown = Breakdown(trip.device, picture_hw(trip))
-    while left and _time_left(trip):
+    breakdown = Profiler(context.device, picture_hw(context))
+    while left and _time_left(context):
         first, *left = left
-        trip.run.announce(first.candidate, f"looking where the time of {first.candidate} goes")
+        context.run.announce(first.candidate, f"looking where the time of {first.candidate} goes")
         try:
-            _exhibit_one(trip, breakdown, first)
+            _exhibit_one(context, breakdown, first)
         except DeviceError as error:  # a lost board would be waited for, model by model
             log.warning("where the time of models goes was not found out: %s", error)
             return
     if left:
-        trip.run.say(f"no time was left to look where the time of {len(left)} model(s) goes")
+        context.run.say(f"no time was left to look where the time of {len(left)} model(s) goes")
 
 
-def _exhibit_one(trip: Trip, breakdown: Breakdown, evaluation: Evaluation) -> None:
+def _exhibit_one(context: RunContext, breakdown: Profiler, evaluation: Evaluation) -> None:
     began = time.monotonic()
-    key, onnx = evaluation.candidate.key, trip.run.artifact(evaluation.candidate)
+    key, onnx = evaluation.candidate.key, context.run.artifact(evaluation.candidate)
     run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
-    known = _found(key, lambda: _known(trip, evaluation), None)
+    known = _found(key, lambda: _known(context, evaluation), None)
     if known is None:
         return
-    with quiet(trip):
+    with quiet(context):
         operators = _found(key, lambda: breakdown.operators(onnx, run_ms), NOTHING)
         frame = _found(key, lambda: breakdown.frame(onnx, run_ms), None)
     told = replace(known, operators=operators, frame=frame)
-    _found(key, lambda: write_exhibit(trip.run.place, key, told), None)
+    _found(key, lambda: write_diagnostics(context.run.place, key, told), None)
     log.debug("%s: looked where its time goes in %.1f s", key, time.monotonic() - began)
 
 
@@ -79,44 +82,46 @@ def _found(key: str, find: Callable[[], Found], otherwise: Found) -> Found:
         return otherwise
 
 
-def _done(trip: Trip, evaluation: Evaluation) -> bool:
-    found = _same_file(trip, evaluation)
+def _done(context: RunContext, evaluation: Evaluation) -> bool:
+    found = _same_file(context, evaluation)
     return found is not None and bool(found.operators or found.frame)
 
 
-def _same_file(trip: Trip, evaluation: Evaluation) -> Exhibit | None:
-    found = read_exhibit(trip.run.place, evaluation.candidate.key)
+def _same_file(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
+    found = read_diagnostics(context.run.place, evaluation.candidate.key)
     measurement = evaluation.measurement
     same = found and measurement and found.onnx_digest == measurement.onnx_digest
     return found if same else None
 
 
-def _known(trip: Trip, evaluation: Evaluation) -> Exhibit | None:
+def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     """What confirming wrote down; made anew where it did not, or the file was damaged since."""
-    if found := _same_file(trip, evaluation):
+    if found := _same_file(context, evaluation):
         return found
     candidate, score = evaluation.candidate, evaluation.promised
-    onnx = trip.run.artifact(candidate)
+    onnx = context.run.artifact(candidate)
     measurement = evaluation.measurement
     if score is None or measurement is None or file_digest(onnx) != measurement.onnx_digest:
         return None
-    val = split_arrays(trip.task, candidate, "val")
+    val = split_arrays(context.task, candidate, "val")
     own = score.source == "board"
-    maps = own_maps(trip, onnx, val) if own else class_maps(onnx, val.frames())
-    counts = picture_counts(trip.task.dataset, maps, cache_dir=trip.task.cache_dir, split="val")
-    show(trip, candidate, score, maps, counts)
-    return _same_file(trip, evaluation)
+    maps = own_maps(context, onnx, val) if own else class_maps(onnx, val.frames())
+    counts = picture_counts(
+        context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
+    )
+    show(context, candidate, score, maps, counts)
+    return _same_file(context, evaluation)
 
 
-def _time_left(trip: Trip) -> bool:
-    return trip.remaining_s is None or trip.remaining_s > FILES_S
+def _time_left(context: RunContext) -> bool:
+    return context.remaining_s is None or context.remaining_s > FILES_S
 
 
-def picture_hw(trip: Trip) -> HW:
+def picture_hw(context: RunContext) -> HW:
     """The typical size of a picture of val: the median height and width."""
-    dataset = trip.task.dataset
+    dataset = context.task.dataset
     sizes = [sample.hw for sample in dataset.splits["val"] if all(sample.hw)]
     if not sizes:
-        sizes = [truths(dataset, "val", trip.task.cache_dir, 1)[0].shape]
+        sizes = [truths(dataset, "val", context.task.cache_dir, 1)[0].shape]
     height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
     return height, width

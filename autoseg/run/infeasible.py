@@ -7,12 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from autoseg.core.feasibility import SURE, latency_ci_ms
+from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms
 from autoseg.core.pareto import front as nondominated
 from autoseg.core.pareto import meets
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.networks.space import EFFORTS
-from autoseg.run.relaxations import Story, Way, iou_of, surely_accurate, surely_fast, told, ways
+from autoseg.run.relaxations import (
+    Relaxation,
+    Story,
+    iou_of,
+    surely_accurate,
+    surely_fast,
+    told,
+    ways,
+)
 from autoseg.search.status import epoch_of
 
 Binds = Literal["ceiling", "floor", "both", "time"]
@@ -34,7 +42,7 @@ class Explanation:
     says: str
     statistic: Statistic = "p90"
     nearest: tuple[Evaluation, ...] = ()
-    relax: tuple[Way, ...] = ()
+    relax: tuple[Relaxation, ...] = ()
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
@@ -109,7 +117,7 @@ def _all_too_slow(story: Story) -> tuple[Binds, str]:
 
 def _almost(story: Story, meeting: Sequence[Evaluation]) -> tuple[Binds, str]:
     """Some meet both figures: they wait, or are not sure enough."""
-    waiting = sum(e.state not in ("struck", "confirmed") for e in meeting)
+    waiting = sum(e.state not in ("rejected", "confirmed") for e in meeting)
     if waiting:
         return "time", f"{waiting} meet both figures and are not confirmed yet"
     nearest = max(meeting, key=lambda e: e.p_feasible or 0.0)
@@ -119,7 +127,7 @@ def _almost(story: Story, meeting: Sequence[Evaluation]) -> tuple[Binds, str]:
     )  # type: ignore[assignment]
     return binds, (
         f"{len(meeting)} met both figures without being sure enough: "
-        f"P {nearest.p_feasible or 0.0:.2f} at most, and {SURE} is needed"
+        f"P {nearest.p_feasible or 0.0:.2f} at most, and {MIN_P_FEASIBLE} is needed"
     )
 
 
@@ -139,7 +147,7 @@ def _nearest(story: Story) -> list[Evaluation]:
 
 
 def _doubts(story: Story) -> list[str]:
-    unsure = sum(meets(e, story.constraints) and e.state == "struck" for e in story.both)
+    unsure = sum(meets(e, story.constraints) and e.state == "rejected" for e in story.both)
     if not unsure:
         return []
     return ["more pictures in val would narrow the interval of the IoU"]

@@ -13,15 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import (
-    AutosegError,
-    Candidate,
-    Cost,
-    Evaluation,
-    Measurement,
-    Score,
-    from_json,
-)
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import Candidate, Cost, Evaluation, Measurement, Score
+from autoseg.core.serialize import from_json
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +114,10 @@ def _step(before: Evaluation | None, event: Event) -> Evaluation:
     if kind == "scored":
         score = from_json(Score, event["score"])
         return replace(before, state="scored", scores=(*before.scores, score), error=None)
-    if kind in ("confirmed", "struck"):
+    if kind in ("confirmed", "rejected"):
         return replace(
             before,
-            state="confirmed" if kind == "confirmed" else "struck",
+            state="confirmed" if kind == "confirmed" else "rejected",
             onnx_bytes=event["onnx_bytes"],
             measurements=(*before.measurements, from_json(Measurement, event["measurement"])),
             scores=(*before.scores, from_json(Score, event["score"])),

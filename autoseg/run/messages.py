@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autoseg.core.records import Constraints, Evaluation, clock
-from autoseg.device.replies import shown
+from autoseg.core.records import Constraints, Evaluation
+from autoseg.core.text import without_control
+from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
 from autoseg.run.ledger import Event
 from autoseg.run.store import Run
@@ -97,7 +98,7 @@ class Telling:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        self._to(shown(line))
+        self._to(without_control(line))
 
     def _lines(self, event: Event) -> list[str]:
         kind = event["event"]
@@ -151,7 +152,7 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
         decay = ", decayed" if score["decayed"] else ""
         after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
         return f"{key} IoU {score['iou']:.4f} on val {after}"
-    if kind in ("confirmed", "struck") and timed:
+    if kind in ("confirmed", "rejected") and timed:
         why = f": {facts['reason']}" if facts.get("reason") else ""
         figures = f"{needs}, IoU {evaluation.iou:.4f} (P {facts['p_feasible']:.2f})"
         return f"{key} {kind}: {figures}{why}"

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast, probability_over
+from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_latency_met, probability_over
 from autoseg.core.pareto import meets
 from autoseg.core.records import Constraints, Evaluation, Statistic
 from autoseg.run.declaration import Declaration
 from autoseg.search.status import epoch_of
 
 EACH = math.sqrt(
-    SURE
+    MIN_P_FEASIBLE
 )  # where latency and IoU are both that sure, the two together are sure enough
 
 
-class Way(NamedTuple):
+class Relaxation(NamedTuple):
     """One way to let a model in: ``option value`` as on the command line, and what it gives."""
 
     option: str
@@ -83,11 +83,11 @@ class Story:
 
     def unfinished(self, evaluation: Evaluation) -> bool:
         """Whether its training could go on."""
-        going = evaluation.state in ("measured", "scored", "struck", "confirmed")
+        going = evaluation.state in ("measured", "scored", "rejected", "confirmed")
         return going and epoch_of(evaluation) < max(self.rungs, default=0)
 
 
-def ways(story: Story) -> tuple[Way, ...]:
+def ways(story: Story) -> tuple[Relaxation, ...]:
     """All ways to let a model in, those whose outcome the ledger shows first."""
     return (*_relaxed(story), *_slower(story), *_longer(story))
 
@@ -112,7 +112,7 @@ def _needs(story: Story) -> list[_Need]:
     return [need for need in found if need.floor > 0]
 
 
-def _relaxed(story: Story) -> list[Way]:
+def _relaxed(story: Story) -> list[Relaxation]:
     """What a lower floor, a higher ceiling, and a little of both would let in."""
     asked, needs = story.constraints, _needs(story)
     fast = [n for n in needs if n.ceiling_ms <= asked.max_latency_ms and n.floor < asked.min_iou]
@@ -126,7 +126,7 @@ def _relaxed(story: Story) -> list[Way]:
     return [_way(need, story) for need in (lower, higher, middle) if need]
 
 
-def _way(need: _Need, story: Story) -> Way:
+def _way(need: _Need, story: Story) -> Relaxation:
     words, asked = [], story.constraints
     if need.ceiling_ms > asked.max_latency_ms:
         words += ["--max-latency", f"{need.ceiling_ms:g}ms"]
@@ -135,10 +135,10 @@ def _way(need: _Need, story: Story) -> Way:
     gives = f"{need.of.candidate.key} with {figures(need.of, asked.statistic)}; {stands(need.of)}"
     if story.device is not None and "--min-iou" in words:
         gives += " (the floor here is the run's: begin a run with that one)"
-    return Way(words[0], " ".join(words[1:]), gives)
+    return Relaxation(words[0], " ".join(words[1:]), gives)
 
 
-def _slower(story: Story) -> list[Way]:
+def _slower(story: Story) -> list[Relaxation]:
     """What the ceiling shuts out without anybody knowing its IoU."""
     asked = story.constraints
     known = [need for need in _needs(story) if need.floor >= asked.min_iou]
@@ -150,10 +150,10 @@ def _slower(story: Story) -> list[Way]:
     chosen = untrained[0]
     value = f"{_roomy_ms(chosen, asked.statistic):g}ms"
     gives = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
-    return [Way("--max-latency", value, f"{gives}; it is untrained, its IoU is not known")]
+    return [Relaxation("--max-latency", value, f"{gives}; it is untrained, its IoU is not known")]
 
 
-def _longer(story: Story) -> list[Way]:
+def _longer(story: Story) -> list[Relaxation]:
     """What training is left to do, of which nobody knows what it gives."""
     untrained = sum(e.state == "measured" and e.iou is None for e in story.under)
     going = [epoch_of(e) for e in story.both if story.unfinished(e)]
@@ -169,8 +169,8 @@ def _longer(story: Story) -> list[Way]:
     gives = f"{where}{then}: of those that fit, {', '.join(left)}; what more gives is not known"
     declared = story.declaration
     if declared.budget is None and declared.trials is not None:
-        return [Way("--trials", str(2 * declared.trials), gives)]
-    return [Way("--budget", _twice(story), gives)]
+        return [Relaxation("--trials", str(2 * declared.trials), gives)]
+    return [Relaxation("--budget", _twice(story), gives)]
 
 
 def _twice(story: Story) -> str:
@@ -182,7 +182,7 @@ def _twice(story: Story) -> str:
 
 def surely_fast(evaluation: Evaluation, asked: Constraints) -> bool:
     measurement = evaluation.measurement
-    return measurement is not None and probability_fast(measurement, asked) >= EACH
+    return measurement is not None and p_latency_met(measurement, asked) >= EACH
 
 
 def surely_accurate(evaluation: Evaluation, asked: Constraints) -> bool:

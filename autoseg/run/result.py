@@ -8,18 +8,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoseg.core.errors import InputError
 from autoseg.core.pareto import PICKS, How, meets, pick, point, reason
 from autoseg.core.pareto import front as nondominated
-from autoseg.core.records import (
-    SCHEMA,
-    Candidate,
-    Constraints,
-    DeviceInfo,
-    Evaluation,
-    InputError,
-    from_json,
-    to_json,
-)
+from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
+from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
 from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s

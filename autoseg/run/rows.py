@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
-from autoseg.core.records import SCHEMA, Constraints, Evaluation, Statistic, to_json
+from autoseg.core.records import SCHEMA, Constraints, Evaluation, Statistic
+from autoseg.core.serialize import to_json
 from autoseg.run.store import write_atomically
 
 _WHOLE = ("rank", "params", "macs", "onnx_bytes")

@@ -10,19 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from autoseg.core.feasibility import SURE, probability_fast
-from autoseg.core.records import (
-    AutosegError,
-    Candidate,
-    CandidateError,
-    Measurement,
-    MeasurePlan,
-    digest,
-    to_json,
-)
+from autoseg.core.errors import AutosegError, CandidateError
+from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
+from autoseg.core.records import Candidate, Measurement, MeasurePlan
+from autoseg.core.serialize import digest, to_json
 from autoseg.export.to_onnx import Exported, structure_digest
 from autoseg.networks.cost import cost
-from autoseg.run.context import Trip, export_candidate, measure
+from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.run.store import Run
 from autoseg.train.task import network
 
@@ -37,107 +31,107 @@ class _Timed:
     done: Callable[[], bool]
 
 
-def screen(trip: Trip, candidates: Iterable[Candidate]) -> None:
+def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
     """Latency first: it does not depend on the weights, and what is too slow is never trained.
 
     Several boards time side by side; what they said is written in the order of the candidates.
     """
-    info = trip.device.describe()
+    info = context.device.describe()
     side_by_side = 1 if info.here else info.boards  # on one machine they would time each other
     waiting: deque[_Timed] = deque()
     threads = ThreadPoolExecutor(side_by_side)
     try:
         for candidate in candidates:
-            if exported := _untrained(trip, candidate):
-                waiting.append(_timed(trip, candidate, exported, threads, side_by_side))
+            if exported := _untrained(context, candidate):
+                waiting.append(_timed(context, candidate, exported, threads, side_by_side))
             if len(waiting) >= side_by_side:
-                _screened(trip, waiting.popleft())
+                _screened(context, waiting.popleft())
         while waiting:
-            _screened(trip, waiting.popleft())
+            _screened(context, waiting.popleft())
     except (AutosegError, KeyboardInterrupt) as error:
         # What the other boards timed is paid for; Ctrl-C does not wait for them.
-        _rescue(trip, waiting, wait=isinstance(error, AutosegError))
+        _rescue(context, waiting, wait=isinstance(error, AutosegError))
         raise
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _timed(
-    trip: Trip,
+    context: RunContext,
     candidate: Candidate,
     exported: Exported,
     threads: ThreadPoolExecutor,
     side_by_side: int,
 ) -> _Timed:
-    timing = partial(_screen_measurement, trip, exported)
+    timing = partial(_screen_measurement, context, exported)
     if side_by_side == 1:
         return _Timed(candidate, exported, timing, lambda: False)
     future = threads.submit(timing)
     return _Timed(candidate, exported, future.result, future.done)
 
 
-def _rescue(trip: Trip, waiting: Iterable[_Timed], *, wait: bool) -> None:
+def _rescue(context: RunContext, waiting: Iterable[_Timed], *, wait: bool) -> None:
     for timed in waiting:
         with suppress(AutosegError):
             if wait or timed.done():
-                _screened(trip, timed)
+                _screened(context, timed)
         timed.exported.path.unlink(missing_ok=True)
 
 
-def _untrained(trip: Trip, candidate: Candidate) -> Exported | None:
+def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     """The file to time, or None where the ledger has the answer, by now at least."""
-    known = trip.run.evaluations.get(candidate.key)
+    known = context.run.evaluations.get(candidate.key)
     if known is not None and known.state != "proposed":
         return None
-    trip.run.announce(candidate, f"measuring {candidate}")
+    context.run.announce(candidate, f"measuring {candidate}")
     try:
-        net, structure = _proposed(trip, candidate)
-        same = _same_network(trip.run, candidate, structure)
+        net, structure = _proposed(context, candidate)
+        same = _same_network(context.run, candidate, structure)
         if same is None:
-            file = trip.run.artifact(candidate, "-untrained")
-            return export_candidate(trip.task, net, candidate, file)
-        trip.run.record("stopped", candidate, reason=f"the same network as {same}")
+            file = context.run.artifact(candidate, "-untrained")
+            return export_candidate(context.task, net, candidate, file)
+        context.run.record("stopped", candidate, reason=f"the same network as {same}")
     except CandidateError as error:
-        trip.run.record("failed", candidate, reason=str(error))
+        context.run.record("failed", candidate, reason=str(error))
     return None
 
 
-def _screened(trip: Trip, timed: _Timed) -> None:
+def _screened(context: RunContext, timed: _Timed) -> None:
     candidate, exported = timed.candidate, timed.exported
     try:
         measurement = timed.timing()
     except CandidateError as error:
-        trip.run.record("failed", candidate, reason=str(error))
+        context.run.record("failed", candidate, reason=str(error))
         return
     finally:
         exported.path.unlink(missing_ok=True)
-    trip.run.record(
+    context.run.record(
         "measured",
         candidate,
         measurement=to_json(measurement),
         onnx_bytes=exported.size_bytes,
-        too_slow=probability_fast(measurement, trip.constraints) < 1 - SURE,
+        too_slow=p_latency_met(measurement, context.constraints) < 1 - MIN_P_FEASIBLE,
     )
-    identity = _identity(trip, exported)
+    identity = _identity(context, exported)
     # What was disturbed must not be believed again and again.
-    if not measurement.flags and trip.measured_before.get(identity) is None:
-        trip.measured_before.put(identity, measurement)
+    if not measurement.flags and context.measured_before.get(identity) is None:
+        context.measured_before.put(identity, measurement)
 
 
-def _proposed(trip: Trip, candidate: Candidate) -> tuple[Any, str]:
+def _proposed(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
     """The network and its digest; the ledger tells of a candidate even if it cannot be built."""
-    known = candidate.key in trip.run.evaluations
+    known = candidate.key in context.run.evaluations
     said = {"candidate": to_json(candidate)}
     try:
-        net = network(trip.task, candidate)
+        net = network(context.task, candidate)
         structure = structure_digest(net, candidate.input_hw)
         counted = to_json(cost(net, candidate.input_hw))
     except CandidateError:
         if not known:
-            trip.run.record("proposed", candidate, **said, structure=None, cost=None)
+            context.run.record("proposed", candidate, **said, structure=None, cost=None)
         raise
     if not known:
-        trip.run.record("proposed", candidate, **said, structure=structure, cost=counted)
+        context.run.record("proposed", candidate, **said, structure=structure, cost=counted)
     return net, structure
 
 
@@ -148,12 +142,12 @@ def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
     return None
 
 
-def _identity(trip: Trip, exported: Exported) -> str:
+def _identity(context: RunContext, exported: Exported) -> str:
     # Screening stops at the ceiling: what was cut short for another one is not good enough here.
-    asked = [trip.constraints.max_latency_ms, trip.constraints.statistic]
-    return digest([exported.graph_digest, trip.device.describe().fingerprint, *asked])
+    asked = [context.constraints.max_latency_ms, context.constraints.statistic]
+    return digest([exported.graph_digest, context.device.describe().fingerprint, *asked])
 
 
-def _screen_measurement(trip: Trip, exported: Exported) -> Measurement:
-    known = trip.measured_before.get(_identity(trip, exported))
-    return known or measure(trip, exported.path, MeasurePlan.screen(trip.constraints))
+def _screen_measurement(context: RunContext, exported: Exported) -> Measurement:
+    known = context.measured_before.get(_identity(context, exported))
+    return known or measure(context, exported.path, MeasurePlan.screen(context.constraints))

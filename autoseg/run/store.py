@@ -21,16 +21,9 @@ from typing import IO, Any
 
 import yaml
 
-from autoseg.core.records import (
-    AutosegError,
-    Candidate,
-    DeviceError,
-    Evaluation,
-    InputError,
-    Measurement,
-    from_json,
-    to_json,
-)
+from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.records import Candidate, Evaluation, Measurement
+from autoseg.core.serialize import from_json, to_json
 from autoseg.run.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
@@ -94,7 +87,7 @@ class Run:
         except OSError as error:
             raise InputError(
                 f"the run {folder.name!r} cannot be written in {folder} ({error.strerror}): "
-                "mend that first"
+                "fix that first"
             ) from error
 
     @property
@@ -144,8 +137,7 @@ class Run:
             with suppress(OSError):  # the next event must not be glued to half of this one
                 os.ftruncate(file, before)
             raise DeviceError(
-                f"the ledger in {self.folder} cannot be written ({error.strerror}): "
-                "mend that first"
+                f"the ledger in {self.folder} cannot be written ({error.strerror}): fix that first"
             ) from error
 
     def first(self, kind: str) -> Event | None:

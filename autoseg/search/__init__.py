@@ -1,0 +1,1 @@
+"""Decides what is worth measuring, training and finishing, from the evaluations alone."""

@@ -10,14 +10,16 @@ from functools import cached_property
 
 import numpy as np
 
-from autoseg.core.records import HW, Candidate, CandidateError, Cost
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Candidate, Cost
+from autoseg.core.units import HW
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search.gp import Array
 from autoseg.search.proposers.optuna import ordered_choices, sample
 from autoseg.search.training_time import Pricing
 
 MOST = 4000  # candidates that are told apart; larger spaces are sampled
-MOST_NETWORKS = 300  # that are built and counted, each for all resolutions
+MAX_NETWORKS = 300  # that are built and counted, each for all resolutions
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,9 @@ class Ground:
 def _choose(space: SearchSpace, effort: str, seed: int) -> list[Candidate]:
     knobs = space.knobs_at(effort)
     sizes = next((len(k.choices) for k in knobs if k.name == "resolution"), 1)
-    if space.count(effort) <= MOST and space.count(effort) / sizes <= MOST_NETWORKS:
+    if space.count(effort) <= MOST and space.count(effort) / sizes <= MAX_NETWORKS:
         return list(space.candidates(effort))
-    drawn = [space.baseline, smallest(space, effort), *sample(space, effort, MOST_NETWORKS, seed)]
+    drawn = [space.baseline, smallest(space, effort), *sample(space, effort, MAX_NETWORKS, seed)]
     resolutions = [c for k in knobs if k.name == "resolution" for c in k.choices]
     every = drawn + [
         space.candidate(**{**dict(c.choices), "resolution": size})

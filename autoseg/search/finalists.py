@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from autoseg.core.feasibility import SURE
+from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Job
 from autoseg.search.acquisition import probability_over
 from autoseg.search.state import View
@@ -34,7 +34,7 @@ def finalists(
     everything = list(view.evaluations.values())
     # A run that was killed after a decay has paid for it: the timing must follow.
     paid = [e for e in view.alive if decayed(e)]
-    settled = any(e.state in ("confirmed", "struck") for e in everything)
+    settled = any(e.state in ("confirmed", "rejected") for e in everything)
     chosen = by_expected_gain(view, [e for e in view.alive if e not in paid])
     if not chosen and not paid and not settled:
         # Nothing can meet the floor: the nearest miss is worth knowing.
@@ -43,7 +43,7 @@ def finalists(
     if remaining_s is None:
         return jobs
     # One model is owed whatever the time says; but over the budget not one failure after another.
-    tried = any(e.state in ("struck", "failed") and undecayed(e) for e in everything)
+    tried = any(e.state in ("rejected", "failed") and undecayed(e) for e in everything)
     confirmed = any(e.state == "confirmed" for e in everything)
     must = not confirmed and (remaining_s > 0 or not tried)
     return _in_time(jobs, view, pricing, remaining_s, must=must)
@@ -58,12 +58,12 @@ def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]
     rest, ordered = list(able), list[Evaluation]()
     while rest and len(ordered) < MOST:
         mean, sd = view.after(rest, [_rung(e) for e in rest])
-        fast = np.array([view.chance_fast(e) for e in rest])
+        fast = np.array([view.p_latency_met(e) for e in rest])
         steps, log_ms = view.steps_of(reached), np.log([p50(e) for e in rest])
         gains, least = steps.expected_gain(log_ms, mean, sd) * fast, WORTH
         if not reached:
             chance = probability_over(view.floor, mean, sd) * fast
-            sure = chance >= SURE
+            sure = chance >= MIN_P_FEASIBLE
             gains, least = (np.where(sure, gains, 0), 0) if sure.any() else (chance, LIKELY)
         best = int(np.argmax(gains))
         if gains[best] < least:
@@ -75,7 +75,7 @@ def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]
 
 
 def _nearness(view: View, evaluation: Evaluation) -> tuple[bool, float]:
-    return view.chance_fast(evaluation) > 0.5, view.now[evaluation.candidate.key]
+    return view.p_latency_met(evaluation) > 0.5, view.now[evaluation.candidate.key]
 
 
 def _rung(evaluation: Evaluation) -> int:

@@ -16,11 +16,12 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import HW, Cost, Evaluation
+from autoseg.core.records import Cost, Evaluation
+from autoseg.core.units import HW
 from autoseg.search.gp import Array, likeliest, mean_squares_apart
 
 FEWEST = 6
-LEAST_SD = 0.01
+MIN_SD = 0.01
 LEVEL = 4.0  # variance of the mean: it may lie anywhere
 ROUNDS = 3  # of doubting rows
 FREEDOM = 4.0  # degrees of Student's t
@@ -124,7 +125,7 @@ class LatencyModel:
 
     def _sd(self, variance: Array) -> Array:
         sd: Array = self._widening * np.sqrt(np.maximum(variance, 0.0))
-        return np.maximum(sd, LEAST_SD)
+        return np.maximum(sd, MIN_SD)
 
 
 def _sigmas(share: float) -> float:

@@ -24,7 +24,7 @@ def outlook(
     Candidates are drawn each for itself, so the rise is rather too large than too small.
     """
     known = {key: view.evaluations[key] for key in view.now}
-    points = [(p50(e), view.now[k]) for k, e in known.items() if view.chance_fast(e) > 0.5]
+    points = [(p50(e), view.now[k]) for k, e in known.items() if view.p_latency_met(e) > 0.5]
     now = view.steps_of(points).hypervolume()
     rows, rungs = rows[:MOST], rungs[:MOST]
     rises = np.zeros(DRAWS)

@@ -1,4 +1,4 @@
-"""The plan before anything dear begins: what fits, what a training takes, what the budget pays."""
+"""The plan before anything expensive begins: what fits, what a training takes, what the budget pays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autoseg.core.records import Candidate, Evaluation, Job, clock
+from autoseg.core.records import Candidate, Evaluation, Job
+from autoseg.core.units import clock
 from autoseg.search.candidate_set import Ground
 from autoseg.search.finalists import FINISH_SHARE, MOST, REPORT_S
 from autoseg.search.gp import Array
@@ -82,7 +83,7 @@ class Plan:
         of_one = ", ".join(f"{s:.2g} s" for s in three)
         whole = ", ".join(_time(self._full_epochs * s) for s in three)
         return (
-            f"of those that fit, the cheapest, the median and the dearest take {of_one} an epoch; "
+            f"of those that fit, the cheapest, the median and the most expensive take {of_one} an epoch; "
             f"trained in full ({self._full_epochs} epochs) {whole}"
         )
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from autoseg.core.records import Candidate, CandidateError, Evaluation, Job, Score
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Candidate, Evaluation, Job, Score
 
 Evaluations = Mapping[str, Evaluation]
 

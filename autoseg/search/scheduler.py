@@ -208,7 +208,7 @@ class Search:
             epochs[row] = epoch_of(e)
             if e.measurement:
                 waits_s[row], log_ms[row], log_sd[row] = 0.0, math.log(p50(e)), 0.0
-                chance[row] = view.chance_fast(e)
+                chance[row] = view.p_latency_met(e)
         everyone = _Able(np.arange(count), log_ms, log_sd, chance, waits_s, epochs)
         return everyone.of(able)
 

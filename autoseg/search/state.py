@@ -10,7 +10,7 @@ from statistics import NormalDist, median
 
 import numpy as np
 
-from autoseg.core.feasibility import SURE, probability_fast
+from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point
 from autoseg.core.records import Constraints, Evaluation, Job
 from autoseg.search.acquisition import Steps, probability_over
@@ -18,10 +18,10 @@ from autoseg.search.candidate_set import Ground
 from autoseg.search.gp import Array
 from autoseg.search.protocol import Evaluations
 from autoseg.search.status import decayed, epoch_of, p50, undecayed
-from autoseg.search.surrogate import LEAST_ERROR, Seen, Surrogate
+from autoseg.search.surrogate import MIN_ERROR, Seen, Surrogate
 from autoseg.train.recipe import Recipe
 
-SURE_SIGMAS = NormalDist().inv_cdf(SURE)
+MIN_P_SIGMAS = NormalDist().inv_cdf(MIN_P_FEASIBLE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
 
 
@@ -48,7 +48,7 @@ class View:
             if (s := undecayed(e))
         ]
         share = median(widths) / CI95_SIGMAS if widths else 0.0
-        margin = SURE_SIGMAS * share * (1 - self.constraints.min_iou)
+        margin = MIN_P_SIGMAS * share * (1 - self.constraints.min_iou)
         return min(self.constraints.min_iou + margin, 1 - 1e-9)
 
     @cached_property
@@ -84,7 +84,7 @@ class View:
         found = {e.candidate.key: pair for e, pair in zip(alive, pairs, strict=True)}
         for e in self.evaluations.values():  # what a decay or a confirmation has shown
             if e.iou is not None and (e.state == "confirmed" or (e in self.alive and decayed(e))):
-                found[e.candidate.key] = math.log(max(LEAST_ERROR, 1 - e.iou)), 0.0
+                found[e.candidate.key] = math.log(max(MIN_ERROR, 1 - e.iou)), 0.0
         return found
 
     @cached_property
@@ -110,14 +110,14 @@ class View:
             [
                 (p50(e), iou)
                 for key, iou in best.items()
-                if self.chance_fast(e := self.evaluations[key]) > 0.5
+                if self.p_latency_met(e := self.evaluations[key]) > 0.5
             ]
         )
 
-    def chance_fast(self, evaluation: Evaluation) -> float:
+    def p_latency_met(self, evaluation: Evaluation) -> float:
         """P(the promised statistic is under the ceiling) of one that is measured, else 0."""
         measured = evaluation.measurement
-        return probability_fast(measured, self.constraints) if measured else 0.0
+        return p_latency_met(measured, self.constraints) if measured else 0.0
 
     def steps_of(self, points: Sequence[Point]) -> Steps:
         return Steps.of(points, self.ceiling_ms, self.floor)

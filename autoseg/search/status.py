@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoseg.core.feasibility import SURE
+from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.pareto import hypervolume
 from autoseg.core.records import Constraints, Evaluation, Score
 
@@ -39,7 +39,7 @@ def next_to_confirm(
     None when no other could enter it; one whose file has shown an IoU that is too unsure cannot.
     Where none can meet the floor, the nearest miss is worth knowing.
     """
-    settled = [e for e in evaluations if e.state in ("confirmed", "struck")]
+    settled = [e for e in evaluations if e.state in ("confirmed", "rejected")]
     reached = [(p50(e), e.iou or 0.0) for e in settled if e.state == "confirmed"]
     at = {e: (p50(e), e.iou or 0.0) for e in trained}
     able = {
@@ -57,4 +57,4 @@ def next_to_confirm(
 
 def _in_doubt(evaluation: Evaluation) -> bool:
     score = evaluation.score("val")
-    return score is not None and score.p_floor is not None and score.p_floor < SURE
+    return score is not None and score.p_floor is not None and score.p_floor < MIN_P_FEASIBLE

@@ -34,7 +34,7 @@ BEND_SD = 0.15  # how far a rung may lie off the usual curve, in logarithms
 CURVE_SD = 0.2  # how much steeper all curves may be, for each factor of three in epochs
 # How the log error falls with the logarithms of the input's pixels and of the MACs.
 SLOPES, SLOPE_SDS = np.array([-0.3, -0.08]), np.array([0.25, 0.08])
-LEAST_ERROR = 1e-6
+MIN_ERROR = 1e-6
 FEW = 4  # scores under which the settings are not fitted
 MOST = 300  # scores that the settings are fitted on; the posterior takes all
 OPTIONS = {
@@ -191,7 +191,7 @@ class _Learner:
     @classmethod
     def of(cls, prior: Surrogate, seen: Sequence[Seen]) -> _Learner:
         at = prior._points(seen)
-        errors = np.array([math.log(max(LEAST_ERROR, 1 - s.iou)) for s in seen])
+        errors = np.array([math.log(max(MIN_ERROR, 1 - s.iou)) for s in seen])
         return cls(prior, tuple(seen), prior._parts(at, at), errors - prior._prior_mean(at))
 
     def under(self, settings: Settings) -> Surrogate:

@@ -9,15 +9,9 @@ from statistics import median
 
 import numpy as np
 
-from autoseg.core.records import (
-    Candidate,
-    CandidateError,
-    Choice,
-    Cost,
-    Evaluation,
-    Job,
-    MeasurePlan,
-)
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Candidate, Cost, Evaluation, Job, MeasurePlan
+from autoseg.core.units import Choice
 from autoseg.device.timing import STABLE
 from autoseg.networks.cost import Uninitialized, cost
 from autoseg.networks.space import SearchSpace

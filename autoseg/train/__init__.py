@@ -1,0 +1,1 @@
+"""Training a candidate from one epoch to another, and scoring it on val."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autoseg.core.records import CandidateError, Job
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Job
 from autoseg.train.optim import optimizers
 from autoseg.train.task import Task, network
 

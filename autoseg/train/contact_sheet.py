@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.core.records import HW, IGNORE_INDEX, Candidate, Score
+from autoseg.core.records import IGNORE_INDEX, Candidate, Score
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset
 from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.drawing.overlay import Colour, overlay
@@ -27,11 +28,11 @@ from autoseg.train.metrics import Counts, class_iou, iou
 log = logging.getLogger(__name__)
 
 AT_SCORE, AT_CONFIRMATION = 4, 8
-MOST_BYTES = 120_000
+MAX_BYTES = 120_000
 QUALITIES = (88, 80, 72, 64, 54, 44, 34)
 EXTRA, MISSED = (255, 150, 0), (40, 150, 255)
 HEADS = ("picture", "truth", "prediction", "errors")
-MOST_CLASSES, MOST_KEPT = 24, 64
+MAX_CLASSES, MAX_KEPT = 24, 64
 _TILE_W, _TILE_H, _GAP, _MARGIN = 208, 270, 6, 14
 _WIDTH = len(HEADS) * (_TILE_W + _GAP) - _GAP + 2 * _MARGIN
 _TITLE, _TEXT, _SMALL = 25, 19, 17
@@ -171,9 +172,9 @@ def _entries(
     pixels = np.bincount(np.concatenate(seen), minlength=IGNORE_INDEX + 1)
     tinted = [i for i, colour in enumerate(colours) if colour is not None and pixels[i]]
     tinted.sort(key=lambda index: -pixels[index])
-    entries = [(classes[i], colours[i]) for i in tinted[:MOST_CLASSES]]
-    if len(tinted) > MOST_CLASSES:
-        entries.append((f"and {len(tinted) - MOST_CLASSES} more", None))
+    entries = [(classes[i], colours[i]) for i in tinted[:MAX_CLASSES]]
+    if len(tinted) > MAX_CLASSES:
+        entries.append((f"and {len(tinted) - MAX_CLASSES} more", None))
     if len(classes) == 2:
         entries += [("false positive", EXTRA), ("false negative (missed)", MISSED)]
     else:
@@ -203,7 +204,7 @@ def _words(counts: Counts) -> str:
 def _shown(dataset: Dataset, split: str, place: int) -> Shown:
     key = (dataset.digest, split, place)
     if key not in _kept:
-        if len(_kept) >= MOST_KEPT:
+        if len(_kept) >= MAX_KEPT:
             _kept.clear()
         sample = dataset.splits[split][place]
         picture, mask = dataset.read(sample)
@@ -243,7 +244,7 @@ def _jpeg(page: Image.Image) -> bytes:
         for quality in QUALITIES:
             file = io.BytesIO()
             page.save(file, "JPEG", quality=quality)
-            if file.tell() < MOST_BYTES:
+            if file.tell() < MAX_BYTES:
                 return file.getvalue()
         page = page.resize((page.width * 3 // 4, page.height * 3 // 4))
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.core.records import CandidateError, Job, Score
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize

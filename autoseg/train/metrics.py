@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import HW, IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 
 DRAWS = 100  # of a bootstrap, at a time
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 # How far the longest training goes. The thesis trained 400 epochs; so does `thorough`, with the
 # decay. Only candidates that deserve it get there, so a longer schedule costs the others nothing.

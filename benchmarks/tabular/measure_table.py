@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    from autoseg.core.records import CandidateError
+    from autoseg.core.errors import CandidateError
     from autoseg.device import resolve
     from autoseg.networks.space import load_space
 
@@ -126,7 +126,7 @@ def costs(space: SearchSpace, candidate: Candidate) -> Row:
     """What the network is counted to cost, a column for each figure."""
     import torch
 
-    from autoseg.core.records import to_json
+    from autoseg.core.serialize import to_json
     from autoseg.networks.cost import cost
     from autoseg.train.task import build_candidate
 

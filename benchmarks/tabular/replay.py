@@ -13,7 +13,7 @@ Any engine of autoseg.search.protocol serves; what it needs of a table is `table
 `table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the
 trainings as on a machine that does both, and by the trainings. At each moment a search is worth
 the hypervolume of what finishing now would give: of every candidate the decayed IoU at the highest
-rung that it has reached. The decays are charged to nobody. """
+rung that it has reached. The decays are charged to nobody."""
 
 from __future__ import annotations
 
@@ -31,18 +31,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tabular.tables import Table, load
 
-from autoseg.core.feasibility import SURE, probability_fast
+from autoseg.core.errors import CandidateError
+from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point, hypervolume
-from autoseg.core.records import (
-    Candidate,
-    CandidateError,
-    Constraints,
-    Evaluation,
-    Job,
-    Measurement,
-    Score,
-    State,
-)
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement, Score, State
 from autoseg.search.protocol import Done, Engine, Screen, Wait
 from autoseg.search.scheduler import Search
 
@@ -84,7 +76,7 @@ def timing(p50_ms: float) -> Measurement:
 
 def judged(measurement: Measurement, constraints: Constraints) -> State:
     """What a screening makes of a candidate."""
-    too_slow = probability_fast(measurement, constraints) < 1 - SURE
+    too_slow = p_latency_met(measurement, constraints) < 1 - MIN_P_FEASIBLE
     return "too_slow" if too_slow else "measured"
 
 

@@ -19,8 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import REFERENCE
 
+from autoseg.core.errors import CandidateError
 from autoseg.core.pareto import Point, front, hypervolume
-from autoseg.core.records import Candidate, CandidateError, Constraints, Cost
+from autoseg.core.records import Candidate, Constraints, Cost
 from autoseg.networks.space import SearchSpace, load_space, normal_choice
 from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe

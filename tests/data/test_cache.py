@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.core.records import DeviceError, InputError
+from autoseg.core.errors import DeviceError, InputError
 from autoseg.data import cache
 from autoseg.data.dataset import Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from autoseg import data
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.convert import convert, new_stems
 from autoseg.data.dataset import Dataset, Reading, Sample
 from autoseg.data.synthetic.parcels import parcels

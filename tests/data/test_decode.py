@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from autoseg import data
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.folder import inspect
 

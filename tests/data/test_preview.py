@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Dataset, Sample
 from autoseg.data.drawing.overlay import overlay
 from autoseg.data.drawing.preview import class_colours, contact_sheet, write_sheet

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from autoseg import data
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import Reading
 from autoseg.data.folder import inspect
 

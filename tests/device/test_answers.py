@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from autoseg.device.replies import Block, Hello, Status, read, readable
+from autoseg.core.text import bounded
+from autoseg.device.replies import Block, Hello, Status, read
 
 STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
 HELLO = {
@@ -28,7 +29,7 @@ def test_text_of_a_board_reaches_nobody_with_control_characters() -> None:
     assert status.top == [("a ]0;x b", 1.0)] and status.governors == ["perf mode "]
     # What is clean stays as it is: names are compared.
     assert read(Hello, {"hello": HELLO}, "hello").cpu == "a  board"
-    assert readable("a\u2028b\ud800c") == "a b c"
+    assert bounded("a\u2028b\ud800c") == "a b c"
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.core.records import (
-    CandidateError,
-    InputError,
-    Measurement,
-    MeasurePlan,
-    file_digest,
-    from_json,
-    to_json,
-)
+from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.records import Measurement, MeasurePlan
+from autoseg.core.serialize import file_digest, from_json, to_json
 from autoseg.device import Device, resolve
 from autoseg.device.fake import FakeDevice
 from autoseg.device.group import Group

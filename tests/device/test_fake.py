@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.core.records import Constraints, DeviceError, MeasurePlan
+from autoseg.core.errors import DeviceError
+from autoseg.core.records import Constraints, MeasurePlan
 from autoseg.device.fake import FakeDevice
 
 SCREEN = MeasurePlan.screen(Constraints(33.0, 0.95))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 import autoseg
-from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, from_json, to_json
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve
 from autoseg.device.group import Group
 from autoseg.run.ledger import read_events

@@ -56,7 +56,7 @@ def test_what_a_device_does_not_tell_is_no_fault() -> None:
     assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
     told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
     assert [name for name, text in told.items() if text] == [
-        "model", "system", "cores", "python", "onnxruntime", "providers", "round trip",
+        "model", "system", "cores", "python", "onnxruntime", "providers", "round context",
     ]  # fmt: skip
     assert list(told) == list(facts(hello(), status(), skew_s=0.0, round_trip_ms=1.0))
 
@@ -77,7 +77,7 @@ def test_the_device_is_told_in_words() -> None:
         "onnxruntime": "1.23.2",
         "providers": "Azure, CPU",
         "clock skew": "+0.3 s",
-        "round trip": "2.5 ms",
+        "round context": "2.5 ms",
         "other load": "0.02 cores (sshd 0.01)",
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from autoseg.core.records import CandidateError, DeviceError, InputError
+from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.device import rpc as link_room
 from autoseg.device.rpc import Babble, Link, Lost, Silent, Slow
 

@@ -13,16 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autoseg.core.records import (
-    CandidateError,
-    DeviceError,
-    DeviceInfo,
-    InputError,
-    Measurement,
-    MeasurePlan,
-    from_json,
-    to_json,
-)
+from autoseg.core.errors import CandidateError, DeviceError, InputError
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner
 from autoseg.device.board import Board
 from autoseg.device.local import Here, local_device

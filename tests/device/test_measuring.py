@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from autoseg.core.records import DeviceError, MeasurePlan
+from autoseg.core.errors import DeviceError
+from autoseg.core.records import MeasurePlan
 from autoseg.device import conditions, measure, runner
 from autoseg.device.local import local_device
 from autoseg.device.profile import Profile

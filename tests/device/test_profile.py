@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.core.yaml_files import names
 from autoseg.device import resolve
 from autoseg.device.fake import FakeDevice

@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from autoseg.core.records import DeviceError, InputError
+from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import setup
 from autoseg.device.setup import WHOLE, Look, Ran, Shell, install, look, steps
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.core.records import DeviceError, MeasurePlan
+from autoseg.core.errors import DeviceError
+from autoseg.core.records import MeasurePlan
 from autoseg.device import runner
 from autoseg.device.board import Board
 from autoseg.device.local import Here

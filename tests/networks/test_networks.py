@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.networks import build, knobs_of
 
 OWN = """

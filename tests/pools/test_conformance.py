@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from autoseg import data
-from autoseg.core.records import CandidateError, DeviceError, Job, Score
+from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.core.records import Job, Score
 from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.search.protocol import Pool
@@ -105,7 +106,7 @@ def test_what_is_no_candidates_fault_stops_the_run(pool, task):
     bad = Job(candidates(task)[1], 0, 3)
     checkpoint_path(task, bad).mkdir()
     pool.submit(bad)
-    with pytest.raises(DeviceError, match="mend that, then --resume"):
+    with pytest.raises(DeviceError, match="fix that, then --resume"):
         outcomes(pool, 1)
 
 

@@ -8,18 +8,12 @@ import pytest
 from bundles import DEVICE, bright_pixels, bundle, measured, of_file
 from PIL import Image
 
-from autoseg.core.records import (
-    Constraints,
-    Evaluation,
-    InputError,
-    Measurement,
-    Score,
-    from_json,
-    to_json,
-)
+from autoseg.bundle.inline import inlined
+from autoseg.bundle.write import predict_source, write_bundle
+from autoseg.core.errors import InputError
+from autoseg.core.records import Constraints, Evaluation, Measurement, Score
+from autoseg.core.serialize import from_json, to_json
 from autoseg.data.drawing.preview import class_colours
-from autoseg.report.bundle import predict_source, write_bundle
-from autoseg.report.inlined import inlined
 
 FILES = [
     "SHA256SUMS", "bundle.json", "card.md", "classes.json", "measurement.json", "model.onnx",

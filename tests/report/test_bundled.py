@@ -11,10 +11,10 @@ import pytest
 from bundles import HW, bundle, measured, of_file
 from onnx import TensorProto, helper
 
-from autoseg.core.records import InputError
+from autoseg.bundle import read
+from autoseg.bundle.read import open_bundle
+from autoseg.core.errors import InputError
 from autoseg.export.contract import require_shipped
-from autoseg.report import bundled
-from autoseg.report.bundled import open_bundle
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_files_beside_the_bundle_are_told_and_not_read(folder):
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder, monkeypatch):
-    monkeypatch.setitem(bundled.MOST_BYTES, ".onnx", 1000)
+    monkeypatch.setitem(read.MAX_BYTES, ".onnx", 1000)
     with (folder / "model.onnx").open("ab") as file:
         file.truncate(1001)
     with pytest.raises(InputError, match="model.onnx is larger than"):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from bundles import DEVICE, SAID, bundle, measured
 
-from autoseg.core.diagnostics import Exhibit, FrameTime
-from autoseg.report.markup import plain_name
+from autoseg.core.diagnostics import Diagnostics, FrameTime
+from autoseg.core.text import markdown_name
 
 HOSTILE = (
     "<script>alert(1)</script>", "a|b", "two\nlines\r\n# title", "[x](http://evil.example)",
@@ -57,7 +57,7 @@ def test_it_says_what_a_measurement_warns_of_and_where_a_whole_picture_takes_its
     frame = FrameTime((540, 960), 3.0, 11.0, 0.5, "on the <board>")
     text = card(
         tmp_path, evaluation=replace(evaluation, measurements=(flagged,)),
-        exhibit=Exhibit("d", (), (), frame),
+        exhibit=Diagnostics("d", (), (), frame),
     )  # fmt: skip
     assert "| mind | throttled \\| hot |" in text
     assert "| a picture of 960x540 | resize 3 ms, inference 11 ms, resize back 0.5 ms" in text
@@ -71,7 +71,7 @@ def test_a_hostile_name_changes_nothing_of_the_card(tmp_path, name):
     assert len(wild.splitlines()) == len(calm.splitlines())
     for ours, theirs in zip(calm.splitlines(), wild.splitlines(), strict=True):
         if ours != theirs:
-            assert ours.replace("parcel", plain_name(name)) == theirs
+            assert ours.replace("parcel", markdown_name(name)) == theirs
             assert theirs.replace("\\|", "").count("|") == ours.count("|")
             assert "\x1b" not in theirs and "\u202e" not in theirs and len(theirs) < 1000
 

@@ -17,10 +17,10 @@ def rows(result: Result) -> list[str]:
 
 def test_a_struck_baseline_stands_once(tmp_path):
     result = result_in(tmp_path)
-    assert [row.split()[0] for row in rows(result)[-3:]] == ["baseline", "struck", "struck"]
-    struck = next(e for e in result.evaluations if e.state == "struck")
-    found = rows(replace(result, baseline=struck))
-    assert len(found) == 3 + 2 and found[-2].split()[:2] == ["struck", "baseline"]
+    assert [row.split()[0] for row in rows(result)[-3:]] == ["baseline", "rejected", "rejected"]
+    rejected = next(e for e in result.evaluations if e.state == "rejected")
+    found = rows(replace(result, baseline=rejected))
+    assert len(found) == 3 + 2 and found[-2].split()[:2] == ["rejected", "baseline"]
     found = rows(replace(result, baseline=result.front[1]))
     assert len(found) == 3 + 2 and found[1].split()[:2] == ["2", "baseline"]
 

@@ -13,7 +13,7 @@ from staged import HOSTILE, Stage, staged
 from autoseg.core.diagnostics import sheet_path
 from autoseg.report.axes import latency_interval
 from autoseg.report.page import write_comparison, write_page
-from autoseg.report.page.content import MOST_MODELS
+from autoseg.report.page.content import MAX_MODELS
 from autoseg.report.page.render import embedded
 from autoseg.report.spending import spending
 from autoseg.run.ledger import read_events
@@ -90,7 +90,7 @@ def test_the_page_says_the_verdict_first_and_draws_every_measured_candidate(tmp_
         points = page.points(wide)
         assert len({p["data-key"] for p in points}) == len(points) == len(measured) == 40
         assert kinds(points)["front"] == 5
-        assert kinds(points)["struck"] == 1
+        assert kinds(points)["rejected"] == 1
         assert sum("baseline" in p["class"] for p in points) == 1
         assert all(p["aria-label"] for p in points)
     assert set(page.data["one"]) == {e.candidate.key for e in measured}
@@ -224,10 +224,10 @@ def test_what_does_not_compare_is_said(tmp_path):
 
 
 def test_every_link_to_a_model_leads_to_its_section(tmp_path):
-    page, result = page_of(tmp_path, trials=60, front=MOST_MODELS + 5, exhibits=False)
+    page, result = page_of(tmp_path, trials=60, front=MAX_MODELS + 5, exhibits=False)
     sections = {s["id"] for s in page.all("details", **{"class": "model"})}
     linked = {a["href"].removeprefix("#") for _, a in page.tags if "#model-" in a.get("href", "")}
-    assert linked == sections and len(sections) == MOST_MODELS
+    assert linked == sections and len(sections) == MAX_MODELS
     assert {f"model-{e.candidate.key}" for e in result.picks().values()} <= sections
     page, _ = page_of(tmp_path / "miss", floor=0.999)
     sections = {s["id"] for s in page.all("details", **{"class": "model"})}

@@ -35,7 +35,7 @@ FRONT = [evaluation(1, 0.9, "confirmed"), evaluation(3, 0.95, "confirmed")]
 REST = [
     evaluation(2, 0.3, "stopped"),
     evaluation(4, 0.94, "scored"),
-    evaluation(0.5, 0.91, "struck"),
+    evaluation(0.5, 0.91, "rejected"),
     evaluation(50, None, "too_slow"),
     Evaluation(Candidate.of("toy", {"resolution": 96}), "failed", error="NaN"),
 ]

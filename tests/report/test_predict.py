@@ -120,7 +120,7 @@ def test_it_is_a_module_too_as_the_card_says(tmp_path):
 
 
 def test_an_array_of_another_kind_is_refused_by_name(tmp_path):
-    from autoseg.report.predict import InputError, load, predict
+    from autoseg.bundle.predict_script import InputError, load, predict
 
     model = load(bundle(tmp_path) / "model.onnx")
     for wrong in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)):

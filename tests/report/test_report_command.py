@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from staged import HOSTILE, staged
 
-from autoseg.report.markup import plain
+from autoseg.core.text import markdown
 from autoseg.run.result import Result
 
 FIGURES = ("front", "learning", "budget", "hypervolume", "knobs")
@@ -47,7 +47,7 @@ def test_markdown_has_the_same_facts_and_no_markup_from_names(autoseg_command, t
     # In its block, the command is shown as it is.
     lines = re.sub("```sh\n.*?\n```", "", text, flags=re.DOTALL).splitlines()
     assert not any("<" in line for line in lines)
-    assert plain(HOSTILE) in text
+    assert markdown(HOSTILE) in text
     for before, line in zip(lines, lines[1:], strict=False):
         if before.startswith("| ") and line.startswith("| "):
             assert _cells(line) == _cells(before), line
@@ -67,7 +67,7 @@ def linked_from(path):
 def test_markdown_tells_the_ten_largest_confusions_of_many_classes(autoseg_command, tmp_path):
     many = tuple(f"class {n}" for n in range(30))
     folder = staged(tmp_path / "run", trials=6, front=1, classes=many)
-    (folder / "exhibits" / f"{Result.from_run(folder).front[0].candidate.key}.jpg").unlink()
+    (folder / "diagnostics" / f"{Result.from_run(folder).front[0].candidate.key}.jpg").unlink()
     assert autoseg_command("report", str(folder), "--format", "md").code == 0
     told = (folder / "report.md").read_text().partition("| truth | taken for | % |")[2]
     assert told.partition("\n\n")[0].count("\n| class ") == 10

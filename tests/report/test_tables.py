@@ -12,8 +12,8 @@ from autoseg.core.records import (
     Measurement,
     Score,
     State,
-    from_json,
 )
+from autoseg.core.serialize import from_json
 from autoseg.run.rows import to_pandas, write_front
 
 
@@ -46,7 +46,7 @@ def evaluation(ms: float, iou: float | None, state: State = "confirmed", **knobs
 
 FAST, GOOD, BEATEN = evaluation(1, 0.9), evaluation(2.0, 0.95), evaluation(3, 0.92)
 SLOW = evaluation(40, None, "too_slow")
-STRUCK = evaluation(0.5, 0.99, "struck")
+STRUCK = evaluation(0.5, 0.99, "rejected")
 FAILED = Evaluation(candidate(b="x"), "failed", error="CandidateError: NaN loss")
 ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
 

@@ -24,12 +24,12 @@ def test_the_front_tells_all_states_apart_and_counts_them(result):
     drawn = traces(figures(result)["front"])
     assert {name: len(trace["x"]) for name, trace in drawn.items()} == {
         "front (3)": 3, "confirmed, beaten (1)": 1, "trained, not confirmed (1)": 1,
-        "stopped (1)": 1, "struck (2)": 2, "failed, no IoU (1)": 1, "fits, not trained (1)": 1,
+        "stopped (1)": 1, "rejected (2)": 2, "failed, no IoU (1)": 1, "fits, not trained (1)": 1,
         "too slow (1)": 1, "baseline": 1,
     }  # fmt: skip
     assert drawn["front (3)"]["x"] == [2.0, 4.0, 8.0]
     assert drawn["front (3)"]["y"] == [0.92, 0.95, 0.97]
-    assert drawn["struck (2)"]["marker"]["symbol"] == "x"
+    assert drawn["rejected (2)"]["marker"]["symbol"] == "x"
     lines = json.loads(figures(result)["front"].to_json())["layout"]["shapes"]
     assert (lines[0]["x0"], lines[1]["y0"]) == (10.0, 0.9)
 

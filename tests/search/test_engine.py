@@ -93,9 +93,9 @@ def test_where_nothing_meets_the_floor_the_nearest_is_confirmed(limit):
     """The most hopeful are never stopped, so that one is left to be shown as the nearest miss."""
     short = world(error=lambda c: 0.3 + by_width(c), **limit)
     short.run()
-    assert short.states()["struck"] == 1 and "confirmed" not in short.states()
-    (struck,) = [e for e in short.seen.values() if e.state == "struck"]
-    assert struck.iou >= max(e.iou or 0.0 for e in short.seen.values()) - 0.05
+    assert short.states()["rejected"] == 1 and "confirmed" not in short.states()
+    (rejected,) = [e for e in short.seen.values() if e.state == "rejected"]
+    assert rejected.iou >= max(e.iou or 0.0 for e in short.seen.values()) - 0.05
 
 
 def test_a_price_that_was_only_guessed_forbids_no_start():
@@ -139,7 +139,7 @@ def test_what_was_decayed_before_a_kill_is_confirmed_after_it():
     seen = by_key(
         known(cut, "scored", 3.0, scored(0.85, 27), scored(0.88, 32, decayed=True)),
         known(better, "scored", 2.0, scored(0.93, 27)),
-        known(done, "struck", 2.0, scored(0.8, 27), scored(0.8, 32, decayed=True)),
+        known(done, "rejected", 2.0, scored(0.8, 27), scored(0.8, 32, decayed=True)),
     )
     jobs = engine.finalists(seen, 500.0)
     assert [(job.candidate, job.to_epoch) for job in jobs][0] == (cut, 32)
@@ -304,7 +304,7 @@ def test_the_first_finalist_is_sure_to_hold_and_adds_much():
 
 def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(monkeypatch):
     monkeypatch.setattr(candidate_set, "MOST", 10)
-    monkeypatch.setattr(candidate_set, "MOST_NETWORKS", 2)
+    monkeypatch.setattr(candidate_set, "MAX_NETWORKS", 2)
     large = world(budget_s=3_000.0)
     inside = {c.key for c in large.engine.ground.candidates}
     large.engine = SampledEngine(large.engine, OptunaProposer(WIDE, "expert", ASKED, 0, "random"))

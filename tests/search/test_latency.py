@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from worlds import RESOLUTION, WIDTH, known, space_of
 
-from autoseg.core.records import HW, Cost, from_json, parse_hw
+from autoseg.core.records import Cost
+from autoseg.core.serialize import from_json
+from autoseg.core.units import HW, parse_hw
 from autoseg.search.latency import LatencyModel, measured_model, rank_correlation
 
 TABLE = Path(__file__).parents[2] / "results/reference/latency-fast-scnn.csv"

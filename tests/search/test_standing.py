@@ -18,7 +18,7 @@ def test_what_is_known_to_be_struck_for_its_iou_is_not_timed_again():
     doubtful = known(FAST, "measured", 2.0, scored(0.95, 9, decayed=True), unsure(0.95))
     other = known(SLOW, "measured", 4.0, scored(0.93, 9))
     assert next_to_confirm([doubtful, other], [doubtful, other], ASKED) == other
-    assert next_to_confirm([doubtful], [doubtful, replace(other, state="struck")], ASKED) is None
+    assert next_to_confirm([doubtful], [doubtful, replace(other, state="rejected")], ASKED) is None
     trained_on = replace(doubtful, scores=(*doubtful.scores, scored(0.96, 27)))
     assert next_to_confirm([trained_on, other], [trained_on, other], ASKED) == trained_on
 

@@ -37,7 +37,7 @@ def told():
     last = (*first, scored(0.93, 11, decayed=True), scored(0.92, 11, decayed=True, source="onnx"))
     states = {
         "measured": (), "too_slow": (), "failed": (), "stopped": first, "scored": first,
-        "confirmed": last, "struck": last,
+        "confirmed": last, "rejected": last,
     }  # fmt: skip
     candidates = [
         SPACE.candidate(resolution=r, a=a, t=t)
@@ -47,13 +47,13 @@ def told():
         known(candidate, state, 4.0 if state != "too_slow" else 40.0, *scores)
         for candidate, (state, scores) in zip(candidates, states.items(), strict=False)
     ]
-    sure = {"confirmed": 0.97, "struck": 0.6}
+    sure = {"confirmed": 0.97, "rejected": 0.6}
     return [replace(e, p_feasible=sure.get(e.state)) for e in evaluations]
 
 
 def test_each_state_is_optunas_and_sizes_may_be_squares_or_not(tmp_path, told):
     mirror = mirror_in(tmp_path, told)
-    untested = ("measured", "scored", "confirmed", "struck")
+    untested = ("measured", "scored", "confirmed", "rejected")
     open_ends = {e.candidate.key for e in told if e.state in untested}
     for key, trial in trials_in(tmp_path).items():
         assert (trial.state.name == "RUNNING") == (key in open_ends)
@@ -92,7 +92,7 @@ def test_the_iou_on_test_is_there_as_soon_as_it_is_read(tmp_path, told):
     assert (trial.state.name, trial.user_attrs["IoU test"]) == ("COMPLETE", 0.91)
     mirror.close()
     states = {t.user_attrs["state"]: t.state.name for t in trials_in(tmp_path).values()}
-    assert states["struck"] == "COMPLETE" and states["scored"] == "RUNNING"
+    assert states["rejected"] == "COMPLETE" and states["scored"] == "RUNNING"
 
 
 def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
@@ -114,9 +114,9 @@ def test_what_is_struck_or_unconfirmed_is_infeasible_even_if_both_figures_hold(t
     trials = trials_in(tmp_path)
     met = {
         e.state: max(trials[e.candidate.key].system_attrs["constraints"]) <= 0
-        for e in told if e.state in ("confirmed", "struck", "scored")
+        for e in told if e.state in ("confirmed", "rejected", "scored")
     }  # fmt: skip
-    assert met == {"confirmed": True, "struck": False, "scored": False}
+    assert met == {"confirmed": True, "rejected": False, "scored": False}
 
 
 def test_a_sheet_that_is_drawn_anew_replaces_the_trials_artifact(tmp_path, told):

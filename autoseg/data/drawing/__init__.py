@@ -1,0 +1,1 @@
+"""Drawing: classes over pictures, captions, previews of a data set."""

@@ -15,7 +15,7 @@ from autoseg.data.drawing.overlay import Colour, overlay
 
 PAGE, INK, FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 HATCHED = (-1, -1, -1)  # the swatch of ignored pixels
-MOST_TEXT = 400  # characters that are looked at: a name may be of any length
+MAX_TEXT = 400  # characters that are looked at: a name may be of any length
 
 
 @functools.lru_cache(maxsize=8)
@@ -25,8 +25,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def short(text: str, width: int, size: int) -> str:
     """A text that fits, its middle left out where it must be: names differ at their ends."""
-    if len(text) > MOST_TEXT:
-        text = text[: MOST_TEXT // 2] + text[-MOST_TEXT // 2 :]
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT // 2] + text[-MAX_TEXT // 2 :]
     text = "".join(c if c.isprintable() else "?" for c in text)
     if font(size).getlength(text) <= width:
         return text

@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.drawing.overlay import Colour, overlay
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.subset import stratified_order
 
-MOST, MOST_AUGMENTED = 400, 40
-DRAWS, MOST_PIXELS_A_SIDE = 5, 1024
+MOST, MAX_AUGMENTED = 400, 40
+DRAWS, MAX_PIXELS_A_SIDE = 5, 1024
 # Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
 PALETTE = (
     (240, 50, 230), (60, 180, 75), (67, 99, 216), (255, 225, 25), (245, 130, 48),
@@ -50,7 +51,7 @@ def contact_sheet(
     makes of it. Raises InputError for an unknown or empty split, a count out of bounds, and files
     that cannot be read.
     """
-    most = MOST if augmented_hw is None else MOST_AUGMENTED
+    most = MOST if augmented_hw is None else MAX_AUGMENTED
     if not 1 <= count <= most:
         raise InputError(f"--count must be between 1 and {most} here, got {count}")
     samples = _chosen(dataset, split, count, seed)
@@ -138,10 +139,8 @@ def _augmented_rows(
 ) -> list[list[Tile]]:
     from autoseg.data.augment import Augmenter
 
-    if max(hw) > MOST_PIXELS_A_SIDE:
-        raise InputError(
-            f"--resolution must be at most {MOST_PIXELS_A_SIDE} a side, got {max(hw)}"
-        )
+    if max(hw) > MAX_PIXELS_A_SIDE:
+        raise InputError(f"--resolution must be at most {MAX_PIXELS_A_SIDE} a side, got {max(hw)}")
     pairs = [dataset.read(sample) for sample in samples]
     frames = np.stack([resize_frame(picture, hw, 3) for picture, _ in pairs])
     masks = np.stack([resize_mask(mask, hw) for _, mask in pairs])

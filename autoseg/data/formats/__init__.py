@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.layout import Found, listed
 
 # In the order in which they are tried: the more particular first. Each names a module of this
@@ -28,7 +28,7 @@ FORMATS = {
 
 # How deep a data set may lie in what was unpacked, and how many folders are looked into.
 _LEVELS = 3
-_MOST_FOLDERS = 100
+_MAX_FOLDERS = 100
 
 
 def find(root: Path, name: str | None) -> tuple[Found, str, str]:
@@ -76,7 +76,7 @@ def _taken(
 def _folders(place: Path) -> list[Path]:
     with os.scandir(place) as entries:
         found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    return [place / name for name in found[:_MOST_FOLDERS]]
+    return [place / name for name in found[:_MAX_FOLDERS]]
 
 
 def _module(name: str) -> Any:

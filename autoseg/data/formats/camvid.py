@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.decode import mode_of
 from autoseg.data.formats.colours import ColourTable, colour_table, set_classes

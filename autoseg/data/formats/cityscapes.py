@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.pairing import pairs, pictures_below
 from autoseg.data.layout import Found

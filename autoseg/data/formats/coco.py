@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.records import HW, IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco_file import CocoFile, Thing, read_coco
 from autoseg.data.formats.coco_runs import decode_runs
@@ -30,7 +32,7 @@ from autoseg.data.layout import Found, listed
 from autoseg.data.pictures import read_picture
 
 # More than these at one place are another tool's files, one a picture.
-_MOST_FILES = 20
+_MAX_FILES = 20
 _ENDS = 65536
 _MARKS = ("images", "annotations", "categories", "file_name", "category_id", "image_id")
 _SIZES = ("height", "width")
@@ -77,7 +79,7 @@ def _files(root: Path) -> list[Path]:
     chosen: list[Path] = []
     for folder in (root, *below) if root.is_dir() else ():
         files = sorted(path for path in folder.glob("*.json") if path.name[0] != ".")
-        coco = [p for p in files if _looks_right(p)] if len(files) <= _MOST_FILES else []
+        coco = [p for p in files if _looks_right(p)] if len(files) <= _MAX_FILES else []
         chosen += [p for p in coco if p.name.startswith("instances")] or coco
     return chosen
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.formats.references import parse_json, stamp
 from autoseg.data.layout import listed
 

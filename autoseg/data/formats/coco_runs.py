@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.formats.shapes import Covered
 
 # Six characters of five bits hold any picture that can be decoded.
-_MOST_CHARACTERS = 6
+_MAX_CHARACTERS = 6
 
 
 def decode_runs(counts: object, hw: HW) -> Covered:
@@ -43,7 +44,7 @@ def _unpack(text: str) -> list[int]:
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift >= 5 * _MOST_CHARACTERS:
+        if not 0 <= bits < 64 or shift >= 5 * _MAX_CHARACTERS:
             raise InputError("its runs (counts) are damaged")
         value |= (bits & 31) << shift
         shift += 5

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.decode import decode_mask, opened
 from autoseg.data.formats.pairing import lines

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats import label_studio_brush as brush
 from autoseg.data.formats.label_studio_tasks import (
@@ -46,7 +47,7 @@ from autoseg.data.formats.shapes import (
 from autoseg.data.layout import Found, listed
 
 # Annotation files lie at the top of a folder; with more than these it is another format's.
-_MOST_FILES = 20
+_MAX_FILES = 20
 _MARKS = ("annotations", "completions", "annotation_id")
 
 
@@ -88,7 +89,7 @@ def find(root: Path) -> Found:
 def _exports(root: Path) -> list[Path]:
     """The JSON files at the top of a folder that are lists of tasks."""
     files = sorted(path for path in root.glob("*.json") if path.name[0] != ".")
-    return [path for path in files if _is_export(path)] if len(files) <= _MOST_FILES else []
+    return [path for path in files if _is_export(path)] if len(files) <= _MAX_FILES else []
 
 
 def _is_export(path: Path) -> bool:

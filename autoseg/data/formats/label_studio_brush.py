@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     by_splits,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.formats.references import path_parts
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES

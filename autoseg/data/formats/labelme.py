@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     Pictures,

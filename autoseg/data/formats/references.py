@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from autoseg.core.records import IGNORE_INDEX, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.pairing import SPLIT_NAMES
 from autoseg.data.formats.plain import class_names

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from autoseg.core.records import HW, InputError
+from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 from autoseg.data.decode import KINDS, TURNED, orientation
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.references import (
     by_splits,

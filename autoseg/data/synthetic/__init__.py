@@ -1,0 +1,1 @@
+"""Synthetic parcels on conveyor belts, for a first run without a data set."""

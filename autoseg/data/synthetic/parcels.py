@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from autoseg.core.records import digest
+from autoseg.core.serialize import digest
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.synthetic import clutter
 from autoseg.data.synthetic.belts import (

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import DeviceError
+from autoseg.core.errors import DeviceError
+from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.replies import readable
 from autoseg.device.rpc import Lost, Silent
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.connection import Connection, Unreachable
@@ -25,8 +25,8 @@ COMMAND = "exec sh -c 'IFS= read -r line && eval \"$line\"'"
 MARK = b"autoseg:"
 # Python starts slowly from a cold SD card; a login shell says little before it.
 BOOT_S = 60.0
-MOST_NOISE_BYTES = 64 << 10
-MOST_PROBLEM = 300
+MAX_NOISE_BYTES = 64 << 10
+MAX_PROBLEM = 300
 
 FIND = (
     'for p in {candidates}; do command -v "$p" >/dev/null 2>&1 && break; p=; done; '
@@ -115,15 +115,17 @@ def _answer(
         except TimeoutError:
             continue
         except Lost as error:
-            said = f", having said {readable(noise)!r}" if noise else ""
+            said = f", having said {bounded(noise)!r}" if noise else ""
             raise Lost(f"the start of the runner {error}{said}") from error
         start = noise.find(MARK)
         end = noise.find(b"\n", start) if start >= 0 else -1
         if end >= 0:
             transport.put_back(noise[end + 1 :])
             return _understood(noise[start + len(MARK) : end], name, python)
-        if len(noise) > MOST_NOISE_BYTES:
-            raise DeviceError(f"{name}: its login shell or python babbles: {readable(noise)!r}")
+        if len(noise) > MAX_NOISE_BYTES:
+            raise DeviceError(
+                f"{name}: its login shell or python writes unexpected output: {bounded(noise)!r}"
+            )
 
 
 def _understood(line: bytes, name: str, python: str | None) -> dict[str, Any]:
@@ -132,14 +134,14 @@ def _understood(line: bytes, name: str, python: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise DeviceError(f"{name}: what its python answered is no JSON: {readable(line)!r}")
+        raise DeviceError(f"{name}: what its python answered is no JSON: {bounded(line)!r}")
     if "error" in answer:
         raise DeviceError(_problem(answer, name, python))
     return answer
 
 
 def _problem(answer: dict[str, Any], name: str, python: str | None) -> str:
-    said = readable(answer.get("message", ""), MOST_PROBLEM)
+    said = bounded(answer.get("message", ""), MAX_PROBLEM)
     which = f"its python {python!r}" if python else "its python3"
     return f"{name}: " + {
         "python": f"{which} is missing; install python3 there, or name one by `python:` in "
@@ -150,4 +152,4 @@ def _problem(answer: dict[str, Any], name: str, python: str | None) -> str:
         "home": f"its login has no home folder ({said}); give it one, as autoseg works in "
         "~/.cache/autoseg",
         "write": f"autoseg cannot write its folder there ({said}); it works in ~/.cache/autoseg",
-    }.get(str(answer["error"]), f"its start failed: {readable(answer)}")
+    }.get(str(answer["error"]), f"its start failed: {bounded(answer)}")

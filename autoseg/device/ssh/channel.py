@@ -6,8 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.replies import readable
 from autoseg.device.rpc import Ended, Lost, Silent
 from autoseg.device.ssh.connection import Connection
 
@@ -113,7 +113,7 @@ class ChannelTransport:
 
     def _loss(self) -> Lost:
         code = self.status(2.0)
-        said = readable(self.complaints()[-500:])
+        said = bounded(self.complaints()[-500:])
         ending = f": {said}" if said else ""
         if code is not None:
             return Ended(f"exited with code {code}{ending}")

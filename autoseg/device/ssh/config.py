@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.device.profile import Profile
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-MOST_HOPS = 8
-MOST_INCLUDES = 16
+MAX_HOPS = 8
+MAX_INCLUDES = 16
 SPEC = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:@/\s]+)(?::(?P<port>\d+))?/?"
 )
@@ -87,7 +87,7 @@ def _jumps(
             port=int(match["port"]) if match["port"] else None,
             use_agent=use_agent,
         )
-        if hop.name in seen or len(seen) > MOST_HOPS:
+        if hop.name in seen or len(seen) > MAX_HOPS:
             raise InputError(f"ProxyJump in the ssh config leads in a circle: {', '.join(seen)}")
         seen = (*seen, hop.name)
         # As ssh -J: what is named explicitly comes in the order it is named.
@@ -204,7 +204,7 @@ def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
         return
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    if depth > MOST_INCLUDES:
+    if depth > MAX_INCLUDES:
         raise InputError(f"{path}: the ssh config includes itself")
     block = "Host *"
     for line in text.splitlines():

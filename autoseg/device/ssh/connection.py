@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoseg.core.records import DeviceError
-from autoseg.device.replies import readable
+from autoseg.core.errors import DeviceError
+from autoseg.core.text import bounded
 from autoseg.device.ssh import trust
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
@@ -160,7 +160,7 @@ class Connection:
             except ChannelException as error:
                 raise Unreachable(
                     f"{hop.name}: the jump host {before.name} cannot connect to port {hop.port} "
-                    f"of {hop.host} ({readable(error.text)})"
+                    f"of {hop.host} ({bounded(error.text)})"
                 ) from error
 
     def _authenticate(self, hop: Hop, transport: Transport) -> None:
@@ -175,7 +175,7 @@ class Connection:
                 try:
                     further = transport.auth_publickey(hop.user, key)
                 except BadAuthenticationType as error:
-                    others = readable(", ".join(error.allowed_types))
+                    others = bounded(", ".join(error.allowed_types))
                     raise DeviceError(
                         f"{hop.name} takes no keys (only {others}), and autoseg sends no "
                         "passwords; allow PubkeyAuthentication there"
@@ -183,7 +183,7 @@ class Connection:
                 except AuthenticationException:
                     continue
             if further:
-                more = readable(", ".join(further))
+                more = bounded(", ".join(further))
                 raise DeviceError(f"{hop.name} wants {more} besides a key; autoseg only has keys")
             transport.set_keepalive(KEEPALIVE_S)
             return
@@ -202,7 +202,7 @@ def foreign(name: str) -> Iterator[None]:
     try:
         yield
     except (SSHException, OSError, EOFError) as error:
-        said = readable(error) or "it closed the connection"
+        said = bounded(error) or "it closed the connection"
         raise Unreachable(f"{name}: the connection broke ({said}); {POWER}") from error
 
 
@@ -249,13 +249,13 @@ def _handshake(hop: Hop, sock: Any) -> Transport:
         transport.close()
         raise DeviceError(
             f"{hop.name}: its sshd and paramiko have no algorithm in common "
-            f"({readable(error)}); update the SSH server there"
+            f"({bounded(error)}); update the SSH server there"
         ) from error
     except (SSHException, OSError, EOFError) as error:
         transport.close()
         raise Unreachable(
             f"{hop.name}: what answers at port {hop.port} of {hop.host} does not talk SSH as it "
-            f"should ({readable(error) or 'it hung up'}); {POWER}"
+            f"should ({bounded(error) or 'it hung up'}); {POWER}"
         ) from error
     return transport
 

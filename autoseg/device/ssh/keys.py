@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.device.ssh.config import Hop
 
 

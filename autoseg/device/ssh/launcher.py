@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Sequence
 
-from autoseg.core.records import DeviceError, InputError
+from autoseg.core.errors import DeviceError, InputError
 from autoseg.device.profile import Profile
 from autoseg.device.rpc import Gone, Lost, Silent
 from autoseg.device.ssh import bootstrap
@@ -19,7 +19,7 @@ from autoseg.device.ssh.trust import HostKey
 
 RECONNECT_S = 60.0
 LONGEST_PAUSE_S = 8.0
-MOST_OUTPUT_BYTES = 1 << 20
+MAX_OUTPUT_BYTES = 1 << 20
 
 
 class SshReach:
@@ -123,7 +123,7 @@ def _finished(
         transport.shut()
         while True:
             output += transport.receive(max(0.0, deadline - time.monotonic()))
-            del output[:-MOST_OUTPUT_BYTES]
+            del output[:-MAX_OUTPUT_BYTES]
             if time.monotonic() >= deadline:
                 raise TimeoutError
     except Lost as error:

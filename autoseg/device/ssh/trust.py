@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.device.ssh.config import Hop
 
-MOST_FILE_BYTES = 16 << 20
+MAX_FILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _lines_of(hop: Hop) -> Iterator[_Line]:
 def _parsed(path: Path) -> Iterator[_Line]:
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_FILE_BYTES).decode(errors="replace")
+            text = file.read(MAX_FILE_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return
     except OSError as error:

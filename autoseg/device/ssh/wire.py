@@ -11,16 +11,16 @@ from paramiko.config import SSHConfig
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
 # As OpenSSH: PACKET_MAX_SIZE, and what it reads before a server says that it is one.
-MOST_PACKET_BYTES = 256 << 10
-MOST_GREETING_BYTES = 64 << 10
+MAX_PACKET_BYTES = 256 << 10
+MAX_GREETING_BYTES = 64 << 10
 # Twice paramiko's window: what a server that keeps to it can never reach.
-MOST_WAITING_BYTES = 4 << 20
+MAX_WAITING_BYTES = 4 << 20
 
 
 class BoundedPacketizer(Packetizer):  # type: ignore[misc]
@@ -30,14 +30,14 @@ class BoundedPacketizer(Packetizer):  # type: ignore[misc]
     _deadline = math.inf
 
     def read_all(self, n: int, check_rekey: bool = False) -> Any:
-        if n > MOST_PACKET_BYTES:
+        if n > MAX_PACKET_BYTES:
             raise SSHException(f"a packet of {n} bytes")
         return super().read_all(n, check_rekey)
 
     def _read_timeout(self, timeout: float) -> Any:
         some = super()._read_timeout(timeout)
         self._greeted += len(some)
-        if self._greeted > MOST_GREETING_BYTES:
+        if self._greeted > MAX_GREETING_BYTES:
             raise SSHException("a greeting without an end")
         return some
 
@@ -56,7 +56,7 @@ class BoundedPipe(BufferedPipe):  # type: ignore[misc]
     """Refuses what comes in spite of a full window."""
 
     def feed(self, data: Any) -> None:
-        if len(self) + len(data) > MOST_WAITING_BYTES:
+        if len(self) + len(data) > MAX_WAITING_BYTES:
             raise SSHException("more bytes than the window allows")
         super().feed(data)
 

@@ -1,0 +1,1 @@
+"""A run as an Optuna study, and the server that shows it."""

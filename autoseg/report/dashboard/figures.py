@@ -28,7 +28,7 @@ FRONT, OTHER, LIMIT, STRUCK, BASE, GOING = (
     "#2a8fc0", "#8a949e", "#d9722e", "#d64a3a", "#9a6fd0", "#3d9a5f",
 )  # fmt: skip
 INK, GRID = "#808890", "rgba(128,136,144,0.25)"
-MOST_REASON = 160  # letters of it in a hover text
+MAX_REASON = 160  # letters of it in a hover text
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ KINDS = {
     "confirmed": Kind("confirmed, beaten", FRONT, "circle-open"),
     "scored": Kind("trained, not confirmed", GOING, "circle"),
     "stopped": Kind("stopped", OTHER, "circle", 6, 0.6),
-    "struck": Kind("struck", STRUCK, "x", 9),
+    "rejected": Kind("rejected", STRUCK, "x", 9),
     "failed": Kind("failed", STRUCK, "x-open"),
     "measured": Kind("fits, not trained", GOING, "line-ns-open", 8, 0.6),
     "too_slow": Kind("too slow", OTHER, "line-ns-open", 8, 0.6),
@@ -231,7 +231,7 @@ def _hover(evaluation: Evaluation, number: int, asked: Constraints) -> str:
         lines.append(f"P(both hold) {evaluation.p_feasible:.2f}")
     lines.append(evaluation.state.replace("_", " "))
     if evaluation.error:
-        lines.append(html.escape(evaluation.error[:MOST_REASON]))
+        lines.append(html.escape(evaluation.error[:MAX_REASON]))
     return "<br>".join(lines)
 
 
@@ -241,7 +241,7 @@ def _knobs(evaluation: Evaluation) -> str:
 
 def _iou_range(timed: Sequence[Evaluation], asked: Constraints) -> tuple[float, float]:
     known = [e for e in timed if e.iou is not None]
-    must = [e.iou for e in known if e.state in ("confirmed", "struck") and e.iou is not None]
+    must = [e.iou for e in known if e.state in ("confirmed", "rejected") and e.iou is not None]
     ends = [end for e in known if e.state == "confirmed" for end in iou_interval(e) or ()]
     return iou_limits([asked.min_iou, *must], ends, [e.iou for e in known if e.iou is not None])
 

@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna_dashboard._pareto_front import get_pareto_front_trials
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.report.dashboard.database import read_only
 from autoseg.report.dashboard.study import artifacts_of
 from autoseg.run.store import read_declaration

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from autoseg.core.records import Evaluation
+from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.report.axes import iou_interval, latency_interval, latency_said
 from autoseg.report.dashboard.study import View
-from autoseg.report.markup import code, plain, table
 from autoseg.run.result import Result
 
 
@@ -22,11 +22,11 @@ def view_of(result: Result) -> View:
 def note(result: Result) -> str:
     """The verdict, the picks, the front as a table, and the command; live or finished."""
     parts = [
-        f"**{plain(_sentence(result.headline))}**",
+        f"**{markdown(_sentence(result.headline))}**",
         _list(result.verdict),
         _picks(result),
         _table(result),
-        f"Asked for with\n\n{code(_command(result))}",
+        f"Asked for with\n\n{markdown_code(_command(result))}",
         "A scored trial has its contact sheet as an artifact: pictures, truth, prediction and "
         "errors. This study mirrors the run's ledger, is built anew when the run is continued, "
         "and is read only here.",
@@ -50,13 +50,13 @@ def _sentence(text: str) -> str:
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {plain(line)}" for line in lines)
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _picks(result: Result) -> str:
     chosen = [(how, e) for how, e in result.picks().items() if e]
     return "\n".join(
-        f"- {how}: {_trial(result, e)}, {plain(result.reason(how))}" for how, e in chosen
+        f"- {how}: {_trial(result, e)}, {markdown(result.reason(how))}" for how, e in chosen
     )
 
 
@@ -77,9 +77,9 @@ def _table(result: Result) -> str:
             f"{cost.params:,}" if cost else "",
         ]
         rows.append(
-            [str(rank), _trial(result, evaluation), plain(str(evaluation.candidate)), *figures]
+            [str(rank), _trial(result, evaluation), markdown(str(evaluation.candidate)), *figures]
         )
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _trial(result: Result, evaluation: Evaluation) -> str:

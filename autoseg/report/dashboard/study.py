@@ -28,7 +28,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from autoseg.core.diagnostics import sheet_path
-from autoseg.core.feasibility import SURE
+from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.report.dashboard.attributes import facts_of, stated
@@ -42,7 +42,7 @@ FINAL = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
     "confirmed": TrialState.COMPLETE,
-    "struck": TrialState.COMPLETE,
+    "rejected": TrialState.COMPLETE,
 }
 LEFT = {
     "proposed": "never measured",
@@ -228,11 +228,11 @@ class StudyMirror:
         self._closed.add(key)
 
     def _over(self, evaluation: Evaluation, latency_ms: float, iou: float) -> list[float]:
-        """Over zero is a constraint that is missed. The third is the promise: what is struck, or
+        """Over zero is a constraint that is missed. The third is the promise: what is rejected, or
         was never confirmed, may meet both figures and is not on the front all the same."""
         sure = evaluation.p_feasible or 0.0
         limits = self._constraints
-        return [latency_ms - limits.max_latency_ms, limits.min_iou - iou, SURE - sure]
+        return [latency_ms - limits.max_latency_ms, limits.min_iou - iou, MIN_P_FEASIBLE - sure]
 
     def _draw(self) -> None:
         from optuna_dashboard import save_note, save_plotly_graph_object

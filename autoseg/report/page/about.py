@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoseg.core.records import Measurement, to_json
+from autoseg.core.records import Measurement
+from autoseg.core.serialize import to_json
 from autoseg.report.page import words
 from autoseg.run.result import Result
 
@@ -41,14 +42,14 @@ def condition_rows(taken: Sequence[Measurement]) -> Rows:
         ("blocks timed again", str(sum(m.redone_blocks for m in taken))),
     ]  # fmt: skip
     flags = {flag: sum(flag in m.flags for m in taken) for m in taken for flag in m.flags}
-    rows += [(f"warning ({count}×)", flag) for flag, count in [*flags.items()][:MOST_FLAGS]]
-    if len(flags) > MOST_FLAGS:
-        rows.append(("more warnings", str(len(flags) - MOST_FLAGS)))
+    rows += [(f"warning ({count}×)", flag) for flag, count in [*flags.items()][:MAX_FLAGS]]
+    if len(flags) > MAX_FLAGS:
+        rows.append(("more warnings", str(len(flags) - MAX_FLAGS)))
     return rows
 
 
 NOT_SAID = "the device does not say"
-MOST_FLAGS = 8
+MAX_FLAGS = 8
 
 
 def _throttled(taken: Sequence[Measurement]) -> str:

@@ -114,7 +114,7 @@ def learning_curves(spots: Sequence[Spot], constraints: Constraints) -> Markup |
 
 def _learned(area: Area, spot: Spot, curve: Sequence[XY]) -> Markup:
     at = [area.at(*each) for each in curve]
-    kind = spot.kind if spot.kind in ("front", "best", "struck") else "other"
+    kind = spot.kind if spot.kind in ("front", "best", "rejected") else "other"
     dots = [tag("circle", cx=x, cy=y, r=2, class_="dot") for x, y in at]
     return tag("g", tag("title", spot.said), path(at, "curve"), *dots, class_=f"learned {kind}")
 

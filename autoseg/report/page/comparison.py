@@ -97,7 +97,7 @@ def _side(result: Result, name: str, mark: str) -> Side:
     said = read_declaration(result.folder)
     shown = spots(result)
     knobs, asked = turned(result.evaluations), result.constraints
-    first = [s for s in shown if s.kind in ("front", "best", "struck") or s.baseline or s.near]
+    first = [s for s in shown if s.kind in ("front", "best", "rejected") or s.baseline or s.near]
     cells = [tables.row(s, knobs, asked, result.baseline) for s in first]
     return Side(
         name, mark, result, shown, said, tables.columns(knobs, asked.statistic),
@@ -152,7 +152,7 @@ def _said(side: Side) -> dict[str, str]:
         "measured": str(len(side.spots)),
         "too slow": str(states.count("too_slow")),
         "trained": str(trained),
-        "struck": str(states.count("struck")),
+        "rejected": str(states.count("rejected")),
         "spent": words.time(result.spent_s),
     }
 

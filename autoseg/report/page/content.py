@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from autoseg.core.diagnostics import Exhibit, read_exhibit, sheet_path
+from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import Evaluation
 from autoseg.report.axes import turned
@@ -26,7 +26,7 @@ from autoseg.run.ledger import as_seen_on, read_events
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 
-MOST_MODELS = 40
+MAX_MODELS = 40
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Model:
     timing: list[tuple[str, str]]
     classes: list[tuple[str, float | None]]
     confusion: tables.Confusion | None
-    exhibit: Exhibit | None
+    exhibit: Diagnostics | None
     histogram: Markup | None
     sheet: str | None
 
@@ -153,13 +153,13 @@ def _with_sections(shown: Sequence[Spot], picks: Set[str]) -> list[Spot]:
     """The front, at least its picks; without one, the nearest misses and what is best so far."""
     front = [s for s in shown if s.kind == "front"]
     able = front or [s for s in shown if s.near or s.kind == "best"]
-    held = {s.key for s in sorted(able, key=lambda s: s.key not in picks)[:MOST_MODELS]}
+    held = {s.key for s in sorted(able, key=lambda s: s.key not in picks)[:MAX_MODELS]}
     return [s for s in able if s.key in held]
 
 
 def _ordered(shown: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
     """What a reader wants first, and all the rest, the fastest first."""
-    first = [s for s in shown if s.kind in ("front", "best", "struck") or s.baseline or s.near]
+    first = [s for s in shown if s.kind in ("front", "best", "rejected") or s.baseline or s.near]
     known = {s.key for s in first}
     rest = [s for s in shown if s.key not in known]
     return first, sorted(rest, key=lambda s: s.ms)
@@ -188,7 +188,7 @@ def _model(
     result: Result, spot: Spot, classes: Sequence[str], sheet: str | None, picked: tuple[How, ...]
 ) -> Model:
     evaluation, measurement = spot.evaluation, spot.evaluation.measurement
-    exhibit = read_exhibit(result.files, spot.key)
+    exhibit = read_diagnostics(result.files, spot.key)
     return Model(
         spot,
         picked,

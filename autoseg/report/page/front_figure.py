@@ -83,7 +83,7 @@ def _area(series: Sequence[Series], iou: tuple[float, float], lanes: int, *, nar
 
 def _iou_limits(series: Sequence[Series]) -> tuple[float, float]:
     shown = [s for g in series for s in g.spots if s.iou is not None]
-    must = [s for s in shown if s.kind in ("front", "best", "struck") or s.near]
+    must = [s for s in shown if s.kind in ("front", "best", "rejected") or s.near]
     ends = [end for s in must for end in iou_interval(s.evaluation) or () if s.kind == "front"]
     floors = [group.constraints.min_iou for group in series]
     return iou_limits([*floors, *_ious(must)], ends, _ious(shown))
@@ -154,7 +154,7 @@ def _lane_names(area: Area, lanes: Sequence[str]) -> Markup:
 
 def _rest(area: Area, group: Series, lanes: Sequence[str], low: float) -> Markup:
     """All but the front, so that nothing lies over it."""
-    order = ("too_slow", "untrained", "beaten", "struck")
+    order = ("too_slow", "untrained", "beaten", "rejected")
     rest = [s for kind in order for s in group.spots if s.kind == kind]
     parts = []
     for spot in rest:
@@ -214,7 +214,7 @@ def _point(spot: Spot, group: Series, xy: tuple[float, float], lane: str | None)
 def _shape(spot: Spot, x: float, y: float, lane: str | None) -> Markup:
     if spot.baseline:
         return tag("path", d=star(x, y, 9 if lane is None else 8), class_="shape")
-    if spot.kind == "struck":
+    if spot.kind == "rejected":
         return tag("path", d=cross(x, y, 4.5), class_="shape")
     if lane is not None:
         return tag("rect", x=x - 1.5, y=y - 5, width=3, height=10, rx=1.5, class_="shape")

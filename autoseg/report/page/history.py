@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from autoseg.core.records import Evaluation, clock
+from autoseg.core.records import Evaluation
+from autoseg.core.units import clock
 from autoseg.report.axes import ticks
 from autoseg.report.page.charts import small
 from autoseg.report.page.svg import XY, Area, axes, line, path, picture, tag
@@ -15,7 +16,7 @@ from autoseg.report.page.words import number
 from autoseg.report.spending import FATES, Spending
 
 Item = TypeVar("Item")
-MOST_STEPS = 240
+MAX_STEPS = 240
 DRIFTED = 1.1  # more than this beside the calm device is worth a look
 
 
@@ -69,7 +70,7 @@ def _stairs(points: Sequence[XY]) -> list[XY]:
 
 
 def _thinned(course: Sequence[Item]) -> Sequence[Item]:
-    return course[:: max(1, len(course) // MOST_STEPS)]
+    return course[:: max(1, len(course) // MAX_STEPS)]
 
 
 def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:

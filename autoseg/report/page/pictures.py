@@ -13,17 +13,17 @@ from autoseg.core.diagnostics import sheet_path
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 2_700_000  # base64 makes a third more of it
-MOST_EACH = 2_000_000
-MOST_PIXELS = 40_000_000
+MAX_BYTES = 2_700_000  # base64 makes a third more of it
+MAX_EACH = 2_000_000
+MAX_PIXELS = 40_000_000
 
 
 def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
     """The sheets that are there, by key; made smaller where all of them would be too much."""
     found = sheets(place, keys)
     whole = sum(map(len, found.values()))
-    if whole > MOST_BYTES:
-        found = {key: _smaller(raw, MOST_BYTES / whole) for key, raw in found.items()}
+    if whole > MAX_BYTES:
+        found = {key: _smaller(raw, MAX_BYTES / whole) for key, raw in found.items()}
     return {
         key: f"data:image/jpeg;base64,{base64.b64encode(raw).decode()}"
         for key, raw in found.items()
@@ -39,7 +39,7 @@ def sheets(place: Path, keys: Sequence[str]) -> dict[str, bytes]:
 def _read(path: Path) -> bytes:
     """A JPEG's bytes; none where there is no sheet, or something else in its place."""
     try:
-        if not path.is_file() or path.stat().st_size > MOST_EACH:
+        if not path.is_file() or path.stat().st_size > MAX_EACH:
             return b""
         raw = path.read_bytes()
     except OSError as error:
@@ -53,7 +53,7 @@ def _smaller(raw: bytes, ratio: float) -> bytes:
 
     try:
         with Image.open(io.BytesIO(raw), formats=["JPEG"]) as image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 return b""
             scale = 0.9 * math.sqrt(ratio)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -11,13 +11,13 @@ from autoseg.core.records import Evaluation, Statistic
 from autoseg.report.page.words import iou, ms
 from autoseg.run.result import Result
 
-Kind = Literal["front", "best", "beaten", "struck", "too_slow", "untrained"]
+Kind = Literal["front", "best", "beaten", "rejected", "too_slow", "untrained"]
 
 KINDS: dict[Kind, str] = {
     "front": "on the front",
     "best": "best so far, not confirmed",
     "beaten": "beaten or stopped",
-    "struck": "struck at confirmation",
+    "rejected": "rejected at confirmation",
     "too_slow": "too slow",
     "untrained": "not trained",
 }
@@ -88,7 +88,7 @@ def spots(result: Result) -> list[Spot]:
 
 
 def _misses(evaluation: Evaluation, result: Result) -> bool:
-    return evaluation.state == "struck" or not meets(evaluation, result.constraints)
+    return evaluation.state == "rejected" or not meets(evaluation, result.constraints)
 
 
 def _best(evaluations: Sequence[Evaluation], result: Result) -> list[Evaluation]:
@@ -99,8 +99,8 @@ def _best(evaluations: Sequence[Evaluation], result: Result) -> list[Evaluation]
 
 
 def _kind(evaluation: Evaluation) -> Kind:
-    if evaluation.state == "struck":
-        return "struck"
+    if evaluation.state == "rejected":
+        return "rejected"
     if evaluation.state == "too_slow":
         return "too_slow"
     return "untrained" if evaluation.iou is None else "beaten"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoseg.core.diagnostics import Exhibit
+from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.records import Constraints, Evaluation, Measurement
 from autoseg.report.axes import iou_interval, latency_interval
 from autoseg.report.page import words
 from autoseg.report.page.points import KINDS, Spot
 
-MOST_CLASSES = 20  # a larger matrix is read as its largest mistakes
-MOST_MISTAKES = 15
+MAX_CLASSES = 20  # a larger matrix is read as its largest mistakes
+MAX_MISTAKES = 15
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Confusion:
     mistakes: tuple[tuple[str, str, float], ...]
 
 
-def confusion(exhibit: Exhibit | None, classes: Sequence[str]) -> Confusion | None:
+def confusion(exhibit: Diagnostics | None, classes: Sequence[str]) -> Confusion | None:
     """What the pixels of each class were taken for; None where that was not recorded."""
     if exhibit is None or len(exhibit.confusion) != len(classes):
         return None
@@ -160,9 +160,9 @@ def confusion(exhibit: Exhibit | None, classes: Sequence[str]) -> Confusion | No
         if i != j and rows[i][j] >= 0.0005
     ]
     wrong.sort(key=lambda each: -each[2])
-    whole = len(classes) <= MOST_CLASSES
+    whole = len(classes) <= MAX_CLASSES
     shares = tuple(tuple(row) for row in rows) if whole else ()
-    return Confusion(tuple(classes), shares, tuple(wrong[:MOST_MISTAKES]))
+    return Confusion(tuple(classes), shares, tuple(wrong[:MAX_MISTAKES]))
 
 
 def class_ious(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, float | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoseg.core.records import clock
+from autoseg.core.units import clock
 
 NONE = "–"
 

@@ -1,0 +1,1 @@
+"""Proposers: each names candidates that are worth looking at."""

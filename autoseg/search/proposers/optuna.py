@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from autoseg.core.records import Candidate, Constraints, parse_hw
+from autoseg.core.records import Candidate, Constraints
+from autoseg.core.units import parse_hw
 from autoseg.networks.space import Knob, SearchSpace
 
 POPULATION = 12  # of the genetic ones: a search looks at dozens, not at thousands

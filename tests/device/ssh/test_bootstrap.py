@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from device.sshd import Sshd
 
-from autoseg.core.records import DeviceError
+from autoseg.core.errors import DeviceError
 from autoseg.device.rpc import Link
 from autoseg.device.ssh import bootstrap
 from autoseg.device.ssh.launcher import SshReach
@@ -142,7 +142,10 @@ def test_a_python_that_babbles_is_read_only_so_far(sshd: Sshd, tmp_path: Path) -
     loud = python(tmp_path / "loud", "yes 'garbage in, garbage out'")
     started = time.monotonic()
     message = refused(sshd, python=str(loud))
-    assert "babbles: 'garbage in, garbage out garbage" in message and len(message) < 400
+    assert (
+        "writes unexpected output: 'garbage in, garbage out garbage" in message
+        and len(message) < 400
+    )
     assert time.monotonic() - started < 5
     fails = python(tmp_path / "fails", "echo so long; echo I am broken >&2; exit 3")
     message = refused(sshd, python=str(fails))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.device.profile import Profile
 from autoseg.device.ssh.config import Hop, hops_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from device.sshd import Sshd, make_key, public
 
-from autoseg.core.records import DeviceError, InputError
+from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import rpc
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import add_host_key, connection, fetch_host_key, launcher
@@ -77,7 +77,7 @@ def test_the_login_shell_may_be_any(shell: str) -> None:
 
 
 def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "MOST_OUTPUT_BYTES", 1000)
+    monkeypatch.setattr(launcher, "MAX_OUTPUT_BYTES", 1000)
     board = SshReach(sshd.profile())
     code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
     assert (code, len(out), len(err)) == (0, 1000, 64 << 10)
@@ -388,13 +388,13 @@ def test_what_a_jump_host_sends_at_once_is_kept_and_bounded() -> None:
     from paramiko.channel import Channel
     from paramiko.ssh_exception import SSHException
 
-    from autoseg.device.ssh.wire import MOST_WAITING_BYTES, bound
+    from autoseg.device.ssh.wire import MAX_WAITING_BYTES, bound
 
     channel = Channel(1)
     channel.in_buffer.feed(b"SSH-2.0")
     bound(channel)
     with pytest.raises(SSHException, match="more bytes than the window allows"):
-        channel.in_buffer.feed(bytes(MOST_WAITING_BYTES))
+        channel.in_buffer.feed(bytes(MAX_WAITING_BYTES))
     assert channel.recv(100) == b"SSH-2.0"
 
 

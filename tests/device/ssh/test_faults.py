@@ -14,7 +14,8 @@ import onnx
 import pytest
 from device.sshd import Sshd
 
-from autoseg.core.records import CandidateError, DeviceError, MeasurePlan
+from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.core.records import MeasurePlan
 from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
 from autoseg.device.rpc import Link

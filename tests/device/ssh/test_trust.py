@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from device.sshd import make_key, public
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.device.profile import Profile
 from autoseg.device.ssh import trust
 from autoseg.device.ssh.config import Hop, hops_of

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autoseg.core.diagnostics import Exhibit
+from autoseg.bundle.manifest import DataFacts, Manifest
+from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.feasibility import latency_ci_ms
-from autoseg.core.records import Evaluation, Measurement, Score, Statistic, parse_hw
+from autoseg.core.records import Evaluation, Measurement, Score, Statistic
+from autoseg.core.text import markdown_name as plain
+from autoseg.core.text import markdown_table
+from autoseg.core.units import parse_hw
 from autoseg.data.drawing.overlay import Colour
-from autoseg.report.manifest import DataFacts, Manifest
-from autoseg.report.markup import plain_name as plain
-from autoseg.report.markup import table
 
 
 def card(
@@ -18,7 +19,7 @@ def card(
     manifest: Manifest,
     classes: Sequence[str],
     colours: Sequence[Colour | None],
-    exhibit: Exhibit | None = None,
+    exhibit: Diagnostics | None = None,
     *,
     sheet: str | None = None,
 ) -> str:
@@ -31,21 +32,21 @@ def card(
         f"# Segmentation model {plain(manifest.key)}",
         _what(manifest, classes, (height, width)),
         "## Figures",
-        table(["figure", "value", "95 % interval"], _figures(evaluation, manifest)),
-        table(["class", "colour", "IoU on val", "IoU on test"],
+        markdown_table(["figure", "value", "95 % interval"], _figures(evaluation, manifest)),
+        markdown_table(["class", "colour", "IoU on val", "IoU on test"],
               _classes(evaluation, classes, colours)),
         _ABOUT_FIGURES,
         f"![pictures of val with what the model makes of them]({sheet})" if sheet else "",
         "## Measured on",
-        table(["", ""], _measured(evaluation, manifest, exhibit).items()),
+        markdown_table(["", ""], _measured(evaluation, manifest, exhibit).items()),
         "## Trained on",
-        table(["", ""], _data(manifest.data).items()),
+        markdown_table(["", ""], _data(manifest.data).items()),
         "## Limits",
         _limits(evaluation, manifest, (height, width)),
         "## Use",
         _USE.format(height=height, width=width, channels=manifest.knobs.get("channels", 3)),
         "## Made with",
-        table(["", ""], _made(evaluation, manifest).items()),
+        markdown_table(["", ""], _made(evaluation, manifest).items()),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -130,7 +131,7 @@ the foreground's for two classes, else the mean over classes."""
 
 
 def _measured(
-    evaluation: Evaluation, manifest: Manifest, exhibit: Exhibit | None
+    evaluation: Evaluation, manifest: Manifest, exhibit: Diagnostics | None
 ) -> dict[str, str]:
     measurement, device = evaluation.measurement, manifest.device
     if measurement is None:
@@ -156,7 +157,7 @@ def _measured(
     return rows | _frame(exhibit)
 
 
-def _frame(exhibit: Exhibit | None) -> dict[str, str]:
+def _frame(exhibit: Diagnostics | None) -> dict[str, str]:
     frame = exhibit.frame if exhibit else None
     if frame is None:
         return {}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from autoseg.core.records import Choice, Constraints, DeviceInfo, Evaluation
+from autoseg.core.records import Constraints, DeviceInfo, Evaluation
+from autoseg.core.units import Choice
 
 SCHEMA = 1  # of bundle.json, which is read back; what commands print has one of its own
 READING = ("format", "remap", "split_column", "group_column", "group_pattern", "seed")

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import __version__
-from autoseg.core.records import CandidateError, DeviceInfo, InputError, from_json, to_json
+from autoseg.api.bundle import bundle_model
+from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.records import DeviceInfo
+from autoseg.core.serialize import from_json, to_json
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.networks.space import SearchSpace
@@ -28,7 +31,6 @@ from autoseg.search.proposers.whole_trainings import SampledEngine
 from autoseg.search.protocol import Engine
 from autoseg.search.scheduler import Search
 from autoseg.search.training_time import Pricing
-from autoseg.shipping import bundle_model
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
 

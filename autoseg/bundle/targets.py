@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
-from autoseg.core.records import InputError
+from autoseg.core.errors import InputError
 from autoseg.data.pictures import SUFFIXES
 
 

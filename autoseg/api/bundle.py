@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.core.diagnostics import read_exhibit, sheet_path
+from autoseg.bundle.write import Background, tells_of, write_bundle
+from autoseg.core.diagnostics import read_diagnostics, sheet_path
+from autoseg.core.errors import InputError
 from autoseg.core.pareto import PICKS
-from autoseg.core.records import Evaluation, InputError
-from autoseg.report.bundle import Background, tells_of, write_bundle
+from autoseg.core.records import Evaluation
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 
@@ -41,7 +42,7 @@ def bundle_model(
         background=Background(
             read_declaration(result.folder),
             result.measured_on,
-            read_exhibit(place, key),
+            read_diagnostics(place, key),
             sheet_path(place, key),
         ),
     )

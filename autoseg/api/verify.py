@@ -11,24 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoseg import data as data_room
-from autoseg.core.feasibility import SURE, latency_ci_ms, probability_fast
-from autoseg.core.records import (
-    CandidateError,
-    DeviceInfo,
-    InputError,
-    Measurement,
-    MeasurePlan,
-    Score,
-)
+from autoseg.api.predict import cache_here, score_file
+from autoseg.bundle.read import Bundle, open_bundle
+from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_latency_met
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Score
+from autoseg.core.text import one_line
 from autoseg.data.dataset import Dataset, Reading
-from autoseg.data.layout import printable
 from autoseg.device import Device
 from autoseg.export.contract import require_shipped
-from autoseg.predict import cache_here, score_file
-from autoseg.report.bundled import Bundle, open_bundle
 
-MOST_CLASSES = 12  # that a message lists
-MOST_APART = 0.001  # between the IoU on the card and that found on the same data
+MAX_CLASSES = 12  # that a message lists
+MAX_APART = 0.001  # between the IoU on the card and that found on the same data
 
 
 @dataclass(frozen=True)
@@ -130,8 +124,8 @@ def _require_same_classes(bundle: Bundle, dataset: Dataset) -> None:
 
 
 def _listed(classes: Sequence[str]) -> str:
-    more = f" … ({len(classes)} in all)" if len(classes) > MOST_CLASSES else ""
-    return ", ".join(printable(name)[:60] for name in classes[:MOST_CLASSES]) + more
+    more = f" … ({len(classes)} in all)" if len(classes) > MAX_CLASSES else ""
+    return ", ".join(one_line(name)[:60] for name in classes[:MAX_CLASSES]) + more
 
 
 def _latency(
@@ -149,9 +143,9 @@ def _latency(
     if other and max_latency_ms is None:
         why = f"{said}; to judge it, give --max-latency"
         return Check(name, before, at, ci95, None, why)
-    sure = probability_fast(found, constraints)
-    why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, needs {SURE}; {said}"
-    return Check(name, before, at, ci95, sure >= SURE, why)
+    sure = p_latency_met(found, constraints)
+    why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, needs {MIN_P_FEASIBLE}; {said}"
+    return Check(name, before, at, ci95, sure >= MIN_P_FEASIBLE, why)
 
 
 def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
@@ -165,7 +159,7 @@ def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
         "provider": (card.provider, info.provider),
     }
     differing = [
-        f"{what} {printable(now)} here, {printable(then)[:100]} on the card"
+        f"{what} {one_line(now)} here, {one_line(then)[:100]} on the card"
         for what, (then, now) in facts.items()
         if then != now
     ]
@@ -175,7 +169,7 @@ def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
 def _other_runtime(card: Measurement, found: Measurement) -> str:
     if card.runtime == found.runtime:
         return ""
-    return f"{printable(found.runtime)} here, {printable(card.runtime)[:100]} on the card"
+    return f"{one_line(found.runtime)} here, {one_line(card.runtime)[:100]} on the card"
 
 
 def _beside(ratio: float) -> str:
@@ -197,8 +191,8 @@ def _ious(bundle: Bundle, dataset: Dataset | None, scores: Mapping[str, Score]) 
         if unlike := _unlike(bundle, dataset):
             yield Check(name, card.iou, found.iou, found.iou_ci95, None, f"{apart}; {unlike}")
             continue
-        holds = abs(found.iou - card.iou) <= MOST_APART
-        why = f"{apart}, at most {MOST_APART:g} is asked"
+        holds = abs(found.iou - card.iou) <= MAX_APART
+        why = f"{apart}, at most {MAX_APART:g} is asked"
         yield Check(name, card.iou, found.iou, found.iou_ci95, holds, why)
 
 
@@ -210,7 +204,7 @@ def _unlike(bundle: Bundle, dataset: Dataset) -> str:
     if card.digest == dataset.digest:
         return ""
     read = " ".join(
-        f"--{printable(name)[:30].replace('_', '-')} {printable(str(value))[:60]}"
+        f"--{one_line(name)[:30].replace('_', '-')} {one_line(str(value))[:60]}"
         for name, value in card.reading.items()
     )
     hint = f", which were read with {read}" if read else ""

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg import data as data_room
-from autoseg.core.records import InputError, Score
-from autoseg.data.dataset import Array, Dataset, Reading
-from autoseg.data.drawing.preview import class_colours
-from autoseg.device import runner
-from autoseg.device.session import class_maps
-from autoseg.export.contract import require_shipped
-from autoseg.report.bundled import open_bundle
-from autoseg.report.predict import (
+from autoseg.bundle.predict_script import (
     Colours,
     Done,
     Times,
@@ -28,7 +21,15 @@ from autoseg.report.predict import (
     speed,
     write_masks,
 )
-from autoseg.report.targets import tasks
+from autoseg.bundle.read import open_bundle
+from autoseg.bundle.targets import tasks
+from autoseg.core.errors import InputError
+from autoseg.core.records import Score
+from autoseg.data.dataset import Array, Dataset, Reading
+from autoseg.data.drawing.preview import class_colours
+from autoseg.device import runner
+from autoseg.device.session import class_maps
+from autoseg.export.contract import require_shipped
 from autoseg.train.scoring import picture_score
 
 __all__ = ["cache_here", "evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]

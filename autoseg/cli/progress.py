@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from autoseg.core.pareto import front_of
-from autoseg.core.records import Constraints, Evaluation, clock
-from autoseg.device.replies import shown
+from autoseg.core.records import Constraints, Evaluation
+from autoseg.core.text import without_control
+from autoseg.core.units import clock
 from autoseg.report.axes import latency_said
 from autoseg.run.declaration import Declaration
 from autoseg.run.ledger import Event
@@ -93,7 +94,7 @@ class Progress:
         evaluations = list(self._run.evaluations.values())
         constraints = self._declaration.constraints
         counts = {state: sum(e.state == state for e in evaluations) for state in (
-            "too_slow", "stopped", "scored", "confirmed", "struck", "failed")}  # fmt: skip
+            "too_slow", "stopped", "scored", "confirmed", "rejected", "failed")}  # fmt: skip
         budget_s = self._declaration.budget_s
         left = f", {clock(max(0.0, budget_s - self._run.spent_s))} left" if budget_s else ""
         head = Text(
@@ -103,7 +104,9 @@ class Progress:
         return Group(
             head,
             *(Text(line) for line in self._ahead()),
-            *(Text(shown(f"now {what}")) for what in list(self._now.values())),  # another thread's
+            *(
+                Text(without_control(f"now {what}")) for what in list(self._now.values())
+            ),  # another thread's
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
@@ -117,15 +120,15 @@ class Progress:
 
 def sparkline(figures: Sequence[float]) -> str:
     """The course of figures over zero as a row of bars, each the last of its share of them."""
-    shown = min(len(figures), BARS_SHOWN)
-    ends = [len(figures) * (place + 1) // shown - 1 for place in range(shown)]
+    bars = min(len(figures), BARS_SHOWN)
+    ends = [len(figures) * (place + 1) // bars - 1 for place in range(bars)]
     most = max(figures, default=0.0) or 1.0
     return "".join(BARS[round((len(BARS) - 1) * figures[end] / most)] for end in ends)
 
 
 def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | None) -> Table:
     where = f"on {on}" if on else "while training"
-    title = Text(shown(f"front so far (val, {where})"))
+    title = Text(without_control(f"front so far (val, {where})"))
     table = Table(box=None, title_justify="left", title=title)
     for name in ("key", f"{constraints.statistic} ms", "IoU", "floor", "epoch", "state", "knobs"):
         table.add_column(name)
@@ -146,6 +149,6 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
             meets,
             str(score.epoch),
             e.state,
-            Text(shown(str(e.candidate))),
+            Text(without_control(str(e.candidate))),
         )
     return table

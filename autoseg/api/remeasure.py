@@ -11,23 +11,27 @@ from pathlib import Path
 
 from autoseg import data as data_room
 from autoseg import device as device_room
-from autoseg.core.records import (
-    AutosegError,
-    DeviceInfo,
-    Evaluation,
-    InputError,
-    Job,
-    from_json,
-    parse_duration_s,
-    to_json,
+from autoseg.api.assemble import (
+    engine_of,
+    measurements_of,
+    own_device,
+    require_same,
+    statement,
+    task_of,
+    write_files,
+    write_report,
 )
+from autoseg.api.optimize import Devices, named, stopped
+from autoseg.core.errors import AutosegError, InputError
+from autoseg.core.records import DeviceInfo, Evaluation, Job
+from autoseg.core.serialize import from_json, to_json
 from autoseg.core.signals import Stop
+from autoseg.core.units import parse_duration_s
 from autoseg.device import Device
 from autoseg.networks.space import load_space
-from autoseg.optimize import Devices, named, stopped
 from autoseg.pools.local import LocalPool
 from autoseg.run.confirm import confirm_one, read_test
-from autoseg.run.context import Trip
+from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.diagnose import exhibit
 from autoseg.run.ledger import fold
@@ -38,16 +42,6 @@ from autoseg.run.store import Run, read_declaration
 from autoseg.search.status import next_to_confirm
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.task import Task
-from autoseg.wiring import (
-    engine_of,
-    measurements_of,
-    own_device,
-    require_same,
-    statement,
-    task_of,
-    write_files,
-    write_report,
-)
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +83,11 @@ def remeasure(
             if on_start:
                 on_start(opened, declaration)
             follow(opened, declaration)
-            trip = _trip(opened, task, target, declaration, stop)
+            context = _context(opened, task, target, declaration, stop)
             try:
-                return _travel(trip)
+                return _travel(context)
             except (AutosegError, OSError, KeyboardInterrupt) as error:
-                raise stopped(trip, error, _again(folder, device, max_latency)) from error
+                raise stopped(context, error, _again(folder, device, max_latency)) from error
         finally:
             opened.close()
     finally:
@@ -135,21 +129,23 @@ def task_of_run(folder: Path) -> Task:
     return task_of(folder, declaration, space, dataset, own.channel_step)
 
 
-def _trip(run: Run, task: Task, device: Device, declaration: Declaration, stop: Stop) -> Trip:
+def _context(
+    run: Run, task: Task, device: Device, declaration: Declaration, stop: Stop
+) -> RunContext:
     engine, idle = engine_of(task, declaration), LocalPool(task, 0)
     constraints, before = declaration.constraints, measurements_of(run.folder)
-    return Trip(run, task, constraints, engine, idle, device, before, stop=stop)
+    return RunContext(run, task, constraints, engine, idle, device, before, stop=stop)
 
 
-def _travel(trip: Trip) -> Result:
-    run = trip.run
-    survey(trip)
-    confirm(trip)
-    if trip.stop.asked:
+def _travel(context: RunContext) -> Result:
+    run = context.run
+    survey(context)
+    confirm(context)
+    if context.stop.asked:
         raise KeyboardInterrupt
-    read_test(trip)
-    exhibit(trip)
-    write_files(run.folder, trip.task.dataset.classes, run.on)
+    read_test(context)
+    exhibit(context)
+    write_files(run.folder, context.task.dataset.classes, run.on)
     run.record("finished")
     result = Result.from_run(run.folder, run.on)
     write_report(result)
@@ -175,37 +171,39 @@ def _ceiling_s(max_latency: str) -> float:
     return parse_duration_s(str(max_latency), "--max-latency", "33ms")
 
 
-def survey(trip: Trip) -> None:
+def survey(context: RunContext) -> None:
     """Measure every candidate of the ledger, untrained, and say what of the space fits."""
-    before = len(trip.run.events)
-    known = [e.candidate for e in trip.run.evaluations.values()]
-    screen(trip, takewhile(lambda _: not trip.stop.asked, known))
-    if trip.stop.asked:
+    before = len(context.run.events)
+    known = [e.candidate for e in context.run.evaluations.values()]
+    screen(context, takewhile(lambda _: not context.stop.asked, known))
+    if context.stop.asked:
         return
-    if len(trip.run.events) > before or not trip.run.first("verdict"):
-        trip.run.record("verdict", lines=list(trip.engine.verdict(trip.run.evaluations)))
+    if len(context.run.events) > before or not context.run.first("verdict"):
+        context.run.record("verdict", lines=list(context.engine.verdict(context.run.evaluations)))
 
 
-def confirm(trip: Trip) -> None:
+def confirm(context: RunContext) -> None:
     """Confirm what has weights, until nothing unconfirmed could enter the front."""
-    home = fold(trip.run.events)
-    while not trip.stop.asked:
-        seen = [_waiting(trip, e, home[e.candidate.key]) for e in trip.run.evaluations.values()]
+    home = fold(context.run.events)
+    while not context.stop.asked:
+        seen = [
+            _waiting(context, e, home[e.candidate.key]) for e in context.run.evaluations.values()
+        ]
         able = {
             e: found
             for e in seen
-            if e.state == "measured" and (found := _weights(trip, e, home[e.candidate.key]))
+            if e.state == "measured" and (found := _weights(context, e, home[e.candidate.key]))
         }
-        chosen = next_to_confirm([*able], [*seen], trip.constraints)
+        chosen = next_to_confirm([*able], [*seen], context.constraints)
         if chosen is None:
             return
-        confirm_one(trip, *able[chosen])
+        confirm_one(context, *able[chosen])
 
 
-def _waiting(trip: Trip, here: Evaluation, home: Evaluation) -> Evaluation:
+def _waiting(context: RunContext, here: Evaluation, home: Evaluation) -> Evaluation:
     """As it stands here; not confirmed yet where the run has promised other weights since."""
     mine, theirs = here.promised, home.promised
-    if not mine or not theirs or not _promised_file(trip, here).exists():
+    if not mine or not theirs or not _promised_file(context, here).exists():
         return here
     if (mine.epoch, mine.decayed) == (theirs.epoch, theirs.decayed):
         return here
@@ -213,19 +211,21 @@ def _waiting(trip: Trip, here: Evaluation, home: Evaluation) -> Evaluation:
     return replace(here, state="measured", scores=lent)
 
 
-def _promised_file(trip: Trip, evaluation: Evaluation) -> Path:
-    return trip.run.folder / "artifacts" / f"{evaluation.candidate.key}.onnx"
+def _promised_file(context: RunContext, evaluation: Evaluation) -> Path:
+    return context.run.folder / "artifacts" / f"{evaluation.candidate.key}.onnx"
 
 
-def _weights(trip: Trip, here: Evaluation, home: Evaluation) -> tuple[Job, Path | None] | None:
+def _weights(
+    context: RunContext, here: Evaluation, home: Evaluation
+) -> tuple[Job, Path | None] | None:
     """The job that left a candidate's best weights, and the file that was promised of them."""
-    file = _promised_file(trip, here)
+    file = _promised_file(context, here)
     if home.promised and file.exists():
         epoch, decayed = home.promised.epoch, home.promised.decayed
         return Job(here.candidate, 0, epoch, decay=decayed), file
     trained = [s for s in here.scores if s.split == "val" and s.source == "torch"]
     for score in sorted(trained, key=lambda s: (s.decayed, s.epoch), reverse=True):
         job = Job(here.candidate, 0, score.epoch, decay=score.decayed)
-        if checkpoint_path(trip.task, job).exists():
+        if checkpoint_path(context.task, job).exists():
             return job, None
     return None

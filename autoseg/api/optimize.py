@@ -11,20 +11,7 @@ from typing import Any
 
 from autoseg import data as data_room
 from autoseg import device as device_room
-from autoseg.core.records import AutosegError, DeviceError, InputError, Statistic
-from autoseg.device import Device
-from autoseg.networks.space import load_space
-from autoseg.pools.local import LocalPool
-from autoseg.report.dashboard.snapshot import view_of
-from autoseg.report.dashboard.study import StudyMirror
-from autoseg.run.context import Trip
-from autoseg.run.declaration import ANEW, Declaration
-from autoseg.run.messages import OnEvent, follow
-from autoseg.run.pipeline import journey, reopen, rescue
-from autoseg.run.result import Result, runs_in
-from autoseg.run.store import Run, read_declaration
-from autoseg.train.task import Task
-from autoseg.wiring import (
+from autoseg.api.assemble import (
     engine_of,
     measurements_of,
     require_same,
@@ -33,6 +20,20 @@ from autoseg.wiring import (
     write_files,
     write_report,
 )
+from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.records import Statistic
+from autoseg.device import Device
+from autoseg.networks.space import load_space
+from autoseg.pools.local import LocalPool
+from autoseg.report.dashboard.snapshot import view_of
+from autoseg.report.dashboard.study import StudyMirror
+from autoseg.run.context import RunContext
+from autoseg.run.declaration import ANEW, Declaration
+from autoseg.run.messages import OnEvent, follow
+from autoseg.run.pipeline import journey, reopen, rescue
+from autoseg.run.result import Result, runs_in
+from autoseg.run.store import Run, read_declaration
+from autoseg.train.task import Task
 
 Devices = str | Path | Device
 
@@ -134,21 +135,21 @@ def _travel(
     dry_run: bool,
 ) -> Result:
     pool = LocalPool(task, declaration.workers)
-    trip = _trip(run, task, declaration, device, pool)
+    context = _context(run, task, declaration, device, pool)
     on_start, on_event = hooks
     if on_start:
         on_start(run, declaration)
-    follow(run, declaration, on_event, trip.stop.ask)
-    opened = 0 if dry_run else reopen(run, task.recipe, trip.allowance)
+    follow(run, declaration, on_event, context.stop.ask)
+    opened = 0 if dry_run else reopen(run, task.recipe, context.allowance)
     mirror = _mirror(run, task, declaration)
     if opened:
-        run.say(f"{opened} model(s) that were struck for their IoU may be trained further")
+        run.say(f"{opened} model(s) that were rejected for their IoU may be trained further")
     try:
         if dry_run:
-            journey(trip, dry=True)
+            journey(context, dry=True)
             return Result.from_run(run.folder)
         pool.start()
-        if not journey(trip):
+        if not journey(context):
             raise KeyboardInterrupt
         mirror.finish(run.evaluations.values())
         pool.close()
@@ -158,18 +159,20 @@ def _travel(
         write_report(result)
         return result
     except (AutosegError, OSError, KeyboardInterrupt) as error:
-        rescue(trip)
+        rescue(context)
         pool.close()
         goes_on = again(run.folder, run.declaration, declaration.to_yaml())
-        raise stopped(trip, error, goes_on) from error
+        raise stopped(context, error, goes_on) from error
     finally:
         pool.close()
         mirror.close()
 
 
-def _trip(run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool) -> Trip:
+def _context(
+    run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool
+) -> RunContext:
     engine, constraints = engine_of(task, declaration), declaration.constraints
-    return Trip(
+    return RunContext(
         run, task, constraints, engine, pool, device, measurements_of(run.folder),
         declaration.budget_s, declaration.trials,
     )  # fmt: skip
@@ -185,18 +188,18 @@ def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
     return mirror
 
 
-def stopped(trip: Trip, error: BaseException, again: str) -> AutosegError:
+def stopped(context: RunContext, error: BaseException, again: str) -> AutosegError:
     """What a run that cannot go on now raises, with the command that goes on with it.
 
     Whatever stopped it, a run was begun: what it has confirmed by now is written as files.
     """
     result = None
     with suppress(AutosegError, OSError):
-        result = write_files(trip.run.folder, trip.task.dataset.classes, trip.run.on)
+        result = write_files(context.run.folder, context.task.dataset.classes, context.run.on)
         write_report(result)
     if isinstance(error, KeyboardInterrupt):
         interrupted = Interrupted(f"interrupted; to go on: {again}")
-        if trip.stop.asked and not trip.stop.insisted:
+        if context.stop.asked and not context.stop.insisted:
             interrupted.result = result
         return interrupted
     said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

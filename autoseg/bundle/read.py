@@ -20,14 +20,15 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from autoseg.core.records import InputError, Measurement, Score
+from autoseg.bundle.manifest import SCHEMA, Manifest
+from autoseg.core.errors import InputError
+from autoseg.core.records import Measurement, Score
+from autoseg.core.text import one_line
 from autoseg.data.drawing.overlay import Colour
-from autoseg.data.layout import printable
-from autoseg.report.manifest import SCHEMA, Manifest
 
-MOST_FILES, MOST_SUMS_BYTES = 64, 64_000
-MOST_BYTES = {".json": 2_000_000, ".onnx": 512 << 20}
-MOST_OTHER_BYTES = 16 << 20
+MAX_FILES, MAX_SUMS_BYTES = 64, 64_000
+MAX_BYTES = {".json": 2_000_000, ".onnx": 512 << 20}
+MAX_OTHER_BYTES = 16 << 20
 NEEDED = (
     "model.onnx", "bundle.json", "measurement.json", "score.json", "classes.json", "predict.py",
     "card.md",
@@ -94,10 +95,10 @@ def _open(folder: Path, place: Path) -> Bundle:
     if sums["model.onnx"] != manifest.onnx_digest:
         raise InputError(f"{folder}: bundle.json speaks of another model.onnx than the one there")
     names = {path.name for path in folder.iterdir()}
-    strays = tuple(sorted(printable(name) for name in names - sums.keys() - {"SHA256SUMS"}))
+    strays = tuple(sorted(one_line(name) for name in names - sums.keys() - {"SHA256SUMS"}))
     return Bundle(
         folder, place / "model.onnx", manifest, measurement, found, named.classes, named.colours,
-        len(sums), strays[:MOST_FILES],
+        len(sums), strays[:MAX_FILES],
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _sums(folder: Path) -> dict[str, str]:
     path = folder / "SHA256SUMS"
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{folder} is no bundle: it has no file SHA256SUMS")
-    if path.stat().st_size > MOST_SUMS_BYTES:
+    if path.stat().st_size > MAX_SUMS_BYTES:
         raise InputError(f"{path} is too large for the checksums of a bundle")
     sums = {}
     for line in path.read_bytes().decode("utf-8", errors="replace").splitlines():
@@ -114,11 +115,11 @@ def _sums(folder: Path) -> dict[str, str]:
         if match is None or match[2] in (".", "..") or match[2] in sums:
             raise InputError(
                 f"{path} has a line that is no checksum of a file beside it: "
-                f"{printable(line[:120])!r}"
+                f"{one_line(line[:120])!r}"
             )
         sums[match[2]] = match[1]
     lacking = [name for name in NEEDED if name not in sums]
-    if lacking or len(sums) > MOST_FILES:
+    if lacking or len(sums) > MAX_FILES:
         what = f"names no {', '.join(lacking)}" if lacking else f"names {len(sums)} files"
         raise InputError(f"{path} {what}: {_NOT_OURS}")
     return sums
@@ -147,7 +148,7 @@ def _copied(path: Path, copy: Path) -> str:
 
     It is read only as far as it was allowed to be, in case it grows meanwhile.
     """
-    most = MOST_BYTES.get(path.suffix, MOST_OTHER_BYTES)
+    most = MAX_BYTES.get(path.suffix, MAX_OTHER_BYTES)
     if path.stat().st_size > most:
         raise InputError(f"{path} is larger than {most >> 20} MiB, as no file of a bundle is")
     seen = hashlib.sha256()
@@ -167,7 +168,7 @@ def _facts(path: Path, kind: type[Facts]) -> Facts:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = printable(".".join(map(str, first["loc"])))[:100]
+        where = one_line(".".join(map(str, first["loc"])))[:100]
         text = f"{path.name}: {where}: {first['msg'][:200]}; {_NOT_OURS}"
         raise InputError(text) from error
     except (ValueError, RecursionError) as error:

@@ -33,14 +33,14 @@ except ImportError as error:
     )
     sys.exit(2)
 
-from autoseg.core.records import InputError
+from autoseg.bundle.targets import Task, tasks
+from autoseg.core.errors import InputError
 from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_back, resize_frame
-from autoseg.report.targets import Task, tasks
 
 MODEL = Path(__file__).with_name("model.onnx")
-MOST_JSON_BYTES = 1_000_000
+MAX_JSON_BYTES = 1_000_000
 Colours = Sequence["Colour | None"]
 
 
@@ -200,7 +200,7 @@ def read_colours(folder: Path) -> list[Colour | None] | None:
     if not path.is_file():
         return None
     try:
-        if path.stat().st_size > MOST_JSON_BYTES:
+        if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError("it is too large")
         colours = json.loads(path.read_text(encoding="utf-8"))["colours"]
         shown = [None if colour is None else _colour(colour) for colour in colours]
@@ -234,7 +234,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """The exit code: 0, or 2 for what the user can mend, told on stderr."""
+    """The exit code: 0, or 2 for what the user can fix, told on stderr."""
     args = _arguments()
     if args.threads < 1:
         raise InputError(f"--threads must be at least 1, got {args.threads}")

@@ -11,21 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.diagnostics import Exhibit
-from autoseg.core.records import (
-    IGNORE_INDEX,
-    Constraints,
-    DeviceInfo,
-    Evaluation,
-    InputError,
-    Measurement,
-    file_digest,
-    to_json,
-)
+from autoseg.bundle.card import card
+from autoseg.bundle.inline import inlined
+from autoseg.bundle.manifest import manifest_of
+from autoseg.core.diagnostics import Diagnostics
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX, Constraints, DeviceInfo, Evaluation, Measurement
+from autoseg.core.serialize import file_digest, to_json
 from autoseg.data.drawing.preview import class_colours
-from autoseg.report.card import card
-from autoseg.report.inlined import inlined
-from autoseg.report.manifest import manifest_of
 
 SHEET = "examples.jpg"
 
@@ -38,7 +31,7 @@ class Background:
 
     said: Mapping[str, Any] = field(default_factory=dict)
     device: DeviceInfo | None = None
-    exhibit: Exhibit | None = None
+    exhibit: Diagnostics | None = None
     sheet: Path | None = None
 
 
@@ -91,7 +84,7 @@ def tells_of(folder: Path, evaluation: Evaluation) -> bool:
 @lru_cache
 def predict_source() -> str:
     """The bundle's predict.py, which carries what it uses in itself and so needs no autoseg."""
-    return inlined(Path(__file__).with_name("predict.py"))
+    return inlined(Path(__file__).with_name("predict_script.py"))
 
 
 def _write_facts(draft: Path, evaluation: Evaluation, classes: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""The verbs of autoseg in Python, one file each."""

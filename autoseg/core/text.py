@@ -1,0 +1,79 @@
+"""Text from anywhere, made safe to show: on a terminal, on one line, in Markdown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# Control characters, those that turn the direction of writing, and lone surrogates.
+_CONTROL = re.compile(
+    "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
+)
+MAX_NAME = 200
+# What is made a link, a mention or a picture in the text of the finished page, however it was
+# escaped in Markdown, unless a space of no width stands in it: GitHub does, and remark.
+_LIVELY = re.compile(
+    r"(?<=:)(?=//|[a-z+_-][\w+-]*:)|(?<=www)(?=\.)|(?<=@)|(?<=#)(?=\d)", re.IGNORECASE
+)
+# What is a sign anywhere; `<`, `>` and `&` become entities, which every Markdown knows.
+_SIGNS = re.compile(r"([\\`*_{}\[\]#!|~$])")
+# What is a sign at the start of a line only: a list, a ruler, an underline.
+_STARTS = re.compile(r"^(\d*)(?=\d[.)](?:\s|$)|[-+:](?:\s|$)|[-=:]+$)(\d?)")
+
+
+def without_control(text: str) -> str:
+    """Text without characters that a terminal obeys."""
+    return _CONTROL.sub(" ", text)
+
+
+def terminal_safe(text: str) -> str:
+    """As `without_control`, of several lines."""
+    return "\n".join(without_control(line) for line in text.split("\n"))
+
+
+def bounded(what: Any, max_chars: int = 200) -> str:
+    """Text of another machine as it may be shown: bounded, without control characters."""
+    if isinstance(what, bytes | bytearray):
+        what = what[: 4 * max_chars].decode(errors="replace")
+    text = " ".join(without_control(str(what)[: 4 * max_chars]).split())
+    return text if len(text) <= max_chars else text[: max_chars - 3] + "..."
+
+
+def one_line(text: str) -> str:
+    """A message on one line: file names may hold line breaks and bytes that are no text."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def markdown(text: object) -> str:
+    """Text of one line that no name in it can turn into markup, a link or another table cell."""
+    escaped = _LIVELY.sub("\u200b", _flat(str(text)))
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        escaped = escaped.replace(sign, entity)
+    return _STARTS.sub(r"\1\2\\", _SIGNS.sub(r"\\\1", escaped))
+
+
+def markdown_name(text: object) -> str:
+    """As `markdown`, of a name: never empty, and cut after `MAX_NAME` characters."""
+    name = _flat(str(text)[: MAX_NAME + 1])
+    return markdown(name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…") or "(no name)"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of Markdown as a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def markdown_code(text: str) -> str:
+    """A command as a block of code; nothing in it can end the block."""
+    ticks = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return f"{fence}sh\n{text}\n{fence}"
+
+
+def _flat(text: str) -> str:
+    """Without line ends, control characters, and what turns the direction of writing."""
+    kept = (" " if unicodedata.category(c)[0] == "C" else c for c in text)
+    return " ".join("".join(kept).split())
