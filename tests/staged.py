@@ -145,7 +145,8 @@ def _finish(stage: Stage, candidates: list[Candidate], rng: random.Random) -> li
         iou = _iou(n, stage) if n < stage.front else 0.85
         score = to_json(_scored(iou, 30, stage, source="onnx"))
         events.append(
-            {"event": "confirmed" if holds else "rejected", "score": score, "measurement": measured,
+            {"event": "confirmed" if holds else "rejected",
+             "score": score, "measurement": measured,
              "p_feasible": 0.99 if holds else 0.1, "reason": None if holds else "IoU", **about}
         )  # fmt: skip
         test = to_json(_scored(iou - 0.01, 30, stage, "test", "onnx"))

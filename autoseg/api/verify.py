@@ -144,7 +144,8 @@ def _latency(
         why = f"{said}; to judge it, give --max-latency"
         return Check(name, before, at, ci95, None, why)
     sure = p_latency_met(found, constraints)
-    why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, needs {MIN_P_FEASIBLE}; {said}"
+    why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, "
+    why += f"needs {MIN_P_FEASIBLE}; {said}"
     return Check(name, before, at, ci95, sure >= MIN_P_FEASIBLE, why)
 
 

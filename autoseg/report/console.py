@@ -74,7 +74,7 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
 
 
 def result_lines(result: Result) -> list[str]:
-    """The front beside the baseline, the rejected, the picks or the misses, and where files are."""
+    """The front, the baseline, what was rejected, the picks or the misses, where files are."""
     statistic = result.constraints.statistic
     knobs = turned(result.evaluations)
     rejected = [e for e in result.evaluations if e.state == "rejected"]

@@ -111,7 +111,8 @@ def own_maps(context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array
     highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
     if len(maps) != len(frames) or highest >= len(context.task.dataset.classes):
         raise DeviceError(
-            f"{context.device.describe().name} gave {len(maps)} class maps of {len(frames)} pictures "
+            f"{context.device.describe().name} gave {len(maps)} class maps of "
+            f"{len(frames)} pictures "
             f"with classes up to {highest}: its class maps cannot be used"
         )
     return maps

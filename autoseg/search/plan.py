@@ -1,4 +1,4 @@
-"""The plan before anything expensive begins: what fits, what a training takes, what the budget pays."""
+"""The plan, before any training: what fits, seconds per training, what the budget pays for."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ class Plan:
         of_one = ", ".join(f"{s:.2g} s" for s in three)
         whole = ", ".join(_time(self._full_epochs * s) for s in three)
         return (
-            f"of those that fit, the cheapest, the median and the most expensive take {of_one} an epoch; "
+            f"of those that fit, the cheapest, the median and the most expensive take {of_one} "
+            f"an epoch; "
             f"trained in full ({self._full_epochs} epochs) {whole}"
         )
 
