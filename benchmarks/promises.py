@@ -147,11 +147,11 @@ def walked(world: World, constraints: Constraints) -> Walk:
     table, clock = world.seen, Clock()
     budget_s = BUDGET_SHARE * table.total_s
     pool, device = TablePool(table, clock, 1), NoisyDevice(table, clock, world.seed)
-    engine = ours(table, constraints, seed=world.seed, budget_s=budget_s)
-    walk = Walk(table, engine, constraints, clock, pool, device)
+    scheduler = ours(table, constraints, seed=world.seed, budget_s=budget_s)
+    walk = Walk(table, scheduler, constraints, clock, pool, device)
     for _ in walk.steps(budget_s):
         pass
-    while jobs := engine.finalists(walk.evaluations, budget_s - clock.now_s):
+    while jobs := scheduler.finalists(walk.evaluations, budget_s - clock.now_s):
         for job in jobs:
             if not decayed(walk.evaluations[job.candidate.key]):
                 pool.submit(job)

@@ -37,7 +37,7 @@ from tabular.rivals import RIVALS, train_all
 from tabular.tables import Table, load
 
 from autoseg.core.records import Constraints
-from autoseg.search.scheduler import Search
+from autoseg.search.scheduler import HypervolumeScheduler
 
 SHARES = (0.9, 0.95, 0.99)
 SEEDS = {"tuning": 0, "reporting": REPORTING}
@@ -180,7 +180,7 @@ def rival(table: Table, constraints: Constraints, seed: int, *, name: str) -> Tr
 
 Sampler = Callable[[Table, Constraints, int], Trajectory]
 SAMPLERS: dict[str, Sampler] = {
-    "autoseg": partial(without, kind=Search),
+    "autoseg": partial(without, kind=HypervolumeScheduler),
     **{name: partial(rival, name=name) for name in RIVALS},
     **VARIANTS,
 }

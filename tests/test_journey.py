@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from worlds import ASKED, WIDE, engine_of, scored
+from worlds import ASKED, WIDE, scheduler_of, scored
 
 import autoseg
 from autoseg.api.optimize import write_files
@@ -197,7 +197,7 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     )
     pool.outcomes.reverse()
     cache = MeasurementCache(tmp_path / "none")
-    rescue(RunContext(run, task, ASKED, engine_of(WIDE), pool, autoseg.FakeDevice(), cache))
+    rescue(RunContext(run, task, ASKED, scheduler_of(WIDE), pool, autoseg.FakeDevice(), cache))
     run.close()
     (evaluation,) = run.evaluations.values()
     assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"
@@ -252,7 +252,7 @@ def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
 
 
 class Asked:
-    """An engine that is choosing finalists when somebody asks to leave."""
+    """An scheduler that is choosing finalists when somebody asks to leave."""
 
     def __init__(self):
         self.time_left_s = []
@@ -284,7 +284,7 @@ def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_t
     with context.stop.heard(lambda: None):
         confirm(context)
     run.close()
-    first, second = context.engine.time_left_s
+    first, second = context.scheduler.time_left_s
     assert first > 7000 and second <= 120 and run.events[-1]["event"] == "reopened"
 
 
@@ -298,7 +298,7 @@ def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
 
 
 class Foreseeing:
-    """An engine that only looks ahead, and says how far it was asked to look."""
+    """An scheduler that only looks ahead, and says how far it was asked to look."""
 
     def outlook(self, evaluations, running, horizon_s):
         return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)

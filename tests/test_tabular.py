@@ -49,8 +49,8 @@ def replayed(**changed):
 
     table = toy()
     given = {"workers": changed.get("workers", 1), "budget_s": changed.get("budget_s")}
-    engine = ours(table, ASKED, seed=changed.get("seed", 0), **given)
-    return table, replay(table, engine, ASKED, **given)
+    scheduler = ours(table, ASKED, seed=changed.get("seed", 0), **given)
+    return table, replay(table, scheduler, ASKED, **given)
 
 
 def test_a_replay_spends_what_the_table_says_and_never_loses_what_it_has():

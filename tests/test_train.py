@@ -104,7 +104,7 @@ def test_two_rungs_in_two_jobs_are_one_job_of_both(task, small, augment):
     two, one = (elsewhere(task, name, augment=augment) for name in ("two", "one"))
     first, both = Job(small, 0, 1), Job(small, 0, 2)
     run_job(two, first)
-    second = Job(small, 1, 2, str(checkpoint_path(two, first)))
+    second = Job(small, 1, 2)
     assert untimed(run_job(two, second)) == untimed(run_job(one, both))
     assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
 
@@ -131,8 +131,7 @@ def test_the_decay_branch_too_goes_on_where_it_was(task, small, monkeypatch):
     jobs = {}
     for place in (whole, torn):
         run_job(place, Job(small, 0, 1))
-        start = str(checkpoint_path(place, Job(small, 0, 1)))
-        jobs[place.checkpoint_dir] = Job(small, 1, 6, start, decay=True)
+        jobs[place.checkpoint_dir] = Job(small, 1, 6, decay=True)
     decay = jobs[torn.checkpoint_dir]
     with (
         pytest.raises(Killed),
@@ -157,8 +156,7 @@ def test_a_job_that_ended_just_before_its_score_was_written_down_is_scored_and_n
 def test_the_decay_is_a_branch_of_its_own(task, small):
     first = Job(small, 0, 1)
     run_job(task, first)
-    start = str(checkpoint_path(task, first))
-    decayed, straight = Job(small, 1, 3, start, decay=True), Job(small, 1, 3, start)
+    decayed, straight = Job(small, 1, 3, decay=True), Job(small, 1, 3)
     scores = [run_job(task, job) for job in (decayed, straight)]
     assert [score.decayed for score in scores] == [True, False]
     assert checkpoint_path(task, decayed) != checkpoint_path(task, straight)
@@ -185,7 +183,7 @@ def test_a_loss_that_is_not_finite_is_the_candidates_fault(task, small):
 
 def test_a_checkpoint_that_is_gone_is_said(task, small):
     with pytest.raises(CandidateError, match=f"{small.key} at epoch 1 is gone"):
-        run_job(task, Job(small, 1, 2, str(task.checkpoint_dir / "none.pt")))
+        run_job(task, Job(small, 1, 2))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
-from autoseg.search.scheduler import Search
+from autoseg.search.scheduler import HypervolumeScheduler
 from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
 
@@ -49,18 +49,18 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
     return {e.candidate.key: e for e in evaluations}
 
 
-def engine_of(space: SearchSpace, **changed) -> Search:
+def scheduler_of(space: SearchSpace, **changed) -> HypervolumeScheduler:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
     pricing = Pricing(space, said["recipe"], 1, 100, workers)
-    return Search(space, pricing=pricing, **said)
+    return HypervolumeScheduler(space, pricing=pricing, **said)
 
 
 @dataclass
 class World:
-    """What the engine meets: each candidate's latency and its error after the last epoch."""
+    """What the scheduler meets: each candidate's latency and its error after the last epoch."""
 
-    engine: Search
+    scheduler: HypervolumeScheduler
     latency_ms: Callable[[Candidate], float]
     error: Callable[[Candidate], float]
     epoch_s: float = 1.0
@@ -72,16 +72,16 @@ class World:
     budget_s: float | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.constraints, self.budget_s = self.engine.constraints, self.engine.budget_s
+        self.constraints, self.budget_s = self.scheduler.constraints, self.scheduler.budget_s
 
     def run(self) -> Evaluations:
-        for candidate in self.engine.survey():
+        for candidate in self.scheduler.survey():
             self.screen(candidate)
-        self.engine.verdict(self.seen)
-        while not isinstance(step := self.engine.propose(self.seen, [], self.left_s), Done):
+        self.scheduler.verdict(self.seen)
+        while not isinstance(step := self.scheduler.propose(self.seen, [], self.left_s), Done):
             assert not isinstance(step, Wait), "nothing runs that could be waited for"
             self.screen(step.candidate) if isinstance(step, Screen) else self.train(step)
-        while jobs := self.engine.finalists(self.seen, self.left_s):
+        while jobs := self.scheduler.finalists(self.seen, self.left_s):
             for job in jobs:
                 self.train(job)
             for job in jobs:
@@ -115,7 +115,7 @@ class World:
         self.seen[job.candidate.key] = replace(
             before, state="scored", scores=(*before.scores, score)
         )
-        for candidate, why in self.engine.stops(self.seen, []):
+        for candidate, why in self.scheduler.stops(self.seen, []):
             self.seen[candidate.key] = replace(
                 self.seen[candidate.key], state="stopped", error=why
             )

@@ -1,4 +1,4 @@
-"""What a run is made of: its task, its engine, what must stay the same, and its files."""
+"""What a run is made of: its task, its scheduler, what must stay the same, and its files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 from autoseg.run.store import MeasurementCache
 from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.proposers.whole_trainings import SampledEngine
-from autoseg.search.protocol import Engine
-from autoseg.search.scheduler import Search
+from autoseg.search.proposers.whole_trainings import SamplerScheduler
+from autoseg.search.protocol import Scheduler
+from autoseg.search.scheduler import HypervolumeScheduler
 from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
@@ -61,12 +61,12 @@ def task_of(
     )
 
 
-def engine_of(task: Task, declaration: Declaration) -> Engine:
-    """The engine for a task, a latency ceiling and an IoU floor."""
+def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
+    """The scheduler for a task, a latency ceiling and an IoU floor."""
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
     outputs, workers = task.dataset.outputs, declaration.workers
-    search = Search(
+    search = HypervolumeScheduler(
         task.space,
         effort,
         constraints,
@@ -75,12 +75,11 @@ def engine_of(task: Task, declaration: Declaration) -> Engine:
         seed,
         budget_s=declaration.budget_s,
         trials=declaration.trials,
-        checkpoint_dir=str(task.checkpoint_dir),
     )
     if declaration.sampler == "autoseg":
         return search
     proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
-    return SampledEngine(search, proposer)
+    return SamplerScheduler(search, proposer)
 
 
 def measurements_of(folder: Path) -> MeasurementCache:

@@ -12,9 +12,9 @@ from typing import Any
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.api.assemble import (
-    engine_of,
     measurements_of,
     require_same,
+    scheduler_of,
     statement,
     task_of,
     write_files,
@@ -171,9 +171,9 @@ def _travel(
 def _context(
     run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool
 ) -> RunContext:
-    engine, constraints = engine_of(task, declaration), declaration.constraints
+    scheduler, constraints = scheduler_of(task, declaration), declaration.constraints
     return RunContext(
-        run, task, constraints, engine, pool, device, measurements_of(run.folder),
+        run, task, constraints, scheduler, pool, device, measurements_of(run.folder),
         declaration.budget_s, declaration.trials,
     )  # fmt: skip
 

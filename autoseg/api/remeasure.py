@@ -12,10 +12,10 @@ from pathlib import Path
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.api.assemble import (
-    engine_of,
     measurements_of,
     own_device,
     require_same,
+    scheduler_of,
     statement,
     task_of,
     write_files,
@@ -132,9 +132,9 @@ def task_of_run(folder: Path) -> Task:
 def _context(
     run: Run, task: Task, device: Device, declaration: Declaration, stop: Stop
 ) -> RunContext:
-    engine, idle = engine_of(task, declaration), LocalPool(task, 0)
+    scheduler, idle = scheduler_of(task, declaration), LocalPool(task, 0)
     constraints, before = declaration.constraints, measurements_of(run.folder)
-    return RunContext(run, task, constraints, engine, idle, device, before, stop=stop)
+    return RunContext(run, task, constraints, scheduler, idle, device, before, stop=stop)
 
 
 def _travel(context: RunContext) -> Result:
@@ -179,7 +179,9 @@ def survey(context: RunContext) -> None:
     if context.stop.asked:
         return
     if len(context.run.events) > before or not context.run.first("verdict"):
-        context.run.record("verdict", lines=list(context.engine.verdict(context.run.evaluations)))
+        context.run.record(
+            "verdict", lines=list(context.scheduler.verdict(context.run.evaluations))
+        )
 
 
 def confirm(context: RunContext) -> None:

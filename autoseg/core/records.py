@@ -251,7 +251,6 @@ class Job:
     candidate: Candidate
     from_epoch: int
     to_epoch: int
-    checkpoint: str | None = None
     decay: bool = False
 
     @property

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job, Score
+from autoseg.core.records import Job
+from autoseg.pools.protocol import Outcome
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
-
-Outcome = tuple[Job, Score | CandidateError]
 
 
 @dataclass

@@ -11,8 +11,9 @@ from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePla
 from autoseg.core.signals import Stop
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
+from autoseg.pools.protocol import Pool
 from autoseg.run.store import MeasurementCache, Run
-from autoseg.search.protocol import Engine, Pool
+from autoseg.search.protocol import Scheduler
 from autoseg.train.task import Task, channels_of
 
 
@@ -23,7 +24,7 @@ class RunContext:
     run: Run
     task: Task
     constraints: Constraints
-    engine: Engine
+    scheduler: Scheduler
     pool: Pool
     device: Device
     measured_before: MeasurementCache

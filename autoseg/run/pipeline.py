@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE
@@ -27,7 +26,7 @@ from autoseg.run.diagnose import exhibit
 from autoseg.run.screen import screen
 from autoseg.run.store import Run
 from autoseg.search.protocol import Done, Screen, Wait
-from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.checkpoints import checkpoint_path, discard, discard_start
 from autoseg.train.recipe import Recipe
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
@@ -58,12 +57,12 @@ def survey(context: RunContext) -> None:
     if context.run.first("verdict"):
         return
     screen(context, _in_time(context))
-    context.run.record("verdict", lines=list(context.engine.verdict(context.run.evaluations)))
+    context.run.record("verdict", lines=list(context.scheduler.verdict(context.run.evaluations)))
 
 
 def _in_time(context: RunContext) -> Iterator[Candidate]:
     limit_s = float("inf") if context.budget_s is None else context.budget_s / 10
-    for number, candidate in enumerate(context.engine.survey()):
+    for number, candidate in enumerate(context.scheduler.survey()):
         if number > 2 and context.run.spent_s > limit_s:
             return
         yield candidate
@@ -73,14 +72,14 @@ def plan(context: RunContext) -> None:
     """Say what is ahead, once for each allowance."""
     told = [e["allowance"] for e in context.run.events if e["event"] == "plan"]
     if context.allowance not in told:
-        lines = context.engine.plan(
+        lines = context.scheduler.plan(
             context.run.evaluations, context.budget_left_s, context.run.spent_s
         )
         context.run.record("plan", allowance=context.allowance, lines=list(lines))
 
 
 def search(context: RunContext) -> None:
-    """Let the engine choose, job by job, until it is done or the finish needs the time left."""
+    """Let the scheduler choose, job by job, until it is done or the finish needs the time left."""
     if context.allowance in searched(context.run):
         return
     # A kill may have come between a proposal and its timing.
@@ -90,7 +89,7 @@ def search(context: RunContext) -> None:
     while not context.stop.asked:
         if collect(context, context.pool.wait(0.0)):
             look_ahead(context)
-        step = context.engine.propose(
+        step = context.scheduler.propose(
             context.run.evaluations, context.pool.running, context.remaining_s
         )
         match step:
@@ -128,7 +127,9 @@ def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
     soon = run.spent_s - last_s < max(LOOK_EVERY_S, LOOK_SHARE * ahead_s)
     if context.stop.asked or (soon and not at_end):
         return
-    if outlook := context.engine.outlook(run.evaluations, context.pool.running, max(ahead_s, 1.0)):
+    if outlook := context.scheduler.outlook(
+        run.evaluations, context.pool.running, max(ahead_s, 1.0)
+    ):
         run.record("outlook", **to_json(outlook))
 
 
@@ -152,14 +153,12 @@ def collect(context: RunContext, outcomes: Iterable[tuple[Job, Score | Candidate
             score=to_json(outcome),
             checkpoint=checkpoint_path(context.task, job).name,
         )
-        if job.checkpoint and not job.decay:
-            Path(job.checkpoint).unlink(missing_ok=True)  # the newer rung holds all of it
-        for candidate, reason in context.engine.stops(
+        discard_start(context.task, job)
+        for candidate, reason in context.scheduler.stops(
             context.run.evaluations, context.pool.running
         ):
             context.run.record("stopped", candidate, reason=reason)
-            for path in context.task.checkpoint_dir.glob(f"{candidate.key}-*"):
-                path.unlink(missing_ok=True)  # it is never continued
+            discard(context.task, candidate)
     return job is not None
 
 
@@ -167,11 +166,11 @@ def confirm(context: RunContext) -> None:
     """Down the list until nothing unconfirmed could enter the front, or the budget is spent."""
     while True:
         hurried = context.stop.asked  # before the choice: who asks after it has it made again
-        jobs = context.engine.finalists(context.run.evaluations, context.remaining_s)
+        jobs = context.scheduler.finalists(context.run.evaluations, context.remaining_s)
         if not jobs:
             return
         if hurried:
-            about = clock(context.engine.finish_s(context.run.evaluations, jobs))
+            about = clock(context.scheduler.finish_s(context.run.evaluations, jobs))
             context.run.say(
                 f"finishing: {len(jobs)} model(s), about {about}; Ctrl-C again to leave now"
             )

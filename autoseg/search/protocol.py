@@ -1,14 +1,12 @@
-"""The seams of a journey: what an engine may say, and what engines and pools must do."""
+"""The protocol of a scheduler: which steps it may choose, and what it must answer."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autoseg.core.errors import CandidateError
-from autoseg.core.records import Candidate, Evaluation, Job, Score
+from autoseg.core.records import Candidate, Evaluation, Job
 
 Evaluations = Mapping[str, Evaluation]
 
@@ -49,7 +47,7 @@ class Outlook:
     gain_iou_at_most: float
 
 
-class Engine(Protocol):
+class Scheduler(Protocol):
     """Decides what to do next from the evaluations alone, so that resuming needs no more."""
 
     def survey(self) -> Sequence[Candidate]: ...
@@ -68,15 +66,3 @@ class Engine(Protocol):
         self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
     ) -> Outlook | None: ...
     def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float: ...
-
-
-class Pool(Protocol):
-    """Runs jobs, nothing else."""
-
-    @property
-    def running(self) -> Collection[Job]: ...
-    def submit(self, job: Job) -> None: ...
-    def wait(self, timeout_s: float) -> Iterable[tuple[Job, Score | CandidateError]]: ...
-    def paused(self) -> AbstractContextManager[None]: ...
-    def cancel(self) -> None: ...
-    def close(self) -> None: ...

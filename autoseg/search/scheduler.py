@@ -1,4 +1,4 @@
-"""The engine: it says what to do next from the evaluations alone, so the ledger is all it needs.
+"""The scheduler: chooses what to do next from the evaluations alone, so the ledger suffices.
 
 Latency is known before anything is trained, so only the IoU is unsure. Each choice (start a
 candidate, or take a started one to one of the rungs above it) is worth the hypervolume that it is
@@ -72,7 +72,7 @@ class _Able:
 
 
 @dataclass
-class Search:
+class HypervolumeScheduler:
     """Chooses by expected hypervolume per second among what can meet the ceiling."""
 
     space: SearchSpace
@@ -83,7 +83,6 @@ class Search:
     seed: int
     budget_s: float | None = None
     trials: int | None = None
-    checkpoint_dir: str = "checkpoints"
     _fitted: tuple[list[Seen], Surrogate] | None = field(default=None, repr=False)
     _predicted: tuple[dict[str, float], tuple[Array, Array]] | None = field(
         default=None, repr=False
@@ -240,11 +239,7 @@ class Search:
         return self._continue(evaluation, rung) if rung and not decayed(evaluation) else None
 
     def _continue(self, evaluation: Evaluation, to_epoch: int, *, decay: bool = False) -> Job:
-        candidate, epoch = evaluation.candidate, epoch_of(evaluation)
-        if not epoch:
-            return Job(candidate, 0, to_epoch)
-        checkpoint = f"{self.checkpoint_dir}/{candidate.key}-{epoch}.pt"
-        return Job(candidate, epoch, to_epoch, checkpoint, decay)
+        return Job(evaluation.candidate, epoch_of(evaluation), to_epoch, decay)
 
     def left_s(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job
+from autoseg.core.records import Candidate, Job
 from autoseg.train.optim import optimizers
 from autoseg.train.task import Task, network
 
@@ -52,7 +52,7 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
 
 
 def _freshest(task: Task, job: Job) -> Path | None:
-    start = [Path(job.checkpoint)] if job.checkpoint else []
+    start = [_start_path(task, job)] if job.from_epoch else []
     # A whole one is there when a kill came after the training and before its score was recorded.
     saved = [checkpoint_path(task, job), checkpoint_path(task, job, partial=True), *start]
     return next((path for path in saved if path.exists()), None)
@@ -83,6 +83,22 @@ def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
         f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
     )
     return task.checkpoint_dir / f"{name}.pt"
+
+
+def _start_path(task: Task, job: Job) -> Path:
+    return task.checkpoint_dir / f"{job.candidate.key}-{job.from_epoch}.pt"
+
+
+def discard_start(task: Task, job: Job) -> None:
+    """Remove what a finished job began from: the newer rung holds all of it."""
+    if job.from_epoch and not job.decay:
+        _start_path(task, job).unlink(missing_ok=True)
+
+
+def discard(task: Task, candidate: Candidate) -> None:
+    """Remove all checkpoints of a candidate that is never continued."""
+    for path in task.checkpoint_dir.glob(f"{candidate.key}-*"):
+        path.unlink(missing_ok=True)
 
 
 def trained_network(task: Task, job: Job) -> nn.Module:

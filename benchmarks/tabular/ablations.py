@@ -17,7 +17,7 @@ from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.search.gp import Array
 from autoseg.search.proposers.optuna import Observation, OptunaProposer
 from autoseg.search.protocol import Evaluations, Screen, Step, Wait
-from autoseg.search.scheduler import Choices, Search
+from autoseg.search.scheduler import Choices, HypervolumeScheduler
 from autoseg.search.state import View
 from autoseg.search.status import epoch_of, p50
 
@@ -25,14 +25,14 @@ from autoseg.search.status import epoch_of, p50
 BUDGETS = 10
 
 
-class CostBlind(Search):
+class CostBlind(HypervolumeScheduler):
     """Takes what is expected to add most, whatever it costs."""
 
     def worth(self, choices: Choices) -> Array:
         return choices.gains
 
 
-class NeverStopping(Search):
+class NeverStopping(HypervolumeScheduler):
     """What is started goes to the top at once, and nothing is stopped."""
 
     def choices(self, view: View, left_s: float | None) -> Choices:
@@ -58,7 +58,7 @@ class NeverStopping(Search):
         return super().propose(evaluations, running, remaining_s)
 
 
-class LatencyLast(Search):
+class LatencyLast(HypervolumeScheduler):
     """Latency is known only of what was trained; of the rest it is guessed from those."""
 
     def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
@@ -93,7 +93,7 @@ class LateWalk(Walk):
             yield job
 
 
-class Proposed(Search):
+class Proposed(HypervolumeScheduler):
     """Decides when to start another candidate, but Optuna's GP decides which one."""
 
     sampler = "gp"
@@ -141,14 +141,14 @@ def without(
     constraints: Constraints,
     seed: int,
     *,
-    kind: type[Search],
+    kind: type[HypervolumeScheduler],
     walk: type[Walk] = Walk,
     enough: float = 0.99,
 ) -> Trajectory:
-    """One search by a variant, or by `Search` itself."""
+    """One search by a variant, or by `HypervolumeScheduler` itself."""
     budget_s = BUDGETS * table.total_s
-    engine = ours(table, constraints, seed=seed, budget_s=budget_s, kind=kind)
-    return replay(table, engine, constraints, budget_s=budget_s, enough=enough, walk=walk)
+    scheduler = ours(table, constraints, seed=seed, budget_s=budget_s, kind=kind)
+    return replay(table, scheduler, constraints, budget_s=budget_s, enough=enough, walk=walk)
 
 
 VARIANTS = {

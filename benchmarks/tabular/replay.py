@@ -1,4 +1,4 @@
-"""A whole search against a table: the real engine, a simulated clock, a second of real time.
+"""A whole search against a table: the real scheduler, a simulated clock, a second of real time.
 
     python benchmarks/tabular/replay.py packages --seed 0 --workers 2      # prints a trajectory
 
@@ -9,7 +9,7 @@
     seen = replay(table, ours(table, asked, seed=0), asked)
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
-Any engine of autoseg.search.protocol serves; what it needs of a table is `table.space`,
+Any scheduler of autoseg.search.protocol serves; what it needs of a table is `table.space`,
 `table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the
 trainings as on a machine that does both, and by the trainings. At each moment a search is worth
 the hypervolume of what finishing now would give: of every candidate the decayed IoU at the highest
@@ -35,8 +35,8 @@ from autoseg.core.errors import CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point, hypervolume
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement, Score, State
-from autoseg.search.protocol import Done, Engine, Screen, Wait
-from autoseg.search.scheduler import Search
+from autoseg.search.protocol import Done, Scheduler, Screen, Wait
+from autoseg.search.scheduler import HypervolumeScheduler
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 
@@ -183,7 +183,7 @@ class Walk:
     """One search while it goes on."""
 
     table: Table
-    engine: Engine
+    scheduler: Scheduler
     constraints: Constraints
     clock: Clock
     pool: TablePool
@@ -219,7 +219,7 @@ class Walk:
             self.evaluations[job.candidate.key] = replace(
                 before, state="scored", scores=(*before.scores, score)
             )
-            for candidate, reason in self.engine.stops(self.evaluations, self.pool.running):
+            for candidate, reason in self.scheduler.stops(self.evaluations, self.pool.running):
                 stopped = replace(self.evaluations[candidate.key], state="stopped", error=reason)
                 self.evaluations[candidate.key] = stopped
             yield job
@@ -237,11 +237,11 @@ class Walk:
 
     def steps(self, budget_s: float | None) -> Iterator[Job]:
         """The loop of a journey's search; the jobs as they end."""
-        self.screen(self.engine.survey())
+        self.screen(self.scheduler.survey())
         while True:
             yield from self.collect(self.pool.wait(0.0))
             left_s = None if budget_s is None else budget_s - self.clock.now_s
-            step = self.engine.propose(self.evaluations, self.pool.running, left_s)
+            step = self.scheduler.propose(self.evaluations, self.pool.running, left_s)
             match step:
                 case Screen(candidate):
                     self.screen([candidate])
@@ -255,7 +255,7 @@ class Walk:
 
 def replay(
     table: Table,
-    engine: Engine,
+    scheduler: Scheduler,
     constraints: Constraints,
     *,
     workers: int = 1,
@@ -264,14 +264,14 @@ def replay(
     truth: Table | None = None,
     walk: type[Walk] = Walk,
 ) -> Trajectory:
-    """The search of an engine in a table, until it is done or has `enough` of the hypervolume.
+    """The search of an scheduler in a table, until it is done or has `enough` of the hypervolume.
 
     `truth` is what the trajectory is worth by, where the table is a noisy view of it. The budget
-    is in simulated seconds and must be the engine's own.
+    is in simulated seconds and must be the scheduler's own.
     """
     clock, began = Clock(), time.perf_counter()
     pool = TablePool(table, clock, workers)
-    search = walk(table, engine, constraints, clock, pool, TableDevice(table, clock))
+    search = walk(table, scheduler, constraints, clock, pool, TableDevice(table, clock))
     credit = Credit(truth or table, constraints)
     moments: list[Moment] = []
     for job in search.steps(budget_s):
@@ -291,9 +291,9 @@ def ours(
     seed: int,
     workers: int = 1,
     budget_s: float | None = None,
-    kind: type[Search] = Search,
-) -> Search:
-    """The engine as a run makes it, over a table; `kind` may be a variant of it."""
+    kind: type[HypervolumeScheduler] = HypervolumeScheduler,
+) -> HypervolumeScheduler:
+    """The scheduler as a run makes it, over a table; `kind` may be a variant of it."""
     pricing = table.pricing(workers)
     return kind(table.space, "expert", constraints, table.recipe, pricing, seed, budget_s=budget_s)
 
@@ -313,8 +313,8 @@ def show(asked: argparse.Namespace) -> None:
     table = load(asked.table)
     constraints = Constraints(asked.ceiling or table.latency_at(0.5), asked.floor, "p50")
     given = {"workers": asked.workers, "budget_s": asked.budget}
-    engine = ours(table, constraints, seed=asked.seed, **given)
-    seen = replay(table, engine, constraints, **given)
+    scheduler = ours(table, constraints, seed=asked.seed, **given)
+    seen = replay(table, scheduler, constraints, **given)
     print(f"{len(table.entries)} candidates, latencies {table.latencies}, {table.total_s:.0f} s")
     for moment, job in zip(seen.moments, seen.jobs, strict=True):
         share = moment.hypervolume / seen.full if seen.full else 0.0

@@ -4,7 +4,7 @@
 
 Each call trains what results/reference/NAME.csv lacks; it can be stopped and called again. At each
 rung of the comparable schedule the candidate is scored on val, and so is the branch that decays
-from there, as an engine may ask for either. `train_s` are the CPU seconds of one thread for that
+from there: a scheduler may ask for either. `train_s` are the CPU seconds of one thread for that
 job: training from the rung before, scoring and checkpoints; decoding the pictures is paid before.
 A part of the candidates is trained with a second seed, so that the noise is known.
 """

@@ -93,7 +93,7 @@ def test_a_worker_trains_what_this_process_would(pool, task, tmp_path):
 
 def test_a_job_of_which_the_start_is_gone_fails_alone(pool, task):
     first, second = candidates(task)[:2]
-    gone = Job(first, 5, 6, str(task.checkpoint_dir / "none.pt"))
+    gone = Job(first, 5, 6)
     good = Job(second, 0, 2)
     pool.submit(gone)
     pool.submit(good)

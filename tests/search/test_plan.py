@@ -1,10 +1,10 @@
 """The plan: what is ahead, for a run that begins and for one that is given more."""
 
-from worlds import RESOLUTION, WIDTH, by_key, engine_of, known, scored, space_of
+from worlds import RESOLUTION, WIDTH, by_key, known, scheduler_of, scored, space_of
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
-ENGINE = engine_of(SPACE)
+ENGINE = scheduler_of(SPACE)
 MEASURED = by_key(*(known(c, "measured", 2.0) for c in ALL))
 
 

@@ -1,4 +1,4 @@
-"""The engine with one of Optuna's samplers in place of our own choice.
+"""The scheduler with one of Optuna's samplers in place of our own choice.
 
 Latency comes first here, too: what is too slow is not trained, and the sampler is told so. Each
 candidate that it proposes is trained to the longest rung, since a sampler learns from whole
@@ -14,15 +14,15 @@ from functools import cached_property
 from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.search.proposers.optuna import Observation, OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.scheduler import Search
+from autoseg.search.scheduler import HypervolumeScheduler
 from autoseg.search.status import epoch_of, p50, undecayed
 
 
 @dataclass
-class SampledEngine:
+class SamplerScheduler:
     """`search` does all but choosing: survey, verdict, finishing and outlook."""
 
-    search: Search
+    search: HypervolumeScheduler
     proposer: OptunaProposer
 
     @cached_property

@@ -12,8 +12,8 @@ from worlds import (
     area,
     by_key,
     by_width,
-    engine_of,
     known,
+    scheduler_of,
     scored,
     space_of,
 )
@@ -22,7 +22,7 @@ from autoseg.core.records import Candidate, Job
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search import candidate_set
 from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.proposers.whole_trainings import SampledEngine
+from autoseg.search.proposers.whole_trainings import SamplerScheduler
 from autoseg.search.protocol import Done, Screen, Wait
 from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
@@ -36,7 +36,7 @@ def quarter(candidate: Candidate) -> float:
 def world(space: SearchSpace = WIDE, /, **changed) -> World:
     mine = {k: changed.pop(k) for k in ("epoch_s", "fails", "spent_s") if k in changed}
     latency, error = changed.pop("latency_ms", quarter), changed.pop("error", by_width)
-    return World(engine_of(space, **changed), latency, error, **mine)
+    return World(scheduler_of(space, **changed), latency, error, **mine)
 
 
 def test_a_space_of_one_is_searched_through():
@@ -68,7 +68,7 @@ def test_as_many_candidates_as_trials_are_proposed(trials):
 
 
 def test_the_survey_has_the_baseline_first_and_no_one_twice():
-    chosen = engine_of(WIDE).survey()
+    chosen = scheduler_of(WIDE).survey()
     assert chosen[0] == WIDE.baseline and len(set(chosen)) == len(chosen) == 28
     assert WIDE.candidate(resolution=64, a=0.125, t=1) == chosen[1]
 
@@ -100,9 +100,9 @@ def test_where_nothing_meets_the_floor_the_nearest_is_confirmed(limit):
 
 def test_a_price_that_was_only_guessed_forbids_no_start():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
-    engine = engine_of(WIDE, budget_s=600.0)
+    scheduler = scheduler_of(WIDE, budget_s=600.0)
     pricing = Pricing(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
-    large = World(replace(engine, pricing=pricing), quarter, by_width)
+    large = World(replace(scheduler, pricing=pricing), quarter, by_width)
     assert not pricing.affordable(WIDE.baseline, {}, 600.0)
     large.run()
     assert large.states()["confirmed"] >= 1
@@ -116,7 +116,7 @@ def test_the_end_comes_when_every_finish_fails():
 
 
 def test_one_finish_is_tried_beyond_the_budget_but_not_one_after_the_other():
-    engine = engine_of(WIDE, budget_s=600.0)
+    scheduler = scheduler_of(WIDE, budget_s=600.0)
     first, second = list(WIDE.candidates("expert"))[:2]
     both = by_key(
         *(
@@ -124,61 +124,61 @@ def test_one_finish_is_tried_beyond_the_budget_but_not_one_after_the_other():
             for n, c in enumerate((first, second))
         )
     )
-    (job,) = engine.finalists(both, -5.0)
+    (job,) = scheduler.finalists(both, -5.0)
     assert job.candidate == first  # the shortest, though the other is expected to end better
-    assert engine.finalists(both, None)[0].candidate == second
+    assert scheduler.finalists(both, None)[0].candidate == second
     both[first.key] = replace(both[first.key], state="failed", error="no export")
-    assert engine.finalists(both, -5.0) == []
-    assert len(engine.finalists(both, 5.0)) == 1
+    assert scheduler.finalists(both, -5.0) == []
+    assert len(scheduler.finalists(both, 5.0)) == 1
 
 
 def test_what_was_decayed_before_a_kill_is_confirmed_after_it():
     """Even if it fell under the floor, or another is expected to end better: it was paid for."""
-    engine = engine_of(WIDE, budget_s=600.0)
+    scheduler = scheduler_of(WIDE, budget_s=600.0)
     cut, better, done = list(WIDE.candidates("expert"))[:3]
     seen = by_key(
         known(cut, "scored", 3.0, scored(0.85, 27), scored(0.88, 32, decayed=True)),
         known(better, "scored", 2.0, scored(0.93, 27)),
         known(done, "rejected", 2.0, scored(0.8, 27), scored(0.8, 32, decayed=True)),
     )
-    jobs = engine.finalists(seen, 500.0)
+    jobs = scheduler.finalists(seen, 500.0)
     assert [(job.candidate, job.to_epoch) for job in jobs][0] == (cut, 32)
     assert {job.candidate for job in jobs} == {cut, better}
-    assert [job.candidate for job in engine.finalists(seen, 25.0)] == [cut]
+    assert [job.candidate for job in scheduler.finalists(seen, 25.0)] == [cut]
 
 
 def test_the_front_that_is_confirmed_ends_the_list():
-    engine = engine_of(WIDE)
+    scheduler = scheduler_of(WIDE)
     first, second = list(WIDE.candidates("expert"))[:2]
     seen = by_key(
         known(first, "confirmed", 2.0, scored(0.97, 27), scored(0.98, 32, decayed=True)),
         known(second, "scored", 3.0, scored(0.94, 27)),
     )
-    assert engine.finalists(seen, None) == []
+    assert scheduler.finalists(seen, None) == []
     seen[second.key] = known(second, "scored", 1.0, scored(0.94, 27))
-    assert [job.candidate for job in engine.finalists(seen, None)] == [second]
+    assert [job.candidate for job in scheduler.finalists(seen, None)] == [second]
 
 
 def test_what_failed_or_was_stopped_takes_no_place_of_the_hopeful():
-    engine = engine_of(WIDE)
+    scheduler = scheduler_of(WIDE)
     dead, alive = list(WIDE.candidates("expert"))[:3], list(WIDE.candidates("expert"))[3:6]
     seen = by_key(
         *(known(c, "stopped", 2.0, scored(0.6, 3)) for c in dead),
         *(known(c, "scored", 2.0, scored(0.5, 81)) for c in alive),
     )
-    assert engine.stops(seen, []) == []
+    assert scheduler.stops(seen, []) == []
 
 
 def test_what_is_being_trained_is_not_stopped():
-    engine = engine_of(WIDE)
+    scheduler = scheduler_of(WIDE)
     candidates = list(WIDE.candidates("expert"))[:6]
     seen = by_key(
         *(known(c, "scored", 2.0, scored(0.1 * n, 81)) for n, c in enumerate(candidates))
     )
-    stopped = [candidate for candidate, _ in engine.stops(seen, [])]
+    stopped = [candidate for candidate, _ in scheduler.stops(seen, [])]
     assert stopped == candidates[:3]
     running = [Job(candidates[0], 81, 97, "c", decay=True)]
-    assert [candidate for candidate, _ in engine.stops(seen, running)] == candidates[1:3]
+    assert [candidate for candidate, _ in scheduler.stops(seen, running)] == candidates[1:3]
 
 
 def test_what_cannot_be_built_is_not_proposed_and_not_promised(tmp_path, monkeypatch):
@@ -194,14 +194,14 @@ def test_what_cannot_be_built_is_not_proposed_and_not_promised(tmp_path, monkeyp
     space = SearchSpace(
         "picky", "picky_networks:picky", (RESOLUTION, replace(WIDTH, baseline=0.125), channels)
     )
-    engine = engine_of(space)
+    scheduler = scheduler_of(space)
     seen, proposed = {}, []
-    while isinstance(step := engine.propose(seen, [], None), Screen):
+    while isinstance(step := scheduler.propose(seen, [], None), Screen):
         proposed.append(step.candidate)
         seen[step.candidate.key] = known(step.candidate, "too_slow", 20.0)
     assert isinstance(step, Done)
     assert len(proposed) == 3 and {c["a"] for c in proposed} == {0.125}
-    assert engine.verdict(seen)
+    assert scheduler.verdict(seen)
 
 
 def test_without_a_budget_nothing_depends_on_time():
@@ -224,53 +224,53 @@ def test_the_best_that_fits_is_found_with_a_part_of_the_training_that_all_would_
 
 def test_going_on_competes_with_starting():
     """What is far along and good goes on; where it cannot get better any more, others begin."""
-    engine = engine_of(WIDE, budget_s=10_000.0)
+    scheduler = scheduler_of(WIDE, budget_s=10_000.0)
     ahead, *others = list(WIDE.candidates("expert"))[:6]
     fresh = [known(c, "measured", 2.0 + n) for n, c in enumerate(others)]
-    step = engine.propose(
+    step = scheduler.propose(
         by_key(known(ahead, "scored", 1.0, scored(0.93, 9)), *fresh), [], 9_000.0
     )
     assert isinstance(step, Job) and step.candidate == ahead and step.from_epoch == 9
     done = known(ahead, "scored", 5.0, *(scored(0.91, epoch) for epoch in (3, 9, 27, 81)))
-    step = engine.propose(by_key(done, *fresh), [], 9_000.0)
+    step = scheduler.propose(by_key(done, *fresh), [], 9_000.0)
     assert isinstance(step, Screen) or step.from_epoch == 0
 
 
 def test_two_workers_do_not_train_the_same_and_a_third_job_waits():
-    engine = engine_of(WIDE, workers=2)
+    scheduler = scheduler_of(WIDE, workers=2)
     seen = by_key(*(known(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30]))
-    first = engine.propose(seen, [], None)
-    second = engine.propose(seen, [first], None)
+    first = scheduler.propose(seen, [], None)
+    second = scheduler.propose(seen, [first], None)
     assert isinstance(first, Job | Screen) and first != second
     jobs = [Job(c, 0, 3) for c in list(WIDE.candidates("expert"))[:2]]
-    assert engine.propose(seen, jobs, None) == Wait()
+    assert scheduler.propose(seen, jobs, None) == Wait()
 
 
 def test_what_a_faster_one_would_have_if_finished_now_is_stopped():
-    engine = engine_of(WIDE)
+    scheduler = scheduler_of(WIDE)
     good, *hopeless = list(WIDE.candidates("expert"))[:8]
     rungs = (3, 9, 27)
     seen = by_key(
         known(good, "scored", 2.0, *(scored(0.97 + epoch / 1000, epoch) for epoch in rungs)),
         *(known(c, "scored", 5.0, *(scored(0.93, epoch) for epoch in rungs)) for c in hopeless),
     )
-    stopped = dict(engine.stops(seen, []))
+    stopped = dict(scheduler.stops(seen, []))
     assert stopped and good not in stopped
     assert all(good.key in reason and "faster" in reason for reason in stopped.values())
 
 
 def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
     searched = world(budget_s=8_000.0)
-    assert searched.engine.outlook({}, [], 100.0) is None
+    assert searched.scheduler.outlook({}, [], 100.0) is None
     looks = []
-    for candidate in searched.engine.survey():
+    for candidate in searched.scheduler.survey():
         searched.screen(candidate)
-    while (step := searched.engine.propose(searched.seen, [], searched.left_s)) != Done():
+    while (step := searched.scheduler.propose(searched.seen, [], searched.left_s)) != Done():
         if isinstance(step, Screen):
             searched.screen(step.candidate)
             continue
         searched.train(step)
-        looks.append(searched.engine.outlook(searched.seen, [], 1_000.0))
+        looks.append(searched.scheduler.outlook(searched.seen, [], 1_000.0))
     assert looks[-1].hypervolume > looks[0].hypervolume
     assert looks[-1].gain_iou <= looks[-1].gain_iou_at_most < looks[0].gain_iou_at_most
     assert looks[-1].gain_iou_at_most < 0.02
@@ -280,7 +280,7 @@ def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
 def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
     sampled = world(budget_s=3_000.0)
     proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
-    sampled.engine = SampledEngine(sampled.engine, proposer)
+    sampled.scheduler = SamplerScheduler(sampled.scheduler, proposer)
     sampled.run()
     assert sampled.spent_s <= 3_000.0 and sampled.states()["confirmed"] >= 1
     begun = {job.candidate for job in sampled.jobs}
@@ -290,7 +290,7 @@ def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
 
 def test_the_first_finalist_is_sure_to_hold_and_adds_much():
     """Not the surest one, which may be slow and little better than what is fast as well."""
-    engine = engine_of(WIDE)
+    scheduler = scheduler_of(WIDE)
     slow, fast, vain = list(WIDE.candidates("expert"))[:3]
     rungs = (3, 9, 27)
     seen = by_key(
@@ -298,7 +298,7 @@ def test_the_first_finalist_is_sure_to_hold_and_adds_much():
         known(fast, "scored", 1.0, *(scored(0.95, epoch) for epoch in rungs)),
         known(vain, "scored", 0.5, *(scored(0.85, epoch) for epoch in rungs)),
     )
-    first = engine.finalists(seen, None)
+    first = scheduler.finalists(seen, None)
     assert [job.candidate for job in first] == [fast, slow]
 
 
@@ -306,8 +306,10 @@ def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(
     monkeypatch.setattr(candidate_set, "MOST", 10)
     monkeypatch.setattr(candidate_set, "MAX_NETWORKS", 2)
     large = world(budget_s=3_000.0)
-    inside = {c.key for c in large.engine.ground.candidates}
-    large.engine = SampledEngine(large.engine, OptunaProposer(WIDE, "expert", ASKED, 0, "random"))
+    inside = {c.key for c in large.scheduler.ground.candidates}
+    large.scheduler = SamplerScheduler(
+        large.scheduler, OptunaProposer(WIDE, "expert", ASKED, 0, "random")
+    )
     large.run()
     confirmed = {e.candidate.key for e in large.seen.values() if e.state == "confirmed"}
     assert len(inside) < WIDE.count("expert") and confirmed - inside

@@ -1,0 +1,38 @@
+"""The protocol of a pool: where training jobs run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from autoseg.core.errors import CandidateError
+from autoseg.core.records import Job, Score
+
+Outcome = tuple[Job, Score | CandidateError]
+
+
+class Pool(Protocol):
+    """Runs training jobs, nothing else. Its verbs raise DeviceError for a machine's fault."""
+
+    @property
+    def running(self) -> Collection[Job]:
+        """Jobs in hand: those being trained and those waiting for a slot."""
+
+    def start(self) -> None:
+        """Start what jobs run in, ahead of the first one."""
+
+    def submit(self, job: Job) -> None:
+        """Run a job as soon as a slot is free."""
+
+    def wait(self, timeout_s: float) -> Iterable[Outcome]:
+        """The jobs that have ended, waiting at most `timeout_s` for the first of them."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing of this pool uses this machine's cores meanwhile."""
+
+    def cancel(self) -> None:
+        """End what is running; a later run of the same job goes on from its last checkpoint."""
+
+    def close(self) -> None:
+        """End the pool; closing twice is fine."""
