@@ -26,7 +26,7 @@ _PUBLIC = {
     "Result": "autoseg.run.result",
     "FakeDevice": "autoseg.device.fake",
     **dict.fromkeys(
-        ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.core.records"
+        ("AutosegError", "InputError", "DeviceError", "CandidateError"), "autoseg.core.errors"
     ),
 }
 __all__ = [*_PUBLIC]

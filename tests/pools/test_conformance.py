@@ -14,7 +14,7 @@ from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import Job, Score
 from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
-from autoseg.search.protocol import Pool
+from autoseg.pools.protocol import Pool
 from autoseg.train.checkpoints import checkpoint_path
 from autoseg.train.loop import run_job
 from autoseg.train.recipe import Recipe

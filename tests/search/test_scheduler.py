@@ -177,7 +177,7 @@ def test_what_is_being_trained_is_not_stopped():
     )
     stopped = [candidate for candidate, _ in scheduler.stops(seen, [])]
     assert stopped == candidates[:3]
-    running = [Job(candidates[0], 81, 97, "c", decay=True)]
+    running = [Job(candidates[0], 81, 97, decay=True)]
     assert [candidate for candidate, _ in scheduler.stops(seen, running)] == candidates[1:3]
 
 

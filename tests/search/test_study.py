@@ -176,7 +176,7 @@ def test_a_reader_sees_a_transaction_whole_or_not_at_all(tmp_path):
 
 def test_an_interrupt_in_the_middle_of_a_write_comes_through(tmp_path):
     database = Database(tmp_path / "study.db")
-    connection = database.storage.scheduler.raw_connection().driver_connection
+    connection = database.storage.engine.raw_connection().driver_connection
     with pytest.raises(KeyboardInterrupt), database.at_once():
         connection.close()  # as SQLAlchemy does when it comes in the middle of a statement
         raise KeyboardInterrupt
