@@ -37,7 +37,7 @@ def told(folder: Path) -> Run:
     propose(run, OTHER)
     run.record("measured", OTHER, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=True)
     run.record(
-        "rejected", FIRST, score=to_json(make_score(0.7, 4, decayed=True)), reason="not sure enough",
+        "rejected", FIRST, score=to_json(make_score(0.7, 4, decayed=True)), reason="unsure",
         measurement=to_json(MEASURED), onnx_bytes=8, p_feasible=0.5,
     )  # fmt: skip
     return run
@@ -52,7 +52,7 @@ def test_run_record_is_read_back(tmp_path):
         (OTHER, "too_slow"),
     ]
     rejected = evaluations[FIRST.key]
-    assert (rejected.iou, rejected.p_feasible, rejected.error) == (0.7, 0.5, "not sure enough")
+    assert (rejected.iou, rejected.p_feasible, rejected.error) == (0.7, 0.5, "unsure")
     assert (len(rejected.measurements), len(rejected.scores)) == (2, 2)
     assert fold(read_events(run.folder)) == evaluations
     again = Run.open(run.folder)
