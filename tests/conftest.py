@@ -23,6 +23,8 @@ pytest_plugins = ["browser"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: one thread, so that what is trained here is what is trained there.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Tests that import it themselves ask no network either.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 SPACE = """\
 network: fast_scnn

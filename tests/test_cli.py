@@ -94,6 +94,27 @@ def test_optimize_refuses_an_impossible_result_folder(tiny, here, autoseg_comman
     refused(called, here, "Not a directory.*--results")
 
 
+def augmentation(path: Path, **crop: int) -> None:
+    kinds = [{"__class_fullname__": "HorizontalFlip", "p": 0.5}]
+    kinds += [{"__class_fullname__": "RandomCrop", "p": 0.01, **crop}] if crop else []
+    compose = {"__class_fullname__": "Compose", "p": 1.0, "transforms": kinds}
+    path.write_text(json.dumps({"transform": compose}))
+
+
+def test_optimize_refuses_an_augmentation_that_cannot_be_used(tiny, here, autoseg_command):
+    augmentation(here / "flip.json")
+    augmentation(here / "crop.json", height=64, width=64)
+    asked = tiny.arguments(augment="crop.json", recipe={"rungs": [1, 2]})
+    refused(autoseg_command(*asked), here, "crop.json: a picture must stay uint8 (96, 96, 3), got")
+    asked = tiny.arguments(augment="no.json", recipe={})
+    refused(autoseg_command(*asked), here, "no.json: must be readable JSON")
+    refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false; leave")
+    asked = ["data", "preview", str(tiny.data), "--augment", "flip.json"]
+    refused(autoseg_command(*asked), here, "--augment is that of --augmented")
+    asked += ["--augmented", "--resolution", "96", "-o", "sheet.png"]
+    assert autoseg_command(*asked).code == 0 and (here / "sheet.png").exists()
+
+
 def test_optimize_refuses_a_recipe_without_a_value(tiny, here, autoseg_command):
     called = autoseg_command(*tiny.arguments(), "--recipe", "augment")
     refused(called, here, "--recipe .*name=value.*'augment'")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Cost, LayerCost
 from autoseg.core.serialize import from_json, to_json
+from autoseg.core.yaml_files import names
 from autoseg.networks import build
 from autoseg.networks.blocks import PyramidPooling
 from autoseg.networks.cost import cost
+from autoseg.networks.space import load_space
+from autoseg.train.task import build_candidate
 
 
 def test_cost_of_a_grouped_strided_convolution_follows_its_weights() -> None:
@@ -28,6 +32,37 @@ def test_cost_counts_matrix_products() -> None:
             return x @ torch.zeros(8, 4)
 
     assert cost(Product(), (6, 8)).macs == 3 * 6 * 8 * 4
+
+
+def test_cost_counts_a_transposed_convolution_at_its_input() -> None:
+    conv = nn.ConvTranspose2d(3, 8, 4, stride=2, padding=1)
+    assert cost(conv, (6, 8)).macs == conv.weight.numel() * 6 * 8
+
+
+def test_cost_counts_products_of_all_kinds() -> None:
+    class Products(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.attention = nn.Linear(8, 5), nn.MultiheadAttention(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x[0]  # 3 x 6 x 8
+            weighed, _ = self.attention(rows, rows, rows)
+            return self.linear(weighed) + torch.einsum("cij,kj->cik", rows, rows.new_zeros(5, 8))
+
+    tokens, heads = 3 * 6, 6 * 2  # sequences of 3 in a batch of 6
+    attended = tokens * 8 * 24 + 2 * heads * 3 * 3 * 4 + tokens * 8 * 8
+    assert cost(Products(), (6, 8)).macs == attended + 2 * tokens * 8 * 5
+
+
+@pytest.mark.parametrize("space", names("search_spaces"))
+def test_cost_of_the_baseline_is_what_fvcore_counts(space: str) -> None:
+    chosen = load_space(space)
+    net = build_candidate(chosen, chosen.baseline, 1).eval()
+    frame = torch.zeros(1, 3, *chosen.baseline.input_hw)
+    counted = FlopCountAnalysis(net, frame).unsupported_ops_warnings(False).by_operator()
+    products = ("conv", "linear", "addmm", "bmm", "matmul", "einsum")
+    assert cost(net, chosen.baseline.input_hw).macs == sum(counted[name] for name in products)
 
 
 def test_cost_counts_layers_by_kind() -> None:

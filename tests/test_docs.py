@@ -38,6 +38,10 @@ knobs:
   r: {choices: [1], baseline: 1, effort: expert}
   pp: {choices: [0], baseline: 0, effort: expert}
 """
+FLIP = {"__class_fullname__": "HorizontalFlip", "p": 0.5}
+AUGMENTATION = {
+    "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [FLIP]}
+}  # fmt: skip
 TINY = (
     "optimize --data pictures --space tiny.yaml --recipe rungs=[6,12] --recipe augment=false "
     "--trials 2 --workers 1 --min-iou 0.05 --name demo"
@@ -119,6 +123,7 @@ def finished(once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_place(place: Path) -> None:
     make_pictures(place / "pictures")
     (place / "tiny.yaml").write_text(SPACE)
+    (place / "mine.json").write_text(json.dumps(AUGMENTATION))
     for block in BLOCKS:
         if block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", block.text)):
             (place / named[1]).write_text(block.text)

@@ -16,6 +16,7 @@ import torch
 from autoseg import data
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Candidate, Job, Score
+from autoseg.data.augmentation import load_augmentation
 from autoseg.networks.space import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
@@ -110,6 +111,30 @@ def test_run_job_in_two_rungs_is_equal_to_one_job_of_both(task, small, augment):
     second = Job(small, 1, 2)
     assert untimed(run_job(two, second)) == untimed(run_job(one, both))
     assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_run_job_resumed_with_own_augmentation_ends_with_the_same_bits(
+    channels, task, small, tmp_path
+):
+    import albumentations as A
+
+    path = tmp_path / "mine.json"
+    A.save(A.Compose([A.HorizontalFlip(), A.Affine(rotate=10), A.GaussNoise()]), path)
+    augmentation = load_augmentation(path)
+    two, one, built_in = (
+        dataclasses.replace(elsewhere(task, name, augment_epochs=0), augmentation=own)
+        for name, own in (("two", augmentation), ("one", augmentation), ("plain", None))
+    )
+    choices = {**dict(small.choices), "channels": channels}
+    candidate = Candidate.of(task.space.name, choices)
+    first, both = Job(candidate, 0, 1), Job(candidate, 0, 2)
+    run_job(two, first)
+    second = Job(candidate, 1, 2)
+    assert untimed(run_job(two, second)) == untimed(run_job(one, both))
+    assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
+    run_job(built_in, both)
+    assert not same_training(checkpoint_path(built_in, both), checkpoint_path(one, both))
 
 
 def test_run_job_resumed_ends_with_the_same_bits(task, small, monkeypatch):

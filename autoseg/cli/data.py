@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoseg.cli.options import (
+    AugmentOption,
     FormatOption,
     GroupColumnOption,
     GroupPatternOption,
@@ -112,6 +113,7 @@ def preview(
     augmented: Annotated[
         bool, typer.Option("--augmented", help="each picture also as training sees it")
     ] = False,
+    augment: AugmentOption = None,
     resolution: Annotated[
         str | None, typer.Option(help="that of --augmented, N or HxW  [default: 256]")
     ] = None,
@@ -129,13 +131,14 @@ def preview(
     from autoseg.data.dataset import Reading
     from autoseg.data.drawing.preview import contact_sheet, write_sheet
 
-    if resolution is not None and not augmented:
-        raise InputError("--resolution is that of --augmented: give both, or neither")
+    for name, value in (("resolution", resolution), ("augment", augment)):
+        if value is not None and not augmented:
+            raise InputError(f"--{name} is that of --augmented: give both, or neither")
     input_hw = parse_hw(resolution or 256) if augmented else None
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
-    write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
+    write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw, augment), out)
     print_json({"file": str(out)}) if as_json else print_lines([str(out)])
     return 0
 

@@ -35,6 +35,13 @@ AcceptOption = Annotated[
 DataOption = Annotated[
     Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
 ]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(
+        help="an augmentation saved by albumentations (.json, .yaml), or package.module:function"
+        "  [default: built in]"
+    ),
+]
 
 # How a data folder is read. A command takes all of them, in this order, by their field names of
 # `autoseg.data.dataset.Reading`, and makes one of them.

@@ -31,6 +31,13 @@ def test_load_profile_reads_each_shipped_profile(name: str) -> None:
     assert (profile.kind == "local") == (name == "local")
 
 
+def test_load_profile_names_a_profile_by_its_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "kind: local\n")
+    assert load_profile(path).name == "board"
+    assert load_profile(written(tmp_path, "name: attic\nkind: local\n")).name == "attic"
+    assert told(written(tmp_path, "name: ''\nkind: local\n"))[0].startswith("1: name: ")
+
+
 def test_load_profile_reads_all_fields(tmp_path: Path) -> None:
     path = written(
         tmp_path,
