@@ -156,7 +156,7 @@ def test_study_failures_of_database_and_figures_do_not_stop_the_run(tmp_path, to
         mirror.hear({"key": e.candidate.key}, by_key(e))
     mirror.finish(told)
     mirror.close()
-    assert sum("study" in record.getMessage() for record in caplog.records) == 1
+    assert sum("study.db" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_study_replaces_a_damaged_database(tmp_path, told):
