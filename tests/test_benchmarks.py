@@ -54,7 +54,6 @@ def test_plain_loop_minimizes_the_loss_of_train(monkeypatch, classes):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_train_speed_compares_a_plain_loop_and_the_bound(tiny, tmp_path):
     said = run(
         "train_speed.py", "--data", tiny.data, "--nets", "small", "--resolutions", 96,
@@ -67,7 +66,6 @@ def test_train_speed_compares_a_plain_loop_and_the_bound(tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_seconds_to_iou_are_appended_and_compared_by_label(tiny, tmp_path):
     given = ["--data", tiny.data, "--nets", "small 96", "--seeds", 1, "--epochs", 3]
     given += ["--recipe", "batch=2", "--out", tmp_path / "iou"]
@@ -136,7 +134,6 @@ def test_live_hypervolume_grows_with_undecayed_scores(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_live_compares_whole_searches_and_repeats_none(tiny, tmp_path):
     given = ["--data", tiny.data, "--space", tiny.space, "--effort", "expert", "--workers", 1]
     given += ["--budget", "15s", "--max-latency", "50ms", "--min-iou", 0.01, "--recipe", "batch=4"]
@@ -157,7 +154,6 @@ def test_live_compares_whole_searches_and_repeats_none(tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_published_comparison_includes_a_run(tiny, tmp_path):
     from autoseg.api.optimize import optimize
 

@@ -160,8 +160,8 @@ def test_data_check_prints_format_splits_and_classes(tiny, autoseg_command):
     assert (called.code, called.stderr) == (0, "")
     for facts in (
         f"^{tiny.data}: .*plain .*images/ .*masks/",
-        "^pairs: train 8, val 3, test 2$",
-        r"^sizes .*: 96x64 \(13\)$",
+        "^pairs: train 8, val 8, test 2$",
+        r"^sizes .*: 96x64 \(18\)$",
     ):
         assert re.search(facts, called.stdout, re.MULTILINE), facts
     assert "background" in called.stdout and "object 23 %" in called.stdout
@@ -228,7 +228,7 @@ def test_optimize_progress_has_plain_lines_for_every_step(finished):
     assert lines[0].startswith("[0:0") and "seed 0" in lines[0]
     text = finished.called.stderr
     for said in (
-        "verdict", "IoU", "on val after 3 epochs", "decayed", "confirming", " confirmed: p90 ",
+        "verdict", "IoU", "on val after 4 epochs", "decayed", "confirming", " confirmed: p90 ",
     ):  # fmt: skip
         assert said in text
     assert "Traceback" not in text
@@ -330,16 +330,18 @@ def ended(folder: Path, kind: str, on: str | None, autoseg_command, *arguments: 
         return any((e["event"], e.get("on")) == (kind, on) for e in read_events(folder))
 
     def end() -> None:
-        while not told() and waiting:
+        while waiting and not told():
             time.sleep(0.002)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        if waiting:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
     waiting, before = [True], signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ending = threading.Thread(target=end, daemon=True)
     ending.start()
     called = autoseg_command(*arguments)
-    ending.join(10)
+    waiting.clear()
+    ending.join()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     signal.signal(signal.SIGTERM, before)
     return called

@@ -69,7 +69,7 @@ def test_optimize_records_confusion_and_operator_times_of_front_models(finished)
         assert exhibit.onnx_digest == evaluation.measurement.onnx_digest
         (_, extra), (missed, hits) = exhibit.confusion
         assert hits / (hits + extra + missed) == pytest.approx(evaluation.iou)
-        assert sum(map(sum, exhibit.confusion)) == 3 * 64 * 96  # val at its own size
+        assert sum(map(sum, exhibit.confusion)) == 8 * 64 * 96  # val at its own size
         kinds = {each.op: each for each in exhibit.operators}
         assert kinds["Conv"].nodes > 1 and exhibit.operators[0].ms >= exhibit.operators[-1].ms
         assert exhibit.frame.picture_hw == (64, 96) and exhibit.frame.inference_ms > 0

@@ -229,7 +229,7 @@ def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):
             os.kill(os.getpid(), waiting.pop(0))
 
     # The last rung takes far longer than anybody waits.
-    asked = given(tiny, results, recipe={**tiny.given["recipe"], "rungs": [3, 90_000]}, **changed)
+    asked = given(tiny, results, recipe={**tiny.given["recipe"], "rungs": [4, 90_000]}, **changed)
     with pytest.raises(autoseg.AutosegError) as caught:
         autoseg.optimize(
             **asked, device=autoseg.FakeDevice(2.0),
@@ -288,7 +288,7 @@ def test_optimize_on_event_gets_every_event_with_its_evaluation_and_can_stop_the
         heard.append(event)
         return "stop" if event["event"] == "scored" else None
 
-    asked = given(tiny, tmp_path, min_iou=0.05, recipe={**tiny.given["recipe"], "rungs": [3, 999]})
+    asked = given(tiny, tmp_path, min_iou=0.05, recipe={**tiny.given["recipe"], "rungs": [4, 999]})
     with pytest.raises(autoseg.Interrupted, match="autoseg optimize --resume") as caught:
         autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0), on_event=hear)
     assert caught.value.result.front and caught.value.result.searched is False
@@ -309,7 +309,7 @@ def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_pa
     assert re.search(r"4 untrained networks.* 4 .*100 ms", result.verdict[0])
     assert re.search(r"4 candidates .*intermediate.* 4 measured \(0 too slow\)", result.plan[0])
     assert re.search(r"\b9:\d\d .*\b\d:\d\d ", result.plan[2])
-    assert "(3 epochs)" in result.plan[3]
+    assert "(4 epochs)" in result.plan[3]
     again = autoseg.FakeDevice(2.0)
     more = {"results": tmp_path, "name": "run", "resume": True, "budget": "10ms", "dry_run": True}
     result = autoseg.optimize(**more, device=again)

@@ -209,7 +209,7 @@ def test_remeasure_refuses_class_maps_of_other_size_or_unknown_classes(run):
         def predict(self, onnx, images):
             return [np.full((2, 2), 200, np.uint8) for _ in super().predict(onnx, images)]
 
-    said = r"\bb\b.* 3 class maps .*3 pictures .*200"
+    said = r"\bb\b.* 8 class maps .*8 pictures .*200"
     with pytest.raises(autoseg.DeviceError, match=said):
         autoseg.remeasure(run, device=Odd(5.0, name="b"))
 

@@ -69,7 +69,6 @@ def test_replay_spends_the_time_of_the_table_and_keeps_its_best():
     late = {k for k, e in seen.evaluations.items() if e.state == "too_slow"}
     slow = {k for k, e in table.entries.items() if e.latency_ms > ASKED.max_latency_ms}
     assert late and late <= slow and not late & {job.candidate.key for job in seen.jobs}
-    assert seen.real_s < 5
 
 
 def test_replay_with_the_same_seed_is_equal_and_more_workers_end_sooner():

@@ -22,14 +22,18 @@ SCREEN = MeasurePlan(phase="screen")
 class Counter:
     """How many boards time at this moment, at most so far, and whether one did two things."""
 
+    expected: int = 1
     most: int = 0
     twice: bool = False
     busy: set = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
 
 class Board(autoseg.FakeDevice):
-    """A fake that takes a moment, and says so; some facts about it may be given."""
+    """A fake that takes a moment, and confirms until another does where that is expected.
+
+    Some facts about it may be given.
+    """
 
     def __init__(self, name, latency=2.0, counter=None, **facts):
         super().__init__(latency, name=name)
@@ -40,13 +44,17 @@ class Board(autoseg.FakeDevice):
         return replace(super().describe(), **self.facts)
 
     def measure(self, onnx, plan):
-        with self.counter.lock:
-            self.counter.twice |= self.name in self.counter.busy
-            self.counter.busy.add(self.name)
-            self.counter.most = max(self.counter.most, len(self.counter.busy))
+        counter = self.counter
+        with counter.changed:
+            counter.twice |= self.name in counter.busy
+            counter.busy.add(self.name)
+            counter.most = max(counter.most, len(counter.busy))
+            counter.changed.notify_all()
+            wait_s = 10.0 if plan.phase == "confirm" else 0.0  # both boards, or one
+            counter.changed.wait_for(lambda: counter.most >= counter.expected, wait_s)
         time.sleep(0.02)
-        with self.counter.lock:
-            self.counter.busy.discard(self.name)
+        with counter.changed:
+            counter.busy.discard(self.name)
         return super().measure(onnx, plan)
 
 
@@ -102,30 +110,30 @@ def test_resolve_refuses_one_board_twice_and_equal_names():
 def test_group_confirms_on_boards_in_parallel_unless_they_share_a_machine(
     here, together, segments
 ):
-    counter = Counter()
+    counter = Counter(together)
     group = Group([Board(name, counter=counter, here=here) for name in "ab"])
     group.measure(segments, CONFIRM)
     assert (counter.most, counter.twice) == (together, False)
 
 
 def test_group_boards_do_one_thing_at_a_time(segments):
-    counter = Counter()
+    counter = Counter(2)
     group = Group([Board(name, counter=counter) for name in "ab"])
     plans = [SCREEN, CONFIRM, SCREEN, CONFIRM, SCREEN, SCREEN]
     askers = [threading.Thread(target=group.measure, args=(segments, plan)) for plan in plans]
     for asker in askers:
         asker.start()
     for asker in askers:
-        asker.join(10)
+        asker.join()
     assert (counter.most, counter.twice) == (2, False)
     assert sum(len(member.measured) for member in group.members) == 8
 
 
 def test_optimize_on_a_group_shares_boards_and_confirms_on_all(tiny, tmp_path):
-    counter = Counter()
+    counter = Counter(2)
     boards = [Board(name, 2.0, counter) for name in "ab"]
-    asked = {**tiny.given, "results": tmp_path, "name": "run", "trials": 2, "min_iou": 0.02}
-    asked["recipe"] = {**asked["recipe"], "rungs": [1]}
+    asked = {**tiny.given, "results": tmp_path, "name": "run", "trials": 2, "min_iou": 0.1}
+    asked["recipe"] = {**asked["recipe"], "rungs": [6]}
     result = autoseg.optimize(**asked, device=boards)
     screened = [e.measurements[0].device for e in result.evaluations if e.measurements]
     assert set(screened) == {"a", "b"} and counter.most == 2 and not counter.twice

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -65,8 +65,9 @@ def test_measure_survives_connections_that_break_now_and_then(
     wired: Callable[..., Board], segments: Path
 ) -> None:
     board = wired("put", "open", "warm", "time", "time")
-    found = board.measure(segments, QUICK)
-    assert found.runs >= QUICK.min_runs and found.peak_rss_bytes > 0
+    plan = replace(QUICK, max_s=60.0)  # where others keep the machine busy
+    found = board.measure(segments, plan)
+    assert found.runs >= plan.min_runs and found.peak_rss_bytes > 0
     assert isinstance(board.reach, Wired) and not board.reach.cuts
     board.close()
 

@@ -24,7 +24,9 @@ def test_proposer_with_the_same_history_gives_the_same_proposal(sampler):
     assert given[0] == given[1] in ALL
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param("gp", marks=pytest.mark.slow), "tpe", "nsga2", "nsga3", "random"]
+)
 def test_proposer_gives_only_allowed_candidates_and_none_when_none_is_left(sampler):
     left = ALL[-1]
     assert proposer(sampler).propose(HISTORY, lambda c: c == left, 12) == left

@@ -72,7 +72,7 @@ def test_survey_has_the_baseline_first_and_no_duplicates():
     assert WIDE.candidate(resolution=64, a=0.125, t=1) == chosen[1]
 
 
-@pytest.mark.parametrize("epoch_s", [0.2, 5.0])
+@pytest.mark.parametrize("epoch_s", [pytest.param(0.2, marks=pytest.mark.slow), 5.0])
 def test_search_keeps_the_budget(epoch_s):
     timed = world(budget_s=600.0, epoch_s=epoch_s)
     timed.run()
@@ -87,7 +87,9 @@ def test_search_trains_nothing_where_all_are_too_slow():
     assert len(hopeless.seen) >= 28
 
 
-@pytest.mark.parametrize("limit", [{"budget_s": 600.0}, {"trials": 40}])
+@pytest.mark.parametrize(
+    "limit", [{"budget_s": 600.0}, pytest.param({"trials": 40}, marks=pytest.mark.slow)]
+)
 def test_search_confirms_the_nearest_where_nothing_meets_the_floor(limit):
     """The most hopeful are never stopped, so that one is left to be shown as the nearest miss."""
     short = world(error=lambda c: 0.3 + by_width(c), **limit)
@@ -295,7 +297,7 @@ def test_outlook_shrinks_towards_the_end_of_the_search():
     assert looks[-1].gain_iou_at_most < 0.02
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_search_with_an_optuna_sampler_trains_proposals_to_the_last_rung(sampler):
     sampled = world(budget_s=3_000.0)
     proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
