@@ -23,7 +23,7 @@ from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.train.checkpoints import checkpoint_path, trained_network
 from autoseg.train.loop import run_job
 from autoseg.train.recipe import Recipe

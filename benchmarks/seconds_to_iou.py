@@ -197,7 +197,7 @@ def train(pool: LocalPool, job: Job, over: threading.Event) -> Score:
 
 
 def task_of(order: Order) -> Task:
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
     from autoseg.train.recipe import Recipe
     from autoseg.train.task import Task
 

@@ -59,7 +59,7 @@ from autoseg import data as data_room
 from autoseg.core.serialize import digest
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.synthetic.parcels import parcels
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import SETTINGS
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task

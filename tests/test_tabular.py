@@ -85,7 +85,7 @@ def test_a_budget_ends_a_replay_in_simulated_time():
 def test_a_table_of_trainings_is_read_with_its_decays_under_their_rungs(tmp_path):
     from tabular.tables import HERE, trained
 
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     candidate = load_space(HERE / "small_fast_scnn.yaml").baseline
     rows = ["key,knobs,seed,epoch,decayed,iou,iou_low,iou_high,train_s"]

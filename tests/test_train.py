@@ -16,7 +16,7 @@ import torch
 from autoseg import data
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Candidate, Job, Score
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
 from autoseg.train.loop import run_job

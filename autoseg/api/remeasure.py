@@ -28,7 +28,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.core.signals import Stop
 from autoseg.core.units import parse_duration_s
 from autoseg.device import Device
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.run.confirm import confirm_one, read_test
 from autoseg.run.context import RunContext

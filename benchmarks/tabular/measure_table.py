@@ -43,7 +43,7 @@ Row = dict[str, Any]
 def main() -> None:
     from autoseg.core.errors import CandidateError
     from autoseg.device import resolve
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     arguments = parse()
     space = load_space(arguments.space)

@@ -64,7 +64,7 @@ def main() -> None:
 
 def missing(arguments: argparse.Namespace, there: list[Row]) -> Iterator[Order]:
     """First every candidate with seed 0, then each third one with seed 1, in a fixed shuffle."""
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     known = {(row["key"], int(row["seed"])) for row in there}
     candidates = list(load_space(arguments.space).candidates("expert"))
@@ -110,7 +110,7 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     from autoseg.core.records import Job, Score
     from autoseg.data import load
     from autoseg.data.dataset import Reading
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
     from autoseg.train.checkpoints import checkpoint_path
     from autoseg.train.loop import run_job
     from autoseg.train.recipe import Recipe

@@ -12,7 +12,7 @@ import torch
 from autoseg import data
 from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import Job, Score
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.train.checkpoints import checkpoint_path
