@@ -23,12 +23,13 @@ from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
+from autoseg.networks.candidate import channels_of
 from autoseg.networks.space_file import load_space
 from autoseg.train.checkpoints import checkpoint_path, trained_network
 from autoseg.train.loop import run_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import picture_score
-from autoseg.train.task import Task, channels_of, split_arrays
+from autoseg.train.task import Task, split_arrays
 
 READING = ("format", "remap", "split_column", "group_column", "group_pattern")
 
@@ -43,7 +44,10 @@ def main() -> None:
     recipe = Recipe.of(space.recipe)
     folder = Path("results/.cache/baselines") / dataset.digest[:12] / candidate.key
     cache = Path("results/.cache/pictures")
-    task = Task(space, dataset, recipe, arguments.seed, cache, folder)
+    task = Task(
+        space=space, dataset=dataset, recipe=recipe, seed=arguments.seed, cache_dir=cache,
+        checkpoint_dir=folder,
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in climb(task, candidate, arguments.epochs)]
     write_csv(arguments.out, rows)

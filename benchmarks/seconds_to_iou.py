@@ -205,7 +205,10 @@ def task_of(order: Order) -> Task:
     recipe = Recipe.of({**space.recipe, **overrides(order.recipe)})
     checkpoints = order.folder / f"{order.net}-{order.seed}"
     dataset = load(order.data, order.split_column)
-    return Task(space, dataset, recipe, order.seed, order.folder / "pictures", checkpoints)
+    return Task(
+        space=space, dataset=dataset, recipe=recipe, seed=order.seed,
+        cache_dir=order.folder / "pictures", checkpoint_dir=checkpoints,
+    )  # fmt: skip
 
 
 @cache

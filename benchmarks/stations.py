@@ -22,11 +22,12 @@ from autoseg.core.records import Candidate, Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.networks.blocks import normalize
+from autoseg.networks.candidate import channels_of
 from autoseg.train.checkpoints import checkpoint_path, resume
 from autoseg.train.loop import run_job
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.scoring import class_maps, picture_score
-from autoseg.train.task import Task, build_candidate, channels_of, split_arrays
+from autoseg.train.task import Task, build_candidate, split_arrays
 
 MIN_S = 0.2  # a piece is repeated until it took as long
 Pieces = dict[str, float]

@@ -240,7 +240,10 @@ def task_of(arguments: argparse.Namespace, folder: Path) -> Task:
     recipe = Recipe.of({**space.recipe, **EVERY_PICTURE, **overrides(arguments.recipe)})
     if recipe.augmented_share(1) < 1:
         say(f"autoseg augments only {recipe.augmented_share(1):.0%} of the pictures")
-    return Task(space, dataset, recipe, SEED, folder / "pictures", folder / "checkpoints")
+    return Task(
+        space=space, dataset=dataset, recipe=recipe, seed=SEED, cache_dir=folder / "pictures",
+        checkpoint_dir=folder / "checkpoints",
+    )  # fmt: skip
 
 
 def write_parcels(root: Path) -> Path:

@@ -25,6 +25,13 @@ from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
+
+def task_of(folder: Path) -> Task:
+    return Task(
+        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder, checkpoint_dir=folder
+    )
+
+
 BUILDER = """\
 import torch
 
@@ -191,7 +198,7 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
     run.record("proposed", candidate, **said)
     run.record("measured", candidate, measurement=to_json(timing()), onnx_bytes=1, too_slow=False)
-    task = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path)
+    task = task_of(tmp_path)
     pool = Finishing(
         (Job(candidate, 0, 3), scored(0.5, 3)), (Job(candidate, 3, 9), scored(0.8, 9))
     )
@@ -279,7 +286,7 @@ def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_t
     run = Run.create(tmp_path / "run", {})
     rejected(run)
     run.record("reopened", WIDE.baseline)
-    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
+    task, cache = task_of(tmp_path), MeasurementCache(tmp_path)
     context = RunContext(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
     with context.stop.heard(lambda: None):
         confirm(context)
@@ -308,7 +315,7 @@ def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_pat
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     before = autoseg.Result.from_run(folder)
     run = Run.open(folder)
-    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
+    task, cache = task_of(tmp_path), MeasurementCache(tmp_path)
     budget_s = run.spent_s + 500
     facts = (Foreseeing(), Finishing(), autoseg.FakeDevice(), cache, budget_s)
     context = RunContext(run, task, ASKED, *facts)

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from autoseg import data
-from autoseg.core.errors import CandidateError
+from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import Candidate, Job, Score
+from autoseg.networks.space import Knob
 from autoseg.networks.space_file import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
@@ -32,8 +33,8 @@ def task(tiny, tmp_path) -> Task:
     torch.set_num_threads(1)
     dataset = data.load(tiny.data)
     return Task(
-        load_space(tiny.space), dataset, Recipe(**RECIPE), 0, tmp_path / "pictures",
-        tmp_path / "checkpoints",
+        space=load_space(tiny.space), dataset=dataset, recipe=Recipe(**RECIPE), seed=0,
+        cache_dir=tmp_path / "pictures", checkpoint_dir=tmp_path / "checkpoints",
     )  # fmt: skip
 
 
@@ -212,3 +213,21 @@ def test_what_is_shipped_is_the_average_that_was_scored(task, small):
     state = loaded(checkpoint_path(task, job))
     assert same(net.state_dict(), state["average"])
     assert not same(state["net"], state["average"])
+
+
+def with_knob(task: Task, knob: Knob) -> Task:
+    space = dataclasses.replace(task.space, knobs=(*task.space.knobs, knob))
+    return dataclasses.replace(elsewhere(task, knob.name), space=space)
+
+
+def test_knob_of_stage_train_replaces_the_recipes_number(task, small):
+    rates = with_knob(task, Knob("learning_rate", (0.01, 0.02), 0.01, "entry", stage="train"))
+    job = Job(rates.space.candidate(resolution=64, a=0.25, learning_rate=0.02), 0, 2)
+    other = elsewhere(task, "other", learning_rate=0.02)
+    assert untimed(run_job(rates, job)) == untimed(run_job(other, Job(small, 0, 2)))
+    assert same_training(checkpoint_path(rates, job), checkpoint_path(other, Job(small, 0, 2)))
+
+
+def test_task_refuses_a_knob_of_stage_train_that_nothing_applies(task):
+    with pytest.raises(InputError, match="got 'distillation'"):
+        with_knob(task, Knob("distillation", (0, 1), 0, "entry", stage="train"))

@@ -20,12 +20,13 @@ from autoseg.core.records import Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
+from autoseg.networks.candidate import channels_of
 from autoseg.train.batches import Feed, feed_from
 from autoseg.train.checkpoints import Training, checkpoint_path, resume, save
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
-from autoseg.train.task import Task, channels_of, split_arrays
+from autoseg.train.task import Task, split_arrays, task_for
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 5.0  # what a kill may cost
@@ -40,6 +41,7 @@ def run_job(task: Task, job: Job) -> Score:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_flush_denormal(True)  # they are a hundred times slower, and mean nothing here
+    task = task_for(task, job.candidate)
     data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, device)
     augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)

@@ -17,9 +17,15 @@ SCHEDULES = {
     "thorough": (3, 9, 27, 81, 333),
 }
 OF_EFFORT = {"entry": "quick", "intermediate": "standard", "expert": "thorough"}
+# The numbers that a candidate may have of its own, as knobs of stage `train`. All others are the
+# same for every candidate: scores at a rung must compare, and a decay's length is planned ahead.
+OF_CANDIDATE = (
+    "optimizer", "learning_rate", "weight_decay", "batch", "warmup_steps", "average_share",
+    "average_steps", "dice_weight", "clip_norm", "augment_epochs",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Warm-up, then a constant rate with an average of the weights, so that all rungs compare.
 
@@ -85,6 +91,20 @@ class Recipe:
             )
         values = {name: _like(name, known[name], value) for name, value in numbers.items()}
         return cls(**{"rungs": SCHEDULES[schedule], **values})
+
+    def having(self, numbers: Mapping[str, Any]) -> Recipe:
+        """This recipe with a candidate's own numbers.
+
+        Raises InputError for a number that no candidate may have of its own, a wrong type or a
+        value out of range.
+        """
+        for name in numbers:
+            if name not in OF_CANDIDATE:
+                raise InputError(
+                    f"a knob of stage train is one of {', '.join(OF_CANDIDATE)}; got {name!r}"
+                )
+        values = {name: _like(name, getattr(self, name), v) for name, v in numbers.items()}
+        return dataclasses.replace(self, **values)
 
     def decay_epochs(self, epoch: int) -> int:
         """How long the final decay of a candidate is that was trained for `epoch` epochs."""

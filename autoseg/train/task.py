@@ -1,7 +1,8 @@
-"""What workers need beside the job: the task, and a candidate's network and pictures in it."""
+"""The task of a run: all that a worker needs beside the job, and a candidate's part of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,17 @@ from autoseg.core.records import Candidate
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.networks import build, knobs_of
+from autoseg.networks.candidate import channels_of, parts_of
 from autoseg.networks.space import SearchSpace
 from autoseg.train.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that a worker needs beside the job; travels to other processes."""
+    """All that a worker needs beside the job; travels to other processes.
+
+    Raises InputError where a knob of stage `train` is no number that a recipe takes.
+    """
 
     space: SearchSpace
     dataset: Dataset
@@ -28,6 +33,11 @@ class Task:
     channel_step: int = 1
     place: Path | None = None  # where contact sheets go, if any are made
 
+    def __post_init__(self) -> None:
+        for knob in self.space.knobs:
+            for choice in knob.choices if knob.stage == "train" else ():
+                self.recipe.having({knob.name: choice})
+
 
 def build_candidate(
     space: SearchSpace, candidate: Candidate, outputs: int, channel_step: int = 1
@@ -37,7 +47,7 @@ def build_candidate(
     A builder that takes `round_to` rounds its widths to the device's `channel_step`, unless the
     space itself turns that knob.
     """
-    knobs = {k: v for k, v in candidate.choices if k not in ("resolution", "channels")}
+    knobs = parts_of(space, candidate).build
     if "round_to" in knobs_of(space.network):
         knobs = {"round_to": channel_step, **knobs}
     return build(space.network, channels=channels_of(candidate), classes=outputs, **knobs)
@@ -48,9 +58,10 @@ def network(task: Task, candidate: Candidate) -> nn.Module:
     return build_candidate(task.space, candidate, task.dataset.outputs, task.channel_step)
 
 
-def channels_of(candidate: Candidate) -> int:
-    """3 (RGB) unless the space turns the knob `channels`."""
-    return int(dict(candidate.choices).get("channels", 3))
+def task_for(task: Task, candidate: Candidate) -> Task:
+    """The task with the candidate's knobs of stage `train` in place of the recipe's numbers."""
+    own = parts_of(task.space, candidate).train
+    return dataclasses.replace(task, recipe=task.recipe.having(own)) if own else task
 
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:

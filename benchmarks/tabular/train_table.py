@@ -122,7 +122,10 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     dataset = load(order.data, reading, cache_dir=folder / "inspected")
     place = folder / f"{candidate.key}-{order.seed}"
     recipe = replace(Recipe(), rungs=rungs)
-    task = Task(space, dataset, recipe, order.seed, folder / "pictures", place, STEP)
+    task = Task(
+        space=space, dataset=dataset, recipe=recipe, seed=order.seed,
+        cache_dir=folder / "pictures", checkpoint_dir=place, channel_step=STEP,
+    )  # fmt: skip
     for split in ("train", "val"):
         split_arrays(task, candidate, split)
 

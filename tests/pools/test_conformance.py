@@ -35,8 +35,8 @@ def task(tiny, tmp_path_factory) -> Task:
     folder = tmp_path_factory.mktemp("pool")
     recipe = Recipe(rungs=(1, 2), batch=4, augment=False)
     return Task(
-        load_space(tiny.space), data.load(tiny.data), recipe, 0, folder / "pictures",
-        folder / "checkpoints",
+        space=load_space(tiny.space), dataset=data.load(tiny.data), recipe=recipe, seed=0,
+        cache_dir=folder / "pictures", checkpoint_dir=folder / "checkpoints",
     )  # fmt: skip
 
 
