@@ -74,6 +74,29 @@ def test_what_a_builder_refuses_is_left_out_and_the_plan_says_so(tiny, tmp_path,
     assert "the network cannot be built: ValueError: no such block" in said
 
 
+TWINS = """\
+network: fast_scnn
+knobs:
+  resolution: {choices: [64], baseline: 64, effort: entry}
+  a: {choices: [0.125, 0.126], baseline: 0.125, effort: entry}
+  learning_rate: {choices: [0.01, 0.02], baseline: 0.01, effort: entry, stage: train}
+"""
+
+
+def test_screening_stops_a_twin_of_the_same_training_only(tiny, tmp_path):
+    """The two widths round to the same channels; another rate is another candidate."""
+    (tmp_path / "twins.yaml").write_text(TWINS)
+    asked = slow(tiny, tmp_path, space=tmp_path / "twins.yaml", effort="entry", trials=None)
+    result = autoseg.optimize(**{**asked, "budget": "1m"})
+    states = {(e.candidate["a"], e.candidate["learning_rate"]): e for e in result.evaluations}
+    assert len(states) == 4
+    for rate in (0.01, 0.02):
+        pair = [states[width, rate] for width in (0.125, 0.126)]
+        assert sorted(e.state for e in pair) == ["stopped", "too_slow"]
+        timed, stopped = sorted(pair, key=lambda e: e.state, reverse=True)
+        assert timed.candidate.key in stopped.error
+
+
 def test_what_was_proposed_before_a_kill_is_timed_after_it(tiny, tmp_path):
     folder = autoseg.optimize(**slow(tiny, tmp_path, trials=3)).folder
     events = read_events(folder)

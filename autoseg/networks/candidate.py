@@ -1,4 +1,4 @@
-"""A candidate's four parts: input, build, train, compress."""
+"""A candidate's four parts (input, build, train, compress), and its identity over all of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autoseg.core.records import Candidate
+from autoseg.core.serialize import digest
 from autoseg.core.units import Choice
 from autoseg.networks.space import SearchSpace, Stage
 
@@ -32,6 +33,15 @@ def parts_of(space: SearchSpace, candidate: Candidate) -> Parts:
         return {name: value for name, value in candidate.choices if stages[name] == stage}
 
     return Parts(part("input"), part("build"), part("train"), part("compress"))
+
+
+def identity(structure: str, parts: Parts) -> str:
+    """12 hex digits, equal only where two candidates would give the same shipped network.
+
+    `structure` is the digest of the built network and stands for the build part, since different
+    choices may round to the same widths.
+    """
+    return digest([structure, parts.input, parts.train, parts.compress])
 
 
 def channels_of(candidate: Candidate) -> int:

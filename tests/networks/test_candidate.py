@@ -1,6 +1,6 @@
-"""A candidate's four parts."""
+"""A candidate's four parts, and its identity."""
 
-from autoseg.networks.candidate import Parts, channels_of, parts_of
+from autoseg.networks.candidate import Parts, channels_of, identity, parts_of
 from autoseg.networks.space import Knob, SearchSpace
 
 SPACE = SearchSpace(
@@ -25,3 +25,14 @@ def test_parts_of_tells_choices_apart_by_their_stage():
         compress={"bits": 8},
     )
     assert channels_of(SPACE.candidate(channels=1)) == 1
+
+
+def test_identity_covers_structure_input_training_and_compression():
+    twins = [{}, {"a": 0.5}]  # the structure stands for the build part
+    others = [{"resolution": 64}, {"channels": 1}, {"batch": 4}, {"bits": 8}]
+    found = [
+        identity("one", parts_of(SPACE, SPACE.candidate(**choices))) for choices in twins + others
+    ]
+    assert found[0] == found[1]
+    assert len(set(found)) == 1 + len(others)
+    assert identity("two", parts_of(SPACE, SPACE.candidate())) not in found
