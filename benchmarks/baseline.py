@@ -25,8 +25,9 @@ from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
 from autoseg.networks.candidate import channels_of
 from autoseg.networks.space_file import load_space
+from autoseg.pools.slots import default_slots
 from autoseg.train.checkpoints import checkpoint_path, trained_network
-from autoseg.train.loop import run_job
+from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import picture_score
 from autoseg.train.task import Task, split_arrays
@@ -55,18 +56,17 @@ def main() -> None:
 
 def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
     """Train to each rung up to `epochs`; from the last, decay, export, measure."""
-    before, checkpoint = 0, None
+    before, device = 0, default_slots(1)[0].device
     for rung in (r for r in task.recipe.rungs if r <= epochs):
-        job = Job(candidate, before, rung, checkpoint)
+        job = Job(candidate, before, rung)
         if not checkpoint_path(task, job).exists():
-            print(f"epoch {rung}: IoU {run_job(task, job).iou:.4f} (undecayed)", file=sys.stderr)
-        before, checkpoint = rung, str(checkpoint_path(task, job))
+            iou = train_job(task, job, device).iou
+            print(f"epoch {rung}: IoU {iou:.4f} (undecayed)", file=sys.stderr)
+        before = rung
         if rung == max(r for r in task.recipe.rungs if r <= epochs):
-            final = Job(
-                candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True
-            )
+            final = Job(candidate, rung, rung + task.recipe.decay_epochs(rung), decay=True)
             if not checkpoint_path(task, final).exists():
-                run_job(task, final)
+                train_job(task, final, device)
             row = finish(task, final)
             print(row, file=sys.stderr)
             yield row

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from autoseg.networks.space import Knob
 from autoseg.networks.space_file import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
-from autoseg.train.loop import run_job
+from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import class_maps, picture_score
 from autoseg.train.task import Task
 
+train = partial(train_job, device="cpu")
 RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
 
 
@@ -104,9 +106,9 @@ def killed_once_there(path: Path) -> Iterator[None]:
 def test_two_rungs_in_two_jobs_are_one_job_of_both(task, small, augment):
     two, one = (elsewhere(task, name, augment=augment) for name in ("two", "one"))
     first, both = Job(small, 0, 1), Job(small, 0, 2)
-    run_job(two, first)
+    train(two, first)
     second = Job(small, 1, 2)
-    assert untimed(run_job(two, second)) == untimed(run_job(one, both))
+    assert untimed(train(two, second)) == untimed(train(one, both))
     assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
 
 
@@ -118,10 +120,10 @@ def test_an_interrupted_job_goes_on_from_what_it_saved_and_ends_with_the_same_bi
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     partial = checkpoint_path(torn, job, partial=True)
     with pytest.raises(Killed), killed_once_there(partial):
-        run_job(torn, job)
+        train(torn, job)
     assert 1 <= loaded(partial)["epoch"] < 6
     assert not checkpoint_path(torn, job).exists()
-    assert untimed(run_job(torn, job)) == untimed(run_job(whole, job))
+    assert untimed(train(torn, job)) == untimed(train(whole, job))
     assert same_training(checkpoint_path(torn, job), checkpoint_path(whole, job))
     assert not partial.exists()
 
@@ -131,15 +133,15 @@ def test_the_decay_branch_too_goes_on_where_it_was(task, small, monkeypatch):
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     jobs = {}
     for place in (whole, torn):
-        run_job(place, Job(small, 0, 1))
+        train(place, Job(small, 0, 1))
         jobs[place.checkpoint_dir] = Job(small, 1, 6, decay=True)
     decay = jobs[torn.checkpoint_dir]
     with (
         pytest.raises(Killed),
         killed_once_there(checkpoint_path(torn, decay, partial=True)),
     ):
-        run_job(torn, decay)
-    assert untimed(run_job(torn, decay)) == untimed(run_job(whole, jobs[whole.checkpoint_dir]))
+        train(torn, decay)
+    assert untimed(train(torn, decay)) == untimed(train(whole, jobs[whole.checkpoint_dir]))
     assert same_training(checkpoint_path(torn, decay), checkpoint_path(whole, decay))
 
 
@@ -147,18 +149,18 @@ def test_a_job_that_ended_just_before_its_score_was_written_down_is_scored_and_n
     task, small
 ):
     job = Job(small, 0, 2)
-    score = run_job(task, job)
+    score = train(task, job)
     before = loaded(checkpoint_path(task, job))
-    again = run_job(task, job)
+    again = train(task, job)
     assert again == score
     assert same(loaded(checkpoint_path(task, job)), before)
 
 
 def test_the_decay_is_a_branch_of_its_own(task, small):
     first = Job(small, 0, 1)
-    run_job(task, first)
+    train(task, first)
     decayed, straight = Job(small, 1, 3, decay=True), Job(small, 1, 3)
-    scores = [run_job(task, job) for job in (decayed, straight)]
+    scores = [train(task, job) for job in (decayed, straight)]
     assert [score.decayed for score in scores] == [True, False]
     assert checkpoint_path(task, decayed) != checkpoint_path(task, straight)
     states = [loaded(checkpoint_path(task, job)) for job in (decayed, straight)]
@@ -170,21 +172,21 @@ def test_the_decay_is_a_branch_of_its_own(task, small):
 def test_another_seed_gives_another_training(task, small):
     other = dataclasses.replace(elsewhere(task, "other"), seed=1)
     job = Job(small, 0, 1)
-    run_job(task, job)
-    run_job(other, job)
+    train(task, job)
+    train(other, job)
     assert not same_training(checkpoint_path(task, job), checkpoint_path(other, job))
 
 
 def test_a_loss_that_is_not_finite_is_the_candidates_fault(task, small):
     wild = elsewhere(task, "wild", learning_rate=math.inf)
     with pytest.raises(CandidateError, match="the loss is not finite in epoch 1"):
-        run_job(wild, Job(small, 0, 1))
+        train(wild, Job(small, 0, 1))
     assert not checkpoint_path(wild, Job(small, 0, 1)).exists()
 
 
 def test_a_checkpoint_that_is_gone_is_said(task, small):
     with pytest.raises(CandidateError, match=f"{small.key} at epoch 1 is gone"):
-        run_job(task, Job(small, 1, 2))
+        train(task, Job(small, 1, 2))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -192,7 +194,7 @@ def test_iou_rises_on_an_easy_set(task, small, optimizer):
     rate = {"adamw": 0.01, "sgd": 0.1}[optimizer]
     easy = elsewhere(task, optimizer, optimizer=optimizer, learning_rate=rate, augment=False)
     first, last = Job(small, 0, 1), Job(small, 0, 12)
-    before, after = run_job(easy, first), run_job(easy, last)
+    before, after = train(easy, first), train(easy, last)
     assert after.iou > max(0.6, before.iou + 0.1)
     assert after.iou_ci95[0] <= after.iou <= after.iou_ci95[1]
     assert (after.epoch, after.split, after.source) == (12, "val", "torch")
@@ -200,7 +202,7 @@ def test_iou_rises_on_an_easy_set(task, small, optimizer):
 
 def test_what_is_shipped_is_the_average_that_was_scored(task, small):
     job = Job(small, 0, 2)
-    score = run_job(task, job)
+    score = train(task, job)
     net = trained_network(task, job)
     frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames()
     maps = class_maps(net, frames)
@@ -224,7 +226,7 @@ def test_knob_of_stage_train_replaces_the_recipes_number(task, small):
     rates = with_knob(task, Knob("learning_rate", (0.01, 0.02), 0.01, "entry", stage="train"))
     job = Job(rates.space.candidate(resolution=64, a=0.25, learning_rate=0.02), 0, 2)
     other = elsewhere(task, "other", learning_rate=0.02)
-    assert untimed(run_job(rates, job)) == untimed(run_job(other, Job(small, 0, 2)))
+    assert untimed(train(rates, job)) == untimed(train(other, Job(small, 0, 2)))
     assert same_training(checkpoint_path(rates, job), checkpoint_path(other, Job(small, 0, 2)))
 
 

@@ -30,7 +30,7 @@ def feed_from(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> 
     """A function from row numbers, and which of them to augment, to inputs float32 ``[n, C, H,
     W]`` and masks uint8 ``[n, H, W]`` on `device`.
     """
-    if device.type == "cuda" and _fits(data):
+    if device.type == "cuda" and _fits(data, device):
         return _resident(data, augmenter, device)
 
     def feed(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
@@ -42,8 +42,8 @@ def feed_from(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> 
     return feed
 
 
-def _fits(data: SplitArrays) -> bool:
-    free, _ = torch.cuda.mem_get_info()
+def _fits(data: SplitArrays, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
     height, width = data.input_hw
     return len(data) * height * width * (data.channels + 1) < GPU_SHARE * free
 

@@ -33,19 +33,19 @@ SAVE_EVERY_S = 5.0  # what a kill may cost
 REFRESH_PICTURES = 96
 
 
-def run_job(task: Task, job: Job) -> Score:
-    """Train `job` from its freshest checkpoint and score it on val, at each picture's own size.
+def train_job(task: Task, job: Job, device: str) -> Score:
+    """Train `job` on `device` from its newest checkpoint and score it on val, at each picture's
+    own size.
 
     The checkpoint is saved at every rung, and every few seconds between them. The same seed gives
     the same weights, interrupted or not. Raises CandidateError when the loss stops being finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_flush_denormal(True)  # they are a hundred times slower, and mean nothing here
     task = task_for(task, job.candidate)
     data = split_arrays(task, job.candidate, "train")
-    training = resume(task, job, device)
+    training = resume(task, job, torch.device(device))
     augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
-    feed = feed_from(data, augmenter, device)
+    feed = feed_from(data, augmenter, torch.device(device))
     started = saved = time.monotonic()
     before_s = training.train_s
     while training.epoch < job.to_epoch:

@@ -111,8 +111,7 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     from autoseg.data import load
     from autoseg.data.dataset import Reading
     from autoseg.networks.space_file import load_space
-    from autoseg.train.checkpoints import checkpoint_path
-    from autoseg.train.loop import run_job
+    from autoseg.train.loop import train_job
     from autoseg.train.recipe import Recipe
     from autoseg.train.task import Task, split_arrays
 
@@ -131,7 +130,7 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
 
     def row(job: Job) -> Row:
         started = time.process_time()
-        score: Score = run_job(task, job)
+        score: Score = train_job(task, job, "cpu")
         facts = (
             candidate.key, candidate, order.seed, score.epoch, int(score.decayed),
             f"{score.iou:.5f}", *(f"{v:.5f}" for v in score.iou_ci95),
@@ -139,12 +138,12 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
         )  # fmt: skip
         return dict(zip(COLUMNS, map(str, facts), strict=True))
 
-    rows, before, checkpoint = [], 0, None
+    rows, before = [], 0
     for rung in rungs:
-        job = Job(candidate, before, rung, checkpoint)
+        job = Job(candidate, before, rung)
         rows.append(row(job))
-        before, checkpoint = rung, str(checkpoint_path(task, job))
-        decay = Job(candidate, rung, rung + recipe.decay_epochs(rung), checkpoint, decay=True)
+        before = rung
+        decay = Job(candidate, rung, rung + recipe.decay_epochs(rung), decay=True)
         rows.append(row(decay))
     shutil.rmtree(place)
     return rows
