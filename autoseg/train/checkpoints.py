@@ -17,7 +17,7 @@ from autoseg.train.optim import optimizers
 from autoseg.train.task import Task, network
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
     """The state in a checkpoint: the net, the average of its weights, optimizers and progress."""
 
@@ -36,7 +36,9 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
     """
     torch.manual_seed(task.seed)
     net = network(task, job.candidate).to(device)
-    training = Training(net, copy.deepcopy(net).eval(), optimizers(net, task.recipe))
+    training = Training(
+        net=net, average=copy.deepcopy(net).eval(), optimizers=optimizers(net, task.recipe)
+    )
     path = _newest(task, job)
     if path is None:
         if job.from_epoch:
@@ -61,8 +63,12 @@ def _newest(task: Task, job: Job) -> Path | None:
     return next((path for path in saved if path.exists()), None)
 
 
-def save(training: Training, path: Path) -> None:
-    """Write a checkpoint atomically: a kill leaves the old one or the new one."""
+def save(training: Training, task: Task, job: Job, *, partial: bool = False) -> None:
+    """Write a checkpoint atomically: a kill leaves the old one or the new one.
+
+    The whole one replaces the `partial` ones that are written during the job.
+    """
+    path = checkpoint_path(task, job, partial=partial)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "net": training.net.state_dict(),
@@ -76,8 +82,10 @@ def save(training: Training, path: Path) -> None:
     with temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
-        os.fsync(file.fileno())  # its name must not outlive a power cut without its content
+        os.fsync(file.fileno())  # after a power cut the name must not exist without its content
     temporary.replace(path)
+    if not partial:
+        checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
 
 
 def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:

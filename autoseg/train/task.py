@@ -42,10 +42,10 @@ class Task:
 def build_candidate(
     space: SearchSpace, candidate: Candidate, outputs: int, channel_step: int = 1
 ) -> nn.Module:
-    """The candidate's network with random weights; logits at the input's resolution.
+    """The candidate's network with random weights; its logits have the input's size.
 
     A builder that takes `round_to` rounds its widths to the device's `channel_step`, unless the
-    space itself turns that knob.
+    space has a knob of that name.
     """
     knobs = parts_of(space, candidate).build
     if "round_to" in knobs_of(space.network):
@@ -65,5 +65,5 @@ def task_for(task: Task, candidate: Candidate) -> Task:
 
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:
-    """A split as the candidate's network sees it."""
+    """A split at the candidate's input size and channels."""
     return arrays(task.dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir)
