@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import (
     ASKED,
+    DEPENDENT,
     RESOLUTION,
     WIDE,
     WIDTH,
@@ -50,6 +51,14 @@ def test_sizes_that_are_no_squares_are_searched():
     mixed = world(space_of(sizes, WIDTH), trials=8)
     mixed.run()
     assert 4 <= len(mixed.seen) <= 8 and mixed.states()["confirmed"] >= 1
+
+
+def test_search_goes_through_a_space_with_inactive_knobs():
+    dependent = world(DEPENDENT, error=lambda c: by_width(c) / 2)
+    dependent.run()
+    assert len(dependent.seen) == DEPENDENT.count("expert") == 9
+    assert dependent.states()["confirmed"] >= 1
+    assert dependent.scheduler.verdict(dependent.seen)
 
 
 def test_an_effort_that_opens_a_few_tries_all_of_them_and_ends():
