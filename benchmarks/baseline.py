@@ -23,12 +23,14 @@ from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
-from autoseg.networks.space import load_space
+from autoseg.networks.candidate import channels_of
+from autoseg.networks.space_file import load_space
+from autoseg.pools.slots import default_slots
 from autoseg.train.checkpoints import checkpoint_path, trained_network
-from autoseg.train.loop import run_job
+from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import picture_score
-from autoseg.train.task import Task, channels_of, split_arrays
+from autoseg.train.task import Task, split_arrays
 
 READING = ("format", "remap", "split_column", "group_column", "group_pattern")
 
@@ -43,7 +45,10 @@ def main() -> None:
     recipe = Recipe.of(space.recipe)
     folder = Path("results/.cache/baselines") / dataset.digest[:12] / candidate.key
     cache = Path("results/.cache/pictures")
-    task = Task(space, dataset, recipe, arguments.seed, cache, folder)
+    task = Task(
+        space=space, dataset=dataset, recipe=recipe, seed=arguments.seed, cache_dir=cache,
+        checkpoint_dir=folder,
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row in climb(task, candidate, arguments.epochs)]
     write_csv(arguments.out, rows)
@@ -51,18 +56,17 @@ def main() -> None:
 
 def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
     """Train to each rung up to `epochs`; from the last, decay, export, measure."""
-    before, checkpoint = 0, None
+    before, device = 0, default_slots(1)[0].device
     for rung in (r for r in task.recipe.rungs if r <= epochs):
-        job = Job(candidate, before, rung, checkpoint)
+        job = Job(candidate, before, rung)
         if not checkpoint_path(task, job).exists():
-            print(f"epoch {rung}: IoU {run_job(task, job).iou:.4f} (undecayed)", file=sys.stderr)
-        before, checkpoint = rung, str(checkpoint_path(task, job))
+            iou = train_job(task, job, device).iou
+            print(f"epoch {rung}: IoU {iou:.4f} (undecayed)", file=sys.stderr)
+        before = rung
         if rung == max(r for r in task.recipe.rungs if r <= epochs):
-            final = Job(
-                candidate, rung, rung + task.recipe.decay_epochs(rung), checkpoint, decay=True
-            )
+            final = Job(candidate, rung, rung + task.recipe.decay_epochs(rung), decay=True)
             if not checkpoint_path(task, final).exists():
-                run_job(task, final)
+                train_job(task, final, device)
             row = finish(task, final)
             print(row, file=sys.stderr)
             yield row

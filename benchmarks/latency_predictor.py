@@ -30,7 +30,8 @@ from autoseg.core.records import Candidate, Cost  # noqa: E402
 from autoseg.core.serialize import from_json  # noqa: E402
 from autoseg.core.units import HW, parse_hw  # noqa: E402
 from autoseg.networks.cost import cost  # noqa: E402
-from autoseg.networks.space import SearchSpace, load_space  # noqa: E402
+from autoseg.networks.space import SearchSpace  # noqa: E402
+from autoseg.networks.space_file import load_space  # noqa: E402
 from autoseg.search.latency import LatencyModel, rank_correlation  # noqa: E402
 from autoseg.train.task import build_candidate  # noqa: E402
 

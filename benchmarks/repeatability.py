@@ -27,7 +27,7 @@ from autoseg.device import resolve
 from autoseg.device.board import Board
 from autoseg.device.ssh import SshReach
 from autoseg.export.to_onnx import export
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.train.task import build_candidate
 
 NAIVE = """

@@ -170,13 +170,13 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
         warm_up = Job(candidate, 0, 2)
         train(pool, warm_up, over)
         checkpoint_path(task, warm_up).unlink()
-        before, checkpoint = 0, None
+        before = 0
         for rung in (r for r in LADDER if r <= order.epochs):
-            trunk = Job(candidate, before, rung, checkpoint)
+            trunk = Job(candidate, before, rung)
             train(pool, trunk, over)
-            before, checkpoint = rung, str(checkpoint_path(task, trunk))
+            before = rung
             end = rung + task.recipe.decay_epochs(rung)
-            score = train(pool, Job(candidate, rung, end, checkpoint, decay=True), over)
+            score = train(pool, Job(candidate, rung, end, decay=True), over)
             points.append(Point(end, score.train_s, score.iou))
             if score.iou >= max(TARGETS):
                 break
@@ -197,7 +197,7 @@ def train(pool: LocalPool, job: Job, over: threading.Event) -> Score:
 
 
 def task_of(order: Order) -> Task:
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
     from autoseg.train.recipe import Recipe
     from autoseg.train.task import Task
 
@@ -205,7 +205,10 @@ def task_of(order: Order) -> Task:
     recipe = Recipe.of({**space.recipe, **overrides(order.recipe)})
     checkpoints = order.folder / f"{order.net}-{order.seed}"
     dataset = load(order.data, order.split_column)
-    return Task(space, dataset, recipe, order.seed, order.folder / "pictures", checkpoints)
+    return Task(
+        space=space, dataset=dataset, recipe=recipe, seed=order.seed,
+        cache_dir=order.folder / "pictures", checkpoint_dir=checkpoints,
+    )  # fmt: skip
 
 
 @cache

@@ -22,11 +22,12 @@ from autoseg.core.records import Candidate, Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.networks.blocks import normalize
+from autoseg.networks.candidate import channels_of
 from autoseg.train.checkpoints import checkpoint_path, resume
-from autoseg.train.loop import run_job
+from autoseg.train.loop import train_job
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.scoring import class_maps, picture_score
-from autoseg.train.task import Task, build_candidate, channels_of, split_arrays
+from autoseg.train.task import Task, build_candidate, split_arrays
 
 MIN_S = 0.2  # a piece is repeated until it took as long
 Pieces = dict[str, float]
@@ -90,7 +91,7 @@ class Station:
         self._first_job()
 
     def train(self, epochs: int) -> float:
-        """Seconds of `epochs` epochs of `run_job`, from its checkpoint on, without the scoring."""
+        """Seconds of `epochs` epochs of `train_job`, from its checkpoint, without the scoring."""
         if self.device.type == "cuda":  # only the end of a whole job waits for the device
             return self._wall_s(2 * epochs) - self._wall_s(epochs)
         before_s = self.score.train_s if self.score else 0.0
@@ -181,13 +182,10 @@ class Station:
     def _job(self, epochs: int) -> None:
         before = self.last
         start = before.to_epoch if before else 0
-        checkpoint = checkpoint_path(self.task, before) if before else None
-        job = Job(
-            self.cell.candidate, start, start + epochs, str(checkpoint) if checkpoint else None
-        )
-        self.score, self.last = run_job(self.task, job), job
-        if checkpoint:
-            checkpoint.unlink()
+        job = Job(self.cell.candidate, start, start + epochs)
+        self.score, self.last = train_job(self.task, job, str(self.device)), job
+        if before:
+            checkpoint_path(self.task, before).unlink()
 
     def _wall_s(self, epochs: int) -> float:
         started = now()

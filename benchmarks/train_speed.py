@@ -6,7 +6,7 @@ The plain loop (plain_loop.py) decodes, resizes and augments each picture in eac
 thesis' code does. Both train the same network with the same batch, loss and augmentation on the
 same cores; that autoseg computes them in faster ways is part of what is compared. Every picture is
 augmented on both sides; autoseg's own recipe begins with none and augments more from epoch to
-epoch. autoseg's seconds are those of `run_job` without the scoring, by its own recipe: Muon, the
+epoch. autoseg's seconds are those of `train_job` without the scoring, by its own recipe: Muon, the
 average of the weights and the clipping of gradients are in them, where the plain loop has AdamW
 alone; `--recipe optimizer=adamw` gives both the same. Files lie in the memory of the system, which
 favours the plain loop.
@@ -59,8 +59,9 @@ from autoseg import data as data_room
 from autoseg.core.serialize import digest
 from autoseg.data.dataset import Dataset, Reading
 from autoseg.data.synthetic.parcels import parcels
-from autoseg.networks.space import load_space
-from autoseg.pools.local import SETTINGS
+from autoseg.networks.space_file import load_space
+from autoseg.pools.local import environment
+from autoseg.pools.slots import Slot
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
@@ -100,7 +101,9 @@ class Cpu:
 
     def __init__(self, stack: ExitStack, seconds: float, folder: Path) -> None:
         self.seconds, self.folder, self.all = seconds, folder, cores()
-        self.ours = [stack.enter_context(process([core], 1, SETTINGS)) for core in self.all]
+        self.ours = [
+            stack.enter_context(process([core], 1, environment(Slot()))) for core in self.all
+        ]
         self.plain = {"plain": stack.enter_context(process(self.all[:1], 1, {}))}
         whole = stack.enter_context(process(self.all, len(self.all), {}))
         self.plain |= {f"plain {workers}": whole for workers in (0, len(self.all))}
@@ -171,7 +174,7 @@ class Gpu:
 
     def __init__(self, stack: ExitStack, seconds: float, folder: Path) -> None:
         self.seconds, self.folder = seconds, folder
-        self.ours = stack.enter_context(process(cores(), 1, SETTINGS))
+        self.ours = stack.enter_context(process(cores(), 1, environment(Slot())))
         self.plain = stack.enter_context(process(cores(), len(cores()), {}))
 
     def guess(self, cell: Cell) -> float:
@@ -240,7 +243,10 @@ def task_of(arguments: argparse.Namespace, folder: Path) -> Task:
     recipe = Recipe.of({**space.recipe, **EVERY_PICTURE, **overrides(arguments.recipe)})
     if recipe.augmented_share(1) < 1:
         say(f"autoseg augments only {recipe.augmented_share(1):.0%} of the pictures")
-    return Task(space, dataset, recipe, SEED, folder / "pictures", folder / "checkpoints")
+    return Task(
+        space=space, dataset=dataset, recipe=recipe, seed=SEED, cache_dir=folder / "pictures",
+        checkpoint_dir=folder / "checkpoints",
+    )  # fmt: skip
 
 
 def write_parcels(root: Path) -> Path:

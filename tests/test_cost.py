@@ -14,7 +14,7 @@ from autoseg.core.yaml_files import names
 from autoseg.networks import build
 from autoseg.networks.blocks import PyramidPooling
 from autoseg.networks.cost import cost
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.train.task import build_candidate
 
 

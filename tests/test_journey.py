@@ -27,6 +27,13 @@ from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
+
+def task_of(folder: Path) -> Task:
+    return Task(
+        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder, checkpoint_dir=folder
+    )
+
+
 BUILDER = """\
 import torch
 
@@ -68,6 +75,29 @@ def test_optimize_leaves_out_candidates_that_cannot_be_built_and_lists_them_in_t
     ] * 2
     (line,) = [line for line in result.plan if "kind=broken" in line]
     assert re.search(r"\b2\b", line) and "ValueError: no such block" in line
+
+
+TWINS = """\
+network: fast_scnn
+knobs:
+  resolution: {choices: [64], baseline: 64, effort: entry}
+  a: {choices: [0.125, 0.126], baseline: 0.125, effort: entry}
+  learning_rate: {choices: [0.01, 0.02], baseline: 0.01, effort: entry, stage: train}
+"""
+
+
+def test_screening_stops_a_twin_of_the_same_training_only(tiny, tmp_path):
+    """The two widths round to the same channels; another rate is another candidate."""
+    (tmp_path / "twins.yaml").write_text(TWINS)
+    asked = slow(tiny, tmp_path, space=tmp_path / "twins.yaml", effort="entry", trials=None)
+    result = autoseg.optimize(**{**asked, "budget": "1m"})
+    states = {(e.candidate["a"], e.candidate["learning_rate"]): e for e in result.evaluations}
+    assert len(states) == 4
+    for rate in (0.01, 0.02):
+        pair = [states[width, rate] for width in (0.125, 0.126)]
+        assert sorted(e.state for e in pair) == ["stopped", "too_slow"]
+        timed, stopped = sorted(pair, key=lambda e: e.state, reverse=True)
+        assert timed.candidate.key in stopped.error
 
 
 def test_optimize_resumed_times_candidates_proposed_before_a_kill(tiny, tmp_path):

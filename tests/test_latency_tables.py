@@ -7,7 +7,7 @@ import pytest
 import autoseg
 from autoseg.networks import build
 from autoseg.networks.cost import cost
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -47,7 +47,7 @@ ROOMS = {
     "matplotlib": "report",
     "jinja2": "report",
     "markupsafe": "report",
-    "pydantic": "core.yaml_files networks.space device bundle.read",
+    "pydantic": "core.yaml_files networks.space_file device bundle.read",
     "paramiko": "device.ssh",
     "yaml": "core.yaml_files run.store",
     "typer": "cli",

@@ -54,3 +54,11 @@ def test_recipe_epoch_of_a_large_set_is_a_fixed_part_of_it():
     begun = [recipe.pictures(epoch, 120) for epoch in range(6)]
     assert begun == [(0, 50), (0, 50), (0, 50), (50, 50), (100, 50), (30, 50)]
     assert {recipe.pictures(epoch, 40) for epoch in range(6)} == {(0, 40)}
+
+
+def test_having_replaces_only_what_a_candidate_may_have_of_its_own():
+    own = Recipe().having({"learning_rate": 1, "optimizer": "sgd"})
+    assert own == Recipe(learning_rate=1.0, optimizer="sgd")
+    for numbers in ({"rungs": 3}, {"distillation": 1}, {"batch": 0.5}, {"dice_weight": 2}):
+        with pytest.raises(InputError, match=next(iter(numbers))):
+            Recipe().having(numbers)

@@ -2,13 +2,15 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoseg import networks
 from autoseg.core.errors import InputError
-from autoseg.networks.space import EFFORTS, Knob, SearchSpace, load_space
+from autoseg.networks.space import EFFORTS, Knob, SearchSpace
+from autoseg.networks.space_file import load_space
 
 GOOD = """\
 network: fast_scnn
@@ -174,3 +176,93 @@ def test_candidate_outside_the_space_is_refused(shipped_space, choices, message)
 def test_count_of_an_unknown_effort_lists_the_known(shipped_space):
     with pytest.raises(InputError, match="entry, intermediate, expert, got 'export'.*'expert'"):
         shipped_space.count("export")
+
+
+NETS = "def pooled(channels, classes, *, bins=4, grid=2, pool=0, width=8): ...\n"
+DEPENDENT = """\
+network: dependent_nets:pooled
+knobs:
+  resolution: {choices: [128, 64], baseline: 128, effort: entry}
+  width: {choices: [8, 16, 32], baseline: 8, effort: intermediate}
+  pool: {choices: [0, 1, 2], baseline: 0, effort: expert}
+  bins: {choices: [4, 8], baseline: 4, effort: entry, when: {pool: 1}}
+  grid: {choices: [2, 3], baseline: 2, effort: expert, when: {pool: 1, bins: 8}}
+"""
+
+
+@pytest.fixture
+def dependent(tmp_path, monkeypatch) -> Callable[[str], Path]:
+    (tmp_path / "dependent_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda text: written(tmp_path, text)
+    sys.modules.pop("dependent_nets", None)
+
+
+def test_space_with_conditions_opens_each_candidate_once(dependent):
+    space = load_space(dependent(DEPENDENT))
+    for effort in EFFORTS:
+        every = list(space.candidates(effort))
+        assert len(set(every)) == len(every) == space.count(effort)
+        assert space.baseline in every
+    # Six inputs and widths; each has pool 0, pool 2, or pool 1 with bins 4, or with 8 and a grid.
+    assert [space.count(effort) for effort in EFFORTS] == [2, 2 * 3, 2 * 3 * (1 + 1 + 1 + 2)]
+
+
+def test_candidate_holds_no_choice_for_an_inactive_knob(dependent):
+    space = load_space(dependent(DEPENDENT))
+    assert set(dict(space.baseline.choices)) == {"resolution", "width", "pool", "channels"}
+    assert space.candidate(bins=8, grid=3) == space.baseline
+    with_bins = space.candidate(pool=1, grid=3)
+    assert with_bins["bins"] == 4 and "grid" not in dict(with_bins.choices)
+    assert space.candidate(pool=1, bins=8, grid=3)["grid"] == 3
+    grid = next(knob for knob in space.knobs if knob.name == "grid")
+    assert grid.choice_in(with_bins) == grid.baseline
+
+
+def test_load_space_reads_stages(tmp_path):
+    text = GOOD + "  batch: {choices: [4, 8], baseline: 8, effort: expert, stage: train}\n"
+    space = load_space(written(tmp_path, text))
+    assert {knob.name: knob.stage for knob in space.knobs} == {
+        "resolution": "input", "a": "build", "batch": "train", "channels": "input",
+    }  # fmt: skip
+
+
+def test_load_space_reports_every_fault_of_stages_and_conditions(tmp_path):
+    lines = told(
+        tmp_path,
+        """\
+network: fast_scnn
+knobs:
+  resolution: {choices: [128], baseline: 128, effort: entry, stage: build}
+  channels: {choices: [3, 1], baseline: 3, effort: entry, when: {resolution: 128}}
+  a: {choices: [1, 0.5], baseline: 1, effort: entry, when: {t: 6, aa: 1}}
+  t: {choices: [6, 4], baseline: 6, effort: entry, when: {a: 0.75, t: 4}}
+  r: {choices: [1], baseline: 1, effort: entry, stage: bild}
+  pp: {choices: [1], baseline: 1, effort: entry, stage: input}
+  prune: {choices: [0, 0.5], baseline: 0, effort: entry, stage: compress}
+  out_stride: {choices: [1, 2], baseline: 1, effort: entry}
+""",
+    )
+    for start, rule in [
+        ("3: knobs.resolution.stage: ", "always of stage input"),
+        ("4: knobs.channels.when: ", "every candidate has channels"),
+        ("5: knobs.a.when.t: ", "move t up"),
+        ("5: knobs.a.when.aa: ", "no such knob"),
+        ("6: knobs.t.when.a: ", "one of the choices 1, 0.5, got 0.75"),
+        ("6: knobs.t.when.t: ", "only on knobs above it"),
+        ("7: knobs.r.stage: ", "'input', 'build', 'train' or 'compress'"),
+        ("8: knobs.pp.stage: ", "choose another stage"),
+        ("9: knobs.prune.stage: ", "nothing compresses networks yet"),
+        ("10: knobs.out_stride: ", "nothing applies this knob yet"),
+    ]:
+        assert any(line.startswith(start) and rule in line for line in lines), (start, lines)
+    assert len(lines) == 10
+
+
+def test_knob_that_the_builder_needs_is_always_active(dependent):
+    text = DEPENDENT.replace("pooled", "needing")
+    path = dependent(text)
+    nets = path.with_name("dependent_nets.py")
+    nets.write_text(NETS.replace("pooled", "needing").replace("bins=4, grid=2", "bins, grid"))
+    with pytest.raises(InputError, match="6: knobs.bins.when: .* cannot be built without bins"):
+        load_space(path)

@@ -86,7 +86,7 @@ def test_replay_ends_with_its_budget_in_simulated_time():
 def test_trained_table_is_read_with_decays_under_their_rungs(tmp_path):
     from tabular.tables import HERE, trained
 
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     candidate = load_space(HERE / "small_fast_scnn.yaml").baseline
     rows = ["key,knobs,seed,epoch,decayed,iou,iou_low,iou_high,train_s"]

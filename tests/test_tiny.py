@@ -13,9 +13,8 @@ from autoseg import data
 from autoseg.core.feasibility import probability_over
 from autoseg.core.records import Candidate, Job, Score
 from autoseg.core.serialize import from_json, to_json
-from autoseg.networks.space import load_space
-from autoseg.train.checkpoints import checkpoint_path
-from autoseg.train.loop import run_job
+from autoseg.networks.space_file import load_space
+from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
@@ -31,13 +30,12 @@ KERNELS = [
 
 def promised(task: Task, candidate: Candidate) -> Score:
     """The score on val after both rungs and the decay."""
-    start, done = None, 0
+    done = 0
     for epochs in task.recipe.rungs:
-        job = Job(candidate, done, epochs, start)
-        run_job(task, job)
-        start, done = str(checkpoint_path(task, job)), epochs
+        train_job(task, Job(candidate, done, epochs), "cpu")
+        done = epochs
     decay = task.recipe.decay_epochs(done)
-    return run_job(task, Job(candidate, done, done + decay, start, decay=True))
+    return train_job(task, Job(candidate, done, done + decay, decay=True), "cpu")
 
 
 def train_all(folder: Path, asked: dict) -> list[Score]:
@@ -47,7 +45,10 @@ def train_all(folder: Path, asked: dict) -> list[Score]:
     found = []
     for seed, resolution, a in product(SEEDS, (96, 64), (0.25, 0.125)):
         place = folder / str(seed)
-        task = Task(space, pictures, recipe, seed, folder / "pictures", place)
+        task = Task(
+            space=space, dataset=pictures, recipe=recipe, seed=seed,
+            cache_dir=folder / "pictures", checkpoint_dir=place,
+        )  # fmt: skip
         found.append(promised(task, space.candidate(resolution=resolution, a=a)))
     return found
 

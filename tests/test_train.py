@@ -8,23 +8,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from autoseg import data
-from autoseg.core.errors import CandidateError
+from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import Candidate, Job, Score
 from autoseg.data.augmentation import load_augmentation
-from autoseg.networks.space import load_space
+from autoseg.networks.space import Knob
+from autoseg.networks.space_file import load_space
 from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_path, trained_network
-from autoseg.train.loop import run_job
+from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import class_maps, picture_score
 from autoseg.train.task import Task
 
+train = partial(train_job, device="cpu")
 RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
 
 
@@ -101,20 +104,20 @@ def killed_once_there(path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_run_job_in_two_rungs_is_equal_to_one_job_of_both(task, small, augment):
+def test_train_job_in_two_rungs_is_equal_to_one_job_of_both(task, small, augment):
     two, one = (elsewhere(task, name, augment=augment) for name in ("two", "one"))
     first, both = (
         Job(candidate=small, from_epoch=0, to_epoch=1),
         Job(candidate=small, from_epoch=0, to_epoch=2),
     )
-    run_job(two, first)
+    train(two, first)
     second = Job(small, 1, 2)
-    assert untimed(run_job(two, second)) == untimed(run_job(one, both))
+    assert untimed(train(two, second)) == untimed(train(one, both))
     assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_run_job_resumed_with_own_augmentation_ends_with_the_same_bits(
+def test_train_job_resumed_with_own_augmentation_ends_with_the_same_bits(
     channels, task, small, tmp_path
 ):
     import albumentations as A
@@ -129,59 +132,59 @@ def test_run_job_resumed_with_own_augmentation_ends_with_the_same_bits(
     choices = {**dict(small.choices), "channels": channels}
     candidate = Candidate.of(task.space.name, choices)
     first, both = Job(candidate, 0, 1), Job(candidate, 0, 2)
-    run_job(two, first)
+    train(two, first)
     second = Job(candidate, 1, 2)
-    assert untimed(run_job(two, second)) == untimed(run_job(one, both))
+    assert untimed(train(two, second)) == untimed(train(one, both))
     assert same_training(checkpoint_path(two, second), checkpoint_path(one, both))
-    run_job(built_in, both)
+    train(built_in, both)
     assert not same_training(checkpoint_path(built_in, both), checkpoint_path(one, both))
 
 
-def test_run_job_resumed_ends_with_the_same_bits(task, small, monkeypatch):
+def test_train_job_resumed_ends_with_the_same_bits(task, small, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     job = Job(small, 0, 6)
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     partial = checkpoint_path(torn, job, partial=True)
     with pytest.raises(Killed), killed_once_there(partial):
-        run_job(torn, job)
+        train(torn, job)
     assert 1 <= loaded(partial)["epoch"] < 6
     assert not checkpoint_path(torn, job).exists()
-    assert untimed(run_job(torn, job)) == untimed(run_job(whole, job))
+    assert untimed(train(torn, job)) == untimed(train(whole, job))
     assert same_training(checkpoint_path(torn, job), checkpoint_path(whole, job))
     assert not partial.exists()
 
 
-def test_run_job_resumes_the_decay_branch(task, small, monkeypatch):
+def test_train_job_resumes_the_decay_branch(task, small, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
     whole, torn = elsewhere(task, "whole"), elsewhere(task, "torn")
     jobs = {}
     for place in (whole, torn):
-        run_job(place, Job(small, 0, 1))
+        train(place, Job(small, 0, 1))
         jobs[place.checkpoint_dir] = Job(small, 1, 6, decay=True)
     decay = jobs[torn.checkpoint_dir]
     with (
         pytest.raises(Killed),
         killed_once_there(checkpoint_path(torn, decay, partial=True)),
     ):
-        run_job(torn, decay)
-    assert untimed(run_job(torn, decay)) == untimed(run_job(whole, jobs[whole.checkpoint_dir]))
+        train(torn, decay)
+    assert untimed(train(torn, decay)) == untimed(train(whole, jobs[whole.checkpoint_dir]))
     assert same_training(checkpoint_path(torn, decay), checkpoint_path(whole, decay))
 
 
-def test_run_job_scores_and_does_not_retrain_a_job_that_ended_before_its_score(task, small):
+def test_train_job_scores_and_does_not_retrain_a_job_that_ended_before_its_score(task, small):
     job = Job(candidate=small, from_epoch=0, to_epoch=2)
-    score = run_job(task, job)
+    score = train(task, job)
     before = loaded(checkpoint_path(task, job))
-    again = run_job(task, job)
+    again = train(task, job)
     assert again == score
     assert same(loaded(checkpoint_path(task, job)), before)
 
 
-def test_run_job_decay_is_a_separate_branch(task, small):
+def test_train_job_decay_is_a_separate_branch(task, small):
     first = Job(candidate=small, from_epoch=0, to_epoch=1)
-    run_job(task, first)
+    train(task, first)
     decayed, straight = Job(small, 1, 3, decay=True), Job(small, 1, 3)
-    scores = [run_job(task, job) for job in (decayed, straight)]
+    scores = [train(task, job) for job in (decayed, straight)]
     assert [score.decayed for score in scores] == [True, False]
     assert checkpoint_path(task, decayed) != checkpoint_path(task, straight)
     states = [loaded(checkpoint_path(task, job)) for job in (decayed, straight)]
@@ -190,43 +193,43 @@ def test_run_job_decay_is_a_separate_branch(task, small):
     assert 0 < rates[0] < rates[1] == task.recipe.learning_rate
 
 
-def test_run_job_of_another_seed_trains_differently(task, small):
+def test_train_job_of_another_seed_trains_differently(task, small):
     other = dataclasses.replace(elsewhere(task, "other"), seed=1)
     job = Job(candidate=small, from_epoch=0, to_epoch=1)
-    run_job(task, job)
-    run_job(other, job)
+    train(task, job)
+    train(other, job)
     assert not same_training(checkpoint_path(task, job), checkpoint_path(other, job))
 
 
-def test_run_job_with_a_loss_that_is_not_finite_raises_candidate_error(task, small):
+def test_train_job_with_a_loss_that_is_not_finite_raises_candidate_error(task, small):
     wild = elsewhere(task, "wild", learning_rate=math.inf)
     with pytest.raises(CandidateError, match="loss .*epoch 1"):
-        run_job(wild, Job(candidate=small, from_epoch=0, to_epoch=1))
+        train(wild, Job(candidate=small, from_epoch=0, to_epoch=1))
     assert not checkpoint_path(wild, Job(candidate=small, from_epoch=0, to_epoch=1)).exists()
 
 
-def test_run_job_without_its_checkpoint_raises_candidate_error(task, small):
+def test_train_job_without_its_checkpoint_raises_candidate_error(task, small):
     with pytest.raises(CandidateError, match=f"{small.key} at epoch 1 is gone"):
-        run_job(task, Job(small, 1, 2))
+        train(task, Job(small, 1, 2))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_run_job_raises_iou_on_an_easy_set(task, small, optimizer):
+def test_train_job_raises_iou_on_an_easy_set(task, small, optimizer):
     rate = {"adamw": 0.01, "sgd": 0.1}[optimizer]
     easy = elsewhere(task, optimizer, optimizer=optimizer, learning_rate=rate, augment=False)
     first, last = (
         Job(candidate=small, from_epoch=0, to_epoch=1),
         Job(candidate=small, from_epoch=0, to_epoch=12),
     )
-    before, after = run_job(easy, first), run_job(easy, last)
+    before, after = train(easy, first), train(easy, last)
     assert after.iou > max(0.6, before.iou + 0.1)
     assert after.iou_ci95[0] <= after.iou <= after.iou_ci95[1]
     assert (after.epoch, after.split, after.source) == (12, "val", "torch")
 
 
-def test_run_job_ships_the_average_that_was_scored(task, small):
+def test_train_job_ships_the_average_that_was_scored(task, small):
     job = Job(candidate=small, from_epoch=0, to_epoch=2)
-    score = run_job(task, job)
+    score = train(task, job)
     net = trained_network(task, job)
     frames = data.cache.arrays(task.dataset, "val", (64, 64), 3, task.cache_dir).frames()
     maps = class_maps(net, frames)
@@ -239,3 +242,21 @@ def test_run_job_ships_the_average_that_was_scored(task, small):
     state = loaded(checkpoint_path(task, job))
     assert same(net.state_dict(), state["average"])
     assert not same(state["net"], state["average"])
+
+
+def with_knob(task: Task, knob: Knob) -> Task:
+    space = dataclasses.replace(task.space, knobs=(*task.space.knobs, knob))
+    return dataclasses.replace(elsewhere(task, knob.name), space=space)
+
+
+def test_knob_of_stage_train_replaces_the_recipes_number(task, small):
+    rates = with_knob(task, Knob("learning_rate", (0.01, 0.02), 0.01, "entry", stage="train"))
+    job = Job(rates.space.candidate(resolution=64, a=0.25, learning_rate=0.02), 0, 2)
+    other = elsewhere(task, "other", learning_rate=0.02)
+    assert untimed(train(rates, job)) == untimed(train(other, Job(small, 0, 2)))
+    assert same_training(checkpoint_path(rates, job), checkpoint_path(other, Job(small, 0, 2)))
+
+
+def test_task_refuses_a_knob_of_stage_train_that_nothing_applies(task):
+    with pytest.raises(InputError, match="got 'distillation'"):
+        with_knob(task, Knob("distillation", (0, 1), 0, "entry", stage="train"))

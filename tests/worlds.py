@@ -125,6 +125,9 @@ def by_width(candidate: Candidate) -> float:
     return 0.01 / (dict(candidate.choices).get("a", 0.5) * candidate.input_hw[0] / 128)
 
 
+DEPENDENT = space_of(
+    RESOLUTION, Knob("pp", (0, 1), 0, "expert"), Knob("t", (4, 2), 4, "expert", when=(("pp", 1),))
+)
 WIDE = space_of(
     RESOLUTION, WIDTH, Knob("t", (4, 2, 1), 4, "expert"), Knob("pp", (1, 0), 0, "expert")
 )

@@ -76,15 +76,15 @@ def task_of(
 ) -> Task:
     """What the workers of the run in `folder` are told; `step` is the channel step it keeps."""
     return Task(
-        space,
-        dataset,
-        recipe_of(space, declaration),
-        declaration.seed,
-        folder.parent / ".cache" / "pictures",
-        folder / "checkpoints",
-        step,
-        folder,
-        augmentation,
+        space=space,
+        dataset=dataset,
+        recipe=recipe_of(space, declaration),
+        seed=declaration.seed,
+        cache_dir=folder.parent / ".cache" / "pictures",
+        checkpoint_dir=folder / "checkpoints",
+        channel_step=step,
+        place=folder,
+        augmentation=augmentation,
     )
 
 

@@ -24,7 +24,7 @@ from autoseg.api.assemble import (
 from autoseg.core.errors import AutosegError, DeviceError, InputError
 from autoseg.core.records import Statistic
 from autoseg.device import Device
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.report.dashboard.snapshot import view_of
 from autoseg.report.dashboard.study import StudyMirror

@@ -28,7 +28,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.core.signals import Stop
 from autoseg.core.units import parse_duration_s
 from autoseg.device import Device
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.run.confirm import confirm_one, read_test
 from autoseg.run.context import RunContext
@@ -40,7 +40,7 @@ from autoseg.run.result import Result, declaration_on
 from autoseg.run.screen import screen
 from autoseg.run.store import Run, read_declaration
 from autoseg.search.status import next_to_confirm
-from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.checkpoints import is_saved
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
@@ -230,6 +230,6 @@ def _weights(
     trained = [s for s in here.scores if s.split == "val" and s.source == "torch"]
     for score in sorted(trained, key=lambda s: (s.decayed, s.epoch), reverse=True):
         job = Job(here.candidate, 0, score.epoch, decay=score.decayed)
-        if checkpoint_path(context.task, job).exists():
+        if is_saved(context.task, job):
             return job, None
     return None

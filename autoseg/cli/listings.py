@@ -18,7 +18,8 @@ def spaces(
     """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
     from autoseg.core import yaml_files
     from autoseg.core.serialize import to_json
-    from autoseg.networks.space import EFFORTS, load_space
+    from autoseg.networks.space import EFFORTS
+    from autoseg.networks.space_file import load_space
 
     if name is None:
         known = yaml_files.names("search_spaces")

@@ -70,7 +70,7 @@ def optimize(
     ] = None,
     pool: Annotated[str | None, typer.Option(help="who trains  [default: local]")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="trainings side by side  [default: one a core]")
+        int | None, typer.Option(help="trainings side by side  [default: one a GPU or core]")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="for data splits, proposals and training  [default: 0]")

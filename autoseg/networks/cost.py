@@ -1,4 +1,4 @@
-"""What a network costs, counted without running it."""
+"""The cost of a network, counted without running it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PRODUCTS = {
 
 
 def cost(net: nn.Module, input_hw: HW) -> Cost:
-    """Parameters, multiply-accumulates and activation bytes, in all and by kind of layer.
+    """Parameters, multiply-accumulates and activation bytes, in total and by kind of layer.
 
-    Biases are not counted, nor is what a runtime merges into the layer before it: normalization
-    and ReLU. For one picture of `input_hw` in evaluation mode. Activations are the
-    outputs of the leaf modules as float32. On meta tensors: nothing is computed and `net` is not
-    altered. Raises CandidateError where the network does not take that size.
+    For one picture of `input_hw` in evaluation mode. Biases, normalization and ReLU are not
+    counted: a runtime merges them into the layer before. Activations are the outputs of the leaf
+    modules as float32. Runs on meta tensors: nothing is computed and `net` is not altered. Raises
+    CandidateError where the network does not take that size.
     """
     shadow = meta_copy(net)
     written = 0
@@ -42,7 +42,7 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
         written += _FLOAT32_BYTES * output.numel() if isinstance(output, Tensor) else 0
 
     for module in shadow.modules():
-        # On meta tensors these run as Python, half of the whole time, for a shape that stays.
+        # On meta tensors these run as Python, half of the whole time, and keep the shape.
         if isinstance(module, nn.BatchNorm2d | nn.ReLU):
             module.forward = _same  # type: ignore[assignment, method-assign]
         if next(module.children(), None) is None:
@@ -85,14 +85,14 @@ class _LayerCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def add(self, kind: str, macs: int, moved: Sequence[Tensor]) -> None:
-        """One more layer of a kind, and the tensors that it reads and writes."""
+        """Add a layer of a kind, and the tensors that it reads and writes."""
         moved_bytes = _FLOAT32_BYTES * sum(tensor.numel() for tensor in moved)
         for at, figure in enumerate((1, macs, moved_bytes)):
             self.kinds[kind][at] += figure
 
 
 class _Resizes(TorchFunctionMode):
-    """Counts an interpolation as one operation, without the dozens that it is on meta tensors."""
+    """Counts an interpolation as one operation instead of its dozens on meta tensors."""
 
     def __init__(self, counter: _LayerCounter) -> None:
         super().__init__()
@@ -110,9 +110,9 @@ class _Resizes(TorchFunctionMode):
 
 
 class Uninitialized(TorchFunctionMode):
-    """Networks that are built within it keep whatever their weights' memory holds.
+    """Networks built in this context keep uninitialized weights.
 
-    What is only counted needs no initialization, which is half of the time of building it.
+    Counting needs no weights, and initialization is half of the time of building.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -152,7 +152,7 @@ def _macs(func: Any, args: Sequence[Any], out: Any) -> int:
 
 
 def _kind(func: Any, args: Sequence[Any]) -> str | None:
-    """The field of Cost that an operation adds to, if any."""
+    """The field of Cost that an operation counts for, if any."""
     if _is_convolution(func):
         weight, groups = args[1], args[8]
         if groups > 1 and weight.shape[1] == 1:
@@ -160,7 +160,7 @@ def _kind(func: Any, args: Sequence[Any]) -> str | None:
         return "pointwise" if max(weight.shape[2:]) == 1 else "convolution"
     if func._overloadpacket in _PRODUCTS:
         return "product"
-    # What makes constants (matrices at most) runs once, before the export.
+    # Operations on constants (at most matrices) are folded by the export.
     large = any(t.dim() > 2 and t.is_floating_point() for t in _tensors(args))
     return "other" if large and not func.is_view else None
 
@@ -170,7 +170,7 @@ def _is_convolution(func: Any) -> bool:
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    """Those among the arguments of an operation, also within lists."""
+    """The tensors among the arguments of an operation, also within lists."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -180,8 +180,7 @@ def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
 
 def meta_copy(net: nn.Module) -> nn.Module:
     """The same network in evaluation mode with shapes in place of weights."""
-    # Filling the memo makes deepcopy take these in place of the weights, which are then never
-    # copied.
+    # With a filled memo, deepcopy takes these instead of copying the weights.
     memo: dict[int, object] = {}
     for parameter in net.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
@@ -191,5 +190,5 @@ def meta_copy(net: nn.Module) -> nn.Module:
 
 
 def input_channels(net: nn.Module) -> int:
-    """Channels of the picture, from the first convolution (3 where there is none)."""
+    """Channels of the input, from the first convolution (3 where there is none)."""
     return next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)

@@ -1,52 +1,64 @@
-"""What the search may turn: a network's knobs, their choices, and the effort that unlocks each."""
+"""Search spaces: a network's knobs, their choices, and the effort that unlocks each."""
 
 from __future__ import annotations
 
-import inspect
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from autoseg import networks
-from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import Candidate
 from autoseg.core.units import Choice, parse_hw
+from autoseg.core.yaml_files import did_you_mean
 
 Effort = Literal["entry", "intermediate", "expert"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
-
-# These two reach the net otherwise: as the size of its input, and as an argument of every builder.
-_NOT_THE_BUILDERS = ("resolution", "channels")
-_STRIDE, _SMALLEST = 32, 64
+Stage = Literal["input", "build", "train", "compress"]
+# Knobs of stage `input`; every candidate has the first two. All others are of a later stage.
+INPUT_KNOBS = ("resolution", "channels", "out_stride")
+_STRIDE, _MIN_SIDE = 32, 64
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One thing the search may turn; `effort` is the lowest that unlocks it."""
+    """One thing the search may turn; `effort` is the lowest that unlocks it.
+
+    `stage` is the part of a candidate that the knob belongs to. The knob is active only where all
+    knobs that `when` names have these values; a space lists them before it.
+    """
 
     name: str
     choices: tuple[Choice, ...]
     baseline: Choice
     effort: Effort
+    stage: Stage = field(default="build", kw_only=True)
+    when: tuple[tuple[str, Choice], ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.name in INPUT_KNOBS:
+            object.__setattr__(self, "stage", "input")
 
     @property
     def ordered(self) -> bool:
         """Whether all choices are numbers, so that a search may use their distances."""
         return all(isinstance(choice, (int, float)) for choice in self.choices)
 
+    def is_active(self, chosen: Mapping[str, Choice]) -> bool:
+        """Whether the knob is turned at all, given the choices of the knobs before it."""
+        return all(chosen.get(name) == value for name, value in self.when)
+
+    def choice_in(self, candidate: Candidate) -> Choice:
+        """The candidate's choice, or the baseline where the knob is inactive."""
+        return dict(candidate.choices).get(self.name, self.baseline)
+
 
 @dataclass(frozen=True)
 class SearchSpace:
     """A network and its knobs, which always include resolution and channels.
 
-    `network` is a built-in name or `package.module:function`; `recipe` is what the file says about
-    training, as it stands there.
+    `network` is a built-in name or `package.module:function`; `recipe` is the file's own section
+    about training, unchecked. A candidate has one choice for each active knob.
     """
 
     name: str
@@ -60,96 +72,68 @@ class SearchSpace:
         return tuple(knob for knob in self.knobs if knob.effort in unlocked)
 
     def count(self, effort: str) -> int:
-        """How many candidates an effort opens."""
-        return math.prod(len(knob.choices) for knob in self.knobs_at(effort))
+        """How many different candidates an effort opens."""
+        free = self.knobs_at(effort)
+        parents = {name for knob in self.knobs for name, _ in knob.when}
+        # Only these decide which knobs are active, so no others need to be enumerated.
+        switches = [knob for knob in self.knobs if knob.name in parents]
+        others = [knob for knob in free if knob.name not in parents]
+        return sum(
+            math.prod(len(knob.choices) for knob in others if knob.is_active(chosen))
+            for chosen in _assignments(switches, {knob.name for knob in free}, {})
+        )
 
     def candidates(self, effort: str) -> Iterator[Candidate]:
-        """Every candidate of an effort, lazily; locked knobs stay at their baseline."""
-        free = self.knobs_at(effort)
-        for values in itertools.product(*(knob.choices for knob in free)):
-            turned = {knob.name: value for knob, value in zip(free, values, strict=True)}
-            yield Candidate.of(self.name, {**self._baselines, **turned})
+        """Every candidate of an effort once, lazily; locked knobs stay at their baseline."""
+        free = {knob.name for knob in self.knobs_at(effort)}
+        for chosen in _assignments(self.knobs, free, {}):
+            yield Candidate.of(self.name, chosen)
 
     @property
     def baseline(self) -> Candidate:
-        """The candidate with every knob at its baseline."""
-        return Candidate.of(self.name, self._baselines)
+        """The candidate with every active knob at its baseline."""
+        return self.candidate()
 
     def candidate(self, **choices: Choice) -> Candidate:
-        """The baseline with some knobs turned.
+        """The baseline with some knobs turned; choices of knobs that are then inactive drop out.
 
         Raises InputError for a knob or a choice that the space does not have.
         """
         known = {knob.name: knob for knob in self.knobs}
-        turned = {}
+        turned = {name: knob.baseline for name, knob in known.items()}
         for name, value in choices.items():
             if name not in known:
-                hint = yaml_files.did_you_mean(name, known)
-                raise InputError(f"{self.name} has no knob {name!r}{hint}; it has {_list(known)}")
+                hint = did_you_mean(name, known)
+                raise InputError(f"{self.name} has no knob {name!r}{hint}; it has {listed(known)}")
             turned[name] = _choice_of(known[name], value)
-        return Candidate.of(self.name, {**self._baselines, **turned})
+        chosen: dict[str, Choice] = {}
+        for name, knob in known.items():
+            if knob.is_active(chosen):
+                chosen[name] = turned[name]
+        return Candidate.of(self.name, chosen)
 
-    @property
-    def _baselines(self) -> dict[str, Choice]:
-        return {knob.name: knob.baseline for knob in self.knobs}
 
-
-def load_space(name_or_path: str | Path) -> SearchSpace:
-    """The space of a shipped name (`fast_scnn`) or of a YAML file.
-
-    Raises InputError with all faults of the file at once, each with its line and the fix.
-    """
-    path = yaml_files.find("search_spaces", name_or_path)
-    said: list[str] = []
-    try:
-        yaml_files.load(path, _SpaceFile)
-    except InputError as error:
-        said.append(str(error))
-    data = _data(path) if said else yaml_files.read(path).data
-    if found := list(_faults(data)):
-        said.append(str(yaml_files.faults(path, found)))
-    if said:
-        raise InputError("\n".join(said))
-    return _space(path.stem, _SpaceFile.model_validate(data))
+def _assignments(
+    knobs: Sequence[Knob], free: Set[str], chosen: dict[str, Choice]
+) -> Iterator[dict[str, Choice]]:
+    """Every different choice for the active knobs after `chosen`; the last one turns fastest."""
+    if not knobs:
+        yield chosen
+        return
+    knob, rest = knobs[0], knobs[1:]
+    if not knob.is_active(chosen):
+        yield from _assignments(rest, free, chosen)
+        return
+    for choice in knob.choices if knob.name in free else (knob.baseline,):
+        yield from _assignments(rest, free, {**chosen, knob.name: choice})
 
 
 def check_effort_rank(effort: str) -> int:
     """The rank of an effort: 0 for entry. Raises InputError for an unknown one."""
     if effort not in EFFORTS:
-        hint = yaml_files.did_you_mean(effort, EFFORTS)
-        raise InputError(f"an effort is one of {_list(EFFORTS)}, got {effort!r}{hint}")
+        hint = did_you_mean(effort, EFFORTS)
+        raise InputError(f"an effort is one of {listed(EFFORTS)}, got {effort!r}{hint}")
     return EFFORTS.index(effort)
-
-
-class _KnobFile(BaseModel):
-    """Only the shape: what the values must be is `_knob_faults`."""
-
-    model_config = ConfigDict(extra="forbid")
-    choices: list[Any] = Field(min_length=1)
-    baseline: Any
-    effort: Effort
-
-
-class _SpaceFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    network: str
-    knobs: dict[str, _KnobFile]
-    recipe: dict[str, Any] = {}
-
-
-def _space(name: str, file: _SpaceFile) -> SearchSpace:
-    knobs = [
-        Knob(
-            knob,
-            tuple(normal_choice(knob, choice) for choice in body.choices),
-            normal_choice(knob, body.baseline),
-            body.effort,
-        )
-        for knob, body in file.knobs.items()
-    ]
-    if "channels" not in file.knobs:
-        knobs.append(Knob("channels", (3,), 3, "expert"))
-    return SearchSpace(name, file.network, tuple(knobs), file.recipe)
 
 
 def normal_choice(knob: str, value: Any) -> Choice:
@@ -170,85 +154,14 @@ def normal_choice(knob: str, value: Any) -> Choice:
 
 def _resolution(value: Choice) -> Choice:
     height, width = parse_hw(value)
-    if height % _STRIDE or width % _STRIDE or min(height, width) < _SMALLEST:
-        sides = [max(_SMALLEST, round(side / _STRIDE) * _STRIDE) for side in (height, width)]
+    if height % _STRIDE or width % _STRIDE or min(height, width) < _MIN_SIDE:
+        sides = [max(_MIN_SIDE, round(side / _STRIDE) * _STRIDE) for side in (height, width)]
         near = sides[0] if height == width else f"{sides[0]}x{sides[1]}"
         raise InputError(
-            f"each side must be a multiple of {_STRIDE} and at least {_SMALLEST}, "
+            f"each side must be a multiple of {_STRIDE} and at least {_MIN_SIDE}, "
             f"got {value}; the nearest is {near}"
         )
     return height if height == width else f"{height}x{width}"
-
-
-def _data(path: Path) -> Any:
-    """What can be read of a file that is known to be faulty."""
-    try:
-        return yaml_files.read(path).data
-    except InputError:  # Has been said already, by the loading that failed.
-        return None
-
-
-def _faults(data: Any) -> Iterator[yaml_files.Fault]:
-    """The rules that the shape alone does not tell, as far as the shape lets them be checked."""
-    if not isinstance(data, Mapping):
-        return
-    knobs = data.get("knobs")
-    if isinstance(knobs, Mapping):
-        for name, body in knobs.items():
-            if isinstance(body, Mapping):
-                yield from _knob_faults(str(name), body)
-        if isinstance(data.get("network"), str):
-            yield from _network_faults(data["network"], [str(name) for name in knobs])
-
-
-def _knob_faults(name: str, body: Mapping[Any, Any]) -> Iterator[yaml_files.Fault]:
-    choices: list[Choice] = []
-    written = body.get("choices")
-    for index, value in enumerate(written if isinstance(written, list) else ()):
-        try:
-            choice = normal_choice(name, value)
-        except InputError as error:
-            yield ("knobs", name, "choices", index), str(error)
-            continue
-        if choice in choices:
-            yield ("knobs", name, "choices", index), f"{value!r} stands twice; remove one"
-        choices.append(choice)
-    if "baseline" not in body:
-        return
-    try:
-        baseline = normal_choice(name, body["baseline"])
-        if choices and baseline not in choices:
-            rule = f"must be one of the choices {_list(choices)}, got {body['baseline']!r}"
-            yield ("knobs", name, "baseline"), rule
-    except InputError as error:
-        yield ("knobs", name, "baseline"), str(error)
-
-
-def _network_faults(network: str, names: list[str]) -> Iterator[yaml_files.Fault]:
-    if "resolution" not in names:
-        yield ("knobs", "resolution"), "is required: the size of the input; add it"
-    try:
-        parameters = inspect.signature(networks.builder(network)).parameters
-        known = networks.knobs_of(network)
-    except InputError as error:
-        yield ("network",), str(error)
-        return
-    asked = [name for name in names if name not in _NOT_THE_BUILDERS]
-    for name in asked:
-        if name not in known and "**" not in known:
-            hint = yaml_files.did_you_mean(name, known)
-            yield ("knobs", name), f"{network} takes no such knob{hint}; it takes {_list(known)}"
-    for name in known:
-        if (
-            name != "**"
-            and name not in asked
-            and parameters[name].default is inspect.Parameter.empty
-        ):
-            yield ("knobs", name), f"{network} cannot be built without it; add it"
-
-
-def _list(values: Iterable[Any]) -> str:
-    return ", ".join(map(str, values)) or "nothing"
 
 
 def _choice_of(knob: Knob, value: Choice) -> Choice:
@@ -257,5 +170,10 @@ def _choice_of(knob: Knob, value: Choice) -> Choice:
     except InputError as error:
         raise InputError(f"{knob.name} {error}") from error
     if value not in knob.choices:
-        raise InputError(f"{knob.name} must be one of {_list(knob.choices)}, got {value!r}")
+        raise InputError(f"{knob.name} must be one of {listed(knob.choices)}, got {value!r}")
     return value
+
+
+def listed(values: Iterable[Any]) -> str:
+    """The values for a message, separated by commas."""
+    return ", ".join(map(str, values)) or "nothing"

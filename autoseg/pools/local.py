@@ -1,4 +1,4 @@
-"""N one-thread worker processes on this machine, stopped dead while the machine is being timed."""
+"""Worker processes on this machine, one a slot; all are stopped while the machine is timed."""
 
 from __future__ import annotations
 
@@ -17,53 +17,59 @@ from multiprocessing.connection import Connection, wait
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
 from autoseg.core.records import Job
 from autoseg.pools.protocol import Outcome
+from autoseg.pools.slots import Slot, default_slots
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
 
-SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    # glibc gives the memory of each step's activations back to the kernel and faults it in again,
-    # a sixth of a small network's step: the largest threshold that it takes, and no trimming.
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-}
+
+def environment(slot: Slot) -> dict[str, str]:
+    """Environment variables of a process that trains in this slot."""
+    return {
+        "OMP_NUM_THREADS": str(slot.threads),
+        "MKL_NUM_THREADS": str(slot.threads),
+        # glibc gives the memory of each step's activations back to the kernel and faults it in
+        # again, a sixth of a small network's step: the largest threshold that it takes, and no
+        # trimming.
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    }
 
 
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
+    slot: Slot
     job: Job | None = None
 
 
 class LocalPool:
-    """Runs up to `workers` jobs side by side, one thread each: more would fight for the cores."""
+    """Runs up to `workers` jobs side by side, each in a slot of its own."""
 
     def __init__(self, task: Task, workers: int) -> None:
         self._task = task
-        self._count = workers
+        self._free = deque(default_slots(workers))
         self._workers: list[_Worker] = []
         self._backlog: deque[Job] = deque()
 
     def start(self) -> None:
         """Start the workers ahead of the first job: their imports take seconds."""
-        while len(self._workers) < self._count:
+        while self._free:
             self._start()
 
     @property
     def running(self) -> Collection[Job]:
-        """Jobs in hand: those being trained and those waiting for a worker."""
+        """Submitted jobs that have not ended: being trained, or waiting for a worker."""
         return [*(w.job for w in self._workers if w.job is not None), *self._backlog]
 
     def submit(self, job: Job) -> None:
-        """Hand the job to an idle worker; what is more than the workers waits its turn."""
+        """Hand the job to an idle worker, or queue it where all are busy."""
         self._backlog.append(job)
         self._hand_out()
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        """What has ended, waiting at most `timeout_s` for the first of it.
+        """The jobs that have ended, waiting at most `timeout_s` for the first of them.
 
         A worker that died gives its job a CandidateError. Raises AutosegError for what is not the
         candidate's fault.
@@ -79,7 +85,7 @@ class LocalPool:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing of this pool uses a core meanwhile: the kernel stops its processes."""
+        """No job uses a core meanwhile: the kernel stops the workers."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -87,7 +93,7 @@ class LocalPool:
             self._signal(signal.SIGCONT)
 
     def cancel(self) -> None:
-        """End what is running; a later run of the same job goes on from its last checkpoint."""
+        """End all jobs; a later run of the same job goes on from its last checkpoint."""
         self._backlog.clear()
         for worker in [w for w in self._workers if w.job is not None]:
             self._end(worker)
@@ -101,7 +107,7 @@ class LocalPool:
     def _hand_out(self) -> None:
         while self._backlog:
             idle = next((w for w in self._workers if w.job is None), None)
-            if idle is None and len(self._workers) >= self._count:
+            if idle is None and not self._free:
                 return
             worker = idle or self._start()
             try:
@@ -112,22 +118,23 @@ class LocalPool:
             worker.job = self._backlog.popleft()
 
     def _start(self) -> _Worker:
+        slot = self._free.popleft()
         ours, theirs = socket.socketpair()
-        environment = {
+        variables = {
             **os.environ,
-            **SETTINGS,
+            **environment(slot),
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()], env=variables, stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C goes to its whole session, and would kill one that still imports.
             start_new_session=True,
         )  # fmt: skip
         theirs.close()
-        worker = _Worker(process, Connection(ours.detach()))
+        worker = _Worker(process, Connection(ours.detach()), slot)
         self._workers.append(worker)
-        worker.connection.send(self._task)
+        worker.connection.send((self._task, slot))
         return worker
 
     def _receive(self, worker: _Worker) -> Outcome:
@@ -145,20 +152,21 @@ class LocalPool:
             code = worker.process.returncode
             if code > 0:  # whatever a job raises is sent: it never got as far
                 raise DeviceError(
-                    f"a training worker ended with exit code {code}; what it said stands above"
+                    f"a training worker ended with exit code {code}; its own output stands above"
                 ) from None
             return job, CandidateError(
                 f"its worker process was ended by signal {-code}; out of memory ends so"
             )
-        if isinstance(outcome, AutosegError) and not isinstance(outcome, CandidateError):
+        if isinstance(outcome, AutosegError):
             raise outcome
-        return job, outcome
+        return job, outcome[1]
 
     def _end(self, worker: _Worker) -> None:
         worker.process.kill()
         worker.process.wait()
         worker.connection.close()
         self._workers.remove(worker)
+        self._free.append(worker.slot)
 
     def _signal(self, number: int) -> None:
         for worker in self._workers:

@@ -13,14 +13,18 @@ Outcome = tuple[Job, Score | CandidateError]
 
 
 class Pool(Protocol):
-    """Runs training jobs, nothing else. Its verbs raise DeviceError for a machine's fault."""
+    """Runs training jobs in slots of its own. Its verbs raise DeviceError for a machine's fault.
+
+    A job and its outcome travel as data. No disk is shared with where a job runs, except the
+    checkpoints, which `train.checkpoints` keeps.
+    """
 
     @property
     def running(self) -> Collection[Job]:
-        """Jobs in hand: those being trained and those waiting for a slot."""
+        """Submitted jobs that have not ended: being trained, or waiting for a slot."""
 
     def start(self) -> None:
-        """Start what jobs run in, ahead of the first one."""
+        """Fill the slots with idle workers, ahead of the first job."""
 
     def submit(self, job: Job) -> None:
         """Run a job as soon as a slot is free."""
@@ -29,10 +33,10 @@ class Pool(Protocol):
         """The jobs that have ended, waiting at most `timeout_s` for the first of them."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Nothing of this pool uses this machine's cores meanwhile."""
+        """No job uses this machine's cores meanwhile."""
 
     def cancel(self) -> None:
-        """End what is running; a later run of the same job goes on from its last checkpoint."""
+        """End all jobs; a later run of the same job goes on from its last checkpoint."""
 
     def close(self) -> None:
         """End the pool; closing twice is fine."""

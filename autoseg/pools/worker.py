@@ -1,4 +1,4 @@
-"""One worker of the local pool: a process that runs one job at a time with one thread.
+"""One worker of the local pool: a process that runs one job at a time in its slot.
 
 Started as ``python -m autoseg.pools.worker FD PARENT`` rather than through multiprocessing's
 spawn, so that a user's script needs no ``if __name__ == "__main__"`` guard. Tasks and outcomes
@@ -8,7 +8,6 @@ travel over a private socket pair.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -16,9 +15,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-
-log = logging.getLogger(__name__)
+from autoseg.core.errors import AutosegError
 
 PR_SET_PDEATHSIG = 1
 
@@ -35,41 +32,31 @@ def _die_with_parent(parent: int) -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
-    if os.getppid() != parent:  # it died before the kernel was told
+    if os.getppid() != parent:  # it died before the kernel could be asked
         os._exit(1)
 
 
 def main(fd: int, parent: int) -> None:
-    """Receive the task, then jobs, until the other end hangs up."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # what they mean is the parent's to say
+    """Receive the task and the slot, then jobs, until the other end hangs up."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # only the parent acts on them
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent(parent)
     connection = Connection(fd)
-    import torch
-    import torch._dynamo  # the first optimizer would import it, which takes a second
 
-    from autoseg.train.loop import run_job
+    from autoseg.pools.run_job import run_job
 
-    torch.set_num_threads(1)
-    task = connection.recv()
+    task, slot = connection.recv()
     while True:
         try:
             job = connection.recv()
         except EOFError:
             return
         try:
-            connection.send(run_job(task, job))
+            outcome = run_job(task, job, slot)
         except AutosegError as error:
             connection.send(error)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            connection.send(CandidateError(f"out of memory: {error}"))
-        except OSError as error:
-            text = f"training cannot read or write a file ({error}): fix that, then --resume"
-            connection.send(DeviceError(text))
-        except Exception as error:  # a user's own network may raise anything
-            log.debug("%s", job, exc_info=True)
-            text = f"training failed: {type(error).__name__}: {error}"
-            connection.send(CandidateError(text))
+        else:
+            connection.send(outcome)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from autoseg.core.units import parse_duration_s
 from autoseg.core.yaml_files import did_you_mean
 from autoseg.data.dataset import Reading
 from autoseg.networks.space import check_effort_rank
+from autoseg.pools.slots import default_slots
 from autoseg.train.recipe import Recipe
 
 DEFAULT_BUDGET = "8m"
@@ -45,7 +45,7 @@ class Declaration:
     trials: int | None = None
     sampler: str = "autoseg"
     pool: str = "local"
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=lambda: len(default_slots()))
     seed: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
     augment: str | None = None

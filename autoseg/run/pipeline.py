@@ -26,7 +26,7 @@ from autoseg.run.diagnose import exhibit
 from autoseg.run.screen import screen
 from autoseg.run.store import Run
 from autoseg.search.protocol import Done, Screen, Wait
-from autoseg.train.checkpoints import checkpoint_path, discard, discard_start
+from autoseg.train.checkpoints import checkpoint_path, discard, discard_start, is_saved
 from autoseg.train.recipe import Recipe
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
@@ -188,7 +188,7 @@ def confirm(context: RunContext) -> None:
 
 def _decayed(context: RunContext, job: Job) -> bool:
     score = context.run.evaluations[job.candidate.key].score("val")
-    return bool(score and score.decayed) and checkpoint_path(context.task, job).exists()
+    return bool(score and score.decayed) and is_saved(context.task, job)
 
 
 def reopen(run: Run, recipe: Recipe, allowance: list[float | None]) -> int:

@@ -13,11 +13,11 @@ from typing import Any
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.records import Candidate, Measurement, MeasurePlan
-from autoseg.core.serialize import digest, to_json
+from autoseg.core.serialize import digest, from_json, to_json
 from autoseg.export.to_onnx import Exported, structure_digest
+from autoseg.networks.candidate import identity, parts_of
 from autoseg.networks.cost import cost
 from autoseg.run.context import RunContext, export_candidate, measure
-from autoseg.run.store import Run
 from autoseg.train.task import network
 
 
@@ -86,7 +86,7 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     context.run.announce(candidate, f"measuring {candidate}")
     try:
         net, structure = _proposed(context, candidate)
-        same = _same_network(context.run, candidate, structure)
+        same = _known_twin(context, candidate, structure)
         if same is None:
             file = context.run.artifact(candidate, "-untrained")
             return export_candidate(context.task, net, candidate, file)
@@ -135,10 +135,15 @@ def _proposed(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
     return net, structure
 
 
-def _same_network(run: Run, candidate: Candidate, structure: str) -> str | None:
-    for event in run.events:
+def _known_twin(context: RunContext, candidate: Candidate, structure: str) -> str | None:
+    """The key of the candidate of the same identity that was proposed first, if it is another."""
+    space = context.task.space
+    own = identity(structure, parts_of(space, candidate))
+    for event in context.run.events:
         if event["event"] == "proposed" and event["structure"] == structure:
-            return None if event["key"] == candidate.key else str(event["key"])
+            other = from_json(Candidate, event["candidate"])
+            if identity(structure, parts_of(space, other)) == own:
+                return None if other == candidate else other.key
     return None
 
 

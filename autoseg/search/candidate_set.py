@@ -98,7 +98,7 @@ class Ground:
     def _knob(self, knob: Knob) -> Iterable[list[float]]:
         if knob.name == "resolution":
             return
-        chosen = [c[knob.name] for c in self.candidates]
+        chosen = [knob.choice_in(c) for c in self.candidates]
         choices = ordered_choices(knob)
         if not knob.ordered:
             yield from ([float(value == choice) for value in chosen] for choice in choices)

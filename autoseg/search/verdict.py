@@ -59,7 +59,7 @@ def _by_resolution(
             "all" if len(good) == len(here) else f"{len(good)} of {len(here)}" if good else "none"
         )
         if good and len(good) < len(here) and others:
-            widest = others[0].name
-            text += f" ({widest} up to {max(c[widest] for c in good)})"
+            widest = others[0]
+            text += f" ({widest.name} up to {max(widest.choice_in(c) for c in good)})"
         parts.append(f"{size}: {text}")
     return ["expected to fit by resolution: " + "; ".join(parts)]

@@ -1,7 +1,7 @@
-"""Batches for a training step: gathered, augmented and normalized, on the device that trains.
+"""Batches for training steps: gathered, augmented and normalized, on the training device.
 
-On a CPU a picture is changed by OpenCV, while it is in the cache of the one core that trains. On a
-GPU the data set lives on the device, and a whole batch is changed there at once; a user's own
+On a CPU, OpenCV augments each picture while it is in the core's cache. On a GPU the data set is
+kept in the device's memory, and a whole batch is augmented there at once; a user's own
 augmentation runs on the CPU there too.
 """
 
@@ -25,75 +25,77 @@ from autoseg.networks.blocks import normalize
 GPU_SHARE = 0.4  # of a GPU's free memory that a data set may take
 
 Rows = npt.NDArray[np.intp]
-Feed = Callable[[Rows, npt.NDArray[np.bool_]], tuple[Tensor, Tensor]]
+MakeBatch = Callable[[Rows, npt.NDArray[np.bool_]], tuple[Tensor, Tensor]]
 
 
-def feed_from(
+def batch_maker(
     data: SplitArrays, augmenter: Augmenter | OwnAugmenter, device: torch.device
-) -> Feed:
-    """A function from row numbers, and which of them to augment, to inputs float32 ``[n, C, H,
-    W]`` and masks uint8 ``[n, H, W]`` on `device`.
-    """
-    if device.type == "cuda" and isinstance(augmenter, Augmenter) and _fits(data):
-        return _resident(data, augmenter, device)
+) -> MakeBatch:
+    """A function that makes a batch from row numbers ``[n]`` and the flags ``[n]`` of those to
+    augment.
 
-    def feed(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    It returns inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`.
+    """
+    if device.type == "cuda" and isinstance(augmenter, Augmenter) and _fits(data, device):
+        return _resident_maker(data, augmenter, device)
+
+    def make(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         frames, masks = data.batch(rows)
         if varied.any():
             frames[varied], masks[varied] = augmenter.batch(frames[varied], masks[varied])
         return normalize(torch.from_numpy(frames).to(device)), torch.from_numpy(masks).to(device)
 
-    return feed
+    return make
 
 
-def _fits(data: SplitArrays) -> bool:
-    free, _ = torch.cuda.mem_get_info()
+def _fits(data: SplitArrays, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
     height, width = data.input_hw
     return len(data) * height * width * (data.channels + 1) < GPU_SHARE * free
 
 
-def _resident(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> Feed:
+def _resident_maker(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> MakeBatch:
     frames, masks = (
         torch.empty((len(data), *data.input_hw, *more), dtype=torch.uint8, device=device)
         for more in ((data.channels,), ())
     )
-    there = np.zeros(len(data), np.bool_)
+    loaded = np.zeros(len(data), np.bool_)
 
-    def feed(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        missing = rows[~there[rows]]
+    def make(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        missing = rows[~loaded[rows]]
         if len(missing):
             at = torch.from_numpy(missing).to(device)
             frames[at], masks[at] = (torch.from_numpy(a).to(device) for a in data.batch(missing))
-            there[missing] = True
-        here = torch.from_numpy(rows).to(device, non_blocking=True)
-        chosen, truth = frames[here], masks[here]
+            loaded[missing] = True
+        places = torch.from_numpy(rows).to(device, non_blocking=True)
+        chosen, truth = frames[places], masks[places]
         if varied.any():
             at = torch.from_numpy(np.flatnonzero(varied)).to(device, non_blocking=True)
             changes = augmenter.draw(int(varied.sum()))
             chosen[at], truth[at] = change(chosen[at], truth[at], changes)
         return normalize(chosen), truth
 
-    return feed
+    return make
 
 
 def change(frames: Tensor, masks: Tensor, changes: Changes) -> tuple[Tensor, Tensor]:
     """`Augmenter.batch` on tensors, uint8 ``[N, H, W, C]`` and ``[N, H, W]``, on any device.
 
-    Its frames differ from OpenCV's by the rounding of interpolation weights.
+    Frames differ from OpenCV's by the rounding of interpolation weights.
     """
     count, height, width, channels = frames.shape
     tables = torch.from_numpy(changes.tables).to(frames.device, non_blocking=True)
     flat = frames.reshape(count, height * width, channels).long()
     coloured = tables.gather(1, flat).reshape(frames.shape).permute(0, 3, 1, 2)
     grid = _grid(changes.maps, (height, width), frames.device)
-    # Outside of the picture sampling gives 0: so 0 stands for what belongs there.
+    # grid_sample fills with 0, so values are shifted to make 0 the fill value.
     warped = _sample(coloured.float() - OUTSIDE, grid, "bilinear") + OUTSIDE
     moved = IGNORE_INDEX - _sample(IGNORE_INDEX - masks[:, None].float(), grid, "nearest")
     return warped.round().to(torch.uint8).permute(0, 2, 3, 1), moved[:, 0].to(torch.uint8)
 
 
 def _grid(maps: npt.NDArray[np.float64], hw: tuple[int, int], device: torch.device) -> Tensor:
-    """Where each new pixel comes from, in the units of `grid_sample`: float32 ``[N, H, W, 2]``."""
+    """The source place of each new pixel in `grid_sample` units, float32 ``[N, H, W, 2]``."""
     to_old = torch.from_numpy(maps).to(device, torch.float32, non_blocking=True)
     rows = torch.arange(hw[0], device=device, dtype=torch.float32)
     columns = torch.arange(hw[1], device=device, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The state of a training on disk: one owner of names, writing and reading."""
+"""Checkpoints: the only place that knows where the state of a training is kept, and how."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from autoseg.train.optim import optimizers
 from autoseg.train.task import Task, network
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
-    """What a checkpoint holds: the net being trained, its average, and where it stands."""
+    """The state in a checkpoint: the net, the average of its weights, optimizers and progress."""
 
     net: nn.Module
     average: nn.Module
@@ -30,11 +30,16 @@ class Training:
 
 
 def resume(task: Task, job: Job, device: torch.device) -> Training:
-    """The training of this job's candidate as far as it is saved, else a fresh one by the seed."""
+    """The newest saved training of this job's candidate, else a new one from the seed.
+
+    Raises CandidateError where the checkpoint that the job starts from is gone.
+    """
     torch.manual_seed(task.seed)
     net = network(task, job.candidate).to(device)
-    training = Training(net, copy.deepcopy(net).eval(), optimizers(net, task.recipe))
-    path = _freshest(task, job)
+    training = Training(
+        net=net, average=copy.deepcopy(net).eval(), optimizers=optimizers(net, task.recipe)
+    )
+    path = _newest(task, job)
     if path is None:
         if job.from_epoch:
             raise CandidateError(
@@ -51,15 +56,19 @@ def resume(task: Task, job: Job, device: torch.device) -> Training:
     )
 
 
-def _freshest(task: Task, job: Job) -> Path | None:
+def _newest(task: Task, job: Job) -> Path | None:
     start = [_start_path(task, job)] if job.from_epoch else []
-    # A whole one is there when a kill came after the training and before its score was recorded.
+    # The job's own last one exists where a kill came between the training and its score.
     saved = [checkpoint_path(task, job), checkpoint_path(task, job, partial=True), *start]
     return next((path for path in saved if path.exists()), None)
 
 
-def save(training: Training, path: Path) -> None:
-    """Write a checkpoint so that a kill leaves the old one or the new one, never half of one."""
+def save(training: Training, task: Task, job: Job, *, partial: bool = False) -> None:
+    """Write a checkpoint atomically: a kill leaves the old one or the new one.
+
+    The whole one replaces the `partial` ones that are written during the job.
+    """
+    path = checkpoint_path(task, job, partial=partial)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "net": training.net.state_dict(),
@@ -73,16 +82,21 @@ def save(training: Training, path: Path) -> None:
     with temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
-        os.fsync(file.fileno())  # its name must not outlive a power cut without its content
+        os.fsync(file.fileno())  # after a power cut the name must not exist without its content
     temporary.replace(path)
+    if not partial:
+        checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
 
 
 def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
     """``<key>-<epoch>.pt`` after the job, ``<job>.partial.pt`` during it."""
-    name = (
-        f"{job.id}.partial" if partial else f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
-    )
-    return task.checkpoint_dir / f"{name}.pt"
+    done = f"{job.candidate.key}-{job.to_epoch}{'d' * job.decay}"
+    return task.checkpoint_dir / f"{f'{job.id}.partial' if partial else done}.pt"
+
+
+def is_saved(task: Task, job: Job) -> bool:
+    """Whether the weights that `job` left are there."""
+    return checkpoint_path(task, job).exists()
 
 
 def _start_path(task: Task, job: Job) -> Path:
@@ -90,13 +104,13 @@ def _start_path(task: Task, job: Job) -> Path:
 
 
 def discard_start(task: Task, job: Job) -> None:
-    """Remove what a finished job began from: the newer rung holds all of it."""
+    """Remove the checkpoint that a finished job started from: the newer rung replaces it."""
     if job.from_epoch and not job.decay:
         _start_path(task, job).unlink(missing_ok=True)
 
 
 def discard(task: Task, candidate: Candidate) -> None:
-    """Remove all checkpoints of a candidate that is never continued."""
+    """Remove all checkpoints of a candidate that is not continued."""
     for path in task.checkpoint_dir.glob(f"{candidate.key}-*"):
         path.unlink(missing_ok=True)
 

@@ -1,13 +1,12 @@
-"""One job of training: the visible loop, from a checkpoint to the next rung, and its score on val.
+"""The training loop: one job from a checkpoint to the next rung, and its score on val.
 
-A schedule whose rungs compare: warm-up, then a constant rate, and a running average of the
-weights that is scored (after Izmailov et al. 2018, arXiv 1803.05407; the branch into a short
-decay is WSD, Hu et al. 2024, arXiv 2404.06395).
+The schedule makes scores at a rung comparable: warm-up, then a constant rate, and a running
+average of the weights, which is scored (after Izmailov et al. 2018, arXiv 1803.05407). The branch
+into a short decay is WSD (Hu et al. 2024, arXiv 2404.06395).
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 
@@ -19,54 +18,53 @@ from autoseg.core.errors import CandidateError
 from autoseg.core.records import Job, Score
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
-from autoseg.train.batches import Feed, feed_from
-from autoseg.train.checkpoints import Training, checkpoint_path, resume, save
+from autoseg.train.batches import MakeBatch, batch_maker
+from autoseg.train.checkpoints import Training, resume, save
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
-from autoseg.train.task import Task, augmenter_of, split_arrays
+from autoseg.train.task import Task, augmenter_of, split_arrays, task_for
 
-log = logging.getLogger(__name__)
-SAVE_EVERY_S = 5.0  # what a kill may cost
-REFRESH_PICTURES = 96
+SAVE_EVERY_S = 5.0  # the most training that a kill may cost
+REFRESH_PICTURES = 96  # for the statistics of the batch norms
 
 
-def run_job(task: Task, job: Job) -> Score:
-    """Train `job` from its freshest checkpoint and score it on val, at each picture's own size.
+def train_job(task: Task, job: Job, device: str) -> Score:
+    """Train `job` on `device` from its newest checkpoint, and score it on val at each picture's
+    original size.
 
-    The checkpoint is saved at every rung, and every few seconds between them. The same seed gives
-    the same weights, interrupted or not. Raises CandidateError when the loss stops being finite.
+    Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
+    weights, interrupted or not. Raises CandidateError where the loss is not finite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_flush_denormal(True)  # they are a hundred times slower, and mean nothing here
+    torch.set_flush_denormal(True)  # denormals are a hundred times slower and change nothing here
+    task = task_for(task, job.candidate)
     data = split_arrays(task, job.candidate, "train")
-    training = resume(task, job, device)
+    training = resume(task, job, torch.device(device))
     augmenter = augmenter_of(task, job.candidate)
-    feed = feed_from(data, augmenter, device)
+    make_batch = batch_maker(data, augmenter, torch.device(device))
     started = saved = time.monotonic()
     before_s = training.train_s
     while training.epoch < job.to_epoch:
         augmenter.start_epoch(training.epoch)
-        _epoch(training, job, task, len(data), feed)
+        _epoch(training, job, task, len(data), make_batch)
         training.epoch += 1
         training.train_s = before_s + time.monotonic() - started
         if time.monotonic() - saved > SAVE_EVERY_S:
-            save(training, checkpoint_path(task, job, partial=True))
+            save(training, task, job, partial=True)
             saved = time.monotonic()
     _, visited = task.recipe.pictures(0, len(data))
     _refresh_norms(training.average, data, visited)
-    save(training, checkpoint_path(task, job))
-    checkpoint_path(task, job, partial=True).unlink(missing_ok=True)
+    save(training, task, job)
     return score(task, job, training)
 
 
-def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed) -> None:
+def _epoch(training: Training, job: Job, task: Task, rows: int, make_batch: MakeBatch) -> None:
     recipe, net = task.recipe, training.net
     rng = np.random.default_rng((task.seed, training.epoch))
-    first, visited = recipe.pictures(training.epoch, available)
-    order = (first + rng.permutation(visited)) % available
+    first, visited = recipe.pictures(training.epoch, rows)
+    order = (first + rng.permutation(visited)) % rows
     varied = rng.random(len(order)) < recipe.augmented_share(training.epoch)
-    # Dropout draws from torch's numbers, and a resumed epoch must repeat.
+    # Dropout draws from torch's generator, and a resumed epoch must repeat.
     torch.manual_seed(task.seed * 100_003 + training.epoch)
     net.train()
     weights: list[torch.Tensor] = [*net.parameters()]
@@ -75,7 +73,7 @@ def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed)
     norms: list[torch.Tensor] = []
     for step in range(steps):
         here = slice(step * recipe.batch, (step + 1) * recipe.batch)
-        inputs, masks = feed(order[here], varied[here])
+        inputs, masks = make_batch(order[here], varied[here])
         done = (training.epoch - job.from_epoch + step / steps) / (job.to_epoch - job.from_epoch)
         rate = _rate(recipe, training.step, done if job.decay else None)
         for optimizer in training.optimizers:
@@ -100,29 +98,29 @@ def _epoch(training: Training, job: Job, task: Task, available: int, feed: Feed)
 
 
 def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:
-    """Linear warm-up, constant; in the decay branch 1 - sqrt (Haegele 2024, arXiv 2405.18392)."""
+    """Linear warm-up, then constant; the decay is 1 - sqrt (Haegele 2024, arXiv 2405.18392)."""
     warm = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
     return recipe.learning_rate * warm * (1.0 if decayed is None else 1 - math.sqrt(decayed))
 
 
 def _newest_share(recipe: Recipe, step: int) -> float:
-    """What the newest weights count in the average over the last `average_share` of the steps (at
-    most about `average_steps`).
+    """The weight of the newest weights in the average, which spans about the last `average_share`
+    of the steps, at most `average_steps`.
 
-    It is 1 at first and falls as 1 / (share * steps), so no start value is left in the average.
+    It is 1 at first and falls as 1 / (share * steps), so the start value leaves the average.
     """
     return 1 / min(recipe.average_steps, max(1.0, recipe.average_share * step))
 
 
 @torch.no_grad()
 def _refresh_norms(net: nn.Module, data: SplitArrays, visited: int) -> None:
-    """Statistics of the batch norms for exactly these weights, from a few of the first rows.
+    """Recompute the statistics of the batch norms for these weights, from a few training rows.
 
-    An average of weights has other activations than the nets it was made of; with their statistics
-    a good average scored up to 0.012 lower, and erratically (Izmailov et al., section 3.2).
+    Averaged weights give other activations than the nets that were averaged; with the statistics
+    of those nets the IoU was up to 0.012 lower, and erratic (Izmailov et al., section 3.2).
     """
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    net.eval()  # a dropout would make the statistics a matter of chance
+    net.eval()  # without dropout, which would make the statistics random
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches

@@ -1,10 +1,8 @@
-"""From class maps to IoU: confusion matrices, per-class and mean IoU, bootstrap intervals. numpy
-only.
+"""IoU from class maps: confusion matrices, per-class and mean IoU, bootstrap; numpy only.
 
 A confusion matrix is int64 ``[classes, classes]``: rows are the truth, columns the prediction. IoU
-is a fraction 0..1, taken
-from one matrix over a whole split, each picture at its original size; pixels of truth 255 are not
-counted.
+is a fraction 0..1, taken from one matrix over a whole split, each picture at its original size;
+pixels of truth 255 are not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 
-DRAWS = 100  # of a bootstrap, at a time
+DRAWS = 100  # resamples of a bootstrap that are computed at a time
 
 Map = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
@@ -27,11 +25,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def confusion(prediction: Map, truth: Map, classes: int) -> Counts:
-    """Count the pixels of each (truth, prediction) pair; both maps are uint8 ``[H, W]`` of one
-    size.
+    """Count the pixels of each (truth, prediction) pair; both maps are uint8 ``[H, W]``.
 
-    Raises InputError where sizes differ, or where a value is no class index (255 in the truth is
-    skipped).
+    255 in the truth is skipped. Raises InputError for different sizes, and for a value that is no
+    class index.
     """
     if prediction.shape != truth.shape:
         raise InputError(
@@ -41,8 +38,7 @@ def confusion(prediction: Map, truth: Map, classes: int) -> Counts:
         raise InputError(
             f"a prediction must be below {classes} (the number of classes), got {prediction.max()}"
         )
-    # One histogram over (truth, prediction) with a row for each uint8 truth: faster than masking
-    # 255 out.
+    # One histogram with a row for each uint8 truth: faster than masking 255 out.
     cells = truth.astype(np.uint16) * np.uint16(classes) + prediction
     counts = np.bincount(cells.ravel(), minlength=(IGNORE_INDEX + 1) * classes)
     table = counts.reshape(IGNORE_INDEX + 1, classes)
@@ -55,22 +51,21 @@ def confusion(prediction: Map, truth: Map, classes: int) -> Counts:
 
 
 def class_iou(confusion: Counts) -> tuple[float | None, ...]:
-    """IoU of each class; None for a class that neither truth nor prediction holds."""
-    shares, union = _shares(confusion)
-    return tuple(float(share) if area else None for share, area in zip(shares, union, strict=True))
+    """IoU of each class; None for a class that occurs in neither truth nor prediction."""
+    ious, union = _ious(confusion)
+    return tuple(float(one) if area else None for one, area in zip(ious, union, strict=True))
 
 
 def iou(confusion: Counts) -> float:
-    """The foreground's IoU for two classes; otherwise the mean over classes in truth or
-    prediction.
+    """The foreground's IoU for two classes, else the mean over classes in truth or prediction.
 
-    0 where there is nothing to compare: a floor must not be met by pictures that show nothing.
+    0 where there is nothing to compare: pictures that show nothing must not meet a floor.
     """
-    return float(_iou_of_each(confusion[None])[0])
+    return float(_mean_ious(confusion[None])[0])
 
 
 def pixel_accuracy(confusion: Counts) -> float:
-    """Share of counted pixels whose class is right; 0 where nothing was counted."""
+    """The fraction of counted pixels whose class is right; 0 where none was counted."""
     total = int(confusion.sum())
     return float(np.trace(confusion)) / total if total else 0.0
 
@@ -78,11 +73,11 @@ def pixel_accuracy(confusion: Counts) -> float:
 def bootstrap_iou(
     confusions: Counts, groups: Sequence[str], *, seed: int = 0, n: int = 2000
 ) -> Floats:
-    """IoU of `n` resamples of whole groups (one name a picture), float64 ``[n]``; confusions are
-    ``[N, C, C]``.
+    """IoU of `n` resamples of whole groups, float64 ``[n]``.
 
-    Raises InputError for no pictures, or another number of groups than pictures.
-    Source: cluster bootstrap (Davison and Hinkley, 1997, section 3.8).
+    `confusions` are ``[N, C, C]`` and `groups` N names. Raises InputError for no pictures, or
+    another number of groups than pictures. Source: cluster bootstrap (Davison and Hinkley, 1997,
+    section 3.8).
     """
     if len(confusions) == 0 or len(groups) != len(confusions):
         raise InputError(
@@ -99,7 +94,7 @@ def bootstrap_iou(
     for start in range(0, n, DRAWS):  # all at once would be gigabytes for 100,000 pictures
         draws = rng.multinomial(len(names), shares, size=min(DRAWS, n - start))
         resampled.append(draws.astype(np.float64) @ flat)
-    return _iou_of_each(np.concatenate(resampled).reshape(n, *confusions.shape[1:]))
+    return _mean_ious(np.concatenate(resampled).reshape(n, *confusions.shape[1:]))
 
 
 def ci95(samples: Floats) -> tuple[float, float]:
@@ -111,9 +106,8 @@ def ci95(samples: Floats) -> tuple[float, float]:
 def score_pictures(class_maps: Iterable[Map], truths: Sequence[Map], classes: int) -> Counts:
     """One confusion matrix a picture, int64 ``[N, C, C]``, at each truth's original size.
 
-    Class maps are uint8 ``[H, W]`` of any size (the network's); each is resized back by nearest
-    neighbour.
-    Raises InputError for another number of maps than truths.
+    Class maps are uint8 ``[H, W]`` of any size; each is resized by nearest neighbour. Raises
+    InputError for another number of maps than truths.
     """
     tables = [
         confusion(resize_back(class_map, (truth.shape[0], truth.shape[1])), truth, classes)
@@ -125,11 +119,10 @@ def score_pictures(class_maps: Iterable[Map], truths: Sequence[Map], classes: in
 
 
 def nearest_index(size: int, new_size: int) -> npt.NDArray[np.intp]:
-    """For each of `new_size` places, the source place that nearest-neighbour resizing takes it
-    from.
+    """The source index of each of `new_size` places under nearest-neighbour resizing.
 
-    Equal to Pillow's NEAREST to the pixel: Pillow adds the step up place by place, so rounding
-    falls the same way.
+    Equal to Pillow's NEAREST in every pixel: like Pillow it sums the step up place by place, so
+    rounding is the same.
     """
     step = size / new_size
     places = np.full(new_size, step)
@@ -138,9 +131,7 @@ def nearest_index(size: int, new_size: int) -> npt.NDArray[np.intp]:
 
 
 def resize_back(class_map: Map, hw: HW) -> Map:
-    """A class map at another size, uint8 ``[H, W]``, by nearest neighbour (the same pixels as
-    Pillow's NEAREST).
-    """
+    """A class map at another size, uint8 ``[H, W]``; the pixels are those of Pillow's NEAREST."""
     if class_map.shape == tuple(hw):
         return class_map
     rows = nearest_index(class_map.shape[0], hw[0])
@@ -148,17 +139,17 @@ def resize_back(class_map: Map, hw: HW) -> Map:
     return np.take(np.take(class_map, columns, axis=1), rows, axis=0)
 
 
-def _shares(confusion: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    """Intersection over union and union, over the last two axes: float64 ``[..., C]`` each."""
+def _ious(confusion: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    """IoU and union of each class, from the last two axes: float64 ``[..., C]`` each."""
     table = confusion.astype(np.float64)
     hits = np.diagonal(table, axis1=-2, axis2=-1)
     union = table.sum(-1) + table.sum(-2) - hits
     return hits / np.maximum(union, 1), union
 
 
-def _iou_of_each(confusions: npt.NDArray[Any]) -> Floats:
-    shares, union = _shares(confusions)
+def _mean_ious(confusions: npt.NDArray[Any]) -> Floats:
+    ious, union = _ious(confusions)
     if confusions.shape[-1] == 2:
-        return shares[:, 1]
-    held = np.asarray((union > 0).sum(-1), np.float64)
-    return np.asarray(shares.sum(-1) / np.maximum(held, 1))
+        return ious[:, 1]
+    occurring = np.asarray((union > 0).sum(-1), np.float64)
+    return np.asarray(ious.sum(-1) / np.maximum(occurring, 1))

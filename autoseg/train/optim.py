@@ -1,4 +1,4 @@
-"""The optimizers of a training: AdamW or SGD, or Muon for matrices beside AdamW for the rest."""
+"""Optimizers: AdamW, SGD, or Muon for matrices with AdamW for all other parameters."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from autoseg.train.recipe import Recipe
 
 # The polynomial of Jordan et al. 2024 (Muon): it drives singular values into about 0.7 to 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
-_SMALLEST = 32  # side of a padded matrix: many small products cost more than a few larger ones
-_LEAST = 4  # below so many rows or columns there is little to orthogonalize
-ITERATIONS = 3  # five make the step more orthogonal and the networks no better
+_MIN_SIDE = 32  # of a padded matrix: many small products cost more than a few larger ones
+_MIN_ROWS = 4  # with fewer rows or columns there is little to orthogonalize
+ITERATIONS = 3  # five make the step more orthogonal but the networks no better
 
 
 def optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """What steps together, every parameter of `net` in one of them; rates are set at each step."""
+    """The optimizers that share the parameters of `net`; the loop sets their rates."""
     parameters = list(net.parameters())
     matrices = [p for p in parameters if recipe.optimizer == "muon" and _is_matrix(p)]
     taken = set(map(id, matrices))
-    # Norms and biases are not decayed: their scale is not what overfits.
+    # Norms and biases are not decayed: their scale does not overfit.
     weights = [p for p in parameters if p.ndim > 1 and id(p) not in taken]
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": recipe.weight_decay},
@@ -41,18 +41,18 @@ def optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def _is_matrix(parameter: Tensor) -> bool:
-    """A convolution that mixes channels, seen as ``[out, in * kernel]``; depthwise ones do not."""
+    """Whether it is a convolution that mixes channels (not depthwise), ``[out, in * kernel]``."""
     mixes = parameter.ndim == 4 and parameter.shape[1] > 1
-    return mixes and min(parameter.shape[0], parameter[0].numel()) >= _LEAST
+    return mixes and min(parameter.shape[0], parameter[0].numel()) >= _MIN_ROWS
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose step is replaced by the nearest matrix of orthogonal rows or columns.
+    """SGD with momentum whose step is replaced by the nearest semi-orthogonal matrix.
 
     Small networks reach an IoU in about half the epochs that AdamW needs. Source: Jordan et al.
-    2024, "Muon: an optimizer for hidden layers in neural networks". Matrices of like size go
-    through it together, padded with zeros, which stay zeros: one by one they take as long as a
-    fifth of a small network's step.
+    2024, "Muon: an optimizer for hidden layers in neural networks". Matrices of similar size are
+    stacked and padded with zeros, which stay zeros: one by one they would take a fifth of a small
+    network's step.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of every matrix that has a gradient."""
+        """Step every matrix that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -79,7 +79,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(steps: Iterable[Tensor]) -> list[Tensor]:
-    """Each step ``[out, ...]`` as an orthogonal matrix, tall ones scaled up with their shape."""
+    """Each step ``[out, ...]`` orthogonalized; tall ones are scaled by sqrt(rows / columns)."""
     matrices = [step.flatten(1) for step in steps]
     buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, matrix in enumerate(matrices):
@@ -105,14 +105,14 @@ def _is_wide(matrix: Tensor) -> bool:
 
 
 def _padded(side: int) -> int:
-    return max(_SMALLEST, 1 << (side - 1).bit_length())
+    return max(_MIN_SIDE, 1 << (side - 1).bit_length())
 
 
 def _newton_schulz(stack: Tensor) -> Tensor:
-    """The orthogonal factors of wide matrices ``[K, rows, columns]``, nearly, by iteration.
+    """The approximate orthogonal factors of wide matrices ``[K, rows, columns]``.
 
     Each iteration is x -> (a + b A + c A^2) x with A = x x^T. All but the first and last product
-    are done on A, which is smaller than x, and commutes with its own polynomials.
+    are computed on A, which is smaller than x and commutes with its own polynomials.
     """
     x: Tensor = stack / (torch.linalg.matrix_norm(stack, keepdim=True) + 1e-7)
     square = x @ x.mT

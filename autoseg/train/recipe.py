@@ -1,4 +1,4 @@
-"""How candidates are trained: numbers only, so that a run can state, digest and repeat them."""
+"""The recipe of a training: plain numbers, so that a run can state, digest and repeat it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from typing import Any, Literal
 
 from autoseg.core.errors import InputError
 
-# How far the longest training goes. The thesis trained 400 epochs; so does `thorough`, with the
-# decay. Only candidates that deserve it get there, so a longer schedule costs the others nothing.
+# Rungs, in epochs. The thesis trained 400 epochs; so does `thorough`, with the decay. Only good
+# candidates reach the top rung, so a longer schedule costs the others nothing.
 SCHEDULES = {
     "quick": (3, 9, 27),
     "standard": (3, 9, 27, 81),
     "thorough": (3, 9, 27, 81, 333),
 }
 OF_EFFORT = {"entry": "quick", "intermediate": "standard", "expert": "thorough"}
+# The numbers that a candidate may have of its own, as knobs of stage `train`. All others are the
+# same for every candidate: scores at a rung must compare, and a decay's length is planned ahead.
+OF_CANDIDATE = (
+    "optimizer", "learning_rate", "weight_decay", "batch", "warmup_steps", "average_share",
+    "average_steps", "dice_weight", "clip_norm", "augment_epochs",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Warm-up, then a constant rate with an average of the weights, so that all rungs compare.
+    """Warm-up, then a constant rate and an average of the weights, so that all rungs compare.
 
     Only finalists branch into a short decay to zero (`decay_share` of the epochs so far). Decayed
-    and undecayed scores are never compared with each other.
+    scores are never compared with undecayed ones. Raises InputError for a value out of range.
     """
 
     rungs: tuple[int, ...] = SCHEDULES["standard"]
@@ -86,24 +92,38 @@ class Recipe:
         values = {name: _like(name, known[name], value) for name, value in numbers.items()}
         return cls(**{"rungs": SCHEDULES[schedule], **values})
 
+    def having(self, numbers: Mapping[str, Any]) -> Recipe:
+        """This recipe with a candidate's own numbers.
+
+        Raises InputError for a number that no candidate may have of its own, a wrong type or a
+        value out of range.
+        """
+        for name in numbers:
+            if name not in OF_CANDIDATE:
+                raise InputError(
+                    f"a knob of stage train is one of {', '.join(OF_CANDIDATE)}; got {name!r}"
+                )
+        values = {name: _like(name, getattr(self, name), v) for name, v in numbers.items()}
+        return dataclasses.replace(self, **values)
+
     def decay_epochs(self, epoch: int) -> int:
-        """How long the final decay of a candidate is that was trained for `epoch` epochs."""
+        """The length of the final decay after `epoch` epochs."""
         return max(2, round(self.decay_share * epoch))
 
     def augmented_share(self, epoch: int) -> float:
-        """The share of augmented pictures in an epoch: half at `augment_epochs`, more later.
+        """The fraction of augmented pictures in an epoch: half at `augment_epochs`, more later.
 
-        A picture needs no variation before it was seen often, and early variation costs a small
-        net more than it gives. It depends on the epoch alone, so rungs stay comparable.
+        Pictures need no augmentation before they were seen often, and early augmentation lowers a
+        small net's IoU. It depends on the epoch alone, so rungs stay comparable.
         """
         return epoch / max(1, epoch + self.augment_epochs) if self.augment else 0.0
 
     def pictures(self, epoch: int, available: int) -> tuple[int, int]:
-        """The row at which an epoch begins and how many it visits; after the last comes the first.
+        """The first row of an epoch and the number of rows that it visits, cyclically.
 
-        Of a large data set an epoch is `epoch_pictures`; up to `subset_epochs` they are the same
-        ones, so that the low rungs of a resolution need no more than those decoded. Later epochs
-        walk through the rest, each a part that is as fair as the whole.
+        In a large data set an epoch visits `epoch_pictures`. Up to `subset_epochs` they are the
+        same ones, so the low rungs of a resolution need no others decoded. Later epochs go through
+        the rest in parts; rows are ordered so that each part has the class shares of the whole.
         """
         visited = min(available, self.epoch_pictures)
         part = max(0, epoch + 1 - self.subset_epochs) if available > visited else 0

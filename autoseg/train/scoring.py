@@ -1,4 +1,4 @@
-"""IoU and its kin from class maps, at each picture's own size."""
+"""Scores from class maps: IoU with its interval, at each picture's original size."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from autoseg.train.checkpoints import Training
 from autoseg.train.contact_sheet import AT_SCORE, noted, write_sheet
 from autoseg.train.task import Task, split_arrays
 
-CHUNK = 16  # pictures at a time where nothing is learned
+CHUNK = 16  # pictures in a batch of inference
 
 
 def score(task: Task, job: Job, training: Training) -> Score:
-    """IoU of the averaged weights on val (its first `val_pictures`, a fair subset)."""
+    """IoU of the averaged weights on the first `val_pictures` of val, a representative subset."""
     first = task.recipe.val_pictures
     frames = split_arrays(task, job.candidate, "val").frames(first)
     shown: list[Array] = []
@@ -49,7 +49,7 @@ def score(task: Task, job: Job, training: Training) -> Score:
 
 @torch.no_grad()
 def class_maps(net: nn.Module, frames: Iterable[Array]) -> Iterator[Array]:
-    """uint8 ``[H, W, C]`` frames to uint8 ``[H, W]`` class maps, as the shipped graph."""
+    """Class maps uint8 ``[H, W]`` of frames uint8 ``[H, W, C]``, as the shipped graph gives."""
     net.eval()
     device = next(net.parameters()).device
     waiting = iter(frames)
@@ -69,8 +69,9 @@ def picture_score(
     min_iou: float | None = None,
     **facts: Any,
 ) -> Score:
-    """A Score over the `first` or all pictures of a split from class maps at the network's size;
-    `min_iou` adds P(floor).
+    """The Score of class maps at the network's size, over the `first` or all pictures of a split.
+
+    `min_iou` adds the probability that the IoU meets this floor.
     """
     counts = picture_counts(dataset, maps, cache_dir=cache_dir, split=split, first=first)
     return score_of(dataset, counts, split=split, min_iou=min_iou, **facts)
@@ -97,7 +98,7 @@ def score_of(
     min_iou: float | None = None,
     **facts: Any,
 ) -> Score:
-    """A Score from the confusion of the first pictures of a split."""
+    """The Score of the confusion matrices ``[N, C, C]`` of the first N pictures of a split."""
     total = counts.sum(0)
     groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
     draws = metrics.bootstrap_iou(counts, groups)

@@ -1,7 +1,8 @@
-"""What workers need beside the job: the task, and a candidate's network and pictures in it."""
+"""The task of a run: all that a worker needs beside the job, and a candidate's part of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,17 @@ from autoseg.data.augmentation import Augmentation, OwnAugmenter
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.networks import build, knobs_of
+from autoseg.networks.candidate import channels_of, parts_of
 from autoseg.networks.space import SearchSpace
 from autoseg.train.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that a worker needs beside the job; travels to other processes."""
+    """All that a worker needs beside the job; travels to other processes.
+
+    Raises InputError where a knob of stage `train` is no number that a recipe takes.
+    """
 
     space: SearchSpace
     dataset: Dataset
@@ -31,16 +36,21 @@ class Task:
     place: Path | None = None  # where contact sheets go, if any are made
     augmentation: Augmentation | None = None  # the user's own, in place of the built-in one
 
+    def __post_init__(self) -> None:
+        for knob in self.space.knobs:
+            for choice in knob.choices if knob.stage == "train" else ():
+                self.recipe.having({knob.name: choice})
+
 
 def build_candidate(
     space: SearchSpace, candidate: Candidate, outputs: int, channel_step: int = 1
 ) -> nn.Module:
-    """The candidate's network with random weights; logits at the input's resolution.
+    """The candidate's network with random weights; its logits have the input's size.
 
     A builder that takes `round_to` rounds its widths to the device's `channel_step`, unless the
-    space itself turns that knob.
+    space has a knob of that name.
     """
-    knobs = {k: v for k, v in candidate.choices if k not in ("resolution", "channels")}
+    knobs = parts_of(space, candidate).build
     if "round_to" in knobs_of(space.network):
         knobs = {"round_to": channel_step, **knobs}
     return build(space.network, channels=channels_of(candidate), classes=outputs, **knobs)
@@ -51,9 +61,10 @@ def network(task: Task, candidate: Candidate) -> nn.Module:
     return build_candidate(task.space, candidate, task.dataset.outputs, task.channel_step)
 
 
-def channels_of(candidate: Candidate) -> int:
-    """3 (RGB) unless the space turns the knob `channels`."""
-    return int(dict(candidate.choices).get("channels", 3))
+def task_for(task: Task, candidate: Candidate) -> Task:
+    """The task with the candidate's knobs of stage `train` in place of the recipe's numbers."""
+    own = parts_of(task.space, candidate).train
+    return dataclasses.replace(task, recipe=task.recipe.having(own)) if own else task
 
 
 def augmenter_of(task: Task, candidate: Candidate) -> Augmenter | OwnAugmenter:
@@ -64,5 +75,5 @@ def augmenter_of(task: Task, candidate: Candidate) -> Augmenter | OwnAugmenter:
 
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:
-    """A split as the candidate's network sees it."""
+    """A split at the candidate's input size and channels."""
     return arrays(task.dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir)

@@ -43,7 +43,7 @@ Row = dict[str, Any]
 def main() -> None:
     from autoseg.core.errors import CandidateError
     from autoseg.device import resolve
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     arguments = parse()
     space = load_space(arguments.space)
@@ -100,7 +100,8 @@ class Bench:
         """The figures of one candidate. Raises CandidateError."""
         from autoseg.core.records import Constraints, MeasurePlan
         from autoseg.export.to_onnx import export
-        from autoseg.train.task import build_candidate, channels_of
+        from autoseg.networks.candidate import channels_of
+        from autoseg.train.task import build_candidate
 
         plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))
         self.device.describe()  # connecting is nobody's seconds

@@ -22,7 +22,8 @@ from common import REFERENCE
 from autoseg.core.errors import CandidateError
 from autoseg.core.pareto import Point, front, hypervolume
 from autoseg.core.records import Candidate, Constraints, Cost
-from autoseg.networks.space import SearchSpace, load_space, normal_choice
+from autoseg.networks.space import SearchSpace, normal_choice
+from autoseg.networks.space_file import load_space
 from autoseg.search.training_time import Pricing
 from autoseg.train.recipe import Recipe
 

@@ -64,7 +64,7 @@ def main() -> None:
 
 def missing(arguments: argparse.Namespace, there: list[Row]) -> Iterator[Order]:
     """First every candidate with seed 0, then each third one with seed 1, in a fixed shuffle."""
-    from autoseg.networks.space import load_space
+    from autoseg.networks.space_file import load_space
 
     known = {(row["key"], int(row["seed"])) for row in there}
     candidates = list(load_space(arguments.space).candidates("expert"))
@@ -110,9 +110,8 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     from autoseg.core.records import Job, Score
     from autoseg.data import load
     from autoseg.data.dataset import Reading
-    from autoseg.networks.space import load_space
-    from autoseg.train.checkpoints import checkpoint_path
-    from autoseg.train.loop import run_job
+    from autoseg.networks.space_file import load_space
+    from autoseg.train.loop import train_job
     from autoseg.train.recipe import Recipe
     from autoseg.train.task import Task, split_arrays
 
@@ -122,13 +121,16 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     dataset = load(order.data, reading, cache_dir=folder / "inspected")
     place = folder / f"{candidate.key}-{order.seed}"
     recipe = replace(Recipe(), rungs=rungs)
-    task = Task(space, dataset, recipe, order.seed, folder / "pictures", place, STEP)
+    task = Task(
+        space=space, dataset=dataset, recipe=recipe, seed=order.seed,
+        cache_dir=folder / "pictures", checkpoint_dir=place, channel_step=STEP,
+    )  # fmt: skip
     for split in ("train", "val"):
         split_arrays(task, candidate, split)
 
     def row(job: Job) -> Row:
         started = time.process_time()
-        score: Score = run_job(task, job)
+        score: Score = train_job(task, job, "cpu")
         facts = (
             candidate.key, candidate, order.seed, score.epoch, int(score.decayed),
             f"{score.iou:.5f}", *(f"{v:.5f}" for v in score.iou_ci95),
@@ -136,12 +138,12 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
         )  # fmt: skip
         return dict(zip(COLUMNS, map(str, facts), strict=True))
 
-    rows, before, checkpoint = [], 0, None
+    rows, before = [], 0
     for rung in rungs:
-        job = Job(candidate, before, rung, checkpoint)
+        job = Job(candidate, before, rung)
         rows.append(row(job))
-        before, checkpoint = rung, str(checkpoint_path(task, job))
-        decay = Job(candidate, rung, rung + recipe.decay_epochs(rung), checkpoint, decay=True)
+        before = rung
+        decay = Job(candidate, rung, rung + recipe.decay_epochs(rung), decay=True)
         rows.append(row(decay))
     shutil.rmtree(place)
     return rows

@@ -13,7 +13,7 @@ from autoseg import FakeDevice, data
 from autoseg.api.assemble import augmentation_of, require_same, statement
 from autoseg.core.errors import InputError
 from autoseg.data.augmentation import Augmentation, OwnAugmenter, check, load_augmentation
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.run.declaration import Declaration
 
 FLIPS = ["A.HorizontalFlip(p=0.5)", "A.VerticalFlip(p=0.5)"]

@@ -3,7 +3,7 @@
 import pytest
 
 from autoseg import data
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
@@ -13,6 +13,6 @@ def task(tiny, tmp_path_factory) -> Task:
     folder = tmp_path_factory.mktemp("pool")
     recipe = Recipe(rungs=(1, 2), batch=4, augment=False)
     return Task(
-        load_space(tiny.space), data.load(tiny.data), recipe, 0, folder / "pictures",
-        folder / "checkpoints",
+        space=load_space(tiny.space), dataset=data.load(tiny.data), recipe=recipe, seed=0,
+        cache_dir=folder / "pictures", checkpoint_dir=folder / "checkpoints",
     )  # fmt: skip

@@ -9,11 +9,12 @@ from pools.jobs import FOREVER, candidates, outcomes
 
 from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import Job, Score
-from autoseg.networks.space import load_space
+from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
+from autoseg.pools.run_job import run_job
+from autoseg.pools.slots import default_slots
 from autoseg.train.checkpoints import checkpoint_path
-from autoseg.train.loop import run_job
 from autoseg.train.task import Task
 
 POOLS = {"local": LocalPool}
@@ -53,7 +54,7 @@ def test_a_worker_trains_what_this_process_would(pool, task, tmp_path):
     pool.submit(job)
     score = outcomes(pool, 1)[job]
     assert dataclasses.replace(score, train_s=0.0) == dataclasses.replace(
-        run_job(here, job), train_s=0.0
+        run_job(here, job, default_slots(1)[0])[1], train_s=0.0
     )
 
 

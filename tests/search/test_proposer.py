@@ -1,7 +1,7 @@
 """A proposer knows nothing but the history, and never gives what is not allowed."""
 
 import pytest
-from worlds import ASKED, RESOLUTION, WIDTH, space_of
+from worlds import ASKED, DEPENDENT, RESOLUTION, WIDTH, space_of
 
 from autoseg.networks.space import Knob
 from autoseg.search.proposers.optuna import Observation, OptunaProposer, ordered_choices, sample
@@ -60,6 +60,16 @@ def test_proposer_of_one_candidate_gives_it_once():
     assert ask.propose([], lambda c: True, 0) == alone.baseline
     seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9, imputed=True)]
     assert ask.propose(seen, lambda c: c != alone.baseline, 1) is None
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2"])
+def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sampler):
+    *history, left = list(DEPENDENT.candidates("expert"))
+    assert len(history) == 3 * 3 - 1
+    seen = [Observation(c, 1.0 + n, 0.9, imputed=True) for n, c in enumerate(history)]
+    ask = OptunaProposer(DEPENDENT, "expert", ASKED, 0, sampler)
+    assert ask.propose(seen, lambda c: c == left, len(seen)) == left
+    assert ask.propose(seen, lambda c: True, len(seen)) in [*history, left]
 
 
 def test_proposer_orders_sizes_by_area_and_keeps_words():

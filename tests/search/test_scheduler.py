@@ -6,6 +6,7 @@ import pytest
 from factories import make_evaluation, make_score
 from worlds import (
     ASKED,
+    DEPENDENT,
     RESOLUTION,
     WIDE,
     WIDTH,
@@ -49,6 +50,14 @@ def test_search_accepts_sizes_that_are_no_squares():
     mixed = world(space_of(sizes, WIDTH), trials=8)
     mixed.run()
     assert 4 <= len(mixed.seen) <= 8 and mixed.states()["confirmed"] >= 1
+
+
+def test_search_goes_through_a_space_with_inactive_knobs():
+    dependent = world(DEPENDENT, error=lambda c: by_width(c) / 2)
+    dependent.run()
+    assert len(dependent.seen) == DEPENDENT.count("expert") == 9
+    assert dependent.states()["confirmed"] >= 1
+    assert dependent.scheduler.verdict(dependent.seen)
 
 
 def test_search_of_a_small_effort_tries_all_candidates_and_ends():

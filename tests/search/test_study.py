@@ -7,7 +7,7 @@ import optuna
 import pytest
 from factories import make_evaluation, make_score
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
-from worlds import ASKED, WIDTH, by_key, space_of
+from worlds import ASKED, DEPENDENT, WIDTH, by_key, space_of
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.networks.space import Knob
@@ -54,6 +54,16 @@ def told():
     ]
     sure = {"confirmed": 0.97, "rejected": 0.6}
     return [replace(e, p_feasible=sure.get(e.state)) for e in evaluations]
+
+
+def test_trial_has_no_parameter_of_an_inactive_knob(tmp_path):
+    evaluations = [make_evaluation(c, "too_slow", 40.0) for c in DEPENDENT.candidates("expert")]
+    mirror = StudyMirror(
+        tmp_path, DEPENDENT, "expert", ASKED, declaration={}, evaluations=evaluations
+    )
+    mirror.finish(evaluations)
+    for trial in trials_in(tmp_path).values():
+        assert ("t" in trial.params) == (trial.params["pp"] == 1)
 
 
 def test_study_has_optuna_states_and_any_size(tmp_path, told):

@@ -176,10 +176,11 @@ class StudyMirror:
 
     def _open(self, evaluation: Evaluation, facts: dict[str, Any], rungs: dict[int, float]) -> int:
         chosen = dict(evaluation.candidate.choices)
+        active = {name: d for name, d in self._distributions.items() if name in chosen}
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params={name: chosen[name] for name in self._distributions},
-            distributions=self._distributions,
+            params={name: chosen[name] for name in active},
+            distributions=active,
             user_attrs=facts,
             intermediate_values=rungs,
         )

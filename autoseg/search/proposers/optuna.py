@@ -80,7 +80,7 @@ class OptunaProposer:
             study.add_trial(
                 optuna.trial.create_trial(
                     params={
-                        k.name: ordered_choices(k).index(seen.candidate[k.name])
+                        k.name: ordered_choices(k).index(k.choice_in(seen.candidate))
                         for k in self._knobs
                     },
                     distributions=distributions,

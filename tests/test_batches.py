@@ -1,4 +1,4 @@
-"""What a training step is fed: on a device as on the CPU."""
+"""Batches for training steps: on a GPU as on the CPU."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_feed_of_a_data_set_on_the_gpu_are_the_same_pictures():
             return made[..., :3], made[..., 3]
 
     device, data = torch.device("cuda"), Arrays()
-    inputs, masks = batches.feed_from(data, Augmenter((32, 32), 3, 0), device)(
+    inputs, masks = batches.batch_maker(data, Augmenter((32, 32), 3, 0), device)(
         np.array([4, 1]), np.array([False, False])
     )
     frames, truth = data.batch([4, 1])
