@@ -300,7 +300,11 @@ def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
 
-    def outlook(self, evaluations, running, horizon_s):
+    @property
+    def planner(self):
+        return self
+
+    def outlook(self, evaluations, horizon_s):
         return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)
 
 

@@ -9,7 +9,7 @@ MEASURED = by_key(*(known(c, "measured", 2.0) for c in ALL))
 
 
 def lines(evaluations, left_s: float, spent_s: float = 0.0) -> list[str]:
-    return ENGINE.plan(evaluations, left_s, spent_s)
+    return ENGINE.planner.plan(evaluations, left_s, spent_s)
 
 
 def test_a_spent_budget_is_called_spent():
@@ -30,6 +30,6 @@ def test_what_is_begun_is_not_counted_as_to_be_started():
 def test_the_budget_that_it_takes_holds_what_is_spent():
     def takes_minutes(spent_s: float) -> int:
         last = lines(MEASURED, 0.1, spent_s)[-1]
-        return int(last.partition("takes a --budget of ")[2].partition("m")[0])
+        return int(last.partition("use --budget ")[2].partition("m")[0])
 
     assert takes_minutes(6000.0) == takes_minutes(0.0) + 100

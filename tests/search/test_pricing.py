@@ -7,14 +7,14 @@ from worlds import RESOLUTION, WIDTH, known, scored, space_of
 
 from autoseg.core.records import Cost
 from autoseg.search.status import decayed
-from autoseg.search.training_time import observed_ratio, prior_s
+from autoseg.search.training_time import observed_ratio, prior_epoch_s
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
 
 
 def test_an_epochs_price_follows_what_was_observed():
-    guess = prior_s(Cost(1, 1, 10**6), 100)
+    guess = prior_epoch_s(Cost(1, 1, 10**6), 100)
     trained = known(ALL[0], "scored", 1.0, replace(scored(0.5, 3), train_s=3 * 50.0))
     same = replace(trained, cost=Cost(1, 1, 10**6))
     assert guess > 0 and observed_ratio(100, []) == 1.0

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 from worlds import (
-    ASKED,
     RESOLUTION,
     WIDE,
     WIDTH,
@@ -20,11 +19,8 @@ from worlds import (
 
 from autoseg.core.records import Candidate, Job
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.search import candidate_set
-from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.proposers.whole_trainings import SamplerScheduler
 from autoseg.search.protocol import Done, Screen, Wait
-from autoseg.search.training_time import Pricing
+from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
 
 
@@ -100,10 +96,9 @@ def test_where_nothing_meets_the_floor_the_nearest_is_confirmed(limit):
 
 def test_a_price_that_was_only_guessed_forbids_no_start():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
-    scheduler = scheduler_of(WIDE, budget_s=600.0)
-    pricing = Pricing(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
-    large = World(replace(scheduler, pricing=pricing), quarter, by_width)
-    assert not pricing.affordable(WIDE.baseline, {}, 600.0)
+    times = TrainingTime(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
+    large = World(scheduler_of(WIDE, budget_s=600.0, times=times), quarter, by_width)
+    assert not times.affordable(WIDE.baseline, {}, 600.0)
     large.run()
     assert large.states()["confirmed"] >= 1
 
@@ -196,12 +191,12 @@ def test_what_cannot_be_built_is_not_proposed_and_not_promised(tmp_path, monkeyp
     )
     scheduler = scheduler_of(space)
     seen, proposed = {}, []
-    while isinstance(step := scheduler.propose(seen, [], None), Screen):
+    while isinstance(step := scheduler.next_step(seen, [], None), Screen):
         proposed.append(step.candidate)
         seen[step.candidate.key] = known(step.candidate, "too_slow", 20.0)
     assert isinstance(step, Done)
     assert len(proposed) == 3 and {c["a"] for c in proposed} == {0.125}
-    assert scheduler.verdict(seen)
+    assert scheduler.planner.verdict(seen)
 
 
 def test_without_a_budget_nothing_depends_on_time():
@@ -227,23 +222,23 @@ def test_going_on_competes_with_starting():
     scheduler = scheduler_of(WIDE, budget_s=10_000.0)
     ahead, *others = list(WIDE.candidates("expert"))[:6]
     fresh = [known(c, "measured", 2.0 + n) for n, c in enumerate(others)]
-    step = scheduler.propose(
+    step = scheduler.next_step(
         by_key(known(ahead, "scored", 1.0, scored(0.93, 9)), *fresh), [], 9_000.0
     )
     assert isinstance(step, Job) and step.candidate == ahead and step.from_epoch == 9
     done = known(ahead, "scored", 5.0, *(scored(0.91, epoch) for epoch in (3, 9, 27, 81)))
-    step = scheduler.propose(by_key(done, *fresh), [], 9_000.0)
+    step = scheduler.next_step(by_key(done, *fresh), [], 9_000.0)
     assert isinstance(step, Screen) or step.from_epoch == 0
 
 
 def test_two_workers_do_not_train_the_same_and_a_third_job_waits():
     scheduler = scheduler_of(WIDE, workers=2)
     seen = by_key(*(known(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30]))
-    first = scheduler.propose(seen, [], None)
-    second = scheduler.propose(seen, [first], None)
+    first = scheduler.next_step(seen, [], None)
+    second = scheduler.next_step(seen, [first], None)
     assert isinstance(first, Job | Screen) and first != second
     jobs = [Job(c, 0, 3) for c in list(WIDE.candidates("expert"))[:2]]
-    assert scheduler.propose(seen, jobs, None) == Wait()
+    assert scheduler.next_step(seen, jobs, None) == Wait()
 
 
 def test_what_a_faster_one_would_have_if_finished_now_is_stopped():
@@ -261,16 +256,16 @@ def test_what_a_faster_one_would_have_if_finished_now_is_stopped():
 
 def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
     searched = world(budget_s=8_000.0)
-    assert searched.scheduler.outlook({}, [], 100.0) is None
+    assert searched.scheduler.planner.outlook({}, 100.0) is None
     looks = []
     for candidate in searched.scheduler.survey():
         searched.screen(candidate)
-    while (step := searched.scheduler.propose(searched.seen, [], searched.left_s)) != Done():
+    while (step := searched.scheduler.next_step(searched.seen, [], searched.left_s)) != Done():
         if isinstance(step, Screen):
             searched.screen(step.candidate)
             continue
         searched.train(step)
-        looks.append(searched.scheduler.outlook(searched.seen, [], 1_000.0))
+        looks.append(searched.scheduler.planner.outlook(searched.seen, 1_000.0))
     assert looks[-1].hypervolume > looks[0].hypervolume
     assert looks[-1].gain_iou <= looks[-1].gain_iou_at_most < looks[0].gain_iou_at_most
     assert looks[-1].gain_iou_at_most < 0.02
@@ -278,9 +273,7 @@ def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
-    sampled = world(budget_s=3_000.0)
-    proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
-    sampled.scheduler = SamplerScheduler(sampled.scheduler, proposer)
+    sampled = world(budget_s=3_000.0, sampler=sampler)
     sampled.run()
     assert sampled.spent_s <= 3_000.0 and sampled.states()["confirmed"] >= 1
     begun = {job.candidate for job in sampled.jobs}
@@ -303,13 +296,10 @@ def test_the_first_finalist_is_sure_to_hold_and_adds_much():
 
 
 def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(monkeypatch):
-    monkeypatch.setattr(candidate_set, "MOST", 10)
-    monkeypatch.setattr(candidate_set, "MAX_NETWORKS", 2)
-    large = world(budget_s=3_000.0)
-    inside = {c.key for c in large.scheduler.ground.candidates}
-    large.scheduler = SamplerScheduler(
-        large.scheduler, OptunaProposer(WIDE, "expert", ASKED, 0, "random")
-    )
+    monkeypatch.setattr("autoseg.search.state.MAX_CANDIDATES", 12)
+    monkeypatch.setattr("autoseg.search.proposers.space.MAX_NETWORKS", 2)
+    large = world(budget_s=3_000.0, sampler="random")
+    inside = {c.key for c in large.scheduler.states.proposed.candidates}
     large.run()
     confirmed = {e.candidate.key for e in large.seen.values() if e.state == "confirmed"}
     assert len(inside) < WIDE.count("expert") and confirmed - inside
