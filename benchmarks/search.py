@@ -37,7 +37,7 @@ from tabular.rivals import RIVALS, train_all
 from tabular.tables import Table, load
 
 from autoseg.core.records import Constraints
-from autoseg.search.scheduler import HypervolumeScheduler
+from autoseg.search.expected_hypervolume import ExpectedHypervolume
 
 SHARES = (0.9, 0.95, 0.99)
 SEEDS = {"tuning": 0, "reporting": REPORTING}
@@ -180,7 +180,7 @@ def rival(table: Table, constraints: Constraints, seed: int, *, name: str) -> Tr
 
 Sampler = Callable[[Table, Constraints, int], Trajectory]
 SAMPLERS: dict[str, Sampler] = {
-    "autoseg": partial(without, kind=HypervolumeScheduler),
+    "autoseg": partial(without, policy=ExpectedHypervolume()),
     **{name: partial(rival, name=name) for name in RIVALS},
     **VARIANTS,
 }

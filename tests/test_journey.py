@@ -336,14 +336,12 @@ def test_misses_separate_unconfirmed_from_uncertain(finished, tmp_path):
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
 
-    def outlook(self, evaluations, running, horizon_s):
-        return Outlook(
-            hypervolume=0.0123,
-            horizon_s=horizon_s,
-            gain_hypervolume=0.002,
-            gain_iou=0.0031,
-            gain_iou_at_most=0.0079,
-        )
+    @property
+    def planner(self):
+        return self
+
+    def outlook(self, evaluations, horizon_s):
+        return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)
 
 
 def test_outlook_is_recorded_at_intervals_and_read_back(finished, tmp_path):

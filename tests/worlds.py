@@ -7,9 +7,13 @@ from factories import make_evaluation, make_score
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.networks.space import Knob, SearchSpace
+from autoseg.search.expected_hypervolume import ExpectedHypervolume
+from autoseg.search.problem import SearchProblem
+from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
-from autoseg.search.scheduler import HypervolumeScheduler
-from autoseg.search.training_time import Pricing
+from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.training_time import TrainingTime
+from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import Recipe
 
 ASKED = Constraints(max_latency_ms=10.0, min_iou=0.9)
@@ -26,18 +30,24 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
     return {e.candidate.key: e for e in evaluations}
 
 
-def scheduler_of(space: SearchSpace, **changed) -> HypervolumeScheduler:
+def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> SearchScheduler:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
-    pricing = Pricing(space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers)
-    return HypervolumeScheduler(space, pricing=pricing, **said)
+    times = said.pop("times", None) or TrainingTime(space, said["recipe"], 1, 100, workers)
+    problem = SearchProblem(space, training_time=times, **said)
+    policy = ExpectedHypervolume()
+    if sampler:
+        policy = WholeTrainings(
+            OptunaProposer(space, said["effort"], ASKED, said["seed"], sampler)
+        )
+    return SearchScheduler.of(problem, policy)
 
 
 @dataclass
 class World:
     """What the scheduler meets: each candidate's latency and its error after the last epoch."""
 
-    scheduler: HypervolumeScheduler
+    scheduler: SearchScheduler
     latency_ms: Callable[[Candidate], float]
     error: Callable[[Candidate], float]
     epoch_s: float = 1.0
@@ -49,13 +59,14 @@ class World:
     budget_s: float | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.constraints, self.budget_s = self.scheduler.constraints, self.scheduler.budget_s
+        problem = self.scheduler.states.problem
+        self.constraints, self.budget_s = problem.constraints, problem.budget_s
 
     def run(self) -> Evaluations:
         for candidate in self.scheduler.survey():
             self.screen(candidate)
-        self.scheduler.verdict(self.seen)
-        while not isinstance(step := self.scheduler.propose(self.seen, [], self.left_s), Done):
+        self.scheduler.planner.verdict(self.seen)
+        while not isinstance(step := self.scheduler.next_step(self.seen, [], self.left_s), Done):
             assert not isinstance(step, Wait), "nothing runs that could be waited for"
             self.screen(step.candidate) if isinstance(step, Screen) else self.train(step)
         while jobs := self.scheduler.finalists(self.seen, self.left_s):

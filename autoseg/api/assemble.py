@@ -28,11 +28,13 @@ from autoseg.run.declaration import Declaration
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 from autoseg.run.store import MeasurementCache
+from autoseg.search.expected_hypervolume import ExpectedHypervolume
+from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.proposers.whole_trainings import SamplerScheduler
 from autoseg.search.protocol import Scheduler
-from autoseg.search.scheduler import HypervolumeScheduler
-from autoseg.search.training_time import Pricing
+from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.training_time import TrainingTime
+from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
 
@@ -93,20 +95,20 @@ def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
     outputs, workers = task.dataset.outputs, declaration.workers
-    search = HypervolumeScheduler(
+    problem = SearchProblem(
         task.space,
         effort,
         constraints,
         task.recipe,
-        Pricing(task.space, task.recipe, outputs, visited, workers, task.channel_step),
+        TrainingTime(task.space, task.recipe, outputs, visited, workers, task.channel_step),
         seed,
         budget_s=declaration.budget_s,
         trials=declaration.trials,
     )
     if declaration.sampler == "autoseg":
-        return search
+        return SearchScheduler.of(problem, ExpectedHypervolume())
     proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
-    return SamplerScheduler(search, proposer)
+    return SearchScheduler.of(problem, WholeTrainings(proposer))
 
 
 def measurements_of(folder: Path) -> MeasurementCache:

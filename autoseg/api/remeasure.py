@@ -181,9 +181,8 @@ def survey(context: RunContext) -> None:
     if context.stop.asked:
         return
     if len(context.run.events) > before or not context.run.first("verdict"):
-        context.run.record(
-            "verdict", lines=list(context.scheduler.verdict(context.run.evaluations))
-        )
+        lines = context.scheduler.planner.verdict(context.run.evaluations)
+        context.run.record("verdict", lines=list(lines))
 
 
 def confirm(context: RunContext) -> None:

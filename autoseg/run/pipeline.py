@@ -57,7 +57,8 @@ def survey(context: RunContext) -> None:
     if context.run.first("verdict"):
         return
     screen(context, _in_time(context))
-    context.run.record("verdict", lines=list(context.scheduler.verdict(context.run.evaluations)))
+    lines = context.scheduler.planner.verdict(context.run.evaluations)
+    context.run.record("verdict", lines=list(lines))
 
 
 def _in_time(context: RunContext) -> Iterator[Candidate]:
@@ -72,7 +73,7 @@ def plan(context: RunContext) -> None:
     """Say what is ahead, once for each allowance."""
     told = [e["allowance"] for e in context.run.events if e["event"] == "plan"]
     if context.allowance not in told:
-        lines = context.scheduler.plan(
+        lines = context.scheduler.planner.plan(
             context.run.evaluations, context.budget_left_s, context.run.spent_s
         )
         context.run.record("plan", allowance=context.allowance, lines=list(lines))
@@ -89,7 +90,7 @@ def search(context: RunContext) -> None:
     while not context.stop.asked:
         if collect(context, context.pool.wait(0.0)):
             look_ahead(context)
-        step = context.scheduler.propose(
+        step = context.scheduler.next_step(
             context.run.evaluations, context.pool.running, context.remaining_s
         )
         match step:
@@ -127,9 +128,7 @@ def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
     soon = run.spent_s - last_s < max(LOOK_EVERY_S, LOOK_SHARE * ahead_s)
     if context.stop.asked or (soon and not at_end):
         return
-    if outlook := context.scheduler.outlook(
-        run.evaluations, context.pool.running, max(ahead_s, 1.0)
-    ):
+    if outlook := context.scheduler.planner.outlook(run.evaluations, max(ahead_s, 1.0)):
         run.record("outlook", **to_json(outlook))
 
 

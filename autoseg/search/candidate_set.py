@@ -1,10 +1,10 @@
-"""The candidates that a search chooses among, as rows of figures."""
+"""The candidates that a search chooses among, as rows of features."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,17 +13,14 @@ import numpy as np
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Candidate, Cost
 from autoseg.core.units import HW
-from autoseg.networks.space import Knob, SearchSpace
+from autoseg.networks.space import Knob
 from autoseg.search.gp import Array
-from autoseg.search.proposers.optuna import ordered_choices, sample
-from autoseg.search.training_time import Pricing
-
-MOST = 4000  # candidates that are told apart; larger spaces are sampled
-MAX_NETWORKS = 300  # that are built and counted, each for all resolutions
+from autoseg.search.knobs import ordered_choices
+from autoseg.search.training_time import TrainingTime
 
 
 @dataclass(frozen=True)
-class Ground:
+class CandidateSet:
     """Candidates that can be built, their counted cost, and features for the surrogate.
 
     `refused` says why the others cannot be: a user's own builder may refuse some knobs.
@@ -35,26 +32,35 @@ class Ground:
     refused: tuple[tuple[Candidate, str], ...] = ()
 
     @classmethod
-    def of(cls, space: SearchSpace, effort: str, pricing: Pricing, seed: int) -> Ground:
-        """All of a small space, a seeded sample of a large one."""
-        knobs = tuple(k for k in space.knobs_at(effort) if len(k.choices) > 1)
-        return cls((), (), knobs).including(_choose(space, effort, seed), pricing)
+    def of(
+        cls, knobs: Sequence[Knob], candidates: Iterable[Candidate], training_time: TrainingTime
+    ) -> CandidateSet:
+        """Those of the candidates that can be built; `knobs` are the ones that are turned."""
+        turned = tuple(k for k in knobs if len(k.choices) > 1)
+        return cls((), (), turned).including(candidates, training_time)
 
-    def including(self, candidates: Iterable[Candidate], pricing: Pricing) -> Ground:
-        """This and more of them, behind what is there."""
+    def including(
+        self, candidates: Iterable[Candidate], training_time: TrainingTime
+    ) -> CandidateSet:
+        """This set with more candidates, behind the present ones."""
         able, refused = dict[Candidate, Cost](), list(self.refused)
         for candidate in candidates:
             try:
-                able[candidate] = pricing.cost(candidate)
+                able[candidate] = training_time.cost(candidate)
             except CandidateError as error:
                 refused.append((candidate, str(error)))
         costs = (*self.costs, *able.values())
-        return Ground((*self.candidates, *able), costs, self.knobs, tuple(refused))
+        return CandidateSet((*self.candidates, *able), costs, self.knobs, tuple(refused))
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Key to row."""
         return {c.key: row for row, c in enumerate(self.candidates)}
+
+    @cached_property
+    def known_keys(self) -> frozenset[str]:
+        """Keys of the candidates that can be built and of those that cannot."""
+        return frozenset([*self.rows, *(c.key for c, _ in self.refused)])
 
     @cached_property
     def sizes(self) -> tuple[HW, ...]:
@@ -72,10 +78,10 @@ class Ground:
 
     @cached_property
     def features(self) -> Array:
-        """Standardized logarithms of the cost, and each knob's place; ``[candidates, figures]``.
+        """Standardized logarithms of the cost, and each knob's value; ``[candidates, features]``.
 
-        A knob that is ordered counts by the logarithm of its value (by its place, where it has a
-        zero); any other has a column for each choice.
+        An ordered knob counts by the logarithm of its value (by its position, where it has a
+        zero); any other has a column for each choice. An inactive knob counts as its baseline.
         """
         columns = [
             [math.log(max(1, figure)) for figure in figures]
@@ -87,7 +93,7 @@ class Ground:
         ]
         columns += [
             list(self.trends[:, 0]),
-            *itertools.chain(*(self._knob(k) for k in self.knobs)),
+            *itertools.chain(*(self._columns(k) for k in self.knobs)),
         ]
         table = np.array(columns).T.reshape(len(self.candidates), -1)
         spread = table.std(axis=0)
@@ -95,7 +101,7 @@ class Ground:
         standard: Array = (table[:, kept] - table[:, kept].mean(axis=0)) / spread[kept]
         return standard
 
-    def _knob(self, knob: Knob) -> Iterable[list[float]]:
+    def _columns(self, knob: Knob) -> Iterable[list[float]]:
         if knob.name == "resolution":
             return
         chosen = [knob.choice_in(c) for c in self.candidates]
@@ -106,24 +112,3 @@ class Ground:
             yield [math.log(value) for value in chosen]  # type: ignore[arg-type]
         else:
             yield [float(choices.index(value)) for value in chosen]
-
-
-def _choose(space: SearchSpace, effort: str, seed: int) -> list[Candidate]:
-    knobs = space.knobs_at(effort)
-    sizes = next((len(k.choices) for k in knobs if k.name == "resolution"), 1)
-    if space.count(effort) <= MOST and space.count(effort) / sizes <= MAX_NETWORKS:
-        return list(space.candidates(effort))
-    drawn = [space.baseline, smallest(space, effort), *sample(space, effort, MAX_NETWORKS, seed)]
-    resolutions = [c for k in knobs if k.name == "resolution" for c in k.choices]
-    every = drawn + [
-        space.candidate(**{**dict(c.choices), "resolution": size})
-        for c in drawn
-        for size in resolutions
-    ]
-    return list({c.key: c for c in every}.values())
-
-
-def smallest(space: SearchSpace, effort: str) -> Candidate:
-    """The candidate with every ordered knob at its smallest."""
-    knobs = [k for k in space.knobs_at(effort) if k.ordered or k.name == "resolution"]
-    return space.candidate(**{k.name: ordered_choices(k)[0] for k in knobs})

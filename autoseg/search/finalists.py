@@ -1,81 +1,101 @@
-"""Who is worth finishing: the decay jobs of those that could still enter the front."""
+"""The finish: which candidates take their decay and are confirmed, and how long that takes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Job
-from autoseg.search.acquisition import probability_over
-from autoseg.search.state import View
-from autoseg.search.status import decayed, p50, undecayed
-from autoseg.search.training_time import Pricing
+from autoseg.search.acquisition import p_iou_met
+from autoseg.search.state import SearchState
+from autoseg.search.status import decay_job, decayed, p50_ms, undecayed
 
 REPORT_S = 8.0  # front, plot and bundles
-MOST = 8  # at a time, and that time is set aside for
-WORTH = 2e-5  # hypervolume (ln ms x IoU) that is expected of one at least
-LIKELY = 0.02  # P(both constraints hold) from which a finish is worth trying
+MAX_FINALISTS = 8  # at a time, and that time is set aside for
+MIN_GAIN = 2e-5  # hypervolume (ln ms x IoU) that a finalist must be expected to add
+MIN_P_BOTH_MET = 0.02  # P(both constraints hold) from which a finish is worth trying
 FINISH_SHARE = 0.45  # of the budget, the most that is kept for finishing
 
 
-class Finish(Protocol):
-    """Makes an evaluation's decay job."""
+def search_left_s(state: SearchState, remaining_s: float | None) -> float | None:
+    """Seconds of the budget left to search; the finish of the present finalists is set aside."""
+    if remaining_s is None:
+        return None
+    reserve_s = state.cache.reserve_s.get(
+        tuple(state.evaluations.values()), lambda: finish_s(state, finalists(state, None))
+    )
+    return remaining_s - min(reserve_s, FINISH_SHARE * (state.problem.budget_s or math.inf))
 
-    def __call__(self, evaluation: Evaluation) -> Job: ...
+
+def finish_s(state: SearchState, jobs: Sequence[Job]) -> float:
+    """Seconds until the candidates of these jobs are confirmed and all files are written."""
+    return state.problem.training_time.finish_s(jobs, state.evaluations) + REPORT_S
 
 
-def finalists(
-    view: View, pricing: Pricing, finish: Finish, remaining_s: float | None
-) -> Sequence[Job]:
-    """The decay jobs, those that add most first, as many as the time pays for."""
-    everything = list(view.evaluations.values())
+def finalists(state: SearchState, remaining_s: float | None) -> Sequence[Job]:
+    """The decay jobs of those that could enter the front, best first, as the time allows."""
+    everything = list(state.evaluations.values())
     # A run that was killed after a decay has paid for it: the timing must follow.
-    paid = [e for e in view.alive if decayed(e)]
+    paid = [e for e in state.active if decayed(e)]
     settled = any(e.state in ("confirmed", "rejected") for e in everything)
-    chosen = by_expected_gain(view, [e for e in view.alive if e not in paid])
+    chosen = by_expected_gain(state, [e for e in state.active if e not in paid])
     if not chosen and not paid and not settled:
         # Nothing can meet the floor: the nearest miss is worth knowing.
-        chosen = sorted(view.alive, key=lambda e: _nearness(view, e))[-1:]
-    jobs = [finish(e) for e in [*paid, *chosen]]
+        chosen = sorted(state.active, key=lambda e: _nearness(state, e))[-1:]
+    jobs = [decay_job(e, state.recipe) for e in [*paid, *chosen]]
     if remaining_s is None:
         return jobs
-    # One model is owed whatever the time says; but over the budget not one failure after another.
+    # One model must be tried even beyond the budget, but not one failure after another.
     tried = any(e.state in ("rejected", "failed") and undecayed(e) for e in everything)
     confirmed = any(e.state == "confirmed" for e in everything)
     must = not confirmed and (remaining_s > 0 or not tried)
-    return _in_time(jobs, view, pricing, remaining_s, must=must)
+    return _in_time(jobs, state, remaining_s, must=must)
 
 
-def by_expected_gain(view: View, able: Sequence[Evaluation]) -> list[Evaluation]:
+def by_expected_gain(state: SearchState, able: Sequence[Evaluation]) -> list[Evaluation]:
     """Each next one is expected to add most to what is confirmed and to those before it.
 
-    While nothing is confirmed, the first is one that will surely hold, or else most likely.
+    While nothing is confirmed, the first is one that meets both constraints with P >= 0.9, or else
+    the one that does most probably.
     """
-    reached = [(p50(e), e.iou or 0.0) for e in view.evaluations.values() if e.state == "confirmed"]
+    everything = state.evaluations.values()
+    reached = [(p50_ms(e), e.iou or 0.0) for e in everything if e.state == "confirmed"]
     rest, ordered = list(able), list[Evaluation]()
-    while rest and len(ordered) < MOST:
-        mean, sd = view.after(rest, [_rung(e) for e in rest])
-        fast = np.array([view.p_latency_met(e) for e in rest])
-        steps, log_ms = view.steps_of(reached), np.log([p50(e) for e in rest])
-        gains, least = steps.expected_gain(log_ms, mean, sd) * fast, WORTH
-        if not reached:
-            chance = probability_over(view.floor, mean, sd) * fast
-            sure = chance >= MIN_P_FEASIBLE
-            gains, least = (np.where(sure, gains, 0), 0) if sure.any() else (chance, LIKELY)
-        best = int(np.argmax(gains))
-        if gains[best] < least:
+    while rest and len(ordered) < MAX_FINALISTS:
+        best = _best(state, rest, reached)
+        if best is None:
             break
         chosen = rest.pop(best)
-        reached.append((p50(chosen), view.now[chosen.candidate.key]))
+        reached.append((p50_ms(chosen), state.iou_if_finished[chosen.candidate.key]))
         ordered.append(chosen)
     return ordered
 
 
-def _nearness(view: View, evaluation: Evaluation) -> tuple[bool, float]:
-    return view.p_latency_met(evaluation) > 0.5, view.now[evaluation.candidate.key]
+def _best(
+    state: SearchState, rest: Sequence[Evaluation], reached: Sequence[tuple[float, float]]
+) -> int | None:
+    """The position of the one that adds most to the points reached, if that is enough."""
+    mean, sd = state.forecast(rest, [_rung(e) for e in rest])
+    p_latency = np.array([state.p_latency_met(e) for e in rest])
+    front, log_ms = state.front_of(reached), np.log([p50_ms(e) for e in rest])
+    gains, least = front.expected_gain(log_ms, mean, sd) * p_latency, MIN_GAIN
+    if not reached:
+        p_both = p_iou_met(state.iou_floor, mean, sd) * p_latency
+        certain = p_both >= MIN_P_FEASIBLE
+        if certain.any():
+            gains, least = np.where(certain, gains, 0), 0
+        else:
+            gains, least = p_both, MIN_P_BOTH_MET
+    best = int(np.argmax(gains))
+    return None if gains[best] < least else best
+
+
+def _nearness(state: SearchState, evaluation: Evaluation) -> tuple[bool, float]:
+    iou = state.iou_if_finished[evaluation.candidate.key]
+    return state.p_latency_met(evaluation) > 0.5, iou
 
 
 def _rung(evaluation: Evaluation) -> int:
@@ -84,13 +104,14 @@ def _rung(evaluation: Evaluation) -> int:
 
 
 def _in_time(
-    jobs: Sequence[Job], view: View, pricing: Pricing, remaining_s: float, *, must: bool
+    jobs: Sequence[Job], state: SearchState, remaining_s: float, *, must: bool
 ) -> Sequence[Job]:
-    """As many as the budget pays for; if there is none yet, the shortest one beyond it."""
+    """As many as the budget pays for; if there must be one, the shortest one beyond it."""
     taken: list[Job] = []
     for job in jobs:
-        if pricing.finish_s([*taken, job], view.evaluations) + REPORT_S < remaining_s:
+        if finish_s(state, [*taken, job]) < remaining_s:
             taken.append(job)
     if taken or not (must and jobs):
         return taken
-    return [min(jobs, key=lambda job: pricing.finish_s([job], view.evaluations))]
+    training_time = state.problem.training_time
+    return [min(jobs, key=lambda job: training_time.finish_s([job], state.evaluations))]

@@ -1,4 +1,4 @@
-"""What both Gaussian processes of the search share: finding settings, and distances."""
+"""GP helpers: hyperparameters by marginal likelihood on a grid; pairwise distances."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-Settings = TypeVar("Settings")
+Hyperparameters = TypeVar("Hyperparameters")
 
 
-def likeliest(
-    start: Settings,
-    options: Mapping[str, Sequence[float]],
-    likelihood: Callable[[Settings], float],
+def fit_hyperparameters(
+    start: Hyperparameters,
+    grid: Mapping[str, Sequence[float]],
+    likelihood: Callable[[Hyperparameters], float],
     sweeps: int,
-) -> Settings:
-    """The settings with the highest likelihood, one after the other on a small grid.
+) -> Hyperparameters:
+    """The hyperparameters of highest likelihood, by coordinate search on a small grid.
 
-    `start` is a dataclass with a field for each of the `options`. With so few rows as a search
-    has, more would be guessing.
+    `start` is a dataclass with a field for each name in `grid`. With so few rows as a search has,
+    a finer search would fit noise.
     """
-    best, reached = start, likelihood(start)
-    for name, values in [*options.items()] * sweeps:
+    best, highest = start, likelihood(start)
+    for name, values in [*grid.items()] * sweeps:
         for value in values:
             if value == getattr(best, name):
                 continue
             changed: dict[str, Any] = {name: value}
             tried = replace(best, **changed)  # type: ignore[type-var]
-            if (found := likelihood(tried)) > reached:
-                best, reached = tried, found
+            if (reached := likelihood(tried)) > highest:
+                best, highest = tried, reached
     return best
 
 
-def mean_squares_apart(one: Array, other: Array) -> Array:
+def mean_squared_distances(one: Array, other: Array) -> Array:
     """Mean squared difference over the columns of each pair of rows; ``[n, m]``."""
     squares = np.sum(one**2, axis=1)[:, None] + np.sum(other**2, axis=1)[None]
-    apart: Array = np.maximum(squares - 2 * one @ other.T, 0.0) / max(1, one.shape[1])
-    return apart
+    distances: Array = np.maximum(squares - 2 * one @ other.T, 0.0) / max(1, one.shape[1])
+    return distances

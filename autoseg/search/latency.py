@@ -1,8 +1,8 @@
-"""How fast a network will be, and how sure that is, from those measured so far.
+"""The latency model: predicts ln ms with its uncertainty from the networks measured so far.
 
 The logarithm of the latency is a ridge regression on logarithms of the counted cost, in all and by
 kind of layer, plus a Gaussian process over the same figures (Rasmussen and Williams, Gaussian
-Processes for Machine Learning, 2006: 2.7, and 5.4.2 for what leaving one out gives). Other
+Processes for Machine Learning, 2006: 2.7, and 5.4.2 for leave-one-out predictions). Other
 programs may have slowed a measurement, so a row that the others contradict counts less, as
 under Student's t (Lange, Little and Taylor 1989).
 """
@@ -18,15 +18,15 @@ import numpy.typing as npt
 
 from autoseg.core.records import Cost, Evaluation
 from autoseg.core.units import HW
-from autoseg.search.gp import Array, likeliest, mean_squares_apart
+from autoseg.search.gp import Array, fit_hyperparameters, mean_squared_distances
 
-FEWEST = 6
-MIN_SD = 0.01
-LEVEL = 4.0  # variance of the mean: it may lie anywhere
-ROUNDS = 3  # of doubting rows
-FREEDOM = 4.0  # degrees of Student's t
-# Variances of ln ms but for the length, which is in standard deviations of the features.
-OPTIONS = {
+MIN_ROWS = 6  # measurements under which nothing is predicted
+MIN_SD = 0.01  # of ln ms
+LEVEL_VARIANCE = 4.0  # of the mean of ln ms: it may lie anywhere
+REWEIGHTINGS = 3
+T_DEGREES = 4.0  # of freedom of Student's t
+# Variances of ln ms; the length scale is in standard deviations of the features.
+GRID = {
     "slope": (0.1, 0.3, 1.0, 3.0, 10.0),
     "length": (1.0, 2.0, 4.0),
     "spread": (0.003, 0.01, 0.03, 0.1, 0.3),
@@ -58,39 +58,41 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """What the measured rows say of all networks; made by `fit`."""
+    """The posterior given the measured rows; made by `fit`."""
 
     _scale: _Scale
-    _points: _Points
-    _settings: _Settings
+    _rows: _Rows
+    _settings: _Hyperparameters
     _inverse: Array
     _weights: Array
-    _widening: float = 1.0
+    _sd_factor: float = 1.0
 
     @classmethod
     def fit(cls, rows: Sequence[tuple[Cost, HW, float]]) -> LatencyModel | None:
         """From cost, input size and p50 in ms of each network; None under six of them."""
-        if len(rows) < FEWEST:
+        if len(rows) < MIN_ROWS:
             return None
-        figures = _figures([cost for cost, _, _ in rows], [hw for _, hw, _ in rows])
+        figures = _log_figures([cost for cost, _, _ in rows], [hw for _, hw, _ in rows])
         scale = _Scale.of(figures, np.log([ms for _, _, ms in rows]))
-        points = _Points.of(scale.features(figures), scale.log_ms - scale.level)
-        settings = _Settings()
-        # Doubt comes first: settings that bend to every row leave nothing to doubt.
-        for round_ in range(ROUNDS):
-            points = points.doubted(settings)
-            settings = likeliest(settings, OPTIONS, points.likelihood, 2 if round_ == 0 else 1)
+        points = _Rows.of(scale.features(figures), scale.log_ms - scale.level)
+        settings = _Hyperparameters()
+        # Reweighting comes first: settings that fit every row leave no outliers.
+        for round_ in range(REWEIGHTINGS):
+            points = points.reweighted(settings)
+            sweeps = 2 if round_ == 0 else 1
+            settings = fit_hyperparameters(settings, GRID, points.likelihood, sweeps)
         inverse = points.inverse(settings)
         model = cls(scale, points, settings, inverse, inverse @ points.log_ms)
-        return replace(model, _widening=model._needed_widening())
+        return replace(model, _sd_factor=model._calibration())
 
     def predict(self, costs: Sequence[Cost], sizes: Sequence[HW]) -> tuple[Array, Array]:
         """Mean and standard deviation of ln ms, ``[n]`` each, of what would be measured."""
-        features = self._scale.features(_figures(costs, sizes))
-        said = self._settings
-        between = _covariance(said, *_between(features, self._points.features))
-        before = LEVEL + said.slope * _square(features) + said.spread + said.noise
-        variance = before - np.sum((between @ self._inverse) * between, axis=1)
+        features = self._scale.features(_log_figures(costs, sizes))
+        fitted = self._settings
+        between = _covariance(fitted, *_pairs(features, self._rows.features))
+        slopes = fitted.slope * _mean_squares(features)
+        prior = LEVEL_VARIANCE + slopes + fitted.spread + fitted.noise
+        variance = prior - np.sum((between @ self._inverse) * between, axis=1)
         mean: Array = self._scale.level + between @ self._weights
         return mean, self._sd(variance)
 
@@ -108,23 +110,23 @@ class LatencyModel:
             inside_95=float(np.mean(off <= _sigmas(0.95))),
         )
 
-    def _needed_widening(self) -> float:
-        """By how much the intervals must be wider to hold the rows that were left out."""
+    def _calibration(self) -> float:
+        """The factor on the standard deviation with which intervals hold the rows left out."""
         left_out, sd = self._left_out()
         off = np.abs(self._scale.log_ms - left_out) / sd
-        # The largest of few may be anything, so not the mean square.
+        # Quantiles, as the largest of a few errors would dominate the mean square.
         shares = [np.quantile(off, share) / _sigmas(share) for share in (0.8, 0.95)]
-        # Settings that were chosen on these rows flatter, the more so the fewer they are.
+        # Settings that were fitted to these rows are optimistic, the more so the fewer they are.
         return float(np.mean(shares)) * (1 + 8 / len(off))
 
     def _left_out(self) -> tuple[Array, Array]:
         diagonal = np.diag(self._inverse)
         mean: Array = self._scale.log_ms - self._weights / diagonal
-        # A doubted row's own noise is no part of what a usual measurement scatters.
-        return mean, self._sd(1 / diagonal - self._settings.noise * (self._points.doubt - 1))
+        # The extra noise of an outlier is not part of a usual measurement's.
+        return mean, self._sd(1 / diagonal - self._settings.noise * (self._rows.noise_factor - 1))
 
     def _sd(self, variance: Array) -> Array:
-        sd: Array = self._widening * np.sqrt(np.maximum(variance, 0.0))
+        sd: Array = self._sd_factor * np.sqrt(np.maximum(variance, 0.0))
         return np.maximum(sd, MIN_SD)
 
 
@@ -134,7 +136,7 @@ def _sigmas(share: float) -> float:
 
 
 def measured_model(evaluations: Iterable[Evaluation]) -> LatencyModel | None:
-    """Of everything that these evaluations have measured."""
+    """Fitted to all measurements of these evaluations."""
     return LatencyModel.fit(
         [
             (e.cost, e.candidate.input_hw, e.measurement.p50_ms)
@@ -145,13 +147,13 @@ def measured_model(evaluations: Iterable[Evaluation]) -> LatencyModel | None:
 
 
 def rank_correlation(one: Array, other: Array) -> float:
-    """Spearman's, without regard to ties."""
+    """Spearman's, ignoring ties."""
     ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Hyperparameters:
     slope: float = 1.0
     length: float = 2.0
     spread: float = 0.03
@@ -160,7 +162,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How figures become features of mean 0 and spread 1; what never varies is left out."""
+    """Standardizes figures to features of mean 0 and sd 1; drops those that never vary."""
 
     middle: Array
     spread: Array
@@ -181,45 +183,46 @@ class _Scale:
 
 
 @dataclass(frozen=True)
-class _Points:
-    """The measured rows; `doubt` is how many times the usual noise each has."""
+class _Rows:
+    """The measured rows; `noise_factor` multiplies the noise variance of each."""
 
     features: Array
     log_ms: Array
-    doubt: Array
-    along: Array
-    apart: Array
+    noise_factor: Array
+    products: Array
+    distances: Array
 
     @classmethod
-    def of(cls, features: Array, log_ms: Array) -> _Points:
-        along, apart = _between(features, features)
-        return cls(features, log_ms, np.ones(len(log_ms)), along, apart)
+    def of(cls, features: Array, log_ms: Array) -> _Rows:
+        products, distances = _pairs(features, features)
+        return cls(features, log_ms, np.ones(len(log_ms)), products, distances)
 
-    def covariance(self, said: _Settings) -> Array:
-        return _covariance(said, self.along, self.apart) + np.diag(said.noise * self.doubt)
+    def covariance(self, settings: _Hyperparameters) -> Array:
+        noise = np.diag(settings.noise * self.noise_factor)
+        return _covariance(settings, self.products, self.distances) + noise
 
-    def inverse(self, said: _Settings) -> Array:
-        return np.asarray(np.linalg.inv(self.covariance(said)), np.float64)
+    def inverse(self, settings: _Hyperparameters) -> Array:
+        return np.asarray(np.linalg.inv(self.covariance(settings)), np.float64)
 
-    def likelihood(self, said: _Settings) -> float:
+    def likelihood(self, settings: _Hyperparameters) -> float:
         """Logarithm of the marginal likelihood, but for a constant."""
         from scipy.linalg import solve_triangular
 
-        factor = np.linalg.cholesky(self.covariance(said))
+        factor = np.linalg.cholesky(self.covariance(settings))
         residual = solve_triangular(factor, self.log_ms, lower=True, check_finite=False)
         return float(-0.5 * residual @ residual - np.sum(np.log(np.diag(factor))))
 
-    def doubted(self, said: _Settings) -> _Points:
-        """The same rows, each doubted as far as the others contradict it."""
-        inverse = self.inverse(said)
-        noise = said.noise * self.doubt
+    def reweighted(self, settings: _Hyperparameters) -> _Rows:
+        """The same rows, each with more noise the further it is from what the others predict."""
+        inverse = self.inverse(settings)
+        noise = settings.noise * self.noise_factor
         expected = (noise * (inverse @ self.log_ms)) ** 2
         expected += noise - noise**2 * np.diag(inverse)
-        doubt: Array = (FREEDOM + expected / said.noise) / (FREEDOM + 1)
-        return replace(self, doubt=doubt)
+        noise_factor: Array = (T_DEGREES + expected / settings.noise) / (T_DEGREES + 1)
+        return replace(self, noise_factor=noise_factor)
 
 
-def _figures(costs: Sequence[Cost], sizes: Sequence[HW]) -> Array:
+def _log_figures(costs: Sequence[Cost], sizes: Sequence[HW]) -> Array:
     """Logarithms, ``[n, figures]``."""
     figures = [
         (
@@ -243,22 +246,22 @@ def _figures(costs: Sequence[Cost], sizes: Sequence[HW]) -> Array:
     return logarithms
 
 
-def _between(one: Array, other: Array) -> tuple[Array, Array]:
-    """Mean products and mean squared distances of each pair of rows."""
-    along: Array = one @ other.T / max(1, one.shape[1])
-    return along, mean_squares_apart(one, other)
+def _pairs(one: Array, other: Array) -> tuple[Array, Array]:
+    """Mean product and mean squared distance of each pair of rows; ``[n, m]``."""
+    products: Array = one @ other.T / max(1, one.shape[1])
+    return products, mean_squared_distances(one, other)
 
 
-def _square(features: Array) -> Array:
+def _mean_squares(features: Array) -> Array:
     square: Array = np.sum(features**2, axis=1) / max(1, features.shape[1])
     return square
 
 
-def _covariance(said: _Settings, along: Array, apart: Array) -> Array:
-    # In place where it can be: for thousands of networks memory is what takes the time.
-    total = apart * (-0.5 / said.length**2)
+def _covariance(settings: _Hyperparameters, products: Array, distances: Array) -> Array:
+    # In place where possible: for thousands of networks memory traffic takes most of the time.
+    total = distances * (-0.5 / settings.length**2)
     np.exp(total, out=total)
-    total *= said.spread
-    total += LEVEL
-    total += said.slope * along
+    total *= settings.spread
+    total += LEVEL_VARIANCE
+    total += settings.slope * products
     return total

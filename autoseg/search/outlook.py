@@ -1,4 +1,4 @@
-"""What going on is expected to add: possible ends of the search, drawn from the surrogate."""
+"""The outlook: what going on is expected to add, from possible ends of the search."""
 
 from __future__ import annotations
 
@@ -6,36 +6,40 @@ import math
 
 import numpy as np
 
+from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.gp import Array
 from autoseg.search.protocol import Outlook
-from autoseg.search.state import View
-from autoseg.search.status import p50
+from autoseg.search.state import SearchState
+from autoseg.search.status import p50_ms
 from autoseg.search.surrogate import Rows
 
 DRAWS = 64
-MOST = 60  # candidates in a draw: what comes after them adds next to nothing
+MAX_DRAWN = 60  # candidates in a draw: what comes after them adds next to nothing
 
 
-def outlook(
-    view: View, rows: Rows, rungs: Rows, log_ms: Array, horizon_s: float, seed: int
-) -> Outlook:
-    """The hypervolume now, and its rise if `rows` are taken to `rungs`, best first, in draws.
+def outlook(state: SearchState, horizon_s: float) -> Outlook:
+    """The hypervolume now, and its rise if the best options of `horizon_s` seconds are taken.
 
-    Candidates are drawn each for itself, so the rise is rather too large than too small.
+    Ends are drawn from the surrogate, each candidate independently, so the rise is rather too
+    large than too small.
     """
-    known = {key: view.evaluations[key] for key in view.now}
-    points = [(p50(e), view.now[k]) for k, e in known.items() if view.p_latency_met(e) > 0.5]
-    now = view.steps_of(points).hypervolume()
-    rows, rungs = rows[:MOST], rungs[:MOST]
+    known = {key: state.evaluations[key] for key in state.iou_if_finished}
+    points = [
+        (p50_ms(e), state.iou_if_finished[key])
+        for key, e in known.items()
+        if state.p_latency_met(e) > 0.5
+    ]
+    now = state.front_of(points).hypervolume()
+    rows, rungs = _affordable(state, horizon_s)
     rises = np.zeros(DRAWS)
     if len(rows):
-        mean, sd = view.surrogate.predict(rows, rungs)
-        rng = np.random.default_rng(seed)
+        mean, sd = state.surrogate.predict(rows, rungs)
+        ms, rng = np.exp(_log_ms(state)[rows]), np.random.default_rng(state.problem.seed)
         for draw in range(DRAWS):
             ious = 1 - np.exp(rng.normal(mean, sd))
-            reached = list(zip(np.exp(log_ms[rows]), ious, strict=True))
-            rises[draw] = view.steps_of([*points, *reached]).hypervolume() - now
-    span = _span(view)
+            reached = [*points, *zip(ms, ious, strict=True)]
+            rises[draw] = state.front_of(reached).hypervolume() - now
+    span = _span(state)
     return Outlook(
         hypervolume=now,
         horizon_s=horizon_s,
@@ -45,8 +49,29 @@ def outlook(
     )
 
 
-def _span(view: View) -> float:
+def _affordable(state: SearchState, horizon_s: float) -> tuple[Rows, Rows]:
+    """Rows and rungs that the horizon pays for, best first; each candidate once."""
+    policy = ExpectedHypervolume()
+    options = policy.options(state, horizon_s)
+    order = np.argsort(-policy.worth(options), kind="stable")
+    # Of each candidate the best rung alone.
+    order = order[np.sort(np.unique(options.rows[order], return_index=True)[1])]
+    total_s = horizon_s * state.problem.training_time.workers
+    chosen = order[np.cumsum(options.seconds[order]) <= total_s][:MAX_DRAWN]
+    return options.rows[chosen], options.rungs[chosen]
+
+
+def _log_ms(state: SearchState) -> Array:
+    """ln ms of every candidate, predicted where it was not measured."""
+    log_ms = state.predicted_log_ms[0].copy()
+    for e in state.evaluations.values():
+        if (row := state.row(e)) is not None and e.measurement:
+            log_ms[row] = math.log(p50_ms(e))
+    return log_ms
+
+
+def _span(state: SearchState) -> float:
     """From the fastest that is trained to the ceiling, in ln ms."""
-    ceiling = math.log(view.constraints.max_latency_ms)
-    fastest = min((math.log(p50(view.evaluations[key])) for key in view.now), default=ceiling)
-    return max(ceiling - fastest, 0.1)
+    ceiling = math.log(state.problem.constraints.max_latency_ms)
+    trained = (math.log(p50_ms(state.evaluations[key])) for key in state.iou_if_finished)
+    return max(ceiling - min(trained, default=ceiling), 0.1)

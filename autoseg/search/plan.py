@@ -10,64 +10,55 @@ import numpy as np
 
 from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.core.units import clock
-from autoseg.search.candidate_set import Ground
-from autoseg.search.finalists import FINISH_SHARE, MOST, REPORT_S
+from autoseg.search.finalists import FINISH_SHARE, MAX_FINALISTS, finish_s
 from autoseg.search.gp import Array
-from autoseg.search.protocol import Evaluations
-from autoseg.search.status import p50
-from autoseg.search.training_time import USEFUL_RUNG, Pricing
-from autoseg.train.recipe import Recipe
+from autoseg.search.state import SearchState
+from autoseg.search.status import p50_ms
+from autoseg.search.training_time import useful_rung
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Says what is ahead, in plain sentences; `count` candidates are opened by the effort."""
+    """Describes what is ahead; `fitting` are those expected to be fast enough."""
 
-    ground: Ground
-    effort: str
-    count: int
-    recipe: Recipe
-    pricing: Pricing
-    trials: int | None = None
+    state: SearchState
+    fitting: Sequence[Candidate]
 
-    def lines(
-        self,
-        evaluations: Evaluations,
-        fitting: Sequence[Candidate],
-        left_s: float | None,
-        spent_s: float,
-    ) -> list[str]:
+    def lines(self, left_s: float | None, spent_s: float) -> list[str]:
         """Before a search; `left_s` is what the budget leaves after `spent_s`, if there is one."""
-        lines = [self._candidates(evaluations, fitting), *self._refused()]
-        if not fitting:
+        lines = [self._candidates(), *self._refused()]
+        if not self.fitting:
             return [*lines, "nothing is expected to fit, so nothing will be trained"]
-        costs = [self.pricing.cost(c) for c in fitting]
-        epoch_s = self.pricing.epochs_s(costs, evaluations)
-        lines.append(self._trainings(np.sort(epoch_s)))
+        training_time, evaluations = self.state.problem.training_time, self.state.evaluations
+        costs = [training_time.cost(c) for c in self.fitting]
+        epoch_s = training_time.epochs_s(costs, evaluations)
+        lines += self._trainings(epoch_s)
         if left_s is None:
             return [*lines, self._without_budget(epoch_s)]
         if left_s <= 0:
             spent = f"the budget of {clock(left_s + spent_s)} is spent"
             return [*lines, f"{spent}: nothing is searched without a longer --budget"]
-        fresh = np.sort(epoch_s[[not _begun(evaluations.get(c.key)) for c in fitting]])
-        return [*lines, *self._budget(evaluations, fresh, left_s, spent_s)]
+        new = [not _is_begun(evaluations.get(c.key)) for c in self.fitting]
+        return [*lines, *self._budget(np.sort(epoch_s[new]), left_s, spent_s)]
 
-    def _candidates(self, evaluations: Evaluations, fitting: Sequence[Candidate]) -> str:
-        seen = len(self.ground.candidates)
-        measured = {key for key, e in evaluations.items() if e.measurement}
-        slow = sum(evaluations[key].state == "too_slow" for key in measured)
-        guessed = [c for c in self.ground.candidates if c.key not in evaluations]
-        fit = sum(c.key not in evaluations for c in fitting)
-        text = f"{self.count} candidates at {self.effort} effort"
-        if seen + len(self.ground.refused) < self.count:
-            text += f", of which {seen} are looked at"
+    def _candidates(self) -> str:
+        problem, candidates = self.state.problem, self.state.candidates
+        evaluations = self.state.evaluations
+        count, known = problem.space.count(problem.effort), len(candidates.candidates)
+        measured = [e for e in evaluations.values() if e.measurement]
+        slow = sum(e.state == "too_slow" for e in measured)
+        predicted = sum(c.key not in evaluations for c in candidates.candidates)
+        fit = sum(c.key not in evaluations for c in self.fitting)
+        text = f"{count} candidates at {problem.effort} effort"
+        if known + len(candidates.refused) < count:
+            text += f", a sample of {known} is searched"
         text += f": {len(measured)} measured ({slow} too slow)"
-        if guessed:
-            text += f", {fit} more expected to fit, {len(guessed) - fit} expected to be too slow"
+        if predicted:
+            text += f", {fit} more expected to fit, {predicted - fit} expected to be too slow"
         return text
 
     def _refused(self) -> list[str]:
-        refused = self.ground.refused
+        refused = self.state.candidates.refused
         if not refused:
             return []
         first, why = refused[0]
@@ -75,78 +66,83 @@ class Plan:
 
     @property
     def _full_epochs(self) -> int:
-        top = self.recipe.rungs[-1]
-        return top + self.recipe.decay_epochs(top)
+        recipe = self.state.recipe
+        return recipe.rungs[-1] + recipe.decay_epochs(recipe.rungs[-1])
 
-    def _trainings(self, epoch_s: Array) -> str:
-        three = epoch_s[0], float(np.median(epoch_s)), epoch_s[-1]
-        of_one = ", ".join(f"{s:.2g} s" for s in three)
-        whole = ", ".join(_time(self._full_epochs * s) for s in three)
-        return (
-            f"of those that fit, the cheapest, the median and the most expensive take {of_one} "
-            f"an epoch; "
-            f"trained in full ({self._full_epochs} epochs) {whole}"
-        )
+    def _trainings(self, epoch_s: Array) -> list[str]:
+        """Seconds of an epoch and of a training in full, of those that fit."""
+        ends = {
+            "smallest": epoch_s.min(), "median": np.median(epoch_s), "largest": epoch_s.max()
+        }  # fmt: skip
+        epoch = ", ".join(f"{_time(s)} ({name})" for name, s in ends.items())
+        full = ", ".join(f"{_time(self._full_epochs * s)} ({name})" for name, s in ends.items())
+        return [f"time per epoch: {epoch}", f"all {self._full_epochs} epochs: {full}"]
 
     def _without_budget(self, epoch_s: Array) -> str:
-        most = min(len(epoch_s), self.trials or len(epoch_s))
-        whole_s = self._full_epochs * float(np.mean(epoch_s)) * most / self.pricing.workers
+        problem, workers = self.state.problem, self.state.problem.training_time.workers
+        most = min(len(epoch_s), problem.trials or len(epoch_s))
+        whole_s = self._full_epochs * float(np.mean(epoch_s)) * most / workers
         return (
-            f"without --budget it ends when nothing is worth training, after {_time(whole_s)} at "
-            f"the most: {most} trained in full on {self.pricing.workers} worker(s); "
+            "without --budget the search ends when nothing is worth training, after "
+            f"{_time(whole_s)} at most: {most} trained in full on {workers} worker(s); "
             "most are stopped long before"
         )
 
-    def _budget(
-        self, evaluations: Evaluations, epoch_s: Array, left_s: float, spent_s: float
-    ) -> list[str]:
-        """What the time left pays for; `epoch_s` is of those that are not begun."""
-        kept_s = min(self._finish_s(evaluations), FINISH_SHARE * left_s)
+    def _budget(self, epoch_s: Array, left_s: float, spent_s: float) -> list[str]:
+        """What the time left pays for; `epoch_s`, ascending, is of those that are not begun."""
+        kept_s = min(self._finish_s(), FINISH_SHARE * left_s)
         search_s = max(0.0, left_s - kept_s)
-        said = [
+        lines = [
             f"of the {clock(left_s)} left, up to {clock(kept_s)} are kept for finishing: decay, "
             f"export, timing and files; the search has {clock(search_s)}"
         ]
         if not len(epoch_s):
-            return [*said, "all that fit are begun already, and may be trained further"]
-        workers, first = self.pricing.workers, self.recipe.rungs[0]
-        total_s, median_s = search_s * workers, float(np.median(epoch_s))
-        begun = any(map(_begun, evaluations.values()))
-        if first * epoch_s[0] > search_s:
-            needs_s = (first + self.recipe.decay_epochs(first)) * epoch_s[0] / (1 - FINISH_SHARE)
-            minutes = math.ceil((spent_s + 1.2 * needs_s) / 60)
-            return [
-                *said,
-                f"not even the cheapest {'not begun ' if begun else ''}is expected to reach its "
-                f"first rung ({first} epochs) in that time: it takes a --budget of {minutes}m "
-                "or more",
-            ]
-        firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
-        whole, wholes = firsts == len(epoch_s), total_s / (self._full_epochs * median_s)
-        many = f"all {firsts} that fit" if whole else f"{firsts} of the {len(epoch_s)} that fit"
-        many += " and are not begun" if begun else ""
-        return [
-            *said,
-            f"{workers} worker(s) take {many} to their first "
-            f"rung ({first} epochs) in it, cheap ones first, or train "
-            f"{wholes:.0f} like the median in full",
-        ]
+            return [*lines, "all that fit are begun already, and may be trained further"]
+        if self.state.recipe.rungs[0] * epoch_s[0] > search_s:
+            return [*lines, self._too_short(epoch_s[0], spent_s)]
+        return [*lines, self._paid_for(epoch_s, search_s)]
 
-    def _finish_s(self, evaluations: Evaluations) -> float:
+    @property
+    def _any_begun(self) -> bool:
+        return any(map(_is_begun, self.state.evaluations.values()))
+
+    def _too_short(self, epoch_s: float, spent_s: float) -> str:
+        """Names the budget that takes the smallest, at `epoch_s` an epoch, to its first rung."""
+        recipe = self.state.recipe
+        first = recipe.rungs[0]
+        needs_s = (first + recipe.decay_epochs(first)) * epoch_s / (1 - FINISH_SHARE)
+        minutes = math.ceil((spent_s + 1.2 * needs_s) / 60)
+        return (
+            f"not even the smallest {'not begun ' if self._any_begun else ''}is expected to reach "
+            f"its first rung ({first} epochs) in that time: use --budget {minutes}m or more"
+        )
+
+    def _paid_for(self, epoch_s: Array, search_s: float) -> str:
+        workers, first = self.state.problem.training_time.workers, self.state.recipe.rungs[0]
+        total_s, median_s = search_s * workers, float(np.median(epoch_s))
+        firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
+        fit = "that fit and are not begun" if self._any_begun else "that fit"
+        whole = firsts == len(epoch_s)
+        many = f"all {firsts} {fit}" if whole else f"{firsts} of the {len(epoch_s)} {fit}"
+        return (
+            f"{workers} worker(s) can train {many} to their first rung ({first} epochs), small "
+            f"ones first, or {total_s / (self._full_epochs * median_s):.0f} of median size in full"
+        )
+
+    def _finish_s(self) -> float:
         """Seconds for as many finalists as may be taken at a time, over all that fit."""
-        able = (e for e in evaluations.values() if e.state in ("measured", "scored"))
-        fit = sorted(able, key=p50)
-        places = np.linspace(0, len(fit) - 1, min(MOST, len(fit))).round().astype(int)
-        jobs = [self._decay(fit[place]) for place in places]
-        return self.pricing.finish_s(jobs, evaluations) + REPORT_S
+        able = (e for e in self.state.evaluations.values() if e.state in ("measured", "scored"))
+        fit = sorted(able, key=p50_ms)
+        places = np.linspace(0, len(fit) - 1, min(MAX_FINALISTS, len(fit))).round().astype(int)
+        return finish_s(self.state, [self._decay(fit[place]) for place in places])
 
     def _decay(self, evaluation: Evaluation) -> Job:
-        rung = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
-        epochs = self.recipe.decay_epochs(rung)
-        return Job(evaluation.candidate, rung, rung + epochs, decay=True)
+        rung = useful_rung(self.state.recipe)
+        end = rung + self.state.recipe.decay_epochs(rung)
+        return Job(evaluation.candidate, rung, end, decay=True)
 
 
-def _begun(evaluation: Evaluation | None) -> bool:
+def _is_begun(evaluation: Evaluation | None) -> bool:
     return evaluation is not None and evaluation.score("val") is not None
 
 

@@ -1,8 +1,8 @@
-"""The protocol of a scheduler: which steps it may choose, and what it must answer."""
+"""The protocols of a search: the proposer, the scheduler and its steps, the planner."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +32,30 @@ Step = Screen | Job | Wait | Done
 
 
 @dataclass(frozen=True)
+class Observation:
+    """One candidate of a proposer's history; `imputed`: the IoU is assumed, not trained.
+
+    A candidate over the ceiling is never trained and carries the floor as its IoU: 0, NaN or a
+    failure would mislead a sampler.
+    """
+
+    candidate: Candidate
+    latency_ms: float
+    iou: float
+    imputed: bool
+
+
+class Proposer(Protocol):
+    """Names candidates that are worth looking at; the same history gives the same candidates."""
+
+    def propose(self, history: Sequence[Observation], count: int) -> Iterable[Candidate]:
+        """At most `count`, best first. They may be made lazily: take no more than needed."""
+        ...
+
+
+@dataclass(frozen=True)
 class Outlook:
-    """Where the search stands and what going on for `horizon_s` seconds is expected to add.
+    """The hypervolume reached, and what searching for `horizon_s` seconds more is expected to add.
 
     Hypervolumes are over ln(latency) x IoU above (ceiling, floor), of what finishing now would
     give. `gain_iou` is the expected gain as an average rise of the front over ln(latency);
@@ -47,22 +69,28 @@ class Outlook:
     gain_iou_at_most: float
 
 
-class Scheduler(Protocol):
-    """Decides what to do next from the evaluations alone, so that resuming needs no more."""
+class Planner(Protocol):
+    """Describes a search to the user, in lines of text; decides nothing."""
 
-    def survey(self) -> Sequence[Candidate]: ...
     def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
     def plan(
         self, evaluations: Evaluations, left_s: float | None, spent_s: float
     ) -> Sequence[str]: ...
-    def propose(
+    def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None: ...
+
+
+class Scheduler(Protocol):
+    """Decides what is worth doing next: a function of the evaluations alone, so that resuming
+    needs nothing but the ledger."""
+
+    @property
+    def planner(self) -> Planner: ...
+    def survey(self) -> Sequence[Candidate]: ...
+    def next_step(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
     ) -> Step: ...
     def stops(
         self, evaluations: Evaluations, running: Collection[Job]
     ) -> Sequence[tuple[Candidate, str]]: ...
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
-    def outlook(
-        self, evaluations: Evaluations, running: Collection[Job], horizon_s: float
-    ) -> Outlook | None: ...
     def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float: ...

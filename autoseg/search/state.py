@@ -1,10 +1,10 @@
-"""What the evaluations say at one moment: who stands where, and what each may still become."""
+"""Search state: the fitted models, the constraints, and each candidate's forecast."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist, median
 
@@ -12,35 +12,54 @@ import numpy as np
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point
-from autoseg.core.records import Constraints, Evaluation, Job
-from autoseg.search.acquisition import Steps, probability_over
-from autoseg.search.candidate_set import Ground
+from autoseg.core.records import Candidate, Evaluation, Job
+from autoseg.search.acquisition import StepFront, p_iou_met
+from autoseg.search.cache import SearchCache
+from autoseg.search.candidate_set import CandidateSet
 from autoseg.search.gp import Array
-from autoseg.search.protocol import Evaluations
-from autoseg.search.status import decayed, epoch_of, p50, undecayed
-from autoseg.search.surrogate import MIN_ERROR, Seen, Surrogate
+from autoseg.search.latency import measured_model
+from autoseg.search.problem import SearchProblem
+from autoseg.search.protocol import Evaluations, Proposer
+from autoseg.search.status import decayed, epoch_of, p50_ms, undecayed
+from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
+from autoseg.search.survey import survey
 from autoseg.train.recipe import Recipe
 
+MAX_CANDIDATES = 4000  # that are told apart; larger spaces are sampled
 MIN_P_SIGMAS = NormalDist().inv_cdf(MIN_P_FEASIBLE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
+# Below the ceiling, in ln ms, with sd 1: the prior before six latencies are measured.
+PRIOR_BELOW_CEILING = 0.1
 
 
 @dataclass(frozen=True)
-class View:
-    """The posterior, the constraints, and which evaluations are alive.
+class SearchState:
+    """What the evaluations say at one moment, with forecasts made on demand.
 
-    `floor` is the IoU that a promise needs: the user's and what the pictures of val leave unsure.
+    `surveyed` are the candidates that are measured first, `running` the jobs in training.
     """
 
-    ground: Ground
-    recipe: Recipe
-    constraints: Constraints
+    problem: SearchProblem
+    candidates: CandidateSet
+    surveyed: Sequence[Candidate]
     evaluations: Evaluations
     running: Collection[Job]
-    surrogate: Surrogate
+    cache: SearchCache
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.problem.recipe
+
+    @property
+    def all_trials_used(self) -> bool:
+        trials = self.problem.trials
+        return trials is not None and len(self.evaluations) >= trials
+
+    # -- limits
 
     @cached_property
-    def floor(self) -> float:
+    def iou_floor(self) -> float:
+        """The IoU that a promise with P >= 0.9 needs, given the number of pictures in val."""
         # An interval is about as wide as the error is large.
         widths = [
             (s.iou_ci95[1] - s.iou_ci95[0]) / max(1 - s.iou, 1e-6)
@@ -48,99 +67,167 @@ class View:
             if (s := undecayed(e))
         ]
         share = median(widths) / CI95_SIGMAS if widths else 0.0
-        margin = MIN_P_SIGMAS * share * (1 - self.constraints.min_iou)
-        return min(self.constraints.min_iou + margin, 1 - 1e-9)
+        floor = self.problem.constraints.min_iou
+        return min(floor + MIN_P_SIGMAS * share * (1 - floor), 1 - 1e-9)
 
     @cached_property
-    def ceiling_ms(self) -> float:
+    def p50_ceiling_ms(self) -> float:
         """The median under which the promised statistic is expected to meet the ceiling."""
-        limit_ms, statistic = self.constraints.max_latency_ms, self.constraints.statistic
+        constraints = self.problem.constraints
+        limit_ms, statistic = constraints.max_latency_ms, constraints.statistic
         measured = [e.measurement for e in self.evaluations.values() if e.measurement]
         tails = [m.latency_ms(statistic) / m.p50_ms for m in measured]
         return limit_ms / median(tails) if tails else limit_ms
 
+    # -- models
+
     @cached_property
-    def alive(self) -> list[Evaluation]:
-        """Trained, and neither stopped nor settled nor failed."""
-        return [e for e in self.evaluations.values() if e.state == "scored" and self.known(e)]
+    def surrogate(self) -> Surrogate:
+        """The IoU model, fitted on all scores."""
+        every, scores = self.candidates, rung_scores(self.candidates, self.evaluations)
+        return self.cache.surrogate.get(
+            (len(every.candidates), scores),
+            lambda: Surrogate.fit(every.features, every.trends, self.recipe, scores),
+        )
 
-    def known(self, evaluation: Evaluation) -> bool:
-        return undecayed(evaluation) is not None and self.row(evaluation) is not None
+    @cached_property
+    def predicted_log_ms(self) -> tuple[Array, Array]:
+        """Mean and standard deviation of ln ms of every candidate, as if it was not measured."""
+        known = {e.candidate.key: p50_ms(e) for e in self.evaluations.values() if e.measurement}
+        count = len(self.candidates.candidates)
+        predicted = self.cache.latency.get((count, known), self._predict)
+        if predicted is not None:
+            return predicted
+        mean = math.log(self.p50_ceiling_ms) - PRIOR_BELOW_CEILING
+        return np.full(count, mean), np.ones(count)
 
-    def row(self, evaluation: Evaluation) -> int | None:
-        return self.ground.rows.get(evaluation.candidate.key)
+    def _predict(self) -> tuple[Array, Array] | None:
+        model = measured_model(self.evaluations.values())
+        return model.predict(self.candidates.costs, self.candidates.sizes) if model else None
 
-    def after(self, evaluations: Sequence[Evaluation], epochs: Sequence[int]) -> Array:
+    def forecast(self, evaluations: Sequence[Evaluation], epochs: Sequence[int]) -> Array:
         """``[2, n]``: mean and standard deviation of the log error after epochs and decay."""
-        rows = [self.ground.rows[e.candidate.key] for e in evaluations]
+        rows = [self.candidates.rows[e.candidate.key] for e in evaluations]
         return np.array(self.surrogate.predict(rows, epochs)).reshape(2, -1)
 
+    # -- candidates
+
+    def row(self, evaluation: Evaluation) -> int | None:
+        """Its row in the candidate set; None if it cannot be built."""
+        return self.candidates.rows.get(evaluation.candidate.key)
+
+    def p_latency_met(self, evaluation: Evaluation) -> float:
+        """P(the promised statistic is under the ceiling) of one that is measured, else 0."""
+        measured = evaluation.measurement
+        return p_latency_met(measured, self.problem.constraints) if measured else 0.0
+
     @cached_property
-    def finished(self) -> dict[str, tuple[float, float]]:
+    def active(self) -> list[Evaluation]:
+        """Trained, and neither stopped nor settled nor failed."""
+        scored = [e for e in self.evaluations.values() if e.state == "scored"]
+        return [e for e in scored if undecayed(e) is not None and self.row(e) is not None]
+
+    @cached_property
+    def log_error_if_finished(self) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of the log error that finishing now would give, by key."""
-        alive = [e for e in self.alive if not decayed(e)]
-        mean, sd = self.after(alive, [epoch_of(e) for e in alive])
+        open_ = [e for e in self.active if not decayed(e)]
+        mean, sd = self.forecast(open_, [epoch_of(e) for e in open_])
         pairs = zip(map(float, mean), map(float, sd), strict=True)
-        found = {e.candidate.key: pair for e, pair in zip(alive, pairs, strict=True)}
+        found = {e.candidate.key: pair for e, pair in zip(open_, pairs, strict=True)}
         for e in self.evaluations.values():  # what a decay or a confirmation has shown
-            if e.iou is not None and (e.state == "confirmed" or (e in self.alive and decayed(e))):
+            if e.iou is not None and (e.state == "confirmed" or (e in self.active and decayed(e))):
                 found[e.candidate.key] = math.log(max(MIN_ERROR, 1 - e.iou)), 0.0
         return found
 
     @cached_property
-    def now(self) -> dict[str, float]:
+    def iou_if_finished(self) -> dict[str, float]:
         """The IoU that finishing now is expected to give each that is trained, by key."""
-        return {key: _iou(mean, sd) for key, (mean, sd) in self.finished.items()}
+        return {key: _iou(mean, sd) for key, (mean, sd) in self.log_error_if_finished.items()}
 
     @cached_property
-    def soon(self) -> dict[str, float]:
-        """The IoU that the running jobs are expected to make possible, by key."""
-        jobs = [j for j in self.running if j.candidate.key in self.ground.rows]
+    def iou_of_running(self) -> dict[str, float]:
+        """The IoU that finishing after the running jobs is expected to give, by key."""
+        jobs = [j for j in self.running if j.candidate.key in self.candidates.rows]
         if not jobs:
             return {}
-        rows = [self.ground.rows[j.candidate.key] for j in jobs]
+        rows = [self.candidates.rows[j.candidate.key] for j in jobs]
         mean, sd = self.surrogate.predict(rows, [j.to_epoch for j in jobs])
         return {j.candidate.key: _iou(m, s) for j, m, s in zip(jobs, mean, sd, strict=True)}
 
+    # -- front
+
     @cached_property
-    def steps(self) -> Steps:
-        """The front of what finishing now, and the jobs that run, would give."""
-        best = {**self.now, **self.soon}
-        return self.steps_of(
+    def front(self) -> StepFront:
+        """The front that finishing now, and after the running jobs, would give."""
+        best = {**self.iou_if_finished, **self.iou_of_running}
+        return self.front_of(
             [
-                (p50(e), iou)
+                (p50_ms(e), iou)
                 for key, iou in best.items()
                 if self.p_latency_met(e := self.evaluations[key]) > 0.5
             ]
         )
 
-    def p_latency_met(self, evaluation: Evaluation) -> float:
-        """P(the promised statistic is under the ceiling) of one that is measured, else 0."""
-        measured = evaluation.measurement
-        return p_latency_met(measured, self.constraints) if measured else 0.0
+    def front_of(self, points: Sequence[Point]) -> StepFront:
+        return StepFront.of(points, self.p50_ceiling_ms, self.iou_floor)
 
-    def steps_of(self, points: Sequence[Point]) -> Steps:
-        return Steps.of(points, self.ceiling_ms, self.floor)
-
-    def gain(self, log_ms: Array, log_sd: Array, mean: Array, sd: Array) -> Array:
-        """What each would add alone; while nothing meets the floor, the chance that it does."""
-        if self.steps.empty:
-            return probability_over(self.floor, mean, sd)
-        return self.steps.expected_gain(log_ms, mean, sd, log_sd)
+    def expected_gain(self, log_ms: Array, log_sd: Array, mean: Array, sd: Array) -> Array:
+        """Hypervolume that each would add alone; P(IoU met) while nothing meets the floor."""
+        if self.front.empty:
+            return p_iou_met(self.iou_floor, mean, sd)
+        return self.front.expected_gain(log_ms, mean, sd, log_sd)
 
 
-def observed(ground: Ground, evaluations: Evaluations) -> list[Seen]:
+@dataclass(frozen=True)
+class StateBuilder:
+    """Makes the state of evaluations, over what a proposer names at the start of the search."""
+
+    problem: SearchProblem
+    proposer: Proposer
+    cache: SearchCache = field(default_factory=SearchCache)
+
+    def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
+        """The state of these evaluations, while these jobs are in training."""
+        candidates = self._including(evaluations)
+        return SearchState(
+            self.problem, candidates, self.surveyed, evaluations, running, self.cache
+        )
+
+    @cached_property
+    def proposed(self) -> CandidateSet:
+        """What the proposer names before anything is known."""
+        knobs = self.problem.space.knobs_at(self.problem.effort)
+        named = self.proposer.propose((), MAX_CANDIDATES)
+        return CandidateSet.of(knobs, named, self.problem.training_time)
+
+    @cached_property
+    def surveyed(self) -> Sequence[Candidate]:
+        """The candidates that are measured before anything is trained."""
+        return survey(self.problem, self.proposed)
+
+    def _including(self, evaluations: Evaluations) -> CandidateSet:
+        """The proposed candidates, and those that a sampler has named beyond them."""
+        known = self.proposed.known_keys
+        others = [e.candidate for key, e in evaluations.items() if key not in known]
+        if not others:
+            return self.proposed
+        return self.cache.candidates.get(
+            others, lambda: self.proposed.including(others, self.problem.training_time)
+        )
+
+
+def rung_scores(candidates: CandidateSet, evaluations: Evaluations) -> list[RungScore]:
     """All scores that the surrogate learns from; a decayed one counts at the rung it left."""
-    seen = []
+    found = []
     for e in evaluations.values():
-        row, rung = ground.rows.get(e.candidate.key), 0
+        row, rung = candidates.rows.get(e.candidate.key), 0
         for score in e.scores if row is not None else ():
             if score.split != "val" or score.source != "torch" or row is None:
                 continue
             rung = rung if score.decayed else score.epoch
             if rung:
-                seen.append(Seen(row, rung, score.decayed, score.iou))
-    return seen
+                found.append(RungScore(row, rung, score.decayed, score.iou))
+    return found
 
 
 def _iou(mean: float, sd: float) -> float:

@@ -1,4 +1,4 @@
-"""What a candidate will cost in seconds, from its counted cost and what this run has observed."""
+"""Seconds of training and finishing, from the counted cost and the seconds that this run took."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ from autoseg.train.recipe import Recipe
 from autoseg.train.task import build_candidate
 
 # Seconds of one training step per picture before anything was observed: augmentation, and memory
-# traffic, which ranks small nets better than MACs do.
+# traffic, which ranks small networks better than MACs do.
 PRIOR_PICTURE_S = 1.5e-3
 PRIOR_BYTE_S = 4e-10
 CONFIRM_S = 3.0  # export, check and IoU of one finalist, beside its training and its timing
-BESIDE_TIMING = 1.3  # the reference's blocks, and those that are timed again
-WARM_S = 1.5
-TAIL = 1.4  # how much wider the interval of the p90 is than the median's, for normal runs
-USEFUL_RUNG = 2  # the rung from which a finish makes sense: 27 epochs by default
+TIMING_OVERHEAD = 1.3  # factor: the reference's blocks, and those that are timed again
+WARM_UP_S = 1.5
+# The interval of the p90 over the median's, for normally distributed runs.
+P90_INTERVAL_RATIO = 1.4
+USEFUL_RUNG = 2  # index of the rung from which a finish makes sense: 27 epochs by default
 
 
 @dataclass(frozen=True)
-class Pricing:
-    """Counts each network once, at the baseline's size: MACs and traffic go with the area."""
+class TrainingTime:
+    """Predicts the seconds of an epoch, of a finish, and counts the cost that they depend on.
+
+    Each network is counted once, at the baseline's size: MACs and traffic go with the area.
+    `outputs` are the network's output channels, `pictures` those of one epoch.
+    """
 
     space: SearchSpace
     recipe: Recipe
@@ -47,7 +52,7 @@ class Pricing:
     )
 
     def cost(self, candidate: Candidate) -> Cost:
-        """What its network is counted to cost at the candidate's resolution.
+        """The counted cost of its network at the candidate's resolution.
 
         Raises CandidateError where its network cannot be built.
         """
@@ -85,15 +90,15 @@ class Pricing:
     def epochs_s(self, costs: Sequence[Cost], evaluations: Evaluations) -> Array:
         """Seconds of one epoch of each; ``[n]``."""
         ratio = observed_ratio(self.pictures, evaluations.values())
-        return ratio * np.array([prior_s(cost, self.pictures) for cost in costs])
+        return ratio * np.array([prior_epoch_s(cost, self.pictures) for cost in costs])
 
     def affordable(
         self, candidate: Candidate, evaluations: Evaluations, left_s: float | None
     ) -> bool:
-        """Whether the time left takes it from the start to a rung that is worth a finish."""
+        """Whether it can be trained, in the time left, to a rung that is worth a finish."""
         if left_s is None:
             return True
-        useful = self.recipe.rungs[min(USEFUL_RUNG, len(self.recipe.rungs) - 1)]
+        useful = useful_rung(self.recipe)
         epochs = useful + self.recipe.decay_epochs(useful)
         return epochs * self.epoch_s(candidate, evaluations) < left_s
 
@@ -109,29 +114,34 @@ class Pricing:
         return 1.1 * together_s + timing_s + CONFIRM_S * len(jobs)
 
 
+def useful_rung(recipe: Recipe) -> int:
+    """The epochs from which a finish makes sense; the longest rung where there are few."""
+    return recipe.rungs[min(USEFUL_RUNG, len(recipe.rungs) - 1)]
+
+
 def _timing_s(evaluation: Evaluation) -> float:
-    """Seconds of a confirming measurement, which follow from the noise seen in screening."""
+    """Seconds of a confirming measurement, predicted from the noise of the screening."""
     screened, plan = evaluation.measurement, MeasurePlan.confirm()
     if screened is None:
         return plan.max_s
     low, high = screened.p50_ci_ms
-    width = TAIL * (high - low) / screened.p50_ms
+    width = P90_INTERVAL_RATIO * (high - low) / screened.p50_ms
     runs = screened.runs * (width / STABLE) ** 2
     runs = min(max(runs, plan.min_runs), plan.max_runs)
     timed_s = min(max(runs * screened.mean_ms / 1e3, plan.min_s), plan.max_s)
-    return WARM_S + BESIDE_TIMING * timed_s
+    return WARM_UP_S + TIMING_OVERHEAD * timed_s
 
 
 def observed_ratio(pictures: int, evaluations: Iterable[Evaluation]) -> float:
-    """Seconds of training that this run has observed, over the prior's."""
+    """Seconds of training that this run took, divided by those that the prior predicts."""
     ratios = []
     for evaluation in evaluations:
         score = evaluation.score("val", source="torch")
         if score and evaluation.cost and score.epoch:
-            ratios.append(score.train_s / score.epoch / prior_s(evaluation.cost, pictures))
+            ratios.append(score.train_s / score.epoch / prior_epoch_s(evaluation.cost, pictures))
     return median(ratios[-15:]) if ratios else 1.0
 
 
-def prior_s(cost: Cost, pictures: int) -> float:
-    """Seconds of one epoch before anything was observed."""
+def prior_epoch_s(cost: Cost, pictures: int) -> float:
+    """Seconds of one epoch, predicted before anything was observed."""
     return pictures * (PRIOR_PICTURE_S + PRIOR_BYTE_S * cost.activation_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -14,60 +14,54 @@ from tabular.replay import Trajectory, Walk, judged, ours, replay
 from tabular.tables import Table
 
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
+from autoseg.search.expected_hypervolume import ExpectedHypervolume, Options
 from autoseg.search.gp import Array
-from autoseg.search.proposers.optuna import Observation, OptunaProposer
-from autoseg.search.protocol import Evaluations, Screen, Step, Wait
-from autoseg.search.scheduler import Choices, HypervolumeScheduler
-from autoseg.search.state import View
-from autoseg.search.status import epoch_of, p50
+from autoseg.search.proposers.optuna import OptunaProposer
+from autoseg.search.protocol import Observation, Screen
+from autoseg.search.scheduler import Policy
+from autoseg.search.state import SearchState
+from autoseg.search.status import epoch_of, next_job, p50_ms
 
 # Times what the whole table costs: so much simulated time that a search ends when it has enough.
 BUDGETS = 10
 
 
-class CostBlind(HypervolumeScheduler):
+class CostBlind(ExpectedHypervolume):
     """Takes what is expected to add most, whatever it costs."""
 
-    def worth(self, choices: Choices) -> Array:
-        return choices.gains
+    def worth(self, found: Options) -> Array:
+        return found.gains
 
 
-class NeverStopping(HypervolumeScheduler):
+class NeverStopping(ExpectedHypervolume):
     """What is started goes to the top at once, and nothing is stopped."""
 
-    def choices(self, view: View, left_s: float | None) -> Choices:
-        found = super().choices(view, left_s)
-        whole = found.rungs == self.recipe.rungs[-1]
-        return Choices(*(getattr(found, f.name)[whole] for f in fields(found)))
+    def options(self, state: SearchState, left_s: float | None) -> Options:
+        found = super().options(state, left_s)
+        whole = found.rungs == state.recipe.rungs[-1]
+        return Options(*(getattr(found, f.name)[whole] for f in fields(found)))
 
-    def stops(
-        self, evaluations: Evaluations, running: Collection[Job]
-    ) -> Sequence[tuple[Candidate, str]]:
+    def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
         return ()
 
-    def propose(
-        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
-    ) -> Step:
-        if len(running) >= self.pricing.workers:
-            return Wait()
-        busy = {job.candidate.key for job in running}
-        for e in evaluations.values():
+    def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
+        busy = {job.candidate.key for job in state.running}
+        for e in state.evaluations.values():
             begun = e.state == "scored" and e.candidate.key not in busy
-            if begun and (job := self.next_job(e)):
+            if begun and (job := next_job(e, state.recipe)):
                 return job
-        return super().propose(evaluations, running, remaining_s)
+        return super().next_step(state, left_s)
 
 
-class LatencyLast(HypervolumeScheduler):
-    """Latency is known only of what was trained; of the rest it is guessed from those."""
+class LatencyLast(ExpectedHypervolume):
+    """Latency is known only of what was trained; of the rest it is predicted from those."""
 
-    def view(self, evaluations: Evaluations, running: Collection[Job]) -> View:
-        timed = {key: e for key, e in evaluations.items() if e.measurement}
-        return super().view(timed, running)
-
-    def _step(self, view: View, row: int) -> Step:
-        step = super()._step(view, row)
-        return Job(step.candidate, 0, self.recipe.rungs[0]) if isinstance(step, Screen) else step
+    def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
+        timed = {key: e for key, e in state.evaluations.items() if e.measurement}
+        step = super().next_step(replace(state, evaluations=timed), left_s)
+        if isinstance(step, Screen):
+            return Job(step.candidate, 0, state.recipe.rungs[0])
+        return step
 
 
 class LateWalk(Walk):
@@ -93,47 +87,50 @@ class LateWalk(Walk):
             yield job
 
 
-class Proposed(HypervolumeScheduler):
+class Proposed(ExpectedHypervolume):
     """Decides when to start another candidate, but Optuna's GP decides which one."""
 
     sampler = "gp"
 
-    def _step(self, view: View, row: int) -> Step:
-        known = view.evaluations.get(self.ground.candidates[row].key)
+    def step_to(self, state: SearchState, row: int) -> Screen | Job | None:
+        known = state.evaluations.get(state.candidates.candidates[row].key)
         if known is not None and epoch_of(known):
-            return super()._step(view, row)
-        chosen = self._proposal(view)
+            return super().step_to(state, row)
+        chosen = self._proposal(state)
         if chosen is None:
-            return super()._step(view, row)
-        known = view.evaluations.get(chosen.key)
-        return Screen(chosen) if known is None else Job(chosen, 0, self.recipe.rungs[0])
+            return super().step_to(state, row)
+        known = state.evaluations.get(chosen.key)
+        return Screen(chosen) if known is None else Job(chosen, 0, state.recipe.rungs[0])
 
-    def _proposal(self, view: View) -> Candidate | None:
+    def _proposal(self, state: SearchState) -> Candidate | None:
+        asked = state.problem
         proposer = OptunaProposer(
-            self.space, self.effort, self.constraints, self.seed, self.sampler
+            asked.space, asked.effort, asked.constraints, asked.seed, self.sampler
         )
-        busy = {job.candidate.key for job in view.running}
+        busy = {job.candidate.key for job in state.running}
 
         def allowed(candidate: Candidate) -> bool:
-            known = view.evaluations.get(candidate.key)
+            known = state.evaluations.get(candidate.key)
             untried = known is None or (known.state == "measured" and not epoch_of(known))
-            return untried and candidate.key in self.ground.rows and candidate.key not in busy
+            there = candidate.key in state.candidates.rows
+            return untried and there and candidate.key not in busy
 
-        history = [seen for e in view.evaluations.values() if (seen := self._told(view, e))]
-        return proposer.propose(history, allowed, len(view.evaluations))
+        history = [seen for e in state.evaluations.values() if (seen := _observation(state, e))]
+        return next(filter(allowed, proposer.proposals(history, len(state.evaluations))), None)
 
-    def _told(self, view: View, evaluation: Evaluation) -> Observation | None:
-        """What the surrogate expects of a begun one at the top; the floor for the too slow."""
-        if not evaluation.measurement:
-            return None
-        iou, floor = None, self.constraints.min_iou
-        if epoch_of(evaluation) and view.row(evaluation) is not None:
-            mean, _ = view.after([evaluation], [self.recipe.rungs[-1]])
-            iou = 1 - math.exp(float(mean[0]))
-        elif evaluation.state != "too_slow":
-            return None
-        at = p50(evaluation), floor if iou is None else iou
-        return Observation(evaluation.candidate, *at, imputed=iou is None)
+
+def _observation(state: SearchState, evaluation: Evaluation) -> Observation | None:
+    """What the surrogate expects of a begun one at the top; the floor for the too slow."""
+    if not evaluation.measurement:
+        return None
+    iou, floor = None, state.problem.constraints.min_iou
+    if epoch_of(evaluation) and state.row(evaluation) is not None:
+        mean, _ = state.forecast([evaluation], [state.recipe.rungs[-1]])
+        iou = 1 - math.exp(float(mean[0]))
+    elif evaluation.state != "too_slow":
+        return None
+    at = p50_ms(evaluation), floor if iou is None else iou
+    return Observation(evaluation.candidate, *at, imputed=iou is None)
 
 
 def without(
@@ -141,19 +138,19 @@ def without(
     constraints: Constraints,
     seed: int,
     *,
-    kind: type[HypervolumeScheduler],
+    policy: Policy,
     walk: type[Walk] = Walk,
     enough: float = 0.99,
 ) -> Trajectory:
-    """One search by a variant, or by `HypervolumeScheduler` itself."""
+    """One search by a variant, or by `ExpectedHypervolume` itself."""
     budget_s = BUDGETS * table.total_s
-    scheduler = ours(table, constraints, seed=seed, budget_s=budget_s, kind=kind)
+    scheduler = ours(table, constraints, seed=seed, budget_s=budget_s, policy=policy)
     return replay(table, scheduler, constraints, budget_s=budget_s, enough=enough, walk=walk)
 
 
 VARIANTS = {
-    "without latency first": partial(without, kind=LatencyLast, walk=LateWalk),
-    "without early stopping": partial(without, kind=NeverStopping),
-    "without known latency": partial(without, kind=Proposed),
-    "without cost": partial(without, kind=CostBlind),
+    "without latency first": partial(without, policy=LatencyLast(), walk=LateWalk),
+    "without early stopping": partial(without, policy=NeverStopping()),
+    "without known latency": partial(without, policy=Proposed()),
+    "without cost": partial(without, policy=CostBlind()),
 }

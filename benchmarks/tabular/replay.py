@@ -10,10 +10,10 @@
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
 Any scheduler of autoseg.search.protocol serves; what it needs of a table is `table.space`,
-`table.recipe` and `table.pricing(workers)`. The clock moves by the measurements, which pause the
-trainings as on a machine that does both, and by the trainings. At each moment a search is worth
-the hypervolume of what finishing now would give: of every candidate the decayed IoU at the highest
-rung that it has reached. The decays are charged to nobody."""
+`table.recipe` and `table.training_time(workers)`. The clock moves by the measurements, which pause
+the trainings as on a machine that does both, and by the trainings. At each moment a search is
+worth the hypervolume of what finishing now would give: of every candidate the decayed IoU at the
+highest rung that it has reached. The decays are charged to nobody."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ from autoseg.core.errors import CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point, hypervolume
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement, Score, State
+from autoseg.search.expected_hypervolume import ExpectedHypervolume
+from autoseg.search.problem import SearchProblem
 from autoseg.search.protocol import Done, Scheduler, Screen, Wait
-from autoseg.search.scheduler import HypervolumeScheduler
+from autoseg.search.scheduler import Policy, SearchScheduler
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 
@@ -241,7 +243,7 @@ class Walk:
         while True:
             yield from self.collect(self.pool.wait(0.0))
             left_s = None if budget_s is None else budget_s - self.clock.now_s
-            step = self.scheduler.propose(self.evaluations, self.pool.running, left_s)
+            step = self.scheduler.next_step(self.evaluations, self.pool.running, left_s)
             match step:
                 case Screen(candidate):
                     self.screen([candidate])
@@ -264,7 +266,7 @@ def replay(
     truth: Table | None = None,
     walk: type[Walk] = Walk,
 ) -> Trajectory:
-    """The search of an scheduler in a table, until it is done or has `enough` of the hypervolume.
+    """The search of a scheduler in a table, until it is done or has `enough` of the hypervolume.
 
     `truth` is what the trajectory is worth by, where the table is a noisy view of it. The budget
     is in simulated seconds and must be the scheduler's own.
@@ -291,11 +293,14 @@ def ours(
     seed: int,
     workers: int = 1,
     budget_s: float | None = None,
-    kind: type[HypervolumeScheduler] = HypervolumeScheduler,
-) -> HypervolumeScheduler:
-    """The scheduler as a run makes it, over a table; `kind` may be a variant of it."""
-    pricing = table.pricing(workers)
-    return kind(table.space, "expert", constraints, table.recipe, pricing, seed, budget_s=budget_s)
+    policy: Policy | None = None,
+) -> SearchScheduler:
+    """The scheduler as a run makes it, over a table; with another policy for a variant of it."""
+    problem = SearchProblem(
+        table.space, "expert", constraints, table.recipe, table.training_time(workers), seed,
+        budget_s=budget_s,
+    )  # fmt: skip
+    return SearchScheduler.of(problem, policy or ExpectedHypervolume())
 
 
 def main() -> None:

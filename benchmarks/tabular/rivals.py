@@ -25,7 +25,8 @@ from tabular.tables import Table
 
 from autoseg.core.pareto import hypervolume
 from autoseg.core.records import Constraints, Job
-from autoseg.search.proposers.optuna import POPULATION, ordered_choices
+from autoseg.search.knobs import ordered_choices
+from autoseg.search.proposers.optuna import POPULATION
 
 # Proposals without anything new, after which the nearest untrained one stands in: a GP takes a
 # second for each.

@@ -24,7 +24,7 @@ from autoseg.core.pareto import Point, front, hypervolume
 from autoseg.core.records import Candidate, Constraints, Cost
 from autoseg.networks.space import SearchSpace, normal_choice
 from autoseg.networks.space_file import load_space
-from autoseg.search.training_time import Pricing
+from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ class TabularSpace(SearchSpace):
 
 
 @dataclass(frozen=True)
-class TabularPricing(Pricing):
+class TabularTrainingTime(TrainingTime):
     """Costs come from the table, counted once; what is not in it cannot be built."""
 
     costs: Mapping[str, Cost] | None = None
@@ -122,8 +122,8 @@ class Table:
         rungs = [rung for rung in self.recipe.rungs if rung <= (to or self.top)]
         return sum(self.entries[key].cell(rung, decayed=False).train_s for rung in rungs)
 
-    def pricing(self, workers: int = 1) -> TabularPricing:
-        return TabularPricing(
+    def training_time(self, workers: int = 1) -> TabularTrainingTime:
+        return TabularTrainingTime(
             self.space, self.recipe, self.outputs, self.pictures, workers, STEP, costs=self.costs
         )
 
@@ -234,7 +234,7 @@ def trained(name: str, path: Path | None = None) -> Table:
     rungs = tuple(sorted({rung for rung, decayed in cells[rows[0]["key"]][0] if not decayed}))
     known = [c for key, c in by_key.items() if 0 in cells[key]]
     recipe = replace(Recipe(), rungs=rungs)
-    counted = Pricing(space, recipe, outputs, pictures, 1, STEP)
+    counted = TrainingTime(space, recipe, outputs, pictures, 1, STEP)
     costs = {c.key: counted.cost(c) for c in known}
     measured = _measured(path.with_name(f"{path.stem}-latency.csv"))
     if missing := sorted(set(costs) - set(measured)):
@@ -308,7 +308,7 @@ def thesis(path: Path) -> Table:
             said = {k.name: normal_choice(k.name, float(row[k.name])) for k in shipped.knobs}
             rows.setdefault(shipped.candidate(**said), []).append(row)
     recipe = replace(Recipe(), rungs=(THESIS_EPOCHS,))
-    counted = Pricing(shipped, recipe, 1, THESIS_PICTURES, 1)
+    counted = TrainingTime(shipped, recipe, 1, THESIS_PICTURES, 1)
     entries = {}
     for candidate, trainings in rows.items():
         cost, seconds = counted.cost(candidate), THESIS_EPOCHS * counted.epoch_s(candidate, {})

@@ -5,14 +5,14 @@ import pytest
 from worlds import ASKED
 
 from autoseg.core.pareto import hypervolume
-from autoseg.search.acquisition import Steps, probability_over
+from autoseg.search.acquisition import StepFront, p_iou_met
 
 FLOOR = ASKED.min_iou
 POINTS = [(2.0, 0.93), (4.0, 0.95), (3.0, 0.92), (12.0, 0.99), (1.5, 0.8)]
 
 
-def steps(points=POINTS) -> Steps:
-    return Steps.of(points, ASKED.max_latency_ms, FLOOR)
+def steps(points=POINTS) -> StepFront:
+    return StepFront.of(points, ASKED.max_latency_ms, FLOOR)
 
 
 def test_steps_have_the_hypervolume_of_their_points():
@@ -42,7 +42,7 @@ def test_gain_over_the_ceiling_is_zero():
 
 
 def test_probability_over_is_the_probability_to_meet_the_iou_floor():
-    chance = probability_over(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
+    chance = p_iou_met(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
     assert chance[0] == pytest.approx(0.5) and chance[1] > 0.99 and chance[2] < 0.01
 
 

@@ -12,7 +12,7 @@ MEASURED = by_key(*(make_evaluation(c, "measured", 2.0) for c in ALL))
 
 
 def lines(evaluations, left_s: float, spent_s: float = 0.0) -> list[str]:
-    return ENGINE.plan(evaluations, left_s, spent_s)
+    return ENGINE.planner.plan(evaluations, left_s, spent_s)
 
 
 def test_plan_lines_of_a_spent_budget_name_budget_and_option():
@@ -33,6 +33,6 @@ def test_plan_lines_do_not_count_begun_candidates_as_new():
 def test_plan_lines_budget_includes_the_time_spent():
     def takes_minutes(spent_s: float) -> int:
         last = lines(MEASURED, 0.1, spent_s)[-1]
-        return int(re.search(r"--budget of (\d+)m", last)[1])
+        return int(re.search(r"--budget (\d+)m", last)[1])
 
     assert takes_minutes(6000.0) == takes_minutes(0.0) + 100

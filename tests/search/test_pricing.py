@@ -8,14 +8,14 @@ from worlds import RESOLUTION, WIDTH, space_of
 
 from autoseg.core.records import Cost
 from autoseg.search.status import decayed
-from autoseg.search.training_time import observed_ratio, prior_s
+from autoseg.search.training_time import observed_ratio, prior_epoch_s
 
 SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
 
 
 def test_prior_s_of_an_epoch_follows_observed_times():
-    guess = prior_s(Cost(params=1, macs=1, activation_bytes=10**6), 100)
+    guess = prior_epoch_s(Cost(params=1, macs=1, activation_bytes=10**6), 100)
     trained = make_evaluation(ALL[0], "scored", 1.0, replace(make_score(0.5, 3), train_s=3 * 50.0))
     same = replace(trained, cost=Cost(params=1, macs=1, activation_bytes=10**6))
     assert guess > 0 and observed_ratio(100, []) == 1.0

@@ -4,7 +4,10 @@ import pytest
 from worlds import ASKED, DEPENDENT, RESOLUTION, WIDTH, space_of
 
 from autoseg.networks.space import Knob
-from autoseg.search.proposers.optuna import Observation, OptunaProposer, ordered_choices, sample
+from autoseg.search.knobs import ordered_choices
+from autoseg.search.proposers.optuna import OptunaProposer
+from autoseg.search.proposers.space import sample
+from autoseg.search.protocol import Observation
 
 SPACE = space_of(RESOLUTION, WIDTH, Knob("pp", (1, 0), 0, "expert"))
 ALL = list(SPACE.candidates("expert"))
@@ -18,10 +21,15 @@ def proposer(sampler: str, seed: int = 0) -> OptunaProposer:
     return OptunaProposer(SPACE, "expert", ASKED, seed, sampler)
 
 
+def first(ask: OptunaProposer, history=(), allowed=lambda c: True):
+    """The first allowed proposal."""
+    return next(filter(allowed, ask.propose(history, 500)), None)
+
+
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])
 def test_proposer_with_the_same_history_gives_the_same_proposal(sampler):
-    given = [proposer(sampler).propose(HISTORY, lambda c: True, 12) for _ in range(2)]
-    assert given[0] == given[1] in ALL
+    given = [list(proposer(sampler).propose(HISTORY, 20)) for _ in range(2)]
+    assert given[0] == given[1] and len(given[0]) == 20 and set(given[0]) <= set(ALL)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +37,8 @@ def test_proposer_with_the_same_history_gives_the_same_proposal(sampler):
 )
 def test_proposer_gives_only_allowed_candidates_and_none_when_none_is_left(sampler):
     left = ALL[-1]
-    assert proposer(sampler).propose(HISTORY, lambda c: c == left, 12) == left
-    assert proposer(sampler).propose(HISTORY, lambda c: False, 12) is None
+    assert first(proposer(sampler), HISTORY, lambda c: c == left) == left
+    assert first(proposer(sampler), HISTORY, lambda c: False) is None
 
 
 def test_proposer_with_a_genetic_sampler_breeds_from_the_best():
@@ -45,21 +53,21 @@ def test_proposer_with_a_genetic_sampler_breeds_from_the_best():
         for c in ALL[:12] * 2
     ]
     ask = proposer("nsga2")
-    bred = [ask.propose(told, lambda c: True, number) for number in range(24, 44)]
+    bred = [next(ask.proposals(told, number)) for number in range(24, 44)]
     alike = [sum(c[k] == ALL[0][k] for k in ("resolution", "a")) for c in bred]
     assert sum(alike) / len(alike) > 1.2  # a random one agrees on two thirds of a knob
 
 
 def test_proposer_can_propose_the_first_candidate():
-    assert proposer("gp").propose([], lambda c: True, 0) in ALL
+    assert first(proposer("gp")) in ALL
 
 
 def test_proposer_of_one_candidate_gives_it_once():
     alone = space_of(Knob("resolution", (64,), 64, "entry"))
     ask = OptunaProposer(alone, "expert", ASKED, 0, "gp")
-    assert ask.propose([], lambda c: True, 0) == alone.baseline
-    seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9, imputed=True)]
-    assert ask.propose(seen, lambda c: c != alone.baseline, 1) is None
+    assert first(ask) == alone.baseline
+    seen = [Observation(alone.baseline, 1.0, 0.9, imputed=True)]
+    assert first(ask, seen, lambda c: c != alone.baseline) is None
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2"])
@@ -68,8 +76,8 @@ def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sample
     assert len(history) == 3 * 3 - 1
     seen = [Observation(c, 1.0 + n, 0.9, imputed=True) for n, c in enumerate(history)]
     ask = OptunaProposer(DEPENDENT, "expert", ASKED, 0, sampler)
-    assert ask.propose(seen, lambda c: c == left, len(seen)) == left
-    assert ask.propose(seen, lambda c: True, len(seen)) in [*history, left]
+    assert first(ask, seen, lambda c: c == left) == left
+    assert first(ask, seen) in [*history, left]
 
 
 def test_proposer_orders_sizes_by_area_and_keeps_words():
@@ -86,7 +94,7 @@ def test_proposer_orders_sizes_by_area_and_keeps_words():
     ]
     for sampler in ("gp", "tpe"):
         ask = OptunaProposer(mixed, "expert", ASKED, 0, sampler)
-        assert ask.propose(seen, lambda c: True, len(seen)) in [s.candidate for s in seen]
+        assert first(ask, seen) in [s.candidate for s in seen]
 
 
 def test_sample_is_the_whole_space_or_distinct_candidates_in_seed_order():

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from factories import make_evaluation, make_score
 from worlds import (
-    ASKED,
     DEPENDENT,
     RESOLUTION,
     WIDE,
@@ -20,11 +19,8 @@ from worlds import (
 
 from autoseg.core.records import Candidate, Job
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.search import candidate_set
-from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.proposers.whole_trainings import SamplerScheduler
 from autoseg.search.protocol import Done, Screen, Wait
-from autoseg.search.training_time import Pricing
+from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
 
 
@@ -57,7 +53,7 @@ def test_search_goes_through_a_space_with_inactive_knobs():
     dependent.run()
     assert len(dependent.seen) == DEPENDENT.count("expert") == 9
     assert dependent.states()["confirmed"] >= 1
-    assert dependent.scheduler.verdict(dependent.seen)
+    assert dependent.scheduler.planner.verdict(dependent.seen)
 
 
 def test_search_of_a_small_effort_tries_all_candidates_and_ends():
@@ -110,10 +106,9 @@ def test_search_confirms_the_nearest_where_nothing_meets_the_floor(limit):
 
 def test_search_starts_a_job_whose_time_is_only_a_guess():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
-    scheduler = scheduler_of(WIDE, budget_s=600.0)
-    pricing = Pricing(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
-    large = World(replace(scheduler, pricing=pricing), quarter, by_width)
-    assert not pricing.affordable(WIDE.baseline, {}, 600.0)
+    times = TrainingTime(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
+    large = World(scheduler_of(WIDE, budget_s=600.0, times=times), quarter, by_width)
+    assert not times.affordable(WIDE.baseline, {}, 600.0)
     large.run()
     assert large.states()["confirmed"] >= 1
 
@@ -215,12 +210,12 @@ def test_search_does_not_propose_candidates_that_cannot_be_built(tmp_path, monke
     )
     scheduler = scheduler_of(space)
     seen, proposed = {}, []
-    while isinstance(step := scheduler.propose(seen, [], None), Screen):
+    while isinstance(step := scheduler.next_step(seen, [], None), Screen):
         proposed.append(step.candidate)
         seen[step.candidate.key] = make_evaluation(step.candidate, "too_slow", 20.0)
     assert isinstance(step, Done)
     assert len(proposed) == 3 and {c["a"] for c in proposed} == {0.125}
-    assert scheduler.verdict(seen)
+    assert scheduler.planner.verdict(seen)
 
 
 def test_search_without_budget_does_not_depend_on_time():
@@ -246,14 +241,14 @@ def test_propose_ranks_continued_and_new_candidates_together():
     scheduler = scheduler_of(WIDE, budget_s=10_000.0)
     ahead, *others = list(WIDE.candidates("expert"))[:6]
     fresh = [make_evaluation(c, "measured", 2.0 + n) for n, c in enumerate(others)]
-    step = scheduler.propose(
+    step = scheduler.next_step(
         by_key(make_evaluation(ahead, "scored", 1.0, make_score(0.93, 9)), *fresh), [], 9_000.0
     )
     assert isinstance(step, Job) and step.candidate == ahead and step.from_epoch == 9
     done = make_evaluation(
         ahead, "scored", 5.0, *(make_score(0.91, epoch) for epoch in (3, 9, 27, 81))
     )
-    step = scheduler.propose(by_key(done, *fresh), [], 9_000.0)
+    step = scheduler.next_step(by_key(done, *fresh), [], 9_000.0)
     assert isinstance(step, Screen) or step.from_epoch == 0
 
 
@@ -262,13 +257,11 @@ def test_propose_gives_two_workers_different_jobs_and_lets_a_third_wait():
     seen = by_key(
         *(make_evaluation(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30])
     )
-    first = scheduler.propose(seen, [], None)
-    second = scheduler.propose(seen, [first], None)
+    first = scheduler.next_step(seen, [], None)
+    second = scheduler.next_step(seen, [first], None)
     assert isinstance(first, Job | Screen) and first != second
-    jobs = [
-        Job(candidate=c, from_epoch=0, to_epoch=3) for c in list(WIDE.candidates("expert"))[:2]
-    ]
-    assert scheduler.propose(seen, jobs, None) == Wait()
+    jobs = [Job(c, 0, 3) for c in list(WIDE.candidates("expert"))[:2]]
+    assert scheduler.next_step(seen, jobs, None) == Wait()
 
 
 def test_stops_a_candidate_that_a_faster_one_would_beat_if_finished_now():
@@ -291,16 +284,16 @@ def test_stops_a_candidate_that_a_faster_one_would_beat_if_finished_now():
 
 def test_outlook_shrinks_towards_the_end_of_the_search():
     searched = world(budget_s=8_000.0)
-    assert searched.scheduler.outlook({}, [], 100.0) is None
+    assert searched.scheduler.planner.outlook({}, 100.0) is None
     looks = []
     for candidate in searched.scheduler.survey():
         searched.screen(candidate)
-    while (step := searched.scheduler.propose(searched.seen, [], searched.left_s)) != Done():
+    while (step := searched.scheduler.next_step(searched.seen, [], searched.left_s)) != Done():
         if isinstance(step, Screen):
             searched.screen(step.candidate)
             continue
         searched.train(step)
-        looks.append(searched.scheduler.outlook(searched.seen, [], 1_000.0))
+        looks.append(searched.scheduler.planner.outlook(searched.seen, 1_000.0))
     assert looks[-1].hypervolume > looks[0].hypervolume
     assert looks[-1].gain_iou <= looks[-1].gain_iou_at_most < looks[0].gain_iou_at_most
     assert looks[-1].gain_iou_at_most < 0.02
@@ -308,9 +301,7 @@ def test_outlook_shrinks_towards_the_end_of_the_search():
 
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_search_with_an_optuna_sampler_trains_proposals_to_the_last_rung(sampler):
-    sampled = world(budget_s=3_000.0)
-    proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
-    sampled.scheduler = SamplerScheduler(sampled.scheduler, proposer)
+    sampled = world(budget_s=3_000.0, sampler=sampler)
     sampled.run()
     assert sampled.spent_s <= 3_000.0 and sampled.states()["confirmed"] >= 1
     begun = {job.candidate for job in sampled.jobs}
@@ -335,13 +326,10 @@ def test_finalists_begin_with_a_safe_and_large_gain():
 def test_search_with_a_sampler_finishes_candidates_outside_the_sample_of_a_large_space(
     monkeypatch,
 ):
-    monkeypatch.setattr(candidate_set, "MOST", 10)
-    monkeypatch.setattr(candidate_set, "MAX_NETWORKS", 2)
-    large = world(budget_s=3_000.0)
-    inside = {c.key for c in large.scheduler.ground.candidates}
-    large.scheduler = SamplerScheduler(
-        large.scheduler, OptunaProposer(WIDE, "expert", ASKED, 0, "random")
-    )
+    monkeypatch.setattr("autoseg.search.state.MAX_CANDIDATES", 12)
+    monkeypatch.setattr("autoseg.search.proposers.space.MAX_NETWORKS", 2)
+    large = world(budget_s=3_000.0, sampler="random")
+    inside = {c.key for c in large.scheduler.states.proposed.candidates}
     large.run()
     confirmed = {e.candidate.key for e in large.seen.values() if e.state == "confirmed"}
     assert len(inside) < WIDE.count("expert") and confirmed - inside

@@ -8,39 +8,23 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from autoseg.core.records import Candidate, Constraints
-from autoseg.core.units import parse_hw
 from autoseg.networks.space import Knob, SearchSpace
+from autoseg.search.knobs import ordered_choices
+from autoseg.search.proposers.space import sample
+from autoseg.search.protocol import Observation
 
 POPULATION = 12  # of the genetic ones: a search looks at dozens, not at thousands
-ASKS = 4  # a sampler's proposals that are tried before a random one is taken
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a proposer is told of a candidate.
-
-    An untrained one carries the floor as its IoU: 0, NaN or a failure would blind a sampler.
-    """
-
-    candidate: Candidate
-    latency_ms: float
-    iou: float
-    imputed: bool
-
-
-def ordered_choices(knob: Knob) -> list[Any]:
-    """A knob's choices from small to large (resolutions by area); as written if no numbers."""
-    if knob.name == "resolution":
-        return sorted(knob.choices, key=lambda c: parse_hw(c)[0] * parse_hw(c)[1])
-    return sorted(knob.choices) if knob.ordered else list(knob.choices)
+ASKS = 4  # a sampler's proposals; random ones follow
+RANDOM = 400
 
 
 @dataclass(frozen=True)
@@ -53,18 +37,26 @@ class OptunaProposer:
     seed: int
     sampler: str
 
-    def propose(
-        self, history: Sequence[Observation], allowed: Callable[[Candidate], bool], number: int
-    ) -> Candidate | None:
-        """The sampler's first allowed proposal, else a random allowed one, else None."""
+    def propose(self, history: Sequence[Observation], count: int) -> Iterable[Candidate]:
+        """What the sampler asks for, then random candidates, made as they are taken."""
+        return islice(self.proposals(history, len(history)), count)
+
+    def proposals(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
+        """The same; `number` is the part of the random seed that differs between calls."""
+        return chain(self._asked(history, number), self._random(number))
+
+    def _asked(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
         distributions = self._distributions()
-        with _one_thread():
-            study = self._study(history, number)
-            for _ in range(ASKS if distributions else 0):
-                candidate = self._candidate(study.ask(distributions).params)
-                if allowed(candidate):
-                    return candidate
-        return self._random(allowed, number)
+        if not distributions:
+            return
+        study = self._study(history, number)
+        for _ in range(ASKS):
+            with _one_thread():
+                params = study.ask(distributions).params
+            yield self._candidate(params)
+
+    def _random(self, number: int) -> Iterator[Candidate]:
+        yield from sample(self.space, self.effort, RANDOM, self.seed + number)
 
     def _study(self, history: Sequence[Observation], number: int) -> Any:
         import optuna
@@ -75,26 +67,27 @@ class OptunaProposer:
             warnings.simplefilter("ignore")  # samplers that call themselves experimental
             sampler = self._sampler(self.seed * 10_007 + number)
             study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
-        distributions = self._distributions()
-        for place, seen in enumerate(history):
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params={
-                        k.name: ordered_choices(k).index(k.choice_in(seen.candidate))
-                        for k in self._knobs
-                    },
-                    distributions=distributions,
-                    values=[float(np.log(seen.latency_ms)), seen.iou],
-                    constraints={
-                        "latency": float(
-                            np.log(seen.latency_ms / self.constraints.max_latency_ms)
-                        ),
-                        "iou": self.constraints.min_iou - seen.iou,
-                    },
-                    system_attrs=_generation(sampler, place),
-                )
-            )
+        for place, observation in enumerate(history):
+            study.add_trial(self._trial(observation, _generation(sampler, place)))
         return study
+
+    def _trial(self, observation: Observation, system_attrs: dict[str, Any]) -> Any:
+        import optuna
+
+        log_ratio = np.log(observation.latency_ms / self.constraints.max_latency_ms)
+        return optuna.trial.create_trial(
+            params={
+                knob.name: ordered_choices(knob).index(knob.choice_in(observation.candidate))
+                for knob in self._knobs
+            },
+            distributions=self._distributions(),
+            values=[float(np.log(observation.latency_ms)), observation.iou],
+            constraints={
+                "latency": float(log_ratio),
+                "iou": self.constraints.min_iou - observation.iou,
+            },
+            system_attrs=system_attrs,
+        )
 
     def _sampler(self, seed: int) -> Any:
         from optuna import samplers
@@ -129,15 +122,9 @@ class OptunaProposer:
         by_name = {knob.name: ordered_choices(knob) for knob in self._knobs}
         return self.space.candidate(**{name: by_name[name][at] for name, at in positions.items()})
 
-    def _random(self, allowed: Callable[[Candidate], bool], number: int) -> Candidate | None:
-        return next(
-            (c for c in sample(self.space, self.effort, 400, self.seed + number) if allowed(c)),
-            None,
-        )
-
 
 def _generation(sampler: Any, place: int) -> dict[str, Any]:
-    """What a genetic sampler writes on its trials itself, and would miss on those it is told."""
+    """What a genetic sampler itself writes on its trials, and needs on those of the history."""
     key = getattr(sampler, "_get_generation_key", None)
     return {key(): place // POPULATION} if key else {}
 
@@ -153,19 +140,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def sample(space: SearchSpace, effort: str, most: int, seed: int) -> list[Candidate]:
-    """At most `most` different candidates in a seeded order: all of them if there are no more."""
-    rng = np.random.default_rng(seed)
-    if space.count(effort) <= most:
-        everything = list(space.candidates(effort))
-        return [everything[i] for i in rng.permutation(len(everything))]
-    knobs = space.knobs_at(effort)
-    drawn: dict[str, Candidate] = {}
-    while len(drawn) < most:
-        candidate = space.candidate(
-            **{k.name: k.choices[int(rng.integers(len(k.choices)))] for k in knobs}
-        )
-        drawn[candidate.key] = candidate
-    return list(drawn.values())

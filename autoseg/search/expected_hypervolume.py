@@ -1,0 +1,185 @@
+"""The policy by expected hypervolume: the best gain for each second of training.
+
+Latency is known before anything is trained, so only the IoU is uncertain. Each option (start a
+candidate, or take a started one to one of the rungs above it) is worth the hypervolume that it is
+expected to add to what finishing now would give, for each second of training until there. The
+best is taken one rung further, and all are weighed again. So continuing competes with starting,
+and what cannot enter the front within the constraints is never continued.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from autoseg.core.records import Candidate, Evaluation, Job
+from autoseg.search.acquisition import p_at_most
+from autoseg.search.gp import Array
+from autoseg.search.protocol import Screen
+from autoseg.search.state import SearchState
+from autoseg.search.status import decayed, epoch_of, next_job, p50_ms, undecayed
+from autoseg.search.stopping import stops
+from autoseg.search.surrogate import Rows
+
+MIN_P_LATENCY = 0.01  # P(under the ceiling) from which a candidate is worth measuring
+MIN_GAIN = 1e-6  # hypervolume (ln ms x IoU) that an option must be expected to add
+MIN_SCREEN_S = 2.0  # exporting and timing, which also holds up the trainings beside it
+SCREEN_RUNS = 40
+JOB_S = 1.0  # scoring and checkpoint of one job, beside its epochs
+TIME_SAFETY = 1.3  # on predicted seconds: a job that the end of the search cuts off is time lost
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that could be done next: row and rung aimed at, expected hypervolume, seconds; `[n]`."""
+
+    rows: Rows
+    rungs: Rows
+    gains: Array
+    seconds: Array
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """Candidates that may be measured or trained, by row; all ``[n]``.
+
+    `log_sd` is the standard deviation of ln ms, 0 where it was measured; `screen_s` are the
+    seconds of measuring first, 0 where it was; `epochs` are those trained already.
+    """
+
+    rows: Rows
+    log_ms: Array
+    log_sd: Array
+    p_latency: Array
+    screen_s: Array
+    epochs: Rows
+
+    def of(self, chosen: npt.NDArray[np.bool_] | Rows) -> Eligible:
+        """Some of them, by mask or by position."""
+        return Eligible(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class ExpectedHypervolume:
+    """Takes the option with the highest expected hypervolume per second."""
+
+    def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
+        """One rung towards the best option, or its measurement if it has none yet."""
+        found = self.options(state, left_s)
+        if not len(found.rows):
+            return None
+        return self.step_to(state, int(found.rows[np.argmax(self.worth(found))]))
+
+    def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
+        """Those whose optimistic IoU at full length is under the floor or a faster one's IoU."""
+        return stops(state)
+
+    def options(self, state: SearchState, left_s: float | None) -> Options:
+        """What is weighed."""
+        return options(state, left_s)
+
+    def worth(self, found: Options) -> Array:
+        """What decides between options: expected gain for each second."""
+        return found.gains / found.seconds
+
+    def step_to(self, state: SearchState, row: int) -> Screen | Job | None:
+        """Measure a candidate that nothing is known of, else train it to its next rung."""
+        candidate = state.candidates.candidates[row]
+        evaluation = state.evaluations.get(candidate.key)
+        if evaluation is None:
+            return Screen(candidate)
+        return next_job(evaluation, state.recipe)
+
+
+def options(state: SearchState, left_s: float | None) -> Options:
+    """Every candidate that may be started or continued, with every rung that it may reach."""
+    able = eligible(state)
+    longest = np.full(len(able.rows), state.recipe.rungs[-1])
+    able = able.of(_gains(state, able, longest) > MIN_GAIN)
+    # Without a budget nothing may depend on time.
+    known = state.evaluations if left_s is not None else {}
+    costs = [state.candidates.costs[row] for row in able.rows]
+    epoch_s = state.problem.training_time.epochs_s(costs, known)
+    parts = [_to_rung(state, able, epoch_s, rung, left_s) for rung in state.recipe.rungs]
+    joined = _joined(parts)
+    worthy = joined.gains > MIN_GAIN
+    return Options(*(getattr(joined, f.name)[worthy] for f in fields(joined)))
+
+
+def _to_rung(
+    state: SearchState, able: Eligible, epoch_s: Array, rung: int, left_s: float | None
+) -> Options:
+    """Those that may be taken to this rung, if there is time to decay from there as well."""
+    rungs = state.recipe.rungs
+    jobs = np.sum([(able.epochs < r) & (r <= rung) for r in rungs], axis=0)
+    seconds = (rung - able.epochs) * epoch_s + JOB_S * jobs + able.screen_s
+    within = jobs > 0
+    # Before any score, the seconds are guesses and forbid nothing.
+    if left_s is not None and any(undecayed(e) for e in state.evaluations.values()):
+        whole_s = TIME_SAFETY * seconds + state.recipe.decay_epochs(rung) * epoch_s
+        within &= whole_s < left_s
+    here = able.of(within)
+    aims = np.full(len(here.rows), rung)
+    return Options(here.rows, aims, _gains(state, here, aims), seconds[within])
+
+
+def _joined(parts: Sequence[Options]) -> Options:
+    columns = ([getattr(part, f.name) for part in parts] for f in fields(Options))
+    return Options(*map(np.concatenate, columns))
+
+
+def _gains(state: SearchState, able: Eligible, rungs: Rows) -> Array:
+    mean, sd = state.surrogate.predict(able.rows, rungs)
+    return state.expected_gain(able.log_ms, able.log_sd, mean, sd) * able.p_latency
+
+
+def eligible(state: SearchState) -> Eligible:
+    """The candidates that may be measured or trained next, by row."""
+    known, predicted = _known(state), _predicted(state)
+    columns = [[getattr(part, f.name) for part in (known, predicted)] for f in fields(Eligible)]
+    both = Eligible(*map(np.concatenate, columns))
+    return both.of(np.argsort(both.rows))
+
+
+def _predicted(state: SearchState) -> Eligible:
+    """Candidates without an evaluation, with predicted latency; none when all trials are used."""
+    log_ms, log_sd = state.predicted_log_ms
+    count = len(state.candidates.candidates)
+    p_latency = p_at_most(math.log(state.p50_ceiling_ms), log_ms, log_sd)
+    screen_s = np.maximum(MIN_SCREEN_S, 1.0 + SCREEN_RUNS * np.exp(log_ms) / 1e3)
+    # `expected_gain` already integrates over the predicted latency. Only while nothing is feasible
+    # is the gain a bare P(IoU met), so multiply by P(latency met).
+    factor = p_latency if state.front.empty else np.ones(count)
+    every = Eligible(np.arange(count), log_ms, log_sd, factor, screen_s, np.zeros(count, np.intp))
+    worth_screening = (p_latency > MIN_P_LATENCY) & (not state.all_trials_used)
+    rows = [state.row(e) for e in state.evaluations.values()]
+    worth_screening[[row for row in rows if row is not None]] = False
+    return every.of(worth_screening)
+
+
+def _known(state: SearchState) -> Eligible:
+    """Candidates that are measured, not settled, and not in training now."""
+    busy = {job.candidate.key for job in state.running}
+    found = [
+        (row, e)
+        for e in state.evaluations.values()
+        if (row := state.row(e)) is not None and e.candidate.key not in busy and _is_open(e)
+    ]
+    none = np.zeros(len(found))
+    return Eligible(
+        np.array([row for row, _ in found], np.intp),
+        np.array([math.log(p50_ms(e)) for _, e in found]),
+        none,
+        np.array([state.p_latency_met(e) for _, e in found]),
+        none,
+        np.array([epoch_of(e) for _, e in found], np.intp),
+    )
+
+
+def _is_open(evaluation: Evaluation) -> bool:
+    measured = evaluation.measurement is not None
+    return evaluation.state in ("measured", "scored") and measured and not decayed(evaluation)

@@ -1,0 +1,97 @@
+"""The policy for a sampler's proposals: each is trained to the longest rung.
+
+Optuna's samplers learn from whole trainings only. Latency comes first here, too: what is over the
+ceiling is not trained, and the sampler gets it with the floor as its IoU, marked as imputed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autoseg.core.records import Candidate, Evaluation, Job
+from autoseg.search.protocol import Observation, Proposer, Screen
+from autoseg.search.state import SearchState
+from autoseg.search.status import epoch_of, next_job, p50_ms, undecayed
+
+MAX_PROPOSALS = 500  # after which nothing new is expected of a proposer
+
+
+@dataclass(frozen=True)
+class WholeTrainings:
+    """Finishes what was begun, then takes the proposer's next candidate."""
+
+    proposer: Proposer
+
+    def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
+        """The next rung of what was begun, else the measurement or first rung of a new one."""
+        if job := _begun(state, left_s):
+            return job
+        candidate = self._next(state, left_s)
+        if candidate is None:
+            return None
+        known = candidate.key in state.evaluations
+        return Job(candidate, 0, state.recipe.rungs[0]) if known else Screen(candidate)
+
+    def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
+        """None: a sampler learns from whole trainings."""
+        return ()
+
+    def _next(self, state: SearchState, left_s: float | None) -> Candidate | None:
+        """The first proposal that may be taken, else any measured candidate that may."""
+        history = [seen for e in state.evaluations.values() if (seen := _observation(state, e))]
+        proposed = self.proposer.propose(history, MAX_PROPOSALS)
+        # Where no more may be measured, a sampler of a large space may never hit what is.
+        measured = [e.candidate for e in state.evaluations.values()]
+        for candidates in (proposed, measured):
+            for candidate in candidates:
+                if _is_allowed(state, candidate, left_s):
+                    return candidate
+        return None
+
+
+def _begun(state: SearchState, left_s: float | None) -> Job | None:
+    """The next job of the first that was trained, or proposed and measured, and has one."""
+    for e in state.evaluations.values():
+        # What was measured after the survey was proposed.
+        proposed = e.state == "measured" and e.candidate not in state.surveyed
+        if (e.state == "scored" or proposed) and not _is_busy(state, e.candidate):
+            job = next_job(e, state.recipe)
+            if job and _in_time(state, job, left_s):
+                return job
+    return None
+
+
+def _is_allowed(state: SearchState, candidate: Candidate, left_s: float | None) -> bool:
+    """Whether it may be begun, and trained to the longest rung in the time."""
+    known = state.evaluations.get(candidate.key)
+    if known is None:
+        able = not state.all_trials_used and state.problem.training_time.buildable(candidate)
+    else:
+        able = known.state == "measured" and not _is_busy(state, candidate)
+    return able and _in_time(state, Job(candidate, 0, state.recipe.rungs[-1]), left_s)
+
+
+def _is_busy(state: SearchState, candidate: Candidate) -> bool:
+    return any(job.candidate.key == candidate.key for job in state.running)
+
+
+def _in_time(state: SearchState, job: Job, left_s: float | None) -> bool:
+    """Whether the job ends in time; before any score, its seconds are guesses."""
+    if left_s is None or not any(undecayed(e) for e in state.evaluations.values()):
+        return True
+    epoch_s = state.problem.training_time.epoch_s(job.candidate, state.evaluations)
+    return (job.to_epoch - job.from_epoch) * epoch_s < left_s
+
+
+def _observation(state: SearchState, evaluation: Evaluation) -> Observation | None:
+    """What the sampler gets: whole trainings, and the floor for what is too slow."""
+    score = undecayed(evaluation)
+    if evaluation.measurement is None:
+        return None
+    at = evaluation.candidate, p50_ms(evaluation)
+    if score and epoch_of(evaluation) == state.recipe.rungs[-1]:
+        return Observation(*at, score.iou, imputed=False)
+    if evaluation.state != "too_slow":
+        return None
+    return Observation(*at, state.problem.constraints.min_iou, imputed=True)
