@@ -44,7 +44,7 @@ def check(
 ) -> int:
     """Say what was understood of a data set, and every fault in it; all files are decoded."""
     from autoseg.data.dataset import Reading
-    from autoseg.data.folder import inspect
+    from autoseg.data.inspection import inspect
     from autoseg.report.console import inspection_facts, inspection_lines
 
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)

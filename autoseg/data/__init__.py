@@ -31,6 +31,6 @@ def load(
                 " folder is read: give one with --data"
             )
         return parcels()
-    from autoseg.data.folder import open_folder
+    from autoseg.data.inspection import open_folder
 
     return open_folder(data, reading, cache_dir)

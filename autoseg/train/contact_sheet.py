@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset
-from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.drawing.overlay import Colour, overlay
-from autoseg.data.drawing.preview import class_colours
+from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.train.metrics import Counts, class_iou, iou
 

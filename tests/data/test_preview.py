@@ -10,7 +10,8 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Dataset, Sample
 from autoseg.data.drawing.overlay import overlay
-from autoseg.data.drawing.preview import class_colours, contact_sheet, write_sheet
+from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.preview import contact_sheet, write_sheet
 from autoseg.data.synthetic.parcels import parcels
 
 

@@ -13,7 +13,7 @@ from autoseg.bundle.write import predict_source, write_bundle
 from autoseg.core.errors import InputError
 from autoseg.core.records import Constraints, Evaluation, Measurement, Score
 from autoseg.core.serialize import from_json, to_json
-from autoseg.data.drawing.preview import class_colours
+from autoseg.data.drawing.palette import class_colours
 
 FILES = [
     "SHA256SUMS", "bundle.json", "card.md", "classes.json", "measurement.json", "model.onnx",
@@ -29,7 +29,8 @@ def test_predict_needs_no_autoseg_and_keeps_to_what_old_boards_read():
 
 def test_a_name_that_means_two_things_is_not_written_into_one_file(tmp_path):
     (tmp_path / "both.py").write_text(
-        "from autoseg.core.records import digest\nfrom autoseg.data.folder import _digest as d\n"
+        "from autoseg.core.records import digest\n"
+        "from autoseg.data.inspection import _digest as d\n"
         "from autoseg.data.synthetic.parcels import CLASSES\n"
         "from autoseg.export.graph import CLASSES\n"
     )

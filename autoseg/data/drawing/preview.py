@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,20 +15,14 @@ from PIL import Image, ImageDraw
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.drawing.overlay import Colour, overlay
+from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.data.subset import stratified_order
+from autoseg.data.strata import stratified_order
 
 MOST, MAX_AUGMENTED = 400, 40
 DRAWS, MAX_PIXELS_A_SIDE = 5, 1024
-# Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
-PALETTE = (
-    (240, 50, 230), (60, 180, 75), (67, 99, 216), (255, 225, 25), (245, 130, 48),
-    (66, 212, 244), (145, 30, 180), (230, 25, 75), (191, 239, 69), (0, 128, 128),
-    (250, 190, 212), (154, 99, 36), (170, 255, 195), (128, 0, 0), (0, 0, 117),
-    (220, 190, 255), (128, 128, 0), (255, 216, 177), (255, 250, 200), (169, 169, 169),
-)  # fmt: skip
 _GAP, _LINE, _MARGIN = 8, 17, 12
 _SHEET_WIDTH, _TILE_AREA, _TILE_SIDE = 1320, 320 * 200, 440
 
@@ -73,23 +66,6 @@ def write_sheet(sheet: Image.Image, path: Path) -> None:
         sheet.save(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be written: {error}; try preview.png") from error
-
-
-def class_colours(classes: Sequence[str]) -> list[Colour | None]:
-    """An RGB colour for each class; None for a background, whose tint would only veil pictures."""
-    background = classes[0].strip().casefold() in ("background", "_background_", "none")
-    return [
-        None if background and index == 0 else _colour(index - background)
-        for index in range(len(classes))
-    ]
-
-
-def _colour(place: int) -> Colour:
-    if place < len(PALETTE):
-        return PALETTE[place]
-    step = place - len(PALETTE)
-    values = hsv_to_rgb(step * 0.618034 % 1, (0.55, 0.85)[step % 2], (0.95, 0.65)[step // 2 % 2])
-    return round(values[0] * 255), round(values[1] * 255), round(values[2] * 255)
 
 
 def _chosen(dataset: Dataset, split: str, count: int, seed: int) -> list[Sample]:

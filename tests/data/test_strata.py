@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoseg.data.dataset import Sample
-from autoseg.data.subset import strata, stratified_order
+from autoseg.data.strata import rarest_classes, stratified_order
 
 SIZES = {"road": 700, "car": 200, "sign": 80, "dog": 19, "": 1}
 
@@ -52,10 +52,11 @@ def test_without_strata_it_is_a_plain_shuffle():
 
 def test_a_stratum_is_the_class_that_the_fewest_pictures_of_train_hold():
     held = [{0: 90, 1: 9}, {0: 90, 1: 9, 2: 1}, {0: 90}, {2: 5}, {255: 5}, {1: 2, 2: 900}]
-    assert strata(held, 3, ("road", "car", "sign")) == (
+    assert rarest_classes(held, 3, ("road", "car", "sign")) == (
         "car", "sign", "road", "sign", "", "sign",
     )  # fmt: skip
 
 
 def test_where_every_picture_holds_both_classes_the_smaller_is_the_stratum():
-    assert strata([{0: 80, 1: 20}, {0: 10, 1: 20}], 2, ("background", "parcel")) == ("parcel",) * 2
+    pictures = [{0: 80, 1: 20}, {0: 10, 1: 20}]
+    assert rarest_classes(pictures, 2, ("background", "parcel")) == ("parcel",) * 2
