@@ -11,7 +11,7 @@ from PIL import Image
 import autoseg
 from autoseg.core.diagnostics import read_diagnostics, sheet_path, write_diagnostics
 from autoseg.run.ledger import read_events
-from autoseg.train.contact_sheet import MAX_BYTES
+from autoseg.train.contact_sheet import MAX_SHEET_BYTES
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_all_that_was_scored_has_a_sheet(finished):
     assert scored
     for evaluation in scored:
         path = sheet_path(result.files, evaluation.candidate.key)
-        assert 5_000 < path.stat().st_size < MAX_BYTES
+        assert 5_000 < path.stat().st_size < MAX_SHEET_BYTES
         assert Image.open(path).format == "JPEG"
 
 

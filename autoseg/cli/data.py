@@ -127,7 +127,7 @@ def preview(
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
     from autoseg.data.dataset import Reading
-    from autoseg.data.drawing.preview import contact_sheet, write_sheet
+    from autoseg.data.drawing.preview import draw_preview, save_preview
 
     if resolution is not None and not augmented:
         raise InputError("--resolution is that of --augmented: give both, or neither")
@@ -135,7 +135,7 @@ def preview(
     reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
-    write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
+    save_preview(draw_preview(dataset, split, wanted, seed, input_hw), out)
     print_json({"file": str(out)}) if as_json else print_lines([str(out)])
     return 0
 

@@ -331,7 +331,7 @@ def test_missing_splits_and_too_few_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (None, "which is not there"),
+        (None, "needs the file"),
         (["stem,other", "train0,train"], "no column 'mine'; it has 'stem', 'other'"),
         (["name,mine", "train0,train"], "no column 'stem'"),
         (["stem,mine", *["train0,train"] * 2], "lines with one stem: train0"),

@@ -6,7 +6,7 @@ from PIL import Image
 
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.data.dataset import Dataset, Sample
-from autoseg.train.contact_sheet import EXTRA, MAX_BYTES, MISSED, errors, write_sheet
+from autoseg.train.contact_sheet import EXTRA, MAX_SHEET_BYTES, MISSED, errors, write_sheet
 from autoseg.train.metrics import score_pictures
 
 CANDIDATE = Candidate.of("toy", {"resolution": 64, "a": 0.25})
@@ -39,8 +39,8 @@ def drawn(tmp_path, dataset, maps, **facts) -> Image.Image:
     truths = [dataset.read(sample)[1] for sample in dataset.splits["val"]][: len(maps)]
     counts = score_pictures(maps, truths, len(dataset.classes))
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, dataset, CANDIDATE, score(**facts), maps, counts)
-    assert path.stat().st_size < MAX_BYTES and not list(path.parent.glob("*.tmp"))
+    write_sheet(path, dataset, CANDIDATE, score(**facts), maps=maps, counts=counts)
+    assert path.stat().st_size < MAX_SHEET_BYTES and not list(path.parent.glob("*.tmp"))
     return Image.open(path)
 
 
@@ -104,5 +104,5 @@ def test_a_sheet_that_cannot_be_written_is_said_and_no_more(tmp_path, caplog):
     (tmp_path / "diagnostics").write_text("a file where the folder should be")
     counts = score_pictures([empty], [empty], 2)
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, made([empty]), CANDIDATE, score(), [empty], counts)
+    write_sheet(path, made([empty]), CANDIDATE, score(), maps=[empty], counts=counts)
     assert f"{CANDIDATE.key}: its contact sheet was not written" in caplog.text

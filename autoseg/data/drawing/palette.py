@@ -1,4 +1,4 @@
-"""A colour for each class."""
+"""Colours of classes in pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from colorsys import hsv_to_rgb
 
 from autoseg.data.drawing.overlay import Colour
 
-# Far apart for most eyes, rare in pictures first; later classes get steps of the colour circle.
+# Easy to tell apart, colours that are rare in pictures first; later classes get hues in steps of
+# the golden ratio.
 PALETTE = (
     (240, 50, 230), (60, 180, 75), (67, 99, 216), (255, 225, 25), (245, 130, 48),
     (66, 212, 244), (145, 30, 180), (230, 25, 75), (191, 239, 69), (0, 128, 128),
@@ -17,7 +18,7 @@ PALETTE = (
 
 
 def class_colours(classes: Sequence[str]) -> list[Colour | None]:
-    """An RGB colour for each class; None for a background, whose tint would only veil pictures."""
+    """An RGB colour for each class; None for a background, whose tint would hide the picture."""
     background = classes[0].strip().casefold() in ("background", "_background_", "none")
     return [
         None if background and index == 0 else _colour(index - background)

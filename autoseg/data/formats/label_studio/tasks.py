@@ -47,7 +47,7 @@ class Labelled:
 def labelled_areas(task: object) -> Labelled:
     """The areas of the annotation that counts. Raises InputError for a malformed task."""
     if not isinstance(task, dict):
-        raise InputError(f"a task must be an object, got {task!r:.40}")
+        raise InputError(f"it is no task, which is an object: {task!r:.40}")
     notes: set[str] = set()
     if "data" in task:
         results = _results(task, notes)
