@@ -82,6 +82,19 @@ def test_a_space_without_channels_is_rgb(tmp_path):
     assert load_space(written(tmp_path, GOOD)).baseline["channels"] == 3
 
 
+def test_load_space_takes_the_stride_of_a_users_builder(tmp_path, monkeypatch):
+    (tmp_path / "fine_nets.py").write_text("STRIDE = 8\ndef tiny(channels, classes): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "network: fine_nets:tiny\n"
+        "knobs:\n  resolution: {choices: [40, 16x24, 20], baseline: 40, effort: entry}\n"
+    )
+    (line,) = told(tmp_path, text)
+    assert line.startswith("3: knobs.resolution.choices.2: ")
+    assert "multiple of 8 and at least 16, got 20; the nearest is 16" in line
+    assert load_space(written(tmp_path, text.replace(", 20", ""))).count("entry") == 2
+
+
 def test_the_recipe_is_passed_through(tmp_path):
     space = load_space(written(tmp_path, GOOD + "recipe: {batch: 8}\n"))
     assert space.recipe == {"batch": 8}
@@ -130,7 +143,7 @@ extra: 1
         ("4: knobs.resolution.choices.1: ", "got 32; the nearest is 64"),
         ("4: knobs.resolution.choices.3: ", "128 stands twice"),
         ("4: knobs.resolution.choices.4: ", "got 'big'"),
-        ("5: knobs.resolution.baseline: ", "one of the choices 128, 128, got 256"),
+        ("5: knobs.resolution.baseline: ", "one of the choices 100, 32, 128, 128, got 256"),
         ("7: knobs.a.baseline: ", "one of the choices 1, 0.5, got 0.75"),
         ("7: knobs.a.effort: ", "'entry', 'intermediate' or 'expert'"),
         ("8: knobs.tt: ", "takes no such knob, did you mean 't'?; it takes a, t, r, pp"),
@@ -160,7 +173,10 @@ def test_a_file_that_is_no_space_is_refused(tmp_path, text):
     [
         ({"widht": 1}, "no knob 'widht'"),
         ({"a": 0.3}, "a must be one of 1, 0.75, 0.5, 0.25, 0.125, got 0.3"),
-        ({"resolution": 100}, "resolution each side must be a multiple of 32"),
+        (
+            {"resolution": 100},
+            "resolution must be one of 512, 256, 224",
+        ),
         ({"pp": True}, "pp must be a number or text, got True"),
     ],
 )

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,6 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 # These two reach the net otherwise: as the size of its input, and as an argument of every builder.
 _NOT_THE_BUILDERS = ("resolution", "channels")
-_STRIDE, _SMALLEST = 32, 64
 
 
 @dataclass(frozen=True)
@@ -170,14 +170,24 @@ def normal_choice(knob: str, value: Any) -> Choice:
 
 def _resolution(value: Choice) -> Choice:
     height, width = parse_hw(value)
-    if height % _STRIDE or width % _STRIDE or min(height, width) < _SMALLEST:
-        sides = [max(_SMALLEST, round(side / _STRIDE) * _STRIDE) for side in (height, width)]
-        near = sides[0] if height == width else f"{sides[0]}x{sides[1]}"
-        raise InputError(
-            f"each side must be a multiple of {_STRIDE} and at least {_SMALLEST}, "
-            f"got {value}; the nearest is {near}"
-        )
     return height if height == width else f"{height}x{width}"
+
+
+def _stride_faults(network: str, body: Mapping[Any, Any]) -> Iterator[yaml_files.Fault]:
+    """Resolutions that the network's stride does not divide, or below twice the stride."""
+    stride = networks.stride_of(network)
+    written = body.get("choices")
+    for index, value in enumerate(written if isinstance(written, list) else ()):
+        with suppress(InputError):  # reported by `_knob_faults`
+            hw = parse_hw(normal_choice("resolution", value))
+            if any(side % stride or side < 2 * stride for side in hw):
+                sides = [max(2, round(side / stride)) * stride for side in hw]
+                near = f"{sides[0]}x{sides[1]}" if hw[0] != hw[1] else sides[0]
+                yield (
+                    ("knobs", "resolution", "choices", index),
+                    f"each side must be a multiple of {stride} and at least {2 * stride}, "
+                    f"got {value}; the nearest is {near}",
+                )
 
 
 def _data(path: Path) -> Any:
@@ -197,8 +207,11 @@ def _faults(data: Any) -> Iterator[yaml_files.Fault]:
         for name, body in knobs.items():
             if isinstance(body, Mapping):
                 yield from _knob_faults(str(name), body)
-        if isinstance(data.get("network"), str):
-            yield from _network_faults(data["network"], [str(name) for name in knobs])
+        if isinstance(network := data.get("network"), str):
+            yield from _network_faults(network, [str(name) for name in knobs])
+            if isinstance(resolution := knobs.get("resolution"), Mapping):
+                with suppress(InputError):  # reported by `_network_faults`
+                    yield from _stride_faults(network, resolution)
 
 
 def _knob_faults(name: str, body: Mapping[Any, Any]) -> Iterator[yaml_files.Fault]:
