@@ -104,9 +104,7 @@ def _maps(rng: np.random.Generator, count: int, hw: HW) -> npt.NDArray[np.float6
 
 
 def _tables(rng: np.random.Generator, count: int, channels: int) -> Array:
-    """Brightness and contrast, then a shift of each colour channel; luma gets a gamma instead, as
-    from another sensor.
-    """
+    """Brightness and contrast, then a shift of each colour channel; for luma a gamma instead."""
     values = np.arange(256.0)[None, :, None]
     bright = (rng.random(count) < P_BRIGHTEN)[:, None, None]
     contrast = 1 + bright * _within(rng, MAX_CONTRAST_SHARE, (count, 1, 1))

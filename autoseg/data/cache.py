@@ -39,9 +39,7 @@ class SplitArrays:
         return self._pairs.count
 
     def batch(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> Pair:
-        """Frames uint8 ``[n, H, W, C]`` and masks uint8 ``[n, H, W]`` of some samples, as new
-        arrays.
-        """
+        """Frames uint8 ``[n, H, W, C]`` and masks uint8 ``[n, H, W]`` of some samples, copied."""
         frames = np.empty((len(rows), *self.input_hw, self.channels), np.uint8)
         masks = np.empty((len(rows), *self.input_hw), np.uint8)
         for place, row in enumerate(rows):

@@ -112,9 +112,7 @@ def _note_illegal(
 
 
 def _note_gaps(layout: Layout, facts: Sequence[PairFacts], stored: Counts, highest: int) -> None:
-    """Refuse sparse values without names: 0 and 128 are far more likely grey levels than 129
-    classes.
-    """
+    """Refuse sparse values without names: 0 and 128 are grey levels rather than 129 classes."""
     if layout.values is not None:
         return
     used = int(np.count_nonzero(stored[:IGNORE_INDEX]))

@@ -1,6 +1,4 @@
-"""Data sets: samples in three splits, class names, a content digest, and a function that reads a
-pair.
-"""
+"""Data sets: samples in splits, class names, a content digest, and a reader of pairs."""
 
 from __future__ import annotations
 

@@ -57,9 +57,7 @@ def decode_picture(data: bytes) -> Array:
 
 
 def decode_mask(data: bytes) -> Array:
-    """A mask's bytes as uint8 ``[H, W]`` of class indices (palette files: the indices). Raises
-    InputError.
-    """
+    """A mask's bytes (or palette indices) as uint8 ``[H, W]``. Raises InputError."""
     values = np.asarray(open_picture(data))
     if values.ndim == 3:
         # With RGBA and grey-with-alpha the last channel is no class.
@@ -112,9 +110,7 @@ def is_turned(data: bytes) -> bool:
 
 
 def mode_of(data: bytes) -> str:
-    """Pillow's name of the pixel format ("L", "P", "RGB", …), from the header. Raises
-    InputError.
-    """
+    """Pillow's name of the pixel format ("L", "RGB", …), from the header. Raises InputError."""
     try:
         return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS).mode
     except Exception as error:

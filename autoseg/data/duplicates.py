@@ -41,9 +41,7 @@ class Pair:
 
 
 def thumbnail(picture: Array) -> bytes:
-    """A picture uint8 ``[H, W, 3]`` as 256 grey values; empty for a picture that is too small or
-    too flat to compare.
-    """
+    """A picture uint8 ``[H, W, 3]`` as 256 grey values; empty if it is too small or too flat."""
     if min(picture.shape[:2]) < SIDE_PX:
         return b""
     grey = Image.fromarray(picture).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
@@ -102,9 +100,7 @@ def near_duplicates(
 
 
 def _vectors(thumbnails: Sequence[bytes]) -> Floats:
-    """Thumbnails as centred unit vectors: their distance is the root mean square of differences in
-    units of the deviation.
-    """
+    """Thumbnails as centred unit vectors, so that distances are the RMS of differences."""
     values = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, SIDE_PX * SIDE_PX)
     vectors = values.astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)

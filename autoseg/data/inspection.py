@@ -115,9 +115,7 @@ def open_folder(
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     cache_dir: Path | None = None,
 ) -> Dataset:
-    """The data set in a folder; warnings are logged. Raises InputError with all faults that
-    `inspect` finds.
-    """
+    """The data set in a folder; warnings are logged. Raises InputError with all faults."""
     seen = inspect(root, reading, cache_dir)
     if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"

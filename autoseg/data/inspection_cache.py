@@ -140,9 +140,7 @@ def _examined(
 
 
 def _stamp(sample: Sample) -> tuple[str, float]:
-    """A digest of the sizes and times of a pair's files, and the time of the latest change; "" if
-    the mask's file is unknown.
-    """
+    """A digest of sizes and times of a pair's files ("" if unknown), and the latest time."""
     files = [_regular(sample.image), _mask_file(sample.mask)]
     about = [file for file in files if file is not None]
     if len(about) < len(files):

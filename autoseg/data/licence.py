@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from autoseg.core.text import one_line
+from autoseg.data import is_parcels
 
 FILE_STEMS = ("LICENSE", "LICENCE", "COPYING")
 SUFFIXES = ("", ".txt", ".md")
@@ -18,7 +19,7 @@ def licence_of(data: str | Path | None) -> str | None:
 
     `data` None are the synthetic parcels.
     """
-    if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
+    if data is None or is_parcels(data):
         return PARCELS_LICENCE
     for path in (Path(data, name + suffix) for name in FILE_STEMS for suffix in SUFFIXES):
         for line in _head(path).splitlines():

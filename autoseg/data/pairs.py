@@ -39,9 +39,7 @@ class PairFacts:
 
 
 def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
-    """Decode both files of a pair completely; errors become faults, with paths relative to
-    `root`.
-    """
+    """Decode both files of a pair completely; errors become faults, relative to `root`."""
     faults: list[str] = []
     data, image, mask = b"", None, None
     try:

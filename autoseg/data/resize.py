@@ -33,9 +33,7 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
 
 
 def resize_mask(mask: Array, input_hw: tuple[int, int]) -> Array:
-    """A mask at a network's size: uint8 ``[H, W]`` to uint8 ``[*input_hw]``, nearest, so that
-    indices stay indices.
-    """
+    """A mask uint8 ``[H, W]`` at a network's size, nearest: indices stay indices."""
     return _nearest(mask, input_hw)
 
 

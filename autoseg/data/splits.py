@@ -160,9 +160,7 @@ def seeded_split(samples: list[Sample], seed: int, shares: Mapping[str, float] =
 
 
 def check_splits(layout: Layout, splits: Splits) -> None:
-    """Add missing splits to the faults, and pictures or groups in several splits to the
-    warnings.
-    """
+    """Add missing splits to the faults, and items in several splits to the warnings."""
     if not any(splits.values()):
         # The reason that no picture is in a split is a fault already.
         splits["train"] = [sample for samples in layout.by_split.values() for sample in samples]
@@ -205,9 +203,7 @@ def _warn_of_leaks(layout: Layout, splits: Splits) -> None:
 
 
 def _dissolve_single_groups(layout: Layout, splits: Splits) -> None:
-    """Make each picture of val or test its own group if all are of one: intervals over groups need
-    at least two.
-    """
+    """Make each picture its own group if all of a split are of one: intervals need two."""
     for split in ("val", "test"):
         samples = splits[split]
         if len(samples) > 1 and len({sample.group for sample in samples}) == 1:

@@ -50,9 +50,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a sheet: an example, a network's prediction at the tile's size, and its IoU as a
-    text.
-    """
+    """One row of a sheet: an example, its prediction at the tile's size, and its IoU as text."""
 
     example: Example
     prediction: Array

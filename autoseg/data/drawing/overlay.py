@@ -40,9 +40,7 @@ def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Ar
 
 
 def outlines(mask: Array) -> npt.NDArray[np.bool_]:
-    """The pixels whose right or lower neighbour, or whose left or upper one, is of another
-    class.
-    """
+    """The pixels with a horizontal or vertical neighbour of another class."""
     edge = np.zeros(mask.shape, bool)
     across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
     edge[:, 1:] |= across

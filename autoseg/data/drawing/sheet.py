@@ -34,9 +34,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def shorten(text: str, width: int, size: int) -> str:
-    """A text that fits `width` pixels. Its middle is left out if necessary: names differ at their
-    ends.
-    """
+    """A text cut in its middle to fit `width` pixels: names differ at their ends."""
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
     text = "".join(c if c.isprintable() else "?" for c in text)

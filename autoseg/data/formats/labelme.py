@@ -18,21 +18,12 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import visible_files
 from autoseg.data.formats.common.json_files import decode_base64, head, read_json
 from autoseg.data.formats.common.labels import class_index, class_order
 from autoseg.data.formats.common.pairing import by_folders
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
-from autoseg.data.formats.common.shapes import (
-    check_size,
-    decode_bitmap,
-    ellipse,
-    fill_polygon,
-    paste_bitmap,
-    picture_hw,
-    read_points,
-    rectangle,
-)
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming_file
 
@@ -68,7 +59,7 @@ def find(root: Path) -> Layout:
             if not isinstance(labelled, dict) or "shapes" not in labelled:
                 notes.add(f"files without shapes, ignored, such as {name}")
                 continue
-            shapes = list(_shapes(labelled, notes))
+            areas = list(_areas(labelled, notes))
             picture = _picture(path, labelled, pictures)
             if picture is None:
                 missing.append(name)
@@ -76,7 +67,7 @@ def find(root: Path) -> Layout:
                 raise InputError(f"its picture is that of {Path(pairs[picture]).name} too")
             else:
                 pairs[picture] = str(path)
-                labels.update(shape["label"] for shape in shapes)
+                labels.update(shape["label"] for shape in areas)
         except InputError as error:
             layout.faults.append(str(error) if str(path) in str(error) else f"{name}: {error}")
     if missing:
@@ -110,12 +101,12 @@ def _picture(path: Path, labelled: dict[str, Any], pictures: PictureIndex) -> Pa
     return pictures.find("/".join(parts), path.parent)
 
 
-def _shapes(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
+def _areas(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
     """The shapes that have an area, each with its label and its shape_type."""
-    shapes = labelled["shapes"]
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise InputError(f"its shapes must be a list of objects, got {shapes!r:.40}")
-    for shape in shapes:
+    given = labelled["shapes"]
+    if not isinstance(given, list) or not all(isinstance(shape, dict) for shape in given):
+        raise InputError(f"its shapes must be a list of objects, got {given!r:.40}")
+    for shape in given:
         if not isinstance(shape.get("label"), str):
             raise InputError(f"a shape's label must be a text, got {shape.get('label')!r:.40}")
         kind = shape.get("shape_type") or "polygon"
@@ -127,7 +118,7 @@ def _shapes(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A file's shapes as class indices, later ones over earlier ones. Raises InputError."""
-    hw = picture_hw(sample.image)
+    hw = shapes.picture_hw(sample.image)
     try:
         return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
     except (LookupError, TypeError) as error:
@@ -137,8 +128,8 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
 def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
     labelled = read_json(path)
-    check_size(labelled, ("imageHeight", "imageWidth"), hw)
-    for number, shape in enumerate(_shapes(labelled, set())):
+    shapes.check_size(labelled, ("imageHeight", "imageWidth"), hw)
+    for number, shape in enumerate(_areas(labelled, set())):
         label = shape["label"]
         value = _RESERVED[label] if label in _RESERVED else class_index(classes, label)
         try:
@@ -151,15 +142,15 @@ def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
 def _draw(mask: Array, value: int, shape: dict[str, Any]) -> None:
     kind, points = shape["shape_type"], shape.get("points")
     if kind in ("polygon", "oriented_rectangle"):
-        fill_polygon(mask, value, read_points(points))
+        shapes.fill_polygon(mask, value, shapes.read_points(points))
         return
-    first, second = read_points(points, min_points=2)[:2]
+    first, second = shapes.read_points(points, min_points=2)[:2]
     if kind == "mask":
         hw = (mask.shape[0], mask.shape[1])
-        covered = decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
-        paste_bitmap(mask, value, covered, *first)
+        covered = shapes.decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
+        shapes.paste_bitmap(mask, value, covered, *first)
     elif kind == "circle":
         radius = math.dist(first, second)
-        fill_polygon(mask, value, ellipse((first[0], first[1]), (radius, radius), 0))
+        shapes.fill_polygon(mask, value, shapes.ellipse((first[0], first[1]), (radius, radius), 0))
     else:
-        fill_polygon(mask, value, rectangle(first, second))
+        shapes.fill_polygon(mask, value, shapes.rectangle(first, second))

@@ -26,9 +26,7 @@ def recognize(root: Path) -> str | None:
 
 
 def find(root: Path) -> Layout:
-    """Pair pictures and masks by stem, in split folders or in one folder; files without a partner
-    become faults.
-    """
+    """Pair pictures and masks by stem; files without a partner become faults."""
     layout = Layout(root)
     if not root.is_dir():
         layout.faults.append(f"no such folder: {root}")

@@ -19,19 +19,12 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import visible_files
 from autoseg.data.formats.common.json_files import decode_base64, read_json
 from autoseg.data.formats.common.labels import class_index, class_order
 from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.shapes import (
-    Points,
-    check_size,
-    decode_bitmap,
-    paste_bitmap,
-    picture_hw,
-    read_points,
-    rectangle,
-)
+from autoseg.data.formats.common.shapes import Points
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, naming_file
 
@@ -119,7 +112,7 @@ def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
-    hw = picture_hw(sample.image)
+    hw = shapes.picture_hw(sample.image)
     return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
 
 
@@ -127,7 +120,7 @@ def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
     annotation = read_json(path)
     things = list(_objects(annotation, set()))
-    check_size(annotation.get("size"), ("height", "width"), hw)
+    shapes.check_size(annotation.get("size"), ("height", "width"), hw)
     for number, thing in enumerate(things):
         try:
             _draw(mask, class_index(classes, thing["classTitle"]), thing)
@@ -144,13 +137,15 @@ def _draw(mask: Array, value: int, thing: dict[str, Any]) -> None:
         return
     points = thing.get("points")
     outlines = points if isinstance(points, dict) else {}
-    outer = read_points(outlines.get("exterior"), min_points=2 if kind == "rectangle" else 3)
+    outer = shapes.read_points(
+        outlines.get("exterior"), min_points=2 if kind == "rectangle" else 3
+    )
     if kind == "rectangle":
-        outer = rectangle(outer.min(axis=0), outer.max(axis=0))
+        outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
     holes = outlines.get("interior") or []
     if not isinstance(holes, list):
         raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
-    _fill(mask, value, outer, [read_points(hole) for hole in holes])
+    _fill(mask, value, outer, [shapes.read_points(hole) for hole in holes])
 
 
 def _fill(mask: Array, value: int, outer: Points, holes: list[Points]) -> None:
@@ -172,7 +167,7 @@ def _pixels(points: Points, mask: Array) -> Array:
 
 def _draw_bitmap(mask: Array, value: int, bitmap: object) -> None:
     held = bitmap if isinstance(bitmap, dict) else {}
-    origin = read_points([held.get("origin")], min_points=1)[0]
+    origin = shapes.read_points([held.get("origin")], min_points=1)[0]
     data = decode_base64(held.get("data"))
     max_bytes = _MAX_PNG_BYTES_PER_PIXEL * mask.size + _MAX_PNG_HEAD_BYTES
     try:
@@ -180,4 +175,4 @@ def _draw_bitmap(mask: Array, value: int, bitmap: object) -> None:
     except zlib.error:
         png = data  # bitmaps may be stored as plain PNG
     hw = (mask.shape[0], mask.shape[1])
-    paste_bitmap(mask, value, decode_bitmap(png, hw, whole=False), *origin)
+    shapes.paste_bitmap(mask, value, shapes.decode_bitmap(png, hw, whole=False), *origin)

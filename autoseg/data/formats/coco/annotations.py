@@ -141,9 +141,7 @@ def _compact(parsed: dict[str, Any]) -> object:
 
 
 def _polygons(outline: object) -> object:
-    """Polygons as arrays; any other value is returned as it is, and becomes a fault when it is
-    drawn.
-    """
+    """Polygons as arrays; other values stay as they are, and become faults when drawn."""
     if not isinstance(outline, list):
         return outline
     try:

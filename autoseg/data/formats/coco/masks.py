@@ -12,28 +12,21 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco.annotations import CocoFile, CocoObject, read_coco
 from autoseg.data.formats.coco.rle import decode_rle
+from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.labels import class_index
 from autoseg.data.formats.common.picture_index import path_parts
-from autoseg.data.formats.common.shapes import (
-    check_size,
-    fill_polygon,
-    picture_hw,
-    read_numbers,
-    read_points,
-    rectangle,
-)
 from autoseg.data.pictures import read_picture
 
 
 def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
     name, _, number = sample.mask.rpartition("#")
-    hw = picture_hw(sample.image)
+    hw = shapes.picture_hw(sample.image)
     coco = read_coco(Path(name).with_suffix(".json"))
     try:
         if number not in coco.pictures:
             raise InputError("it is no longer listed")
-        check_size(coco.pictures[number], ("height", "width"), hw)
+        shapes.check_size(coco.pictures[number], ("height", "width"), hw)
         if coco.segments:
             return _panoptic(classes, coco, number, Path(name), hw)
         mask = np.zeros(hw, np.uint8)
@@ -46,9 +39,7 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
 
 
 def _class_of(classes: tuple[str, ...], coco: CocoFile, category: str, crowd: bool) -> int:
-    """The class of a category; crowds have coarse outlines: they are ignored, as in COCO's
-    metrics.
-    """
+    """The class of a category; crowds, drawn coarsely, are ignored as in COCO's metrics."""
     if crowd or category not in coco.names:
         return IGNORE_INDEX
     return class_index(classes, coco.names[category])
@@ -67,7 +58,7 @@ def _draw(mask: Array, value: int, one: CocoObject) -> None:
         elif one.outline:
             for polygon in one.outline:
                 pairs = polygon.reshape(-1, 2) if polygon.size % 2 == 0 else None
-                fill_polygon(mask, value, read_points(pairs))
+                shapes.fill_polygon(mask, value, shapes.read_points(pairs))
         else:
             _ignore_box(mask, one.box)
     except InputError as error:
@@ -77,8 +68,10 @@ def _draw(mask: Array, value: int, one: CocoObject) -> None:
 def _ignore_box(mask: Array, box: object) -> None:
     """Ignore the pixels of an object whose box is known and whose outline is not."""
     sides = dict(zip(("x", "y", "w", "h"), box, strict=False)) if isinstance(box, list) else {}
-    left, top, width, height = read_numbers(sides, ("x", "y", "w", "h"))
-    fill_polygon(mask, IGNORE_INDEX, rectangle((left, top), (left + width, top + height)))
+    left, top, width, height = shapes.read_numbers(sides, ("x", "y", "w", "h"))
+    shapes.fill_polygon(
+        mask, IGNORE_INDEX, shapes.rectangle((left, top), (left + width, top + height))
+    )
 
 
 def _panoptic(

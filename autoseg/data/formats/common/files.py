@@ -51,9 +51,7 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
 
 
 def lines(layout: Layout, path: Path) -> list[str]:
-    """The lines of a text file, stripped, without empty lines and comments (#); a file that cannot
-    be read becomes a fault.
-    """
+    """The stripped lines of a text file without comments (#); errors become faults."""
     name = under(layout.root, str(path))
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:

@@ -24,9 +24,7 @@ def export_files(folder: Path) -> list[Path]:
 
 
 def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
-    """The first bytes of a file, without byte order mark and leading white space; empty if it
-    cannot be read.
-    """
+    """The first bytes of a file after BOM and white space; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -54,9 +52,7 @@ def _parsed(path: Path, _version: tuple[int, int]) -> Any:
 
 
 def parse_json(path: Path, hook: Callable[[dict[str, Any]], object] | None = None) -> Any:
-    """The content of a JSON file; `hook` replaces each object as it is parsed. Raises
-    InputError.
-    """
+    """The content of a JSON file; `hook` replaces each parsed object. Raises InputError."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
     except (OSError, ValueError, RecursionError) as error:

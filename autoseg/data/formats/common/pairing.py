@@ -25,9 +25,7 @@ SPLIT_NAMES = {
 def pairs(
     layout: Layout, images: Mapping[str, Path], masks: Mapping[str, Path], where: str
 ) -> list[Sample]:
-    """The pairs with one name; a picture or mask without its partner becomes a fault that names
-    the place `where`.
-    """
+    """Pairs by name; a picture or mask without partner becomes a fault with the place `where`."""
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
@@ -76,9 +74,7 @@ def _sample(name: str, images: Mapping[str, Path], masks: Mapping[str, Path]) ->
 
 
 def by_folders(layout: Layout, pairs: Mapping[Path, str]) -> dict[str, list[Sample]]:
-    """Samples of mask by picture, by the split that a folder above the picture is named after
-    (train, valid …), or all in one where no folder is.
-    """
+    """Samples by the split after which a folder above the picture is named (train, valid …)."""
     splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for picture, mask in pairs.items():
         folder = picture.relative_to(layout.root).parent.as_posix()
@@ -106,9 +102,7 @@ def split_of(name: str) -> str:
 
 
 def _with_stems(root: Path, pairs: list[tuple[Path, str]]) -> list[Sample]:
-    """Samples of (picture, mask) in the order of the pictures; pictures that share a stem get
-    their paths below `root` as stems.
-    """
+    """Samples of (picture, mask), sorted; pictures that share a stem get paths as stems."""
     used = Counter(picture.stem for picture, _ in pairs)
     samples = []
     for picture, mask in sorted(pairs):

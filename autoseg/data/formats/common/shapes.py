@@ -30,9 +30,7 @@ _ELLIPSE_POINTS = 1024
 
 
 def picture_hw(path: str) -> HW:
-    """Height and width of a picture turned as its EXIF says, without decoding it. Raises
-    InputError.
-    """
+    """Height and width of a picture after EXIF rotation, not decoded. Raises InputError."""
     try:
         with Image.open(path, formats=PILLOW_FORMATS) as picture:
             width, height = picture.size
@@ -44,9 +42,7 @@ def picture_hw(path: str) -> HW:
 
 
 def read_points(value: object, min_points: int = 3) -> Points:
-    """``[[x, y], …]`` as float64 ``[n, 2]``. Raises InputError for other values, and for fewer
-    than `min_points`.
-    """
+    """``[[x, y], …]`` as float64 ``[n, 2]``, `min_points` or more. Raises InputError."""
     try:
         points = np.array(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -59,9 +55,7 @@ def read_points(value: object, min_points: int = 3) -> Points:
 
 
 def read_numbers(value: object, keys: Iterable[str]) -> list[float]:
-    """The numbers of a JSON object under `keys`. Raises InputError for a missing one, and for
-    values that are no finite number.
-    """
+    """The finite numbers of a JSON object under `keys`. Raises InputError for other values."""
     numbers = []
     for key in keys:
         number = value.get(key) if isinstance(value, dict) else None
@@ -96,9 +90,7 @@ def rotate(points: Points, degrees: float, shift: tuple[float, float]) -> Points
 
 
 def fill_polygon(mask: Array, value: int, outline: Points) -> None:
-    """Set the pixels inside a polygon; one that crosses itself is filled as a browser does
-    (non-zero winding).
-    """
+    """Set the pixels inside a polygon, by the non-zero winding rule as browsers do."""
     left, right = _first_centres(_ends(outline[:, 0]), 0, mask.shape[1])
     top, bottom = _first_centres(_ends(outline[:, 1]), 0, mask.shape[0])
     rows = min(_MAX_BAND_ROWS, max(1, _MAX_BAND_PIXELS // max(1, right - left)))
@@ -185,9 +177,7 @@ def paste_bitmap(mask: Array, value: int, covered: Covered, left: float, top: fl
 
 
 def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
-    """Raise InputError if a JSON object states another height and width than the picture's;
-    missing values are not checked.
-    """
+    """Raise InputError if a JSON object states another height or width than the picture's."""
     given = [stated.get(key) if isinstance(stated, dict) else None for key in keys]
     if any(one not in (None, true) for one, true in zip(given, hw, strict=True)):
         raise InputError(
@@ -197,7 +187,5 @@ def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
 
 
 def from_half(values: Array) -> Covered:
-    """The pixels with at least half of the strongest value, so that a blurred rim does not widen
-    an area.
-    """
+    """The pixels of half the strongest value or more: a blurred rim must not widen an area."""
     return (values > 0) & (values >= (int(values.max(initial=0)) + 1) // 2)

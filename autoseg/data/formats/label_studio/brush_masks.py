@@ -97,9 +97,7 @@ def _newest_masks(folder: Path, _changed_ns: int) -> dict[int, list[tuple[str, P
 
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
-    """The brushes of a sample's task as class indices, later files over earlier ones. Raises
-    InputError.
-    """
+    """A task's brushes as class indices, later files over earlier ones. Raises InputError."""
     name, _, task = sample.mask.rpartition("#task ")
     folder = Path(name)
     hw = picture_hw(sample.image)

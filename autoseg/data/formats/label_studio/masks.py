@@ -13,19 +13,10 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.json_files import decode_base64, read_json
 from autoseg.data.formats.common.labels import class_index
-from autoseg.data.formats.common.shapes import (
-    Points,
-    decode_bitmap,
-    ellipse,
-    fill_polygon,
-    picture_hw,
-    read_numbers,
-    read_points,
-    rectangle,
-    rotate,
-)
+from autoseg.data.formats.common.shapes import Points
 from autoseg.data.formats.label_studio.rle import decode_rle
 from autoseg.data.formats.label_studio.tasks import Region, labelled_areas
 
@@ -34,11 +25,9 @@ _MAX_WIDTH_ERROR_PX, _MAX_WIDTH_ERROR_SHARE = 1.5, 0.02
 
 
 def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
-    """The regions of a sample's task as class indices, later ones over earlier ones. Raises
-    InputError.
-    """
+    """A task's regions as class indices, later ones over earlier ones. Raises InputError."""
     path, _, place = sample.mask.rpartition("#")
-    hw = picture_hw(sample.image)
+    hw = shapes.picture_hw(sample.image)
     mask = np.zeros(hw, np.uint8)
     number, _, name = place.partition(" ")
     try:
@@ -55,10 +44,10 @@ def _draw(mask: Array, index: int, region: Region) -> None:
     if "rle" in value:
         mask[decode_rle(value["rle"], hw)] = index
     elif "imageDataURL" in value:
-        mask[decode_bitmap(decode_base64(value["imageDataURL"]), hw)] = index
+        mask[shapes.decode_bitmap(decode_base64(value["imageDataURL"]), hw)] = index
     else:
         _check_aspect(hw, region.drawn_on)
-        fill_polygon(mask, index, _outline(value, hw))
+        shapes.fill_polygon(mask, index, _outline(value, hw))
 
 
 def _outline(value: dict[str, Any], hw: HW) -> Points:
@@ -67,15 +56,15 @@ def _outline(value: dict[str, Any], hw: HW) -> Points:
     """
     percent = np.array([hw[1], hw[0]]) / 100
     if "points" in value:
-        points: Points = read_points(value["points"]) * percent
+        points: Points = shapes.read_points(value["points"]) * percent
         return points
-    angle = read_numbers({"rotation": 0, **value}, ["rotation"])[0]
+    angle = shapes.read_numbers({"rotation": 0, **value}, ["rotation"])[0]
     is_ellipse = "radiusX" in value
     keys = ("x", "y", "radiusX", "radiusY") if is_ellipse else ("x", "y", "width", "height")
-    x, y, across, along = np.array(read_numbers(value, keys)) * np.tile(percent, 2)
+    x, y, across, along = np.array(shapes.read_numbers(value, keys)) * np.tile(percent, 2)
     if is_ellipse:
-        return ellipse((x, y), (across, along), angle)
-    return rotate(rectangle((0, 0), (across, along)), angle, (x, y))
+        return shapes.ellipse((x, y), (across, along), angle)
+    return shapes.rotate(shapes.rectangle((0, 0), (across, along)), angle, (x, y))
 
 
 def _check_aspect(hw: HW, drawn_on: tuple[object, object]) -> None:
@@ -85,7 +74,7 @@ def _check_aspect(hw: HW, drawn_on: tuple[object, object]) -> None:
     if drawn_on == (None, None):
         return
     keys = ("original_width", "original_height")
-    width, height = read_numbers(dict(zip(keys, drawn_on, strict=True)), keys)
+    width, height = shapes.read_numbers(dict(zip(keys, drawn_on, strict=True)), keys)
     max_error_px = _MAX_WIDTH_ERROR_PX + _MAX_WIDTH_ERROR_SHARE * hw[1]
     if min(width, height) <= 0 or abs(width * hw[0] / height - hw[1]) > max_error_px:
         raise InputError(

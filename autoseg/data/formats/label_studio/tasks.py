@@ -76,9 +76,7 @@ def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | No
 
 
 def newest_places(tasks: list[Any]) -> list[int]:
-    """Places of the tasks in the list. JSON_MIN has an entry for each annotation of a task: only
-    the newest counts.
-    """
+    """Places of the tasks; of JSON_MIN's entry for each annotation, only the newest of a task."""
     newest: dict[str, int] = {}
     for place, task in enumerate(tasks):
         key = f"place {place}"
