@@ -48,7 +48,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class Layout:
     """What one search came to; `curve` is (seconds, hypervolume of undecayed scores so far)."""
 
     name: str
@@ -118,11 +118,11 @@ def run(search: Search, options: Sequence[str]) -> Path:
     return folder
 
 
-def look(search: Search, folder: Path) -> Found:
+def look(search: Search, folder: Path) -> Layout:
     result = Result.from_run(folder)
     said = yaml.safe_load((folder / "run.yaml").read_text())
     curve = areas(read_events(folder), result.constraints)
-    return Found(search.name, result, said, [*curve, (result.spent_s, curve[-1][1])])
+    return Layout(search.name, result, said, [*curve, (result.spent_s, curve[-1][1])])
 
 
 def areas(events: Sequence[Event], constraints: Constraints) -> list[Point]:
@@ -145,7 +145,7 @@ def areas(events: Sequence[Event], constraints: Constraints) -> list[Point]:
     return curve
 
 
-def summary(found: Sequence[Found]) -> list[str]:
+def summary(found: Sequence[Layout]) -> list[str]:
     """One column for each search; the last is the first over the second."""
     rows = []
     for what, figures in figures_of(found):
@@ -157,7 +157,7 @@ def summary(found: Sequence[Found]) -> list[str]:
     return table([{name: row.get(name, "") for name in columns} for row in rows])
 
 
-def figures_of(found: Sequence[Found]) -> list[tuple[str, list[str]]]:
+def figures_of(found: Sequence[Layout]) -> list[tuple[str, list[str]]]:
     def each(what: str, figure: Any) -> tuple[str, list[str]]:
         return what, [str(figure(one)) for one in found]
 
@@ -180,15 +180,15 @@ def figures_of(found: Sequence[Found]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def of(one: Found) -> tuple[Evaluation, ...]:
+def of(one: Layout) -> tuple[Evaluation, ...]:
     return one.result.evaluations
 
 
-def states(one: Found, state: str) -> int:
+def states(one: Layout, state: str) -> int:
     return sum(e.state == state for e in of(one))
 
 
-def trained(one: Found) -> list[Evaluation]:
+def trained(one: Layout) -> list[Evaluation]:
     return [e for e in of(one) if e.score(source="torch")]
 
 
@@ -200,11 +200,11 @@ def seconds(evaluation: Evaluation) -> float:
     return max(s.train_s for s in evaluation.scores if s.source == "torch")
 
 
-def reached(one: Found, rung: int) -> int:
+def reached(one: Layout, rung: int) -> int:
     return sum(epochs(e) >= rung for e in trained(one))
 
 
-def moments(found: Sequence[Found]) -> list[str]:
+def moments(found: Sequence[Layout]) -> list[str]:
     """Hypervolume of undecayed scores at equal steps of the longest run."""
     last_s = max(one.curve[-1][0] for one in found)
     rows = []
@@ -218,7 +218,7 @@ def moments(found: Sequence[Found]) -> list[str]:
     return ["Hypervolume of the undecayed scores so far:", "", *table(rows)]
 
 
-def models(found: Sequence[Found]) -> list[str]:
+def models(found: Sequence[Layout]) -> list[str]:
     """Every confirmed model of every search in one table, fastest first."""
     every = [at for one in found for at in one.shipped("val")]
     best = set(front_points(every)) if every else set()
@@ -233,7 +233,7 @@ def models(found: Sequence[Found]) -> list[str]:
     return table([row for _, row in sorted(rows, key=lambda pair: pair[0])])
 
 
-def _model(one: Found, evaluation: Evaluation, best: set[Point]) -> dict[str, str]:
+def _model(one: Layout, evaluation: Evaluation, best: set[Point]) -> dict[str, str]:
     measurement, test = evaluation.measurement, evaluation.score("test")
     at, promised = point(evaluation, one.constraints.statistic), evaluation.promised
     on = evaluation.candidate.key in {e.candidate.key for e in one.result.front}
@@ -249,7 +249,7 @@ def _model(one: Found, evaluation: Evaluation, best: set[Point]) -> dict[str, st
     }  # fmt: skip
 
 
-def about(found: Sequence[Found]) -> list[str]:
+def about(found: Sequence[Layout]) -> list[str]:
     said = found[0].said
     counts = ", ".join(f"{count} {split}" for split, count in said["pictures"].items())
     return [
@@ -266,7 +266,7 @@ def about(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def how(found: Sequence[Found]) -> list[str]:
+def how(found: Sequence[Layout]) -> list[str]:
     ceiling, floor = found[0].constraints.max_latency_ms, found[0].constraints.min_iou
     return [
         f"Hypervolume: over ln(latency) x IoU from the point ({ceiling:g} ms, {floor:g}); latency "
@@ -276,7 +276,7 @@ def how(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def write_table(path: Path, found: Sequence[Found]) -> None:
+def write_table(path: Path, found: Sequence[Layout]) -> None:
     """Every candidate of every search."""
     rows = [
         {"search": one.name, **row}
@@ -287,7 +287,7 @@ def write_table(path: Path, found: Sequence[Found]) -> None:
     write_csv(path, rows, columns)
 
 
-def draw(path: Path, found: Sequence[Found]) -> None:
+def draw(path: Path, found: Sequence[Layout]) -> None:
     series = [Series(one.name, one.shipped("val"), one.scored) for one in found]
     curves = [(one.name, one.curve, one.area(one.shipped("val"))) for one in found]
     live_png(path, series, found[0].constraints, curves)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autoseg.data.folder import Inspection, inspect
+from autoseg.data.inspection import Inspection, inspect
 
 HW = (40, 60)
 HEIGHT, WIDTH = HW

@@ -12,7 +12,7 @@ from PIL import Image
 import autoseg
 from autoseg.core.diagnostics import read_diagnostics, sheet_path, write_diagnostics
 from autoseg.run.ledger import read_events
-from autoseg.train.contact_sheet import MAX_BYTES
+from autoseg.train.contact_sheet import MAX_SHEET_BYTES
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_optimize_draws_a_sheet_of_every_scored_candidate(finished):
     assert scored
     for evaluation in scored:
         path = sheet_path(result.files, evaluation.candidate.key)
-        assert 5_000 < path.stat().st_size < MAX_BYTES
+        assert 5_000 < path.stat().st_size < MAX_SHEET_BYTES
         assert Image.open(path).format == "JPEG"
 
 

@@ -85,6 +85,19 @@ def test_load_space_without_channels_is_rgb(tmp_path):
     assert load_space(written(tmp_path, GOOD)).baseline["channels"] == 3
 
 
+def test_load_space_takes_the_stride_of_a_users_builder(tmp_path, monkeypatch):
+    (tmp_path / "fine_nets.py").write_text("STRIDE = 8\ndef tiny(channels, classes): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "network: fine_nets:tiny\n"
+        "knobs:\n  resolution: {choices: [40, 16x24, 20], baseline: 40, effort: entry}\n"
+    )
+    (line,) = told(tmp_path, text)
+    assert line.startswith("3: knobs.resolution.choices.2: ")
+    assert re.search(r"\b8\b.*\b16\b.*got 20; .*16$", line)
+    assert load_space(written(tmp_path, text.replace(", 20", ""))).count("entry") == 2
+
+
 def test_load_space_keeps_the_recipe(tmp_path):
     space = load_space(written(tmp_path, GOOD + "recipe: {batch: 8}\n"))
     assert space.recipe == {"batch": 8}
@@ -130,7 +143,7 @@ extra: 1
         ("4: knobs.resolution.choices.1: ", r"got 32\b.*\b64\b"),
         ("4: knobs.resolution.choices.3: ", "128 .*twice"),
         ("4: knobs.resolution.choices.4: ", "got 'big'"),
-        ("5: knobs.resolution.baseline: ", "choices 128, 128, got 256"),
+        ("5: knobs.resolution.baseline: ", "choices 100, 32, 128, 128, got 256"),
         ("7: knobs.a.baseline: ", "choices 1, 0.5, got 0.75"),
         ("7: knobs.a.effort: ", "'entry', 'intermediate' or 'expert'"),
         ("8: knobs.tt: ", "'t'.* a, t, r, pp"),
@@ -163,7 +176,7 @@ def test_load_space_refuses_a_file_that_is_no_space(tmp_path, text):
     [
         ({"widht": 1}, "'widht'"),
         ({"a": 0.3}, r"^a .*1, 0\.75, 0\.5, 0\.25, 0\.125, got 0\.3"),
-        ({"resolution": 100}, r"^resolution .*\b32\b"),
+        ({"resolution": 100}, r"^resolution .*512, .*96, got 100"),
         ({"pp": True}, "^pp .*number or text, got True"),
     ],
 )

@@ -35,7 +35,7 @@ def check(
     as_json: JsonOption = False,
 ) -> int:
     """Say what was understood of a data set, and every fault in it; all files are decoded."""
-    from autoseg.data.folder import inspect
+    from autoseg.data.inspection import inspect
     from autoseg.report.console import inspection_facts, inspection_lines
 
     inspection = inspect(folder, reading)
@@ -105,7 +105,7 @@ def preview(
     as_json: JsonOption = False,
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
-    from autoseg.data.drawing.preview import contact_sheet, write_sheet
+    from autoseg.data.drawing.preview import draw_preview, save_preview
 
     for name, value in (("resolution", resolution), ("augment", augment)):
         if value is not None and not augmented:
@@ -113,8 +113,8 @@ def preview(
     input_hw = parse_hw(resolution or 256) if augmented else None
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
-    sheet = contact_sheet(dataset, split, wanted, reading.seed, input_hw, augment)
-    write_sheet(sheet, out)
+    sheet = draw_preview(dataset, split, wanted, reading.seed, input_hw, augment=augment)
+    save_preview(sheet, out)
     print_json({"file": str(out)}) if as_json else print_lines([str(out)])
     return 0
 

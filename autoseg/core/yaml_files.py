@@ -1,6 +1,6 @@
-"""Finds a shipped YAML file by name or path, and reports all its faults at once, with lines.
+"""Find YAML files by name or path, read them, and report all their faults at once, with lines.
 
-yaml and pydantic are imported where they are used: naming the shipped files must cost nothing.
+yaml and pydantic are imported in the functions that use them: listing names must be fast.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Loc = tuple[str | int, ...]
 Fault = tuple[Loc, str]
 Model = TypeVar("Model", bound="BaseModel")
 
-_ONE: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
+_NOUNS: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
 _SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as plain data, which still knows where everything stood."""
+    """A YAML file as plain data, with the lines of its values."""
 
     path: Path
     data: Any
     root: yaml.Node | None
 
     def line(self, loc: Loc) -> int:
-        """The 1-based line of a value; of its nearest written parent where it is not written."""
+        """The 1-based line of a value; of its nearest written parent if it is not written."""
         return self._walk(loc)[0]
 
     def written(self, loc: Loc) -> Loc:
-        """The parts of `loc` that the file has: pydantic adds parts of its own for unions."""
+        """The parts of `loc` that are in the file: pydantic adds parts of its own for unions."""
         return self._walk(loc)[1]
 
     def _walk(self, loc: Loc) -> tuple[int, Loc]:
@@ -61,7 +61,7 @@ def names(kind: Kind) -> list[str]:
 def find(kind: Kind, name_or_path: str | Path) -> Path:
     """The file of a shipped name (`fast_scnn`) or of a path (`my/space.yaml`).
 
-    Raises InputError for what is neither, listing what exists.
+    Raises InputError for other names, listing the known ones.
     """
     text = str(name_or_path)
     path = Path(text).expanduser()
@@ -69,12 +69,14 @@ def find(kind: Kind, name_or_path: str | Path) -> Path:
         if path.is_file():
             return path
         raise InputError(
-            f"no {_ONE[kind]} file at {text!r}; give a YAML file or a name: {_known(kind)}"
+            f"no {_NOUNS[kind]} file at {text!r}; give a YAML file or a name: {_known(kind)}"
         )
     if text in names(kind):
         return _folder(kind) / f"{text}.yaml"
     hint = did_you_mean(text, names(kind))
-    raise InputError(f"unknown {_ONE[kind]} {text!r}{hint}; known: {_known(kind)}, or a YAML file")
+    raise InputError(
+        f"unknown {_NOUNS[kind]} {text!r}{hint}; known: {_known(kind)}, or a YAML file"
+    )
 
 
 def read(path: Path) -> Document:
@@ -111,14 +113,14 @@ def faults(path: Path, found: Iterable[Fault]) -> InputError:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` where something known is close, else nothing."""
+    """`, did you mean 'x'?` if a known name is close, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _folder(kind: Kind) -> Path:
     package = Path(__file__).parents[1]
-    # A wheel carries its own copy; there, the folder beside the package belongs to somebody else.
+    # A wheel has its own copy; there, a folder beside the package is not of autoseg.
     installed = package / "_shipped" / kind
     return installed if installed.is_dir() else package.parent / kind
 
@@ -172,7 +174,7 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | N
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        # The last of repeated keys is the one whose value counts, and the one to complain about.
+        # Of repeated keys the last one has the value that counts: faults name its line.
         for key, value in reversed(node.value):
             if key.value == str(part):
                 return key.start_mark.line + 1, value
@@ -188,10 +190,10 @@ def _translate(document: Document, model: type[BaseModel], error: Any) -> list[F
         if fault["type"] == "missing":
             loc = (*loc, fault["loc"][-1])
         rule = _rule(fault, _fields(model, loc[:-1]))
-        said = rules.setdefault(loc, [])
-        if rule not in said:
-            said.append(rule)
-    return [(loc, " or ".join(said)) for loc, said in rules.items()]
+        found = rules.setdefault(loc, [])
+        if rule not in found:
+            found.append(rule)
+    return [(loc, " or ".join(found)) for loc, found in rules.items()]
 
 
 def _rule(fault: Mapping[str, Any], known: Sequence[str]) -> str:
@@ -212,7 +214,7 @@ def _rule(fault: Mapping[str, Any], known: Sequence[str]) -> str:
 
 
 def _fields(model: Any, loc: Loc) -> list[str]:
-    """The fields that a model knows at a place: what an unknown one may have meant."""
+    """The fields of a model at a place, as candidates for a misspelled one."""
     hints = _spread(model)
     for part in loc:
         hints = [inner for hint in hints for inner in _inside(hint, part)]

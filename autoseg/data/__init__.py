@@ -16,13 +16,13 @@ def load(
 ) -> Dataset:
     """The data set in a folder, or the synthetic parcels for None (or the word "parcels").
 
-    `reading` says how the folder is to be read. With `cache_dir`, what was found is kept there,
-    and only what changed is decoded next time. Raises InputError with the full list of faults.
+    `reading` holds the options for a folder. With `cache_dir`, facts of the pairs are kept there,
+    and only changed files are decoded next time. Raises InputError with all faults.
     """
     from autoseg.data.dataset import Reading
 
     reading = reading or Reading()
-    if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
+    if data is None or is_parcels(data):
         from autoseg.data.synthetic.parcels import parcels
 
         if reading != Reading(seed=reading.seed):
@@ -31,6 +31,11 @@ def load(
                 " folder is read: give one with --data"
             )
         return parcels()
-    from autoseg.data.folder import open_folder
+    from autoseg.data.inspection import open_folder
 
     return open_folder(data, reading, cache_dir)
+
+
+def is_parcels(data: str | Path) -> bool:
+    """Whether `data` is the word "parcels", and no folder of that name."""
+    return str(data) == "parcels" and not Path(data).is_dir()

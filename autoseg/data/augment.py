@@ -1,8 +1,8 @@
 """Augmentation of a network's frames, as in the thesis: flip, crop, shift-scale-rotate,
 brightness, colour.
 
-Pictures are already at the candidate's size, so a crop is one at the candidate's scale. What
-happens to a batch is drawn at once, as one affine map and one table of values a picture, so each
+Pictures already have the candidate's size, so crops are at the candidate's scale. The changes to a
+batch are drawn together, as one affine map and one table of values per picture, so that each
 picture is interpolated once and its values are looked up once.
 """
 
@@ -19,24 +19,20 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 
-# Training workers have one thread each; OpenCV's own pool would fight them for it.
+# Training workers have one thread each; OpenCV's own pool would compete for the cores.
 cv2.setNumThreads(0)
 
-OUTSIDE = 127  # grey, as the middle of all values
-FLIPPED = 0.5
-WARPED, ZOOM, SHIFT, TURN = (
-    0.75,
-    (0.85, 1.3),
-    0.12,
-    15.0,
-)  # a zoom of 1.3 shows 60 % of the picture
-BRIGHTENED, BRIGHTNESS, CONTRAST = 0.5, 0.25, 0.25
-COLOURED, COLOUR, GAMMA = 0.4, 20.0, 1.25
+OUTSIDE_GREY = 127  # the middle of all values
+P_FLIP = 0.5
+P_WARP, MAX_SHIFT_SHARE, MAX_TURN_DEGREES = 0.75, 0.12, 15.0
+ZOOM_RANGE = (0.85, 1.3)  # a zoom of 1.3 shows 60 % of the picture
+P_BRIGHTEN, MAX_BRIGHTNESS_SHARE, MAX_CONTRAST_SHARE = 0.5, 0.25, 0.25
+P_COLOUR, MAX_COLOUR_SHIFT, MAX_GAMMA = 0.4, 20.0, 1.25
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens to a batch: `maps` float64 ``[N, 2, 3]`` from pixels (x, y) of the new picture
+    """The changes to a batch: `maps` float64 ``[N, 2, 3]`` from pixels (x, y) of the new picture
     to those of the old one, and `tables` uint8 ``[N, 256, C]``, the new value for each old one.
     """
 
@@ -47,8 +43,8 @@ class Changes:
 class Augmenter:
     """Random changes to batches of one size: the same (seed, epoch) gives the same sequence.
 
-    Call `start_epoch` before each epoch, so that a resumed training sees what an uninterrupted one
-    saw.
+    Call `start_epoch` before each epoch, so that a resumed training draws the same changes as an
+    uninterrupted one.
     """
 
     def __init__(self, input_hw: HW, channels: int, seed: int) -> None:
@@ -56,7 +52,7 @@ class Augmenter:
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Restart the random numbers for `epoch`, whatever was drawn before."""
+        """Restart the random numbers for `epoch`, independent of earlier draws."""
         self._rng = np.random.default_rng((self._seed, epoch, 1))
 
     def draw(self, count: int) -> Changes:
@@ -68,18 +64,15 @@ class Augmenter:
         """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the
         same size.
 
-        What a shift or a rotation brings in from outside is 255 in the mask: it is not trained on.
+        Pixels that a shift or rotation brings in from outside are 255 (ignore) in the mask.
         """
         changes = self.draw(len(frames))
         changed, moved = np.empty_like(frames), np.empty_like(masks)
-        for place in range(len(frames)):
-            frame = cv2.LUT(frames[place], changes.tables[place][None])
-            changed[place] = _warp(frame, changes.maps[place], cv2.INTER_LINEAR, OUTSIDE).reshape(
-                changed[place].shape
-            )
-            moved[place] = _warp(
-                masks[place], changes.maps[place], cv2.INTER_NEAREST, IGNORE_INDEX
-            )
+        for place, (table, to_old) in enumerate(zip(changes.tables, changes.maps, strict=True)):
+            frame = cv2.LUT(frames[place], table[None])
+            warped = _warp(frame, to_old, cv2.INTER_LINEAR, OUTSIDE_GREY)
+            changed[place] = warped.reshape(changed[place].shape)
+            moved[place] = _warp(masks[place], to_old, cv2.INTER_NEAREST, IGNORE_INDEX)
         return changed, moved
 
 
@@ -95,12 +88,12 @@ def _warp(picture: Array, to_old: Any, interpolation: int, outside: int) -> Any:
 
 
 def _maps(rng: np.random.Generator, count: int, hw: HW) -> npt.NDArray[np.float64]:
-    """Flip, zoom, turn about the middle, and shift, in one matrix a picture."""
-    warped = rng.random(count) < WARPED
-    zoom = np.where(warped, rng.uniform(*ZOOM, count), 1.0)
-    turn = np.deg2rad(np.where(warped, rng.uniform(-TURN, TURN, count), 0.0))
-    shift = np.where(warped, rng.uniform(-SHIFT, SHIFT, (2, count)), 0.0)
-    flip = np.where(rng.random(count) < FLIPPED, -1.0, 1.0)
+    """Flip, zoom, turn about the middle, and shift, in one matrix per picture."""
+    warped = rng.random(count) < P_WARP
+    zoom = np.where(warped, rng.uniform(*ZOOM_RANGE, count), 1.0)
+    turn = np.deg2rad(np.where(warped, _within(rng, MAX_TURN_DEGREES, count), 0.0))
+    shift = np.where(warped, _within(rng, MAX_SHIFT_SHARE, (2, count)), 0.0)
+    flip = np.where(rng.random(count) < P_FLIP, -1.0, 1.0)
     middle = np.array([(hw[1] - 1) / 2, (hw[0] - 1) / 2])
     maps = np.empty((count, 2, 3))
     maps[:, 0, 0], maps[:, 0, 1] = flip * np.cos(turn) / zoom, flip * np.sin(turn) / zoom
@@ -111,18 +104,22 @@ def _maps(rng: np.random.Generator, count: int, hw: HW) -> npt.NDArray[np.float6
 
 
 def _tables(rng: np.random.Generator, count: int, channels: int) -> Array:
-    """Brightness and contrast, then a shift of each colour; luma has none, and gets a gamma, as
-    another sensor would give it.
-    """
+    """Brightness and contrast, then a shift of each colour channel; for luma a gamma instead."""
     values = np.arange(256.0)[None, :, None]
-    bright = (rng.random(count) < BRIGHTENED)[:, None, None]
-    contrast = 1 + bright * rng.uniform(-CONTRAST, CONTRAST, (count, 1, 1))
-    brightness = bright * rng.uniform(-BRIGHTNESS, BRIGHTNESS, (count, 1, 1)) * 255
+    bright = (rng.random(count) < P_BRIGHTEN)[:, None, None]
+    contrast = 1 + bright * _within(rng, MAX_CONTRAST_SHARE, (count, 1, 1))
+    brightness = bright * _within(rng, MAX_BRIGHTNESS_SHARE, (count, 1, 1)) * 255
     values = (values * contrast + brightness).clip(0, 255)
-    coloured = (rng.random(count) < COLOURED)[:, None, None]
+    coloured = (rng.random(count) < P_COLOUR)[:, None, None]
     if channels == 1:
-        gamma = np.where(coloured, GAMMA ** rng.uniform(-1, 1, (count, 1, 1)), 1.0)
+        gamma = np.where(coloured, MAX_GAMMA ** _within(rng, 1, (count, 1, 1)), 1.0)
         values = 255 * (values / 255) ** gamma
     else:
-        values = values + coloured * rng.uniform(-COLOUR, COLOUR, (count, 1, channels))
+        values = values + coloured * _within(rng, MAX_COLOUR_SHIFT, (count, 1, channels))
     return values.clip(0, 255).round().astype(np.uint8)
+
+
+def _within(
+    rng: np.random.Generator, bound: float, size: int | tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    return rng.uniform(-bound, bound, size)

@@ -1,4 +1,4 @@
-"""Which classes the stored values of all masks mean, by the format or else by the values."""
+"""Settle which class each stored value of the masks means, by the format or else by the values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data import remap
-from autoseg.data.layout import Found, listed
-from autoseg.data.pictures import PairFacts, under
+from autoseg.data.layout import Layout, listed
+from autoseg.data.pairs import PairFacts
+from autoseg.data.pictures import under
 
 _IDENTITY = bytes(range(256))
 _BINARY = bytes([0] * IGNORE_INDEX + [1])
@@ -21,7 +22,9 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Classes:
-    """Names by index, how masks store them, and shares of all pixels; `ignore_share` has none."""
+    """Names by index, the encoding of masks as a text, the classes' shares of all pixels, and the
+    share of pixels without a class.
+    """
 
     names: tuple[str, ...]
     encoding: str
@@ -29,39 +32,39 @@ class Classes:
     ignore_share: float
 
 
-def check_remap(found: Found, path: str | None) -> None:
-    """Raise InputError for what is wrong with a remap file before any picture is decoded: all of
-    it, where the names are known by then.
+def check_remap(layout: Layout, path: str | None) -> None:
+    """Raise InputError for a faulty remap file before any picture is decoded; its names are
+    checked if the format gives the classes.
     """
-    if path and found.classes:
-        remap.apply(Path(path), found.classes, _IDENTITY)
+    if path and layout.classes:
+        remap.apply(Path(path), layout.classes, _IDENTITY)
     elif path:
         remap.read(Path(path))
 
 
-def understand(found: Found, facts: Sequence[PairFacts], path: str | None) -> Classes:
-    """Settle the names and `found.values`, through the remap file at `path` if there is one; what
-    does not fit becomes faults and warnings.
+def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None) -> Classes:
+    """Settle the classes and `layout.values`, through the remap file at `path` if there is one;
+    values without a class become faults, unused classes warnings.
     """
     stored = np.zeros(256, np.int64)
     for fact in facts:
         for value, count in fact.counts.items():
             stored[value] += count
-    encoding = _settle_values(found, stored)
-    values = found.values or _IDENTITY
-    names = found.classes
+    encoding = _settle_values(layout, stored)
+    values = layout.values or _IDENTITY
+    names = layout.classes
     if names:
-        _note_illegal(found, facts, np.frombuffer(values, np.uint8) >= len(names))
+        _note_illegal(layout, facts, np.frombuffer(values, np.uint8) >= len(names))
     else:
         highest = max(np.flatnonzero(_by_class(values, stored)[:IGNORE_INDEX]), default=0)
         names = _default_names(max(2, int(highest) + 1))
-        _note_gaps(found, facts, stored, int(highest))
-    _note_share(found, stored)
+        _note_gaps(layout, facts, stored, int(highest))
+    _note_shares(layout, stored)
     if path:
-        names, found.values = remap.apply(Path(path), names, values)
+        names, layout.values = remap.apply(Path(path), names, values)
         encoding += ", remapped"
-    shares = _by_class(found.values or _IDENTITY, stored) / max(int(stored.sum()), 1)
-    _note_unused(found, names, shares)
+    shares = _by_class(layout.values or _IDENTITY, stored) / max(int(stored.sum()), 1)
+    _note_unused(layout, names, shares)
     return Classes(
         names,
         encoding,
@@ -70,14 +73,14 @@ def understand(found: Found, facts: Sequence[PairFacts], path: str | None) -> Cl
     )
 
 
-def _settle_values(found: Found, stored: Counts) -> str:
-    """How masks are stored, in words; two classes as 0 and 255 are told by the values."""
+def _settle_values(layout: Layout, stored: Counts) -> str:
+    """The encoding of masks as a text; two classes stored as 0 and 255 are detected here."""
     values = np.flatnonzero(stored).tolist()
-    binary = len(found.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
-    if found.values is None and binary and values:
-        found.values = _BINARY
+    binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
+    if layout.values is None and binary and values:
+        layout.values = _BINARY
         return "0/255 binary"
-    ignored = found.values is None and stored[IGNORE_INDEX]
+    ignored = layout.values is None and stored[IGNORE_INDEX]
     return "class indices, 255 = ignore" if ignored else "class indices"
 
 
@@ -92,44 +95,47 @@ def _default_names(count: int) -> tuple[str, ...]:
     return ("background", *(f"class_{number}" for number in range(1, count)))
 
 
-def _note_illegal(found: Found, facts: Sequence[PairFacts], beyond: npt.NDArray[np.bool_]) -> None:
-    values = found.values or _IDENTITY
+def _note_illegal(
+    layout: Layout, facts: Sequence[PairFacts], beyond: npt.NDArray[np.bool_]
+) -> None:
+    values = layout.values or _IDENTITY
     for fact in facts:
         illegal = sorted(v for v in fact.counts if beyond[v] and values[v] != IGNORE_INDEX)
         if illegal:
-            known = f" (0..{len(found.classes) - 1}, 255 = ignore)" if not found.values else ""
-            found.faults.append(
-                f"{under(found.root, fact.sample.mask)}: mask values"
-                f" {listed([str(v) for v in illegal])} are not among the {len(found.classes)}"
+            last = len(layout.classes) - 1
+            known = f" (0..{last}, 255 = ignore)" if not layout.values else ""
+            layout.faults.append(
+                f"{under(layout.root, fact.sample.mask)}: mask values"
+                f" {listed([str(v) for v in illegal])} are not among the {len(layout.classes)}"
                 f" classes{known}"
             )
 
 
-def _note_gaps(found: Found, facts: Sequence[PairFacts], stored: Counts, highest: int) -> None:
-    """Without names, values such as 0 and 128 are far more likely grey levels than 129 classes."""
-    if found.values is not None:
+def _note_gaps(layout: Layout, facts: Sequence[PairFacts], stored: Counts, highest: int) -> None:
+    """Refuse sparse values without names: 0 and 128 are grey levels rather than 129 classes."""
+    if layout.values is not None:
         return
     used = int(np.count_nonzero(stored[:IGNORE_INDEX]))
     if used * 2 >= highest + 1:
         return
-    names = [under(found.root, f.sample.mask) for f in facts if highest in f.counts]
-    found.faults.append(
+    names = [under(layout.root, f.sample.mask) for f in facts if highest in f.counts]
+    layout.faults.append(
         f"mask values go up to {highest} and only {used} of them occur: store class indices 0, 1,"
         f" 2 …, or name all {highest + 1} classes in classes.txt; see {listed(names)}"
     )
 
 
-def _note_share(found: Found, stored: Counts) -> None:
-    """The format's own warnings of stored values that occur."""
-    for value, text in found.notes.items():
+def _note_shares(layout: Layout, stored: Counts) -> None:
+    """The format's own warnings about stored values that occur."""
+    for value, text in layout.notes.items():
         if stored[value]:
             share = 100 * stored[value] / max(int(stored.sum()), 1)
-            found.warnings.append(f"{text}: {share:.2g} %")
+            layout.warnings.append(f"{text}: {share:.2g} %")
 
 
-def _note_unused(found: Found, names: Sequence[str], shares: npt.NDArray[np.float64]) -> None:
+def _note_unused(layout: Layout, names: Sequence[str], shares: npt.NDArray[np.float64]) -> None:
     unused = [name for name, share in zip(names, shares, strict=False) if not share]
     if len(names) - len(unused) < 2:
-        found.faults.append("the masks hold fewer than two classes: there is nothing to learn")
+        layout.faults.append("the masks hold fewer than two classes: there is nothing to learn")
     elif unused:
-        found.warnings.append(f"classes without any pixel: {listed(unused)}")
+        layout.warnings.append(f"classes without any pixel: {listed(unused)}")

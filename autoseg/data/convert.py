@@ -1,4 +1,4 @@
-"""Write a data set in the plain layout, whole or not at all."""
+"""Write a data set in the plain layout: completely, or nothing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ from PIL import Image
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.decode import KINDS, orientation
+from autoseg.data.decode import PILLOW_FORMATS, orientation
 from autoseg.data.parallel import in_batches
 from autoseg.data.pictures import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-# What every reader of pictures takes for the same values.
+# Pillow modes that all readers of pictures decode to the same values.
 _COMMON_MODES = ("L", "RGB")
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: pairs by split, and how many pictures are the files they were, are PNG
-    now, or have another stem.
-    """
+    """The pairs by split, and the numbers of pictures copied, encoded as PNG, and renamed."""
 
     folder: Path
     pairs: Mapping[str, int]
@@ -45,14 +43,13 @@ def convert(dataset: Dataset, out: str | Path) -> Converted:
     """Write images/, masks/, classes.txt and index.csv (stem, split, group) into a folder that
     does not exist or is empty.
 
-    Pictures are copied as they are; those that other programs might read otherwise (turned by
-    EXIF, 16 bits, CMYK, transparent) become PNG files of what autoseg sees. Raises InputError for
-    a folder that holds something or cannot be written, and for pairs that changed since they were
-    inspected.
+    Pictures are copied; those that other programs may decode differently (turned by EXIF, 16 bits,
+    CMYK, transparent) become PNG files of the decoded picture. Raises InputError for a folder that
+    is not empty or cannot be written, and for pairs that changed since their inspection.
     """
     out = Path(out)
     stems = new_stems(dataset.splits)
-    with _whole(out) as draft:
+    with _complete_folder(out) as draft:
         _write_tables(draft, dataset, stems)
         copied = sum(_write_pairs(draft, dataset, split, stems[split]) for split in stems)
     pairs = {split: len(names) for split, names in stems.items()}
@@ -65,27 +62,27 @@ def convert(dataset: Dataset, out: str | Path) -> Converted:
 
 
 def new_stems(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[str]]:
-    """A stem for each sample of the splits that have any: its own where that is a file's name and
-    no other has it, else with its folder's name, its split or a number before it.
+    """A unique stem for each sample, by split (empty splits are left out): its own if possible,
+    else with its folder's name, its split or a number before it.
 
-    Case does not tell two stems apart, as it does not on every disk.
+    Stems that differ only in case count as equal, as on some file systems.
     """
     samples = [(split, sample) for split in SPLITS for sample in splits.get(split, ())]
     plain = [_file_name(sample.stem) for _, sample in samples]
     parents = [_file_name(Path(sample.image).parent.name) for _, sample in samples]
-    ways = [
+    candidates = [
         plain,
         [f"{parent}-{stem}" for parent, stem in zip(parents, plain, strict=True)],
         [f"{split}-{stem}" for (split, _), stem in zip(samples, plain, strict=True)],
     ]
     chosen: dict[int, str] = {}
     used: set[str] = set()
-    for way in ways:
+    for stems_of in candidates:
         places = defaultdict(list)
         for place in (place for place in range(len(samples)) if place not in chosen):
-            places[way[place].casefold()].append(place)
+            places[stems_of[place].casefold()].append(place)
         alone = {name: same[0] for name, same in places.items() if len(same) == 1}
-        chosen |= {place: way[place] for name, place in alone.items() if name not in used}
+        chosen |= {place: stems_of[place] for name, place in alone.items() if name not in used}
         used |= alone.keys()
     for place in (place for place in range(len(samples)) if place not in chosen):
         numbers = (f"{number}-{plain[place]}" for number in count(1))
@@ -98,27 +95,27 @@ def new_stems(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[str]]:
 
 
 def _file_name(text: str) -> str:
-    """Without what parts folders or is stripped from tables, and visible."""
+    """A name without separators, reserved and unprintable characters; never hidden or empty."""
     name = "".join("-" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in text).strip()
     return f"_{name}" if not name or name.startswith(".") else name
 
 
 def check_free(out: Path) -> None:
-    """Raises InputError unless a folder is empty or not there: nothing is overwritten."""
+    """Raise InputError unless a folder is empty or does not exist: nothing is overwritten."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there and not empty: name a folder that is not there yet")
+        raise InputError(f"{out} is not empty: name a new folder, or an empty one")
 
 
 @contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when all of it was written."""
+def _complete_folder(out: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when it is complete."""
     draft = out.parent / f".{out.name}.{secrets.token_hex(4)}"
     try:
         check_free(out)
         draft.mkdir(parents=True)
         yield draft
         if out.exists():
-            out.rmdir()  # empty, and not every system renames onto it
+            out.rmdir()  # it is empty; some systems refuse to rename onto a folder
         draft.rename(out)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error}") from error
@@ -140,7 +137,7 @@ def _write_tables(folder: Path, dataset: Dataset, stems: Mapping[str, list[str]]
 
 
 def _write_pairs(folder: Path, dataset: Dataset, split: str, stems: Sequence[str]) -> int:
-    """The pairs of a split; how many pictures were copied."""
+    """Write the pairs of a split; the number of copied pictures."""
     for kind in ("images", "masks"):
         (folder / kind / split).mkdir(parents=True)
     samples = dataset.splits[split]
@@ -156,7 +153,7 @@ def _write_pair(folder: Path, dataset: Dataset, split: str, pair: tuple[Sample, 
     Image.fromarray(mask).save(folder / "masks" / split / f"{stem}.png")
     images = folder / "images" / split
     source = Path(sample.image)
-    copied = _as_it_is(source, picture)
+    copied = _is_portable(source, picture)
     if copied:
         shutil.copyfile(source, images / f"{stem}{source.suffix}")
     else:
@@ -164,11 +161,11 @@ def _write_pair(folder: Path, dataset: Dataset, split: str, pair: tuple[Sample, 
     return copied
 
 
-def _as_it_is(source: Path, picture: Array) -> bool:
-    """Whether any program sees in a file what autoseg does."""
+def _is_portable(source: Path, picture: Array) -> bool:
+    """Whether all programs decode a file to the same picture as autoseg."""
     if source.suffix.lower() not in SUFFIXES or not source.is_file():
         return False
-    with Image.open(source, formats=KINDS) as found:
+    with Image.open(source, formats=PILLOW_FORMATS) as found:
         return (
             found.mode in _COMMON_MODES
             and "transparency" not in found.info

@@ -1,6 +1,4 @@
-"""What a data set is: samples in three splits, class names, a content digest, and one function
-that reads a pair.
-"""
+"""Data sets: samples in splits, class names, a content digest, and a reader of pairs."""
 
 from __future__ import annotations
 
@@ -18,12 +16,11 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and its mask (paths, or whatever the data set's `read` understands).
+    """One picture and its mask (paths, or other references that the data set's `read` takes).
 
     Pictures of one `group` show the same thing: they stay in one split, and intervals are taken
-    over groups. `content` is a digest of picture and mask as they were inspected, `stratum` the
-    rarest class that the mask holds, `hw` the size in pixels; they are empty where nothing was
-    inspected.
+    over groups. `content` is a digest of picture and mask at their inspection, `stratum` the
+    rarest class in the mask, `hw` the size in pixels; they are empty without an inspection.
     """
 
     stem: str
@@ -37,11 +34,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a user wants a folder read; what is None is found out, or not used.
+    """The user's options for reading a folder; None is detected, or not used.
 
     `format` is a name of `formats.FORMATS`, `remap` a YAML file that merges or drops classes,
     `split_column` and `group_column` are columns of index.csv, `group_pattern` is a regular
-    expression on the picture's name, and `seed` splits a folder that has no splits.
+    expression on the picture's name, and `seed` is used to split a folder without splits.
     """
 
     format: str | None = None
@@ -57,14 +54,13 @@ Read = Callable[[Sample], tuple[Array, Array]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split, and how to read one pair.
+    """Samples by split, and the function that reads one pair.
 
     A pair is a picture uint8 ``[H, W, 3]`` RGB and a mask uint8 ``[H, W]`` of class indices,
     255 = ignore.
 
-    The samples of a split are in an order of which every beginning is a fair subset. `classes` are
-    names by index (two or more). `digest` changes with any content. A data set can
-    be pickled.
+    The first n samples of a split are a stratified subset for every n. `classes` are names by
+    index (two or more). `digest` changes with any content. A data set can be pickled.
     """
 
     name: str
@@ -75,5 +71,5 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """Channels of a network's logits: one for two classes (a sigmoid), else one a class."""
+        """Channels of a network's logits: one for two classes (a sigmoid), else one per class."""
         return 1 if len(self.classes) == 2 else len(self.classes)

@@ -1,7 +1,7 @@
-"""Bytes of picture files as arrays: every kind of picture that cameras and labelling tools write.
+"""Decode the bytes of picture files of all formats that cameras and labelling tools write.
 
-Nothing is allocated for a size that is stated beyond Pillow's own limit (about 179 million
-pixels, 13,377 x 13,377).
+Sizes above Pillow's own limit (about 179 million pixels, 13,377 x 13,377) are refused before any
+memory is allocated.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from PIL import Image, UnidentifiedImageError
 from autoseg.core.errors import InputError
 
 Array = npt.NDArray[np.uint8]
-# By content, whatever the file's suffix; others are not tried, as some run other programs.
-KINDS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+# Detected by content, not by suffix; others are not tried, as some start external programs.
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
-# A block of 8 x 8 takes a bit or more; twice that for good measure.
-_MAX_JPEG_PIXELS_A_BYTE = 1024
+# A block of 8 x 8 takes at least one bit: 512 pixels a byte; doubled as a margin.
+_MAX_JPEG_PIXELS_PER_BYTE = 1024
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,20 +31,20 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# For good, as warnings.catch_warnings is not made for threads.
-# A picture of 12,000 x 12,000 is no attack; what is over the limit is still refused.
+# Set once for the process, as warnings.catch_warnings is not thread-safe.
+# A picture of 12,000 x 12,000 is no attack; pictures over the limit are still refused.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Of metadata that cannot be read: what matters of it is handled here.
+# About unreadable metadata: the only part used here is the orientation, handled below.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def decode_picture(data: bytes) -> Array:
     """A picture's bytes as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError.
 
-    Of 16 bits the upper 8 count, transparency is dropped, and of several frames the first is
-    taken.
+    Of 16 bits the upper 8 are used, transparency is dropped, and of several frames the first is
+    used.
     """
-    picture = opened(data)
+    picture = open_picture(data)
     if picture.mode.startswith("I;16"):
         grey = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
         return np.array(grey.convert("RGB"))
@@ -57,10 +57,8 @@ def decode_picture(data: bytes) -> Array:
 
 
 def decode_mask(data: bytes) -> Array:
-    """A mask's bytes as uint8 ``[H, W]`` of class indices (palette files: the indices). Raises
-    InputError.
-    """
-    values = np.asarray(opened(data))
+    """A mask's bytes (or palette indices) as uint8 ``[H, W]``. Raises InputError."""
+    values = np.asarray(open_picture(data))
     if values.ndim == 3:
         # With RGBA and grey-with-alpha the last channel is no class.
         channels = values[..., : 3 if values.shape[2] >= 3 else 1]
@@ -74,12 +72,12 @@ def decode_mask(data: bytes) -> Array:
     return np.array(values, np.uint8)
 
 
-def opened(data: bytes) -> Image.Image:
+def open_picture(data: bytes) -> Image.Image:
     """The decoded picture, turned as its EXIF says. Raises InputError."""
     if not data:
         raise InputError("not a readable picture (the file is empty)")
     try:
-        picture = Image.open(io.BytesIO(data), formats=KINDS)
+        picture = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
         _check_size(picture, data)
         picture.load()
         turn = _TURN.get(orientation(picture))
@@ -90,16 +88,16 @@ def opened(data: bytes) -> Image.Image:
         raise InputError("not a readable picture (over 178 million pixels)") from error
     except InputError:
         raise
-    # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
+    # Decoders raise many types for damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         reason = str(error).split(" <")[0]
         raise InputError(f"not a readable picture ({reason or type(error).__name__})") from error
 
 
 def _check_size(picture: Image.Image, data: bytes) -> None:
-    # Decoders of the other kinds stop where the data end, before the memory is touched.
+    # Decoders of the other formats stop at the end of the data, before the memory is touched.
     area = picture.width * picture.height
-    if picture.format in ("JPEG", "MPO") and area > len(data) * _MAX_JPEG_PIXELS_A_BYTE:
+    if picture.format in ("JPEG", "MPO") and area > len(data) * _MAX_JPEG_PIXELS_PER_BYTE:
         raise InputError(
             f"not a readable picture (truncated: {len(data)} bytes cannot hold"
             f" {picture.width}x{picture.height} pixels)"
@@ -108,15 +106,13 @@ def _check_size(picture: Image.Image, data: bytes) -> None:
 
 def is_turned(data: bytes) -> bool:
     """Whether the EXIF orientation of a readable picture exchanges its height and width."""
-    return orientation(Image.open(io.BytesIO(data), formats=KINDS)) in TURNED
+    return orientation(Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)) in TURNED
 
 
 def mode_of(data: bytes) -> str:
-    """Pillow's word for what a pixel holds ("L", "P", "RGB", …), from the header. Raises
-    InputError.
-    """
+    """Pillow's name of the pixel format ("L", "RGB", …), from the header. Raises InputError."""
     try:
-        return Image.open(io.BytesIO(data), formats=KINDS).mode
+        return Image.open(io.BytesIO(data), formats=PILLOW_FORMATS).mode
     except Exception as error:
         raise InputError(f"not a readable picture ({type(error).__name__})") from error
 
@@ -125,6 +121,6 @@ def orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where none is stated."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    # A damaged EXIF block says nothing, and the picture is still one.
+    # A picture with a damaged EXIF block is used without orientation.
     except Exception:
         return 1

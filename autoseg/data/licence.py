@@ -1,4 +1,4 @@
-"""What a data folder says of its licence."""
+"""Find the licence of a data folder."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import re
 from pathlib import Path
 
 from autoseg.core.text import one_line
+from autoseg.data import is_parcels
 
-FILES = ("LICENSE", "LICENCE", "COPYING")
+FILE_STEMS = ("LICENSE", "LICENCE", "COPYING")
 SUFFIXES = ("", ".txt", ".md")
-MAX_BYTES, MAX_TEXT = 4096, 100
-PARCELS = "synthetic pictures that autoseg makes itself (Apache-2.0)"
+MAX_HEAD_BYTES, MAX_CHARS = 4096, 100
+PARCELS_LICENCE = "synthetic pictures that autoseg makes itself (Apache-2.0)"
 
 
 def licence_of(data: str | Path | None) -> str | None:
-    """The first line of the folder's LICENSE, or what the head of its README.md names; else None.
+    """The first line of the folder's LICENSE, or `license:` in the head of its README.md, or None.
 
-    None as `data` are the synthetic parcels.
+    `data` None are the synthetic parcels.
     """
-    if data is None or (str(data) == "parcels" and not Path(data).is_dir()):
-        return PARCELS
-    for path in (Path(data, name + suffix) for name in FILES for suffix in SUFFIXES):
+    if data is None or is_parcels(data):
+        return PARCELS_LICENCE
+    for path in (Path(data, name + suffix) for name in FILE_STEMS for suffix in SUFFIXES):
         for line in _head(path).splitlines():
             if text := line.strip(" \t#*="):
-                return f"{one_line(text)[:MAX_TEXT]} ({path.name})"
-    # As the cards of data sets on Hugging Face have it.
+                return f"{one_line(text)[:MAX_CHARS]} ({path.name})"
+    # The head of data set cards on Hugging Face.
     named = re.search(r"\A---\n(?:.*\n)*?license:[ \t]*(\S.*)\n", _head(Path(data, "README.md")))
-    return f"{one_line(named[1].strip())[:MAX_TEXT]} (README.md)" if named else None
+    return f"{one_line(named[1].strip())[:MAX_CHARS]} (README.md)" if named else None
 
 
 def _head(path: Path) -> str:
-    """How a file of the folder begins; a link may lead to anybody's file."""
+    """The first bytes of a file; empty for a link, which may lead to a file outside the folder."""
     if path.is_symlink() or not path.is_file():
         return ""
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES).decode("utf-8", errors="replace")
+            return file.read(MAX_HEAD_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""

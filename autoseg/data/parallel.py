@@ -1,4 +1,4 @@
-"""Work on many pictures in threads, batch by batch, saying how far it is when that takes long."""
+"""Process many pictures in threads, batch by batch, with progress messages for long work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 10.0
-BATCH = 500
-_THREADS = min(8, os.cpu_count() or 1)
+BATCH_ITEMS = 500
+_MAX_THREADS = min(8, os.cpu_count() or 1)
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -22,13 +22,15 @@ Done = TypeVar("Done")
 def in_batches(
     one: Callable[[Item], Done], items: Sequence[Item], what: str
 ) -> Iterator[tuple[list[Done], bool]]:
-    """The results of each batch in order, and whether `what` was told: a time to save, too."""
-    told = time.monotonic()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for start in range(0, len(items), BATCH):
-            done = list(threads.map(one, items[start : start + BATCH]))
-            due = time.monotonic() > told + PROGRESS_S
+    """The results of each batch in order, and whether progress of the work `what` was logged with
+    it (after every 10 s), which is the time to save intermediate results.
+    """
+    logged = time.monotonic()
+    with ThreadPoolExecutor(_MAX_THREADS) as threads:
+        for start in range(0, len(items), BATCH_ITEMS):
+            done = list(threads.map(one, items[start : start + BATCH_ITEMS]))
+            due = time.monotonic() > logged + PROGRESS_S
             if due:
-                told = time.monotonic()
+                logged = time.monotonic()
                 log.info("%s: %d of %d", what, start + len(done), len(items))
             yield done, due

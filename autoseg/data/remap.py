@@ -1,12 +1,12 @@
-"""A small YAML that merges, renames or drops the classes of any data set.
+"""Merge, rename or drop the classes of any data set with a small YAML file.
 
     thing: [car, truck, bus]     # these become one class; names or indices of the data set
     person: person
     ignore: [void]               # neither trained on nor counted
-    background: rest             # all that is not named elsewhere
+    background: rest             # all classes that are not named elsewhere
 
-The classes have the indices of their order. Every class of the data set must be named, or a `rest`
-be there.
+The order of the lines gives the indices. Without `rest`, every class of the data set must be
+named.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 
 IGNORE, REST = "ignore", "rest"
-# No class: what was no class before stays a fault.
-_ILLEGAL = 254
+# Of stored values that have no class: the inspection reports them.
+_NO_CLASS = 254
 _EXAMPLE = "for example `road: [road, sidewalk]` and `background: rest`"
 
 
 def read(path: Path) -> dict[Any, Any]:
-    """What the file says. Raises InputError where it is no mapping."""
+    """The content of the file. Raises InputError if it is no mapping."""
     data = yaml_files.read(path).data
     if not isinstance(data, dict):
         raise InputError(f"{path}: must be lines of `class: [names]`, {_EXAMPLE}")
@@ -34,9 +34,9 @@ def read(path: Path) -> dict[Any, Any]:
 
 
 def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, ...], bytes]:
-    """New names by index and new classes of the 256 stored values, for those of a data set.
+    """New names by index, and new classes of the 256 stored values, from those of a data set.
 
-    Raises InputError with every fault of the file, each with its line.
+    Raises InputError with all faults of the file, each with its line.
     """
     data = read(path)
     faults: list[yaml_files.Fault] = []
@@ -62,13 +62,13 @@ def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, .
             ((), f"named nowhere: {', '.join(unnamed)}; add them, or a class of `{REST}`")
         )
     results = [str(key) for key in data if key != IGNORE]
-    if not 2 <= len(results) < _ILLEGAL:
-        faults.append(((), f"must make 2 to {_ILLEGAL - 1} classes, it makes {len(results)}"))
+    if not 2 <= len(results) < _NO_CLASS:
+        faults.append(((), f"must make 2 to {_NO_CLASS - 1} classes, it makes {len(results)}"))
     if faults:
         raise yaml_files.faults(path, faults)
     index = {**{name: place for place, name in enumerate(results)}, IGNORE: IGNORE_INDEX}
     new = [index[taken.get(old, rest or IGNORE)] for old in range(len(names))]
-    new += [_ILLEGAL] * (IGNORE_INDEX - len(names)) + [IGNORE_INDEX]
+    new += [_NO_CLASS] * (IGNORE_INDEX - len(names)) + [IGNORE_INDEX]
     return tuple(results), bytes(new[old] for old in values)
 
 
@@ -98,7 +98,7 @@ def _take(
 
 
 def _indices(source: Any, names: Sequence[str]) -> Iterator[int]:
-    """The class that a name or an index means, if there is one."""
+    """The index of a class from its name or index, if it exists."""
     if isinstance(source, str) and source in names:
         yield names.index(source)
     elif isinstance(source, int) and not isinstance(source, bool) and 0 <= source < len(names):

@@ -1,9 +1,8 @@
-"""The one resize: training, evaluation, prediction and every bundle send pictures through these
-functions.
+"""The only resize, used by training, evaluation, prediction and every bundle.
 
-Pillow and numpy only, and nothing of autoseg, so that the same file runs on a board.
-A network trained on one resize and fed by another loses IoU (.88 to .81 at 96 pixels), hence no
-second way.
+A network that is trained with one resize and used with another loses IoU (.88 to .81 at 96
+pixels). Imports Pillow and numpy only, and nothing of autoseg, so that the same file runs on a
+board.
 """
 
 from __future__ import annotations
@@ -34,9 +33,7 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
 
 
 def resize_mask(mask: Array, input_hw: tuple[int, int]) -> Array:
-    """A mask at a network's size: uint8 ``[H, W]`` to uint8 ``[*input_hw]``, nearest, so that
-    indices stay indices.
-    """
+    """A mask uint8 ``[H, W]`` at a network's size, nearest: indices stay indices."""
     return _nearest(mask, input_hw)
 
 

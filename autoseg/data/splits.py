@@ -1,161 +1,213 @@
-"""Groups and splits of what was found: given ones, those of index.csv, and seeded ones."""
+"""Groups and splits of a data set: those of the folder, those of index.csv, and seeded ones."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+
+import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
-from autoseg.data.layout import Found, by_column, listed, read_column, seeded_split
+from autoseg.data.index_csv import read_column
+from autoseg.data.layout import Layout, listed
 
-MIN_TRAIN = 2
+MIN_TRAIN_PAIRS = 2
+SHARES = {"val": 0.15, "test": 0.15}
 Splits = dict[str, list[Sample]]
 
 
-def set_groups(found: Found, reading: Reading) -> None:
-    """Give each sample the group that a column or a pattern says; else it keeps the format's.
+def set_groups(layout: Layout, reading: Reading) -> None:
+    """Set the group of each sample by the user's column or pattern; else the format's stays.
 
-    Raises InputError for both, and for a pattern that is none.
+    Raises InputError if both are given, and for a faulty pattern.
     """
     if reading.group_column and reading.group_pattern:
         raise InputError("--group-column and --group-pattern both give groups: use one of them")
     groups: dict[str, str] = {}
     if reading.group_column:
-        groups = {
-            stem: group or stem for stem, group in _column(found, reading.group_column).items()
-        }
+        column = _column(layout, reading.group_column)
+        groups = {stem: group or stem for stem, group in column.items()}
     elif reading.group_pattern:
-        groups = _by_pattern(found, reading.group_pattern)
-    for split, samples in found.by_split.items():
-        found.by_split[split] = [replace(s, group=groups.get(s.stem, s.group)) for s in samples]
+        groups = _by_pattern(layout, reading.group_pattern)
+    for split, samples in layout.by_split.items():
+        layout.by_split[split] = [replace(s, group=groups.get(s.stem, s.group)) for s in samples]
 
 
-def _by_pattern(found: Found, pattern: str) -> dict[str, str]:
+def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise InputError(
             f"--group-pattern must be a regular expression, got {pattern!r}: {error}"
         ) from error
-    stems = _stems(found)
+    stems = _stems(layout)
     matches = {stem: matched for stem in stems if (matched := expression.search(stem))}
     others = [stem for stem in stems if stem not in matches]
     if not matches:
-        found.faults.append(
+        layout.faults.append(
             f"--group-pattern {pattern!r} matches no picture's name; there are {listed(others)}"
         )
     elif others:
-        found.warnings.append(
+        layout.warnings.append(
             f"--group-pattern {pattern!r} does not match {len(others)} names, each its own group:"
             f" {listed(others)}"
         )
-    whole = {stem: stem for stem in others}
-    return whole | {
+    return {stem: stem for stem in others} | {
         stem: (matched[1] if expression.groups else None) or matched[0] or stem
         for stem, matched in matches.items()
     }
 
 
-def _stems(found: Found) -> list[str]:
-    return [sample.stem for samples in found.by_split.values() for sample in samples]
+def _stems(layout: Layout) -> list[str]:
+    return [sample.stem for samples in layout.by_split.values() for sample in samples]
 
 
-def _column(found: Found, column: str) -> dict[str, str]:
-    """A column of index.csv; its faults, and pictures that it lacks, are noted."""
+def _column(layout: Layout, column: str) -> dict[str, str]:
+    """A column of index.csv; its faults, and pictures that it lacks, are added to the layout."""
     try:
-        values = read_column(found.root, column)
+        values = read_column(layout.root, column)
     except InputError as error:
-        found.faults.append(str(error))
+        layout.faults.append(str(error))
         return {}
-    stems = _stems(found)
-    known = set(found.faults)
+    stems = _stems(layout)
+    known = set(layout.faults)
     faults = [f"{stem}: has no line in index.csv" for stem in stems if stem not in values]
-    found.faults += [fault for fault in faults if fault not in known]
+    layout.faults += [fault for fault in faults if fault not in known]
     unused = sorted(set(values) - set(stems))
     warning = f"index.csv has lines without a pair: {listed(unused)}"
-    if unused and warning not in found.warnings:
-        found.warnings.append(warning)
+    if unused and warning not in layout.warnings:
+        layout.warnings.append(warning)
     return values
 
 
-def make_splits(found: Found, reading: Reading) -> tuple[Splits, str]:
-    """The three splits, and where they are from, in words.
+def make_splits(layout: Layout, reading: Reading) -> tuple[Splits, str]:
+    """The three splits, and their source as a text.
 
-    A column comes before what the format gives. Where that is train alone, or train and test
-    without a val, the rest is made from train under the seed, whole groups together.
+    A column overrules the splits of the format. Where these are train alone, or train and test
+    without a val, the missing ones are made from train under the seed, with whole groups.
     """
-    seed, given = reading.seed, found.by_split
+    seed, given = reading.seed, layout.by_split
     if column := reading.split_column:
-        return by_column(found, column, _column(found, column)), f"index.csv, column {column}"
-    if not found.has_splits:
+        splits = _by_column(layout, column, _column(layout, column))
+        return splits, f"index.csv, column {column}"
+    if not layout.has_splits:
         return seeded_split(given[""], seed), f"made 70/15/15 under seed {seed}"
     splits = {split: given.get(split, []) for split in SPLITS}
     if not given.get("train") or "val" in given:
         return splits, "given"
     if "test" not in given:
         return seeded_split(given["train"], seed), f"train alone given: 70/15/15 under seed {seed}"
-    made = seeded_split(given["train"], seed, {"val": 0.15})
-    found.warnings.append(
+    made = seeded_split(given["train"], seed, {"val": SHARES["val"]})
+    layout.warnings.append(
         f"there is no val, which decides the search: {len(made['val'])} of the"
         f" {len(given['train'])} pictures of train are taken for it"
     )
     return splits | made, f"given; val is 15 % of train under seed {seed}"
 
 
-def check_splits(found: Found, splits: Splits) -> None:
-    """Note what is missing in the splits, and what lies in more than one of them."""
+def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits:
+    """The samples of all folders in the splits that a column of index.csv gives."""
+    splits: Splits = {split: [] for split in SPLITS}
+    seen: set[str] = set()
+    for sample in (s for samples in layout.by_split.values() for s in samples):
+        split = values.get(sample.stem)
+        if sample.stem in seen:
+            layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
+        elif split not in SPLITS and split is not None:
+            layout.faults.append(
+                f"index.csv: {column} of {sample.stem} must be train, val or test, got {split!r}"
+            )
+        elif split is not None:
+            splits[split].append(sample)
+        seen.add(sample.stem)
+    return splits
+
+
+def seeded_split(samples: list[Sample], seed: int, shares: Mapping[str, float] = SHARES) -> Splits:
+    """Splits of about these shares under the seed, the rest train, with whole groups; the same
+    samples give the same split on any machine.
+
+    A group that would make a split twice as large as wanted goes to train, unless there are only
+    such groups; a single group is train.
+    """
+    groups: Splits = defaultdict(list)
+    for sample in samples:
+        groups[sample.group].append(sample)
+    names = sorted(groups)
+    if len(names) == 1:
+        return {"train": samples, **{split: [] for split in shares}}
+    order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
+    splits: Splits = {split: [] for split in ("train", *shares)}
+    wanted = {split: max(1, round(len(samples) * share)) for split, share in shares.items()}
+    in_train: list[str] = []
+    for name in order:
+        size = len(groups[name])
+        fits = (s for s in shares if len(splits[s]) < wanted[s] >= (len(splits[s]) + size) / 2)
+        split = next(fits, "train")
+        if split == "train":
+            in_train.append(name)
+        splits[split] += groups[name]
+    for split in shares:
+        if not splits[split] and len(in_train) > 1:
+            smallest = min(in_train, key=lambda name: len(groups[name]))
+            in_train.remove(smallest)
+            splits[split] = groups[smallest]
+    splits["train"] = [sample for name in in_train for sample in groups[name]]
+    return {split: sorted(chosen, key=lambda s: s.stem) for split, chosen in splits.items()}
+
+
+def check_splits(layout: Layout, splits: Splits) -> None:
+    """Add missing splits to the faults, and items in several splits to the warnings."""
     if not any(splits.values()):
-        # What kept the pictures out of the splits is already a fault.
-        splits["train"] = [sample for samples in found.by_split.values() for sample in samples]
+        # The reason that no picture is in a split is a fault already.
+        splits["train"] = [sample for samples in layout.by_split.values() for sample in samples]
         return
     groups = {sample.group for samples in splits.values() for sample in samples}
     if not splits["val"] and len(groups) == 1 < len(splits["train"]):
-        found.faults.append(
+        layout.faults.append(
             f"all pictures are of one group, {groups.pop()!r}, and a split keeps groups whole:"
             " give finer groups with --group-pattern ('.+' makes each picture its own)"
         )
     elif not splits["val"]:
-        found.faults.append("missing split: there are no pairs in val, which decides the search")
-    if len(splits["train"]) < MIN_TRAIN:
-        found.faults.append(
-            f"too few pictures: train needs {MIN_TRAIN} pairs or more, got {len(splits['train'])}"
+        layout.faults.append("missing split: there are no pairs in val, which decides the search")
+    if (count := len(splits["train"])) < MIN_TRAIN_PAIRS:
+        layout.faults.append(
+            f"too few pictures: train needs {MIN_TRAIN_PAIRS} pairs or more, got {count}"
         )
     if not splits["test"]:
-        found.warnings.append("there are no pairs in test: the report will have no figure for it")
-    _warn_of_leaks(found, splits)
-    _dissolve_single_groups(found, splits)
+        layout.warnings.append("there are no pairs in test: the report will have no figure for it")
+    _warn_of_leaks(layout, splits)
+    _dissolve_single_groups(layout, splits)
 
 
-def _warn_of_leaks(found: Found, splits: Splits) -> None:
-    in_splits: dict[str, set[str]] = defaultdict(set)
-    pictures: dict[str, set[str]] = defaultdict(set)
+def _warn_of_leaks(layout: Layout, splits: Splits) -> None:
+    by_group: dict[str, set[str]] = defaultdict(set)
+    by_picture: dict[str, set[str]] = defaultdict(set)
     for split, samples in splits.items():
         for sample in samples:
-            pictures[sample.image].add(split)
+            by_picture[sample.image].add(split)
             if sample.group != sample.stem:  # without groups each picture is its own
-                in_splits[sample.group].add(split)
-    leaking = sorted(group for group, where in in_splits.items() if len(where) > 1)
-    if leaking:
-        found.warnings.append(
-            "groups in more than one split make scores look better than they are: "
-            + listed(leaking)
-        )
-    twice = sorted({s.stem for ss in splits.values() for s in ss if len(pictures[s.image]) > 1})
-    if twice:
-        found.warnings.append(
-            "pictures in more than one split make scores look better than they are: "
-            + listed(twice)
-        )
+                by_group[sample.group].add(split)
+    shared_groups = [group for group, where in by_group.items() if len(where) > 1]
+    everywhere = (sample for samples in splits.values() for sample in samples)
+    shared_pictures = {s.stem for s in everywhere if len(by_picture[s.image]) > 1}
+    for what, names in (("groups", shared_groups), ("pictures", shared_pictures)):
+        if names:
+            layout.warnings.append(
+                f"{what} in more than one split make scores look better than they are: "
+                + listed(sorted(names))
+            )
 
 
-def _dissolve_single_groups(found: Found, splits: Splits) -> None:
-    """Intervals over groups need two groups or more."""
+def _dissolve_single_groups(layout: Layout, splits: Splits) -> None:
+    """Make each picture its own group if all of a split are of one: intervals need two."""
     for split in ("val", "test"):
         samples = splits[split]
         if len(samples) > 1 and len({sample.group for sample in samples}) == 1:
-            found.warnings.append(
+            layout.warnings.append(
                 f"all pictures of {split} are of one group, {samples[0].group}: intervals of the"
                 " IoU are taken over its pictures, and are narrower than over groups"
             )

@@ -120,7 +120,7 @@ def write_profile(profile: Profile, path: Path) -> None:
     cannot be written.
     """
     said = profile.model_dump(mode="json", exclude_defaults=True)
-    # Found by a probe: a reader could not tell a step as by default from none.
+    # Layout by a probe: a reader could not tell a step as by default from none.
     said["channel_step"] = profile.channel_step
     # JSON is YAML, value by value.
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()]

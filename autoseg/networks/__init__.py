@@ -1,4 +1,4 @@
-"""Network families: one file each, a builder is a plain function with flat arguments."""
+"""Networks by name: the families in `families/`, one file each, and users' own builders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 from autoseg.core.errors import AutosegError, CandidateError, InputError
 
 if typing.TYPE_CHECKING:
     import torch
 
-# A name and where its builder is, so that listing the names needs no torch.
-BUILT_IN = {"fast_scnn": "autoseg.networks.families.fast_scnn:fast_scnn"}
+# Of builders whose module states no STRIDE.
+DEFAULT_STRIDE = 32
 
 
 def build(
@@ -21,10 +23,10 @@ def build(
 ) -> torch.nn.Module:
     """A network with random weights, from `[N, channels, H, W]` to logits `[N, classes, h, w]`.
 
-    `name` is a built-in family or a user's own builder as "package.module:function"; `classes`
-    counts output channels (1 is one logit, object against background). Raises InputError for a
-    name or a knob that does not exist, naming those that do, and CandidateError where a user's
-    builder refuses these knobs.
+    `name` is a family or a user's own builder as "package.module:function"; `classes` counts
+    output channels (1 is one logit, object against background). Raises InputError for an unknown
+    name or knob, naming the known ones, and CandidateError if a user's builder refuses these
+    knobs.
     """
     import torch
 
@@ -45,14 +47,16 @@ def build(
     return net
 
 
+@cache
+def family_names() -> tuple[str, ...]:
+    """The names of the shipped families, sorted; none of them is imported."""
+    folder = Path(__file__).parent / "families"
+    return tuple(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+
+
 def builder(name: str) -> Callable[..., typing.Any]:
-    """The function behind a name. Raises InputError where there is none."""
-    module_name, colon, function_name = BUILT_IN.get(name, name).partition(":")
-    if not (module_name and colon and function_name):
-        raise InputError(
-            f"no network is called {name!r}; there is {', '.join(sorted(BUILT_IN))}, "
-            "or your own builder as package.module:function"
-        )
+    """The function that builds a network. Raises InputError for an unknown name."""
+    module_name, function_name = _place(name)
     try:
         found = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
@@ -65,6 +69,14 @@ def builder(name: str) -> Callable[..., typing.Any]:
     return typing.cast(Callable[..., typing.Any], found)
 
 
+def stride_of(name: str) -> int:
+    """The multiple that height and width of a network's input must be: STRIDE of the builder's
+    module, 32 if it states none. Raises InputError as `builder` does.
+    """
+    builder(name)
+    return int(getattr(importlib.import_module(_place(name)[0]), "STRIDE", DEFAULT_STRIDE))
+
+
 def knobs_of(name: str) -> tuple[str, ...]:
     """The knobs that a builder takes besides `channels` and `classes`; a last "**" means any."""
     kinds = inspect.Parameter
@@ -74,6 +86,19 @@ def knobs_of(name: str) -> tuple[str, ...]:
     ]
     open_ended = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
     return (*(n for n in named if n not in ("channels", "classes")), *(["**"] * open_ended))
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The module and the function of a name."""
+    if name in family_names():
+        return f"{__name__}.families.{name}", "build"
+    module, _, function = name.partition(":")
+    if not (module and function):
+        raise InputError(
+            f"no network is called {name!r}; there is {', '.join(family_names())}, "
+            "or your own builder as package.module:function"
+        )
+    return module, function
 
 
 def _check_knobs(

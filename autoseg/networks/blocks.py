@@ -1,4 +1,4 @@
-"""What the network families are built of, and the one normalization of pixels."""
+"""Building blocks of the network families, and the normalization of pixels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Near the statistics of ordinary pictures, and powers of two: 128 is a pixel value that the
-# shipped graph can pad with, and dividing weights by 64 loses no bit.
+# Near the statistics of ordinary pictures, and powers of two: the shipped graph can pad with the
+# pixel value 128, and dividing weights by 64 is exact.
 PIXEL_MEAN = 128.0
 PIXEL_SCALE = 64.0
-FEW_CHANNELS = 32  # up to here products with matrices beat torch's gradient of a resize
+MAX_MATRIX_CHANNELS = 32  # up to here, matrix products are faster than torch's resize gradient
 
 
 def normalize(frames: Tensor) -> Tensor:
     """(x - 128) / 64: uint8 frames `[N, H, W, C]` to float32 `[N, C, H, W]`."""
-    # In place, and before the permutation: a fifth of a small network's step otherwise.
+    # In place, and before the permutation: otherwise a fifth of a small network's step.
     scaled = frames.to(torch.float32).sub_(PIXEL_MEAN).mul_(1 / PIXEL_SCALE)
     return scaled.permute(0, 3, 1, 2)
 
@@ -33,7 +33,7 @@ def scale_channels(channels: int, a: float, round_to: int = 1) -> int:
 def conv_bn(
     c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, dilation: int = 1
 ) -> list[nn.Module]:
-    """A convolution without bias, padded to keep the size but for its stride, and its BN."""
+    """A convolution without bias, padded so that only its stride changes the size, and its BN."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(
         c_in, c_out, kernel, stride, padding, dilation=dilation, groups=groups, bias=False
@@ -74,9 +74,8 @@ class InvertedBottleneck(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Averages over 1, 2, 4, 8 bins a side, through ONE shared convolution, beside the map.
-
-    Works at every map size: see `pool_to_bins`.
+    """The map, concatenated with its averages over 1, 2, 4, 8 bins a side, which share one
+    convolution. Any map size is allowed: see `pool_to_bins`.
     """
 
     def __init__(self, channels: int, squeezed: int, bins: Sequence[int] = (1, 2, 4, 8)) -> None:
@@ -96,7 +95,7 @@ def resize(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Bilinear with aligned corners, to `size_hw`."""
     if size_of(x) == size_hw:
         return x
-    if x.requires_grad and x.shape[1] <= FEW_CHANNELS:
+    if x.requires_grad and x.shape[1] <= MAX_MATRIX_CHANNELS:
         enlarged: Tensor = _Resize.apply(x, size_hw)  # type: ignore[no-untyped-call]
         return enlarged
     return functional.interpolate(x, size_hw, mode="bilinear", align_corners=True)
@@ -131,7 +130,7 @@ def _interpolation(length: int, new_length: int) -> Tensor:
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
-    """Height and width of `[N, C, H, W]` as plain numbers, so that an export sees constants."""
+    """Height and width of `[N, C, H, W]` as plain numbers, which are constants in an export."""
     return int(x.shape[2]), int(x.shape[3])
 
 
@@ -139,9 +138,8 @@ def pool_to_bins(x: Tensor, bins: int) -> Tensor:
     """Adaptive average pooling of `[N, C, H, W]` to `bins` a side, with constant windows.
 
     An axis shorter than `bins` keeps its length, so that the channels of a concatenation never
-    depend on the resolution. Where the windows are not all alike (15 pixels in 8 bins) the
-    averages are products with constant matrices, which export at any size, as adaptive pooling
-    does not.
+    depend on the resolution. Where the windows differ (15 pixels in 8 bins) the averages are
+    products with constant matrices: adaptive pooling cannot be exported at such sizes.
     """
     height, width = size_of(x)
     rows, columns = _windows(height, bins), _windows(width, bins)
@@ -162,7 +160,7 @@ def _windows(length: int, bins: int) -> list[tuple[int, int]]:
 
 
 def _regular(windows: list[tuple[int, int]]) -> tuple[int, int] | None:
-    """Kernel and stride where all windows are alike, else None."""
+    """Kernel and stride if all windows are alike, else None."""
     kernels = {end - start for start, end in windows}
     strides = {b[0] - a[0] for a, b in zip(windows, windows[1:], strict=False)} or {1}
     return (kernels.pop(), strides.pop()) if len(kernels) == len(strides) == 1 else None
@@ -177,7 +175,7 @@ def _averages(windows: list[tuple[int, int]], length: int) -> Tensor:
 
 
 def initialize(net: nn.Module) -> nn.Module:
-    """Weights for quick training from scratch: He's normal, by fan-out (depthwise: by fan-in)."""
+    """Set weights for training from scratch: He's normal, by fan-out (depthwise: by fan-in)."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(

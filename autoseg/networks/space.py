@@ -17,7 +17,6 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 Stage = Literal["input", "build", "train", "compress"]
 # Knobs of stage `input`; every candidate has the first two. All others are of a later stage.
 INPUT_KNOBS = ("resolution", "channels", "out_stride")
-_STRIDE, _MIN_SIDE = 32, 64
 
 
 @dataclass(frozen=True)
@@ -154,13 +153,6 @@ def normal_choice(knob: str, value: Any) -> Choice:
 
 def _resolution(value: Choice) -> Choice:
     height, width = parse_hw(value)
-    if height % _STRIDE or width % _STRIDE or min(height, width) < _MIN_SIDE:
-        sides = [max(_MIN_SIDE, round(side / _STRIDE) * _STRIDE) for side in (height, width)]
-        near = sides[0] if height == width else f"{sides[0]}x{sides[1]}"
-        raise InputError(
-            f"each side must be a multiple of {_STRIDE} and at least {_MIN_SIDE}, "
-            f"got {value}; the nearest is {near}"
-        )
     return height if height == width else f"{height}x{width}"
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from autoseg import networks
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
-from autoseg.core.units import Choice
+from autoseg.core.units import Choice, parse_hw
 from autoseg.core.yaml_files import Fault, did_you_mean
 from autoseg.networks.space import (
     INPUT_KNOBS,
@@ -184,6 +184,7 @@ def _network_faults(network: str, bodies: _Knobs) -> Iterator[Fault]:
     except InputError as error:
         yield ("network",), str(error)
         return
+    yield from _stride_faults(networks.stride_of(network), bodies.get("resolution", {}))
     built = [
         name
         for name, body in bodies.items()
@@ -201,3 +202,16 @@ def _network_faults(network: str, bodies: _Knobs) -> Iterator[Fault]:
         elif bodies[name].get("when"):
             rule = f"{network} cannot be built without {name}; remove `when`"
             yield ("knobs", name, "when"), rule
+
+
+def _stride_faults(stride: int, body: Mapping[Any, Any]) -> Iterator[Fault]:
+    """Resolutions that the network's stride does not divide, or below twice the stride."""
+    for index, value in enumerate(_written_choices(body)):
+        with suppress(InputError):  # reported by `_knob_faults`
+            hw = parse_hw(normal_choice("resolution", value))
+            if any(side % stride or side < 2 * stride for side in hw):
+                sides = [max(2, round(side / stride)) * stride for side in hw]
+                near = sides[0] if hw[0] == hw[1] else f"{sides[0]}x{sides[1]}"
+                rule = f"each side must be a multiple of {stride} and at least {2 * stride}"
+                place = ("knobs", "resolution", "choices", index)
+                yield place, f"{rule}, got {value}; the nearest is {near}"

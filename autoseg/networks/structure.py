@@ -1,4 +1,4 @@
-"""What identifies a network's structure: all that decides what it computes, but its weights."""
+"""A digest of a network's structure: of all that decides what it computes, except its weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from autoseg.core.units import HW
 
 
 def structure_digest(net: nn.Module, input_hw: HW) -> str:
-    """12 hex digits: equal for networks built alike, others once their code changes.
+    """12 hex digits: equal for networks built alike, different after a change of their code.
 
     Covers the modules' descriptions and plain attributes, the shapes of parameters and buffers,
-    the source (comments aside) of every class that is not torch's and of the functions that it
-    names, and the size of the picture.
+    the source (without comments) of every class that is not torch's and of the functions that it
+    names, and the size of the picture. Classes are named without their files, so that moving one
+    does not change the digest.
     """
     tensors = [*net.named_parameters(), *net.named_buffers()]
     return digest(
         {
             "modules": [[name, *_describe(module)] for name, module in net.named_modules()],
             "shapes": [[name, list(tensor.shape)] for name, tensor in tensors],
-            "sources": dict(sorted(_sources(net))),
+            "sources": sorted(_sources(net)),
             "input_hw": list(input_hw),
         }
     )
@@ -56,12 +57,12 @@ def _sources(net: nn.Module) -> Iterator[tuple[str, str]]:
         if id(thing) in seen or _is_foreign(thing):
             continue
         seen.add(id(thing))
-        yield f"{thing.__module__}.{thing.__qualname__}", _source(thing)
+        yield thing.__qualname__, _source(thing)
         waiting += _reached_from(thing)
 
 
 def _is_foreign(thing: Any) -> bool:
-    """Torch and what Python brings: their versions are not this network's."""
+    """Whether a class or function is of torch, numpy or Python: they are no part of a network."""
     top = (getattr(thing, "__module__", None) or "builtins").partition(".")[0]
     return top in ("torch", "builtins", "math", "typing", "functools", "numpy")
 
@@ -82,7 +83,7 @@ def _source(thing: Any) -> str:
     try:
         return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(thing))))
     except (OSError, TypeError, SyntaxError):
-        # Made where no file is (a notebook's exec): its byte code stands for its source.
+        # Without a file (`exec` in a notebook), the byte code takes the place of the source.
         functions = vars(thing).values() if inspect.isclass(thing) else [thing]
         return repr([_byte_code(f.__code__) for f in functions if inspect.isfunction(f)])
 

@@ -16,7 +16,7 @@ from autoseg.run.result import Result
 from autoseg.search.latency import measured_model
 
 if TYPE_CHECKING:
-    from autoseg.data.folder import Inspection
+    from autoseg.data.inspection import Inspection
 
 
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 160) -> list[str]:

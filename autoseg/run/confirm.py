@@ -23,7 +23,7 @@ from autoseg.device.session import class_maps
 from autoseg.export.to_onnx import check
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.checkpoints import trained_network
-from autoseg.train.contact_sheet import AT_CONFIRMATION, write_sheet
+from autoseg.train.contact_sheet import MAX_ROWS_AT_CONFIRMATION, write_sheet
 from autoseg.train.metrics import Counts
 from autoseg.train.scoring import picture_counts, picture_score, score_of
 from autoseg.train.task import split_arrays
@@ -137,7 +137,8 @@ def show(
 ) -> None:
     """Write down for people what the exported file sees on val: contact sheet and confusion."""
     path, dataset = sheet_path(context.run.place, candidate.key), context.task.dataset
-    write_sheet(path, dataset, candidate, score, maps[:AT_CONFIRMATION], counts)
+    shown = maps[:MAX_ROWS_AT_CONFIRMATION]
+    write_sheet(path, dataset, candidate, score, maps=shown, counts=counts)
     digest = file_digest(context.run.artifact(candidate))
     confusion = tuple(tuple(int(pixels) for pixels in row) for row in counts.sum(0))
     try:

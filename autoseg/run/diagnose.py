@@ -29,7 +29,7 @@ from autoseg.train.task import split_arrays
 
 log = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Layout = TypeVar("Layout")
 
 NOTHING: tuple[OperatorTime, ...] = ()
 FILES_S = 3.0  # of the budget, kept for the files that are written last
@@ -71,7 +71,7 @@ def _exhibit_one(context: RunContext, breakdown: Profiler, evaluation: Evaluatio
     log.debug("%s: looked where its time goes in %.1f s", key, time.monotonic() - began)
 
 
-def _found(key: str, find: Callable[[], Found], otherwise: Found) -> Found:
+def _found(key: str, find: Callable[[], Layout], otherwise: Layout) -> Layout:
     try:
         return find()
     except DeviceError:

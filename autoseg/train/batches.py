@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.augment import OUTSIDE, Augmenter, Changes
+from autoseg.data.augment import OUTSIDE_GREY, Augmenter, Changes
 from autoseg.data.augmentation import OwnAugmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
@@ -89,7 +89,7 @@ def change(frames: Tensor, masks: Tensor, changes: Changes) -> tuple[Tensor, Ten
     coloured = tables.gather(1, flat).reshape(frames.shape).permute(0, 3, 1, 2)
     grid = _grid(changes.maps, (height, width), frames.device)
     # grid_sample fills with 0, so values are shifted to make 0 the fill value.
-    warped = _sample(coloured.float() - OUTSIDE, grid, "bilinear") + OUTSIDE
+    warped = _sample(coloured.float() - OUTSIDE_GREY, grid, "bilinear") + OUTSIDE_GREY
     moved = IGNORE_INDEX - _sample(IGNORE_INDEX - masks[:, None].float(), grid, "nearest")
     return warped.round().to(torch.uint8).permute(0, 2, 3, 1), moved[:, 0].to(torch.uint8)
 

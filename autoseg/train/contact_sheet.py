@@ -1,8 +1,8 @@
-"""Contact sheets of a candidate: a few val pictures with truth, prediction and errors beside them.
+"""Contact sheets of a candidate: val pictures with truth, prediction and errors beside them.
 
-The first pictures of val are shown, which are a fair subset, so that the sheets of candidates
-compare. Errors have colours that colour-blind eyes tell apart (Okabe and Ito 2008): orange and
-blue. A sheet is for people: nothing depends on it, so a fault is logged and no more.
+The first pictures of val are shown, which are a stratified subset, so that the sheets of
+candidates compare. Errors are orange and blue, which colour-blind readers can tell apart (Okabe
+and Ito 2008). A sheet is for reading only: errors while writing it are logged, not raised.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from PIL import Image, ImageDraw
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset
-from autoseg.data.drawing.captions import FAINT, HATCHED, INK, PAGE, font, legend, short
 from autoseg.data.drawing.overlay import Colour, overlay
-from autoseg.data.drawing.preview import class_colours
-from autoseg.data.resize import resize_frame, resize_mask
+from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
+from autoseg.data.resize import resize_mask
 from autoseg.train.metrics import Counts, class_iou, iou
 
 log = logging.getLogger(__name__)
 
-AT_SCORE, AT_CONFIRMATION = 4, 8
-MAX_BYTES = 120_000
-QUALITIES = (88, 80, 72, 64, 54, 44, 34)
+MAX_ROWS_AT_SCORE, MAX_ROWS_AT_CONFIRMATION = 4, 8
+MAX_SHEET_BYTES = 120_000
+JPEG_QUALITIES = (88, 80, 72, 64, 54, 44, 34)
 EXTRA, MISSED = (255, 150, 0), (40, 150, 255)
 HEADS = ("picture", "truth", "prediction", "errors")
-MAX_CLASSES, MAX_KEPT = 24, 64
+MAX_LEGEND_CLASSES, MAX_EXAMPLES_CACHED = 24, 64
+# In pixels.
 _TILE_W, _TILE_H, _GAP, _MARGIN = 208, 270, 6, 14
 _WIDTH = len(HEADS) * (_TILE_W + _GAP) - _GAP + 2 * _MARGIN
 _TITLE, _TEXT, _SMALL = 25, 19, 17
 
 
 @dataclass(frozen=True)
-class Shown:
+class Example:
     """A picture uint8 ``[h, w, 3]`` and its truth uint8 ``[h, w]`` at a tile's size."""
 
     name: str
@@ -49,19 +50,19 @@ class Shown:
 
 @dataclass(frozen=True)
 class Row:
-    """One picture on a sheet, with what a network makes of it at the tile's size."""
+    """One row of a sheet: an example, its prediction at the tile's size, and its IoU as text."""
 
-    shown: Shown
+    example: Example
     prediction: Array
-    words: str
+    iou_text: str
 
 
-# A worker trains many candidates, and decoding takes longer than all the drawing.
-_kept: dict[tuple[str, str, int], Shown] = {}
+# A worker trains many candidates, and decoding takes longer than drawing.
+_examples: dict[tuple[str, str, int], Example] = {}
 
 
-def noted(maps: Iterable[Array], into: list[Array], count: int) -> Iterator[Array]:
-    """Passes class maps on, and keeps the first of them."""
+def keep_first(maps: Iterable[Array], into: list[Array], count: int) -> Iterator[Array]:
+    """Pass class maps on, and append the first `count` of them to `into`."""
     for class_map in maps:
         if len(into) < count:
             into.append(class_map)
@@ -73,34 +74,37 @@ def write_sheet(
     dataset: Dataset,
     candidate: Candidate,
     score: Score,
+    *,
     maps: Sequence[Array],
     counts: Counts,
 ) -> None:
-    """A candidate's sheet of the first pictures of val, from class maps uint8 ``[h, w]`` of any
-    size and the confusion ``[n, C, C]`` of each picture.
+    """Write a candidate's sheet of the first pictures of val, from class maps uint8 ``[h, w]`` of
+    any size and the confusion ``[n, C, C]`` of each picture.
     """
     try:
         rows = [
-            _row(_shown(dataset, score.split, place), class_map, table)
+            _row(_example(dataset, score.split, place), class_map, table)
             for place, (class_map, table) in enumerate(zip(maps, counts, strict=False))
         ]
-        page = sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
+        page = draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
         _write(path, _jpeg(page))
-    except Exception as error:  # whatever it is, it must not cost a training
+    except Exception as error:  # no error here may stop a training
         log.warning("%s: its contact sheet was not written (%s)", candidate.key, error)
 
 
-def sheet(title: str, below: str, classes: Sequence[str], rows: Sequence[Row]) -> Image.Image:
-    """The page: a title, a line or two of small print, one row for each picture, and a legend."""
+def draw_sheet(
+    title: str, caption: str, classes: Sequence[str], rows: Sequence[Row]
+) -> Image.Image:
+    """A page: a title, a caption of one or two lines, a row for each picture, and a legend."""
     colours, inside = class_colours(classes), _WIDTH - 2 * _MARGIN
-    lines = _wrapped(below, inside, _SMALL)
+    lines = _wrapped(caption, inside, _SMALL)
     top = _MARGIN + _TITLE + 9 + len(lines) * (_SMALL + 5) + 8
     key = legend(_entries(classes, colours, rows), inside, _SMALL)
-    heights = [row.shown.truth.shape[0] + _TEXT + 16 for row in rows]
+    heights = [row.example.truth.shape[0] + _TEXT + 16 for row in rows]
     height = top + _TEXT + 4 + sum(heights) + key.height + _MARGIN
     page = Image.new("RGB", (_WIDTH, height), PAGE)
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, _MARGIN - 4), short(title, inside, _TITLE), INK, font(_TITLE))
+    draw.text((_MARGIN, _MARGIN - 4), shorten(title, inside, _TITLE), INK, font(_TITLE))
     for number, line in enumerate(lines):
         at = _MARGIN + _TITLE + 6 + number * (_SMALL + 5)
         draw.text((_MARGIN, at), line, FAINT, font(_SMALL))
@@ -108,26 +112,24 @@ def sheet(title: str, below: str, classes: Sequence[str], rows: Sequence[Row]) -
         draw.text((_left(column), top), head, INK, font(_TEXT))
     top += _TEXT + 6
     for row, row_height in zip(rows, heights, strict=True):
-        _draw_row(page, draw, row, classes, colours, top)
+        _draw_row(page, row, classes, colours, top)
         top += row_height
     page.paste(key, (_MARGIN, top))
     return page
 
 
 def errors(picture: Array, truth: Array, prediction: Array, classes: int) -> Array:
-    """A pale picture uint8 ``[h, w, 3]`` with what is wrong in full colour.
+    """A pale picture uint8 ``[h, w, 3]`` with the wrong pixels in full colour.
 
-    For two classes what is predicted and not there is EXTRA, what is there and not predicted
-    MISSED, and what is right of the second class lighter; for more, all that is wrong is EXTRA.
-    Ignored pixels are hatched.
+    For two classes false positives are EXTRA, false negatives MISSED, and true positives lighter;
+    for more classes, all wrong pixels are EXTRA. Ignored pixels are hatched.
     """
     grey = picture @ np.array([0.299, 0.587, 0.114])
     pale: Array = np.repeat((60 + 0.45 * grey)[..., None], 3, 2).astype(np.uint8)
     counted, wrong = truth != IGNORE_INDEX, prediction != truth
-    kinds = np.zeros(truth.shape, np.uint8)
     if classes == 2:
-        kinds[(truth == 1) & (prediction == 1)] = 1
-        pale[kinds == 1] = 255 - (255 - pale[kinds == 1]) // 2
+        hit = (truth == 1) & (prediction == 1)
+        pale[hit] = 255 - (255 - pale[hit]) // 2
     pale[counted & wrong] = EXTRA
     if classes == 2:
         pale[counted & wrong & (truth == 1)] = MISSED
@@ -136,26 +138,26 @@ def errors(picture: Array, truth: Array, prediction: Array, classes: int) -> Arr
 
 def _draw_row(
     page: Image.Image,
-    draw: ImageDraw.ImageDraw,
     row: Row,
     classes: Sequence[str],
     colours: Sequence[Colour | None],
     top: int,
 ) -> None:
-    picture, truth = row.shown.picture, row.shown.truth
+    picture, truth = row.example.picture, row.example.truth
     tiles = (
         picture,
         overlay(picture, truth, colours),
         overlay(picture, row.prediction, colours),
         errors(picture, truth, row.prediction, len(classes)),
     )
-    for column, tile in enumerate(tiles):
-        aside = (_TILE_W - tile.shape[1]) // 2
-        page.paste(Image.fromarray(tile), (_left(column) + aside, top))
+    draw = ImageDraw.Draw(page)
+    for column, each in enumerate(tiles):
+        aside = (_TILE_W - each.shape[1]) // 2
+        page.paste(Image.fromarray(each), (_left(column) + aside, top))
     below, inside = top + truth.shape[0] + 2, _WIDTH - 2 * _MARGIN
-    words = short(row.words, inside // 2, _TEXT)
+    words = shorten(row.iou_text, inside // 2, _TEXT)
     taken = font(_TEXT).getlength(words)
-    name = short(row.shown.name, inside - int(taken) - 20, _SMALL)
+    name = shorten(row.example.name, inside - int(taken) - 20, _SMALL)
     draw.text((_MARGIN, below + 1), name, FAINT, font(_SMALL))
     draw.text((_WIDTH - _MARGIN - taken, below), words, INK, font(_TEXT))
 
@@ -167,14 +169,14 @@ def _left(column: int) -> int:
 def _entries(
     classes: Sequence[str], colours: Sequence[Colour | None], rows: Sequence[Row]
 ) -> list[tuple[str, Colour | None]]:
-    """The classes that are seen, the largest first, and what the colours of errors mean."""
-    seen = [each.ravel() for row in rows for each in (row.shown.truth, row.prediction)]
+    """The classes in the rows, the largest first, and the colours of errors."""
+    seen = [each.ravel() for row in rows for each in (row.example.truth, row.prediction)]
     pixels = np.bincount(np.concatenate(seen), minlength=IGNORE_INDEX + 1)
     tinted = [i for i, colour in enumerate(colours) if colour is not None and pixels[i]]
     tinted.sort(key=lambda index: -pixels[index])
-    entries = [(classes[i], colours[i]) for i in tinted[:MAX_CLASSES]]
-    if len(tinted) > MAX_CLASSES:
-        entries.append((f"and {len(tinted) - MAX_CLASSES} more", None))
+    entries = [(classes[i], colours[i]) for i in tinted[:MAX_LEGEND_CLASSES]]
+    if len(tinted) > MAX_LEGEND_CLASSES:
+        entries.append((f"and {len(tinted) - MAX_LEGEND_CLASSES} more", None))
     if len(classes) == 2:
         entries += [("false positive", EXTRA), ("false negative (missed)", MISSED)]
     else:
@@ -189,41 +191,33 @@ def _title(candidate: Candidate, score: Score) -> str:
     return f"{candidate.key}   IoU {score.iou:.4f} ({low:.3f} to {high:.3f})   {epoch}"
 
 
-def _row(shown: Shown, class_map: Array, counts: Counts) -> Row:
-    height, width = shown.truth.shape
-    return Row(shown, resize_mask(class_map, (height, width)), _words(counts))
+def _row(example: Example, class_map: Array, counts: Counts) -> Row:
+    height, width = example.truth.shape
+    return Row(example, resize_mask(class_map, (height, width)), _iou_text(counts))
 
 
-def _words(counts: Counts) -> str:
+def _iou_text(counts: Counts) -> str:
     """The IoU of one picture."""
     if len(counts) == 2 and class_iou(counts)[1] is None:
         return "nothing there, nothing found"
     return f"IoU {iou(counts):.3f}"
 
 
-def _shown(dataset: Dataset, split: str, place: int) -> Shown:
+def _example(dataset: Dataset, split: str, place: int) -> Example:
     key = (dataset.digest, split, place)
-    if key not in _kept:
-        if len(_kept) >= MAX_KEPT:
-            _kept.clear()
+    if key not in _examples:
+        if len(_examples) >= MAX_EXAMPLES_CACHED:
+            _examples.clear()
         sample = dataset.splits[split][place]
         picture, mask = dataset.read(sample)
-        hw = _fitted(mask.shape)
-        _kept[key] = Shown(sample.stem, _at(picture, hw), resize_mask(mask, hw))
-    return _kept[key]
+        hw = _tile_hw(mask.shape)
+        _examples[key] = Example(sample.stem, tile(picture, hw), resize_mask(mask, hw))
+    return _examples[key]
 
 
-def _fitted(hw: tuple[int, ...]) -> HW:
+def _tile_hw(hw: tuple[int, ...]) -> HW:
     scale = min(_TILE_H / hw[0], _TILE_W / hw[1])
     return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
-
-
-def _at(picture: Array, hw: HW) -> Array:
-    """At a tile's size; what is enlarged keeps its pixels visible."""
-    if hw[0] <= picture.shape[0]:
-        return resize_frame(picture, hw, 3)
-    enlarged = Image.fromarray(picture).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
-    return np.asarray(enlarged)
 
 
 def _wrapped(text: str, width: int, size: int) -> list[str]:
@@ -235,16 +229,16 @@ def _wrapped(text: str, width: int, size: int) -> list[str]:
             lines.append(word)
         else:
             lines[-1] = longer
-    return [short(line, width, size) for line in lines if line]
+    return [shorten(line, width, size) for line in lines if line]
 
 
 def _jpeg(page: Image.Image) -> bytes:
-    """The best quality that is small enough."""
+    """The page in the best quality below the size limit, scaled down if necessary."""
     while True:
-        for quality in QUALITIES:
+        for quality in JPEG_QUALITIES:
             file = io.BytesIO()
             page.save(file, "JPEG", quality=quality)
-            if file.tell() < MAX_BYTES:
+            if file.tell() < MAX_SHEET_BYTES:
                 return file.getvalue()
         page = page.resize((page.width * 3 // 4, page.height * 3 // 4))
 

@@ -18,7 +18,7 @@ from autoseg.data.dataset import Array, Dataset
 from autoseg.networks.blocks import normalize
 from autoseg.train import metrics
 from autoseg.train.checkpoints import Training
-from autoseg.train.contact_sheet import AT_SCORE, noted, write_sheet
+from autoseg.train.contact_sheet import MAX_ROWS_AT_SCORE, keep_first, write_sheet
 from autoseg.train.task import Task, split_arrays
 
 CHUNK = 16  # pictures in a batch of inference
@@ -29,7 +29,7 @@ def score(task: Task, job: Job, training: Training) -> Score:
     first = task.recipe.val_pictures
     frames = split_arrays(task, job.candidate, "val").frames(first)
     shown: list[Array] = []
-    maps = noted(class_maps(training.average, frames), shown, AT_SCORE)
+    maps = keep_first(class_maps(training.average, frames), shown, MAX_ROWS_AT_SCORE)
     counts = picture_counts(task.dataset, maps, cache_dir=task.cache_dir, split="val", first=first)
     found = score_of(
         task.dataset,
@@ -43,7 +43,7 @@ def score(task: Task, job: Job, training: Training) -> Score:
     )
     if task.place is not None:
         path = sheet_path(task.place, job.candidate.key)
-        write_sheet(path, task.dataset, job.candidate, found, shown, counts)
+        write_sheet(path, task.dataset, job.candidate, found, maps=shown, counts=counts)
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import DeviceError, InputError
-from autoseg.data import cache
+from autoseg.data import cache, shards
 from autoseg.data.dataset import Dataset, Sample
 from autoseg.data.resize import resize_frame, resize_mask
 
@@ -78,7 +78,7 @@ def use_all(dataset: Dataset, hw: tuple[int, int], channels: int, folder: Path) 
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "SHARD", 3)
+    monkeypatch.setattr(shards, "SHARD_PAIRS", 3)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -178,7 +178,7 @@ def test_arrays_over_max_bytes_remove_the_oldest_or_decode_each_time(
     folder = tmp_path / "cache"
     use_all(dataset, (32, 64), 3, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*.bin"))
-    monkeypatch.setattr(cache, "MAX_BYTES", size + 100)
+    monkeypatch.setattr(shards, "MAX_CACHE_BYTES", size + 100)
     check(replace(dataset, digest="d2"), folder)
     assert "cache" in caplog.text and not list(folder.glob("d2-*/*/*.bin"))
     for old in folder.glob("d1-*/*"):

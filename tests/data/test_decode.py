@@ -17,7 +17,7 @@ from PIL import Image
 from autoseg import data
 from autoseg.core.errors import InputError
 from autoseg.data.decode import decode_mask, decode_picture, is_turned
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 # pytest undoes the filters that the module sets; that they hold is seen in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning:PIL")

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from autoseg.data.dataset import Sample
 from autoseg.data.duplicates import near_duplicates, thumbnail, warning
-from autoseg.data.folder import inspect, open_folder
+from autoseg.data.inspection import inspect, open_folder
 from autoseg.data.synthetic.parcels import scene
 
 

@@ -11,7 +11,8 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Dataset, Sample
 from autoseg.data.drawing.overlay import overlay
-from autoseg.data.drawing.preview import class_colours, contact_sheet, write_sheet
+from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.preview import draw_preview, save_preview
 from autoseg.data.synthetic.parcels import parcels
 
 
@@ -75,7 +76,7 @@ def test_class_colours_give_every_class_its_own():
 
 
 def test_contact_sheet_lays_masks_on_their_pictures():
-    sheet = contact_sheet(made([(180, 300)] * 6), "train", 6, 0)
+    sheet = draw_preview(made([(180, 300)] * 6), "train", 6, 0)
     full = class_colours(("background", "part"))[1]
     drawn = pixels(sheet, full)
     # Two outlines of one tile's height each, in six tiles, and a swatch in the legend.
@@ -91,7 +92,7 @@ def test_contact_sheet_lays_masks_on_their_pictures():
     ids=["one pixel", "strips", "mixed", "small"],
 )
 def test_contact_sheet_fits_any_picture_size(hws):
-    sheet = contact_sheet(made(hws), "train", 24, 0)
+    sheet = draw_preview(made(hws), "train", 24, 0)
     assert 480 <= sheet.width < 1600 and sheet.height < 6000
     last = np.asarray(sheet)[:, -12:]
     assert (last == 255).all()  # the margin: nothing runs over it
@@ -108,19 +109,19 @@ def test_contact_sheet_samples_all_strata_evenly():
     noted = Dataset(
         name="made", classes=dataset.classes, splits=dataset.splits, digest="", read=read
     )
-    contact_sheet(noted, "train", 20, 0)
+    draw_preview(noted, "train", 20, 0)
     assert len(seen) == 20 and 1 <= seen.count("dog") <= 3
 
 
 def test_contact_sheet_follows_its_seed():
     scenes = parcels(counts={"train": 12, "val": 1, "test": 1})
-    sheets = [contact_sheet(scenes, "train", 2, seed).tobytes() for seed in (0, 0, 1)]
+    sheets = [draw_preview(scenes, "train", 2, seed).tobytes() for seed in (0, 0, 1)]
     assert sheets[0] == sheets[1] != sheets[2]
 
 
 def test_contact_sheet_augmented_shows_each_picture_and_its_variants():
     scenes = parcels(counts={"train": 2, "val": 1, "test": 1})
-    sheet = np.asarray(contact_sheet(scenes, "train", 2, 0, (96, 96)))
+    sheet = np.asarray(draw_preview(scenes, "train", 2, 0, (96, 96)))
     tile, left, step = 253, 12, 261
     assert sheet.shape[1] == 2 * left + 6 * step - 8
     top = int(np.flatnonzero((sheet[:, left : left + tile] != 255).any(axis=(1, 2)) & (
@@ -132,7 +133,7 @@ def test_contact_sheet_augmented_shows_each_picture_and_its_variants():
 
 def test_contact_sheet_writes_any_class_name():
     classes = ("Straße", "a very long name " * 30, "two\nlines", "道路", *map(str, range(250)))
-    sheet = contact_sheet(made([(40, 40)], classes), "train", 1, 0)
+    sheet = draw_preview(made([(40, 40)], classes), "train", 1, 0)
     assert sheet.width < 600
 
 
@@ -148,22 +149,22 @@ def test_contact_sheet_writes_any_class_name():
 def test_contact_sheet_refuses_wrong_split_and_count(split, count, told):
     assert split in (*SPLITS, "valid")
     with pytest.raises(InputError, match=told):
-        contact_sheet(made([(4, 4)]), split, count, 0)
+        draw_preview(made([(4, 4)]), split, count, 0)
 
 
 @pytest.mark.parametrize(("count", "side", "told"), [(41, 8, "1 and 40"), (1, 1025, "most 1024")])
 def test_contact_sheet_augmented_stays_within_bounds(count, side, told):
     with pytest.raises(InputError, match=told):
-        contact_sheet(made([(4, 4)]), "train", count, 0, (8, side))
+        draw_preview(made([(4, 4)]), "train", count, 0, (8, side))
 
 
 def test_write_sheet_writes_the_file_or_raises(tmp_path: Path):
-    sheet = contact_sheet(made([(40, 40)]), "train", 1, 0)
-    write_sheet(sheet, tmp_path / "new" / "sheet.png")
+    sheet = draw_preview(made([(40, 40)]), "train", 1, 0)
+    save_preview(sheet, tmp_path / "new" / "sheet.png")
     assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
     for name in ("sheet.xyz", "sheet", "new/sheet.png/below.png"):
         with pytest.raises(InputError, match=re.escape(name)):
-            write_sheet(sheet, tmp_path / name)
+            save_preview(sheet, tmp_path / name)
 
 
 def test_data_preview_writes_the_file_and_prints_its_path(tiny, tmp_path, autoseg_command):

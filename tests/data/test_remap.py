@@ -10,7 +10,7 @@ from PIL import Image
 from autoseg import data
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 VALUES = (0, 1, 2, 3, 255)
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Dataset, Sample
-from autoseg.train.contact_sheet import EXTRA, MAX_BYTES, MISSED, errors, write_sheet
+from autoseg.train.contact_sheet import EXTRA, MAX_SHEET_BYTES, MISSED, errors, write_sheet
 from autoseg.train.metrics import score_pictures
 
 CANDIDATE = make_candidate(a=0.25)
@@ -41,8 +41,10 @@ def drawn(tmp_path, dataset, maps, **facts) -> Image.Image:
     truths = [dataset.read(sample)[1] for sample in dataset.splits["val"]][: len(maps)]
     counts = score_pictures(maps, truths, len(dataset.classes))
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, dataset, CANDIDATE, make_score(**{"iou": 0.5, **facts}), maps, counts)
-    assert path.stat().st_size < MAX_BYTES and not list(path.parent.glob("*.tmp"))
+    write_sheet(
+        path, dataset, CANDIDATE, make_score(**{"iou": 0.5, **facts}), maps=maps, counts=counts
+    )
+    assert path.stat().st_size < MAX_SHEET_BYTES and not list(path.parent.glob("*.tmp"))
     return Image.open(path)
 
 
@@ -106,5 +108,5 @@ def test_write_sheet_logs_a_sheet_that_cannot_be_written(tmp_path, caplog):
     (tmp_path / "diagnostics").write_text("a file where the folder should be")
     counts = score_pictures([empty], [empty], 2)
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, made([empty]), CANDIDATE, make_score(0.5), [empty], counts)
+    write_sheet(path, made([empty]), CANDIDATE, make_score(0.5), maps=[empty], counts=counts)
     assert CANDIDATE.key in caplog.text and "contact sheet" in caplog.text

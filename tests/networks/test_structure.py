@@ -65,3 +65,13 @@ def test_structure_of_an_edited_builder_is_another(
     commented = own_digest(tmp_path / "commented", OWN.replace("a comment", "why"), monkeypatch)
     assert edited != first
     assert commented == first
+
+
+def test_structure_digest_stays_when_a_file_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / f"{name}_structure.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    nets = [build(f"{name}_structure:net", channels=3, classes=1) for name in ("here", "there")]
+    assert len({structure_digest(net, (64, 64)) for net in nets}) == 1

@@ -14,7 +14,7 @@ from autoseg.bundle.write import predict_source, write_bundle
 from autoseg.core.errors import InputError
 from autoseg.core.records import Constraints, Evaluation, Measurement, Score
 from autoseg.core.serialize import from_json, to_json
-from autoseg.data.drawing.preview import class_colours
+from autoseg.data.drawing.palette import class_colours
 
 FILES = [
     "SHA256SUMS", "bundle.json", "card.md", "classes.json", "measurement.json", "model.onnx",
@@ -30,7 +30,8 @@ def test_bundle_predict_script_needs_no_autoseg_and_is_python_3_8():
 
 def test_inlined_refuses_a_name_with_two_definitions(tmp_path):
     (tmp_path / "both.py").write_text(
-        "from autoseg.core.records import digest\nfrom autoseg.data.folder import _digest as d\n"
+        "from autoseg.core.records import digest\n"
+        "from autoseg.data.inspection import _digest as d\n"
         "from autoseg.data.synthetic.parcels import CLASSES\n"
         "from autoseg.export.graph import CLASSES\n"
     )

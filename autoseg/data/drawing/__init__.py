@@ -1,1 +1,1 @@
-"""Drawing: classes over pictures, captions, previews of a data set."""
+"""Drawing: classes over pictures, previews of a data set, parts of contact sheets."""

@@ -1,4 +1,4 @@
-"""Classes drawn over a picture: previews, contact sheets, `predict` and every bundle use this.
+"""Draw classes over a picture, for previews, contact sheets, `predict` and bundles.
 
 Pillow and numpy only, so that the same functions run on a board.
 """
@@ -16,7 +16,7 @@ from autoseg.core.records import IGNORE_INDEX
 
 Array = npt.NDArray[np.uint8]
 Colour = Tuple[int, int, int]  # noqa: UP006
-TINT = 0.45
+TINT_SHARE = 0.45
 
 
 def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Array:
@@ -26,13 +26,13 @@ def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Ar
     palette, strength = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     for index, shown in enumerate(colours):
         if shown is not None:
-            palette[index], strength[index] = shown, round(255 * TINT)
+            palette[index], strength[index] = shown, round(255 * TINT_SHARE)
     tints, alpha = palette[mask], strength[mask]
     alpha[outlines(mask) & (alpha > 0)] = 255
     rows, columns = np.nonzero(mask == IGNORE_INDEX)
     tints[rows, columns] = np.where((rows + columns) // 3 % 2, 235, 60)[:, None]
     alpha[rows, columns] = round(255 * 0.6)
-    # Pillow blends bytes: a photo of 12 million pixels must not take a board's whole memory.
+    # Pillow blends bytes: with floats, a photo of 12 million pixels would fill a board's memory.
     drawn = Image.composite(
         Image.fromarray(tints), Image.fromarray(picture), Image.fromarray(alpha)
     )
@@ -40,9 +40,7 @@ def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Ar
 
 
 def outlines(mask: Array) -> npt.NDArray[np.bool_]:
-    """The pixels whose right or lower neighbour, or whose left or upper one, is of another
-    class.
-    """
+    """The pixels with a horizontal or vertical neighbour of another class."""
     edge = np.zeros(mask.shape, bool)
     across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
     edge[:, 1:] |= across

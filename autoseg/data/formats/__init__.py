@@ -1,4 +1,7 @@
-"""Formats of data sets, read in place: each module recognizes a folder and finds its pairs."""
+"""Formats of data sets, read in place.
+
+Each is a module with `recognize(root)` and `find(root)`; `common/` holds what several share.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.data.layout import Found, listed
+from autoseg.data.layout import Layout, listed
 
-# In the order in which they are tried: the more particular first. Each names a module of this
-# package with `recognize(root) -> str | None` (why, in words) and `find(root) -> Found`.
+# Names and modules, tried in this order: the more specific formats first.
 FORMATS = {
     "voc": "voc",
     "cityscapes": "cityscapes",
@@ -20,39 +22,39 @@ FORMATS = {
     "camvid": "camvid",
     "ade20k": "ade20k",
     "supervisely": "supervisely",
-    "label-studio": "label_studio",
+    "label-studio": "label_studio.reader",
     "plain": "plain",
-    "coco": "coco",
+    "coco": "coco.reader",
     "labelme": "labelme",
 }
 
-# How deep a data set may lie in what was unpacked, and how many folders are looked into.
-_LEVELS = 3
+# Levels of folders in which a data set is searched, and folders per level.
+_MAX_LEVELS = 3
 _MAX_FOLDERS = 100
 
 
-def find(root: Path, name: str | None) -> tuple[Found, str, str]:
-    """What lies in a folder, the name of its format, and why it was taken for that.
+def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
+    """The layout of a folder, the name of its format, and the reason for that format.
 
-    Where the folder itself fits no format, one that lies alone up to two levels deeper is taken.
-    Raises InputError for an unknown format. A folder that no format fits is read as a plain one,
-    whose faults say what is missing.
+    If the folder itself fits no format, the only fitting folder up to two levels deeper is taken.
+    Raises InputError for an unknown format. A folder that fits no format is read as a plain one,
+    whose faults name the missing folders.
     """
     if name is not None and name not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")
     level = [root] if root.is_dir() else []
-    for _ in range(_LEVELS):
+    for _ in range(_MAX_LEVELS):
         fitting = list(_recognized(level, [name] if name else list(FORMATS)))
         if fitting:
-            return _taken(root, fitting, name)
-        level = [path for place in level for path in _folders(place)]
-    known = name or "plain"
+            return _chosen(root, fitting, name)
+        level = [path for place in level for path in _subfolders(place)]
+    fallback = name or "plain"
     why = "it was asked for" if name else "no other format fits"
-    return _module(known).find(root), known, why
+    return _module(fallback).find(root), fallback, why
 
 
 def _recognized(places: list[Path], names: list[str]) -> Iterator[tuple[Path, str, str]]:
-    """Each place that fits a format, the first of the names that fits, and why."""
+    """Each place that fits a format, the first of the names that fits, and the reason."""
     for place in places:
         for name in names:
             if why := _module(name).recognize(place):
@@ -60,23 +62,23 @@ def _recognized(places: list[Path], names: list[str]) -> Iterator[tuple[Path, st
                 break
 
 
-def _taken(
+def _chosen(
     root: Path, fitting: list[tuple[Path, str, str]], asked: str | None
-) -> tuple[Found, str, str]:
+) -> tuple[Layout, str, str]:
     place, name, why = fitting[0]
     inside = [path.relative_to(root).as_posix() for path, _, _ in fitting]
     if len(fitting) > 1:
         fault = f"several data sets lie in {root}: {listed(inside)}; give the folder of one"
-        return Found(root, faults=[fault]), name, f"{inside[0]} fits, and others do"
+        return Layout(root, faults=[fault]), name, f"{inside[0]} fits, and others do"
     if place != root:
         why = f"in {inside[0]}: {why}"
     return _module(name).find(place), name, f"it was asked for; {why}" if asked else why
 
 
-def _folders(place: Path) -> list[Path]:
+def _subfolders(place: Path) -> list[Path]:
     with os.scandir(place) as entries:
-        found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    return [place / name for name in found[:_MAX_FOLDERS]]
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    return [place / name for name in names[:_MAX_FOLDERS]]
 
 
 def _module(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""ADE20K as the scene parsing challenge has it (ADEChallengeData2016): index masks, 0 = ignore.
+"""ADE20K of the scene parsing challenge (ADEChallengeData2016): index masks, 0 = ignore.
 
 Source: https://github.com/CSAILVision/sceneparsing. The full data set, with objects and parts, is
 another format.
@@ -9,53 +9,54 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.pairing import SPLIT_NAMES, lacks, lines, pairs, pictures_below
-from autoseg.data.layout import Found
+from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
+from autoseg.data.layout import Layout
 
-_NAMES = "objectInfo150.txt"
+_LABELS = "objectInfo150.txt"
 _FOLDERS = ("training", "validation")
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
-    if (root / _NAMES).is_file() and (root / "annotations/training").is_dir():
-        return f"it holds {_NAMES} and annotations/training/"
+    """The reason to read `root` in this format; None if it is of another."""
+    if (root / _LABELS).is_file() and (root / "annotations/training").is_dir():
+        return f"it holds {_LABELS} and annotations/training/"
     return None
 
 
-def find(root: Path) -> Found:
-    """Pair images/ and annotations/ by stem; what does not fit becomes a fault."""
-    found = Found(root)
+def find(root: Path) -> Layout:
+    """Pair images/ and annotations/ by stem; files without a partner become faults."""
+    layout = Layout(root)
     if lacks(
-        found, (f"{kind}/{f}" for kind in ("images", "annotations") for f in _FOLDERS), "ADE20K"
+        layout, (f"{kind}/{f}" for kind in ("images", "annotations") for f in _FOLDERS), "ADE20K"
     ):
-        return found
-    found.classes = _classes(found)
-    if not found.classes:
-        return found
-    # A value beyond the names stays no class, and is reported.
-    beyond = range(len(found.classes), IGNORE_INDEX)
-    found.values = bytes([IGNORE_INDEX, *range(len(found.classes)), *beyond])
+        return layout
+    layout.classes = _classes(layout)
+    if not layout.classes:
+        return layout
+    # A value beyond the names becomes no class, so that the inspection reports it.
+    beyond = range(len(layout.classes), IGNORE_INDEX)
+    layout.values = bytes([IGNORE_INDEX, *range(len(layout.classes)), *beyond])
     for folder in _FOLDERS:
         images, masks = (
-            pictures_below(found, root / kind / folder) for kind in ("images", "annotations")
+            picture_files(layout, root / kind / folder) for kind in ("images", "annotations")
         )
-        found.by_split[SPLIT_NAMES[folder]] = pairs(found, images, masks, folder)
-    return found
+        layout.by_split[SPLIT_NAMES[folder]] = pairs(layout, images, masks, folder)
+    return layout
 
 
-def _classes(found: Found) -> tuple[str, ...]:
-    """The first of each class's names ("building, edifice"); all of them where that is taken."""
-    if not (found.root / _NAMES).is_file():
-        found.faults.append(f"there is no {_NAMES}, which names the classes of ADE20K")
+def _classes(layout: Layout) -> tuple[str, ...]:
+    """The first of each class's synonyms ("building, edifice"); all of them if it is taken."""
+    if not (layout.root / _LABELS).is_file():
+        layout.faults.append(f"there is no {_LABELS}, which names the classes of ADE20K")
         return ()
-    rows = [line.split("\t") for line in lines(found, found.root / _NAMES)]
+    rows = [line.split("\t") for line in lines(layout, layout.root / _LABELS)]
     names: list[str] = []
     for row in rows:
         if row[0].strip().isdecimal():
             first = row[-1].replace(";", ",").partition(",")[0].strip()
             names.append(row[-1].strip() if first in names else first)
     if not 2 <= len(set(names)) == len(names) < IGNORE_INDEX:
-        found.faults.append(f"{_NAMES} must name 2 to 254 classes, it names {len(set(names))}")
+        layout.faults.append(f"{_LABELS} must name 2 to 254 classes, it names {len(set(names))}")
         return ()
     return tuple(names)

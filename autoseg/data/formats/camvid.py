@@ -1,4 +1,4 @@
-"""CamVid, in the three layouts that are about.
+"""CamVid, in its three published layouts.
 
 - Cambridge's own: 701_StillsRaw_full/NAME.png, LabeledApproved_full/NAME_L.png and
   label_colors.txt; masks show 32 classes by colour, of which Void is ignored; no splits.
@@ -8,7 +8,7 @@
   With label_colors.txt beside them the masks are colours, as Datumaro writes them.
 - Kaggle's: train/NAME.png, train_labels/NAME_L.png and so on, with class_dict.csv.
 
-Frames of one of the four videos show nearly the same: they are one group.
+Frames of one of the four videos are similar: they are one group.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.decode import mode_of
-from autoseg.data.formats.colours import ColourTable, colour_table, set_classes
-from autoseg.data.formats.pairing import by_lists, lines, pairs, pictures_below
-from autoseg.data.layout import Found
+from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
+from autoseg.data.formats.common.files import lines, picture_files
+from autoseg.data.formats.common.pairing import by_lists, pairs
+from autoseg.data.layout import Layout
 from autoseg.data.pictures import read_bytes
 
 NAMES = (
@@ -51,7 +52,7 @@ _VIDEO = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
+    """The reason to read `root` in this format; None if it is of another."""
     if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
         return f"it holds {_RAW}/ and {_APPROVED}/"
     if (root / "train").is_dir() and (root / "trainannot").is_dir():
@@ -62,26 +63,26 @@ def recognize(root: Path) -> str | None:
     return None
 
 
-def find(root: Path) -> Found:
-    """Pair pictures and masks of any of the three layouts; a group is a video."""
-    found = Found(root)
+def find(root: Path) -> Layout:
+    """Pair pictures and masks of any of the three layouts; each video is a group."""
+    layout = Layout(root)
     if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
-        found.by_split[""] = _pairs(found, _RAW, _APPROVED)
+        layout.by_split[""] = _pairs(layout, _RAW, _APPROVED)
     elif (root / "trainannot").is_dir():
-        found.by_split = _listed(found)
+        layout.by_split = _listed(layout)
     elif (root / "train_labels").is_dir():
         there = [split for split in SPLITS if (root / f"{split}_labels").is_dir()]
-        found.by_split = {split: _pairs(found, split, f"{split}_labels") for split in there}
+        layout.by_split = {split: _pairs(layout, split, f"{split}_labels") for split in there}
     else:
-        found.faults.append(
+        layout.faults.append(
             f"there is no {_RAW}/ and {_APPROVED}/, no train/ and trainannot/, and no train/ and"
             " train_labels/, as CamVid has them"
         )
-        return found
-    for split, samples in found.by_split.items():
-        found.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
-    _set_masks(found)
-    return found
+        return layout
+    for split, samples in layout.by_split.items():
+        layout.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
+    _set_masks(layout)
+    return layout
 
 
 def _video(stem: str) -> str:
@@ -89,30 +90,30 @@ def _video(stem: str) -> str:
     return matched[1] if matched else stem
 
 
-def _pairs(found: Found, pictures: str, masks: str) -> list[Sample]:
-    by_name = pictures_below(found, found.root / masks)
+def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
+    by_name = picture_files(layout, layout.root / masks)
     without_l = {name.removesuffix("_L"): path for name, path in by_name.items()}
-    return pairs(found, pictures_below(found, found.root / pictures), without_l, pictures)
+    return pairs(layout, picture_files(layout, layout.root / pictures), without_l, pictures)
 
 
-def _listed(found: Found) -> dict[str, list[Sample]]:
-    """The pairs of the lists where there are lists, else those of one name."""
+def _listed(layout: Layout) -> dict[str, list[Sample]]:
+    """The pairs by the lists of the splits; by file name for a split without a list."""
     splits: dict[str, list[Sample]] = {}
     for split in SPLITS:
-        folder, annotations = found.root / split, found.root / f"{split}annot"
+        folder, annotations = layout.root / split, layout.root / f"{split}annot"
         if not (folder.is_dir() and annotations.is_dir()):
             continue
-        images = pictures_below(found, folder)
-        masks = pictures_below(found, annotations)
-        path = found.root / f"{split}.txt"
-        words = " ".join(lines(found, path)).split() if path.is_file() else []
+        images = picture_files(layout, folder)
+        masks = picture_files(layout, annotations)
+        path = layout.root / f"{split}.txt"
+        words = " ".join(lines(layout, path)).split() if path.is_file() else []
         if words:
-            # The paths begin with a folder of another machine: the file names are what counts.
+            # The paths begin with a folder of another machine: only the file names count.
             by_image = dict(zip(_stems(words[::2]), _stems(words[1::2]), strict=False))
             named = {image: masks[mask] for image, mask in by_image.items() if mask in masks}
-            splits |= by_lists(found, {split: by_image}, images, named)
+            splits |= by_lists(layout, {split: by_image}, images, named)
         else:
-            splits[split] = pairs(found, images, masks, split)
+            splits[split] = pairs(layout, images, masks, split)
     return splits
 
 
@@ -120,27 +121,27 @@ def _stems(paths: Iterable[str]) -> list[str]:
     return [PurePosixPath(path).stem for path in paths]
 
 
-def _set_masks(found: Found) -> None:
-    table = next((found.root / name for name in _TABLES if (found.root / name).is_file()), None)
-    indices = (found.root / "trainannot").is_dir() and _hold_indices(found, table)
+def _set_masks(layout: Layout) -> None:
+    table = next((layout.root / name for name in _TABLES if (layout.root / name).is_file()), None)
+    indices = (layout.root / "trainannot").is_dir() and _hold_indices(layout, table)
     if indices:
-        found.classes = NAMES
+        layout.classes = NAMES
         void = len(NAMES)
-        found.values = bytes([*range(void), *[IGNORE_INDEX], *[void] * (254 - void), IGNORE_INDEX])
+        layout.values = bytes([*range(void), IGNORE_INDEX, *[void] * (254 - void), IGNORE_INDEX])
         return
     known = ColourTable(tuple(COLOURS), tuple(COLOURS.values()), "the colours of CamVid")
-    read = colour_table(found, table) if table else known
+    read = colour_table(layout, table) if table else known
     if read is not None:
-        set_classes(found, read, ignored=[VOID])
+        set_classes(layout, read, ignored=[VOID])
 
 
-def _hold_indices(found: Found, table: Path | None) -> bool:
-    """Whether SegNet's masks hold indices: they do without a table of colours, and beside one if
-    they have one channel.
+def _hold_indices(layout: Layout, table: Path | None) -> bool:
+    """Whether SegNet's masks hold indices: they do without a table of colours; with a table, if
+    the first of them has one channel.
     """
-    first = next((s for samples in found.by_split.values() for s in samples), None)
+    first = next((s for samples in layout.by_split.values() for s in samples), None)
     try:
         mode = mode_of(read_bytes(first.mask)) if first else "L"
-    except InputError:  # which the inspection of all files reports
+    except InputError:  # the inspection of all files reports it
         mode = "L"
     return mode == "L" or (mode == "P" and table is None)

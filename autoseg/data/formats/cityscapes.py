@@ -16,8 +16,9 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.formats.pairing import pairs, pictures_below
-from autoseg.data.layout import Found
+from autoseg.data.formats.common.files import picture_files
+from autoseg.data.formats.common.pairing import pairs
+from autoseg.data.layout import Layout
 from autoseg.data.pictures import read_mask
 
 NAMES = (
@@ -29,53 +30,53 @@ TRAINED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31,
 LABEL_IDS = 34
 _PICTURE, _IDS, _TRAIN_IDS = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
 _SEQUENCE = re.compile(r"(.+_\d{6})_\d{6}")
-_LOOKED_AT = 3
+_MASKS_CHECKED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
+    """The reason to read `root` in this format; None if it is of another."""
     folders = [_folder(root, name) for name in ("leftImg8bit", "gtFine")]
     return "it holds leftImg8bit/ and gtFine/" if all(folders) else None
 
 
-def find(root: Path) -> Found:
-    """Pair pictures and label ids (or train ids, where only these are there) by city, sequence and
-    frame; a group is a sequence of a city.
+def find(root: Path) -> Layout:
+    """Pair pictures and label ids (or train ids, if only these exist) by city, sequence and frame;
+    each sequence of a city is a group.
     """
-    found = Found(root, classes=NAMES)
+    layout = Layout(root, classes=NAMES)
     images, labels = _folder(root, "leftImg8bit"), _folder(root, "gtFine")
     if images is None or labels is None:
-        found.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
-        return found
-    by_split = {split: _masks(found, labels / split) for split in SPLITS}
+        layout.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
+        return layout
+    by_split = {split: _masks(layout, labels / split) for split in SPLITS}
     kind = (
         _IDS if any(name.endswith(_IDS) for m in by_split.values() for name in m) else _TRAIN_IDS
     )
-    found.values = _values(kind)
+    layout.values = _values(kind)
     for split, masks in by_split.items():
         if (images / split).is_dir() or masks:
-            there = _named(pictures_below(found, images / split), _PICTURE)
-            samples = pairs(found, there, _named(masks, kind), split)
-            found.by_split[split] = [replace(s, group=_sequence(s.stem)) for s in samples]
-    if _is_dummy(found, found.by_split.get("test", [])):
-        del found.by_split["test"]
-        found.warnings.append(
+            there = _named(picture_files(layout, images / split), _PICTURE)
+            samples = pairs(layout, there, _named(masks, kind), split)
+            layout.by_split[split] = [replace(s, group=_sequence(s.stem)) for s in samples]
+    if _is_dummy(layout, layout.by_split.get("test", [])):
+        del layout.by_split["test"]
+        layout.warnings.append(
             "test: its masks hold ignored pixels only, as the public ones do: left out"
         )
-    return found
+    return layout
 
 
 def _folder(root: Path, name: str) -> Path | None:
-    """The folder, which lies one deeper where each archive was unpacked into its own."""
+    """The folder; it lies one level deeper where each archive was unpacked into its own folder."""
     if (root / name).is_dir():
         return root / name
     deeper = [path for path in root.glob(f"{name}*/{name}") if path.is_dir()]
     return deeper[0] if len(deeper) == 1 else None
 
 
-def _masks(found: Found, folder: Path) -> dict[str, Path]:
-    # Beside them lie polygons (JSON), colours and instances, which are no fault.
-    masks = pictures_below(Found(found.root), folder)
+def _masks(layout: Layout, folder: Path) -> dict[str, Path]:
+    # Polygons (JSON), colours and instances lie in the same folder: they are no fault.
+    masks = picture_files(Layout(layout.root), folder)
     return {n: path for n, path in masks.items() if n.endswith((_IDS, _TRAIN_IDS))}
 
 
@@ -102,10 +103,11 @@ def _values(kind: str) -> bytes:
     return bytes([*values, IGNORE_INDEX])
 
 
-def _is_dummy(found: Found, samples: list[Sample]) -> bool:
-    table = np.frombuffer(found.values or b"", np.uint8)
+def _is_dummy(layout: Layout, samples: list[Sample]) -> bool:
+    """Whether the first masks hold ignored pixels only."""
+    table = np.frombuffer(layout.values or b"", np.uint8)
     try:
-        masks = [read_mask(sample) for sample in samples[:_LOOKED_AT]]
-    except InputError:  # which the inspection of all files reports
+        masks = [read_mask(sample) for sample in samples[:_MASKS_CHECKED]]
+    except InputError:  # the inspection of all files reports it
         return False
     return bool(masks) and all((table[mask] == IGNORE_INDEX).all() for mask in masks)

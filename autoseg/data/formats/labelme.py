@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each picture, beside it or in another folder.
+"""LabelMe: a JSON file for each picture, in its folder or in another.
 
 Source: labelme 6.3 (labelme/_label_file.py, labelme/utils/shape.py).
 """
@@ -16,50 +16,38 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.references import (
-    Pictures,
-    by_splits,
-    class_number,
-    class_order,
-    decode_base64,
-    path_parts,
-    pictures_below,
-    read_json,
-)
-from autoseg.data.formats.shapes import (
-    Points,
-    check_size,
-    decode_bitmap,
-    ellipse,
-    paint,
-    paste,
-    picture_hw,
-    read_points,
-)
-from autoseg.data.layout import Found, listed
+from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common.files import visible_files
+from autoseg.data.formats.common.json_files import decode_base64, head, read_json
+from autoseg.data.formats.common.labels import class_index, class_order
+from autoseg.data.formats.common.pairing import by_folders
+from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
+from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import naming_file
 
-# Names that LabelMe's own converters treat so.
-_NO_CLASS = {"__ignore__": IGNORE_INDEX, "_background_": 0}
-_AREAS = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask")
-_TRIED = 3
+# Labels with this meaning in LabelMe's own converters.
+_RESERVED = {"__ignore__": IGNORE_INDEX, "_background_": 0}
+_AREA_TYPES = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask")
+# Per folder, to recognize the format.
+_MAX_FILES_TRIED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
-    tried: dict[str, int] = {}
+    """The reason to read `root` in this format; None if it is of another."""
+    tried: dict[Path, int] = {}
     for path in _json_files(root):
-        folder = str(path.parent)
-        tried[folder] = tried.get(folder, 0) + 1
-        if tried[folder] <= _TRIED and _looks_right(path):
+        tried[path.parent] = tried.get(path.parent, 0) + 1
+        if tried[path.parent] <= _MAX_FILES_TRIED and _looks_right(path):
             return f"{path.relative_to(root).as_posix()} is a file of LabelMe"
     return None
 
 
-def find(root: Path) -> Found:
-    """Pair each file with its picture; what does not fit becomes a fault."""
-    found = Found(root, values=bytes(range(256)))
-    pictures = pictures_below(root)
+def find(root: Path) -> Layout:
+    """Pair each file with its picture; files that cannot be used become faults."""
+    layout = Layout(root, values=bytes(range(256)))
+    pictures = index_pictures(root)
     pairs: dict[Path, str] = {}
     labels: set[str] = set()
     missing: list[str] = []
@@ -71,7 +59,7 @@ def find(root: Path) -> Found:
             if not isinstance(labelled, dict) or "shapes" not in labelled:
                 notes.add(f"files without shapes, ignored, such as {name}")
                 continue
-            shapes = list(_shapes(labelled, notes))
+            areas = list(_areas(labelled, notes))
             picture = _picture(path, labelled, pictures)
             if picture is None:
                 missing.append(name)
@@ -79,38 +67,31 @@ def find(root: Path) -> Found:
                 raise InputError(f"its picture is that of {Path(pairs[picture]).name} too")
             else:
                 pairs[picture] = str(path)
-                labels.update(shape["label"] for shape in shapes)
+                labels.update(shape["label"] for shape in areas)
         except InputError as error:
-            found.faults.append(str(error) if str(path) in str(error) else f"{name}: {error}")
+            layout.faults.append(str(error) if str(path) in str(error) else f"{name}: {error}")
     if missing:
-        found.faults.append(f"files whose pictures are not below {root}: {listed(missing)}")
-    if not pairs and not found.faults:
-        found.faults.append(f"there is no file of LabelMe in {root}")
-    found.warnings += sorted(notes)
-    found.classes = class_order(found, sorted(labels - set(_NO_CLASS)))
-    found.read_mask = partial(_read_mask, found.classes)
-    found.by_split = by_splits(found, pairs)
-    return found
+        layout.faults.append(f"files whose pictures are not below {root}: {listed(missing)}")
+    if not pairs and not layout.faults:
+        layout.faults.append(f"there is no file of LabelMe in {root}")
+    layout.warnings += sorted(notes)
+    layout.classes = class_order(layout, sorted(labels - set(_RESERVED)))
+    layout.read_mask = partial(_read_mask, layout.classes)
+    layout.by_split = by_folders(layout, pairs)
+    return layout
 
 
 def _json_files(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = (name for name in sorted(files) if not name.startswith("."))
-        yield from (Path(folder, name) for name in shown if name.lower().endswith(".json"))
+    return (path for path in visible_files(root) if path.name.lower().endswith(".json"))
 
 
 def _looks_right(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-    except OSError:
-        return False
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and b'"shapes"' in start
+    start = head(path)
+    return start.startswith(b"{") and b'"shapes"' in start
 
 
-def _picture(path: Path, labelled: dict[str, Any], pictures: Pictures) -> Path | None:
-    """The picture that a file names by its place beside it, or else by its name."""
+def _picture(path: Path, labelled: dict[str, Any], pictures: PictureIndex) -> Path | None:
+    """The picture of a file: at its `imagePath` if it is there, else by name."""
     parts = path_parts(labelled.get("imagePath"))
     if not parts:
         raise InputError("its imagePath names no picture")
@@ -120,16 +101,16 @@ def _picture(path: Path, labelled: dict[str, Any], pictures: Pictures) -> Path |
     return pictures.find("/".join(parts), path.parent)
 
 
-def _shapes(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
+def _areas(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
     """The shapes that have an area, each with its label and its shape_type."""
-    shapes = labelled["shapes"]
-    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise InputError(f"its shapes must be a list of objects, got {shapes!r:.40}")
-    for shape in shapes:
+    given = labelled["shapes"]
+    if not isinstance(given, list) or not all(isinstance(shape, dict) for shape in given):
+        raise InputError(f"its shapes must be a list of objects, got {given!r:.40}")
+    for shape in given:
         if not isinstance(shape.get("label"), str):
             raise InputError(f"a shape's label must be a text, got {shape.get('label')!r:.40}")
         kind = shape.get("shape_type") or "polygon"
-        if kind in _AREAS:
+        if kind in _AREA_TYPES:
             yield {**shape, "shape_type": kind}
         else:
             notes.add(f"shapes of type {kind!r:.40} have no area, ignored")
@@ -137,45 +118,39 @@ def _shapes(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A file's shapes as class indices, later ones over earlier ones. Raises InputError."""
-    hw = picture_hw(sample.image)
-    mask = np.zeros(hw, np.uint8)
+    hw = shapes.picture_hw(sample.image)
     try:
-        labelled = read_json(Path(sample.mask))
-        check_size(labelled, ("imageHeight", "imageWidth"), hw)
-        for number, shape in enumerate(_shapes(labelled, set())):
-            label = shape["label"]
-            value = _NO_CLASS[label] if label in _NO_CLASS else class_number(classes, label)
-            _paint(mask, value, shape, f"shape {number} ({label:.40})")
+        return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
     except (LookupError, TypeError) as error:
         raise InputError(f"{sample.mask} changed while it was in use") from error
-    except InputError as error:
-        known = sample.mask in str(error)
-        raise InputError(str(error) if known else f"{sample.mask}: {error}") from error
+
+
+def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
+    mask = np.zeros(hw, np.uint8)
+    labelled = read_json(path)
+    shapes.check_size(labelled, ("imageHeight", "imageWidth"), hw)
+    for number, shape in enumerate(_areas(labelled, set())):
+        label = shape["label"]
+        value = _RESERVED[label] if label in _RESERVED else class_index(classes, label)
+        try:
+            _draw(mask, value, shape)
+        except InputError as error:
+            raise InputError(f"shape {number} ({label:.40}): {error}") from error
     return mask
 
 
-def _paint(mask: Array, value: int, shape: dict[str, Any], name: str) -> None:
+def _draw(mask: Array, value: int, shape: dict[str, Any]) -> None:
     kind, points = shape["shape_type"], shape.get("points")
-    try:
-        if kind in ("polygon", "oriented_rectangle"):
-            paint(mask, value, read_points(points))
-            return
-        first, second = read_points(points, least=2)[:2]
-        if kind == "mask":
-            hw = (mask.shape[0], mask.shape[1])
-            covered = decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
-            paste(mask, value, covered, *first)
-        elif kind == "circle":
-            paint(mask, value, _circle(first, math.dist(first, second)))
-        else:
-            paint(
-                mask,
-                value,
-                np.array([first, [second[0], first[1]], second, [first[0], second[1]]]),
-            )
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-
-
-def _circle(centre: Points, radius: float) -> Points:
-    return ellipse((float(centre[0]), float(centre[1])), (radius, radius), 0)
+    if kind in ("polygon", "oriented_rectangle"):
+        shapes.fill_polygon(mask, value, shapes.read_points(points))
+        return
+    first, second = shapes.read_points(points, min_points=2)[:2]
+    if kind == "mask":
+        hw = (mask.shape[0], mask.shape[1])
+        covered = shapes.decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
+        shapes.paste_bitmap(mask, value, covered, *first)
+    elif kind == "circle":
+        radius = math.dist(first, second)
+        shapes.fill_polygon(mask, value, shapes.ellipse((first[0], first[1]), (radius, radius), 0))
+    else:
+        shapes.fill_polygon(mask, value, shapes.rectangle(first, second))

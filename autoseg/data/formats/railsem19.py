@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.pairing import lacks, lines, pairs, pictures_below
-from autoseg.data.layout import Found
+from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.pairing import pairs
+from autoseg.data.layout import Layout
 
 NAMES = (
     "road", "sidewalk", "construction", "tram-track", "fence", "pole", "traffic-light",
@@ -23,32 +24,32 @@ _PICTURES, _MASKS, _CONFIG = "jpgs/rs19_val", "uint8/rs19_val", "rs19-config.jso
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
+    """The reason to read `root` in this format; None if it is of another."""
     if (root / _PICTURES).is_dir() and (root / _MASKS).is_dir():
         return f"it holds {_PICTURES}/ and {_MASKS}/"
     return None
 
 
-def find(root: Path) -> Found:
-    """Pair pictures and masks by stem; the names are those of rs19-config.json, if it is there."""
-    found = Found(root)
-    if lacks(found, (_PICTURES, _MASKS), "RailSem19"):
-        return found
-    images = pictures_below(found, root / _PICTURES)
-    masks = pictures_below(found, root / _MASKS)
-    found.by_split[""] = pairs(found, images, masks, "rs19_val")
-    found.classes = _names(found)
-    return found
+def find(root: Path) -> Layout:
+    """Pair pictures and masks by stem; class names are those of rs19-config.json, if it exists."""
+    layout = Layout(root)
+    if lacks(layout, (_PICTURES, _MASKS), "RailSem19"):
+        return layout
+    images = picture_files(layout, root / _PICTURES)
+    masks = picture_files(layout, root / _MASKS)
+    layout.by_split[""] = pairs(layout, images, masks, "rs19_val")
+    layout.classes = _names(layout)
+    return layout
 
 
-def _names(found: Found) -> tuple[str, ...]:
-    path = found.root / _CONFIG
+def _names(layout: Layout) -> tuple[str, ...]:
+    path = layout.root / _CONFIG
     if not path.is_file():
         return NAMES
-    faults = len(found.faults)
+    faults = len(layout.faults)
     try:
         names = tuple(
-            label["name"] for label in json.loads("\n".join(lines(found, path)))["labels"]
+            label["name"] for label in json.loads("\n".join(lines(layout, path)))["labels"]
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         names = ()
@@ -56,6 +57,6 @@ def _names(found: Found) -> tuple[str, ...]:
         isinstance(n, str) for n in names
     ):
         return names
-    if len(found.faults) == faults:
-        found.faults.append(f"{_CONFIG} must name each class once, under labels: name")
+    if len(layout.faults) == faults:
+        layout.faults.append(f"{_CONFIG} must name each class once, under labels: name")
     return NAMES

@@ -2,7 +2,7 @@
 data set.
 
 Source: https://docs.supervisely.com/data-organization, and the SDK 6.74 (supervisely/geometry):
-its files hold whole pixels, and what a polygon runs through belongs to it.
+coordinates are whole pixels, and a polygon covers the pixels of its outline.
 """
 
 from __future__ import annotations
@@ -17,30 +17,24 @@ from typing import Any
 import numpy as np
 
 from autoseg.core.errors import InputError
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.references import (
-    by_splits,
-    class_number,
-    class_order,
-    decode_base64,
-    read_json,
-)
-from autoseg.data.formats.shapes import (
-    Points,
-    check_size,
-    decode_bitmap,
-    paste,
-    picture_hw,
-    read_points,
-)
-from autoseg.data.layout import Found, listed
-from autoseg.data.pictures import SUFFIXES
+from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common.files import visible_files
+from autoseg.data.formats.common.json_files import decode_base64, read_json
+from autoseg.data.formats.common.labels import class_index, class_order
+from autoseg.data.formats.common.pairing import by_folders
+from autoseg.data.formats.common.shapes import Points
+from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import SUFFIXES, naming_file
 
-_AREAS = ("polygon", "rectangle", "bitmap")
+_AREA_TYPES = ("polygon", "rectangle", "bitmap")
+# The PNG of a mask is smaller than its pixels, apart from its head; a larger one is no mask.
+_MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
+    """The reason to read `root` in this format; None if it is of another."""
     if not (root / "meta.json").is_file():
         return None
     folder = next(_datasets(root), None)
@@ -50,9 +44,9 @@ def recognize(root: Path) -> str | None:
     return f"it holds meta.json, {name}/img/ and {name}/ann/"
 
 
-def find(root: Path) -> Found:
-    """Pair the files of img/ and ann/; what does not fit becomes a fault."""
-    found = Found(root, values=bytes(range(256)))
+def find(root: Path) -> Layout:
+    """Pair the files of img/ and ann/; files that cannot be used become faults."""
+    layout = Layout(root, values=bytes(range(256)))
     pairs: dict[Path, str] = {}
     used: set[str] = set()
     notes: set[str] = set()
@@ -67,20 +61,20 @@ def find(root: Path) -> Found:
             pairs[picture] = str(file)
         except InputError as error:
             known = str(file) in str(error)
-            found.faults.append(str(error) if known else f"{file.relative_to(root)}: {error}")
+            layout.faults.append(str(error) if known else f"{file.relative_to(root)}: {error}")
     if bare:
-        found.warnings.append(f"pictures without a file in ann/, ignored: {listed(bare)}")
-    if not pairs and not found.faults:
-        found.faults.append(f"there are no pictures with a file in ann/ in {root}")
-    found.warnings += sorted(notes)
-    found.classes = class_order(found, sorted(used))
-    found.read_mask = partial(_read_mask, found.classes)
-    found.by_split = by_splits(found, pairs)
-    return found
+        layout.warnings.append(f"pictures without a file in ann/, ignored: {listed(bare)}")
+    if not pairs and not layout.faults:
+        layout.faults.append(f"there are no pictures with a file in ann/ in {root}")
+    layout.warnings += sorted(notes)
+    layout.classes = class_order(layout, sorted(used))
+    layout.read_mask = partial(_read_mask, layout.classes)
+    layout.by_split = by_folders(layout, pairs)
+    return layout
 
 
 def _datasets(root: Path) -> Iterator[Path]:
-    """Folders with img/ and ann/; data sets may lie in others' datasets/."""
+    """Folders with img/ and ann/; data sets may be nested, in a folder datasets/."""
     for folder, folders, _ in os.walk(root):
         if "img" in folders and "ann" in folders:
             yield Path(folder)
@@ -89,12 +83,12 @@ def _datasets(root: Path) -> Iterator[Path]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    files = visible_files(folder, deep=False)
     return [path for path in files if path.suffix.lower() in SUFFIXES]
 
 
 def _annotation(picture: Path) -> Path | None:
-    """ann/<name with suffix>.json; projects of old have no suffix in it."""
+    """ann/<name with suffix>.json; old projects leave the suffix out."""
     folder = picture.parent.parent / "ann"
     files = (folder / f"{name}.json" for name in (picture.name, picture.stem))
     return next((file for file in files if file.is_file()), None)
@@ -110,7 +104,7 @@ def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
             raise InputError(f"a classTitle must be a text, got {thing.get('classTitle')!r:.40}")
         held = "bitmap" if isinstance(thing.get("bitmap"), dict) else "polygon"
         kind = thing.get("geometryType") or held
-        if kind in _AREAS:
+        if kind in _AREA_TYPES:
             yield {**thing, "geometryType": kind}
         else:
             notes.add(f"objects of type {kind!r:.40} have no area, ignored")
@@ -118,39 +112,40 @@ def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
-    hw = picture_hw(sample.image)
+    hw = shapes.picture_hw(sample.image)
+    return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
+
+
+def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
-    try:
-        annotation = read_json(Path(sample.mask))
-        things = list(_objects(annotation, set()))
-        check_size(annotation.get("size"), ("height", "width"), hw)
-        for number, thing in enumerate(things):
+    annotation = read_json(path)
+    things = list(_objects(annotation, set()))
+    shapes.check_size(annotation.get("size"), ("height", "width"), hw)
+    for number, thing in enumerate(things):
+        try:
+            _draw(mask, class_index(classes, thing["classTitle"]), thing)
+        except InputError as error:
             name = f"object {thing.get('id', number)!r:.40} ({thing['classTitle']:.40})"
-            _paint(mask, class_number(classes, thing["classTitle"]), thing, name)
-    except InputError as error:
-        known = sample.mask in str(error)
-        raise InputError(str(error) if known else f"{sample.mask}: {error}") from error
+            raise InputError(f"{name}: {error}") from error
     return mask
 
 
-def _paint(mask: Array, value: int, thing: dict[str, Any], name: str) -> None:
+def _draw(mask: Array, value: int, thing: dict[str, Any]) -> None:
     kind = thing["geometryType"]
-    try:
-        if kind == "bitmap":
-            _paint_bitmap(mask, value, thing.get("bitmap"))
-            return
-        points = thing.get("points")
-        outlines = points if isinstance(points, dict) else {}
-        outer = read_points(outlines.get("exterior"), least=2 if kind == "rectangle" else 3)
-        if kind == "rectangle":
-            (left, top), (right, bottom) = outer.min(axis=0), outer.max(axis=0)
-            outer = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-        holes = outlines.get("interior") or []
-        if not isinstance(holes, list):
-            raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
-        _fill(mask, value, outer, [read_points(hole) for hole in holes])
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
+    if kind == "bitmap":
+        _draw_bitmap(mask, value, thing.get("bitmap"))
+        return
+    points = thing.get("points")
+    outlines = points if isinstance(points, dict) else {}
+    outer = shapes.read_points(
+        outlines.get("exterior"), min_points=2 if kind == "rectangle" else 3
+    )
+    if kind == "rectangle":
+        outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
+    holes = outlines.get("interior") or []
+    if not isinstance(holes, list):
+        raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
+    _fill(mask, value, outer, [shapes.read_points(hole) for hole in holes])
 
 
 def _fill(mask: Array, value: int, outer: Points, holes: list[Points]) -> None:
@@ -165,21 +160,19 @@ def _fill(mask: Array, value: int, outer: Points, holes: list[Points]) -> None:
 
 
 def _pixels(points: Points, mask: Array) -> Array:
-    """Whole pixels, kept near the picture: OpenCV computes with few bits beyond it."""
+    """Whole pixels, clipped near the picture: OpenCV's fixed-point numbers overflow far away."""
     far = max(mask.shape)
     return np.floor(np.clip(points, -far, 2 * far)).astype(np.int32)
 
 
-def _paint_bitmap(mask: Array, value: int, bitmap: object) -> None:
+def _draw_bitmap(mask: Array, value: int, bitmap: object) -> None:
     held = bitmap if isinstance(bitmap, dict) else {}
-    origin = read_points([held.get("origin")], least=1)[0]
+    origin = shapes.read_points([held.get("origin")], min_points=1)[0]
     data = decode_base64(held.get("data"))
-    # A PNG of a mask is smaller than its pixels, save for the head; more is no mask.
-    most = 4 * mask.size + 65536
-    unpack = zlib.decompressobj()
+    max_bytes = _MAX_PNG_BYTES_PER_PIXEL * mask.size + _MAX_PNG_HEAD_BYTES
     try:
-        png = unpack.decompress(data, most)
+        png = zlib.decompressobj().decompress(data, max_bytes)
     except zlib.error:
         png = data  # bitmaps may be stored as plain PNG
     hw = (mask.shape[0], mask.shape[1])
-    paste(mask, value, decode_bitmap(png, hw, whole=False), *origin)
+    shapes.paste_bitmap(mask, value, shapes.decode_bitmap(png, hw, whole=False), *origin)

@@ -12,10 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS
-from autoseg.data.formats.colours import ColourTable, colour_table, palette_colour, set_classes
-from autoseg.data.formats.pairing import SPLIT_NAMES, by_lists, lacks, lines, pairs, pictures_below
-from autoseg.data.formats.plain import class_names
-from autoseg.data.layout import Found
+from autoseg.data.formats.common.colour_masks import (
+    ColourTable,
+    colour_table,
+    palette_colour,
+    set_classes,
+)
+from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
+from autoseg.data.layout import Layout
 
 NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -23,11 +29,11 @@ NAMES = (
     "train", "tvmonitor",
 )  # fmt: skip
 BORDER_COLOUR = (224, 224, 192)
-BORDER_NAME = "ignored"  # what Datumaro calls it
+BORDER_NAME = "ignored"  # Datumaro's name
 
 
 def recognize(root: Path) -> str | None:
-    """Why `root` is of this format, in words; None if it is not."""
+    """The reason to read `root` in this format; None if it is of another."""
     if not (root / "SegmentationClass").is_dir():
         return None
     for other in ("JPEGImages", "ImageSets/Segmentation"):
@@ -36,51 +42,51 @@ def recognize(root: Path) -> str | None:
     return None
 
 
-def find(root: Path) -> Found:
-    """Pair the pictures that the lists name, or all that have a mask where there are no lists."""
-    found = Found(root)
-    if lacks(found, ("JPEGImages", "SegmentationClass"), "PASCAL VOC"):
-        return found
-    images = pictures_below(found, root / "JPEGImages")
-    masks = pictures_below(found, root / "SegmentationClass")
-    lists = _lists(found)
+def find(root: Path) -> Layout:
+    """Pair the pictures that the lists name; without lists, all pictures that have a mask."""
+    layout = Layout(root)
+    if lacks(layout, ("JPEGImages", "SegmentationClass"), "PASCAL VOC"):
+        return layout
+    images = picture_files(layout, root / "JPEGImages")
+    masks = picture_files(layout, root / "SegmentationClass")
+    lists = _lists(layout)
     if lists:
-        found.by_split = by_lists(found, lists, images, masks)
+        layout.by_split = by_lists(layout, lists, images, masks)
     else:
         with_mask = {name: path for name, path in images.items() if name in masks}
-        found.by_split = {"": pairs(found, with_mask, masks, "SegmentationClass")}
-    _set_masks(found)
-    return found
+        layout.by_split = {"": pairs(layout, with_mask, masks, "SegmentationClass")}
+    _set_masks(layout)
+    return layout
 
 
-def _lists(found: Found) -> dict[str, list[str]]:
-    """The names by split: of train, val and test, or of all together where no list is of train."""
-    folder = found.root / "ImageSets" / "Segmentation"
+def _lists(layout: Layout) -> dict[str, list[str]]:
+    """The names by split (train, val, test); without a list of train, all lists are one split."""
+    folder = layout.root / "ImageSets" / "Segmentation"
     files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
     by_split: dict[str, list[str]] = {}
     for path in files:
         if split := SPLIT_NAMES.get(path.stem.lower()):
-            by_split.setdefault(split, []).extend(lines(found, path))
+            by_split.setdefault(split, []).extend(lines(layout, path))
     if "train" not in by_split and files:
-        return {"": [name for path in files for name in lines(found, path)]}
+        return {"": [name for path in files for name in lines(layout, path)]}
     return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
-def _set_masks(found: Found) -> None:
-    path = found.root / "labelmap.txt"
+def _set_masks(layout: Layout) -> None:
+    path = layout.root / "labelmap.txt"
     if path.is_file():
-        table = colour_table(found, path)
+        table = colour_table(layout, path)
         if table is not None:
-            set_classes(found, _with_background(table), ignored=[BORDER_NAME])
+            set_classes(layout, _with_background(table), ignored=[BORDER_NAME])
         return
-    names = class_names(found) or NAMES
+    names = class_names(layout) or NAMES
     colours = tuple(palette_colour(index) for index in range(len(names)))
     table = ColourTable(names, colours, "the palette of PASCAL VOC", BORDER_COLOUR, True)
-    set_classes(found, table)
+    set_classes(layout, table)
 
 
 def _with_background(table: ColourTable) -> ColourTable:
-    """What no label covers is black, also where the map has no entry for it (as in Datumaro)."""
+    """Add black as the background if the map has no entry for it (as Datumaro writes it)."""
     if (0, 0, 0) in table.colours or "background" in table.names:
         return table
     return replace(table, names=("background", *table.names), colours=((0, 0, 0), *table.colours))

@@ -1,6 +1,4 @@
-"""Parcels for the synthetic scenes: cardboard faces with print and damage, put on the picture as
-solid boxes.
-"""
+"""Parcels of the synthetic scenes: solid boxes with cardboard faces, print and damage."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.data.synthetic.belts import HEIGHT, WIDTH, Camera, Floats
+from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Floats
 
 Colour = tuple[int, int, int]
 # Corners are numbered bit by bit (x, y, z); faces as seen from outside, top first.
@@ -26,9 +24,7 @@ _ACCENTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Box:
-    """A parcel: its eight corners in world units ``[8, 3]``, size (length, width, height) and
-    look.
-    """
+    """A parcel: corners in world units ``[8, 3]``, size (length, width, height) and look."""
 
     corners: Floats
     size: tuple[float, float, float]
@@ -56,16 +52,16 @@ def make_box(rng: np.random.Generator, size: tuple[float, float, float], pose: F
 def put_box(
     rng: np.random.Generator, scene: Image.Image, truth: Image.Image, camera: Camera, box: Box
 ) -> None:
-    """Draw a box on the scene, and where it covers at least half a pixel, a 1 on the truth."""
+    """Draw a box on the scene; pixels that it covers by half or more become 1 in the truth."""
     points = camera.project(box.corners)
     left, upper = (int(v) for v in np.maximum(np.floor(points.min(0)) - 1, 0))
-    right, lower = (int(v) for v in np.minimum(np.ceil(points.max(0)) + 2, (WIDTH, HEIGHT)))
+    right, lower = (int(v) for v in np.minimum(np.ceil(points.max(0)) + 2, (WIDTH_PX, HEIGHT_PX)))
     if right - left < 3 or lower - upper < 3:
         return
     points = points - (left, upper)
     size = (right - left, lower - upper)
     patch = Image.new("RGB", size, _toned(box.colour, 0.8))
-    visible = [number for number, face in enumerate(FACES) if _faces_us(points[list(face)])]
+    visible = [number for number, face in enumerate(FACES) if _faces_camera(points[list(face)])]
     for number in visible:
         _paste_face(rng, patch, points[list(FACES[number])], box, number)
     cover = coverage(size, [points[list(FACES[number])] for number in visible])
@@ -77,7 +73,7 @@ _AT_LEAST_HALF = [0] * 128 + [255] * 128
 
 
 def coverage(size: tuple[int, int], polygons: list[Floats]) -> Image.Image:
-    """How much of each pixel the polygons cover, 0..255 (drawn four times finer and averaged)."""
+    """The part of each pixel that polygons cover, 0..255 (drawn four times finer, averaged)."""
     fine = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     draw = ImageDraw.Draw(fine)
     for polygon in polygons:
@@ -85,8 +81,8 @@ def coverage(size: tuple[int, int], polygons: list[Floats]) -> Image.Image:
     return fine.reduce(4)
 
 
-def _faces_us(quad: Floats) -> bool:
-    """Whether the quad runs counter-clockwise from outside, which is clockwise with y down."""
+def _faces_camera(quad: Floats) -> bool:
+    """Whether a quad's outside faces the camera: its corners then run clockwise with y down."""
     x, y = quad[:, 0], quad[:, 1]
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) < 0
 
@@ -121,7 +117,7 @@ def _toned(colour: Colour, tone: float) -> Colour:
 
 
 def _perspective(quad: Floats, inner: Floats) -> tuple[float, ...]:
-    """Pillow's 8 coefficients that take the picture's `quad` to the texture's `inner` points."""
+    """Pillow's 8 coefficients from the picture's `quad` to the texture's `inner` points."""
     system = np.zeros((8, 8))
     system[:4, :2], system[:4, 2] = quad, 1
     system[4:, 3:5], system[4:, 5] = quad, 1
@@ -132,7 +128,7 @@ def _perspective(quad: Floats, inner: Floats) -> tuple[float, ...]:
 def draw_face(
     rng: np.random.Generator, box: Box, size: tuple[int, int], number: int
 ) -> Image.Image:
-    """One side of a parcel, seen straight on: cardboard, print, a label, tape, damage."""
+    """One side of a parcel, seen from the front: cardboard, print, a label, tape, damage."""
     face = Image.new("RGB", size, box.colour)
     draw = ImageDraw.Draw(face)
     chance = rng.random(8)
@@ -205,7 +201,7 @@ def _text(
     area: tuple[int, int, int, int],
     ink: Colour,
 ) -> None:
-    """Lines of word-sized dashes: print that needs no font file, so it is the same everywhere."""
+    """Lines of word-sized dashes: print without a font file, so that it is equal everywhere."""
     for y in range(area[1], area[3] - 1, 5):
         x = area[0]
         while x < area[2] - 4 and rng.random() < 0.9:

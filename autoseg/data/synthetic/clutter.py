@@ -1,5 +1,5 @@
-"""What is no parcel: paper, marks, tools and cables on the belt, workers beside it, things in
-front, and shadows.
+"""Distractors: paper, marks, tools and cables on the belt, workers beside it, objects in front of
+parcels, and shadows.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from autoseg.data.synthetic.belts import HEIGHT, WIDTH, Camera, Floats
+from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Floats
 from autoseg.data.synthetic.boxes import Colour, coverage
 
 _STEEL: tuple[Colour, ...] = ((150, 154, 160), (96, 100, 106), (190, 190, 186))
@@ -17,8 +17,10 @@ _HELMETS: tuple[Colour, ...] = ((36, 78, 150), (30, 32, 36), (70, 84, 92))
 _SKIN: tuple[Colour, ...] = ((224, 176, 146), (176, 122, 88), (112, 74, 52), (70, 110, 160))
 
 
-def lie_on_belt(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
-    """Things on the belt that parcels may cover: painted frames, paper, tools, cables."""
+def draw_on_belt(
+    rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int
+) -> None:
+    """Draw distractors that parcels may cover: painted frames, paper, tools, cables, workers."""
     for _ in range(int(rng.integers(0, 3))):
         at = np.array([rng.uniform(-190, 190), rng.uniform(-half, half), 0.0])
         kind = rng.random()
@@ -34,15 +36,15 @@ def lie_on_belt(rng: np.random.Generator, picture: Image.Image, camera: Camera, 
         _worker(rng, picture, camera, half)
 
 
-def hide(
+def draw_in_front(
     rng: np.random.Generator,
     picture: Image.Image,
     truth: Image.Image,
     camera: Camera,
     half: int,
 ) -> None:
-    """Things in front of parcels: an arm that reaches in, a strap or a bar across. The truth loses
-    what they cover.
+    """Draw occluders: an arm that reaches in, or a bar across the belt. The pixels that they cover
+    become background in the truth.
     """
     kind = rng.random()
     if kind < 0.04:
@@ -55,17 +57,15 @@ def hide(
         _stamp(picture, [ribbon(line, float(rng.uniform(4, 12)))], _pick(rng, _STEEL), truth)
 
 
-def darken(picture: Image.Image, outlines: list[Floats], strength: int) -> Image.Image:
-    """The picture with soft dark hulls of the outlines, drawn four times coarser because shadows
-    are soft.
-    """
-    small = (WIDTH // 4, HEIGHT // 4)
+def draw_shadows(picture: Image.Image, outlines: list[Floats], strength: int) -> Image.Image:
+    """The picture with blurred shadows: the outlines' convex hulls, drawn at a quarter size."""
+    small = (WIDTH_PX // 4, HEIGHT_PX // 4)
     shadow = Image.new("L", small, 255)
     draw = ImageDraw.Draw(shadow)
     for outline in outlines:
         draw.polygon([(x / 4, y / 4) for x, y in hull(outline)], fill=255 - strength)
     soft = shadow.filter(ImageFilter.BoxBlur(1.5)).resize(
-        (WIDTH, HEIGHT), Image.Resampling.BILINEAR
+        (WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR
     )
     return ImageChops.multiply(picture, Image.merge("RGB", (soft, soft, soft)))
 
@@ -106,10 +106,10 @@ def _stamp(
     colour: Colour,
     truth: Image.Image | None = None,
 ) -> None:
-    """Fill polygons with soft edges; where a truth is given, they hide what is there."""
+    """Fill polygons with soft edges; with a truth, the pixels they cover become background."""
     points = np.concatenate(polygons)
     low = np.maximum(np.floor(points.min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(points.max(0)) + 1, (WIDTH, HEIGHT)).astype(int)
+    high = np.minimum(np.ceil(points.max(0)) + 1, (WIDTH_PX, HEIGHT_PX)).astype(int)
     if (high - low < 2).any():
         return
     place = (int(low[0]), int(low[1]))
@@ -130,7 +130,7 @@ def _flat(camera: Camera, at: Floats, size: tuple[float, float], turn: float) ->
 def _painted_frame(
     rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats
 ) -> None:
-    """An outline as large as a parcel, painted on the belt: a frame is no parcel."""
+    """A frame as large as a parcel, painted on the belt: only its outline looks like one."""
     quad = _flat(camera, at, (float(rng.uniform(60, 150)), float(rng.uniform(40, 100))), 0.0)
     closed = np.concatenate([quad, quad[:1]])
     colour = _pick(rng, ((214, 180, 40), (226, 226, 222), (180, 50, 44)))
@@ -173,7 +173,7 @@ def _round(middle: Floats, radius: tuple[float, float], turn: float = 0.0) -> Fl
 
 
 def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
-    """Somebody beside the belt: shoulders in a vest, a helmet."""
+    """A worker beside the belt: shoulders in a vest, a helmet."""
     side = float(rng.choice((-1, 1)))
     at = np.array([[rng.uniform(-160, 160), side * (half + rng.uniform(30, 55)), 0.0]])
     middle = camera.project(at)[0]
@@ -183,8 +183,8 @@ def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half
 
 def _arm(rng: np.random.Generator, picture: Image.Image, truth: Image.Image) -> None:
     """A sleeve from the picture's upper or lower edge, and a hand."""
-    edge = float(rng.choice((-10.0, HEIGHT + 10.0)))
-    root = np.array([float(rng.uniform(60, WIDTH - 60)), edge])
+    edge = float(rng.choice((-10.0, HEIGHT_PX + 10.0)))
+    root = np.array([float(rng.uniform(60, WIDTH_PX - 60)), edge])
     inward = 1.0 if edge < 0 else -1.0
     hand = root + (float(rng.uniform(-70, 70)), inward * float(rng.uniform(70, 150)))
     _stamp(picture, [ribbon(np.stack([root, hand]), 34.0)], _pick(rng, _VESTS), truth)

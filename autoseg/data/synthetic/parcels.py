@@ -1,15 +1,13 @@
-"""The synthetic parcels: conveyor-belt scenes made in memory, so that the main job needs no
-download.
+"""The synthetic parcels: conveyor-belt scenes made in memory, for a first run without a download.
 
-Each scene follows from (seed, number) alone. The camera looks from above or from the side; parcels
-carry print, labels, tape
-and damage; belts, rails, tools, cables, paper and workers distract; light, blur and noise change.
-Truth is the visible area.
+A scene depends on (seed, number) alone. The camera looks from above or from the side; parcels have
+print, labels, tape and damage; belts, rails, tools, cables, paper and workers are distractors;
+light, blur and noise vary. The truth is the visible area of parcels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -20,37 +18,36 @@ from autoseg.core.serialize import digest
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.synthetic import clutter
 from autoseg.data.synthetic.belts import (
-    HEIGHT,
-    KINDS,
-    VARIANTS,
-    WIDTH,
+    BELT_VARIANTS,
+    HEIGHT_PX,
+    PATTERNS,
+    TEXTURE_PX,
+    WIDTH_PX,
     Camera,
     belt_half_width,
     belt_picture,
 )
 from autoseg.data.synthetic.boxes import Box, make_box, put_box
 
-# Changes with anything that changes a pixel: scores are kept under the data's digest.
+# Must change with every pixel: scores are stored under the data's digest.
 VERSION = 1
 CLASSES = ("background", "parcel")
 COUNTS: Mapping[str, int] = MappingProxyType({"train": 240, "val": 80, "test": 80})
-# Each split numbers its scenes from its own start, so that more of one never changes another.
-_START = {split: 100_000 * place for place, split in enumerate(SPLITS)}
+# Each split has its own range of scene numbers, so that its size does not change the others.
+_FIRST_SCENE = {split: 100_000 * place for place, split in enumerate(SPLITS)}
 
 
 def parcels(seed: int = 0, counts: Mapping[str, int] = COUNTS) -> Dataset:
     """The synthetic data set: 640x360 RGB, background and parcel, `counts` scenes a split."""
-    splits = {
-        split: tuple(
-            Sample(
-                name := f"{split}-{number:04d}", name, str(place), str(place), hw=(HEIGHT, WIDTH)
-            )
-            for number, place in enumerate(range(_START[split], _START[split] + counts[split]))
-        )
-        for split in SPLITS
-    }
+    splits = {split: tuple(_samples(split, counts[split])) for split in SPLITS}
     content = digest({"parcels": VERSION, "seed": seed, "counts": dict(counts)})
     return Dataset("parcels", CLASSES, splits, content, partial(read_scene, seed))
+
+
+def _samples(split: str, count: int) -> Iterator[Sample]:
+    for number in range(count):
+        name, scene_number = f"{split}-{number:04d}", str(_FIRST_SCENE[split] + number)
+        yield Sample(name, name, scene_number, scene_number, hw=(HEIGHT_PX, WIDTH_PX))
 
 
 def read_scene(seed: int, sample: Sample) -> tuple[Array, Array]:
@@ -62,21 +59,21 @@ def scene(seed: int, number: int) -> tuple[Array, Array]:
     """Scene `number` under `seed`: uint8 picture ``[360, 640, 3]`` and truth ``[360, 640]``."""
     rng = np.random.default_rng([seed, number])
     camera = _camera(rng)
-    kind = int(rng.integers(KINDS * VARIANTS))
-    picture = _tinted(rng, belt_picture(camera, kind, int(rng.integers(1152))))
+    kind = int(rng.integers(PATTERNS * BELT_VARIANTS))
+    picture = _tinted(rng, belt_picture(camera, kind, int(rng.integers(TEXTURE_PX))))
     half = belt_half_width(kind)
-    clutter.lie_on_belt(rng, picture, camera, half)
+    clutter.draw_on_belt(rng, picture, camera, half)
     boxes = _boxes(rng, half)
     picture = _shaded(rng, picture, camera, boxes)
-    truth = Image.new("L", (WIDTH, HEIGHT), 0)
+    truth = Image.new("L", (WIDTH_PX, HEIGHT_PX), 0)
     for box in sorted(boxes, key=lambda box: -camera.depth(box.corners.mean(0))):
         put_box(rng, picture, truth, camera, box)
-    clutter.hide(rng, picture, truth, camera, half)
+    clutter.draw_in_front(rng, picture, truth, camera, half)
     return np.asarray(_photographed(rng, picture)), np.array(truth)
 
 
 def _camera(rng: np.random.Generator) -> Camera:
-    """From above (over any of two belt directions) or from the side, each as often."""
+    """From above (along either of two belt directions) or from the side, equally often."""
     lens = (float(rng.uniform(700, 1100)), float(rng.uniform(1.9, 2.3)))
     if rng.random() < 0.5:
         turn = float(rng.choice((0.0, np.pi / 2))) + float(rng.uniform(-0.2, 0.2))
@@ -116,7 +113,7 @@ def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
 
 
 def _turn(rng: np.random.Generator) -> float:
-    """Parcels mostly lie along the belt or slanted by hand, in any direction now and then."""
+    """The angle in radians: about along the belt in half of the cases, else any."""
     return float(rng.normal(0, 0.3) if rng.random() < 0.5 else rng.uniform(-1.6, 1.6))
 
 
@@ -166,7 +163,7 @@ def _free_spot(
 def _shaded(
     rng: np.random.Generator, picture: Image.Image, camera: Camera, boxes: list[Box]
 ) -> Image.Image:
-    """The belt with the parcels' shadows, which fall along the light by their height."""
+    """The belt with the parcels' shadows, whose length depends on their height."""
     slope = rng.uniform(-0.7, 0.7, 2)
     strength = int(rng.integers(70, 190))
     outlines = []
@@ -175,13 +172,13 @@ def _shaded(
         cast[:, :2] += cast[:, 2:] * slope
         cast[:, 2] = 0
         outlines.append(camera.project(cast))
-    return clutter.darken(picture, outlines, strength)
+    return clutter.draw_shadows(picture, outlines, strength)
 
 
 def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
-    """What the camera makes of it: uneven light, exposure and colour cast, blur, noise."""
+    """The picture of a real camera: uneven light, exposure and colour cast, blur, noise."""
     uneven = rng.integers(185, 256, (3, 4), dtype=np.uint8)
-    lamp = Image.fromarray(uneven).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    lamp = Image.fromarray(uneven).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR)
     picture = ImageChops.multiply(picture, Image.merge("RGB", (lamp, lamp, lamp)))
     gains = float(rng.uniform(0.9, 1.25)) * rng.uniform(0.97, 1.03, 3)
     lifted = int(rng.integers(0, 22))
@@ -191,16 +188,16 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
         picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.1))))
     bank = _noise(int(rng.integers(3)))
     x, y = int(rng.integers(0, 129)), int(rng.integers(0, 129))
-    return ImageChops.add(picture, bank.crop((x, y, x + WIDTH, y + HEIGHT)), 1, -128)
+    return ImageChops.add(picture, bank.crop((x, y, x + WIDTH_PX, y + HEIGHT_PX)), 1, -128)
 
 
 @lru_cache(maxsize=3)
 def _noise(level: int) -> Image.Image:
-    """Sensor noise around 128, wider than a picture so that a crop is always another one."""
+    """Sensor noise around 128, larger than a picture, so that random crops of it differ."""
     rng = np.random.default_rng([78, level])
     spread = (2, 3, 6)[level]
-    # A sum of three even draws is near enough to a bell, and whole numbers are the same on any
-    # machine.
-    shape = (3, HEIGHT + 128, WIDTH + 128, 3)
+    # A sum of three uniform draws approximates a normal distribution, and whole numbers are equal
+    # on any machine.
+    shape = (3, HEIGHT_PX + 128, WIDTH_PX + 128, 3)
     noise = rng.integers(-spread, spread + 1, shape, dtype=np.int16).sum(0, dtype=np.int16)
     return Image.fromarray((noise + 128).astype(np.uint8))

@@ -1,1 +1,3 @@
-"""Network families: one file each, found by its file name."""
+"""Network families, found by file name: each file has `build(channels, classes, *, knobs…)` and
+`STRIDE`, the multiple that height and width of the input must be.
+"""

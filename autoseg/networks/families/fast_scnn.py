@@ -1,7 +1,7 @@
 """Fast-SCNN (Poudel et al. 2019, arXiv 1902.04502) as the optimization thesis builds it.
 
-It is not the paper's net: the pyramid shares one pointwise convolution over 1/2/4/8 bins and has
-no BN there, and there is no ReLU after the depthwise half of a separable convolution.
+It differs from the paper: the pyramid shares one pointwise convolution over 1/2/4/8 bins, without
+BN, and there is no ReLU after the depthwise half of a separable convolution.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from autoseg.networks.blocks import (
     size_of,
 )
 
+STRIDE = 32
 
-def fast_scnn(
-    channels: int = 3,
-    classes: int = 1,
+
+def build(
+    channels: int,
+    classes: int,
     *,
     a: float = 1.0,
     t: int = 6,
@@ -32,7 +34,7 @@ def fast_scnn(
 ) -> nn.Module:
     """From `[N, channels, H, W]` to logits `[N, classes, H, W]`; H, W multiples of 32 from 64.
 
-    `a` scales every width, `t` is the expansion of the bottlenecks, `r` how many a stage holds,
+    `a` scales every width, `t` is the expansion of the bottlenecks, `r` their number per stage,
     `pp` whether there is pyramid pooling, `round_to` the multiple that widths are rounded up to
     (1: the source's `int(c * a)`).
     """
@@ -56,7 +58,7 @@ def fast_scnn(
 
 
 class FastSCNN(nn.Module):
-    """The four parts in their order; the logits return at the size of the input."""
+    """The four parts in their order; the logits have the size of the input."""
 
     def __init__(
         self, downsample: nn.Module, features: nn.Module, fusion: nn.Module, head: nn.Module
@@ -75,7 +77,7 @@ class FastSCNN(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """The low-resolution branch, brought to the size of the high one, plus the high one."""
+    """The low-resolution branch, resized to that of the high one, plus the high one."""
 
     def __init__(self, *, c_high: int, c_low: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import pytest
 from labelled import HW, mask_of, save_picture, understood
 from PIL import Image
 
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 INFO = """Idx\tRatio\tTrain\tVal\tStuff\tName
 1\t0.1576\t11664\t1172\t1\twall

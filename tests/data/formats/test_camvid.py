@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect, open_folder
 from autoseg.data.formats.camvid import COLOURS
+from autoseg.data.inspection import inspect, open_folder
 
 HW = (12, 16)
 VIDEOS = ["0001TP_006690", "0006R0_f00930", "0016E5_00390", "Seq05VD_f00000"]

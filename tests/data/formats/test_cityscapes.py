@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect, open_folder
+from autoseg.data.inspection import inspect, open_folder
 
 HW = (12, 16)
 # id and train id of each label, as helpers/labels.py of cityscapesScripts lists them.

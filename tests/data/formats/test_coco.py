@@ -9,7 +9,7 @@ import pytest
 from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
 from PIL import Image
 
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 BOX, TAPE = 7, 3  # categories, whose ids give the order of the classes
 CATEGORIES = [{"id": BOX, "name": "box", "supercategory": "x"}, {"id": TAPE, "name": "tape"}]

@@ -12,7 +12,7 @@ from labelled import HEIGHT, HW, WIDTH, mask_of, save_picture, understood
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 
 def region(kind: str, label: str, **value: object) -> dict:

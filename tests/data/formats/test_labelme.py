@@ -11,7 +11,7 @@ import pytest
 from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
 from PIL import Image
 
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 
 def shape(label: str, points: list, kind: str = "polygon", **facts: object) -> dict:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect, open_folder
 from autoseg.data.formats.railsem19 import NAMES
+from autoseg.data.inspection import inspect, open_folder
 
 MASK = np.repeat(np.array([0, 17, 255, 12], np.uint8)[:, None], 6, 1).repeat(3, 0)
 

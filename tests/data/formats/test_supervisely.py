@@ -12,7 +12,7 @@ import pytest
 from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
 from PIL import Image
 
-from autoseg.data.folder import inspect
+from autoseg.data.inspection import inspect
 
 
 def polygon(label: str, exterior: list, *interior: list, kind: str = "polygon") -> dict:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from autoseg.data.dataset import Reading
-from autoseg.data.folder import inspect, open_folder
 from autoseg.data.formats import voc
+from autoseg.data.inspection import inspect, open_folder
 
 HW = (12, 16)
 # VOClabelcolormap of the development kit, as its documentation lists it.
@@ -18,7 +18,7 @@ PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20
 
 
 def voc_palette() -> list[int]:
-    from autoseg.data.formats.colours import palette_colour
+    from autoseg.data.formats.common.colour_masks import palette_colour
 
     return [channel for index in range(256) for channel in palette_colour(index)]
 

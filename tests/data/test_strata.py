@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoseg.data.dataset import Sample
-from autoseg.data.subset import strata, stratified_order
+from autoseg.data.strata import rarest_classes, stratified_order
 
 SIZES = {"road": 700, "car": 200, "sign": 80, "dog": 19, "": 1}
 
@@ -55,10 +55,11 @@ def test_stratified_order_without_strata_is_a_plain_shuffle():
 
 def test_strata_are_by_the_class_that_the_fewest_pictures_of_train_contain():
     held = [{0: 90, 1: 9}, {0: 90, 1: 9, 2: 1}, {0: 90}, {2: 5}, {255: 5}, {1: 2, 2: 900}]
-    assert strata(held, 3, ("road", "car", "sign")) == (
+    assert rarest_classes(held, 3, ("road", "car", "sign")) == (
         "car", "sign", "road", "sign", "", "sign",
     )  # fmt: skip
 
 
 def test_strata_are_by_the_smaller_class_where_every_picture_contains_both():
-    assert strata([{0: 80, 1: 20}, {0: 10, 1: 20}], 2, ("background", "parcel")) == ("parcel",) * 2
+    pictures = [{0: 80, 1: 20}, {0: 10, 1: 20}]
+    assert rarest_classes(pictures, 2, ("background", "parcel")) == ("parcel",) * 2

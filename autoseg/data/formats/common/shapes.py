@@ -1,7 +1,7 @@
-"""Areas that annotation files describe, painted into masks: polygons, ellipses, runs, bitmaps.
+"""Draw the areas of annotation files into masks: polygons, ellipses, bitmaps.
 
 A pixel belongs to an area that covers its centre; pixel (row, column) covers y in [row, row + 1)
-and x in [column, column + 1). Nothing is allocated from a size that a file states.
+and x in [column, column + 1). No memory is allocated from a size that a file states.
 """
 
 from __future__ import annotations
@@ -18,89 +18,85 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
-from autoseg.data.decode import KINDS, TURNED, orientation
+from autoseg.data.decode import PILLOW_FORMATS, TURNED, orientation
 
 Points = npt.NDArray[np.float64]
 Covered = npt.NDArray[np.bool_]
-# Bounds of the scratch memory: rows of a band, pixels of a band, edges looked at together.
-_BAND_ROWS, _BAND_PIXELS, _EDGES = 1024, 1 << 22, 4096
+# Bounds of the scratch memory of filling: of one band of rows, and of the edges in one step.
+_MAX_BAND_ROWS, _MAX_BAND_PIXELS, _MAX_EDGES = 1024, 1 << 22, 4096
 # Beyond any picture, and small enough that products of coordinates stay exact.
-_FAR = 1e7
+_MAX_COORDINATE_PX = 1e7
+_ELLIPSE_POINTS = 1024
 
 
 def picture_hw(path: str) -> HW:
-    """Height and width of a picture turned as its EXIF says, without decoding it. Raises
-    InputError.
-    """
+    """Height and width of a picture after EXIF rotation, not decoded. Raises InputError."""
     try:
-        with Image.open(path, formats=KINDS) as picture:
+        with Image.open(path, formats=PILLOW_FORMATS) as picture:
             width, height = picture.size
             turned = orientation(picture) in TURNED
-    # Decoders raise whatever they meet in damaged bytes: OSError, SyntaxError, struct.error, ...
+    # Decoders raise many types for damaged bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InputError(f"{path}: not a readable picture ({type(error).__name__})") from error
     return (width, height) if turned else (height, width)
 
 
-def read_points(value: object, least: int = 3) -> Points:
-    """``[[x, y], …]`` as float64 ``[n, 2]``. Raises InputError for anything else, and for fewer
-    than `least`.
-    """
+def read_points(value: object, min_points: int = 3) -> Points:
+    """``[[x, y], …]`` as float64 ``[n, 2]``, `min_points` or more. Raises InputError."""
     try:
         points = np.array(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError("its points are not pairs of numbers") from error
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
         raise InputError("its points are not pairs of numbers")
-    if len(points) < least:
-        raise InputError(f"it needs {least} points or more, got {len(points)}")
-    return np.clip(points, -_FAR, _FAR)
+    if len(points) < min_points:
+        raise InputError(f"it needs {min_points} points or more, got {len(points)}")
+    return np.clip(points, -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
 
 
 def read_numbers(value: object, keys: Iterable[str]) -> list[float]:
-    """The numbers of a JSON object under `keys`. Raises InputError for one that is missing, or no
-    finite number.
-    """
+    """The finite numbers of a JSON object under `keys`. Raises InputError for other values."""
     numbers = []
     for key in keys:
         number = value.get(key) if isinstance(value, dict) else None
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise InputError(f"its {key} must be a number, got {number!r:.40}")
-        if not abs(number) <= _FAR:
+        if not abs(number) <= _MAX_COORDINATE_PX:
             raise InputError(f"its {key} is out of any picture: {number!r:.40}")
         numbers.append(float(number))
     return numbers
+
+
+def rectangle(first: Sequence[float], second: Sequence[float]) -> Points:
+    """The polygon of an upright rectangle between two opposite corners (x, y)."""
+    (x, y), (other_x, other_y) = first, second
+    return np.array([[x, y], [other_x, y], [other_x, other_y], [x, other_y]], np.float64)
 
 
 def ellipse(centre: tuple[float, float], radii: tuple[float, float], degrees: float) -> Points:
     """An ellipse turned clockwise about its centre, as a polygon of 1,024 points (off by less than
     0.1 px up to a radius of 20,000 px).
     """
-    angles = np.linspace(0, 2 * math.pi, 1024, endpoint=False)
+    angles = np.linspace(0, 2 * math.pi, _ELLIPSE_POINTS, endpoint=False)
     points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], 1)
-    return turned(points, degrees, centre)
+    return rotate(points, degrees, centre)
 
 
-def turned(points: Points, degrees: float, shift: tuple[float, float]) -> Points:
+def rotate(points: Points, degrees: float, shift: tuple[float, float]) -> Points:
     """Points turned about the origin, clockwise as pictures show it (y goes down), then moved."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     placed: Points = points @ np.array([[cos, sin], [-sin, cos]]) + np.array(shift)
     return placed
 
 
-def paint(mask: Array, value: int, outline: Points, holes: Sequence[Points] = ()) -> None:
-    """Set the pixels inside a polygon and outside its holes; a polygon that crosses itself is
-    filled as a browser does (non-zero winding).
-    """
+def fill_polygon(mask: Array, value: int, outline: Points) -> None:
+    """Set the pixels inside a polygon, by the non-zero winding rule as browsers do."""
     left, right = _first_centres(_ends(outline[:, 0]), 0, mask.shape[1])
     top, bottom = _first_centres(_ends(outline[:, 1]), 0, mask.shape[0])
-    rows = min(_BAND_ROWS, max(1, _BAND_PIXELS // max(1, right - left)))
+    rows = min(_MAX_BAND_ROWS, max(1, _MAX_BAND_PIXELS // max(1, right - left)))
     for row in range(top, bottom, rows):
         box = _Box(row, left, min(row + rows, bottom), right)
-        inside = _inside(outline, box)
-        for hole in holes:
-            inside &= ~_inside(hole, box)
-        mask[box.top : box.bottom, left:right][inside] = value
+        mask[box.top : box.bottom, left:right][_inside(outline, box)] = value
 
 
 class _Box(NamedTuple):
@@ -112,19 +108,20 @@ class _Box(NamedTuple):
 
 def _inside(points: Points, box: _Box) -> Covered:
     """The pixels of a box whose centres a polygon winds around: each edge adds its direction where
-    it crosses a row of centres, and the sum along the row counts the windings.
+    it crosses a row of centres, and the cumulative sum along the row counts the windings.
     """
     end = np.roll(points, -1, axis=0)
     windings = np.zeros((box.bottom - box.top, box.right - box.left + 1), np.int16)
-    for first in range(0, len(points), _EDGES):
-        part = slice(first, first + _EDGES)
-        _cross(windings, points[part], end[part], box)
+    for first in range(0, len(points), _MAX_EDGES):
+        part = slice(first, first + _MAX_EDGES)
+        _add_crossings(windings, points[part], end[part], box)
     np.cumsum(windings, axis=1, out=windings)
     inside: Covered = windings[:, :-1] != 0
     return inside
 
 
-def _cross(windings: npt.NDArray[np.int16], start: Points, end: Points, box: _Box) -> None:
+def _add_crossings(windings: npt.NDArray[np.int16], start: Points, end: Points, box: _Box) -> None:
+    """Add +1 (downwards) or -1 where edges cross the rows of pixel centres."""
     down = end[:, 1] >= start[:, 1]
     high, low = np.where(down[:, None], start, end), np.where(down[:, None], end, start)
     first = _first_centres(high[:, 1], box.top, box.bottom)
@@ -138,7 +135,7 @@ def _cross(windings: npt.NDArray[np.int16], start: Points, end: Points, box: _Bo
 
 
 def _first_centres(values: Points, low: int, high: int) -> npt.NDArray[np.int64]:
-    """The first pixels whose centres lie at or behind coordinates, kept within bounds."""
+    """The first pixels whose centres lie at or behind coordinates, clipped to bounds."""
     return np.clip(np.ceil(values - 0.5), low, high).astype(np.int64)
 
 
@@ -147,8 +144,8 @@ def _ends(values: Points) -> Points:
 
 
 def decode_bitmap(data: bytes, hw: HW, *, whole: bool = True) -> Covered:
-    """What a small picture (PNG) inside an annotation covers: its alpha, else its brightest
-    channel, from half of the strongest value on.
+    """The covered pixels of a PNG inside an annotation: its alpha, else its brightest channel,
+    from half of the strongest value on.
 
     It has the size `hw` of the picture; without `whole` it may be smaller. Raises InputError.
     """
@@ -161,13 +158,13 @@ def decode_bitmap(data: bytes, hw: HW, *, whole: bool = True) -> Covered:
             values = np.asarray(picture.convert("RGBA" if alpha else "RGB"))
     except InputError:
         raise
-    # Pillow raises whatever it meets in damaged bytes.
+    # Pillow raises many types for damaged bytes.
     except Exception as error:
         raise InputError(f"its bitmap is not a readable PNG ({type(error).__name__})") from error
-    return strong(values[..., 3] if alpha else values.max(axis=2))
+    return from_half(values[..., 3] if alpha else values.max(axis=2))
 
 
-def paste(mask: Array, value: int, covered: Covered, left: float, top: float) -> None:
+def paste_bitmap(mask: Array, value: int, covered: Covered, left: float, top: float) -> None:
     """Set the pixels that a small bitmap covers. Raises InputError where it passes the edge."""
     row, column = int(top), int(left)
     bottom, right = row + covered.shape[0], column + covered.shape[1]
@@ -180,9 +177,7 @@ def paste(mask: Array, value: int, covered: Covered, left: float, top: float) ->
 
 
 def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
-    """Raise InputError if a JSON object states another height and width than the picture's; what
-    it does not state is not checked.
-    """
+    """Raise InputError if a JSON object states another height or width than the picture's."""
     given = [stated.get(key) if isinstance(stated, dict) else None for key in keys]
     if any(one not in (None, true) for one, true in zip(given, hw, strict=True)):
         raise InputError(
@@ -191,8 +186,6 @@ def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
         )
 
 
-def strong(values: Array) -> Covered:
-    """Where soft values reach half of the strongest, so that a blurred rim does not widen an
-    area.
-    """
+def from_half(values: Array) -> Covered:
+    """The pixels of half the strongest value or more: a blurred rim must not widen an area."""
     return (values > 0) & (values >= (int(values.max(initial=0)) + 1) // 2)

@@ -1,4 +1,4 @@
-"""What the tasks of Label Studio's JSON and JSON_MIN exports say, before any picture is looked at.
+"""Parse the tasks of Label Studio's JSON and JSON_MIN exports; no picture is read.
 
 Source: https://labelstud.io/guide/task_format, and label-studio-sdk's converter.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.data.formats.references import path_parts
+from autoseg.data.formats.common.picture_index import path_parts
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES
 
-_AREAS = (
+_AREA_KINDS = (
     "brushlabels",
     "polygonlabels",
     "rectanglelabels",
@@ -22,12 +22,12 @@ _AREAS = (
     "bitmasklabels",
     "labels",
 )
-_SHAPES = ("rle", "imageDataURL", "points", "radiusX", "width")
+_SHAPE_KEYS = ("rle", "imageDataURL", "points", "radiusX", "width")
 
 
 @dataclass(frozen=True)
 class Region:
-    """One area: its class, what describes it, and the size of the picture it was drawn on."""
+    """One area: its class, its shape, and the (width, height) of the picture it was drawn on."""
 
     label: str
     value: dict[str, Any]
@@ -36,8 +36,8 @@ class Region:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A task's areas in the order of the file (None: nobody annotated it), and what was left
-    out of it.
+    """A task's areas in the order of the file (None: it has no annotation), and notes on the parts
+    of it that are ignored.
     """
 
     regions: list[Region] | None
@@ -47,7 +47,7 @@ class Labelled:
 def labelled_areas(task: object) -> Labelled:
     """The areas of the annotation that counts. Raises InputError for a malformed task."""
     if not isinstance(task, dict):
-        raise InputError("it is no task, but something else")
+        raise InputError(f"it is no task, which is an object: {task!r:.40}")
     notes: set[str] = set()
     if "data" in task:
         results = _results(task, notes)
@@ -62,8 +62,8 @@ def labelled_areas(task: object) -> Labelled:
 
 
 def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | None:
-    """The results of the annotation marked as ground truth, else of the one changed last; None
-    where all were cancelled, or there is none.
+    """The results of the annotation marked as ground truth, else of the one changed last; None if
+    there is none, or all were cancelled.
     """
     annotations = _dicts(task.get("annotations", task.get("completions")), "annotations")
     kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]
@@ -76,7 +76,7 @@ def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | No
 
 
 def newest_places(tasks: list[Any]) -> list[int]:
-    """Places of the tasks; where JSON_MIN has a line for each annotation, of the newest."""
+    """Places of the tasks; of JSON_MIN's entry for each annotation, only the newest of a task."""
     newest: dict[str, int] = {}
     for place, task in enumerate(tasks):
         key = f"place {place}"
@@ -89,7 +89,7 @@ def newest_places(tasks: list[Any]) -> list[int]:
 
 
 def _age(annotation: dict[str, Any], key: str) -> tuple[str, int]:
-    """What is larger for a newer annotation; dates are in ISO 8601, all in one time zone."""
+    """A sort key: larger for a newer annotation. Dates are in ISO 8601, all in one time zone."""
     changed = annotation.get("updated_at") or annotation.get("created_at") or ""
     number = annotation.get(key)
     return str(changed), number if isinstance(number, int) else -1
@@ -110,7 +110,9 @@ def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
     if kind is None:
         return  # a choice, a text or a relation
     names = value[kind]
-    if kind not in _AREAS or (kind == "labels" and not any(key in value for key in _SHAPES)):
+    if kind not in _AREA_KINDS or (
+        kind == "labels" and not any(key in value for key in _SHAPE_KEYS)
+    ):
         notes.add(f"{kind} are no areas, ignored")
     elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"its {kind} must be a list of names, got {names!r:.40}")
@@ -122,7 +124,7 @@ def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
 
 
 def reference_of(task: dict[str, Any]) -> str:
-    """The picture that a task shows: its one address of a picture, or the one named "image"."""
+    """The address of a task's picture: the only one in its data, or the one named "image"."""
     data = task.get("data", task)
     texts = {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
     named = {

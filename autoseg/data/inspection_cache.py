@@ -1,10 +1,8 @@
-"""What was found in the pairs of a folder, kept on disk, so that inspecting it again does not
-decode again what did not change.
+"""Keep the facts of a folder's pairs on disk, so that unchanged pairs are not decoded again.
 
 One file of lines for each folder and reader. Lines are appended while pairs are examined, and each
-has a checksum: what a crash, a full disk or another process left half-written is left out. A pair
-counts as unchanged while size, modification and change time of its files are what they were before
-it was read.
+has a checksum: lines that a crash, a full disk or another process left incomplete are skipped. A
+pair counts as unchanged while size, modification time and change time of its files are the same.
 """
 
 from __future__ import annotations
@@ -24,28 +22,29 @@ from functools import partial
 from pathlib import Path
 
 from autoseg.data.dataset import Sample
+from autoseg.data.pairs import PairFacts, examine
 from autoseg.data.parallel import in_batches
-from autoseg.data.pictures import PairFacts, ReadMask, examine, under
+from autoseg.data.pictures import ReadMask, under
 
 log = logging.getLogger(__name__)
 
-# A file may change twice within one tick of its clock: what is younger than this when it is looked
-# at is looked at again next time.
+# A file may change twice within one tick of the file system's clock: facts of younger files are
+# not kept.
 YOUNG_S = 3.0
-_SPARE_LINES = 1000
+_MAX_UNUSED_LINES = 1000
 
 
-class Known:
-    """The file of a folder's facts: lines `checksum key stamp facts`, the last of a key counts."""
+class FactsFile:
+    """The facts of a folder: lines `checksum key stamp facts`; the last line of a key counts."""
 
     def __init__(self, cache_dir: Path, root: Path, read_mask: ReadMask) -> None:
         self._root = root
         self._path = cache_dir / "-".join(_identity(root, read_mask))
-        self._lines = 0
+        self._count = 0
         self._by_key: dict[bytes, bytes] = {}
         self._new: dict[bytes, bytes] = {}
         for line in _lines(self._path):
-            self._lines += 1
+            self._count += 1
             self._by_key[line.split(b" ", 2)[1]] = line
 
     def get(self, sample: Sample, stamp: str) -> PairFacts | None:
@@ -57,7 +56,7 @@ class Known:
         return _facts(sample, text) if known == stamp.encode() else None
 
     def add(self, stamped: Iterable[tuple[str, PairFacts]]) -> None:
-        """Take the facts of pairs without faults; without a stamp they are not kept."""
+        """Add the facts of pairs that have a stamp and no faults."""
         for stamp, fact in stamped:
             if stamp and not fact.faults:
                 key = self._key(fact.sample)
@@ -65,13 +64,13 @@ class Known:
                 self._new[key] = b"%08x %s" % (zlib.crc32(line), line)
 
     def write(self) -> None:
-        """Append what was taken since the last time."""
+        """Append the new lines to the file."""
         if not self._new:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # One write after a line break: the lines of another process stay whole, and so do
-            # these behind one that was cut off.
+            # One write after a line break: lines of other processes stay whole, and these stay
+            # readable after an incomplete line.
             with self._path.open("ab", buffering=0) as file:
                 file.write(b"\n" + b"\n".join(self._new.values()) + b"\n")
         except OSError as error:
@@ -79,19 +78,19 @@ class Known:
                 "%s cannot be written (%s): pictures are examined again", self._path, error
             )
         self._by_key.update(self._new)
-        self._lines += len(self._new)
+        self._count += len(self._new)
         self._new = {}
 
     def keep(self, samples: Sequence[Sample]) -> None:
-        """Write what was taken, remove the folder's files of other versions, and write this one
-        anew where most of its lines are of no use any more.
+        """Write the new lines, remove the folder's files of other versions, and rewrite this file
+        with the lines of `samples` if most of its lines are unused.
         """
         self.write()
         root, code, _ = self._path.name.split("-")
         for path in self._path.parent.glob(f"{root}-*"):
             if path.name.split("-")[1] != code:
                 path.unlink(missing_ok=True)
-        if self._lines <= 2 * len(samples) + _SPARE_LINES:
+        if self._count <= 2 * len(samples) + _MAX_UNUSED_LINES:
             return
         used = (self._by_key.get(self._key(sample)) for sample in samples)
         draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
@@ -109,10 +108,10 @@ class Known:
 
 
 def examine_all(
-    samples: Sequence[Sample], root: Path, read_mask: ReadMask, known: Known | None
+    samples: Sequence[Sample], root: Path, read_mask: ReadMask, known: FactsFile | None
 ) -> list[PairFacts]:
-    """The facts of pairs in their order; what is known, did not change and had no fault is not
-    decoded again. What is found is written when it takes long, else by `Known.keep`.
+    """The facts of pairs in their order; pairs with known facts are not decoded. New facts are
+    written during long work, else by `FactsFile.keep`.
     """
     one = partial(_examined, root=root, read_mask=read_mask, known=known)
     facts: list[PairFacts] = []
@@ -126,9 +125,11 @@ def examine_all(
 
 
 def _examined(
-    sample: Sample, root: Path, read_mask: ReadMask, known: Known | None
+    sample: Sample, root: Path, read_mask: ReadMask, known: FactsFile | None
 ) -> tuple[str, PairFacts]:
-    """A pair's facts, and the stamp to keep them under: "" where they are kept or may not be."""
+    """The stamp for storing a pair's facts, and the facts; the stamp is "" if they are stored
+    already or must not be.
+    """
     if known is None:
         return "", examine(sample, root, read_mask)
     stamp, youngest_s = _stamp(sample)
@@ -139,9 +140,7 @@ def _examined(
 
 
 def _stamp(sample: Sample) -> tuple[str, float]:
-    """What tells that the files of a pair changed, and when the last one did; "" where the mask's
-    file is not known.
-    """
+    """A digest of sizes and times of a pair's files ("" if unknown), and the latest time."""
     files = [_regular(sample.image), _mask_file(sample.mask)]
     about = [file for file in files if file is not None]
     if len(about) < len(files):
@@ -167,16 +166,16 @@ def _regular(path: str) -> os.stat_result | None:
 
 
 def _identity(root: Path, read_mask: ReadMask) -> tuple[str, str, str]:
-    """Digests of the folder, of the code that reads, and of how it reads the masks."""
+    """Digests of the folder's path, of the source code of this package, and of the mask reader."""
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-    reader_bytes = pickle.dumps(read_mask)  # only to be digested: nothing is ever unpickled
+    reader_bytes = pickle.dumps(read_mask)  # for its digest only: nothing is ever unpickled
     parts = (os.fsencode(root.resolve()), code, reader_bytes)
     place, version, reader = (hashlib.sha256(part).hexdigest()[:12] for part in parts)
     return place, version, f"{reader}.jsonl"
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines of a file whose checksums are right."""
+    """The lines of a file with a correct checksum."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
@@ -198,10 +197,9 @@ def _text(fact: PairFacts) -> bytes:
 def _facts(sample: Sample, text: bytes) -> PairFacts:
     hw, counts, content, small = json.loads(text)
     return PairFacts(
-        sample,
-        (hw[0], hw[1]),
-        {value: count for value, count in counts},
-        content,
-        base64.b64decode(small),
-        (),
+        sample=sample,
+        hw=(hw[0], hw[1]),
+        counts={value: count for value, count in counts},
+        content=content,
+        thumbnail=base64.b64decode(small),
     )

@@ -1,4 +1,4 @@
-"""Strata of samples, and an order of which every beginning is a fair subset."""
+"""Strata of samples, and an order whose first n samples are a stratified subset for every n."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from autoseg.data.dataset import Sample
 
 
 def stratified_order(samples: Sequence[Sample], seed: int) -> npt.NDArray[np.intp]:
-    """Indices of all samples, ordered so that each beginning holds the strata in about the shares
-    of the whole, within one or two samples.
+    """Indices of all samples, ordered so that the first n hold the strata in about the shares of
+    the whole, within one or two samples.
 
     Systematic sampling: rank k of a stratum of s samples comes at (k + u) / s, with one u in
-    [0, 1) and one shuffle a stratum. The same stems give the same order whatever theirs was.
+    [0, 1) and one shuffle per stratum. The order depends on the stems, not on the order given.
     """
     rng = np.random.default_rng(seed)
     strata: dict[str, list[int]] = defaultdict(list)
@@ -32,22 +32,22 @@ def stratified_order(samples: Sequence[Sample], seed: int) -> npt.NDArray[np.int
     return np.concatenate(places)[order]
 
 
-def strata(
-    held: Sequence[Mapping[int, int]], in_train: int, names: Sequence[str]
+def rarest_classes(
+    pixels_by_class: Sequence[Mapping[int, int]], train_count: int, names: Sequence[str]
 ) -> tuple[str, ...]:
-    """The rarest class that each mask holds; "" where it holds none.
+    """The rarest class in each mask; "" for a mask without any.
 
-    `held` are pixels by class index of each mask, those of train first. Rare is what few pictures
-    of train hold, and among equals what has fewer pixels there.
+    `pixels_by_class` is given for each mask, those of train first. The rarest class is that in the
+    fewest pictures of train, and of several such classes the one with the fewest pixels there.
     """
     pictures, pixels = Counter[int](), Counter[int]()
-    for counts in held[:in_train]:
+    for counts in pixels_by_class[:train_count]:
         pictures.update(counts.keys())
         pixels.update(counts)
     rarity = sorted(range(len(names)), key=lambda index: (pictures[index], pixels[index]))
     rank = {index: place for place, index in enumerate(rarity)}
     rarest = (
         min((i for i in counts if i in rank), key=rank.__getitem__, default=None)
-        for counts in held
+        for counts in pixels_by_class
     )
     return tuple("" if index is None else names[index] for index in rarest)

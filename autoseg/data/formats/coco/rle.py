@@ -1,4 +1,4 @@
-"""COCO's runs: lengths of empty and covered stretches in turn, down the columns of a picture.
+"""Decode COCO's RLE: lengths of uncovered and covered runs in turn, down the columns of a picture.
 
 Source: pycocotools 2.0 (common/maskApi.c, rleFrString and rleDecode).
 """
@@ -9,14 +9,14 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
-from autoseg.data.formats.shapes import Covered
+from autoseg.data.formats.common.shapes import Covered
 
-# Six characters of five bits hold any picture that can be decoded.
+# Six characters of five bits hold the length of a run in any picture that can be decoded.
 _MAX_CHARACTERS = 6
 
 
-def decode_runs(counts: object, hw: HW) -> Covered:
-    """What runs cover, bool ``[H, W]``; `counts` are numbers, or their compressed text.
+def decode_rle(counts: object, hw: HW) -> Covered:
+    """The covered pixels, bool ``[H, W]``; `counts` are numbers, or their compressed text.
 
     Raises InputError for runs that do not fill exactly one picture of `hw`.
     """
@@ -37,8 +37,9 @@ def _numbers(counts: object) -> list[int]:
 
 
 def _unpack(text: str) -> list[int]:
-    """Lengths from their text: five bits a character, the lowest first, the sixth bit for more to
-    come; from the fourth length on, the difference to the one before the last.
+    """Lengths from their text: five bits per character, the lowest first; the sixth bit marks that
+    another character follows. From the fourth length on, the value is the difference to the length
+    two places before.
     """
     lengths: list[int] = []
     value = shift = 0

@@ -1,4 +1,4 @@
-"""Masks that show classes by colour, and the tables that name the colours."""
+"""Read masks that show classes by colour, and the tables of these colours."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import numpy.typing as npt
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_mask, opened
-from autoseg.data.formats.pairing import lines
-from autoseg.data.layout import Found, listed
-from autoseg.data.pictures import named, read_bytes, under
+from autoseg.data.decode import decode_mask, open_picture
+from autoseg.data.formats.common.files import lines
+from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import naming_file, read_bytes, under
 
 Colour = tuple[int, int, int]
-# Stored values beyond the table's: a colour that it lacks, and the colour of borders.
+# Stored values beyond the table's: a colour that is not in it, and the colour of borders.
 UNKNOWN, BORDER = 253, 254
 MAX_CLASSES = 253
-# A few stray pixels at a border are ignored, with a warning; more means another table.
+# A few stray pixels at borders are ignored, with a warning; more indicate a wrong table.
 MAX_UNKNOWN_SHARE = 0.01
-_ROWS_PIXELS = 2**20
+_MAX_BLOCK_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
 class ColourTable:
-    """Names and colours by stored value; `source` is the file that says so.
+    """Names and colours by stored value; `source` is the file they are from, for messages.
 
     In a palette file the indices are the stored values where `palette_indices` is set, else the
     palette's colours count. One channel holds stored values. Pixels of the colour `border` are
@@ -48,13 +48,13 @@ class ColourTable:
 def read_coloured(table: ColourTable, sample: Sample) -> Array:
     """A mask as uint8 ``[H, W]`` of places in the table, `BORDER` and `UNKNOWN`.
 
-    Raises InputError for what cannot be read, and for many pixels of unknown colours.
+    Raises InputError for an unreadable file, and for too many pixels of unknown colours.
     """
-    return named(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
+    return naming_file(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
 
 
 def _decode(table: ColourTable, data: bytes) -> Array:
-    picture = opened(data)
+    picture = open_picture(data)
     if picture.mode in ("P", "PA") and not table.palette_indices:
         picture = picture.convert("RGB")
     if picture.mode not in ("RGB", "RGBA"):
@@ -62,7 +62,7 @@ def _decode(table: ColourTable, data: bytes) -> Array:
     pixels = np.asarray(picture)[..., :3]
     stored = np.empty(pixels.shape[:2], np.uint8)
     known = _lookup(table.colours, table.border)
-    step = max(1, _ROWS_PIXELS // max(1, pixels.shape[1]))
+    step = max(1, _MAX_BLOCK_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), step):
         stored[top : top + step] = known[_codes(pixels[top : top + step])]
     _check_unknown(table, pixels, stored)
@@ -95,30 +95,30 @@ def _check_unknown(table: ColourTable, pixels: Array, stored: Array) -> None:
         )
 
 
-def set_classes(found: Found, table: ColourTable, ignored: Iterable[str] = ()) -> None:
-    """Have a Found read its masks by a table; `ignored` are names that become 255."""
+def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ()) -> None:
+    """Let a layout read its masks by a table; classes named in `ignored` become 255."""
     left_out = {name.lower() for name in ignored}
     kept = [name for name in table.names if name.lower() not in left_out]
-    found.classes = tuple(kept)
+    layout.classes = tuple(kept)
     by_place = [kept.index(n) if n in kept else IGNORE_INDEX for n in table.names]
-    # A value beyond the table stays what it is: no class, and reported.
+    # A value beyond the table becomes no class, so that the inspection reports it.
     beyond = [len(table.names)] * (MAX_CLASSES - len(table.names))
-    found.values = bytes([*by_place, *beyond, *[IGNORE_INDEX] * (256 - MAX_CLASSES)])
-    found.read_mask = partial(read_coloured, table)
-    found.notes[UNKNOWN] = f"pixels of colours that are not in {table.source} are ignored"
+    layout.values = bytes([*by_place, *beyond, *[IGNORE_INDEX] * (256 - MAX_CLASSES)])
+    layout.read_mask = partial(read_coloured, table)
+    layout.notes[UNKNOWN] = f"pixels of colours that are not in {table.source} are ignored"
 
 
-def colour_table(found: Found, path: Path) -> ColourTable | None:
-    """The table of label_colors.txt (``R G B name``), class_dict.csv (``name,r,g,b``) or
-    labelmap.txt (``name:R,G,B:parts:actions``); what is wrong becomes a fault.
+def colour_table(layout: Layout, path: Path) -> ColourTable | None:
+    """Read label_colors.txt (``R G B name``), class_dict.csv (``name,r,g,b``) or labelmap.txt
+    (``name:R,G,B:parts:actions``); errors become faults.
 
-    Where no name has a colour, the colours are those of VOC's palette.
+    If no name has a colour, the colours are those of VOC's palette.
     """
     is_csv = path.suffix.lower() == ".csv"
-    shown = under(found.root, str(path))
+    shown = under(layout.root, str(path))
     rows: list[tuple[str, Colour | None]] = []
     wrong: list[str] = []
-    for number, line in enumerate(lines(found, path)):
+    for number, line in enumerate(lines(layout, path)):
         if is_csv and number == 0 and not any(character.isdigit() for character in line):
             continue
         try:
@@ -138,7 +138,7 @@ def colour_table(found: Found, path: Path) -> ColourTable | None:
             faults.append(f"{shown}: a {what} stands twice: {listed(twice)}")
     if not 2 <= len(rows) <= MAX_CLASSES:
         faults.append(f"{shown} must name 2 to {MAX_CLASSES} classes, it names {len(rows)}")
-    found.faults += faults
+    layout.faults += faults
     return None if faults else ColourTable(tuple(names), tuple(colours), shown)
 
 

@@ -1,4 +1,4 @@
-"""Text and legends on contact sheets, with Pillow's own font."""
+"""Parts of contact sheets: tiles, text and legends, in Pillow's own font."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.drawing.overlay import Colour, overlay
+from autoseg.data.resize import Array, resize_frame
 
 PAGE, INK, FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 HATCHED = (-1, -1, -1)  # the swatch of ignored pixels
-MAX_TEXT = 400  # characters that are looked at: a name may be of any length
+MAX_CHARS = 400  # of a text that is fitted: a name may have any length
+
+
+def tile(picture: Array, hw: HW) -> Array:
+    """A picture uint8 ``[h, w, 3]`` at a tile's size; pixels stay visible when it is enlarged."""
+    if hw[0] <= picture.shape[0]:
+        return resize_frame(picture, hw, 3)
+    enlarged = Image.fromarray(picture).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
+    return np.asarray(enlarged)
 
 
 @functools.lru_cache(maxsize=8)
@@ -23,10 +33,10 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def short(text: str, width: int, size: int) -> str:
-    """A text that fits, its middle left out where it must be: names differ at their ends."""
-    if len(text) > MAX_TEXT:
-        text = text[: MAX_TEXT // 2] + text[-MAX_TEXT // 2 :]
+def shorten(text: str, width: int, size: int) -> str:
+    """A text cut in its middle to fit `width` pixels: names differ at their ends."""
+    if len(text) > MAX_CHARS:
+        text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
     text = "".join(c if c.isprintable() else "?" for c in text)
     if font(size).getlength(text) <= width:
         return text
@@ -34,7 +44,7 @@ def short(text: str, width: int, size: int) -> str:
     def cut(kept: int) -> str:
         return text[: (kept + 1) // 2] + "..." + text[len(text) - kept // 2 :]
 
-    # More characters are wider.
+    # The width grows with the number of characters.
     fitting = bisect.bisect_right(
         range(2, len(text)), width, key=lambda kept: math.ceil(font(size).getlength(cut(kept)))
     )
@@ -44,9 +54,9 @@ def short(text: str, width: int, size: int) -> str:
 def legend(
     entries: Sequence[tuple[str, Colour | None]], width: int, size: int = 13
 ) -> Image.Image:
-    """Names with their colours, on as many lines as it takes; None is a class without a tint."""
+    """Names with their colours, on as many lines as necessary; None is a class without a tint."""
     left, line = round(size * 1.85), round(size * 1.6)
-    labels = [short(name, width - left, size) for name, _ in entries]
+    labels = [shorten(name, width - left, size) for name, _ in entries]
     places: list[tuple[int, int]] = []
     x, y = 0, 0
     for label in labels:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from autoseg import data
-from autoseg.data import inspected, parallel
-from autoseg.data.folder import Inspection, inspect
-from autoseg.data.pictures import examine
+from autoseg.data import inspection_cache, parallel
+from autoseg.data.inspection import Inspection, inspect
+from autoseg.data.pairs import examine
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(inspected, "YOUNG_S", -1.0)  # the pictures of a test are always young
+    monkeypatch.setattr(inspection_cache, "YOUNG_S", -1.0)  # pictures of tests are young
     return tmp_path / "cache"
 
 
@@ -46,7 +46,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(sample.stem)
         return examine(sample, root, read_mask)
 
-    monkeypatch.setattr(inspected, "examine", noted)
+    monkeypatch.setattr(inspection_cache, "examine", noted)
     return names
 
 
@@ -153,9 +153,9 @@ def test_inspect_continues_where_the_cache_folder_cannot_be_written(folder, cach
 def test_inspect_in_concurrent_processes_agrees(folder, cache, decoded):
     code = (
         "import sys; from pathlib import Path\n"
-        "from autoseg.data import parallel, folder, inspected\n"
-        "inspected.YOUNG_S = -1.0; parallel.BATCH = 1;"
-        "[folder.inspect(sys.argv[1], cache_dir=Path(sys.argv[2])) for _ in range(3)]"
+        "from autoseg.data import parallel, inspection, inspection_cache\n"
+        "inspection_cache.YOUNG_S = -1.0; parallel.BATCH_ITEMS = 1;"
+        "[inspection.inspect(sys.argv[1], cache_dir=Path(sys.argv[2])) for _ in range(3)]"
     )
     command = [sys.executable, "-c", code, str(folder), str(cache)]
     others = [subprocess.Popen(command) for _ in range(2)]
@@ -165,7 +165,7 @@ def test_inspect_in_concurrent_processes_agrees(folder, cache, decoded):
 
 
 def test_inspect_cache_file_stays_bounded(folder, cache, monkeypatch):
-    monkeypatch.setattr(inspected, "_SPARE_LINES", 4)
+    monkeypatch.setattr(inspection_cache, "_MAX_UNUSED_LINES", 4)
     for number in range(12):
         for split in ("train", "val"):
             path = folder / "images" / split / f"{split}0.png"
@@ -183,7 +183,7 @@ def test_load_uses_the_cache_folder(folder, cache, decoded):
 
 def test_inspect_logs_its_progress(folder, monkeypatch, caplog):
     monkeypatch.setattr(parallel, "PROGRESS_S", 0.0)
-    monkeypatch.setattr(parallel, "BATCH", 3)
+    monkeypatch.setattr(parallel, "BATCH_ITEMS", 3)
     caplog.set_level("INFO")
     inspect(folder)
     assert "3 of 8" in caplog.text

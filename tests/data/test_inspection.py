@@ -10,7 +10,7 @@ from PIL import Image
 from autoseg import data
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import Dataset, Reading, Sample
-from autoseg.data.folder import Inspection, inspect, open_folder
+from autoseg.data.inspection import Inspection, inspect, open_folder
 
 HW = (12, 16)
 

@@ -1,0 +1,1 @@
+"""COCO: instances, stuff and panoptic masks in JSON files (cocodataset.org/#format-data)."""

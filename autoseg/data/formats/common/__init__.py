@@ -1,0 +1,1 @@
+"""Shared by the readers of several formats: files, pairs, class names, shapes."""
