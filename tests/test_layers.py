@@ -123,6 +123,16 @@ def test_a_file_imports_only_from_lower_floors(path):
         assert there == here or LEVELS[there] < LEVELS[here], f"{path}:{line}: {place}"
 
 
+def test_no_files_import_each_other_in_a_circle():
+    """Imports for types count; so do lazy ones: a circle is a fault of structure, not of speed."""
+    arrows = {dotted(path): {place for _, place in ours(path)} for path in FILES}
+    while free := [place for place, to in arrows.items() if not to & set(arrows)]:
+        for place in free:
+            del arrows[place]
+    circle = {place: sorted(to & set(arrows)) for place, to in arrows.items()}
+    assert not circle, f"in a circle, or above one: {circle}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=dotted)
 def test_a_heavy_package_is_imported_only_in_its_rooms(path):
     here = dotted(path)

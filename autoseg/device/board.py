@@ -24,7 +24,7 @@ from autoseg.device.model_session import Sitting
 from autoseg.device.profile import Profile
 from autoseg.device.reference_model import reference_bytes
 from autoseg.device.replies import Hello, Node, Status, read, read_nodes
-from autoseg.device.rpc import Babble, Link, Reach
+from autoseg.device.rpc import Babble, Reach
 from autoseg.device.runner_connection import START_S, Contact
 from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
 
@@ -107,10 +107,6 @@ class Board:
         """Adds one look; the best single one would be luck, and could only fall."""
         self._calm_ms.append(calm_ms)
 
-    def link(self) -> Link:
-        """The open connection, claimed where it is kept; made anew where it broke."""
-        return self.contact.link()
-
     def hello(self) -> Hello:
         """What runs there."""
         return self.contact.hello()
@@ -131,7 +127,9 @@ class Board:
 
         def profiled() -> dict[str, Any]:
             path, plan = self.upload(onnx), self.settings()
-            return self.link().ask("nodes", limit_s=START_S, path=path, plan=plan, runs=runs)
+            return self.contact.link().ask(
+                "nodes", limit_s=START_S, path=path, plan=plan, runs=runs
+            )
 
         with self.contact.held(f"profiling {onnx.name}"), self.contact.named():
             answer = self.contact.twice(profiled)
@@ -184,7 +182,7 @@ class Board:
             return str(onnx)
         data = onnx.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        link = self.link()
+        link = self.contact.link()
         path = link.ask("has", limit_s=START_S, digest=digest).get("path")
         if path is None:
             limit_s = START_S + len(data) / UPLOAD_BYTES_S

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import BoardLatency, DeviceInfo, Measurement, MeasurePlan
-from autoseg.device import Device
 from autoseg.device.board import Board
+from autoseg.device.protocol import Device
 
 if TYPE_CHECKING:
-    from autoseg.device import Image
+    from autoseg.device.protocol import Image
     from autoseg.device.replies import Node
 
 log = logging.getLogger(__name__)

@@ -6,15 +6,15 @@ import dataclasses
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.records import Measurement, MeasurePlan
+from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.serialize import file_digest
 from autoseg.device import conditions
-from autoseg.device.model_session import Sitting
-from autoseg.device.profile import ONNXRUNTIME_NAMES
-from autoseg.device.replies import Status, Timed
+from autoseg.device.model_session import SessionHost, Sitting
+from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.replies import Node, Status, Timed
 from autoseg.device.statistics import figures, quantiles, standing_for
 from autoseg.device.timing import (
     CANDIDATE,
@@ -26,14 +26,30 @@ from autoseg.device.timing import (
     time_candidate,
 )
 
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
-
 CPU = ONNXRUNTIME_NAMES["CPU"]
 # How long other programs are watched: the system counts in steps of 0.01 s.
 LOOK_S = {"screen": 0.2, "confirm": 0.3}
 MAX_NAMED = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
+
+
+class MeasuredBoard(SessionHost, Protocol):
+    """The part of a board that a measurement needs.
+
+    `reference` is the file of the reference model, `calm_ms` its median on the calm machine, None
+    before the first look; `note_calm` adds a look.
+    """
+
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def reference(self) -> Path: ...
+    @property
+    def calm_ms(self) -> float | None: ...
+    def note_calm(self, calm_ms: float) -> None: ...
+    def describe(self) -> DeviceInfo: ...
+    def status(self, window_s: float) -> Status: ...
+    def nodes(self, onnx: Path, runs: int) -> list[Node]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +64,13 @@ class Pass:
     throttled: bool | None
 
 
-def measure(board: Board, onnx: Path, plan: MeasurePlan) -> Measurement:
+def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     """Times one file; a throttled measurement is repeated once, after the machine cooled."""
     info, digest, plan = board.describe(), file_digest(onnx), own_plan(board, plan)
     cool_down(board)
     found = time_once(board, onnx, plan)
     # This machine may be limited all day by what else it does; waiting is for the promised figure.
-    if found.throttled and (board.reach.keeps or plan.phase == "confirm"):
+    if found.throttled and (board.contact.reach.keeps or plan.phase == "confirm"):
         rest(board)
         found = time_once(board, onnx, plan)
     past_ms, timing = board.calm_ms, found.timing
@@ -114,7 +130,7 @@ def unsupported(plan: MeasurePlan, timing: Timing) -> tuple[str, ...]:
     return (f"{runs} runs cannot give a {plan.statistic}: the {told} stands for it",)
 
 
-def own_plan(board: Board, plan: MeasurePlan) -> MeasurePlan:
+def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
     """The plan, with the profile's own warm-up and number of confirming runs."""
     profile = board.profile
     if profile.warmup_s is not None:
@@ -125,7 +141,7 @@ def own_plan(board: Board, plan: MeasurePlan) -> MeasurePlan:
     return plan
 
 
-def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
+def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Pass:
     before = board.status(LOOK_S[plan.phase])
     models = {CANDIDATE: onnx, REFERENCE: board.reference}
     sitting = Sitting(board, models, f"timing {onnx.name}")
@@ -137,12 +153,12 @@ def time_once(board: Board, onnx: Path, plan: MeasurePlan) -> Pass:
     timing = time_candidate(sitting.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
     after = sitting.after
     if after is None:
-        raise DeviceError(f"{board.reach.name} did not say how it was after the timing")
+        raise DeviceError(f"{board.contact.reach.name} did not say how it was after the timing")
     limited = conditions.throttled(before, after, board.profile.max_temperature_c)
     return Pass(before, after, timing, warmup, opened.load_ms[CANDIDATE], limited)
 
 
-def fallen_back(board: Board, onnx: Path) -> tuple[tuple[str, ...], str | None]:
+def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], str | None]:
     """The nodes that ran elsewhere than on the first provider asked for, and that in words."""
     wanted = board.profile.provider_names
     if wanted[0] == CPU:
@@ -154,7 +170,7 @@ def fallen_back(board: Board, onnx: Path) -> tuple[tuple[str, ...], str | None]:
     return tuple(node.name for node in fallen), text if fallen else None
 
 
-def cool_down(board: Board) -> None:
+def cool_down(board: MeasuredBoard) -> None:
     """Waits until the machine is below its profile's ceiling. Raises DeviceError after 300 s."""
     most_c = board.profile.max_temperature_c
     if most_c is None:
@@ -164,7 +180,7 @@ def cool_down(board: Board) -> None:
     while temperature_c is not None and temperature_c > most_c:
         if time.monotonic() >= deadline:
             raise DeviceError(
-                f"{board.reach.name} is at {temperature_c:.0f} °C, over max_temperature_c "
+                f"{board.contact.reach.name} is at {temperature_c:.0f} °C, over max_temperature_c "
                 f"{most_c:g} of its profile, and did not cool within {COOL_S:g} s; "
                 "give it a fan or a heat sink, or raise max_temperature_c"
             )
@@ -172,7 +188,7 @@ def cool_down(board: Board) -> None:
         temperature_c = board.status(0.0).temperature_c
 
 
-def rest(board: Board) -> None:
+def rest(board: MeasuredBoard) -> None:
     """Lets a throttled machine cool to well below its ceiling, or rest where it has none."""
     most_c = board.profile.max_temperature_c
     deadline = time.monotonic() + (REST_S if most_c is None else COOL_S)

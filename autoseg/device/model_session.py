@@ -7,7 +7,7 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,8 @@ from autoseg.core.text import bounded
 from autoseg.device import conditions
 from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read
 from autoseg.device.rpc import Babble, Ended, Lost, Silent, Slow
+from autoseg.device.runner_connection import Contact
 from autoseg.device.timing import Wanted
-
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
 
 Image = npt.NDArray[np.uint8]
 Result = TypeVar("Result")
@@ -33,6 +31,18 @@ MAX_ENDED, MAX_LOST = 2, 4
 LARGER = 4
 
 
+class SessionHost(Protocol):
+    """The part of a board that a model session needs."""
+
+    @property
+    def contact(self) -> Contact: ...
+    def settings(self) -> dict[str, Any]:
+        """The options that every session on the board is opened with."""
+
+    def upload(self, onnx: Path) -> str:
+        """The path of a model on the board. Raises Lost, Silent, Slow and Babble."""
+
+
 class Sitting:
     """Some models open on a board, by name, until it opens others.
 
@@ -41,7 +51,7 @@ class Sitting:
     CandidateError, InputError or DeviceError.
     """
 
-    def __init__(self, board: Board, models: Mapping[str, Path], doing: str) -> None:
+    def __init__(self, board: SessionHost, models: Mapping[str, Path], doing: str) -> None:
         self.after: Timed | None = None
         self._board, self._models, self._doing = board, models, doing
         self._warm: dict[str, float] = {}
@@ -111,7 +121,7 @@ class Sitting:
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
         asked = [dataclasses.asdict(wanted) for wanted in left]
         timed: Timed | None = None
-        for answer in self._board.link().stream("time", limit_s=limit_s, blocks=asked):
+        for answer in self._board.contact.link().stream("time", limit_s=limit_s, blocks=asked):
             if "block" not in answer:
                 timed = _read(Timed, answer, "timed")
                 continue
@@ -142,7 +152,7 @@ class Sitting:
     def _ask(
         self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        link = self._board.link()
+        link = self._board.contact.link()
         return link.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
@@ -181,7 +191,7 @@ class Sitting:
         if len(self._losses) >= MAX_LOST:
             text = f"was lost {len(self._losses)} times in a row while {self._doing}"
             raise DeviceError(
-                f"{self._board.reach.name} {text}; last: the runner {error}; "
+                f"{self._board.contact.reach.name} {text}; last: the runner {error}; "
                 "check its power and the network"
             ) from error
 

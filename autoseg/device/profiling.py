@@ -20,8 +20,8 @@ from autoseg.core.records import MeasurePlan
 from autoseg.core.units import HW
 
 if TYPE_CHECKING:
-    from autoseg.device import Device
     from autoseg.device.board import Board
+    from autoseg.device.protocol import Device
     from autoseg.device.replies import Node
 
 PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
