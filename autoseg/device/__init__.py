@@ -11,7 +11,7 @@ from autoseg.device.protocol import Device
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
-    from autoseg.device.profile import Profile
+    from autoseg.device.device_profile import Profile
 
 __all__ = ["Device", "board_of", "resolve"]
 
@@ -44,7 +44,7 @@ def resolve(
 
 
 def _named(device: str | Path, accept_new_host_key: bool) -> Device:
-    from autoseg.device.profile import load_profile
+    from autoseg.device.device_profile import load_profile
 
     return board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
 from autoseg.core.serialize import file_digest
-from autoseg.device.replies import Node
+from autoseg.device.percentiles import NEEDED_RUNS
+from autoseg.device.rpc_schema import Node
 from autoseg.device.session import class_maps, open_session
-from autoseg.device.statistics import NEEDED_RUNS
 
 
 def by_size(onnx: Path) -> float:

@@ -20,12 +20,12 @@ from autoseg.device.protocol import Device
 
 if TYPE_CHECKING:
     from autoseg.device.protocol import Image
-    from autoseg.device.replies import Node
+    from autoseg.device.rpc_schema import Node
 
 log = logging.getLogger(__name__)
 
-ALIKE = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
-APART = 1.05  # slowest over fastest median from which two boards are not the same
+MATCHING_FIELDS = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
+MAX_BOARD_RATIO = 1.05  # slowest over fastest median from which two boards are not the same
 
 Answer = TypeVar("Answer")
 
@@ -49,7 +49,7 @@ class Group:
         """What the boards have in common. Raises InputError for the first thing they have not."""
         if self._info is None:
             # Before the first word to any: a board that is given twice would wait for itself.
-            _require_different([m.reach.name for m in self.members if isinstance(m, Board)])
+            _require_different([m.launcher.name for m in self.members if isinstance(m, Board)])
             infos = [member.describe() for member in self.members]
             _require_different([info.name for info in infos])
             _require_alike(infos)
@@ -119,7 +119,7 @@ def _require_different(names: Sequence[str]) -> None:
 def _require_alike(infos: Sequence[DeviceInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
-        for name in ALIKE:
+        for name in MATCHING_FIELDS:
             if getattr(info, name) != getattr(first, name):
                 raise InputError(
                     "several devices share a run only where they are alike; "
@@ -135,7 +135,7 @@ def _slowest(found: Sequence[Measurement], plan: MeasurePlan) -> Measurement:
     medians = sorted(found, key=lambda m: m.p50_ms)
     ratio = medians[-1].p50_ms / medians[0].p50_ms
     flags = [f"{m.device}: {flag}" for m in found for flag in m.flags]
-    if ratio > APART:
+    if ratio > MAX_BOARD_RATIO:
         said = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
         differ = f"the boards differ by {100 * (ratio - 1):.0f} % (p50: {said})"
         log.warning("%s: %s", slowest.onnx_digest[:12], differ)

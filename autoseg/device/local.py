@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 from autoseg.core.errors import DeviceError
 from autoseg.device.board import Board
-from autoseg.device.local_launcher import Pipe
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
+from autoseg.device.pipe_transport import PipeTransport
 from autoseg.device.rpc import Transport
 
 
 @dataclass
-class Here:
+class LocalLauncher:
     """How this machine is reached: a process at the other end of two pipes."""
 
     name: str = "this machine"
     here: bool = True
     shares_files: bool = True
-    keeps: bool = False
+    keeps_claim: bool = False
     claim_wait_s: float = 300.0
 
     def open(self) -> Transport:
         """Starts a runner. Raises DeviceError."""
         try:
-            return Pipe()
+            return PipeTransport()
         except OSError as error:
             raise DeviceError(f"{self.name} cannot start the runner: {error}") from error
 
@@ -37,4 +37,4 @@ def local_device(
     profile: Profile | None = None, *, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Board:
     """This machine, timed as its profile says; `shapes` gives sizes that a model leaves open."""
-    return Board(profile or Profile(name="local", kind="local"), Here(), shapes=shapes)
+    return Board(profile or Profile(name="local", kind="local"), LocalLauncher(), shapes=shapes)

@@ -11,24 +11,24 @@ from typing import Any, Protocol
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.serialize import file_digest
-from autoseg.device import conditions
-from autoseg.device.model_session import SessionHost, Sitting
-from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
-from autoseg.device.replies import Node, Status, Timed
-from autoseg.device.statistics import figures, quantiles, standing_for
+from autoseg.device import machine_state
+from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.model_session import ModelSession, SessionHost
+from autoseg.device.percentiles import figures, quantiles, supported_statistic
+from autoseg.device.rpc_schema import Node, StateAfter, Status
 from autoseg.device.timing import (
     CANDIDATE,
-    HOPELESS_COLD,
+    FAR_OVER_CEILING_COLD,
     REFERENCE,
     REFERENCE_WARMUP_S,
     Timing,
-    hopeless,
+    far_over_ceiling,
     time_candidate,
 )
 
 CPU = ONNXRUNTIME_NAMES["CPU"]
 # How long other programs are watched: the system counts in steps of 0.01 s.
-LOOK_S = {"screen": 0.2, "confirm": 0.3}
+WATCH_S = {"screen": 0.2, "confirm": 0.3}
 MAX_NAMED = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 
@@ -53,11 +53,11 @@ class MeasuredBoard(SessionHost, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class TimedPass:
     """One timing, with the machine before and after it."""
 
     before: Status
-    after: Timed
+    after: StateAfter
     timing: Timing
     warmup: int
     load_ms: float
@@ -70,14 +70,14 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     cool_down(board)
     found = time_once(board, onnx, plan)
     # This machine may be limited all day by what else it does; waiting is for the promised figure.
-    if found.throttled and (board.contact.reach.keeps or plan.phase == "confirm"):
+    if found.throttled and (board.connection.launcher.keeps_claim or plan.phase == "confirm"):
         rest(board)
         found = time_once(board, onnx, plan)
     past_ms, timing = board.calm_ms, found.timing
     board.note_calm(timing.calm_ms)
     fallen, words = fallen_back(board, onnx)
     ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
-    said = conditions.flags(
+    said = machine_state.flags(
         ratio=ratio,
         timing=timing,
         was_throttled=found.throttled,
@@ -103,7 +103,7 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     )
 
 
-def seen(found: Pass) -> dict[str, Any]:
+def seen(found: TimedPass) -> dict[str, Any]:
     """What a measurement tells of its timing and of the machine, by field."""
     before, after = found.before, found.after
     clocks = (before.clock_mhz, after.clock_mhz)
@@ -124,7 +124,7 @@ def seen(found: Pass) -> dict[str, Any]:
 def unsupported(plan: MeasurePlan, timing: Timing) -> tuple[str, ...]:
     """That the promised figure is another than the one that was asked for, in words."""
     runs = len(timing.times_ms)
-    told = standing_for(runs, plan.statistic)
+    told = supported_statistic(runs, plan.statistic)
     if plan.phase == "screen" or told == plan.statistic:
         return ()
     return (f"{runs} runs cannot give a {plan.statistic}: the {told} stands for it",)
@@ -141,21 +141,21 @@ def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
     return plan
 
 
-def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Pass:
-    before = board.status(LOOK_S[plan.phase])
+def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
+    before = board.status(WATCH_S[plan.phase])
     models = {CANDIDATE: onnx, REFERENCE: board.reference}
-    sitting = Sitting(board, models, f"timing {onnx.name}")
-    opened = sitting.opened
-    cold = hopeless(plan, opened.first_ms[CANDIDATE], HOPELESS_COLD)
-    warmup = 0 if cold else sitting.warm(CANDIDATE, plan.warmup_s)
-    sitting.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
+    session = ModelSession(board, models, f"timing {onnx.name}")
+    opened = session.opened
+    cold = far_over_ceiling(plan, opened.first_ms[CANDIDATE], FAR_OVER_CEILING_COLD)
+    warmup = 0 if cold else session.warm(CANDIDATE, plan.warmup_s)
+    session.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
     alone = board.profile.provider_names == [CPU]
-    timing = time_candidate(sitting.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
-    after = sitting.after
+    timing = time_candidate(session.blocks, plan, calm_ms=board.calm_ms, judge_core=alone)
+    after = session.after
     if after is None:
-        raise DeviceError(f"{board.contact.reach.name} did not say how it was after the timing")
-    limited = conditions.throttled(before, after, board.profile.max_temperature_c)
-    return Pass(before, after, timing, warmup, opened.load_ms[CANDIDATE], limited)
+        raise DeviceError(f"{board.connection.name} did not say how it was after the timing")
+    limited = machine_state.throttled(before, after, board.profile.max_temperature_c)
+    return TimedPass(before, after, timing, warmup, opened.load_ms[CANDIDATE], limited)
 
 
 def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], str | None]:
@@ -180,7 +180,7 @@ def cool_down(board: MeasuredBoard) -> None:
     while temperature_c is not None and temperature_c > most_c:
         if time.monotonic() >= deadline:
             raise DeviceError(
-                f"{board.contact.reach.name} is at {temperature_c:.0f} °C, over max_temperature_c "
+                f"{board.connection.name} is at {temperature_c:.0f} °C, over max_temperature_c "
                 f"{most_c:g} of its profile, and did not cool within {COOL_S:g} s; "
                 "give it a fan or a heat sink, or raise max_temperature_c"
             )
@@ -192,5 +192,5 @@ def rest(board: MeasuredBoard) -> None:
     """Lets a throttled machine cool to well below its ceiling, or rest where it has none."""
     most_c = board.profile.max_temperature_c
     deadline = time.monotonic() + (REST_S if most_c is None else COOL_S)
-    while time.monotonic() < deadline and not conditions.is_cool(board.status(0.0), most_c):
+    while time.monotonic() < deadline and not machine_state.is_cool(board.status(0.0), most_c):
         time.sleep(COOL_POLL_S)

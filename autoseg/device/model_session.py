@@ -14,11 +14,19 @@ import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device import conditions
-from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read
-from autoseg.device.rpc import Babble, Ended, Lost, Silent, Slow
-from autoseg.device.runner_connection import Contact
-from autoseg.device.timing import Wanted
+from autoseg.device import machine_state
+from autoseg.device.rpc import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout, RunnerExited
+from autoseg.device.rpc_schema import (
+    Block,
+    ClassMapSize,
+    OpenedModels,
+    Record,
+    StateAfter,
+    WarmUp,
+    read,
+)
+from autoseg.device.runner_connection import Connection
+from autoseg.device.timing import BlockRequest
 
 Image = npt.NDArray[np.uint8]
 Result = TypeVar("Result")
@@ -26,16 +34,16 @@ Result = TypeVar("Result")
 # Loading, and one run of the slowest model.
 LOAD_S = 120.0
 # Losses in one request: of the runner alone, which a model may kill, and of any kind.
-MAX_ENDED, MAX_LOST = 2, 4
+MAX_EXITS, MAX_LOSSES = 2, 4
 # What a class map may have more than its frame has bytes.
-LARGER = 4
+MAX_MAP_GROWTH = 4
 
 
 class SessionHost(Protocol):
     """The part of a board that a model session needs."""
 
     @property
-    def contact(self) -> Contact: ...
+    def connection(self) -> Connection: ...
     def settings(self) -> dict[str, Any]:
         """The options that every session on the board is opened with."""
 
@@ -43,7 +51,7 @@ class SessionHost(Protocol):
         """The path of a model on the board. Raises Lost, Silent, Slow and Babble."""
 
 
-class Sitting:
+class ModelSession:
     """Some models open on a board, by name, until it opens others.
 
     A runner that is lost is started again, and the models with it. Where it ended twice in a row
@@ -52,18 +60,18 @@ class Sitting:
     """
 
     def __init__(self, board: SessionHost, models: Mapping[str, Path], doing: str) -> None:
-        self.after: Timed | None = None
+        self.after: StateAfter | None = None
         self._board, self._models, self._doing = board, models, doing
         self._warm: dict[str, float] = {}
         self._losses: list[Exception] = []
-        self.opened: Opened = self._persist(self._open)
+        self.opened: OpenedModels = self._persist(self._open)
 
     def warm(self, model: str, warmup_s: float) -> int:
         """Runs a model untimed until it is steady; the number of runs."""
         self._warm[model] = warmup_s
         return self._persist(lambda: self._warm_up(model, warmup_s))
 
-    def blocks(self, wanted: Sequence[Wanted]) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[BlockRequest]) -> Iterator[Block]:
         """Times blocks in turn; only the one under way is timed again after a loss."""
         left = list(wanted)
         while left:
@@ -81,7 +89,7 @@ class Sitting:
             raise InputError(f"{text} {list(image.shape)}; resize it first")
         return self._persist(lambda: self._run(model, image))
 
-    def _open(self) -> Opened:
+    def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
         try:
             answer = self._ask("open", models=places, plan=self._board.settings())
@@ -91,19 +99,19 @@ class Sitting:
             for name, place in places.items():
                 text = text.replace(place, str(self._models[name]))
             raise CandidateError(text) from error
-        opened = _read(Opened, answer, "opened")
+        opened = _read(OpenedModels, answer, "opened")
         parts = (opened.load_ms, opened.first_ms, opened.inputs)
         if not all(set(part) == set(places) for part in parts):
-            raise Babble("it opened other models than it was asked to")
+            raise ProtocolError("it opened other models than it was asked to")
         return opened
 
     def _upload(self, path: Path) -> str:
         """No model is to blame for what happens before it runs."""
         try:
             return self._board.upload(path)
-        except Ended as error:
-            raise Lost(str(error)) from error
-        except Slow as error:
+        except RunnerExited as error:
+            raise ConnectionLost(str(error)) from error
+        except RpcTimeout as error:
             text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
             raise DeviceError(f"{text}; check the network") from error
 
@@ -114,57 +122,61 @@ class Sitting:
 
     def _warm_up(self, model: str, warmup_s: float) -> int:
         answer = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
-        return _read(Warm, answer, "warm").runs
+        return _read(WarmUp, answer, "warm").runs
 
-    def _time(self, left: list[Wanted], came: list[Block]) -> None:
+    def _time(self, left: list[BlockRequest], came: list[Block]) -> None:
         """Moves the blocks that come from those left to those that came, also before a loss."""
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
         asked = [dataclasses.asdict(wanted) for wanted in left]
-        timed: Timed | None = None
-        for answer in self._board.contact.link().stream("time", limit_s=limit_s, blocks=asked):
+        timed: StateAfter | None = None
+        for answer in self._board.connection.channel().stream(
+            "time", limit_s=limit_s, blocks=asked
+        ):
             if "block" not in answer:
-                timed = _read(Timed, answer, "timed")
+                timed = _read(StateAfter, answer, "timed")
                 continue
             block = _read(Block, answer, "block")
             if not left or block.model != left[0].model:
-                raise Babble(f"a block of {bounded(block.model)!r} that nobody asked for")
+                raise ProtocolError(f"a block of {bounded(block.model)!r} that nobody asked for")
             del left[0]
             came.append(block)
         if left or timed is None:
-            raise Babble("it timed fewer blocks than it was asked to")
-        self.after = timed if self.after is None else conditions.merged(self.after, timed)
+            raise ProtocolError("it timed fewer blocks than it was asked to")
+        self.after = timed if self.after is None else machine_state.merge_state(self.after, timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)
         answer = self._ask("run", payload=payload, model=model, shape=shape)
-        height, width = _read(Map, answer, "map").shape
-        if height * width > LARGER * image.size:
-            raise Babble(f"a class map of {height} x {width} for a frame of {image.size} bytes")
+        height, width = _read(ClassMapSize, answer, "map").shape
+        if height * width > MAX_MAP_GROWTH * image.size:
+            raise ProtocolError(
+                f"a class map of {height} x {width} for a frame of {image.size} bytes"
+            )
         inflate = zlib.decompressobj()
         try:
             pixels = inflate.decompress(answer["raw"], height * width + 1)
         except zlib.error as error:
-            raise Babble(f"a class map that cannot be inflated: {error}") from error
+            raise ProtocolError(f"a class map that cannot be inflated: {error}") from error
         if len(pixels) != height * width:
-            raise Babble(f"a class map of {height} x {width} with another number of pixels")
+            raise ProtocolError(f"a class map of {height} x {width} with another number of pixels")
         return np.frombuffer(pixels, np.uint8).reshape(height, width)
 
     def _ask(
         self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        link = self._board.contact.link()
-        return link.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
+        channel = self._board.connection.channel()
+        return channel.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """Acts, and acts again after a loss."""
         self._losses = []
-        with self._board.contact.named():
+        with self._board.connection.named():
             while True:
                 try:
                     return act()
-                except (Lost, Silent) as error:
+                except (ConnectionLost, NoHeartbeat) as error:
                     self._lost(error)
-                except Slow as error:
+                except RpcTimeout as error:
                     self._slow(error)
                 except CandidateError as error:
                     if self._doing in str(error):
@@ -173,33 +185,33 @@ class Sitting:
 
     def _lost(self, error: Exception) -> None:
         while True:
-            self._board.contact.reopen(error)
+            self._board.connection.reopen(error)
             self._count(error)
             try:
                 return self._reopen()
-            except (Lost, Silent) as again:
+            except (ConnectionLost, NoHeartbeat) as again:
                 error = again
-            except Slow as slow:
+            except RpcTimeout as slow:
                 self._slow(slow)
 
     def _count(self, error: Exception) -> None:
         self._losses.append(error)
-        ended = sum(isinstance(each, Ended) for each in self._losses)
-        if ended >= MAX_ENDED:
+        ended = sum(isinstance(each, RunnerExited) for each in self._losses)
+        if ended >= MAX_EXITS:
             text = f"the runner was lost {ended} times while {self._doing}"
             raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
-        if len(self._losses) >= MAX_LOST:
+        if len(self._losses) >= MAX_LOSSES:
             text = f"was lost {len(self._losses)} times in a row while {self._doing}"
             raise DeviceError(
-                f"{self._board.contact.reach.name} {text}; last: the runner {error}; "
+                f"{self._board.connection.name} {text}; last: the runner {error}; "
                 "check its power and the network"
             ) from error
 
-    def _slow(self, error: Slow) -> None:
+    def _slow(self, error: RpcTimeout) -> None:
         """A machine that can still let go of the model is not at fault."""
         try:
-            self._board.contact.stop()
-        except (Lost, Silent, Slow) as silence:
+            self._board.connection.stop()
+        except (ConnectionLost, NoHeartbeat, RpcTimeout) as silence:
             return self._lost(silence)
         raise CandidateError(f"{self._doing}: the model {error}") from error
 
@@ -208,4 +220,4 @@ def _read(kind: type[Record], answer: Mapping[str, Any], key: str) -> Record:
     try:
         return read(kind, answer, key)
     except ValueError as error:
-        raise Babble(str(error)) from error
+        raise ProtocolError(str(error)) from error

@@ -22,7 +22,7 @@ from autoseg.core.units import HW
 if TYPE_CHECKING:
     from autoseg.device.board import Board
     from autoseg.device.protocol import Device
-    from autoseg.device.replies import Node
+    from autoseg.device.rpc_schema import Node
 
 PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
 LOOP_S, MIN_PICTURES, MAX_PICTURES = 0.6, 5, 200
@@ -98,7 +98,7 @@ class Profiler:
 
 def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
     threads = board.profile.threads
-    with board.contact.held(f"timing pictures through {onnx.name}"):
+    with board.connection.held(f"timing pictures through {onnx.name}"):
         runtime = board.describe().runtime
         with ThreadPoolExecutor(1) as one:  # a thread of its own, as it may be bound to cores
             rounds = one.submit(_rounds, board, onnx, picture_hw).result()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from autoseg.device.replies import Node
+    from autoseg.device.rpc_schema import Node
 
     Image = npt.NDArray[np.uint8]
 

@@ -18,37 +18,37 @@ from typing import Any, Protocol
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
-from autoseg.device.replies import refuse
+from autoseg.device.rpc_schema import raise_for_error
 
 PING_S = 5.0
-QUIET_S = 30.0
+HEARTBEAT_TIMEOUT_S = 30.0
 MAX_LINE_BYTES = 1 << 20
 MAX_RAW_BYTES = 256 << 20
 # A board may pause for less than the limit between two bytes and still never come to an end.
 PIECE_BYTES = 64 << 10
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection or the runner ended; the text says how (exit status, its last complaint)."""
 
 
-class Ended(Lost):
+class RunnerExited(ConnectionLost):
     """The runner ended by itself, while what carries its bytes lived on."""
 
 
-class Silent(Exception):
+class NoHeartbeat(Exception):
     """Not one byte came for QUIET_S, not even a pong: a hung board."""
 
 
-class Slow(Exception):
+class RpcTimeout(Exception):
     """Pongs came, and the answer did not come in time."""
 
 
-class Babble(Exception):
+class ProtocolError(Exception):
     """What came is no answer of a runner: too long, no JSON, wrong fields."""
 
 
-class Gone(DeviceError):
+class Unreachable(DeviceError):
     """A machine that was met before does not answer any more, and was tried for long."""
 
 
@@ -65,7 +65,7 @@ class Transport(Protocol):
         """Ends the runner; closing twice is fine."""
 
 
-class Reach(Protocol):
+class Launcher(Protocol):
     """How a runner is reached, and what of this machine it shares.
 
     `name` stands in messages. `here`: timing it disturbs this machine, and the other way round.
@@ -82,7 +82,7 @@ class Reach(Protocol):
     @property
     def claim_wait_s(self) -> float: ...
     @property
-    def keeps(self) -> bool: ...
+    def keeps_claim(self) -> bool: ...
     def open(self) -> Transport:
         """Starts a runner. Raises DeviceError, or InputError for what the user must decide."""
 
@@ -90,7 +90,7 @@ class Reach(Protocol):
         """Lets go of what opening took; closing twice is fine."""
 
 
-class Link:
+class RpcChannel:
     """One runner, one request at a time."""
 
     def __init__(self, transport: Transport) -> None:
@@ -133,7 +133,7 @@ class Link:
                 answer = self._answer(deadline)
                 more = answer.get("more") is True
                 self._in_step = not more
-                refuse(answer)
+                raise_for_error(answer)
                 yield answer
 
     @property
@@ -175,13 +175,13 @@ class Link:
                     self._drain()
                 finally:
                     self._receiving.release()
-        except (Lost, Silent, Babble):
+        except (ConnectionLost, NoHeartbeat, ProtocolError):
             self._in_step = False
             self._closed.set()
 
     def _send(self, line: bytes, payload: bytes = b"") -> None:
         if not self.owned:
-            raise Lost("the link belongs to the process that opened it")
+            raise ConnectionLost("the link belongs to the process that opened it")
         # The lock keeps pings out of payloads.
         with self._sending:
             self._transport.send(line)
@@ -194,7 +194,7 @@ class Link:
         while (end := self._buffer.find(b"\n")) >= 0 and b"pong" in self._buffer[:end]:
             del self._buffer[: end + 1]
         if len(self._buffer) > MAX_LINE_BYTES:
-            raise Babble("it talks without being asked")
+            raise ProtocolError("it talks without being asked")
 
     def _answer(self, deadline: float) -> dict[str, Any]:
         while True:
@@ -203,7 +203,7 @@ class Link:
                 break
         count = answer.pop("bytes", 0)
         if not isinstance(count, int) or not 0 <= count <= MAX_RAW_BYTES:
-            raise Babble(f"it announced {bounded(count)} raw bytes")
+            raise ProtocolError(f"it announced {bounded(count)} raw bytes")
         while len(self._buffer) < count:
             self._fill(deadline)
         answer["raw"], self._buffer[:count] = bytes(self._buffer[:count]), b""
@@ -213,7 +213,7 @@ class Link:
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             if len(self._buffer) > MAX_LINE_BYTES:
-                raise Babble(f"a line of over 1 MiB: {bounded(self._buffer[:200])}")
+                raise ProtocolError(f"a line of over 1 MiB: {bounded(self._buffer[:200])}")
             searched = len(self._buffer)
             self._fill(deadline)
         line, self._buffer[: end + 1] = bytes(self._buffer[:end]), b""
@@ -222,19 +222,19 @@ class Link:
     def _fill(self, deadline: float) -> None:
         """Adds some bytes; they are asked for before anything is called late."""
         now = time.monotonic()
-        wait_s = min(deadline - now, self._heard + QUIET_S - now)
+        wait_s = min(deadline - now, self._heard + HEARTBEAT_TIMEOUT_S - now)
         try:
             self._buffer += self._transport.receive(max(0.0, wait_s))
             self._heard = time.monotonic()
         except TimeoutError:
             now = time.monotonic()
-            if now >= self._heard + QUIET_S:
-                raise Silent(f"nothing came for {QUIET_S:g} s") from None
+            if now >= self._heard + HEARTBEAT_TIMEOUT_S:
+                raise NoHeartbeat(f"nothing came for {HEARTBEAT_TIMEOUT_S:g} s") from None
             if now >= deadline:
-                raise Slow("gave no answer in time") from None
+                raise RpcTimeout("gave no answer in time") from None
             return
         if time.monotonic() >= deadline:
-            raise Slow("gave no answer in time")
+            raise RpcTimeout("gave no answer in time")
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -243,13 +243,13 @@ def _object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise Babble(f"no JSON object: {bounded(line)}")
+        raise ProtocolError(f"no JSON object: {bounded(line)}")
     return answer
 
 
-def _keep_pinging(link: weakref.ref[Link], closed: threading.Event) -> None:
+def _keep_pinging(channel: weakref.ref[RpcChannel], closed: threading.Event) -> None:
     while not closed.wait(PING_S):
-        live = link()
+        live = channel()
         if live is None:
             return
         live.ping()

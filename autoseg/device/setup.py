@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device.health import BITS_32, MIN_PYTHON, too_old, version
+from autoseg.device.findings import MACHINES_32_BIT, MIN_PYTHON, too_old, version
 
 PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]
 NEEDED_BYTES = 600 << 20
 PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
 # A board without a network should say so in half a minute, not in ten.
-IMPATIENT = ["--timeout", "15", "--retries", "1"]
+SHORT_TIMEOUT = ["--timeout", "15", "--retries", "1"]
 
 Text = Annotated[str, Field(max_length=2000)]
 
@@ -57,7 +57,7 @@ class Imports(_Strict):
     error: Text | None
 
 
-class Look(_Strict):
+class BoardState(_Strict):
     """A board before or after its setup. `own` is its python's, `inside` the environment's."""
 
     python: Text
@@ -81,13 +81,13 @@ class Look(_Strict):
         return None if used.runtime is None or too_old(used.runtime) else used.runtime
 
 
-def look(shell: Shell, named: str | None = None) -> Look:
+def look(shell: Shell, named: str | None = None) -> BoardState:
     """What the board has; `named` is the python of its profile, which then is all that counts.
 
     Raises DeviceError for a board without a python that can say it.
     """
     python = named or PYTHON
-    script = (Path(__file__).parent / "look.py").read_bytes()
+    script = (Path(__file__).parent / "inspect_board.py").read_bytes()
     ran = _run(shell, [*_words(python), "-"], 300, script)
     if ran.code in (126, 127):
         raise DeviceError(
@@ -96,7 +96,7 @@ def look(shell: Shell, named: str | None = None) -> Look:
         )
     lines = ran.out[-100_000:].splitlines()
     try:
-        found = Look.model_validate_json(lines[-1] if lines else b"")
+        found = BoardState.model_validate_json(lines[-1] if lines else b"")
     except ValidationError as error:
         said = bounded(ran.err or ran.out, 500)
         raise DeviceError(f"{python} on the board did not say what it has: {said}") from error
@@ -104,7 +104,7 @@ def look(shell: Shell, named: str | None = None) -> Look:
     return found.model_copy(update=alone) if named else found
 
 
-def steps(found: Look, named: str | None = None) -> list[str]:
+def steps(found: BoardState, named: str | None = None) -> list[str]:
     """What `install` will do, in words; nothing where the board is ready.
 
     Raises DeviceError for boards that onnxruntime is not built for, InputError where the profile
@@ -118,7 +118,7 @@ def steps(found: Look, named: str | None = None) -> list[str]:
             f"({bounded(found.own.error or found.own.runtime)}); install it there, or take "
             "`python` out of the profile to get an environment made"
         )
-    if found.bits == 32 or found.machine in BITS_32:
+    if found.bits == 32 or found.machine in MACHINES_32_BIT:
         raise DeviceError(
             f"onnxruntime is not built for 32 bit ({bounded(found.machine)}); install the 64-bit "
             "image of the board's system"
@@ -136,19 +136,19 @@ def steps(found: Look, named: str | None = None) -> list[str]:
     ]
 
 
-def install(shell: Shell, found: Look, say: Callable[[str], None]) -> Look:
+def install(shell: Shell, found: BoardState, say: Callable[[str], None]) -> BoardState:
     """Does the steps, and looks again. Raises DeviceError with what failed."""
     venv = f"{found.cache}/venv"
     inside = f"{venv}/bin/python"
     if found.venv_python is None:
         say(f"making {venv}")
-        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [NO_PIP])]
+        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
         _must(_run(shell, ["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
         made = _run(shell, [PYTHON, "-m", "venv", *flags, venv], 600)
         _must(made, "making the virtual environment")
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
         say(f"installing {', '.join(PACKAGES)} by the board's own pip")
-        pip = [inside, "-m", "pip", "install", *PIP, *IMPATIENT, "--upgrade", *PACKAGES]
+        pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *PACKAGES]
         ran = _run(shell, pip, 1800)
         if ran.code == 0:
             return _checked(look(shell))
@@ -157,12 +157,12 @@ def install(shell: Shell, found: Look, say: Callable[[str], None]) -> Look:
     return _checked(look(shell))
 
 
-NO_PIP = "--without-pip"
+WITHOUT_PIP = "--without-pip"
 # A connection that is cut ends the input, which for `cat` is the end of the file.
-WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
+COPY_WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
 
 
-def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -> None:
+def _carry(shell: Shell, found: BoardState, inside: str, say: Callable[[str], None]) -> None:
     there = f"{found.cache}/wheels"
     with tempfile.TemporaryDirectory(prefix="autoseg-wheels-") as folder:
         say("fetching wheels for the board here")
@@ -175,7 +175,7 @@ def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -
             _must(_run(shell, ["mkdir", "-p", "-m", "700", there]), "making the folder")
             for wheel in wheels:
                 data, path = wheel.read_bytes(), f"{there}/{wheel.name}"
-                copy = ["sh", "-c", WHOLE, "sh", path, str(len(data))]
+                copy = ["sh", "-c", COPY_WHOLE, "sh", path, str(len(data))]
                 _must(_run(shell, copy, 600, data), f"copying {wheel.name}")
             (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
             say("installing them")
@@ -187,7 +187,7 @@ def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -
             _run(shell, ["rm", "-rf", there])
 
 
-def fetch(found: Look, folder: Path) -> list[Path]:
+def fetch(found: BoardState, folder: Path) -> list[Path]:
     """Wheels of onnxruntime, numpy, pip and what they need, for the board's python and glibc."""
     if found.glibc is None:
         raise DeviceError(
@@ -210,7 +210,7 @@ def fetch(found: Look, folder: Path) -> list[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def _checked(found: Look) -> Look:
+def _checked(found: BoardState) -> BoardState:
     if found.ready:
         return found
     used = found.inside or found.own

@@ -13,7 +13,7 @@ from device.sshd import Sshd
 import autoseg
 from autoseg.core import yaml_files
 from autoseg.device import setup
-from autoseg.device.profile import load_profile, write_profile
+from autoseg.device.device_profile import load_profile, write_profile
 
 Command = Callable[..., Any]
 
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoseg.device.checkup.WATCHED_S", 0.05)
+    monkeypatch.setattr("autoseg.device.check.WATCH_S", 0.05)
 
 
 def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
@@ -66,18 +66,18 @@ def test_this_machine_is_checked(autoseg_command: Command) -> None:
     told = json.loads(called.stdout)
     assert told["facts"]["onnxruntime"] and told["facts"]["round context"].endswith(" ms")
     assert told["trust"]["pairs"] >= 20 and told["probe"] is None
-    grave = [finding for finding in told["findings"] if finding["grave"]]
-    assert told["trustworthy"] == (not grave) and called.code == bool(grave)
+    severe = [finding for finding in told["findings"] if finding["severe"]]
+    assert told["trustworthy"] == (not severe) and called.code == bool(severe)
 
 
 def test_what_a_probe_found_is_kept_in_a_profile(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoseg.device import probe
+    from autoseg.device import channel_step
 
-    monkeypatch.setattr("autoseg.device.timing.ALIKE", 100.0)
-    monkeypatch.setattr(probe, "ROUNDS", 2)
-    monkeypatch.setattr(probe, "BLOCK_RUNS", 2)
+    monkeypatch.setattr("autoseg.device.timing.MAX_AA_DIFFERENCE", 100.0)
+    monkeypatch.setattr(channel_step, "ROUNDS", 2)
+    monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     (line,) = [line for line in called.stdout.splitlines() if line.startswith("channel_step: ")]
@@ -93,9 +93,11 @@ def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     # Nothing is alike enough; or the machine cannot load what is no model.
-    monkeypatch.setattr("autoseg.device.timing.ALIKE", 0.0 if broken == "trust" else 100.0)
+    monkeypatch.setattr(
+        "autoseg.device.timing.MAX_AA_DIFFERENCE", 0.0 if broken == "trust" else 100.0
+    )
     if broken == "probe":
-        monkeypatch.setattr("autoseg.device.probe.chain", lambda *shape: b"no model")
+        monkeypatch.setattr("autoseg.device.channel_step.conv_chain", lambda *shape: b"no model")
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     assert called.code == 1 and "local cannot be trusted yet" in called.stdout

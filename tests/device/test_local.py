@@ -18,8 +18,8 @@ from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner
 from autoseg.device.board import Board
-from autoseg.device.local import Here, local_device
-from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.local import LocalLauncher, local_device
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 ENDLESS = MeasurePlan("confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
@@ -156,9 +156,9 @@ def test_this_machine_can_be_compared_with_itself(device: Board) -> None:
 
 def test_a_busy_machine_is_waited_for_and_the_holder_named(segments: Path) -> None:
     holder, second, third = local_device(), local_device(), local_device()
-    assert isinstance(second.reach, Here)
-    second.reach.claim_wait_s = 0.05
-    with holder.contact.held("timing another.onnx"):
+    assert isinstance(second.launcher, LocalLauncher)
+    second.launcher.claim_wait_s = 0.05
+    with holder.connection.held("timing another.onnx"):
         told = rf"this machine is being measured by process {os.getpid()} .*timing another.onnx"
         with pytest.raises(DeviceError, match=told):
             second.measure(segments, QUICK)
@@ -197,8 +197,8 @@ def test_a_killed_program_leaves_no_runner_behind(
     ) as program:
         assert program.stdout is not None
         orphan = int(program.stdout.readline())
-        assert isinstance(device.reach, Here)
-        device.reach.claim_wait_s = 0.0
+        assert isinstance(device.launcher, LocalLauncher)
+        device.launcher.claim_wait_s = 0.0
         while True:
             try:
                 device.measure(segments, QUICK)
@@ -206,7 +206,7 @@ def test_a_killed_program_leaves_no_runner_behind(
                 assert f"process {program.pid} " in str(busy)
                 break
         program.send_signal(signal.SIGKILL)
-    device.reach.claim_wait_s = 10.0
+    device.launcher.claim_wait_s = 10.0
     assert device.measure(segments, QUICK).p50_ms > 0
     assert gone(orphan)
 

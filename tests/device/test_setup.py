@@ -14,7 +14,7 @@ import pytest
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import setup
-from autoseg.device.setup import WHOLE, Look, Ran, Shell, install, look, steps
+from autoseg.device.setup import COPY_WHOLE, BoardState, Ran, Shell, install, look, steps
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
 FRESH: dict[str, Any] = {
@@ -33,8 +33,8 @@ FRESH: dict[str, Any] = {
 }
 
 
-def board(**changed: Any) -> Look:
-    return Look.model_validate(FRESH | changed)
+def board(**changed: Any) -> BoardState:
+    return BoardState.model_validate(FRESH | changed)
 
 
 def here(home: Path) -> Shell:
@@ -132,7 +132,7 @@ def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
 
 def test_a_wheel_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a b.whl"
-    copy = ["sh", "-c", WHOLE, "sh", str(path), "5"]
+    copy = ["sh", "-c", COPY_WHOLE, "sh", str(path), "5"]
     assert here(tmp_path)(copy, b"half")[0] and not path.exists()
     assert not here(tmp_path)(copy, b"whole")[0] and path.read_bytes() == b"whole"
 
@@ -160,7 +160,7 @@ def test_without_network_and_pip_wheels_are_carried_over_once(
     if not pips:
         pytest.skip("this python has no bundled pip")
 
-    def fetched(found: Look, folder: Path) -> list[Path]:
+    def fetched(found: BoardState, folder: Path) -> list[Path]:
         pip = folder / pips[0].name
         pip.write_bytes(pips[0].read_bytes())
         return [pip, wheel(folder, "numpy", "2.0.0"), wheel(folder, "onnxruntime", "1.20.0")]

@@ -7,7 +7,7 @@ import pytest
 from device.machine import Machine
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device.timing import Timing, compare_twins, time_candidate
+from autoseg.device.timing import Timing, run_aa_test, time_candidate
 
 SCREEN = MeasurePlan("screen", "p50", ceiling_ms=1.0)
 CONFIRM = MeasurePlan.confirm()
@@ -139,35 +139,35 @@ def test_timing_again_has_an_end() -> None:
 
 
 def test_twins_on_a_calm_machine_are_trusted_after_20_pairs() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}))
-    assert found.trusted and found.pairs == 20
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}))
+    assert found.passed and found.pairs == 20
     assert found.ratio == pytest.approx(1.0, abs=0.01)
     assert found.calm_ms == pytest.approx(0.1, rel=0.02)
 
 
 def test_twins_that_differ_are_not_trusted() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
-    assert not found.trusted and found.pairs == 20
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.106}))
+    assert not found.passed and found.pairs == 20
     assert found.ratio == pytest.approx(1 / 1.06, abs=0.01)
 
 
 def test_a_clock_that_drifts_does_not_make_twins_differ() -> None:
     drifting = Machine(speeds={"a": 0.1, "b": 0.1}, slower=lambda s: 1 + 10 * s)
-    found = compare_twins(drifting)
-    assert found.trusted and drifting.now > 0.04
+    found = run_aa_test(drifting)
+    assert found.passed and drifting.now > 0.04
 
 
 def test_a_noisy_machine_is_asked_for_longer() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
     assert 20 < found.pairs <= 120
 
 
 def test_noise_that_hides_a_difference_is_no_proof_of_sameness() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
-    assert found.pairs == 120 and not found.trusted
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
+    assert found.pairs == 120 and not found.passed
     assert "noise hides what 3 % would show" in found.doubt
 
 
 def test_the_doubt_of_twins_that_differ_says_by_how_much() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.106}))
     assert found.doubt.startswith("a small model differed from itself by 5.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.rpc import Ended, Lost, Silent
-from autoseg.device.ssh.connection import Connection
+from autoseg.device.rpc import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.ssh.connection import SshConnection
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -24,7 +24,7 @@ KEPT_COMPLAINTS_BYTES = 64 << 10
 class ChannelTransport:
     """A link's Transport over a channel; it closes the channel, not the connection."""
 
-    def __init__(self, connection: Connection, channel: Channel) -> None:
+    def __init__(self, connection: SshConnection, channel: Channel) -> None:
         self._connection = connection
         self._channel = channel
         # Fixed, since sending and receiving happen in two threads and paramiko has one setting.
@@ -39,12 +39,14 @@ class ChannelTransport:
         view = memoryview(data)
         while view:
             # Each piece has its time: how long all of it may take is the asker's to say.
-            with self._connection.within(rpc.QUIET_S) as late:
+            with self._connection.within(rpc.HEARTBEAT_TIMEOUT_S) as late:
                 try:
                     view = view[self._some(view, late) :]
                 except (OSError, EOFError, _paramiko_error()) as error:
                     if late.is_set():
-                        raise Silent(f"it took no bytes for {rpc.QUIET_S:g} s") from error
+                        raise NoHeartbeat(
+                            f"it took no bytes for {rpc.HEARTBEAT_TIMEOUT_S:g} s"
+                        ) from error
                     raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:
@@ -111,17 +113,17 @@ class ChannelTransport:
             self._complaints += some
             del self._complaints[:-KEPT_COMPLAINTS_BYTES]
 
-    def _loss(self) -> Lost:
+    def _loss(self) -> ConnectionLost:
         code = self.status(2.0)
         said = bounded(self.complaints()[-500:])
         ending = f": {said}" if said else ""
         if code is not None:
-            return Ended(f"exited with code {code}{ending}")
+            return RunnerExited(f"exited with code {code}{ending}")
         # paramiko ends the channels of a connection that broke before it says that it did.
         time.sleep(POLL_S)
         if self._connection.alive:
-            return Ended(f"was ended by a signal (often: out of memory){ending}")
-        return Lost(f"ended with the connection{ending}")
+            return RunnerExited(f"was ended by a signal (often: out of memory){ending}")
+        return ConnectionLost(f"ended with the connection{ending}")
 
 
 def _paramiko_error() -> type[Exception]:

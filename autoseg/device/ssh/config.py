@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 MAX_HOPS = 8
 MAX_INCLUDES = 16
-SPEC = re.compile(
+JUMP_HOST = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:@/\s]+)(?::(?P<port>\d+))?/?"
 )
 
@@ -76,7 +76,7 @@ def _jumps(
         return []
     hops: list[Hop] = []
     for index, part in enumerate(spec.split(",")):
-        match = SPEC.fullmatch(part.strip())
+        match = JUMP_HOST.fullmatch(part.strip())
         if not match:
             raise InputError(f"ProxyJump {spec!r} in the ssh config is no list of user@host:port")
         own = config.lookup(match["host"].strip("[]"))
@@ -164,7 +164,7 @@ class _Config:
     def __init__(self) -> None:
         from paramiko.ssh_exception import SSHException
 
-        from autoseg.device.ssh.wire import CommandlessConfig
+        from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
 
         folder = Path.home() / ".ssh"
         self._where = folder / "config"

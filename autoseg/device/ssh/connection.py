@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
-from autoseg.device.ssh import trust
+from autoseg.device.ssh import known_hosts
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
-from autoseg.device.ssh.trust import HostKey, UnknownHostKey
+from autoseg.device.ssh.known_hosts import HostKey, UnknownHostKey
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -28,11 +28,11 @@ CONNECT_S = 15.0
 AUTH_S = 30.0
 KEEPALIVE_S = 15
 # What OpenSSH no longer offers by itself either.
-WEAK = {
+DISABLED_ALGORITHMS = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
 }
-POWER = "check its power and the network"
+CHECK_POWER = "check its power and the network"
 
 # Its complaints reach the user as messages of ours, once; a logger of our own leaves other users
 # of paramiko alone.
@@ -53,11 +53,11 @@ def _leave_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-class Unreachable(DeviceError):
+class ConnectError(DeviceError):
     """The board did not answer as it should: it may be booting, so trying again can help."""
 
 
-class Connection:
+class SshConnection:
     """One authenticated connection, through all of `hops`."""
 
     def __init__(self, hops: Sequence[Hop], *, accept_new_host_key: bool) -> None:
@@ -79,7 +79,7 @@ class Connection:
         Connects as far as needed, and closes. Raises as `open`.
         """
         try:
-            return trust.of_key(self._hops[-1], self._to_last().get_remote_server_key())
+            return known_hosts.of_key(self._hops[-1], self._to_last().get_remote_server_key())
         except UnknownHostKey as error:
             return error.key
         finally:
@@ -91,7 +91,7 @@ class Connection:
 
     def session(self, command: str) -> Channel:
         """A channel with a command started on the board. Raises Unreachable."""
-        from autoseg.device.ssh.wire import bound
+        from autoseg.device.ssh.bounded_paramiko import bound
 
         with self.within(CONNECT_S), foreign(self._hops[-1].name):
             channel = self._transports[-1].open_session(timeout=CONNECT_S)
@@ -134,11 +134,11 @@ class Connection:
         """A connection to one hop whose host key is trusted, not yet authenticated."""
         transport = _handshake(hop, self._socket(hop))
         self._transports.append(transport)
-        key = trust.of_key(hop, transport.get_remote_server_key())
+        key = known_hosts.of_key(hop, transport.get_remote_server_key())
         if not key.known:
             if not self._accept:
                 raise UnknownHostKey(key, self._hops[-1].name)
-            path = trust.add(key)
+            path = known_hosts.add(key)
             log.warning("%s: accepted its host key %s into %s", hop.name, key, path)
         return transport
 
@@ -147,7 +147,7 @@ class Connection:
             return _tcp(hop)
         from paramiko.ssh_exception import ChannelException
 
-        from autoseg.device.ssh.wire import bound
+        from autoseg.device.ssh.bounded_paramiko import bound
 
         before = self._hops[len(self._transports) - 1]
         with foreign(before.name):
@@ -158,7 +158,7 @@ class Connection:
                 bound(channel)
                 return channel
             except ChannelException as error:
-                raise Unreachable(
+                raise ConnectError(
                     f"{hop.name}: the jump host {before.name} cannot connect to port {hop.port} "
                     f"of {hop.host} ({bounded(error.text)})"
                 ) from error
@@ -187,10 +187,10 @@ class Connection:
                 raise DeviceError(f"{hop.name} wants {more} besides a key; autoseg only has keys")
             transport.set_keepalive(KEEPALIVE_S)
             return
-        raise Refused(_refusal(hop, identities, tried, transport.is_active()))
+        raise KeysRefused(_refusal(hop, identities, tried, transport.is_active()))
 
 
-class Refused(DeviceError):
+class KeysRefused(DeviceError):
     """The board let no key in: wrong ones, or it is booting and lets nobody in yet."""
 
 
@@ -203,7 +203,7 @@ def foreign(name: str) -> Iterator[None]:
         yield
     except (SSHException, OSError, EOFError) as error:
         said = bounded(error) or "it closed the connection"
-        raise Unreachable(f"{name}: the connection broke ({said}); {POWER}") from error
+        raise ConnectError(f"{name}: the connection broke ({said}); {CHECK_POWER}") from error
 
 
 def _tcp(hop: Hop) -> socket.socket:
@@ -211,19 +211,19 @@ def _tcp(hop: Hop) -> socket.socket:
     try:
         found = socket.create_connection((hop.host, hop.port), timeout=CONNECT_S)
     except (socket.gaierror, UnicodeError) as error:
-        raise Unreachable(
+        raise ConnectError(
             f"{hop.name}: the name {hop.host!r} cannot be resolved; check the spelling, or give "
             "the board's address"
         ) from error
     except ConnectionRefusedError as error:
-        raise Unreachable(
+        raise ConnectError(
             f"{at} refuses connections; is sshd running there (`sudo systemctl enable --now ssh`),"
             " and is that its port?"
         ) from error
     except TimeoutError as error:
-        raise Unreachable(f"{at} did not answer within {CONNECT_S:g} s; {POWER}") from error
+        raise ConnectError(f"{at} did not answer within {CONNECT_S:g} s; {CHECK_POWER}") from error
     except OSError as error:
-        raise Unreachable(f"{at} cannot be reached ({error.strerror}); {POWER}") from error
+        raise ConnectError(f"{at} cannot be reached ({error.strerror}); {CHECK_POWER}") from error
     # Requests are short lines: waiting to fill a packet would delay each of them.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _sockets.add(found)
@@ -234,9 +234,11 @@ def _handshake(hop: Hop, sock: Any) -> Transport:
     from paramiko.ssh_exception import IncompatiblePeer, SSHException
     from paramiko.transport import Transport
 
-    from autoseg.device.ssh.wire import BoundedPacketizer
+    from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer
 
-    transport = Transport(sock, disabled_algorithms=WEAK, packetizer_class=BoundedPacketizer)
+    transport = Transport(
+        sock, disabled_algorithms=DISABLED_ALGORITHMS, packetizer_class=BoundedPacketizer
+    )
     transport.set_log_channel(_quiet.name)
     transport.banner_timeout = transport.handshake_timeout = CONNECT_S
     transport.channel_timeout, transport.auth_timeout = CONNECT_S, AUTH_S
@@ -253,9 +255,9 @@ def _handshake(hop: Hop, sock: Any) -> Transport:
         ) from error
     except (SSHException, OSError, EOFError) as error:
         transport.close()
-        raise Unreachable(
+        raise ConnectError(
             f"{hop.name}: what answers at port {hop.port} of {hop.host} does not talk SSH as it "
-            f"should ({bounded(error) or 'it hung up'}); {POWER}"
+            f"should ({bounded(error) or 'it hung up'}); {CHECK_POWER}"
         ) from error
     return transport
 
@@ -264,7 +266,7 @@ def _ask_for_known(transport: Transport, hop: Hop) -> None:
     """Prefers host keys of the types that are known, as a board has several."""
     options = transport.get_security_options()
     known: list[str] = []
-    for kind in trust.kinds_known(hop):
+    for kind in known_hosts.kinds_known(hop):
         known += ["rsa-sha2-512", "rsa-sha2-256"] if kind == "ssh-rsa" else [kind]
     mine = list(options.key_types)
     options.key_types = sorted(mine, key=lambda kind: kind not in known)

@@ -9,31 +9,36 @@ import time
 from collections.abc import Sequence
 
 from autoseg.core.errors import DeviceError, InputError
-from autoseg.device.profile import Profile
-from autoseg.device.rpc import Gone, Lost, Silent
-from autoseg.device.ssh import bootstrap
+from autoseg.device.device_profile import Profile
+from autoseg.device.rpc import ConnectionLost, NoHeartbeat, Unreachable
+from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
-from autoseg.device.ssh.connection import POWER, Connection, Refused, Unreachable
-from autoseg.device.ssh.trust import HostKey
+from autoseg.device.ssh.connection import (
+    CHECK_POWER,
+    ConnectError,
+    KeysRefused,
+    SshConnection,
+)
+from autoseg.device.ssh.known_hosts import HostKey
 
 RECONNECT_S = 60.0
 LONGEST_PAUSE_S = 8.0
 MAX_OUTPUT_BYTES = 1 << 20
 
 
-class SshReach:
+class SshLauncher:
     """The board of a profile. Constructing reads ~/.ssh/config, and connects to nothing."""
 
     shares_files = False
     claim_wait_s = 45.0
-    keeps = True
+    keeps_claim = True
 
     def __init__(self, profile: Profile, *, accept_new_host_key: bool = False) -> None:
         self._profile = profile
         self._hops = hops_of(profile)
         self._accept = accept_new_host_key
-        self._connection: Connection | None = None
+        self._connection: SshConnection | None = None
         self._met = False
 
     @property
@@ -56,12 +61,12 @@ class SshReach:
             kept = self._connection is not None
             try:
                 return self._start()
-            except (Unreachable, Refused) as error:
+            except (ConnectError, KeysRefused) as error:
                 self.close()
                 if not self._met:
                     raise
                 if time.monotonic() + pause_s > deadline:
-                    raise Gone(
+                    raise Unreachable(
                         f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
                         f"({error})"
                     ) from error
@@ -79,9 +84,9 @@ class SshReach:
         if any("\0" in word for word in argv):
             raise InputError("a word of a command cannot hold a zero byte")
         transport = ChannelTransport(
-            self._connected(), self._connected().session(bootstrap.COMMAND)
+            self._connected(), self._connected().session(start_runner.COMMAND)
         )
-        return _finished(transport, bootstrap.quoted(argv).encode() + stdin, self.name, limit_s)
+        return _finished(transport, start_runner.quoted(argv).encode() + stdin, self.name, limit_s)
 
     def host_key(self) -> HostKey:
         """The first host key on the way that is not known yet; the board's where all are."""
@@ -94,11 +99,11 @@ class SshReach:
         self._connection = None
 
     def _start(self) -> ChannelTransport:
-        transport = bootstrap.start(self._connected(), self.name, self._profile.python)
+        transport = start_runner.start(self._connected(), self.name, self._profile.python)
         self._met = True
         return transport
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
             # A board that is gone may have left its jump hosts connected.
             self.close()
@@ -107,8 +112,8 @@ class SshReach:
             self._connection = connection
         return self._connection
 
-    def _new(self) -> Connection:
-        return Connection(self._hops, accept_new_host_key=self._accept)
+    def _new(self) -> SshConnection:
+        return SshConnection(self._hops, accept_new_host_key=self._accept)
 
 
 def _finished(
@@ -126,12 +131,12 @@ def _finished(
             del output[:-MAX_OUTPUT_BYTES]
             if time.monotonic() >= deadline:
                 raise TimeoutError
-    except Lost as error:
+    except ConnectionLost as error:
         code = transport.status(0.0)
         if code is None:
-            raise DeviceError(f"{name}: a command {error}; {POWER}") from error
+            raise DeviceError(f"{name}: a command {error}; {CHECK_POWER}") from error
         return code, bytes(output), transport.complaints()
-    except (TimeoutError, Silent) as error:
+    except (TimeoutError, NoHeartbeat) as error:
         raise DeviceError(f"{name}: a command did not end within {limit_s:g} s") from error
     finally:
         transport.close()

@@ -18,16 +18,16 @@ from device.sshd import Sshd, make_key, public
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import rpc
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
 from autoseg.device.ssh import add_host_key, connection, fetch_host_key, launcher
-from autoseg.device.ssh.launcher import SshReach
+from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 ME = getpass.getuser()
 
 
 def says_hello(profile: Profile, **options: bool) -> bool:
-    board = SshReach(profile, **options)
+    board = SshLauncher(profile, **options)
     try:
         return board.run_command(["echo", "hello"]) == (0, b"hello\n", b"")
     finally:
@@ -50,7 +50,7 @@ def test_a_known_board_lets_a_known_key_in(sshd: Sshd) -> None:
 
 
 def test_commands_arrive_word_by_word(sshd: Sshd) -> None:
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     words = ["a b", "$HOME", "`id`", "'\"\\", "line\nend", "!!", "*", "", "~", "ü", "-n; exit 3"]
     code, out, _ = board.run_command(["printf", "%s|", *words])
     assert (code, out.decode()) == (0, "|".join(words) + "|")
@@ -67,7 +67,7 @@ def test_commands_arrive_word_by_word(sshd: Sshd) -> None:
 
 @pytest.mark.parametrize("shell", ["csh", "tcsh", "fish"])
 def test_the_login_shell_may_be_any(shell: str) -> None:
-    from autoseg.device.ssh.bootstrap import COMMAND, quoted
+    from autoseg.device.ssh.start_runner import COMMAND, quoted
 
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
@@ -78,7 +78,7 @@ def test_the_login_shell_may_be_any(shell: str) -> None:
 
 def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "MAX_OUTPUT_BYTES", 1000)
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
     assert (code, len(out), len(err)) == (0, 1000, 64 << 10)
     board.close()
@@ -238,8 +238,8 @@ def test_another_type_of_key_is_asked_for_where_that_is_known(
 
 
 def test_slow_is_not_silent(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc, "QUIET_S", 0.4)
-    board = SshReach(sshd.profile())
+    monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 0.4)
+    board = SshLauncher(sshd.profile())
     slow = "while [ $(head -c 100000 | wc -c) -gt 0 ]; do sleep 0.03; done"
     began = time.monotonic()
     assert board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000))[0] == 0
@@ -322,7 +322,7 @@ def test_a_program_that_could_not_connect_ends_at_once(home: Path) -> None:
 
 
 def test_a_forked_process_leaves_the_connection_alone(sshd: Sshd) -> None:
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     board.run_command(["true"])
     child = os.fork()
     if not child:
@@ -362,13 +362,13 @@ def behind(sshd: Sshd, home: Path, tmp_path: Path) -> Iterator[Profile]:
 def test_a_board_behind_another_is_reached(sshd: Sshd, behind: Profile) -> None:
     assert says_hello(behind)
     assert "Accepted publickey" in sshd.log
-    assert SshReach(behind).here
+    assert SshLauncher(behind).here
 
 
 def test_a_board_that_was_cut_off_leaves_no_connection_to_its_jump_host(
     sshd: Sshd, behind: Profile
 ) -> None:
-    board = SshReach(behind)
+    board = SshLauncher(behind)
     board.run_command(["true"])
     before = set(sshd.family())
     with pytest.raises(DeviceError):
@@ -388,7 +388,7 @@ def test_what_a_jump_host_sends_at_once_is_kept_and_bounded() -> None:
     from paramiko.channel import Channel
     from paramiko.ssh_exception import SSHException
 
-    from autoseg.device.ssh.wire import MAX_WAITING_BYTES, bound
+    from autoseg.device.ssh.bounded_paramiko import MAX_WAITING_BYTES, bound
 
     channel = Channel(1)
     channel.in_buffer.feed(b"SSH-2.0")
@@ -422,7 +422,7 @@ def test_nothing_of_paramiko_reaches_the_user(
     sshd: Sshd, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     board.run_command(["true"])
     sshd.cut()
     with pytest.raises(DeviceError):

@@ -18,10 +18,10 @@ from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import MeasurePlan
 from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
-from autoseg.device.rpc import Link
+from autoseg.device.rpc import RpcChannel
 from autoseg.device.ssh import connection, launcher, ssh_device
 from autoseg.device.ssh.channel import ChannelTransport
-from autoseg.device.ssh.launcher import SshReach
+from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 
@@ -39,7 +39,7 @@ def board(sshd: Sshd) -> Iterator[Board]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.1)
-    monkeypatch.setattr(rpc, "QUIET_S", 1.0)
+    monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     monkeypatch.setattr(runner_connection, "RECONNECT_PAUSE_S", 0.1)
 
@@ -55,13 +55,13 @@ def brief(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that is asked of runners, by name."""
     words: list[str] = []
-    stream = Link.stream
+    stream = RpcChannel.stream
 
-    def noted(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def noted(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         words.append(do)
         return stream(self, do, **facts)
 
-    monkeypatch.setattr(Link, "stream", noted)
+    monkeypatch.setattr(RpcChannel, "stream", noted)
     return words
 
 
@@ -77,14 +77,14 @@ def large(tmp_path: Path, segments: Path) -> Path:
 
 def at(monkeypatch: pytest.MonkeyPatch, word: str, number: int, act: Callable[[], object]) -> None:
     """Does something a moment after a runner was asked for the n-th time."""
-    stream, count = Link.stream, iter(range(1, 1000))
+    stream, count = RpcChannel.stream, iter(range(1, 1000))
 
-    def watched(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def watched(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         if do == word and next(count) == number:
             threading.Timer(0.15, act).start()
         return stream(self, do, **facts)
 
-    monkeypatch.setattr(Link, "stream", watched)
+    monkeypatch.setattr(RpcChannel, "stream", watched)
 
 
 def kill_runner(sshd: Sshd) -> None:
@@ -186,7 +186,7 @@ def test_a_board_that_stays_away_stops_the_run_resumable(
     with pytest.raises(DeviceError) as caught:
         board.measure(segments, LONG)
     message = str(caught.value)
-    assert message.startswith(board.reach.name) and "refuses connections" in message
+    assert message.startswith(board.launcher.name) and "refuses connections" in message
     assert "does not answer any more" in message and "is sshd running there" in message
 
 
@@ -220,15 +220,15 @@ def test_a_model_that_kills_the_runner_twice_is_at_fault(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.measure(segments, QUICK)
-    stream = Link.stream
+    stream = RpcChannel.stream
 
-    def deadly(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def deadly(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         if do == "time":
             kill_runner(sshd)
         return stream(self, do, **facts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Link, "stream", deadly)
+        patch.setattr(RpcChannel, "stream", deadly)
         with pytest.raises(CandidateError, match="lost 2 times.*out of memory"):
             board.measure(segments, QUICK)
     assert board.measure(segments, QUICK).runs
@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
     device = ssh_device(small.profile())
     with pytest.raises(DeviceError) as caught:
         device.measure(large, QUICK)
-    assert str(caught.value).startswith(device.reach.name)
+    assert str(caught.value).startswith(device.launcher.name)
     assert str(small.cache / "models") in str(caught.value)
     assert sum(path.stat().st_size for path in (small.cache / "models").iterdir()) < 10_000
     assert device.measure(segments, QUICK).runs
@@ -268,12 +268,12 @@ def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
 def test_two_runs_at_once_wait_and_are_told_who_has_the_board(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SshReach, "claim_wait_s", 0.3)
+    monkeypatch.setattr(SshLauncher, "claim_wait_s", 0.3)
     board.measure(segments, QUICK)
     other = ssh_device(sshd.profile())
     with pytest.raises(DeviceError, match="is being measured by process .* of .*try again later"):
         other.measure(segments, QUICK)
-    monkeypatch.setattr(SshReach, "claim_wait_s", 10.0)
+    monkeypatch.setattr(SshLauncher, "claim_wait_s", 10.0)
     threading.Timer(0.3, board.close).start()
     assert other.measure(segments, QUICK).runs
     other.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.device.timing import Wanted, calm
+from autoseg.device.timing import BlockRequest, calm_median
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
@@ -31,17 +31,17 @@ WIDTHS = {
 }
 KERNELS = {"pointwise": 1, "3 x 3": 3}
 # Pictures of these sizes, so that both kinds take about as long.
-SIDES = {"pointwise": 24, "3 x 3": 12}
+INPUT_SIDES = {"pointwise": 24, "3 x 3": 12}
 # A convolution alone would mostly time the change of layout at its ends.
-CHAIN = 4
+CONVS_PER_MODEL = 4
 ROUNDS, BLOCK_RUNS, BLOCK_S = 12, 8, 0.05
-TIE = 1.02
+MAX_SCORE_RATIO = 1.02
 
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Probe:
+class ChannelProbe:
     """What the ladder said.
 
     `times_ms` by kind and channels. `losses`, by kind and step, is how much longer a
@@ -56,29 +56,31 @@ class Probe:
     step: int
 
 
-def probe(board: Board, folder: Path) -> Probe:
+def probe(board: Board, folder: Path) -> ChannelProbe:
     """Times the ladder, whose models are written into a folder. Raises DeviceError."""
-    from autoseg.device.model_session import Sitting
+    from autoseg.device.model_session import ModelSession
 
     times_ms: dict[Key, float] = {}
     for kind in KERNELS:
         names = {f"{kind}, {width} channels": width for each in WIDTHS.values() for width in each}
         models = {name: folder / f"{KERNELS[kind]}-{width}.onnx" for name, width in names.items()}
         for name, path in models.items():
-            path.write_bytes(chain(KERNELS[kind], names[name], SIDES[kind]))
+            path.write_bytes(conv_chain(KERNELS[kind], names[name], INPUT_SIDES[kind]))
         medians: dict[str, list[float]] = defaultdict(list)
-        with board.contact.held(f"probing {kind} convolutions"):
-            sitting = Sitting(board, models, f"probing {kind} convolutions")
+        with board.connection.held(f"probing {kind} convolutions"):
+            session = ModelSession(board, models, f"probing {kind} convolutions")
             for number in range(ROUNDS):
                 # There and back: what drifts slowly meets narrow and wide alike.
                 turn = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
-                for block in sitting.blocks([Wanted(name, BLOCK_RUNS, BLOCK_S) for name in turn]):
+                for block in session.blocks(
+                    [BlockRequest(name, BLOCK_RUNS, BLOCK_S) for name in turn]
+                ):
                     medians[block.model].append(statistics.median(block.times_ms))
-        times_ms |= {(kind, names[name]): calm(found) for name, found in medians.items()}
+        times_ms |= {(kind, names[name]): calm_median(found) for name, found in medians.items()}
     return judge(times_ms)
 
 
-def judge(times_ms: Mapping[Key, float]) -> Probe:
+def judge(times_ms: Mapping[Key, float]) -> ChannelProbe:
     """The step that the times of a whole ladder speak for."""
     import numpy as np
 
@@ -92,9 +94,9 @@ def judge(times_ms: Mapping[Key, float]) -> Probe:
             above = [cost[width] - np.polyval(course, math.log(width)) for width in widths]
             losses[kind, step] = math.exp(float(np.mean(above)))
     scores = {step: _score(losses, step) for step in STEPS}
-    limit = TIE * min(scores.values())
+    limit = MAX_SCORE_RATIO * min(scores.values())
     step = next(step for step in STEPS if scores[step] <= limit)
-    return Probe(dict(times_ms), losses, scores, step)
+    return ChannelProbe(dict(times_ms), losses, scores, step)
 
 
 def _score(losses: Mapping[Key, float], step: int) -> float:
@@ -106,12 +108,12 @@ def _score(losses: Mapping[Key, float], step: int) -> float:
     return sum(share * mean for share, mean in zip(shares, means, strict=True))
 
 
-def chain(kernel: int, channels: int, side: int) -> bytes:
+def conv_chain(kernel: int, channels: int, side: int) -> bytes:
     """An ONNX file of a few convolutions (kernel x kernel) in a row, each with its ReLU."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    names = ["x", *[f"y{number}" for number in range(CHAIN - 1)], "y"]
+    names = ["x", *[f"y{number}" for number in range(CONVS_PER_MODEL - 1)], "y"]
     shape = [1, channels, side, side]
     count = channels * channels * kernel * kernel
     # No zeros and no denormals, which some processors treat in their own way.

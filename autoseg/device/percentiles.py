@@ -21,7 +21,7 @@ NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000
 
 
 @dataclass(frozen=True)
-class Figures:
+class LatencyFigures:
     """What the runs of one model come to, ms; None where they cannot support a percentile."""
 
     runs: int
@@ -36,11 +36,11 @@ class Figures:
     p99_ms: float | None
 
 
-def figures(times_ms: Sequence[float]) -> Figures:
+def figures(times_ms: Sequence[float]) -> LatencyFigures:
     """Percentiles, intervals and spread of at least one run."""
     p50, p50_ci = estimate(times_ms, "p50")
     p90, p90_ci = _supported(times_ms, "p90")
-    return Figures(
+    return LatencyFigures(
         runs=len(times_ms),
         min_ms=min(times_ms),
         mean_ms=float(np.mean(times_ms)),
@@ -60,7 +60,7 @@ def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(ms), 5) for ms in spread)
 
 
-def standing_for(runs: int, statistic: Statistic) -> Statistic:
+def supported_statistic(runs: int, statistic: Statistic) -> Statistic:
     """The percentile that is told where so many runs cannot support the one that was asked for."""
     if statistic == "mean":
         return statistic

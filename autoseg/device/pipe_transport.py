@@ -14,14 +14,22 @@ from typing import IO
 
 from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.rpc import QUIET_S, Ended, Lost, Silent
+from autoseg.device.rpc import HEARTBEAT_TIMEOUT_S, ConnectionLost, NoHeartbeat, RunnerExited
 
 CHUNK_BYTES = 1 << 16
 # What Python and the dynamic linker need to find the same libraries; the rest stays out.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH")
+PASSED_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "PYTHONPATH",
+)
 
 
-class Pipe:
+class PipeTransport:
     """The Transport to a new runner; it ends when this is closed, forgotten, or dies with us."""
 
     def __init__(self, python: str = sys.executable) -> None:
@@ -32,7 +40,7 @@ class Pipe:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env={name: os.environ[name] for name in KEPT if name in os.environ},
+            env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
             bufsize=0,
             # Ctrl-C is for us: we decide whether the runner ends.
             start_new_session=True,
@@ -44,8 +52,8 @@ class Pipe:
         """Sends everything. Raises Lost, and Silent where nothing was taken for QUIET_S."""
         pipe, view = _fd(self._process.stdin), memoryview(data)
         while view:
-            if not _ready(pipe, selectors.EVENT_WRITE, QUIET_S):
-                raise Silent(f"took nothing for {QUIET_S:g} s")
+            if not _ready(pipe, selectors.EVENT_WRITE, HEARTBEAT_TIMEOUT_S):
+                raise NoHeartbeat(f"took nothing for {HEARTBEAT_TIMEOUT_S:g} s")
             try:
                 view = view[os.write(pipe, view) :]
             except BlockingIOError:
@@ -63,21 +71,21 @@ class Pipe:
             raise self._loss()
         return chunk
 
-    def _loss(self) -> Lost:
+    def _loss(self) -> ConnectionLost:
         try:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            return Ended("closed its pipes")
+            return RunnerExited("closed its pipes")
         self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 1000))
         said = bounded(self._complaints.read(), 500)
         how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
         hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
-        return Ended(f"{how}{hint}{': ' if said else ''}{said}")
+        return RunnerExited(f"{how}{hint}{': ' if said else ''}{said}")
 
 
 def _fd(pipe: IO[bytes] | None) -> int:
     if pipe is None or pipe.closed:
-        raise Lost("is closed")
+        raise ConnectionLost("is closed")
     return pipe.fileno()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from autoseg.core.text import bounded
-from autoseg.device.replies import Block, Hello, Status, read
+from autoseg.device.rpc_schema import Block, Hello, Status, read
 
 STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
 HELLO = {

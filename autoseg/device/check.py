@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.core.errors import CandidateError, DeviceError
-from autoseg.device.health import Finding, facts, findings, obstacles
+from autoseg.device.findings import Finding, blockers, facts, findings
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
-    from autoseg.device.probe import Probe
-    from autoseg.device.timing import Trust
+    from autoseg.device.channel_step import ChannelProbe
+    from autoseg.device.timing import AAResult
 
 ROUND_TRIPS = 7
 # As long as a measurement's block: what is quiet for a moment only should not look quiet.
-WATCHED_S = 1.0
+WATCH_S = 1.0
 
 
 @dataclass(frozen=True)
-class Checkup:
+class CheckReport:
     """`trust` is None where no model can be run, or where a board failed: a finding says why.
 
     `probe` is None where none was asked for, and where the device cannot be trusted with one.
@@ -31,30 +31,30 @@ class Checkup:
 
     facts: dict[str, str | None]
     findings: list[Finding]
-    trust: Trust | None
-    probe: Probe | None
+    trust: AAResult | None
+    probe: ChannelProbe | None
 
     @property
     def trustworthy(self) -> bool:
-        return not any(finding.grave for finding in self.findings)
+        return not any(finding.severe for finding in self.findings)
 
 
-def check_up(
+def check_device(
     board: Board, called: str, say: Callable[[str], None], ladder: Path | None = None
-) -> Checkup:
+) -> CheckReport:
     """Examines a device, that the user called so; `ladder` is a folder for the models of a probe.
 
     Raises DeviceError where it cannot be reached, InputError for what the user must decide.
     """
-    say(f"connecting to {board.reach.name}")
+    say(f"connecting to {board.launcher.name}")
     hello = board.hello()
-    with board.contact.held("checking it"):
+    with board.connection.held("checking it"):
         round_trip_ms, skew_s = _round_trip_ms(board), _skew_s(board)
-        status = board.status(WATCHED_S)
+        status = board.status(WATCH_S)
         told = facts(hello, status, skew_s=skew_s, round_trip_ms=round_trip_ms)
         found = findings(board.profile, hello, status, skew_s=skew_s, called=called)
-        if obstacles(board.profile, hello, called):
-            return Checkup(told, found, None, None)
+        if blockers(board.profile, hello, called):
+            return CheckReport(told, found, None, None)
         say("comparing a small model with itself")
         trust, doubt = _trust(board)
         seen = None
@@ -62,21 +62,21 @@ def check_up(
         if ladder and not doubt:
             say("timing a ladder of convolutions")
             seen, doubt = _probe(board, ladder)
-    return Checkup(told, [*doubt, *found], trust, seen)
+    return CheckReport(told, [*doubt, *found], trust, seen)
 
 
-def _trust(board: Board) -> tuple[Trust | None, list[Finding]]:
+def _trust(board: Board) -> tuple[AAResult | None, list[Finding]]:
     try:
         trust = board.trust()
     except DeviceError as error:
         return None, [Finding(str(error), "fix what stands here, and check again")]
-    if trust.trusted:
+    if trust.passed:
         return trust, []
     return trust, [Finding(trust.doubt, "stop other programs, and check again")]
 
 
-def _probe(board: Board, ladder: Path) -> tuple[Probe | None, list[Finding]]:
-    from autoseg.device.probe import probe
+def _probe(board: Board, ladder: Path) -> tuple[ChannelProbe | None, list[Finding]]:
+    from autoseg.device.channel_step import probe
 
     try:
         return probe(board, ladder), []
@@ -89,7 +89,7 @@ def _round_trip_ms(board: Board) -> float:
     times_ms = []
     for _ in range(ROUND_TRIPS):
         begin = time.perf_counter()
-        board.contact.ask("has", digest="0" * 64)
+        board.connection.ask("has", digest="0" * 64)
         times_ms.append(1e3 * (time.perf_counter() - begin))
     return statistics.median(times_ms)
 

@@ -22,7 +22,7 @@ ONNXRUNTIME_NAMES: dict[str, str] = {
     "CUDA": "CUDAExecutionProvider",
     "TensorRT": "TensorrtExecutionProvider",
 }
-FOR_SSH = ("host", "port", "user", "key_file", "use_agent", "python")
+SSH_ONLY_FIELDS = ("host", "port", "user", "key_file", "use_agent", "python")
 
 
 class Profile(BaseModel):
@@ -57,7 +57,7 @@ class Profile(BaseModel):
         """The providers by onnxruntime's own names, in order."""
         return [ONNXRUNTIME_NAMES[name] for name in self.providers]
 
-    @field_validator(*FOR_SSH)
+    @field_validator(*SSH_ONLY_FIELDS)
     @classmethod
     def _only_for_boards(cls, value: Any, info: ValidationInfo) -> Any:
         kind = info.data.get("kind")

@@ -15,20 +15,20 @@ from typing import Any
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.rpc import Lost, Silent
+from autoseg.device.rpc import ConnectionLost, NoHeartbeat
 from autoseg.device.ssh.channel import ChannelTransport
-from autoseg.device.ssh.connection import Connection, Unreachable
+from autoseg.device.ssh.connection import ConnectError, SshConnection
 
 # A login shell may be fish or csh, so it gets these words and nothing of ours; a POSIX shell then
 # reads what to do from its input, where quoting has one meaning. `read` takes no byte too many.
 COMMAND = "exec sh -c 'IFS= read -r line && eval \"$line\"'"
-MARK = b"autoseg:"
+REPLY_PREFIX = b"autoseg:"
 # Python starts slowly from a cold SD card; a login shell says little before it.
 BOOT_S = 60.0
 MAX_NOISE_BYTES = 64 << 10
 MAX_PROBLEM = 300
 
-FIND = (
+FIND_PYTHON = (
     'for p in {candidates}; do command -v "$p" >/dev/null 2>&1 && break; p=; done; '
     '[ -n "$p" ] || {{ echo \'autoseg:{{"error": "python"}}\'; exit 127; }}; '
     '"$p" -S -c {stage} {digest} {size}; e=$?; '
@@ -36,17 +36,17 @@ FIND = (
     'case $e in 0) exec "$p" -P "$r";; 10) exec "$p" "$r";; *) exit $e;; esac\n'
 )
 # Also Python 2 must be able to read this much.
-STAGE = (
+BOOT_CODE = (
     "import sys;sys.path[:]=[p for p in sys.path if p];"
     "sys.version_info<(3,8) and (sys.stdout.write("
     '"autoseg:{{\\"error\\": \\"old\\", \\"message\\": \\"%d.%d\\"}}\\n"%sys.version_info[:2])'
     ",sys.stdout.flush(),sys.exit(8));"
     'import base64;exec(base64.b64decode("{boot}"))'
 )
-HOMES_PYTHON = '"$HOME/.cache/autoseg/venv/bin/python"'
+SETUP_PYTHON = '"$HOME/.cache/autoseg/venv/bin/python"'
 
 
-def start(connection: Connection, name: str, python: str | None) -> ChannelTransport:
+def start(connection: SshConnection, name: str, python: str | None) -> ChannelTransport:
     """A running runner, once the board has said that it is whole.
 
     Raises Unreachable where the connection breaks, DeviceError for what the board lacks.
@@ -54,9 +54,9 @@ def start(connection: Connection, name: str, python: str | None) -> ChannelTrans
     transport = ChannelTransport(connection, connection.session(COMMAND))
     try:
         _boot(transport, name, python)
-    except (Lost, Silent) as error:
+    except (ConnectionLost, NoHeartbeat) as error:
         transport.close()
-        raise Unreachable(f"{name}: {error}") from error
+        raise ConnectError(f"{name}: {error}") from error
     except BaseException:
         transport.close()
         raise
@@ -85,11 +85,11 @@ def _runner() -> bytes:
 
 
 def _script(python: str | None) -> str:
-    boot = base64.b64encode((Path(__file__).parent / "boot.py").read_bytes()).decode()
+    boot = base64.b64encode((Path(__file__).parent / "receive_runner.py").read_bytes()).decode()
     source = _runner()
-    return FIND.format(
-        candidates=_candidate(python) if python else f"{HOMES_PYTHON} python3",
-        stage=shlex.quote(STAGE.format(boot=boot)),
+    return FIND_PYTHON.format(
+        candidates=_candidate(python) if python else f"{SETUP_PYTHON} python3",
+        stage=shlex.quote(BOOT_CODE.format(boot=boot)),
         digest=hashlib.sha256(source).hexdigest(),
         size=len(source),
     )
@@ -109,19 +109,19 @@ def _answer(
     while True:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            raise Silent(f"no python of it answered within {BOOT_S:g} s")
+            raise NoHeartbeat(f"no python of it answered within {BOOT_S:g} s")
         try:
             noise += transport.receive(left_s)
         except TimeoutError:
             continue
-        except Lost as error:
+        except ConnectionLost as error:
             said = f", having said {bounded(noise)!r}" if noise else ""
-            raise Lost(f"the start of the runner {error}{said}") from error
-        start = noise.find(MARK)
+            raise ConnectionLost(f"the start of the runner {error}{said}") from error
+        start = noise.find(REPLY_PREFIX)
         end = noise.find(b"\n", start) if start >= 0 else -1
         if end >= 0:
             transport.put_back(noise[end + 1 :])
-            return _understood(noise[start + len(MARK) : end], name, python)
+            return _understood(noise[start + len(REPLY_PREFIX) : end], name, python)
         if len(noise) > MAX_NOISE_BYTES:
             raise DeviceError(
                 f"{name}: its login shell or python writes unexpected output: {bounded(noise)!r}"

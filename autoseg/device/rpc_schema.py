@@ -24,7 +24,7 @@ Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
 Program = Annotated[tuple[Text, Real], Field(strict=False)]
 
 
-class Busy(DeviceError):
+class DeviceBusy(DeviceError):
     """Another program times on that machine; the text is who."""
 
 
@@ -71,7 +71,7 @@ class Status(_Checked):
     time: Real | None
 
 
-class Fed(_Checked):
+class ModelInput(_Checked):
     """One input of a model, and what it was fed."""
 
     name: Text
@@ -79,15 +79,15 @@ class Fed(_Checked):
     shape: Shape
 
 
-class Opened(_Checked):
+class OpenedModels(_Checked):
     """Models that loaded and ran once."""
 
     load_ms: dict[str, Ms]
     first_ms: dict[str, Ms]
-    inputs: dict[str, Annotated[list[Fed], Field(max_length=1000)]]
+    inputs: dict[str, Annotated[list[ModelInput], Field(max_length=1000)]]
 
 
-class Warm(_Checked):
+class WarmUp(_Checked):
     """Untimed runs."""
 
     runs: Count
@@ -101,7 +101,7 @@ class Block(_Checked):
     cpu_share: Annotated[float, Field(ge=0)]
 
 
-class Timed(_Checked):
+class StateAfter(_Checked):
     """The machine after some blocks."""
 
     temperature_c: Real | None
@@ -122,7 +122,7 @@ class Node(_Checked):
     output: Shape
 
 
-class Map(_Checked):
+class ClassMapSize(_Checked):
     """The size of a class map; its pixels are the raw bytes."""
 
     shape: Annotated[
@@ -130,7 +130,7 @@ class Map(_Checked):
     ]
 
 
-class Fault(_Checked):
+class ErrorReply(_Checked):
     """Why there is no answer."""
 
     kind: str
@@ -145,7 +145,7 @@ def read(kind: type[Record], answer: Mapping[str, Any], key: str) -> Record:
     return _checked(kind, answer.get(key), key)
 
 
-def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
+def parse_nodes(answer: Mapping[str, Any]) -> list[Node]:
     """The rows of a table of nodes, at most 2,000. Raises ValueError."""
     rows = answer.get("nodes")
     if not isinstance(rows, list) or len(rows) > 2000:
@@ -153,18 +153,18 @@ def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
     return [_checked(Node, row, "nodes") for row in rows]
 
 
-def refuse(answer: Mapping[str, Any]) -> None:
+def raise_for_error(answer: Mapping[str, Any]) -> None:
     """Raises the error that an error line stands for: the model's, the caller's, the machine's."""
     if "error" not in answer:
         return
     try:
-        fault = read(Fault, answer, "error")
+        fault = read(ErrorReply, answer, "error")
     except ValueError:
-        fault = Fault(kind="machine", message=bounded(answer["error"]))
+        fault = ErrorReply(kind="machine", message=bounded(answer["error"]))
     raise error_of(fault)
 
 
-def error_of(fault: Fault) -> AutosegError:
+def error_of(fault: ErrorReply) -> AutosegError:
     """The error of the tree for one error line."""
     message = bounded(fault.message, MAX_TEXT)
     kinds: dict[str, type[AutosegError]] = {
@@ -173,7 +173,7 @@ def error_of(fault: Fault) -> AutosegError:
         "memory": CandidateError,
         "crash": CandidateError,
         "plan": InputError,
-        "busy": Busy,
+        "busy": DeviceBusy,
     }
     return kinds.get(fault.kind, DeviceError)(message)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from autoseg.device.health import facts, findings
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Hello, Status
+from autoseg.device.device_profile import Profile
+from autoseg.device.findings import facts, findings
+from autoseg.device.rpc_schema import Hello, Status
 
 PI = Profile(name="attic", kind="ssh", host="attic", affinity=[3], max_temperature_c=75)
 HELLO: dict[str, Any] = {
@@ -132,7 +132,7 @@ GRAVE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
 def test_what_must_be_mended_is_said_with_its_fix(case: str) -> None:
     told, doing, text, fix = GRAVE[case]
     (found,) = findings(PI, hello(**told), status(**doing))
-    assert text in found.text and fix in found.fix and found.grave
+    assert text in found.text and fix in found.fix and found.severe
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_advice_does_not_forbid_to_measure(
     doing: dict[str, Any], skew_s: float, text: str
 ) -> None:
     (found,) = findings(PI, hello(), status(**doing), skew_s=skew_s)
-    assert text in found.text and not found.grave
+    assert text in found.text and not found.severe
 
 
 def test_locked_clocks_of_a_jetson_need_no_governor() -> None:
@@ -166,4 +166,4 @@ def test_each_missing_provider_is_named_with_its_way() -> None:
 
 def test_the_grave_comes_first() -> None:
     found = findings(PI, hello(machine="armv7l"), status(memory_available_bytes=1), skew_s=99.0)
-    assert [finding.grave for finding in found] == [True, False, False]
+    assert [finding.severe for finding in found] == [True, False, False]

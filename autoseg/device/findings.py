@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autoseg.core.text import bounded
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Hello, Status
+from autoseg.device.device_profile import Profile
+from autoseg.device.rpc_schema import Hello, Status
 
 MIN_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
 MIN_PYTHON = (3, 8)
-BITS_32 = ("armv6l", "armv7l", "armhf", "i386", "i686")
-HOT_C = 80.0  # where boards begin to lower their clock, if the profile says nothing
+MACHINES_32_BIT = ("armv6l", "armv7l", "armhf", "i386", "i686")
+DEFAULT_HOT_C = 80.0  # where boards begin to lower their clock, if the profile says nothing
 MEBIBYTE = 1 << 20
 
 GOVERNOR_FILES = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
@@ -31,7 +31,7 @@ class Finding:
 
     text: str
     fix: str
-    grave: bool = True
+    severe: bool = True
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}"
@@ -53,7 +53,9 @@ def facts(
         "free disk": _size(status.disk_free_bytes),
         "python": bounded(hello.python),
         "onnxruntime": bounded((hello.runtime or "none").removeprefix("onnxruntime ")),
-        "providers": bounded(", ".join(name.removesuffix(SUFFIX) for name in hello.providers)),
+        "providers": bounded(
+            ", ".join(name.removesuffix(PROVIDER_SUFFIX) for name in hello.providers)
+        ),
         "clock skew": None if status.time is None else f"{skew_s:+.1f} s",
         "round context": f"{round_trip_ms:.1f} ms",
         "other load": _other_load(status),
@@ -61,7 +63,7 @@ def facts(
     return {name: text or None for name, text in found.items()}
 
 
-SUFFIX = "ExecutionProvider"
+PROVIDER_SUFFIX = "ExecutionProvider"
 
 
 def findings(
@@ -69,17 +71,17 @@ def findings(
 ) -> list[Finding]:
     """All that is wrong with a device, the grave first; `called` is what the user calls it."""
     found = [
-        *obstacles(profile, hello, called),
+        *blockers(profile, hello, called),
         *_clocks(hello, status),
         *_heat(profile, status),
         *_load(hello, status),
         *_room(status),
         *_time(status, skew_s),
     ]
-    return sorted(found, key=lambda finding: not finding.grave)
+    return sorted(found, key=lambda finding: not finding.severe)
 
 
-def obstacles(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
+def blockers(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
     """What keeps models from running as the profile says."""
     runtime = runtime_findings(profile, hello, called)
     return [*_system(hello), *runtime, *_cores_of(profile, hello)]
@@ -97,7 +99,7 @@ def too_old(runtime: str) -> bool:
 
 
 def _system(hello: Hello) -> Iterator[Finding]:
-    if hello.machine in BITS_32:
+    if hello.machine in MACHINES_32_BIT:
         yield Finding(
             f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
             "install the 64-bit image of the system",
@@ -123,11 +125,12 @@ def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterat
     for name, real in zip(profile.providers, profile.provider_names, strict=True):
         if real not in hello.providers:
             yield Finding(
-                f"onnxruntime there has no {name}, which the profile asks for", HOW[name]
+                f"onnxruntime there has no {name}, which the profile asks for",
+                PROVIDER_FIXES[name],
             )
 
 
-HOW = {
+PROVIDER_FIXES = {
     "CPU": "reinstall onnxruntime",
     "XNNPACK": "only builds of one's own have it (build.sh --use_xnnpack); or take it out of "
     "`providers`",
@@ -135,7 +138,7 @@ HOW = {
     "CUDA": "put the board's own build of onnxruntime-gpu in onnxruntime's place (the comments in "
     "devices/jetson-*.yaml say how); or take it out of `providers`",
 }
-HOW["TensorRT"] = HOW["CUDA"]
+PROVIDER_FIXES["TensorRT"] = PROVIDER_FIXES["CUDA"]
 
 
 def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
@@ -171,12 +174,12 @@ def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
         yield Finding(
             f"the clock is {_clock(status)}",
             "look for heat, the power supply and power modes",
-            grave=False,
+            severe=False,
         )
 
 
 def _heat(profile: Profile, status: Status) -> Iterator[Finding]:
-    limit_c = profile.max_temperature_c or HOT_C
+    limit_c = profile.max_temperature_c or DEFAULT_HOT_C
     if status.temperature_c is not None and status.temperature_c > limit_c:
         yield Finding(
             f"it is {status.temperature_c:.0f} °C, over {limit_c:.0f} °C",
@@ -187,7 +190,9 @@ def _heat(profile: Profile, status: Status) -> Iterator[Finding]:
     if now:
         yield Finding(f"right now: {', '.join(now)}", _cure(bits))
     if before:
-        yield Finding(f"since it was started: {', '.join(before)}", _cure(bits >> 16), grave=False)
+        yield Finding(
+            f"since it was started: {', '.join(before)}", _cure(bits >> 16), severe=False
+        )
 
 
 def _words(bits: int) -> list[str]:
@@ -211,13 +216,13 @@ def _room(status: Status) -> Iterator[Finding]:
         yield Finding(
             f"only {_size(memory)} of memory is free",
             "stop other programs: a model that does not fit is ended by the system",
-            grave=False,
+            severe=False,
         )
     if disk is not None and disk < 600 * MEBIBYTE:
         yield Finding(
             f"only {_size(disk)} of disk is free",
             "make room: models take up to 512 MiB in ~/.cache/autoseg",
-            grave=disk < 64 * MEBIBYTE,
+            severe=disk < 64 * MEBIBYTE,
         )
 
 
@@ -226,7 +231,7 @@ def _time(status: Status, skew_s: float) -> Iterator[Finding]:
         yield Finding(
             f"its clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}",
             "on the board: sudo timedatectl set-ntp true (downloads fail with a wrong date)",
-            grave=False,
+            severe=False,
         )
 
 

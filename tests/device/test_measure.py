@@ -9,10 +9,10 @@ import pytest
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import MeasurePlan
-from autoseg.device import conditions, measure, runner
+from autoseg.device import machine_state, measure, runner
+from autoseg.device.device_profile import Profile
 from autoseg.device.local import local_device
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Node, Status, Timed
+from autoseg.device.rpc_schema import Node, StateAfter, Status
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)
@@ -23,10 +23,10 @@ def status(**facts: Any) -> Status:
     return Status.model_validate({**unknown, "governors": [], "top": [], **facts})
 
 
-def timed(**facts: Any) -> Timed:
-    return Timed.model_validate(
+def timed(**facts: Any) -> StateAfter:
+    return StateAfter.model_validate(
         {
-            **{name: None for name in Timed.model_fields},
+            **{name: None for name in StateAfter.model_fields},
             "peak_rss_bytes": 1,
             "governors": [],
             **facts,
@@ -65,22 +65,22 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_throttling_is_what_changed_or_lasts(
     before: dict[str, Any], after: dict[str, Any], throttled: bool | None
 ) -> None:
-    assert conditions.throttled(status(**before), timed(**after)) is throttled
+    assert machine_state.throttled(status(**before), timed(**after)) is throttled
 
 
 def test_a_machine_over_its_ceiling_counts_as_throttled() -> None:
     hot = timed(temperature_c=81.0)
-    assert conditions.throttled(status(), hot, 80.0) is True
-    assert conditions.throttled(status(), hot, 85.0) is False
+    assert machine_state.throttled(status(), hot, 80.0) is True
+    assert machine_state.throttled(status(), hot, 85.0) is False
 
 
 def test_throttling_within_a_timing_is_kept() -> None:
     begun = timed(throttled_bits=0x50005, temperature_c=80.0, clock_mhz=900.0)
-    over = conditions.merged(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
+    over = machine_state.merge_state(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
     assert over.throttled_bits == 0x50005 and over.temperature_c == 80.0
-    assert conditions.throttled(status(throttled_bits=0x50000), over)
-    assert conditions.merged(timed(), timed()) == timed()
-    counts = conditions.merged(timed(throttle_count=5), timed(throttle_count=None))
+    assert machine_state.throttled(status(throttled_bits=0x50000), over)
+    assert machine_state.merge_state(timed(), timed()) == timed()
+    counts = machine_state.merge_state(timed(throttle_count=5), timed(throttle_count=None))
     assert counts.throttle_count == 5
 
 
@@ -128,7 +128,7 @@ def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
 
 
 def test_what_may_be_the_reason_is_said_in_words() -> None:
-    told = conditions.suspects(
+    told = machine_state.suspects(
         status(
             governors=["ondemand", "performance"],
             other_cores=1.27,
@@ -143,7 +143,7 @@ def test_what_may_be_the_reason_is_said_in_words() -> None:
         "it is throttled now (get_throttled says 0x50004)",
         "it is hot (81 °C)",
     )
-    assert conditions.suspects(status(governors=["performance"], other_cores=0.1)) == ()
+    assert machine_state.suspects(status(governors=["performance"], other_cores=0.1)) == ()
 
 
 def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(

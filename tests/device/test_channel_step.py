@@ -6,12 +6,20 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from autoseg.device import probe as probing
+from autoseg.device import channel_step
+from autoseg.device.channel_step import (
+    KERNELS,
+    STEPS,
+    WIDTHS,
+    ChannelProbe,
+    conv_chain,
+    judge,
+    probe,
+)
 from autoseg.device.local import local_device
-from autoseg.device.probe import KERNELS, STEPS, WIDTHS, Probe, chain, judge, probe
 
 
-def ladder(cost: Callable[[int], float]) -> Probe:
+def ladder(cost: Callable[[int], float]) -> ChannelProbe:
     """What a device would say on which a width costs that of another one, with some overhead."""
     widths = [width for each in WIDTHS.values() for width in each]
     return judge(
@@ -49,17 +57,17 @@ def test_less_than_two_per_cent_is_no_reason() -> None:
 
 def test_the_models_of_the_ladder_run(tmp_path: Path) -> None:
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain(3, 23, 12))
+    path.write_bytes(conv_chain(3, 23, 12))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 23, 12, 12]
-    assert path.read_bytes() == chain(3, 23, 12)
+    assert path.read_bytes() == conv_chain(3, 23, 12)
 
 
 def test_this_machine_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A name of its own: what else is timed here need not be waited for.
-    monkeypatch.setattr("autoseg.device.board.CLAIM", "autoseg-test-probe")
-    monkeypatch.setattr(probing, "ROUNDS", 2)
-    monkeypatch.setattr(probing, "BLOCK_RUNS", 2)
+    monkeypatch.setattr("autoseg.device.board.CLAIM_NAME", "autoseg-test-probe")
+    monkeypatch.setattr(channel_step, "ROUNDS", 2)
+    monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     device = local_device()
     try:
         found = probe(device, tmp_path)

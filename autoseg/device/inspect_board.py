@@ -1,6 +1,6 @@
 """Runs on a board, before its setup, and changes nothing: prints what it has, as one line of JSON.
 
-`python - < look.py`, Python 3.6 and the standard library only.
+`python - < inspect_board.py`, Python 3.6 and the standard library only.
 """
 
 import sys

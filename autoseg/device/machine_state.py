@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import operator
 
-from autoseg.device.replies import Status, Timed
+from autoseg.device.rpc_schema import StateAfter, Status
 from autoseg.device.timing import Timing
 
 # Bits 0 to 3 of a Raspberry Pi's word are what is limited now; the upper ones are since boot.
 LIMITED_NOW = 0xF
-COOLER_C = 5.0
-OTHERS = 0.5
+COOL_MARGIN_C = 5.0
+MIN_OTHER_CORES = 0.5
 # The governor "performance" asks for the full clock; what runs slower was limited.
-FULL_CLOCK = 0.95
+MIN_CLOCK_SHARE = 0.95
 
 
-def merged(first: Timed, second: Timed) -> Timed:
+def merge_state(first: StateAfter, second: StateAfter) -> StateAfter:
     """Two looks as one: what was limited, hot or large in either, the rest of the second."""
     bits = [each.throttled_bits for each in (first, second) if each.throttled_bits is not None]
     highest = {
@@ -34,7 +34,9 @@ def merged(first: Timed, second: Timed) -> Timed:
     )
 
 
-def throttled(before: Status, after: Timed, max_temperature_c: float | None = None) -> bool | None:
+def throttled(
+    before: Status, after: StateAfter, max_temperature_c: float | None = None
+) -> bool | None:
     """Whether the clock was limited between two looks; None where the machine does not tell."""
     bits = (before.throttled_bits, after.throttled_bits)
     counts = (before.throttle_count, after.throttle_count)
@@ -43,7 +45,7 @@ def throttled(before: Status, after: Timed, max_temperature_c: float | None = No
     if not told and set(before.governors) == {"performance"}:
         # Where limits are counted, a clock below the highest is one that was not boosted.
         clocks = (after.clock_mhz, before.max_clock_mhz)
-        told += [clocks[0] < FULL_CLOCK * clocks[1]] if clocks[0] and clocks[1] else []
+        told += [clocks[0] < MIN_CLOCK_SHARE * clocks[1]] if clocks[0] and clocks[1] else []
     if max_temperature_c is not None and after.temperature_c is not None:
         told += [after.temperature_c > max_temperature_c]
     return any(told) if told else None
@@ -54,7 +56,7 @@ def is_cool(status: Status, max_temperature_c: float | None) -> bool:
     if (status.throttled_bits or 0) & LIMITED_NOW:
         return False
     known = None not in (status.temperature_c, max_temperature_c)
-    return known and (status.temperature_c or 0) <= (max_temperature_c or 0) - COOLER_C
+    return known and (status.temperature_c or 0) <= (max_temperature_c or 0) - COOL_MARGIN_C
 
 
 def suspects(status: Status) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def suspects(status: Status) -> tuple[str, ...]:
     wrong = [name for name in status.governors if name != "performance"]
     if wrong:
         found.append(f"the governor is {', '.join(wrong)}, not performance")
-    if status.other_cores is not None and status.other_cores >= OTHERS:
+    if status.other_cores is not None and status.other_cores >= MIN_OTHER_CORES:
         found.append(others(status))
     if (status.throttled_bits or 0) & LIMITED_NOW:
         found.append(f"it is throttled now (get_throttled says {status.throttled_bits:#x})")
@@ -86,7 +88,7 @@ def flags(
     timing: Timing,
     was_throttled: bool | None,
     status: Status,
-    after: Timed,
+    after: StateAfter,
     fallen_back: str | None,
 ) -> tuple[str, ...]:
     """What was not as it should be while a model was timed, in plain words."""
@@ -100,7 +102,7 @@ def flags(
         found.append(f"{timing.disturbed} of {timing.blocks} blocks disturbed")
     if ratio is not None and ratio >= 1.05:
         found.append(f"reference {100 * (ratio - 1):.0f} % slower than when calm")
-    if status.other_cores is not None and status.other_cores >= OTHERS:
+    if status.other_cores is not None and status.other_cores >= MIN_OTHER_CORES:
         found.append(others(status))
     if fallen_back:
         found.append(fallen_back)
