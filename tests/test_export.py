@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
+from autoseg.device.session import class_maps
 from autoseg.export import to_onnx as exporting
-from autoseg.export.to_onnx import Exported, check, export, predict
+from autoseg.export.to_onnx import Exported, check, export
 from autoseg.networks import build
 
 
@@ -60,7 +61,7 @@ def test_the_class_map_is_torchs(
     net = lived_in(net, size, channels)
     file = exported(net, tmp_path / "m.onnx", input_hw=size, channels=channels, classes=classes)
     frames = random_frames(2, size, channels)
-    maps = predict(file.path, frames)
+    maps = np.stack(class_maps(file.path, frames))
     assert maps.dtype == np.uint8 and maps.shape == (2, *size)
     assert len(np.unique(maps)) > 1
     assert check(file, net, frames) >= 0.999
@@ -123,7 +124,7 @@ def test_a_network_that_begins_otherwise(tmp_path: Path, classes: int) -> None:
     net = NoConvolutionFirst(3, classes)
     file = exported(net, tmp_path / "m.onnx", classes=classes)
     frames = random_frames(1, (64, 64), 3)
-    assert predict(file.path, frames).shape == (1, 16, 16)
+    assert [found.shape for found in class_maps(file.path, frames)] == [(16, 16)]
     assert check(file, net, frames) >= 0.999
 
 
@@ -186,7 +187,7 @@ def test_a_network_that_cannot_be_exported_is_a_candidates_fault(
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a network")
     with pytest.raises(CandidateError, match=r"m\.onnx"):
-        predict(tmp_path / "m.onnx", random_frames(1, (64, 64), 3))
+        class_maps(tmp_path / "m.onnx", random_frames(1, (64, 64), 3))
 
 
 def test_nothing_is_said_on_the_terminal(

@@ -32,7 +32,7 @@ ROOMS = {
     "torch": "networks export train compress pools search",
     "onnx": "export compress device",
     "onnxscript": "export",
-    "onnxruntime": "compress device export.to_onnx bundle.predict_script",
+    "onnxruntime": "compress device bundle.predict_script",
     "cv2": "data",
     "albumentations": "data",
     "fvcore": "networks",

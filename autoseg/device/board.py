@@ -218,5 +218,5 @@ class Board:
 def _existing(onnx: Path) -> Path:
     onnx = Path(onnx).resolve()
     if not onnx.is_file():
-        raise InputError(f"no ONNX file at {onnx}")
+        raise InputError(f"there is no file {onnx}")
     return onnx

@@ -21,16 +21,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.serialize import file_digest
 from autoseg.core.units import HW
+from autoseg.device.session import class_maps
 from autoseg.export.graph import (
-    CLASSES,
-    FRAME,
     IR_VERSION,
     OPSET,
     add_class_output,
@@ -43,7 +41,7 @@ from autoseg.export.graph import (
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
 from autoseg.networks.structure import structure_digest
 
-__all__ = ["AGREEMENT", "Exported", "check", "export", "predict", "session", "structure_digest"]
+__all__ = ["AGREEMENT", "Exported", "check", "export", "structure_digest"]
 
 # Pixels whose two best classes tie within rounding may fall either way; anything more is a fault
 # of the export.
@@ -95,7 +93,7 @@ def check(exported: Exported, net: nn.Module, frames: Pictures) -> float:
 
     Raises CandidateError below 0.999.
     """
-    ours = predict(exported.path, frames)
+    ours = np.stack(class_maps(exported.path, frames))
     reference = _copy(net)
     theirs = np.concatenate([_torch_classes(reference, frame) for frame in frames])
     agreement = float((ours == theirs).mean())
@@ -105,32 +103,6 @@ def check(exported: Exported, net: nn.Module, frames: Pictures) -> float:
             f"it does on {agreement:.2%}"
         )
     return agreement
-
-
-def predict(path: Path, frames: Pictures) -> Pictures:
-    """Class maps uint8 `[N, h, w]` of uint8 frames `[N, H, W, C]`, one at a time on one thread.
-
-    Raises CandidateError where the file does not load or does not take such frames.
-    """
-    runtime = session(path)
-    try:
-        maps = [runtime.run([CLASSES], {FRAME: frame[None]})[0] for frame in frames]
-    except Exception as error:
-        # onnxruntime's exceptions have no base class of their own.
-        raise CandidateError(f"{path.name} does not run: {_line(error)}") from error
-    return np.concatenate(maps)
-
-
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU, quiet below errors. Raises CandidateError."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise CandidateError(f"onnxruntime cannot load {path}: {_line(error)}") from error
 
 
 def _torch_classes(net: nn.Module, frame: Pictures) -> Pictures:
