@@ -17,7 +17,8 @@ import numpy.typing as npt
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.text import bounded, without_control
-from autoseg.device import machine_state
+from autoseg.device import aa_comparison, machine_state
+from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers
 from autoseg.device.measure import measure
@@ -26,7 +27,7 @@ from autoseg.device.reference_model import reference_bytes
 from autoseg.device.rpc import Launcher, ProtocolError
 from autoseg.device.rpc_schema import Hello, Node, Status, parse_nodes, read
 from autoseg.device.runner_connection import START_S, Connection
-from autoseg.device.timing import AA_MODELS, REFERENCE_WARMUP_S, AAResult, calm_median, run_aa_test
+from autoseg.device.timing import REFERENCE_WARMUP_S, calm_median
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +158,10 @@ class Board:
 
     def _compare(self) -> AAResult:
         try:
-            session = ModelSession(self, dict.fromkeys(AA_MODELS, self.reference), "comparing")
-            for name in AA_MODELS:
+            session = ModelSession(
+                self, dict.fromkeys(aa_comparison.MODELS, self.reference), "comparing"
+            )
+            for name in aa_comparison.MODELS:
                 session.warm(name, REFERENCE_WARMUP_S)
             return run_aa_test(session.blocks)
         except CandidateError as error:

@@ -13,9 +13,9 @@ from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.device.findings import Finding, blockers, facts, findings
 
 if TYPE_CHECKING:
+    from autoseg.device.aa_comparison import AAResult
     from autoseg.device.board import Board
     from autoseg.device.channel_step import ChannelProbe
-    from autoseg.device.timing import AAResult
 
 ROUND_TRIPS = 7
 # As long as a measurement's block: what is quiet for a moment only should not look quiet.

@@ -73,7 +73,7 @@ def sshd(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     Its speed is not doubted, as it shares this machine with whatever else runs here.
     """
-    monkeypatch.setattr("autoseg.device.timing.MAX_AA_DIFFERENCE", 100.0)
+    monkeypatch.setattr("autoseg.device.aa_comparison.MAX_DIFFERENCE", 100.0)
     board = Sshd(tmp_path / "board", make_key(tmp_path / "key")).up()
     board.trusted_by(home)
     yield board

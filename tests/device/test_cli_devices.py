@@ -75,7 +75,7 @@ def test_what_a_probe_found_is_kept_in_a_profile(
 ) -> None:
     from autoseg.device import channel_step
 
-    monkeypatch.setattr("autoseg.device.timing.MAX_AA_DIFFERENCE", 100.0)
+    monkeypatch.setattr("autoseg.device.aa_comparison.MAX_DIFFERENCE", 100.0)
     monkeypatch.setattr(channel_step, "ROUNDS", 2)
     monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     save = tmp_path / "mine.yaml"
@@ -94,7 +94,7 @@ def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
 ) -> None:
     # Nothing is alike enough; or the machine cannot load what is no model.
     monkeypatch.setattr(
-        "autoseg.device.timing.MAX_AA_DIFFERENCE", 0.0 if broken == "trust" else 100.0
+        "autoseg.device.aa_comparison.MAX_DIFFERENCE", 0.0 if broken == "trust" else 100.0
     )
     if broken == "probe":
         monkeypatch.setattr("autoseg.device.channel_step.conv_chain", lambda *shape: b"no model")

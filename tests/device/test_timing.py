@@ -7,7 +7,8 @@ import pytest
 from device.machine import Machine
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device.timing import Timing, run_aa_test, time_candidate
+from autoseg.device.aa_comparison import run_aa_test
+from autoseg.device.timing import Timing, time_candidate
 
 SCREEN = MeasurePlan("screen", "p50", ceiling_ms=1.0)
 CONFIRM = MeasurePlan.confirm()
@@ -165,7 +166,7 @@ def test_a_noisy_machine_is_asked_for_longer() -> None:
 def test_noise_that_hides_a_difference_is_no_proof_of_sameness() -> None:
     found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
     assert found.pairs == 120 and not found.passed
-    assert "noise hides what 3 % would show" in found.doubt
+    assert "the noise hides a difference of 3 %" in found.doubt
 
 
 def test_the_doubt_of_twins_that_differ_says_by_how_much() -> None:
