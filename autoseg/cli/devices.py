@@ -203,9 +203,9 @@ def _where(profile: Profile) -> str:
 
 def _print(name: str, found: CheckReport) -> None:
     rows = [[what, said or "-"] for what, said in found.facts.items()]
-    if found.trust:
-        low, high = found.trust.ratio_ci
-        said = f"{100 * (found.trust.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
+    if found.aa_result:
+        low, high = found.aa_result.ratio_ci
+        said = f"{100 * (found.aa_result.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
         rows.append(["the same model twice", f"{said}{100 * (high - 1):+.1f} %)"])
     print_table([name, ""], rows)
     if found.probe:
@@ -239,7 +239,7 @@ def _print_probe(probe: ChannelProbe) -> None:
 
 
 def _as_json(name: str, found: CheckReport) -> dict[str, Any]:
-    trust, probe = found.trust, found.probe
+    trust, probe = found.aa_result, found.probe
     return {
         "device": name,
         "trustworthy": found.trustworthy,

@@ -1,4 +1,4 @@
-"""Devices: what a model must run on, and what it says about a model."""
+"""Devices: machines that measure and run ONNX models, local or over SSH."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def resolve(
 ) -> Device:
     """A device from a shipped name, a profile file, `user@host[:port]`, or itself.
 
-    None is this machine; several share a run's measurements and must be boards of one kind.
-    `accept_new_host_key` trusts a board that ~/.ssh/known_hosts does not know yet. Raises
-    InputError for a name that nothing has, and for a profile with faults.
+    None is this machine; several devices become a Group and must be alike. `accept_new_host_key`
+    trusts a board that ~/.ssh/known_hosts does not list yet. Raises InputError for an unknown name
+    and for a faulty profile.
     """
     if device is None:
         device = "local"
@@ -50,7 +50,7 @@ def _named(device: str | Path, accept_new_host_key: bool) -> Device:
 
 
 def board_of(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
-    """The machine that a profile speaks of, not connected yet."""
+    """The machine of a profile, not connected yet."""
     if profile.kind == "local":
         from autoseg.device.local import local_device
 

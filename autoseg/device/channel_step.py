@@ -1,7 +1,7 @@
-"""Finds the multiple of channels that a device likes: a ladder of convolutions, timed in turns.
+"""Finds a device's channel step by timing convolutions of many widths.
 
-Libraries work on blocks of channels (4, 8, 16 ...) and fall back to slower code for the rest, so
-that a narrower network can be slower. Widths that are multiples of the found step avoid that.
+Libraries compute blocks of 4, 8 or 16 channels and fall back to slower code for the rest, so a
+narrower network can be slower. Widths that are multiples of the found step avoid that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autoseg.device.board import Board
 
 STEPS = (1, 2, 4, 8, 16, 32)
-# For each step, widths that it divides and the next one does not, on both sides of 32 and 64.
+# For each step, widths that are multiples of it but not of the next, on both sides of 32 and 64.
 WIDTHS = {
     1: (23, 25, 47, 49, 79, 81),
     2: (22, 26, 46, 50, 78, 82),
@@ -30,9 +30,9 @@ WIDTHS = {
     32: (32, 64, 96),
 }
 KERNELS = {"pointwise": 1, "3 x 3": 3}
-# Pictures of these sizes, so that both kinds take about as long.
+# Input sizes at which both kinds take about as long.
 INPUT_SIDES = {"pointwise": 24, "3 x 3": 12}
-# A convolution alone would mostly time the change of layout at its ends.
+# With a single convolution, the changes of layout at its ends would dominate.
 CONVS_PER_MODEL = 4
 ROUNDS, BLOCK_RUNS, BLOCK_S = 12, 8, 0.05
 MAX_SCORE_RATIO = 1.02
@@ -42,12 +42,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class ChannelProbe:
-    """What the ladder said.
+    """What a probe found.
 
-    `times_ms` by kind and channels. `losses`, by kind and step, is how much longer a
-    multiply-accumulate takes at widths that a step just divides than the smooth course over
-    multiples of 16 says (1 = as long); `scores` the mean of that over all widths that the step
-    allows. `step` is the smallest one whose score is within 2 % of the best.
+    `times_ms` by kind and channels. `losses`, by kind and step, is the time of one MAC at widths
+    of exactly that step, over the time that a smooth fit through the multiples of 16 gives (1 =
+    equal). `scores` is its mean over all multiples of a step. `step` is the smallest one with a
+    score within 2 % of the best.
     """
 
     times_ms: dict[Key, float]
@@ -56,8 +56,8 @@ class ChannelProbe:
     step: int
 
 
-def probe(board: Board, folder: Path) -> ChannelProbe:
-    """Times the ladder, whose models are written into a folder. Raises DeviceError."""
+def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
+    """Times all widths; writes their models into `folder`. Raises DeviceError."""
     from autoseg.device.model_session import ModelSession
 
     times_ms: dict[Key, float] = {}
@@ -70,18 +70,18 @@ def probe(board: Board, folder: Path) -> ChannelProbe:
         with board.connection.held(f"probing {kind} convolutions"):
             session = ModelSession(board, models, f"probing {kind} convolutions")
             for number in range(ROUNDS):
-                # There and back: what drifts slowly meets narrow and wide alike.
-                turn = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
+                # Widths up, then down, so that a slow drift affects narrow and wide equally.
+                order = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
                 for block in session.blocks(
-                    [BlockRequest(name, BLOCK_RUNS, BLOCK_S) for name in turn]
+                    [BlockRequest(name, BLOCK_RUNS, BLOCK_S) for name in order]
                 ):
                     medians[block.model].append(statistics.median(block.times_ms))
         times_ms |= {(kind, names[name]): calm_median(found) for name, found in medians.items()}
-    return judge(times_ms)
+    return choose_step(times_ms)
 
 
-def judge(times_ms: Mapping[Key, float]) -> ChannelProbe:
-    """The step that the times of a whole ladder speak for."""
+def choose_step(times_ms: Mapping[Key, float]) -> ChannelProbe:
+    """The smallest step about as fast as the best, from the times of all widths."""
     import numpy as np
 
     losses: dict[Key, float] = {}
@@ -89,9 +89,9 @@ def judge(times_ms: Mapping[Key, float]) -> ChannelProbe:
         times = {width: ms for (which, width), ms in times_ms.items() if which == kind}
         cost = {width: math.log(ms / (kernel * width) ** 2) for width, ms in times.items()}
         known = [*WIDTHS[16], *WIDTHS[32]]
-        course = np.polyfit(np.log(known), [cost[width] for width in known], 2)
+        fit = np.polyfit(np.log(known), [cost[width] for width in known], 2)
         for step, widths in WIDTHS.items():
-            above = [cost[width] - np.polyval(course, math.log(width)) for width in widths]
+            above = [cost[width] - np.polyval(fit, math.log(width)) for width in widths]
             losses[kind, step] = math.exp(float(np.mean(above)))
     scores = {step: _score(losses, step) for step in STEPS}
     limit = MAX_SCORE_RATIO * min(scores.values())
@@ -100,7 +100,7 @@ def judge(times_ms: Mapping[Key, float]) -> ChannelProbe:
 
 
 def _score(losses: Mapping[Key, float], step: int) -> float:
-    """The mean over multiples of a step: half of them are no multiples of the next, and so on."""
+    """The mean loss over multiples of a step: half of them are no multiples of the next, etc."""
     allowed = [larger for larger in STEPS if larger >= step]
     shares = [0.5 ** (at + 1) for at in range(len(allowed))]
     shares[-1] *= 2
@@ -109,14 +109,14 @@ def _score(losses: Mapping[Key, float], step: int) -> float:
 
 
 def conv_chain(kernel: int, channels: int, side: int) -> bytes:
-    """An ONNX file of a few convolutions (kernel x kernel) in a row, each with its ReLU."""
+    """An ONNX file of a chain of convolutions (kernel x kernel), each with a ReLU."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
     names = ["x", *[f"y{number}" for number in range(CONVS_PER_MODEL - 1)], "y"]
     shape = [1, channels, side, side]
     count = channels * channels * kernel * kernel
-    # No zeros and no denormals, which some processors treat in their own way.
+    # No zeros and no denormals, which have a speed of their own on some processors.
     values = ((np.arange(count) * 37 % 101 - 50.5) / (30 * channels * kernel)).astype(np.float32)
     weights = numpy_helper.from_array(values.reshape(channels, channels, kernel, kernel), "w")
     pads = [kernel // 2] * 4

@@ -1,4 +1,4 @@
-"""What `autoseg devices check` finds out: facts, what is wrong, the A/A test, the channel step."""
+"""Runs `autoseg devices check`: facts, findings, the A/A test, the channel step."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from autoseg.device.channel_step import ChannelProbe
 
 ROUND_TRIPS = 7
-# As long as a measurement's block: what is quiet for a moment only should not look quiet.
+# As long as a block of a measurement, so that a short pause of other programs does not count.
 WATCH_S = 1.0
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`trust` is None where no model can be run, or where a board failed: a finding says why.
+    """The result of a check.
 
-    `probe` is None where none was asked for, and where the device cannot be trusted with one.
+    `aa_result` is None where no model runs or a board failed the test: a finding says why.
+    `probe` is None where none was requested or the device failed the A/A test.
     """
 
     facts: dict[str, str | None]
     findings: list[Finding]
-    trust: AAResult | None
+    aa_result: AAResult | None
     probe: ChannelProbe | None
 
     @property
@@ -40,49 +41,49 @@ class CheckReport:
 
 
 def check_device(
-    board: Board, called: str, say: Callable[[str], None], ladder: Path | None = None
+    board: Board, called: str, progress: Callable[[str], None], probe_folder: Path | None = None
 ) -> CheckReport:
-    """Examines a device, that the user called so; `ladder` is a folder for the models of a probe.
+    """Checks a device; `called` is the user's name for it, `probe_folder` is for a probe's models.
 
-    Raises DeviceError where it cannot be reached, InputError for what the user must decide.
+    Raises DeviceError where it cannot be reached, InputError where the user must decide.
     """
-    say(f"connecting to {board.launcher.name}")
+    progress(f"connecting to {board.launcher.name}")
     hello = board.hello()
     with board.connection.held("checking it"):
         round_trip_ms, skew_s = _round_trip_ms(board), _skew_s(board)
         status = board.status(WATCH_S)
-        told = facts(hello, status, skew_s=skew_s, round_trip_ms=round_trip_ms)
+        described = facts(hello, status, skew_s=skew_s, round_trip_ms=round_trip_ms)
         found = findings(board.profile, hello, status, skew_s=skew_s, called=called)
         if blockers(board.profile, hello, called):
-            return CheckReport(told, found, None, None)
-        say("comparing a small model with itself")
-        trust, doubt = _trust(board)
-        seen = None
-        # Where a model differs from itself, a ladder says nothing.
-        if ladder and not doubt:
-            say("timing a ladder of convolutions")
-            seen, doubt = _probe(board, ladder)
-    return CheckReport(told, [*doubt, *found], trust, seen)
+            return CheckReport(described, found, None, None)
+        progress("comparing a small model with itself")
+        aa_result, doubt = _aa_test(board)
+        probe = None
+        # Where a model differs from itself, a probe shows nothing.
+        if probe_folder and not doubt:
+            progress("timing convolutions of many widths")
+            probe, doubt = _probe(board, probe_folder)
+    return CheckReport(described, [*doubt, *found], aa_result, probe)
 
 
-def _trust(board: Board) -> tuple[AAResult | None, list[Finding]]:
+def _aa_test(board: Board) -> tuple[AAResult | None, list[Finding]]:
     try:
-        trust = board.trust()
+        result = board.compare_with_itself()
     except DeviceError as error:
-        return None, [Finding(str(error), "fix what stands here, and check again")]
-    if trust.passed:
-        return trust, []
-    return trust, [Finding(trust.doubt, "stop other programs, and check again")]
+        return None, [Finding(str(error), "fix that, and check again")]
+    if result.passed:
+        return result, []
+    return result, [Finding(result.doubt, "stop other programs, and check again")]
 
 
-def _probe(board: Board, ladder: Path) -> tuple[ChannelProbe | None, list[Finding]]:
-    from autoseg.device.channel_step import probe
+def _probe(board: Board, folder: Path) -> tuple[ChannelProbe | None, list[Finding]]:
+    from autoseg.device.channel_step import probe_channel_step
 
     try:
-        return probe(board, ladder), []
+        return probe_channel_step(board, folder), []
     except (CandidateError, DeviceError) as error:
-        text = f"the ladder of convolutions was not timed to its end: {error}"
-        return None, [Finding(text, "fix what stands here, and probe again")]
+        text = f"the probe of the channel step failed: {error}"
+        return None, [Finding(text, "fix that, and probe again")]
 
 
 def _round_trip_ms(board: Board) -> float:
@@ -96,7 +97,9 @@ def _round_trip_ms(board: Board) -> float:
 
 def _skew_s(board: Board) -> float:
     before = time.time()
-    told = board.status(0.01).time
+    board_time = board.status(0.01).time
     after = time.time()
-    # The board looked at its clock at some moment in between.
-    return 0.0 if told is None or before <= told <= after else told - (before + after) / 2
+    # The board read its clock at some moment in between.
+    if board_time is None or before <= board_time <= after:
+        return 0.0
+    return board_time - (before + after) / 2

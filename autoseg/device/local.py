@@ -1,4 +1,4 @@
-"""This machine as a device: the runner in a process of its own, so that only it is timed."""
+"""This machine as a device; the runner is a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autoseg.device.rpc import Transport
 
 @dataclass
 class LocalLauncher:
-    """How this machine is reached: a process at the other end of two pipes."""
+    """Starts runners on this machine, connected by two pipes."""
 
     name: str = "this machine"
     here: bool = True
@@ -30,11 +30,11 @@ class LocalLauncher:
             raise DeviceError(f"{self.name} cannot start the runner: {error}") from error
 
     def close(self) -> None:
-        """Nothing but the runner was started."""
+        """Does nothing: only runners were started."""
 
 
 def local_device(
     profile: Profile | None = None, *, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Board:
-    """This machine, timed as its profile says; `shapes` gives sizes that a model leaves open."""
+    """This machine, timed as its profile says; `shapes` fills sizes that a model leaves open."""
     return Board(profile or Profile(name="local", kind="local"), LocalLauncher(), shapes=shapes)

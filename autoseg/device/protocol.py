@@ -1,4 +1,4 @@
-"""The Device protocol: what a model is measured and run on."""
+"""The Device protocol: measures and runs ONNX models on one machine or several."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 class Device(Protocol):
-    """Something that times and runs ONNX files, one measurement at a time.
+    """Measures and runs ONNX files, one measurement at a time per machine.
 
-    Constructing one neither connects nor starts anything: the first verb does. Each raises
+    Construction neither connects nor starts anything: the first call does. Every method raises
     DeviceError for the machine's fault, CandidateError for the model's, InputError for the
     caller's.
     """
 
     def describe(self) -> DeviceInfo:
-        """What this machine is, and what a measurement may be reused under."""
+        """The machine's identity: a measurement may be reused where it is the same."""
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
-        """Times one ONNX file on random frames, as long as the plan asks for."""
+        """Times one ONNX file on random frames, for as long as the plan demands."""
 
     def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
-        """Class maps (uint8, H x W) of frames (uint8, H x W x C) of the model's input size."""
+        """Class maps uint8 `[h, w]` of frames uint8 `[H, W, C]` of the model's input size."""
 
     def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
-        """The operators of a model as this machine runs them, each with its mean ms a run."""
+        """The nodes of a model as the machine runs them, each with its mean ms per run."""
 
     def close(self) -> None:
-        """Lets go of what the verbs took; closing twice is fine."""
+        """Releases all that the other methods acquired; closing twice is fine."""

@@ -12,9 +12,9 @@ from autoseg.device.channel_step import (
     STEPS,
     WIDTHS,
     ChannelProbe,
+    choose_step,
     conv_chain,
-    judge,
-    probe,
+    probe_channel_step,
 )
 from autoseg.device.local import local_device
 
@@ -22,7 +22,7 @@ from autoseg.device.local import local_device
 def ladder(cost: Callable[[int], float]) -> ChannelProbe:
     """What a device would say on which a width costs that of another one, with some overhead."""
     widths = [width for each in WIDTHS.values() for width in each]
-    return judge(
+    return choose_step(
         {
             (kind, width): 0.01 + 1e-5 * (kernel * cost(width)) ** 2
             for kind, kernel in KERNELS.items()
@@ -70,7 +70,7 @@ def test_this_machine_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     device = local_device()
     try:
-        found = probe(device, tmp_path)
+        found = probe_channel_step(device, tmp_path)
     finally:
         device.close()
     assert found.step in STEPS and len(found.times_ms) == 2 * sum(map(len, WIDTHS.values()))

@@ -64,7 +64,7 @@ def test_what_makes_no_sense_is_refused(
 def test_this_machine_is_checked(autoseg_command: Command) -> None:
     called = autoseg_command("devices", "check", "local", "--json")
     told = json.loads(called.stdout)
-    assert told["facts"]["onnxruntime"] and told["facts"]["round context"].endswith(" ms")
+    assert told["facts"]["onnxruntime"] and told["facts"]["round trip"].endswith(" ms")
     assert told["trust"]["pairs"] >= 20 and told["probe"] is None
     severe = [finding for finding in told["findings"] if finding["severe"]]
     assert told["trustworthy"] == (not severe) and called.code == bool(severe)
@@ -102,9 +102,9 @@ def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     assert called.code == 1 and "local cannot be trusted yet" in called.stdout
     said = "differed from itself" if broken == "trust" else "was not timed to its end"
-    assert said in called.stdout and "round context" in called.stdout
+    assert said in called.stdout and "round trip" in called.stdout
     assert f"{save} was not written" in called.stderr and not save.exists()
-    assert ("timing a ladder" in called.stderr) == (broken == "probe")
+    assert ("timing convolutions" in called.stderr) == (broken == "probe")
 
 
 def test_operators_are_told_with_their_time(autoseg_command: Command, segments: Path) -> None:

@@ -79,8 +79,8 @@ def test_all_faults_of_a_profile_are_told_at_once(tmp_path: Path) -> None:
     )
     assert told(path) == [
         "3: host: is only for kind: ssh; remove it, or set kind: ssh",
-        "5: affinity: must not repeat itself, got [1, 1]; remove the repeated ones",
-        "6: providers: CPU must come last: it runs all that reaches it, got ['CPU', 'CUDA']",
+        "5: affinity: must not have duplicates, got [1, 1]; remove them",
+        "6: providers: CPU must come last, as it runs every node, got ['CPU', 'CUDA']",
         "7: affinty: unknown field, did you mean 'affinity'?; known: " + ", ".join(FIELDS),
         "8: channel_step: must be less than or equal to 64, got 65",
     ]

@@ -56,7 +56,7 @@ def test_what_a_device_does_not_tell_is_no_fault() -> None:
     assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
     told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
     assert [name for name, text in told.items() if text] == [
-        "model", "system", "cores", "python", "onnxruntime", "providers", "round context",
+        "model", "system", "cores", "python", "onnxruntime", "providers", "round trip",
     ]  # fmt: skip
     assert list(told) == list(facts(hello(), status(), skew_s=0.0, round_trip_ms=1.0))
 
@@ -77,7 +77,7 @@ def test_the_device_is_told_in_words() -> None:
         "onnxruntime": "1.23.2",
         "providers": "Azure, CPU",
         "clock skew": "+0.3 s",
-        "round context": "2.5 ms",
+        "round trip": "2.5 ms",
         "other load": "0.02 cores (sshd 0.01)",
     }
 
@@ -113,7 +113,7 @@ GRAVE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "the governor is schedutil",
         "sudo jetson_clocks",
     ),
-    "hot": ({}, {"temperature_c": 76.0}, "it is 76 °C, over 75 °C", "let it cool"),
+    "hot": ({}, {"temperature_c": 76.0}, "the temperature is 76 °C, over 75 °C", "let it cool"),
     "weak supply": (
         {}, {"throttled_bits": 0x50005}, "under-voltage, throttled", "power supply",
     ),
@@ -138,7 +138,7 @@ def test_what_must_be_mended_is_said_with_its_fix(case: str) -> None:
 @pytest.mark.parametrize(
     ("doing", "skew_s", "text"),
     [
-        ({"throttled_bits": 0x50000}, 0.0, "since it was started: under-voltage, throttled"),
+        ({"throttled_bits": 0x50000}, 0.0, "since the boot: under-voltage, throttled"),
         ({"memory_available_bytes": 100 << 20}, 0.0, "only 100 MiB of memory"),
         ({"disk_free_bytes": 500 << 20}, 0.0, "only 500 MiB of disk"),
         ({}, -3600.0, "its clock is 3600 s behind"),

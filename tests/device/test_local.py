@@ -111,7 +111,7 @@ def test_a_core_or_provider_that_is_not_there_is_the_machines_fault(
 ) -> None:
     with pytest.raises(DeviceError, match="this machine: .*affinity names cores 4000"):
         local(affinity=[4000]).measure(segments, QUICK)
-    with pytest.raises(DeviceError, match="has no TensorRT, which the profile asks for"):
+    with pytest.raises(DeviceError, match="has no TensorRT, which the profile requests"):
         local(providers=["TensorRT", "CPU"]).describe()
 
 
@@ -321,7 +321,7 @@ def test_a_runner_lost_once_is_started_again_and_goes_on(stand_in: Any, segments
 def test_an_answer_that_is_none_is_the_machines_fault(
     stand_in: Any, segments: Path, answer: dict[str, Any]
 ) -> None:
-    with pytest.raises(DeviceError, match="this machine: what answers is no runner of autoseg"):
+    with pytest.raises(DeviceError, match="this machine: the reply is not from autoseg's runner"):
         stand_in(timing=f"return worker.say({answer!r})")(segments)
 
 
@@ -352,7 +352,7 @@ def test_a_class_map_that_no_frame_has_is_refused(
     (tmp_path / "runner.py").write_text(source.replace('if __name__ == "__main__":', own))
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
     device = local_device()
-    with pytest.raises(DeviceError, match="what answers is no runner of autoseg"):
+    with pytest.raises(DeviceError, match="the reply is not from autoseg's runner"):
         device.predict(segments, [np.zeros((24, 32, 3), np.uint8)])
     device.close()
 

@@ -14,7 +14,7 @@ from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
 from autoseg.device.local import LocalLauncher
 from autoseg.device.pipe_transport import PipeTransport
-from autoseg.device.rpc import ConnectionLost
+from autoseg.device.rpc_errors import ConnectionLost
 
 QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
 
@@ -96,7 +96,7 @@ def test_a_place_that_is_none_of_a_model_is_refused(
     (tmp_path / "runner.py").write_text(Path(runner.__file__).read_text().replace(main, lying))
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
     board = wired()
-    with pytest.raises(DeviceError, match="the board: what answers is no runner") as caught:
+    with pytest.raises(DeviceError, match="the board: the reply is not from") as caught:
         board.place(segments)
     assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
     board.close()

@@ -12,7 +12,8 @@ import pytest
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.device import rpc
-from autoseg.device.rpc import ConnectionLost, NoHeartbeat, ProtocolError, RpcChannel, RpcTimeout
+from autoseg.device.rpc import RpcChannel
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
 
 
 class Wire:

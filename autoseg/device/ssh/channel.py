@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.rpc import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
 from autoseg.device.ssh.connection import SshConnection
 
 if TYPE_CHECKING:

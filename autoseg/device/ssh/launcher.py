@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device.device_profile import Profile
-from autoseg.device.rpc import ConnectionLost, NoHeartbeat, Unreachable
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, Unreachable
 from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
