@@ -497,7 +497,7 @@ def test_an_interrupted_upload_leaves_no_model_and_nothing_for_long(
 def test_the_least_recently_used_models_make_room(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
-    board = start(CACHE_BYTES=3000)
+    board = start(MAX_CACHE_BYTES=3000)
     first, second, third, fourth = (bytes([n]) * 1000 for n in range(4))
     for data in (first, second, third):
         # As on a board that woke up in the past: the order of use counts, not the clock.

@@ -136,10 +136,10 @@ def _set_up(
 ) -> tuple[list[str], str]:
     """What was done, and the onnxruntime that is there now; nothing where it was there already."""
     from autoseg.device.findings import PROVIDER_FIXES
-    from autoseg.device.setup import install, look, steps
+    from autoseg.device.setup import inspect_board, install, steps
 
     named = board.profile.python
-    found = look(shell, named)
+    found = inspect_board(shell, named)
     planned = steps(found, named)
     if not planned:
         return [], str(found.ready)

@@ -14,7 +14,7 @@ import pytest
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import setup
-from autoseg.device.setup import COPY_WHOLE, BoardState, Ran, Shell, install, look, steps
+from autoseg.device.setup import COPY_WHOLE, BoardState, Ran, Shell, inspect_board, install, steps
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
 FRESH: dict[str, Any] = {
@@ -99,11 +99,11 @@ def test_a_python_of_ones_own_is_its_owners_to_fill() -> None:
 
 def test_a_python_below_the_home_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "my python").symlink_to(sys.executable)
-    assert look(here(tmp_path), "~/my python").python.startswith("3.")
+    assert inspect_board(here(tmp_path), "~/my python").python.startswith("3.")
 
 
 def test_looking_tells_what_is_there_and_changes_nothing(tmp_path: Path) -> None:
-    found = look(here(tmp_path), sys.executable)
+    found = inspect_board(here(tmp_path), sys.executable)
     assert found.own.runtime == onnxruntime.__version__
     assert found.cache == f"{tmp_path}/.cache/autoseg" and not found.venv
     assert not (tmp_path / ".cache" / "autoseg").exists()
@@ -111,7 +111,7 @@ def test_looking_tells_what_is_there_and_changes_nothing(tmp_path: Path) -> None
 
 def test_a_board_without_python_is_told_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cannot run 'python9'.*sudo apt install python3"):
-        look(here(tmp_path), "python9")
+        inspect_board(here(tmp_path), "python9")
 
 
 @pytest.mark.parametrize("said", ["", "hello", "{}", '{"cache": "../x"}', "[" * 10_000])
@@ -119,13 +119,13 @@ def test_a_board_that_says_something_else_is_an_error(tmp_path: Path, said: str)
     def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         return Ran(0, said.encode(), b"")
 
-    with pytest.raises(DeviceError, match="did not say what it has"):
-        look(shell)
+    with pytest.raises(DeviceError, match="did not report its state"):
+        inspect_board(shell)
 
 
 def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
     (tmp_path / ".cache").write_text("a file where a folder belongs")
-    found = look(here(tmp_path), sys.executable)
+    found = inspect_board(here(tmp_path), sys.executable)
     with pytest.raises(DeviceError, match=r"making the folder on the board failed: .*\.cache"):
         install(here(tmp_path), found, lambda line: None)
 
@@ -168,7 +168,7 @@ def test_without_network_and_pip_wheels_are_carried_over_once(
     monkeypatch.setattr(setup, "fetch", fetched)
     shell, told = here(tmp_path), []
     monkeypatch.setattr(setup, "PYTHON", os.path.realpath(sys.executable))
-    found = look(shell).model_copy(update={"ensurepip": False})
+    found = inspect_board(shell).model_copy(update={"ensurepip": False})
     # What a setup that was cut off left: pip would take the newest.
     (tmp_path / ".cache" / "autoseg" / "wheels").mkdir(parents=True, mode=0o700)
     (tmp_path / ".cache" / "autoseg").chmod(0o700)
@@ -176,6 +176,6 @@ def test_without_network_and_pip_wheels_are_carried_over_once(
     half.write_bytes(b"PK")
     done = install(shell, found, told.append)
     assert done.ready == "1.20.0" and steps(done) == []
-    assert [line.split()[0] for line in told] == ["making", "fetching", "carrying", "installing"]
+    assert [line.split()[0] for line in told] == ["making", "downloading", "copying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
     assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""Boards over SSH: reached as safely as ssh does, with keys only, and never a password."""
+"""Boards over SSH, as safely as OpenSSH connects; with keys only, never a password."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def ssh_device(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
 
 
 def fetch_host_key(profile: Profile) -> HostKey:
-    """The first host key on the way to a board that is not known; the board's where all are.
+    """The first unknown host key on the way to a board; the board's own where all are known.
 
-    A board behind jump hosts has several: ask again after each that was added. Raises InputError
-    for a key that changed, DeviceError for a board that does not answer.
+    A board behind jump hosts has several: call again after adding each. Raises InputError for a
+    key that changed, DeviceError for a board that does not answer.
     """
     return SshLauncher(profile).host_key()
 
 
 def add_host_key(key: HostKey) -> Path:
-    """Accepts a host key into the user's known_hosts file, which it returns."""
+    """Adds a host key to the user's known_hosts file, and returns the file."""
     return known_hosts.add(key)

@@ -1,4 +1,4 @@
-"""A board as something that runners can be started on: one connection, kept and re-opened."""
+"""Starts runners on a board over one SSH connection, kept and reopened."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from autoseg.device.ssh.connection import (
 from autoseg.device.ssh.known_hosts import HostKey
 
 RECONNECT_S = 60.0
-LONGEST_PAUSE_S = 8.0
+MAX_PAUSE_S = 8.0
 MAX_OUTPUT_BYTES = 1 << 20
 
 
 class SshLauncher:
-    """The board of a profile. Constructing reads ~/.ssh/config, and connects to nothing."""
+    """Launcher for a profile's board. Construction reads ~/.ssh/config and does not connect."""
 
     shares_files = False
     claim_wait_s = 45.0
@@ -47,14 +47,14 @@ class SshLauncher:
 
     @functools.cached_property
     def here(self) -> bool:
-        """Whether every address on the way is one of this machine's own."""
+        """Whether every hop is on this machine."""
         return all(_is_own(hop.host, hop.port) for hop in self._hops)
 
     def open(self) -> ChannelTransport:
-        """A runner on the board.
+        """Starts a runner on the board.
 
-        A board that was met before may be booting: it is tried again for RECONNECT_S. Raises
-        DeviceError, and InputError for what the user must decide.
+        A board that was connected before may be booting: retries for RECONNECT_S. Raises
+        DeviceError; InputError where the user must decide.
         """
         deadline, pause_s = time.monotonic() + RECONNECT_S, 1.0
         while True:
@@ -67,33 +67,33 @@ class SshLauncher:
                     raise
                 if time.monotonic() + pause_s > deadline:
                     raise Unreachable(
-                        f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
-                        f"({error})"
+                        f"{self.name} no longer answers, tried for {RECONNECT_S:g} s ({error})"
                     ) from error
             if not kept:
                 time.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def run_command(
         self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, output and complaints of one command, the last MiB of each at most.
+        """Exit code, stdout and stderr of one command, the last MiB of each at most.
 
-        No shell of the board reads the words. Raises DeviceError, also past `limit_s`.
+        The words are quoted, so that no shell there interprets them. Raises DeviceError, also
+        after `limit_s`.
         """
         if any("\0" in word for word in argv):
-            raise InputError("a word of a command cannot hold a zero byte")
+            raise InputError("a word of a command cannot contain a zero byte")
         transport = ChannelTransport(
             self._connected(), self._connected().session(start_runner.COMMAND)
         )
         return _finished(transport, start_runner.quoted(argv).encode() + stdin, self.name, limit_s)
 
     def host_key(self) -> HostKey:
-        """The first host key on the way that is not known yet; the board's where all are."""
+        """The first unknown host key on the way; the board's own where all are known."""
         return self._new().key_shown()
 
     def close(self) -> None:
-        """Ends the connection; closing twice is fine."""
+        """Closes the connection; closing twice is fine."""
         if self._connection:
             self._connection.close()
         self._connection = None
@@ -105,7 +105,7 @@ class SshLauncher:
 
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
-            # A board that is gone may have left its jump hosts connected.
+            # After a lost board, its jump hosts may still be connected.
             self.close()
             connection = self._new()
             connection.open()
@@ -125,7 +125,7 @@ def _finished(
             if time.monotonic() >= deadline:
                 raise TimeoutError
             transport.send(given[start : start + PIECE_BYTES])
-        transport.shut()
+        transport.close_stdin()
         while True:
             output += transport.receive(max(0.0, deadline - time.monotonic()))
             del output[:-MAX_OUTPUT_BYTES]
@@ -135,7 +135,7 @@ def _finished(
         code = transport.status(0.0)
         if code is None:
             raise DeviceError(f"{name}: a command {error}; {CHECK_POWER}") from error
-        return code, bytes(output), transport.complaints()
+        return code, bytes(output), transport.stderr()
     except (TimeoutError, NoHeartbeat) as error:
         raise DeviceError(f"{name}: a command did not end within {limit_s:g} s") from error
     finally:
@@ -143,13 +143,13 @@ def _finished(
 
 
 def _is_own(host: str, port: int) -> bool:
-    """Whether a name is of this machine: packets to it would come from the same address."""
+    """Whether a host is this machine: packets to it would have the same source address."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
             return True
         with socket.socket(family, kind) as probe:
-            # Sends nothing: it only asks the routes.
+            # Sends nothing: it only looks up the route.
             probe.connect(address)
             return bool(probe.getsockname()[0] == address[0])
     except (OSError, UnicodeError, ValueError):

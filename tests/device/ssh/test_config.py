@@ -90,8 +90,8 @@ def test_a_host_key_alias_is_the_name_in_known_hosts(home: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("Host pi\n  ProxyCommand nc %h %p\n", "autoseg does not run; say it with ProxyJump"),
-        ("Host pi\n  ProxyJump pi\n", "leads in a circle: .*pi"),
+        ("Host pi\n  ProxyCommand nc %h %p\n", "autoseg does not run; use ProxyJump"),
+        ("Host pi\n  ProxyJump pi\n", "is circular: .*pi"),
         ("Host pi\n  ProxyJump a b c\n", "is no list of user@host:port"),
         ("Host pi\n  Port high\n", "must be between 1 and 65535, got high"),
         ("Host\n", "config cannot be read"),

@@ -94,7 +94,7 @@ def test_a_wrong_key_is_told_with_the_way_in(sshd: Sshd, tmp_path: Path) -> None
 
 def test_no_key_at_all_is_told(sshd: Sshd) -> None:
     message = refused(sshd.profile(key_file=None))
-    assert "no key to show" in message and "ssh-copy-id" in message
+    assert "no key to offer" in message and "ssh-copy-id" in message
 
 
 def test_usual_key_files_are_found(sshd: Sshd, home: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_agents_keys_are_tried_unless_told_otherwise(
     others = [make_key(tmp_path / f"other{number}") for number in range(3)]
     subprocess.run(["ssh-add", "-q", *map(str, [*others, sshd.key])], check=True)
     assert says_hello(sshd.profile(key_file=None, use_agent=True))
-    assert "no key to show" in refused(sshd.profile(key_file=None, use_agent=False))
+    assert "no key to offer" in refused(sshd.profile(key_file=None, use_agent=False))
     write_config(home, f"IdentitiesOnly yes\nIdentityFile {others[0]}\n")
     message = refused(sshd.profile(key_file=None, use_agent=True))
     assert str(others[0]) in message and message.count("the agent's") == 1
@@ -160,7 +160,7 @@ def test_a_password_is_never_sent(tmp_path: Path, home: Path) -> None:
         message = refused(board.profile())
     finally:
         board.down()
-    assert "takes no keys (only password), and autoseg sends no passwords" in message
+    assert "accepts no keys (only password), and autoseg sends no passwords" in message
     assert "password for" not in board.log
 
 
@@ -180,7 +180,9 @@ def test_a_board_that_hangs_up_after_some_keys_is_told(
     keys = [make_key(tmp_path / f"wrong{number}") for number in range(4)]
     write_config(home, "".join(f"IdentityFile {key}\n" for key in keys))
     message = refused(sshd.profile(key_file=None))
-    assert "hung up after these keys" in message and "key_file in the profile" in message
+    assert (
+        "closed the connection after the keys" in message and "key_file in the profile" in message
+    )
     assert str(keys[0]) in message and str(keys[3]) not in message
 
 
@@ -303,7 +305,7 @@ def test_what_is_no_sshd_is_told(
     started = time.monotonic()
     message = refused(Profile(name="board", kind="ssh", host="127.0.0.1", port=port))
     server.close()
-    assert f"what answers at port {port} of 127.0.0.1 does not talk SSH" in message
+    assert f"no proper SSH server answers at port {port} of 127.0.0.1" in message
     assert time.monotonic() - started < 4
 
 

@@ -149,7 +149,7 @@ def test_a_python_that_babbles_is_read_only_so_far(sshd: Sshd, tmp_path: Path) -
     assert time.monotonic() - started < 5
     fails = python(tmp_path / "fails", "echo so long; echo I am broken >&2; exit 3")
     message = refused(sshd, python=str(fails))
-    assert "exited with code 3: I am broken, having said 'so long'" in message
+    assert "exited with code 3: I am broken, after the output 'so long'" in message
 
 
 def test_wrong_answers_at_the_start_are_told(sshd: Sshd, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_python_that_says_nothing_is_given_up(
 ) -> None:
     monkeypatch.setattr(start_runner, "BOOT_S", 0.5)
     mute = python(tmp_path / "mute", "exec sleep 60")
-    assert "no python of it answered within 0.5 s" in refused(sshd, python=str(mute))
+    assert "no python answered within 0.5 s" in refused(sshd, python=str(mute))
 
 
 def test_a_login_without_a_home_is_told(sshd: Sshd) -> None:
