@@ -101,7 +101,7 @@ def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     assert called.code == 1 and "local cannot be trusted yet" in called.stdout
-    said = "differed from itself" if broken == "trust" else "was not timed to its end"
+    said = "differed from itself" if broken == "trust" else "the probe of the channel step failed"
     assert said in called.stdout and "round trip" in called.stdout
     assert f"{save} was not written" in called.stderr and not save.exists()
     assert ("timing convolutions" in called.stderr) == (broken == "probe")

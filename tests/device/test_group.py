@@ -92,7 +92,7 @@ def test_the_flags_of_every_board_are_kept_with_its_name(segments):
 
 def test_one_board_given_twice_or_two_of_one_name_are_refused():
     for device in (["local", "local"], ["pi@10.0.0.7"] * 2, [Board("rpi"), Board("rpi")]):
-        with pytest.raises(autoseg.InputError, match="is there 2 times; devices that share"):
+        with pytest.raises(autoseg.InputError, match="is given 2 times; devices that share"):
             resolve(device).describe()
 
 

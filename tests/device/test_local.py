@@ -149,7 +149,7 @@ def test_a_silent_fall_back_to_the_cpu_is_told(
 
 
 def test_this_machine_can_be_compared_with_itself(device: Board) -> None:
-    found = device.trust()
+    found = device.compare_with_itself()
     assert found.pairs >= 20 and found.calm_ms > 0
     assert device.calm_ms == found.calm_ms
 
@@ -181,7 +181,7 @@ from pathlib import Path
 from autoseg.device import board
 from autoseg.device.local import local_device
 from autoseg.core.records import MeasurePlan
-board.CLAIM, plan = {claim!r}, MeasurePlan(**{plan!r})
+board.CLAIM_NAME, plan = {claim!r}, MeasurePlan(**{plan!r})
 device = local_device()
 print(device.hello().pid, flush=True)
 device.measure(Path({onnx!r}), plan)
@@ -289,7 +289,7 @@ def stand_in(
         ("os.kill(os.getpid(), 11)", "^timing segments.onnx: .*ended by signal 11"),
         ("os.kill(os.getpid(), 9)", "out of memory"),
         ("os.kill(os.getppid(), 9)", "lost 2 times while timing .*out of memory"),
-        ("time.sleep(60)", "gave no answer in time"),
+        ("time.sleep(60)", "gave no reply in time"),
         ("raise MemoryError", "out of memory"),
     ],
 )
