@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, counted() as spent:
         models = list(small_models(Path(folder), arguments.models))
         begin = time.perf_counter()
-        device.trust()
+        device.compare_with_itself()
         first_s = time.perf_counter() - begin
         ours, plain = [], []
         for onnx in models:

@@ -16,7 +16,7 @@ BLOCK_RUNS, BLOCK_S = 10, 0.05
 MIN_PAIRS, MAX_PAIRS, MORE_PAIRS = 20, 120, 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AAResult:
     """What the A/A test found: the same model twice, in turns.
 
@@ -75,4 +75,10 @@ def _compared(seen: Sequence[Block]) -> AAResult:
     ratio, interval = estimate(ratios, "p50")
     # A ratio near 1 proves nothing where the noise exceeds the difference that is looked for.
     passed = 1 - MAX_DIFFERENCE <= interval[0] and interval[1] <= 1 + MAX_DIFFERENCE
-    return AAResult(ratio, interval, len(ratios), calm_median(medians), passed)
+    return AAResult(
+        ratio=ratio,
+        ratio_ci=interval,
+        pairs=len(ratios),
+        calm_ms=calm_median(medians),
+        passed=passed,
+    )

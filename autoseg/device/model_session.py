@@ -22,14 +22,7 @@ from autoseg.device.rpc_errors import (
     RpcTimeout,
     RunnerExited,
 )
-from autoseg.device.rpc_schema import (
-    Block,
-    ClassMapSize,
-    OpenedModels,
-    StateAfter,
-    WarmUp,
-    parse,
-)
+from autoseg.device.rpc_schema import Block, ClassMapSize, OpenedModels, StateAfter, WarmUp, parse
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import BlockRequest
 

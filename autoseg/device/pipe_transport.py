@@ -19,15 +19,7 @@ from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
 
 CHUNK_BYTES = 1 << 16
 # Needed by Python and the dynamic linker to find the same libraries; no other variable is passed.
-PASSED_ENVIRONMENT = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "PYTHONPATH",
-)
+PASSED_ENVIRONMENT = "PATH HOME LANG TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONPATH".split()
 
 
 class PipeTransport:

@@ -173,7 +173,7 @@ def _next_request(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> 
     reference_runs = _reference_runs(runs, pace)
     candidate = BlockRequest(CANDIDATE, runs, max(max_block_s, pace.run_s * runs))
     reference = BlockRequest(REFERENCE, reference_runs, 2 * REFERENCE_SHARE * _block_s(plan))
-    return [candidate, reference] * _pairs(candidate, reference, counted, plan, pace)
+    return [candidate, reference] * _pairs(runs, reference_runs, counted, plan, pace)
 
 
 def _max_block_s(plan: MeasurePlan, pace: _Pace) -> float:
@@ -221,20 +221,14 @@ def _missing_runs(counted: Timing, plan: MeasurePlan, pace: _Pace) -> float:
     return max(to_minimum, min(have // 4, max(1, plan.max_runs - have)))
 
 
-def _pairs(
-    candidate: BlockRequest,
-    reference: BlockRequest,
-    counted: Timing,
-    plan: MeasurePlan,
-    pace: _Pace,
-) -> int:
+def _pairs(runs: int, reference_runs: int, counted: Timing, plan: MeasurePlan, pace: _Pace) -> int:
     """Pairs of blocks in one request, at least one.
 
     A lost connection loses at most one request, and a request is one line of JSON: both bound it,
     as does the time left.
     """
-    block_s = pace.run_s * candidate.runs
-    pair_s = block_s + reference.runs * pace.reference_s
+    block_s = pace.run_s * runs
+    pair_s = block_s + reference_runs * pace.reference_s
     most = min(MAX_PAIRS_PER_REQUEST, MAX_REQUEST_S / pair_s)
     wanted = _missing_runs(counted, plan, pace) * pace.run_s / block_s
     fitting = int(pace.left_s / (block_s + pace.run_s))

@@ -24,7 +24,7 @@ JUMP_HOST = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hop:
     """One sshd on the way to a board; the last hop is the board's own.
 

@@ -14,12 +14,7 @@ from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, Unreachable
 from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
-from autoseg.device.ssh.connection import (
-    CHECK_POWER,
-    ConnectError,
-    KeysRefused,
-    SshConnection,
-)
+from autoseg.device.ssh.connection import CHECK_POWER, ConnectError, KeysRefused, SshConnection
 from autoseg.device.ssh.known_hosts import HostKey
 
 RECONNECT_S = 60.0
