@@ -122,16 +122,17 @@ def test_pictures(data: Path, result: Result) -> list[tuple[Path, Path]]:
 def dataset_iou(onnx: Path, pictures: Sequence[tuple[Path, Path]]) -> float:
     """Foreground IoU by the definition itself: one intersection over one union."""
     from autoseg.data.resize import resize_frame
-    from autoseg.export.to_onnx import predict, session
+    from autoseg.device.session import class_map, open_session
 
-    height, width, channels = session(onnx).get_inputs()[0].shape[1:]
+    session = open_session(onnx)
+    height, width, channels = session.get_inputs()[0].shape[1:]
     both = either = 0
     for picture, mask in pictures:
         frame = resize_frame(
             np.asarray(Image.open(picture).convert("RGB")), (height, width), channels
         )
         truth = np.asarray(Image.open(mask)) > 0
-        found = Image.fromarray(predict(onnx, frame[None])[0])
+        found = Image.fromarray(class_map(session, frame))
         whole = found.resize(truth.shape[::-1], Image.Resampling.NEAREST)
         guess = np.asarray(whole) > 0
         both += int((guess & truth).sum())

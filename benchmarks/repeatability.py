@@ -25,7 +25,7 @@ from common import REFERENCE, command, commit_of, facts, table, write_csv
 from autoseg.core.records import MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
-from autoseg.device.ssh import SshReach
+from autoseg.device.ssh import SshLauncher
 from autoseg.export.to_onnx import export
 from autoseg.networks.space_file import load_space
 from autoseg.train.task import build_candidate
@@ -119,9 +119,9 @@ def spread(values: Sequence[float]) -> str:
 def naive_ms(device: Board, onnx: Path) -> float:
     """The mean of ten runs in a new process there, the first one included."""
     path = device.place(onnx)
-    if isinstance(device.reach, SshReach):
+    if isinstance(device.launcher, SshLauncher):
         python = device.profile.python or "python3"
-        said = device.reach.run_command([python, "-c", NAIVE, path], limit_s=300)[1]
+        said = device.launcher.run_command([python, "-c", NAIVE, path], limit_s=300)[1]
     else:
         said = subprocess.check_output([sys.executable, "-c", NAIVE, path])
     return float(said)

@@ -25,8 +25,8 @@ from repeatability import made
 from autoseg.core.records import Constraints, MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
-from autoseg.device.rpc import Link
-from autoseg.device.ssh import SshReach
+from autoseg.device.rpc import RpcChannel
+from autoseg.device.ssh import SshLauncher
 
 PLAIN = """
 import sys, time, numpy, onnxruntime
@@ -52,12 +52,12 @@ def main() -> None:
     arguments = parse()
     rows: list[dict[str, Any]] = []
     device = resolve(arguments.device)
-    if not isinstance(device, Board) or not isinstance(device.reach, SshReach):
+    if not isinstance(device, Board) or not isinstance(device.launcher, SshLauncher):
         raise SystemExit("--device names one board over SSH")
     with tempfile.TemporaryDirectory() as folder, counted() as spent:
         models = list(small_models(Path(folder), arguments.models))
         begin = time.perf_counter()
-        device.trust()
+        device.compare_with_itself()
         first_s = time.perf_counter() - begin
         ours, plain = [], []
         for onnx in models:
@@ -79,18 +79,18 @@ def main() -> None:
 @contextmanager
 def counted() -> Iterator[Spent]:
     """Counts the seconds in which the board warms up and times."""
-    spent, stream = Spent(), Link.stream
+    spent, stream = Spent(), RpcChannel.stream
 
-    def counting(link: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def counting(channel: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         begin = time.perf_counter()
-        yield from stream(link, do, **facts)
+        yield from stream(channel, do, **facts)
         spent.s += (time.perf_counter() - begin) * (do in WORK)
 
-    Link.stream = counting  # type: ignore[method-assign, assignment]
+    RpcChannel.stream = counting  # type: ignore[method-assign, assignment]
     try:
         yield spent
     finally:
-        Link.stream = stream  # type: ignore[method-assign]
+        RpcChannel.stream = stream  # type: ignore[method-assign]
 
 
 def small_models(folder: Path, count: int) -> Iterator[Path]:
@@ -110,10 +110,12 @@ def small_models(folder: Path, count: int) -> Iterator[Path]:
 def by_a_plain_script(device: Board, onnx: Path, runs: int) -> tuple[float, float]:
     """Wall seconds and timed seconds of one model over a connection of its own."""
     begin = time.perf_counter()
-    reach = SshReach(device.profile)
+    launcher = SshLauncher(device.profile)
     python = device.profile.python or "python3"
-    code, said, complaints = reach.run_command([python, "-c", PLAIN, str(runs)], onnx.read_bytes())
-    reach.close()
+    code, said, complaints = launcher.run_command(
+        [python, "-c", PLAIN, str(runs)], onnx.read_bytes()
+    )
+    launcher.close()
     if code:
         raise SystemExit(complaints.decode(errors="replace"))
     return time.perf_counter() - begin, float(said)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
+from autoseg.device.session import class_maps
 from autoseg.export import to_onnx as exporting
-from autoseg.export.to_onnx import Exported, check, export, predict
+from autoseg.export.to_onnx import Exported, check, export
 from autoseg.networks import build
 
 
@@ -60,7 +61,7 @@ def test_export_gives_the_class_map_of_torch(
     net = lived_in(net, size, channels)
     file = exported(net, tmp_path / "m.onnx", input_hw=size, channels=channels, classes=classes)
     frames = random_frames(2, size, channels)
-    maps = predict(file.path, frames)
+    maps = np.stack(class_maps(file.path, frames))
     assert maps.dtype == np.uint8 and maps.shape == (2, *size)
     assert len(np.unique(maps)) > 1
     assert check(file, net, frames) >= 0.999
@@ -125,7 +126,7 @@ def test_export_accepts_a_network_without_the_usual_input_layers(
     net = NoConvolutionFirst(3, classes)
     file = exported(net, tmp_path / "m.onnx", classes=classes)
     frames = random_frames(1, (64, 64), 3)
-    assert predict(file.path, frames).shape == (1, 16, 16)
+    assert [found.shape for found in class_maps(file.path, frames)] == [(16, 16)]
     assert check(file, net, frames) >= 0.999
 
 
@@ -186,7 +187,7 @@ def test_export_failure_raises_candidate_error(tmp_path: Path, net: nn.Module, s
 def test_check_refuses_a_file_that_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a network")
     with pytest.raises(CandidateError, match=r"m\.onnx"):
-        predict(tmp_path / "m.onnx", random_frames(1, (64, 64), 3))
+        class_maps(tmp_path / "m.onnx", random_frames(1, (64, 64), 3))
 
 
 def test_export_prints_nothing(

@@ -488,7 +488,7 @@ def test_runner_put_interrupted_leaves_no_model(
 def test_runner_put_removes_the_least_recently_used_models(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
-    board = start(CACHE_BYTES=3000)
+    board = start(MAX_CACHE_BYTES=3000)
     first, second, third, fourth = (bytes([n]) * 1000 for n in range(4))
     for data in (first, second, third):
         # As on a board that woke up in the past: the order of use counts, not the clock.

@@ -15,13 +15,14 @@ import argparse
 import json
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
 try:
     import numpy as np
-    import onnxruntime
+    import onnxruntime  # noqa: F401 (missing: the message below says what to install)
     from PIL import Image
     from PIL.Image import Resampling  # noqa: F401 (older Pillows lack it, and more)
 except ImportError as error:
@@ -34,10 +35,11 @@ except ImportError as error:
     sys.exit(2)
 
 from autoseg.bundle.targets import Task, tasks
-from autoseg.core.errors import InputError
+from autoseg.core.errors import CandidateError, InputError
 from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_back, resize_frame
+from autoseg.device.session import class_map, open_session
 
 MODEL = Path(__file__).with_name("model.onnx")
 MAX_JSON_BYTES = 1_000_000
@@ -65,17 +67,8 @@ def load(model: str | Path = MODEL, threads: int = 1) -> Any:
 
     Raises InputError for a file that is not there, cannot be loaded, or is no such model.
     """
-    if not Path(model).is_file():
-        raise InputError(f"there is no file {model}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
-        raise InputError(f"onnxruntime cannot load {model}: {error}") from error
+    with _model_is_input():
+        session = open_session(Path(model), threads)
     input_of(session, str(model))
     return session
 
@@ -112,27 +105,23 @@ def timed(session: Any, image: Array) -> tuple[Array, Times]:
         )
     height, width, channels = input_of(session)
     began = time.perf_counter()
-    frame = resize_frame(image, (height, width), channels)[np.newaxis]
+    frame = resize_frame(image, (height, width), channels)
     resized = time.perf_counter()
-    class_map = _class_map(session, frame)
+    with _model_is_input():
+        classes = class_map(session, frame)
     inferred = time.perf_counter()
-    mask = resize_back(class_map, (image.shape[0], image.shape[1]))
+    mask = resize_back(classes, (image.shape[0], image.shape[1]))
     ended = time.perf_counter()
     return mask, Times(resized - began, inferred - resized, ended - inferred)
 
 
-def _class_map(session: Any, frame: Array) -> Array:
-    given, told = session.get_inputs()[0], session.get_outputs()[0]
+@contextmanager
+def _model_is_input() -> Iterator[None]:
+    """Raises InputError for a model's fault: here the user chose the model."""
     try:
-        class_map = np.asarray(session.run([told.name], {given.name: frame})[0])
-    except Exception as error:
-        raise InputError(f"onnxruntime cannot run the model: {error}") from error
-    if class_map.ndim != 3 or class_map.dtype != np.uint8:
-        raise InputError(
-            f"a class map is uint8 [1, H, W], the model gives {class_map.dtype} "
-            f"{list(class_map.shape)}"
-        )
-    return np.asarray(class_map[0], np.uint8)
+        yield
+    except CandidateError as error:
+        raise InputError(str(error)) from error
 
 
 def write_masks(session: Any, planned: Iterable[Task], colours: Colours | None) -> Iterator[Done]:

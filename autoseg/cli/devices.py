@@ -17,9 +17,9 @@ from autoseg.core.errors import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
-    from autoseg.device.checkup import Checkup
-    from autoseg.device.probe import Probe
-    from autoseg.device.profile import Profile
+    from autoseg.device.channel_step import ChannelProbe
+    from autoseg.device.check import CheckReport
+    from autoseg.device.device_profile import Profile
     from autoseg.device.setup import Shell
 
 app = typer.Typer(invoke_without_command=True)
@@ -35,7 +35,7 @@ def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
     """List the devices that are known by name; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
         from autoseg.core import yaml_files
-        from autoseg.device.profile import load_profile
+        from autoseg.device.device_profile import load_profile
 
         profiles = [load_profile(name) for name in yaml_files.names("devices")]
         head = ["name", "kind", "where", "description"]
@@ -62,15 +62,15 @@ def check(
 ) -> int:
     """Say what a device is and what is wrong with it; exit code 1 if it cannot be trusted yet."""
     from autoseg.device import board_of
-    from autoseg.device.checkup import check_up
-    from autoseg.device.profile import load_profile, write_profile
+    from autoseg.device.check import check_device
+    from autoseg.device.device_profile import load_profile, write_profile
 
     if save:
         _require_writable(save, probe=probe)
     board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
     try:
         with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
-            found = check_up(board, name, print_aside, Path(folder) if probe else None)
+            found = check_device(board, name, print_aside, Path(folder) if probe else None)
     finally:
         board.close()
     if save and found.probe:
@@ -105,21 +105,21 @@ def setup(
 ) -> int:
     """Install onnxruntime and numpy on a board, in an environment of their own."""
     from autoseg.device.board import Board
-    from autoseg.device.profile import load_profile
-    from autoseg.device.ssh import SshReach
+    from autoseg.device.device_profile import load_profile
+    from autoseg.device.ssh import SshLauncher
 
     profile = load_profile(name)
     if profile.kind == "local":
         raise InputError(f"{name} is this machine, whose onnxruntime was installed with autoseg")
-    reach = SshReach(profile, accept_new_host_key=accept_new_host_key)
-    board = Board(profile, reach)
+    launcher = SshLauncher(profile, accept_new_host_key=accept_new_host_key)
+    board = Board(profile, launcher)
     try:
         say = print_aside if as_json else _print_line
-        did, ready = _set_up(name, board, reach.run_command, say, yes=yes)
+        did, ready = _set_up(name, board, launcher.run_command, say, yes=yes)
     except DeviceError as error:
         told = str(error)
-        known = told.startswith(board.reach.name)
-        raise error if known else DeviceError(f"{board.reach.name}: {told}") from error
+        known = told.startswith(board.launcher.name)
+        raise error if known else DeviceError(f"{board.launcher.name}: {told}") from error
     finally:
         board.close()
     if as_json:
@@ -135,23 +135,23 @@ def _set_up(
     name: str, board: Board, shell: Shell, say: Callable[[str], None], *, yes: bool
 ) -> tuple[list[str], str]:
     """What was done, and the onnxruntime that is there now; nothing where it was there already."""
-    from autoseg.device.health import HOW
-    from autoseg.device.setup import install, look, steps
+    from autoseg.device.findings import PROVIDER_FIXES
+    from autoseg.device.setup import inspect_board, install, steps
 
     named = board.profile.python
-    found = look(shell, named)
+    found = inspect_board(shell, named)
     planned = steps(found, named)
     if not planned:
         return [], str(found.ready)
-    for line in (f"on {board.reach.name}:", *(f"  {step}" for step in planned)):
+    for line in (f"on {board.launcher.name}:", *(f"  {step}" for step in planned)):
         say(line)
     if not yes:
         _agree("Do that?", f"`autoseg devices setup {name}` changes the board")
-    with board.contact.held("setting it up"):
+    with board.connection.held("setting it up"):
         done = install(shell, found, print_aside)
     for provider in board.profile.providers:
         if provider != "CPU":
-            print_aside(f"its profile asks for {provider}: {HOW[provider]}")
+            print_aside(f"its profile asks for {provider}: {PROVIDER_FIXES[provider]}")
             break
     return [*planned], str(done.ready)
 
@@ -159,7 +159,7 @@ def _set_up(
 @app.command()
 def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = False) -> int:
     """Show the fingerprint of a board's host key, and remember the key if you say so."""
-    from autoseg.device.profile import load_profile
+    from autoseg.device.device_profile import load_profile
     from autoseg.device.ssh import add_host_key, fetch_host_key
 
     profile = load_profile(name)
@@ -201,17 +201,17 @@ def _where(profile: Profile) -> str:
     return f"{user}{profile.host}" + (f":{profile.port}" if profile.port else "")
 
 
-def _print(name: str, found: Checkup) -> None:
+def _print(name: str, found: CheckReport) -> None:
     rows = [[what, said or "-"] for what, said in found.facts.items()]
-    if found.trust:
-        low, high = found.trust.ratio_ci
-        said = f"{100 * (found.trust.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
+    if found.aa_result:
+        low, high = found.aa_result.ratio_ci
+        said = f"{100 * (found.aa_result.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
         rows.append(["the same model twice", f"{said}{100 * (high - 1):+.1f} %)"])
     print_table([name, ""], rows)
     if found.probe:
         _print_probe(found.probe)
-    for grave, title in ((True, "to be fixed first:"), (False, "good to know:")):
-        told = [finding for finding in found.findings if finding.grave == grave]
+    for severe, title in ((True, "to be fixed first:"), (False, "good to know:")):
+        told = [finding for finding in found.findings if finding.severe == severe]
         if told:
             print(f"\n{title}")
         for finding in told:
@@ -220,8 +220,8 @@ def _print(name: str, found: Checkup) -> None:
     print_lines(["", f"{name} {verdict}"])
 
 
-def _print_probe(probe: Probe) -> None:
-    from autoseg.device.probe import KERNELS, WIDTHS
+def _print_probe(probe: ChannelProbe) -> None:
+    from autoseg.device.channel_step import KERNELS, WIDTHS
 
     head = ["multiple of", "widths", *KERNELS, "all that it allows"]
     rows = [
@@ -238,15 +238,15 @@ def _print_probe(probe: Probe) -> None:
     print(f"channel_step: {probe.step}")
 
 
-def _as_json(name: str, found: Checkup) -> dict[str, Any]:
-    trust, probe = found.trust, found.probe
+def _as_json(name: str, found: CheckReport) -> dict[str, Any]:
+    trust, probe = found.aa_result, found.probe
     return {
         "device": name,
         "trustworthy": found.trustworthy,
         "facts": found.facts,
         "trust": trust and {"ratio": trust.ratio, "ci95": trust.ratio_ci, "pairs": trust.pairs},
         "findings": [
-            {"text": each.text, "fix": each.fix, "grave": each.grave} for each in found.findings
+            {"text": each.text, "fix": each.fix, "severe": each.severe} for each in found.findings
         ],
         "probe": probe
         and {

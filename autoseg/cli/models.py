@@ -55,7 +55,7 @@ def measure(
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
     from autoseg.core.serialize import to_json
     from autoseg.device import board_of
-    from autoseg.device.profile import load_profile
+    from autoseg.device.device_profile import load_profile
 
     plan = _plan(statistic, max_time)
     for file in (None if candidate else model, against):

@@ -11,7 +11,7 @@ from autoseg.core.diagnostics import OperatorTime
 from autoseg.device.profiling import operator_times
 
 if TYPE_CHECKING:
-    from autoseg.device.replies import Node
+    from autoseg.device.rpc_schema import Node
 
 MAX_ROWS, MAX_NAME = 15, 24
 SLOWEST_HEAD = ["operator", "node", "provider", "ms", "share", "output"]

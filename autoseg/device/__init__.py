@@ -1,47 +1,19 @@
-"""Devices: what a model must run on, and what it says about a model."""
+"""Devices: machines that measure and run ONNX models, local or over SSH."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from autoseg.core.errors import InputError
-from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.device.protocol import Device
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from autoseg.device.board import Board
-    from autoseg.device.profile import Profile
-    from autoseg.device.replies import Node
+    from autoseg.device.device_profile import Profile
 
-    Image = npt.NDArray[np.uint8]
-
-
-class Device(Protocol):
-    """Something that times and runs ONNX files, one measurement at a time.
-
-    Constructing one neither connects nor starts anything: the first verb does. Each raises
-    DeviceError for the machine's fault, CandidateError for the model's, InputError for the
-    caller's.
-    """
-
-    def describe(self) -> DeviceInfo:
-        """What this machine is, and what a measurement may be reused under."""
-
-    def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
-        """Times one ONNX file on random frames, as long as the plan asks for."""
-
-    def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
-        """Class maps (uint8, H x W) of frames (uint8, H x W x C) of the model's input size."""
-
-    def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
-        """The operators of a model as this machine runs them, each with its mean ms a run."""
-
-    def close(self) -> None:
-        """Lets go of what the verbs took; closing twice is fine."""
+__all__ = ["Device", "board_of", "resolve"]
 
 
 def resolve(
@@ -51,9 +23,9 @@ def resolve(
 ) -> Device:
     """A device from a shipped name, a profile file, `user@host[:port]`, or itself.
 
-    None is this machine; several share a run's measurements and must be boards of one kind.
-    `accept_new_host_key` trusts a board that ~/.ssh/known_hosts does not know yet. Raises
-    InputError for a name that nothing has, and for a profile with faults.
+    None is this machine; several devices become a Group and must be alike. `accept_new_host_key`
+    trusts a board that ~/.ssh/known_hosts does not list yet. Raises InputError for an unknown name
+    and for a faulty profile.
     """
     if device is None:
         device = "local"
@@ -72,13 +44,13 @@ def resolve(
 
 
 def _named(device: str | Path, accept_new_host_key: bool) -> Device:
-    from autoseg.device.profile import load_profile
+    from autoseg.device.device_profile import load_profile
 
     return board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
 
 
 def board_of(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
-    """The machine that a profile speaks of, not connected yet."""
+    """The machine of a profile, not connected yet."""
     if profile.kind == "local":
         from autoseg.device.local import local_device
 

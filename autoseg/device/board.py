@@ -1,4 +1,4 @@
-"""A machine that is reached through a runner: the Device protocol, whoever carries the bytes."""
+"""A machine measured through a runner: the Device protocol over any transport."""
 
 from __future__ import annotations
 
@@ -17,50 +17,52 @@ import numpy.typing as npt
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.text import bounded, without_control
-from autoseg.device import conditions
-from autoseg.device.health import obstacles
+from autoseg.device import aa_comparison, machine_state
+from autoseg.device.aa_comparison import AAResult, run_aa_test
+from autoseg.device.device_profile import Profile
+from autoseg.device.findings import blockers
 from autoseg.device.measure import measure
-from autoseg.device.model_session import Sitting
-from autoseg.device.profile import Profile
+from autoseg.device.model_session import ModelSession
 from autoseg.device.reference_model import reference_bytes
-from autoseg.device.replies import Hello, Node, Status, read, read_nodes
-from autoseg.device.rpc import Babble, Link, Reach
-from autoseg.device.runner_connection import START_S, Contact
-from autoseg.device.timing import REFERENCE_WARMUP_S, TWINS, Trust, calm, compare_twins
+from autoseg.device.rpc import Launcher
+from autoseg.device.rpc_errors import ProtocolError
+from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
+from autoseg.device.runner_connection import START_S, Connection
+from autoseg.device.timing import REFERENCE_WARMUP_S, calm_median
 
 log = logging.getLogger(__name__)
 
-# The name that is taken on a machine while something is timed there.
-CLAIM = "autoseg"
-# The slowest upload that is not taken for a hung one.
-UPLOAD_BYTES_S = 20e3
-MAX_PATH = 4096
+# The name that is claimed on a machine while something is timed there.
+CLAIM_NAME = "autoseg"
+# An upload that is slower counts as hung.
+MIN_UPLOAD_BYTES_S = 20e3
+MAX_PATH_CHARS = 4096
 
 
 class Board:
-    """One machine, timed as its profile says, through a runner that a `Reach` starts there.
+    """One machine, timed as its profile says, through a runner that a `Launcher` starts there.
 
-    `shapes` gives sizes that a model leaves open (input name -> shape).
+    `shapes` fills the sizes that a model leaves open (input name -> shape).
     """
 
     def __init__(
         self,
         profile: Profile,
-        reach: Reach,
+        launcher: Launcher,
         *,
         shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        self.profile, self.reach = profile, reach
-        self.contact = Contact(reach, CLAIM)
+        self.profile, self.launcher = profile, launcher
+        self.connection = Connection(launcher, CLAIM_NAME)
         self._calm_ms: list[float] = []
         self._shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
-        self._trust: Trust | None = None
+        self._aa_result: AAResult | None = None
 
     def describe(self) -> DeviceInfo:
         hello, wanted = self.hello(), self.profile.provider_names
-        missing = obstacles(self.profile, hello)
+        missing = blockers(self.profile, hello)
         if missing or hello.runtime is None:
-            raise DeviceError(f"{self.reach.name}: {'; '.join(map(str, missing))}")
+            raise DeviceError(f"{self.launcher.name}: {'; '.join(map(str, missing))}")
         return DeviceInfo(
             name=self.profile.name,
             model=hello.cpu,
@@ -68,16 +70,16 @@ class Board:
             threads=self.profile.threads,
             provider="+".join(wanted),
             channel_step=self.profile.channel_step,
-            here=self.reach.here,
+            here=self.launcher.here,
             affinity=tuple(sorted(self.profile.affinity or ())),
         )
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
         onnx = _existing(onnx)
-        with self.contact.held(f"timing {onnx.name}"):
+        with self.connection.held(f"timing {onnx.name}"):
             self.describe()
-            if self.reach.keeps and self._trust is None:
-                self.trust()
+            if self.launcher.keeps_claim and self._aa_result is None:
+                self.compare_with_itself()
             found = measure(self, onnx, plan)
         if found.flags:
             log.warning("%s: %s", onnx.name, "; ".join(found.flags))
@@ -87,117 +89,110 @@ class Board:
         self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
     ) -> list[npt.NDArray[np.uint8]]:
         onnx = _existing(onnx)
-        with self.contact.turn:
+        with self.connection.turn:
             self.describe()
-            sitting = Sitting(self, {"model": onnx}, f"running {onnx.name}")
-            maps = [sitting.class_map("model", image) for image in images]
-            self.contact.ask("close")
+            session = ModelSession(self, {"model": onnx}, f"running {onnx.name}")
+            maps = [session.class_map("model", image) for image in images]
+            self.connection.ask("close")
         return maps
 
     def close(self) -> None:
-        """Ends the runner at once, whatever it does; closing twice is fine."""
-        self.contact.close()
+        """Ends the runner at once, even while it works; closing twice is fine."""
+        self.connection.close()
 
     @property
     def calm_ms(self) -> float | None:
-        """The reference's median on the calm machine, as far as it was seen."""
-        return calm(self._calm_ms) if self._calm_ms else None
+        """The reference's median on the calm machine; None before the first measurement."""
+        return calm_median(self._calm_ms) if self._calm_ms else None
 
     def note_calm(self, calm_ms: float) -> None:
-        """Adds one look; the best single one would be luck, and could only fall."""
+        """Adds one calm median; the minimum of all would be luck, and could only fall."""
         self._calm_ms.append(calm_ms)
 
-    def link(self) -> Link:
-        """The open connection, claimed where it is kept; made anew where it broke."""
-        return self.contact.link()
-
     def hello(self) -> Hello:
-        """What runs there."""
-        return self.contact.hello()
+        """Facts of the machine that do not change."""
+        return self.connection.hello()
 
     def status(self, window_s: float = 0.3) -> Status:
-        """How the machine is doing; other programs are watched for `window_s`."""
-        with self.contact.named():
+        """State of the machine; the load of other programs is taken over `window_s`."""
+        with self.connection.named():
             affinity = self.profile.affinity
-            answer = self.contact.ask("status", window_s=window_s, affinity=affinity)
-            try:
-                return read(Status, answer, "status")
-            except ValueError as error:
-                raise Babble(str(error)) from error
+            reply = self.connection.ask("status", window_s=window_s, affinity=affinity)
+            return parse(Status, reply, "status")
 
     def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
-        """Where each node of a model runs, and its mean ms a run."""
+        """The nodes of a model: the provider that runs each, and its mean ms per run."""
         onnx = _existing(onnx)
 
         def profiled() -> dict[str, Any]:
             path, plan = self.upload(onnx), self.settings()
-            return self.link().ask("nodes", limit_s=START_S, path=path, plan=plan, runs=runs)
+            return self.connection.channel().ask(
+                "nodes", limit_s=START_S, path=path, plan=plan, runs=runs
+            )
 
-        with self.contact.held(f"profiling {onnx.name}"), self.contact.named():
-            answer = self.contact.twice(profiled)
-            try:
-                return read_nodes(answer)
-            except ValueError as error:
-                raise Babble(str(error)) from error
+        with self.connection.held(f"profiling {onnx.name}"), self.connection.named():
+            return parse_nodes(self.connection.twice(profiled))
 
-    def trust(self) -> Trust:
-        """The A/A test: is the same model as fast as itself here, within 3 %?
+    def compare_with_itself(self) -> AAResult:
+        """Runs the A/A test: is a model as fast as itself here, within 3 %?
 
-        A second try is made. Raises DeviceError with what is suspect where a board fails both; of
-        this machine it only warns.
+        Repeats it once where it fails. Raises DeviceError with the suspected reasons for a board
+        that fails twice; for this machine it logs a warning.
         """
-        with self.contact.held("comparing a model with itself"):
+        with self.connection.held("comparing a model with itself"):
             found = self._compare()
-            if not found.trusted:
+            if not found.passed:
                 found = self._compare()
-            if not found.trusted:
-                found = dataclasses.replace(found, suspects=conditions.suspects(self.status()))
-                self._distrust(found)
+            if not found.passed:
+                found = dataclasses.replace(found, suspects=machine_state.suspects(self.status()))
+                self._report_failed(found)
         self.note_calm(found.calm_ms)
-        self._trust = found
+        self._aa_result = found
         return found
 
-    def _compare(self) -> Trust:
+    def _compare(self) -> AAResult:
         try:
-            sitting = Sitting(self, dict.fromkeys(TWINS, self.reference), "comparing")
-            for name in TWINS:
-                sitting.warm(name, REFERENCE_WARMUP_S)
-            return compare_twins(sitting.blocks)
+            session = ModelSession(
+                self, dict.fromkeys(aa_comparison.MODELS, self.reference), "comparing"
+            )
+            for name in aa_comparison.MODELS:
+                session.warm(name, REFERENCE_WARMUP_S)
+            return run_aa_test(session.blocks)
         except CandidateError as error:
-            text = f"{self.reach.name} cannot run the reference model"
+            text = f"{self.launcher.name} cannot run the reference model"
             raise DeviceError(f"{text}: {error}") from error
 
-    def _distrust(self, found: Trust) -> None:
-        text = f"{self.reach.name} cannot be trusted yet: {found.doubt}"
-        reason = "; ".join(found.suspects) or "stop what else runs there, and try again"
-        if self.reach.keeps:
+    def _report_failed(self, found: AAResult) -> None:
+        text = f"{self.launcher.name} cannot be trusted yet: {found.doubt}"
+        reason = "; ".join(found.suspects) or "stop other programs there, and try again"
+        if self.launcher.keeps_claim:
             raise DeviceError(f"{text}: {reason}")
         log.warning("%s: %s", text, reason)
 
     def place(self, onnx: Path) -> str:
-        """Where the machine finds a model: our own path, or its cache, by digest."""
-        return self.contact.twice(lambda: self.upload(_existing(onnx)))
+        """The path of a model on the machine: ours where files are shared, else in its cache."""
+        return self.connection.twice(lambda: self.upload(_existing(onnx)))
 
     def upload(self, onnx: Path) -> str:
-        """As `place`; raises Lost, Silent, Slow and Babble as they come."""
-        if self.reach.shares_files:
+        """As `place`, without a retry. Raises the errors of `rpc_errors`."""
+        if self.launcher.shares_files:
             return str(onnx)
         data = onnx.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        link = self.link()
-        path = link.ask("has", limit_s=START_S, digest=digest).get("path")
+        channel = self.connection.channel()
+        path = channel.ask("has", limit_s=START_S, digest=digest).get("path")
         if path is None:
-            limit_s = START_S + len(data) / UPLOAD_BYTES_S
-            path = link.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
-        # It is opened there, and stands in messages.
+            limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
+            path = channel.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
+        # The path is opened there and shown in messages.
         if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
-            raise Babble(f"it did not say where it put a model: {bounded(path)}")
-        if path != without_control(path)[:MAX_PATH]:
-            raise Babble(f"it put a model where no path leads: {bounded(path)}")
+            raise ProtocolError(f"no path of the uploaded model: {bounded(path)}")
+        if path != without_control(path)[:MAX_PATH_CHARS]:
+            raise ProtocolError(f"an impossible path of the uploaded model: {bounded(path)}")
         return path
 
     def settings(self) -> dict[str, Any]:
-        """What every session on this board is opened with."""
+        """The options that every session on this board is opened with."""
         return {
             "threads": self.profile.threads,
             "providers": self.profile.provider_names,
@@ -220,5 +215,5 @@ class Board:
 def _existing(onnx: Path) -> Path:
     onnx = Path(onnx).resolve()
     if not onnx.is_file():
-        raise InputError(f"no ONNX file at {onnx}")
+        raise InputError(f"there is no file {onnx}")
     return onnx

@@ -1,4 +1,4 @@
-"""A device for tests of pipelines: latency as told, predictions by real onnxruntime."""
+"""A fake device for tests of pipelines: declared latency, predictions by real onnxruntime."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,13 +9,13 @@ import numpy.typing as npt
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
 from autoseg.core.serialize import file_digest
-from autoseg.device.replies import Node
+from autoseg.device.percentiles import NEEDED_RUNS
+from autoseg.device.rpc_schema import Node
 from autoseg.device.session import class_maps, open_session
-from autoseg.device.statistics import NEEDED_RUNS
 
 
 def by_size(onnx: Path) -> float:
-    """Milliseconds that follow from the input's elements and the file's bytes."""
+    """A latency in ms from the input's elements and the file's bytes."""
     elements = 1
     for node in open_session(onnx).get_inputs():
         for size in node.shape:
@@ -24,11 +24,11 @@ def by_size(onnx: Path) -> float:
 
 
 class FakeDevice:
-    """Measures nothing and says so fast: every figure follows from `latency`, the p50 in ms.
+    """Returns measurements without measuring: every figure follows from `latency`, the p50 in ms.
 
-    `latency` is a number or a function of the ONNX file. `fail_on` is the measurement (1, 2, ...)
-    that raises DeviceError, once: the way to test what a lost board leaves behind. `measured` and
-    `predicted` list the files asked for; `channel_step` is what networks are rounded to.
+    `latency` is a number or a function of the ONNX file. Measurement number `fail_on` (1, 2, ...)
+    raises DeviceError, as a lost board would. `measured` and `predicted` list the requested files;
+    `channel_step` is the multiple that widths are rounded to.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class FakeDevice:
         self._latency = latency if callable(latency) else lambda onnx: latency
 
     def describe(self) -> DeviceInfo:
-        said = (self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
-        return DeviceInfo(*said, channel_step=self.channel_step)
+        identity = (self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
+        return DeviceInfo(*identity, channel_step=self.channel_step)
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
         open_session(onnx)
         self.measured.append(onnx)
         if len(self.measured) == self.fail_on:
-            raise DeviceError(f"{self.name} was told to fail on measurement {self.fail_on}")
+            raise DeviceError(f"{self.name} fails on measurement {self.fail_on}, as declared")
         p50_ms = float(self._latency(onnx))
         slower: dict[Statistic, float] = {"p90": 1.02, "p95": 1.03, "p99": 1.05}
         tail = {
@@ -94,7 +94,7 @@ class FakeDevice:
         return class_maps(onnx, images)
 
     def nodes(self, onnx: Path, runs: int = 20) -> list[Node]:
-        """The graph's own nodes, which share the p50 evenly."""
+        """The graph's nodes, each with an equal share of the p50."""
         from onnx import load
 
         open_session(onnx)
@@ -111,7 +111,7 @@ class FakeDevice:
 
 
 def _spread(p50_ms: float) -> tuple[float, ...]:
-    """Quantiles as the other figures say them."""
+    """Quantiles that agree with the percentiles above."""
     known = {0: 0.99, 50: 1.0, 90: 1.02, 95: 1.03, 99: 1.05, 100: 1.06}
     factors = np.interp(np.linspace(0, 100, 41), list(known), list(known.values()))
     return tuple(p50_ms * float(factor) for factor in factors)

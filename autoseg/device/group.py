@@ -1,4 +1,4 @@
-"""Several boards of one kind as one device: screened on whichever is free, confirmed on all."""
+"""Several boards of one kind as one device: screens on a free one, confirms on all."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, TypeVar
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import BoardLatency, DeviceInfo, Measurement, MeasurePlan
-from autoseg.device import Device
 from autoseg.device.board import Board
+from autoseg.device.protocol import Device
 
 if TYPE_CHECKING:
-    from autoseg.device import Image
-    from autoseg.device.replies import Node
+    from autoseg.device.protocol import Image
+    from autoseg.device.rpc_schema import Node
 
 log = logging.getLogger(__name__)
 
-ALIKE = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
-APART = 1.05  # slowest over fastest median from which two boards are not the same
+MATCHING_FIELDS = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
+MAX_BOARD_RATIO = 1.05  # slowest over fastest median, from which a flag says that boards differ
 
 Answer = TypeVar("Answer")
 
 
 class Group:
-    """Boards that must say the same of themselves; a board does one thing at a time.
+    """Boards with the same description, each used for one call at a time.
 
-    A screening measurement is made on a board that is free, and may be made beside another one. A
-    confirming measurement is made on all boards at once, and the slowest is promised.
+    A screening measurement uses one free board, so several run in parallel. A confirming
+    measurement uses all boards at once, and the slowest counts.
     """
 
     def __init__(self, members: Sequence[Device]) -> None:
@@ -46,10 +46,10 @@ class Group:
             self._free.put(member)
 
     def describe(self) -> DeviceInfo:
-        """What the boards have in common. Raises InputError for the first thing they have not."""
+        """The common description. Raises InputError for the first field that differs."""
         if self._info is None:
-            # Before the first word to any: a board that is given twice would wait for itself.
-            _require_different([m.reach.name for m in self.members if isinstance(m, Board)])
+            # Before connecting: a board that is given twice would wait for its own claim.
+            _require_different([m.launcher.name for m in self.members if isinstance(m, Board)])
             infos = [member.describe() for member in self.members]
             _require_different([info.name for info in infos])
             _require_alike(infos)
@@ -78,7 +78,7 @@ class Group:
             return member.nodes(onnx, runs)
 
     def close(self) -> None:
-        with ExitStack() as closing:  # the others too, when one of them cannot
+        with ExitStack() as closing:  # closes the others too when one fails
             for member in self.members:
                 closing.callback(member.close)
 
@@ -92,16 +92,16 @@ class Group:
 
     @contextmanager
     def _every(self) -> Iterator[Sequence[Device]]:
-        with self._all, ExitStack() as taken:  # two that each hold a part would wait for ever
+        with self._all, ExitStack() as taken:  # two calls that each hold a part would deadlock
             yield [taken.enter_context(self._one()) for _ in self.members]
 
     def _together(self, verbs: Sequence[Callable[[], Answer]]) -> list[Answer]:
-        # Boards that are this one machine would time each other.
+        # Boards that are all this machine would disturb each other.
         threads = ThreadPoolExecutor(1 if self.describe().here else len(verbs))
         wait = True
         try:
             return list(threads.map(lambda verb: verb(), verbs))
-        except KeyboardInterrupt:  # closing the boards ends what they still do
+        except KeyboardInterrupt:  # closing the boards ends their work
             wait = False
             raise
         finally:
@@ -111,15 +111,15 @@ class Group:
 def _require_different(names: Sequence[str]) -> None:
     if repeated := [name for name in names if names.count(name) > 1]:
         raise InputError(
-            f"{repeated[0]!r} is there {len(repeated)} times; devices that share a run are "
-            "different boards, each with a name of its own in its profile"
+            f"{repeated[0]!r} is given {len(repeated)} times; devices that share a run must be "
+            "different boards, each with its own name in its profile"
         )
 
 
 def _require_alike(infos: Sequence[DeviceInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
-        for name in ALIKE:
+        for name in MATCHING_FIELDS:
             if getattr(info, name) != getattr(first, name):
                 raise InputError(
                     "several devices share a run only where they are alike; "
@@ -130,14 +130,14 @@ def _require_alike(infos: Sequence[DeviceInfo]) -> None:
 
 
 def _slowest(found: Sequence[Measurement], plan: MeasurePlan) -> Measurement:
-    found = sorted(found, key=lambda m: m.device)  # not as they happened to be free
+    found = sorted(found, key=lambda m: m.device)  # in a fixed order
     slowest = max(found, key=lambda m: m.latency_ms(plan.statistic))
     medians = sorted(found, key=lambda m: m.p50_ms)
     ratio = medians[-1].p50_ms / medians[0].p50_ms
     flags = [f"{m.device}: {flag}" for m in found for flag in m.flags]
-    if ratio > APART:
-        said = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
-        differ = f"the boards differ by {100 * (ratio - 1):.0f} % (p50: {said})"
+    if ratio > MAX_BOARD_RATIO:
+        p50s = ", ".join(f"{m.device} {m.p50_ms:.3g} ms" for m in medians)
+        differ = f"the boards differ by {100 * (ratio - 1):.0f} % (p50: {p50s})"
         log.warning("%s: %s", slowest.onnx_digest[:12], differ)
         flags.append(differ)
     each = tuple(BoardLatency(m.device, m.p50_ms, m.p90_ms) for m in found)

@@ -1,4 +1,4 @@
-"""Models open on a board: timed and run there, through lost connections."""
+"""A session of models on a board, timed and run there in spite of lost connections."""
 
 from __future__ import annotations
 
@@ -7,54 +7,70 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device import conditions
-from autoseg.device.replies import Block, Map, Opened, Record, Timed, Warm, read
-from autoseg.device.rpc import Babble, Ended, Lost, Silent, Slow
-from autoseg.device.timing import Wanted
-
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
+from autoseg.device import machine_state
+from autoseg.device.rpc_errors import (
+    ConnectionLost,
+    NoHeartbeat,
+    ProtocolError,
+    RpcTimeout,
+    RunnerExited,
+)
+from autoseg.device.rpc_schema import Block, ClassMapSize, OpenedModels, StateAfter, WarmUp, parse
+from autoseg.device.runner_connection import Connection
+from autoseg.device.timing import BlockRequest
 
 Image = npt.NDArray[np.uint8]
 Result = TypeVar("Result")
 
-# Loading, and one run of the slowest model.
+# Limit for loading a model, and for one run of the slowest.
 LOAD_S = 120.0
-# Losses in one request: of the runner alone, which a model may kill, and of any kind.
-MAX_ENDED, MAX_LOST = 2, 4
-# What a class map may have more than its frame has bytes.
-LARGER = 4
+# Losses within one request: exits of the runner, which a model may cause, and losses of any kind.
+MAX_EXITS, MAX_LOSSES = 2, 4
+# Pixels of a class map over bytes of its frame.
+MAX_MAP_PER_FRAME_BYTE = 4
 
 
-class Sitting:
-    """Some models open on a board, by name, until it opens others.
+class SessionHost(Protocol):
+    """The part of a board that a model session needs."""
 
-    A runner that is lost is started again, and the models with it. Where it ended twice in a row
-    in one request, it is the model's fault; the connection never is. Every verb raises
-    CandidateError, InputError or DeviceError.
+    @property
+    def connection(self) -> Connection: ...
+    def settings(self) -> dict[str, Any]:
+        """The options that every session on the board is opened with."""
+
+    def upload(self, onnx: Path) -> str:
+        """The path of a model on the board. Raises the errors of `rpc_errors`."""
+
+
+class ModelSession:
+    """Models, by name, that are open on a board until it opens others.
+
+    After a lost connection the runner is started and the models are opened again. A runner that
+    exits twice in one request is the model's fault; a lost connection never is. Every method
+    raises CandidateError, InputError or DeviceError.
     """
 
-    def __init__(self, board: Board, models: Mapping[str, Path], doing: str) -> None:
-        self.after: Timed | None = None
+    def __init__(self, board: SessionHost, models: Mapping[str, Path], doing: str) -> None:
+        self.after: StateAfter | None = None
         self._board, self._models, self._doing = board, models, doing
         self._warm: dict[str, float] = {}
         self._losses: list[Exception] = []
-        self.opened: Opened = self._persist(self._open)
+        self.opened: OpenedModels = self._persist(self._open)
 
     def warm(self, model: str, warmup_s: float) -> int:
-        """Runs a model untimed until it is steady; the number of runs."""
+        """Runs a model untimed until its times are steady; returns the number of runs."""
         self._warm[model] = warmup_s
         return self._persist(lambda: self._warm_up(model, warmup_s))
 
-    def blocks(self, wanted: Sequence[Wanted]) -> Iterator[Block]:
-        """Times blocks in turn; only the one under way is timed again after a loss."""
+    def blocks(self, wanted: Sequence[BlockRequest]) -> Iterator[Block]:
+        """Times blocks in order; after a loss only the current one is timed again."""
         left = list(wanted)
         while left:
             came: list[Block] = []
@@ -71,29 +87,29 @@ class Sitting:
             raise InputError(f"{text} {list(image.shape)}; resize it first")
         return self._persist(lambda: self._run(model, image))
 
-    def _open(self) -> Opened:
+    def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
         try:
-            answer = self._ask("open", models=places, plan=self._board.settings())
+            reply = self._ask("open", models=places, plan=self._board.settings())
         except CandidateError as error:
-            # The user knows the file by its name here.
+            # The user knows the file by its local path.
             text = str(error)
             for name, place in places.items():
                 text = text.replace(place, str(self._models[name]))
             raise CandidateError(text) from error
-        opened = _read(Opened, answer, "opened")
+        opened = parse(OpenedModels, reply, "opened")
         parts = (opened.load_ms, opened.first_ms, opened.inputs)
         if not all(set(part) == set(places) for part in parts):
-            raise Babble("it opened other models than it was asked to")
+            raise ProtocolError("it opened other models than requested")
         return opened
 
     def _upload(self, path: Path) -> str:
-        """No model is to blame for what happens before it runs."""
+        """Uploads a model; no failure before its first run is the model's fault."""
         try:
             return self._board.upload(path)
-        except Ended as error:
-            raise Lost(str(error)) from error
-        except Slow as error:
+        except RunnerExited as error:
+            raise ConnectionLost(str(error)) from error
+        except RpcTimeout as error:
             text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
             raise DeviceError(f"{text}; check the network") from error
 
@@ -103,99 +119,96 @@ class Sitting:
             self._warm_up(model, warmup_s)
 
     def _warm_up(self, model: str, warmup_s: float) -> int:
-        answer = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
-        return _read(Warm, answer, "warm").runs
+        reply = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
+        return parse(WarmUp, reply, "warm").runs
 
-    def _time(self, left: list[Wanted], came: list[Block]) -> None:
-        """Moves the blocks that come from those left to those that came, also before a loss."""
+    def _time(self, left: list[BlockRequest], came: list[Block]) -> None:
+        """Moves each timed block from `left` to `came`, so that a loss keeps the earlier ones."""
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
-        asked = [dataclasses.asdict(wanted) for wanted in left]
-        timed: Timed | None = None
-        for answer in self._board.link().stream("time", limit_s=limit_s, blocks=asked):
-            if "block" not in answer:
-                timed = _read(Timed, answer, "timed")
+        blocks = [dataclasses.asdict(wanted) for wanted in left]
+        timed: StateAfter | None = None
+        for reply in self._board.connection.channel().stream(
+            "time", limit_s=limit_s, blocks=blocks
+        ):
+            if "block" not in reply:
+                timed = parse(StateAfter, reply, "timed")
                 continue
-            block = _read(Block, answer, "block")
+            block = parse(Block, reply, "block")
             if not left or block.model != left[0].model:
-                raise Babble(f"a block of {bounded(block.model)!r} that nobody asked for")
+                raise ProtocolError(f"a block of {bounded(block.model)!r} that was not requested")
             del left[0]
             came.append(block)
         if left or timed is None:
-            raise Babble("it timed fewer blocks than it was asked to")
-        self.after = timed if self.after is None else conditions.merged(self.after, timed)
+            raise ProtocolError("it timed fewer blocks than requested")
+        self.after = timed if self.after is None else machine_state.merge_state(self.after, timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)
-        answer = self._ask("run", payload=payload, model=model, shape=shape)
-        height, width = _read(Map, answer, "map").shape
-        if height * width > LARGER * image.size:
-            raise Babble(f"a class map of {height} x {width} for a frame of {image.size} bytes")
+        reply = self._ask("run", payload=payload, model=model, shape=shape)
+        height, width = parse(ClassMapSize, reply, "map").shape
+        if height * width > MAX_MAP_PER_FRAME_BYTE * image.size:
+            raise ProtocolError(
+                f"a class map of {height} x {width} for a frame of {image.size} bytes"
+            )
         inflate = zlib.decompressobj()
         try:
-            pixels = inflate.decompress(answer["raw"], height * width + 1)
+            pixels = inflate.decompress(reply["raw"], height * width + 1)
         except zlib.error as error:
-            raise Babble(f"a class map that cannot be inflated: {error}") from error
+            raise ProtocolError(f"a class map that cannot be inflated: {error}") from error
         if len(pixels) != height * width:
-            raise Babble(f"a class map of {height} x {width} with another number of pixels")
+            raise ProtocolError(f"a class map of {height} x {width} with another number of pixels")
         return np.frombuffer(pixels, np.uint8).reshape(height, width)
 
     def _ask(
         self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        link = self._board.link()
-        return link.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
+        channel = self._board.connection.channel()
+        return channel.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
-        """Acts, and acts again after a loss."""
+        """The result of `act`, repeated after each lost connection."""
         self._losses = []
-        with self._board.contact.named():
+        with self._board.connection.named():
             while True:
                 try:
                     return act()
-                except (Lost, Silent) as error:
-                    self._lost(error)
-                except Slow as error:
-                    self._slow(error)
+                except (ConnectionLost, NoHeartbeat) as error:
+                    self._recover(error)
+                except RpcTimeout as error:
+                    self._abort(error)
                 except CandidateError as error:
                     if self._doing in str(error):
                         raise
                     raise CandidateError(f"{self._doing}: {error}") from error
 
-    def _lost(self, error: Exception) -> None:
+    def _recover(self, error: Exception) -> None:
         while True:
-            self._board.contact.reopen(error)
+            self._board.connection.reopen(error)
             self._count(error)
             try:
                 return self._reopen()
-            except (Lost, Silent) as again:
+            except (ConnectionLost, NoHeartbeat) as again:
                 error = again
-            except Slow as slow:
-                self._slow(slow)
+            except RpcTimeout as slow:
+                self._abort(slow)
 
     def _count(self, error: Exception) -> None:
         self._losses.append(error)
-        ended = sum(isinstance(each, Ended) for each in self._losses)
-        if ended >= MAX_ENDED:
+        ended = sum(isinstance(each, RunnerExited) for each in self._losses)
+        if ended >= MAX_EXITS:
             text = f"the runner was lost {ended} times while {self._doing}"
             raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
-        if len(self._losses) >= MAX_LOST:
+        if len(self._losses) >= MAX_LOSSES:
             text = f"was lost {len(self._losses)} times in a row while {self._doing}"
             raise DeviceError(
-                f"{self._board.reach.name} {text}; last: the runner {error}; "
+                f"{self._board.connection.name} {text}; last: the runner {error}; "
                 "check its power and the network"
             ) from error
 
-    def _slow(self, error: Slow) -> None:
-        """A machine that can still let go of the model is not at fault."""
+    def _abort(self, error: RpcTimeout) -> None:
+        """Raises CandidateError where the machine can abort the model, else reconnects."""
         try:
-            self._board.contact.stop()
-        except (Lost, Silent, Slow) as silence:
-            return self._lost(silence)
+            self._board.connection.stop()
+        except (ConnectionLost, NoHeartbeat, RpcTimeout) as silence:
+            return self._recover(silence)
         raise CandidateError(f"{self._doing}: the model {error}") from error
-
-
-def _read(kind: type[Record], answer: Mapping[str, Any], key: str) -> Record:
-    try:
-        return read(kind, answer, key)
-    except ValueError as error:
-        raise Babble(str(error)) from error

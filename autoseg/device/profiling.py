@@ -1,4 +1,4 @@
-"""Where a model's time goes on a device: by operator, and across a whole picture."""
+"""Profiles a model on a device: time by operator, and of a whole frame with its resizes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from autoseg.core.records import MeasurePlan
 from autoseg.core.units import HW
 
 if TYPE_CHECKING:
-    from autoseg.device import Device
     from autoseg.device.board import Board
-    from autoseg.device.replies import Node
+    from autoseg.device.protocol import Device
+    from autoseg.device.rpc_schema import Node
 
 PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
 LOOP_S, MIN_PICTURES, MAX_PICTURES = 0.6, 5, 200
-SHORT = MeasurePlan("screen", "p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02)
+SHORT_PLAN = MeasurePlan("screen", "p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02)
 
 
 def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:
-    """Nodes and ms by kind of operator, the slowest kind first."""
+    """Number of nodes and ms by kind of operator, the slowest kind first."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for node in nodes:
         kinds[node.op].append(node.ms)
@@ -40,9 +40,9 @@ def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:
 
 @dataclass(frozen=True)
 class Profiler:
-    """Takes the time of models apart on one device, for pictures of one size.
+    """Profiles models on one device, for pictures of one size.
 
-    Its verbs raise as the device's do. Models of one input size share what resizing takes.
+    Its methods raise as the device's do. Models of one input size share the time of the resizes.
     """
 
     device: Device
@@ -50,20 +50,20 @@ class Profiler:
     _resizes: dict[bytes, float] = field(default_factory=dict)
 
     def operators(self, onnx: Path, run_ms: float) -> tuple[OperatorTime, ...]:
-        """By operator; `run_ms` is about what a run takes, so that slow models get fewer."""
+        """Time by operator; `run_ms` is the model's latency: slow models are run less often."""
         runs = round(1e3 * PROFILE_S / max(run_ms, 1e-3))
         return operator_times(self.device.nodes(onnx, min(max(runs, MIN_RUNS), MAX_RUNS)))
 
     def frame(self, onnx: Path, run_ms: float) -> FrameTime | None:
-        """A picture from the camera's size to its class map; None where the device cannot resize.
+        """Time from a camera's picture to its class map; None where the device cannot resize.
 
-        On this machine a picture goes the way that `autoseg predict` takes it. A board has only
-        onnxruntime for sure: it resizes with that, and the model takes its promised `run_ms`.
+        On this machine it is timed as `autoseg predict` runs it. A board is only sure to have
+        onnxruntime: it resizes with that, and the model takes its confirmed `run_ms`.
         """
         from autoseg.device.board import Board
 
         board = self.device
-        # A board may share this machine, as one in an emulator does, and yet be no part of it.
+        # Not `info.here`: a board in an emulator on this machine runs other code.
         if isinstance(board, Board) and board.profile.kind == "local":
             return _here(board, onnx, self.picture_hw)
         try:
@@ -92,15 +92,15 @@ class Profiler:
             with tempfile.TemporaryDirectory(prefix="autoseg-") as folder:
                 path = Path(folder) / "resize.onnx"
                 path.write_bytes(graph)
-                self._resizes[graph] = self.device.measure(path, SHORT).p50_ms
+                self._resizes[graph] = self.device.measure(path, SHORT_PLAN).p50_ms
         return self._resizes[graph]
 
 
 def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
     threads = board.profile.threads
-    with board.contact.held(f"timing pictures through {onnx.name}"):
+    with board.connection.held(f"timing pictures through {onnx.name}"):
         runtime = board.describe().runtime
-        with ThreadPoolExecutor(1) as one:  # a thread of its own, as it may be bound to cores
+        with ThreadPoolExecutor(1) as one:  # a thread of its own, as it may be pinned to cores
             rounds = one.submit(_rounds, board, onnx, picture_hw).result()
     into, run, back = (statistics.median(times) for times in zip(*rounds, strict=True))
     return FrameTime(
@@ -111,7 +111,7 @@ def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
 
 
 def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
-    """Milliseconds of the three parts, picture by picture."""
+    """Milliseconds of the three parts, by picture."""
     import numpy as np
 
     from autoseg.data.resize import resize_back, resize_frame
@@ -133,7 +133,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
         resize_back(class_map[0], picture_hw)
         at.append(time.perf_counter())
         rounds.append([1e3 * (b - a) for a, b in itertools.pairwise(at)])
-    return rounds[2:]  # the first ones allocate
+    return rounds[2:]  # the first two also allocate memory
 
 
 def _for_a_while() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""The reference model: small, always the same, timed beside every candidate."""
+"""The reference model: small and constant, timed beside every candidate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @functools.cache
 def reference_bytes() -> bytes:
-    """An ONNX file of 1.3 million multiply-accumulates; the same bytes on every machine.
+    """An ONNX file of 1.3 million MACs; the same bytes on every machine.
 
-    Convolutions as networks for segmentation have them: full, depthwise, pointwise. It takes about
-    0.1 ms on a desktop's core, and under 1 ms on a small board's.
+    Convolutions as in segmentation networks: full, depthwise, pointwise. A run takes about 0.1 ms
+    on a desktop core, and under 1 ms on a small board.
     """
     from onnx import TensorProto, helper
 
@@ -54,7 +54,7 @@ def _weights(name: str, *shape: int) -> TensorProto:
     import numpy as np
     from onnx import numpy_helper
 
-    # No denormals and no zeros, both of which some processors treat in their own way.
+    # No zeros and no denormals, which have a speed of their own on some processors.
     count = int(np.prod(shape))
     values = (np.arange(count) * 37 % 101 - 50.5) / (101 * count / shape[0]) ** 0.5
     return numpy_helper.from_array(values.reshape(shape).astype(np.float32), name)

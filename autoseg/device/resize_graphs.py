@@ -1,4 +1,4 @@
-"""The two resizes around a network as ONNX files, for machines that have onnxruntime alone."""
+"""The two resizes around a network as ONNX files, for machines with onnxruntime only."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ OPSET, IR_VERSION = 18, 9  # as the shipped graph
 
 
 def frame_resize(picture_hw: HW, input_hw: HW, channels: int) -> bytes:
-    """A graph from a picture uint8 ``[1, h, w, C]`` to a network's frame uint8 ``[1, H, W, C]``.
+    """A graph from a picture uint8 ``[1, h, w, C]`` to a frame uint8 ``[1, H, W, C]``.
 
-    Linear and antialiased: on average within half a grey level of Pillow's bilinear.
+    Linear and antialiased: on average within half a grey level of Pillow's bilinear resize.
     """
     shapes = [1, *picture_hw, channels], [1, *input_hw, channels]
     return _resize(*shapes, mode="linear", antialias=1)
 
 
 def map_resize(map_hw: HW, picture_hw: HW) -> bytes:
-    """A graph from a class map uint8 ``[1, h, w]`` to one of the picture's size, nearest."""
-    # Rounding up on ties is what Pillow's NEAREST does.
+    """A graph from a class map uint8 ``[1, h, w]`` to the picture's size, nearest neighbour."""
+    # Pillow's NEAREST rounds ties up.
     facts: dict[str, Any] = {"mode": "nearest", "nearest_mode": "round_prefer_ceil"}
     return _resize([1, *map_hw], [1, *picture_hw], **facts)
 

@@ -1,7 +1,7 @@
-"""A conversation with one runner: requests as JSON lines, answers believed only as far as checked.
+"""Requests to one runner and its replies, as JSON lines; every reply is checked.
 
-The runner ends when nothing reaches it for 30 s, so a link sends a ping every few seconds; the
-pong is how a board that works for long is told from one that hangs.
+The runner exits when nothing reaches it for 30 s, so a channel sends a ping every few seconds. The
+pong distinguishes a board that computes for long from one that hangs.
 """
 
 from __future__ import annotations
@@ -16,61 +16,37 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
-from autoseg.device.replies import refuse
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
+from autoseg.device.rpc_schema import raise_for_error
 
 PING_S = 5.0
-QUIET_S = 30.0
+HEARTBEAT_TIMEOUT_S = 30.0
 MAX_LINE_BYTES = 1 << 20
 MAX_RAW_BYTES = 256 << 20
 # A board may pause for less than the limit between two bytes and still never come to an end.
 PIECE_BYTES = 64 << 10
 
 
-class Lost(Exception):
-    """The connection or the runner ended; the text says how (exit status, its last complaint)."""
-
-
-class Ended(Lost):
-    """The runner ended by itself, while what carries its bytes lived on."""
-
-
-class Silent(Exception):
-    """Not one byte came for QUIET_S, not even a pong: a hung board."""
-
-
-class Slow(Exception):
-    """Pongs came, and the answer did not come in time."""
-
-
-class Babble(Exception):
-    """What came is no answer of a runner: too long, no JSON, wrong fields."""
-
-
-class Gone(DeviceError):
-    """A machine that was met before does not answer any more, and was tried for long."""
-
-
 class Transport(Protocol):
-    """Bytes to and from one runner."""
+    """Sends and receives the bytes of one runner."""
 
     def send(self, data: bytes) -> None:
-        """Sends everything. Raises Lost, and Silent where nothing was taken for QUIET_S."""
+        """Sends all data. Raises ConnectionLost; NoHeartbeat after HEARTBEAT_TIMEOUT_S."""
 
     def receive(self, timeout_s: float) -> bytes:
-        """At least one byte. Raises TimeoutError, and Lost at the end."""
+        """At least one byte. Raises TimeoutError; ConnectionLost at the end of the stream."""
 
     def close(self) -> None:
         """Ends the runner; closing twice is fine."""
 
 
-class Reach(Protocol):
-    """How a runner is reached, and what of this machine it shares.
+class Launcher(Protocol):
+    """Starts runners on one machine.
 
-    `name` stands in messages. `here`: timing it disturbs this machine, and the other way round.
-    `shares_files`: the runner can open our paths. `keeps`: claimed as long as it is connected,
-    instead of for each verb. `claim_wait_s` is how long another holder is waited for.
+    `name` stands in messages. `here`: timing there disturbs this machine, and vice versa.
+    `shares_files`: the runner can open our paths. `keeps_claim`: the machine is claimed while
+    connected, not call by call. `claim_wait_s`: how long to wait for another holder.
     """
 
     @property
@@ -82,16 +58,16 @@ class Reach(Protocol):
     @property
     def claim_wait_s(self) -> float: ...
     @property
-    def keeps(self) -> bool: ...
+    def keeps_claim(self) -> bool: ...
     def open(self) -> Transport:
-        """Starts a runner. Raises DeviceError, or InputError for what the user must decide."""
+        """Starts a runner. Raises DeviceError; InputError where the user must decide."""
 
     def close(self) -> None:
-        """Lets go of what opening took; closing twice is fine."""
+        """Releases what `open` acquired; closing twice is fine."""
 
 
-class Link:
-    """One runner, one request at a time."""
+class RpcChannel:
+    """Requests to one runner, one at a time."""
 
     def __init__(self, transport: Transport) -> None:
         self._in_step = True
@@ -101,7 +77,7 @@ class Link:
         self._sending, self._receiving = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self._owner = os.getpid()
-        # Weak, so that a device that nobody holds any more ends its runner.
+        # A weak reference, so that a device without references ends its runner.
         pinging = threading.Thread(
             target=_keep_pinging, args=(weakref.ref(self), self._closed), daemon=True
         )
@@ -110,16 +86,16 @@ class Link:
     def ask(
         self, do: str, *, limit_s: float, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        """The last answer to one request; raw bytes that came with it are its `raw`.
+        """The last reply to one request; raw bytes that came with it are its `raw`.
 
-        Raises the AutosegError of an error line, and Lost, Silent, Slow or Babble.
+        Raises the AutosegError of an error reply, and the errors of `rpc_errors`.
         """
         return deque(self.stream(do, limit_s=limit_s, payload=payload, **facts), maxlen=1).pop()
 
     def stream(
         self, do: str, *, limit_s: float, payload: bytes = b"", **facts: Any
     ) -> Iterator[dict[str, Any]]:
-        """Every answer to one request; left before its end, the link is of no more use."""
+        """Every reply to one request; left early, the channel is no longer usable."""
         deadline = time.monotonic() + limit_s
         request: dict[str, Any] = {"do": do, **facts}
         if payload:
@@ -127,27 +103,27 @@ class Link:
         with self._receiving:
             self._in_step, more = False, True
             self._send(json.dumps(request).encode() + b"\n", payload)
-            # What lies between this request and the one before is nobody's silence.
+            # The time since the last request does not count as missed heartbeats.
             self._heard = time.monotonic()
             while more:
                 answer = self._answer(deadline)
                 more = answer.get("more") is True
                 self._in_step = not more
-                refuse(answer)
+                raise_for_error(answer)
                 yield answer
 
     @property
     def usable(self) -> bool:
-        """Whether requests and answers are in step, and it is ours: else open another."""
+        """Whether requests and replies are in step, in the process that opened it."""
         return self._in_step and self.owned
 
     @property
     def owned(self) -> bool:
-        """Whether this process opened it; a fork only has a copy."""
+        """Whether this process opened it; a fork has a copy only."""
         return os.getpid() == self._owner
 
     def stop(self, limit_s: float = 10.0) -> None:
-        """Makes the runner let go of what it does; its answers so far are thrown away.
+        """Makes the runner abort its work; replies that come before are discarded.
 
         Raises as `ask` does: then the board hangs, not the model.
         """
@@ -166,7 +142,7 @@ class Link:
             self._transport.close()
 
     def ping(self) -> None:
-        """Tells the runner that we live, and takes in pongs that nobody waits for."""
+        """Keeps the runner alive, and reads pongs while no request waits for a reply."""
         try:
             self._send(b'{"do": "ping"}\n')
             # Hours between two requests must not fill the pipe.
@@ -175,13 +151,13 @@ class Link:
                     self._drain()
                 finally:
                     self._receiving.release()
-        except (Lost, Silent, Babble):
+        except (ConnectionLost, NoHeartbeat, ProtocolError):
             self._in_step = False
             self._closed.set()
 
     def _send(self, line: bytes, payload: bytes = b"") -> None:
         if not self.owned:
-            raise Lost("the link belongs to the process that opened it")
+            raise ConnectionLost("belongs to the process that opened it")
         # The lock keeps pings out of payloads.
         with self._sending:
             self._transport.send(line)
@@ -194,7 +170,7 @@ class Link:
         while (end := self._buffer.find(b"\n")) >= 0 and b"pong" in self._buffer[:end]:
             del self._buffer[: end + 1]
         if len(self._buffer) > MAX_LINE_BYTES:
-            raise Babble("it talks without being asked")
+            raise ProtocolError("it sends data without a request")
 
     def _answer(self, deadline: float) -> dict[str, Any]:
         while True:
@@ -203,7 +179,7 @@ class Link:
                 break
         count = answer.pop("bytes", 0)
         if not isinstance(count, int) or not 0 <= count <= MAX_RAW_BYTES:
-            raise Babble(f"it announced {bounded(count)} raw bytes")
+            raise ProtocolError(f"it announced {bounded(count)} raw bytes")
         while len(self._buffer) < count:
             self._fill(deadline)
         answer["raw"], self._buffer[:count] = bytes(self._buffer[:count]), b""
@@ -213,28 +189,28 @@ class Link:
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             if len(self._buffer) > MAX_LINE_BYTES:
-                raise Babble(f"a line of over 1 MiB: {bounded(self._buffer[:200])}")
+                raise ProtocolError(f"a line of over 1 MiB: {bounded(self._buffer[:200])}")
             searched = len(self._buffer)
             self._fill(deadline)
         line, self._buffer[: end + 1] = bytes(self._buffer[:end]), b""
         return line
 
     def _fill(self, deadline: float) -> None:
-        """Adds some bytes; they are asked for before anything is called late."""
+        """Reads some bytes, at least once before a timeout."""
         now = time.monotonic()
-        wait_s = min(deadline - now, self._heard + QUIET_S - now)
+        wait_s = min(deadline - now, self._heard + HEARTBEAT_TIMEOUT_S - now)
         try:
             self._buffer += self._transport.receive(max(0.0, wait_s))
             self._heard = time.monotonic()
         except TimeoutError:
             now = time.monotonic()
-            if now >= self._heard + QUIET_S:
-                raise Silent(f"nothing came for {QUIET_S:g} s") from None
+            if now >= self._heard + HEARTBEAT_TIMEOUT_S:
+                raise NoHeartbeat(f"nothing came for {HEARTBEAT_TIMEOUT_S:g} s") from None
             if now >= deadline:
-                raise Slow("gave no answer in time") from None
+                raise RpcTimeout("gave no reply in time") from None
             return
         if time.monotonic() >= deadline:
-            raise Slow("gave no answer in time")
+            raise RpcTimeout("gave no reply in time")
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -243,13 +219,13 @@ def _object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise Babble(f"no JSON object: {bounded(line)}")
+        raise ProtocolError(f"no JSON object: {bounded(line)}")
     return answer
 
 
-def _keep_pinging(link: weakref.ref[Link], closed: threading.Event) -> None:
+def _keep_pinging(channel: weakref.ref[RpcChannel], closed: threading.Event) -> None:
     while not closed.wait(PING_S):
-        live = link()
+        live = channel()
         if live is None:
             return
         live.ping()

@@ -1,11 +1,11 @@
-"""Times and runs ONNX files for whoever starts it: a server on stdin and stdout.
+"""The runner: a server on stdin and stdout that times and runs ONNX files.
 
-The same file runs here and, alone, on boards, so it keeps to Python 3.8, numpy and onnxruntime.
+The same file runs here and is copied to boards: it needs only Python 3.8, numpy, onnxruntime.
 
     client  <- stdin, stdout ->  parent (claim, cache, facts)  <- a pipe ->  child (sessions)
 
-A message is one JSON object on one line; where it has `"bytes": n`, n raw bytes follow the line.
-A request names its verb in "do"; every answer to it but the last carries `"more": true`.
+A message is one JSON object on one line; with `"bytes": n`, n raw bytes follow the line.
+A request has its verb in "do"; every reply to it but the last has `"more": true`.
 
     parent   ping   hello   status {window_s, affinity}   claim {name, who}   release
              has {digest}   put {digest} + the file   close
@@ -13,10 +13,10 @@ A request names its verb in "do"; every answer to it but the last carries `"more
              time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
     plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}, seed}
 
-`ping` is answered at once, also while the child works: so a slow model is told from a dead board.
-The child computes, and a model that crashes takes only the child along. It holds the claim too, so
-`release` ends it as `close` does, and what was open must be opened again. Without a client nothing
-is left: both end at the end of input, after QUIET_S without a byte, and when the parent is killed.
+`ping` is answered at once, even while the child works: that distinguishes a slow model from a dead
+board. The child computes, and a model that crashes kills only the child. It holds the claim as
+well, so `release` ends it as `close` does, and models must be opened again. Nothing outlives the
+client: both processes exit at the end of input, after QUIET_S without a byte, and with the parent.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ from typing import IO, Any, NamedTuple, NoReturn
 QUIET_S = 30.0
 HOLDER_S = 2.0
 MAX_LINE_BYTES = 1 << 20
-MAX_WORDS = 2000
+MAX_MESSAGE_CHARS = 2000
 CHUNK_BYTES = 1 << 16
 MAX_FRAME_BYTES = 256 << 20
-CACHE_BYTES = 512 << 20
-# A full disk harms more than us: logs, swap, the board's own work.
-SPARE_BYTES = 32 << 20
+MAX_CACHE_BYTES = 512 << 20
+# A full disk also harms logs, swap and the board's own programs.
+MIN_FREE_BYTES = 32 << 20
 MAX_RUNS = 50_000
 MAX_NODES = 2000
-STABLE = 0.02
+MAX_WARM_CHANGE = 0.02
 THERMAL = "/sys/class/thermal"
-# What says more is no sensor of a board that still answers.
-HOTTEST_C = 150
+# A higher value is no temperature of a working board.
+MAX_TEMPERATURE_C = 150
 DTYPES = {"float": "float32", "double": "float64"}
 MORE, LAST = b"+", b"."
-# Where a process's id is meant; real ones begin at 1.
-ALL, NOBODY = 0, -1
-# Names of abstract sockets are freed by the kernel; only Linux has them.
+# In place of process ids, which begin at 1.
+ALL_PROCESSES, NO_PROCESS = 0, -1
+# The kernel frees the names of abstract sockets; only Linux has them.
 ABSTRACT = sys.platform == "linux"
 NO_HOLDER = "an autoseg that does not answer"
 Pipe = multiprocessing.connection.Connection
@@ -77,8 +77,8 @@ Pipe = multiprocessing.connection.Connection
 
 
 class Fault(Exception):
-    """An error line. Kinds: model input memory crash (its fault), plan (the caller's),
-    runtime machine busy disk (the board's)."""
+    """An error reply. Kinds: model, input, memory, crash (the model's); plan (the caller's);
+    runtime, machine, busy, disk (the board's)."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -90,21 +90,23 @@ def message(facts: dict[str, Any], payload: bytes | None = None) -> bytes:
         facts = dict(facts, bytes=len(payload))
     line = json.dumps(facts).encode() + b"\n"
     if len(line) > MAX_LINE_BYTES:
-        raise Fault("machine", f"an answer of {len(line)} bytes is longer than a line may be")
+        raise Fault(
+            "machine", f"a reply of {len(line)} bytes exceeds the maximum length of a line"
+        )
     return line + (payload or b"")
 
 
 def error_message(error: Exception) -> bytes:
     if isinstance(error, Fault):
-        kind, said = error.kind, str(error)
+        kind, text = error.kind, str(error)
     elif isinstance(error, MemoryError):
-        kind, said = "memory", "out of memory"
-    else:  # the far side of a pipe can read a line, not a traceback
-        kind, said = "machine", f"{type(error).__name__}: {error}"
-    return message({"error": {"kind": kind, "message": said[:MAX_WORDS]}})
+        kind, text = "memory", "out of memory"
+    else:  # the client reads lines, not tracebacks
+        kind, text = "machine", f"{type(error).__name__}: {error}"
+    return message({"error": {"kind": kind, "message": text[:MAX_MESSAGE_CHARS]}})
 
 
-# ---- The parent: answers, and sleeps in between
+# ---- The parent: replies, and sleeps in between
 
 
 class Child(NamedTuple):
@@ -113,7 +115,7 @@ class Child(NamedTuple):
 
 
 class Server:
-    """What the parent knows: who asks, whether the machine is held, and the child."""
+    """The state of the parent: input read so far, the claim, and the child."""
 
     def __init__(self, out: int) -> None:
         self.out = out
@@ -135,7 +137,7 @@ class Server:
             try:
                 request = json.loads(line)
                 do, size = str(request["do"]), int(request.get("bytes", 0))
-            except Exception:  # out of step: what follows cannot be told from raw bytes
+            except Exception:  # out of step: the next bytes may be raw data or a request
                 self.write(error_message(Fault("plan", f"not a request: {line[:200]!r}")))
                 self.end(1)
             self.answer(do, request, self.payload(size))
@@ -160,12 +162,12 @@ class Server:
                 raise Fault("plan", f"unknown request {do!r}; known: {sorted([*verbs, *WORK])}")
         except Exception as error:
             self.write(error_message(error))
-        # What an error left unread would be taken for requests.
+        # After an error, unread payload would be parsed as requests.
         for _ in payload:
             pass
 
     def line(self) -> bytes:
-        """The next line without its end, or the beginning of one that is too long."""
+        """The next line without its end, or the beginning of one beyond the maximum length."""
         while b"\n" not in self.came and len(self.came) <= MAX_LINE_BYTES:
             self.receive()
         line, _, self.came = self.came.partition(b"\n")
@@ -181,7 +183,7 @@ class Server:
             yield chunk
 
     def receive(self) -> None:
-        """Waits for input; passes the child's answers on, and tells second comers who is here."""
+        """Waits for input; relays the child's replies, and names the holder to other runners."""
         while True:
             door = self.holding if isinstance(self.holding, socket.socket) else None
             sources = [0, door, self.child and self.child.pipe]
@@ -201,7 +203,7 @@ class Server:
                 return
 
     def quiet(self) -> None:
-        """Nothing was read for QUIET_S: ends, unless we were the ones who did not listen."""
+        """Exits after QUIET_S without input, unless unread input has arrived meanwhile."""
         unread = struct.unpack("i", fcntl.ioctl(0, termios.FIONREAD, b"\0" * 4))[0]
         if unread <= self.unread:
             self.end(1)
@@ -212,13 +214,13 @@ class Server:
         try:
             while data:
                 data = data[os.write(self.out, data) :]
-        except OSError:  # who asked is gone; go too, instead of disturbing the next measurement
+        except OSError:  # the client is gone: exit, so as not to disturb the next measurement
             self.end(1)
 
     def end(self, code: int) -> NoReturn:
         if self.child:
             os.kill(self.child.pid, signal.SIGKILL)
-        # At once: sessions take long to tear down, and a broken pipe must not be flushed again.
+        # Immediately: sessions take long to close, and a broken pipe must not be flushed again.
         os._exit(code)
 
     def claim(self, name: str, who: str) -> dict[str, Any]:
@@ -229,7 +231,7 @@ class Server:
         return {"claimed": True}
 
     def release(self) -> dict[str, Any]:
-        """Frees the machine; the child holds it too, so it goes first."""
+        """Releases the claim; the child holds it too, so it is ended first."""
         self.close()
         if self.holding:
             self.holding.close()
@@ -254,7 +256,7 @@ class Server:
 
     def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
         if self.busy:
-            raise Fault("plan", "the request before is not answered yet; close ends it")
+            raise Fault("plan", "the last request has no reply yet; close ends it")
         if request.get("bytes", 0) > MAX_FRAME_BYTES:
             raise Fault("plan", f"a frame may have {MAX_FRAME_BYTES} bytes at most")
         if do == "open" or (do == "nodes" and not self.child):
@@ -263,14 +265,14 @@ class Server:
         if not self.child:
             raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
         self.busy, pipe = True, self.child.pipe
-        # That the child died is found, and told, when its answer is read.
+        # A dead child is reported when its reply is read.
         with contextlib.suppress(OSError):
             pipe.send_bytes(json.dumps(request).encode())
             for chunk in payload:
                 pipe.send_bytes(chunk)
 
     def relay(self, child: Child) -> None:
-        """Passes one whole answer on, so that no pong ever falls inside one."""
+        """Relays one whole reply, so that no pong can interrupt it."""
         try:
             answer = child.pipe.recv_bytes()
         except (EOFError, OSError):
@@ -295,7 +297,7 @@ class Server:
 
 
 def hold(name: str, who: str) -> socket.socket | IO[bytes]:
-    """What keeps the machine ours until every process that has it ends. Raises Fault (busy)."""
+    """Claims the machine until every process with the result has ended. Raises Fault (busy)."""
     if not ABSTRACT:
         return hold_file(os.path.join(tempfile.gettempdir(), f"{name}.lock"), who)
     for _ in range(20):
@@ -308,7 +310,7 @@ def hold(name: str, who: str) -> socket.socket | IO[bytes]:
             door.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-        # Refused or reset: it does not listen yet, or is ending.
+        # Refused or reset: the holder does not listen yet, or is exiting.
         with contextlib.suppress(ConnectionError):
             raise Fault("busy", holder(name))
         time.sleep(0.05)
@@ -316,14 +318,14 @@ def hold(name: str, who: str) -> socket.socket | IO[bytes]:
 
 
 def holder(name: str) -> str:
-    said = b""
+    name_bytes = b""
     with socket.socket(socket.AF_UNIX) as visitor:
         visitor.settimeout(HOLDER_S)
         with contextlib.suppress(socket.timeout, BlockingIOError):
             visitor.connect("\0" + name)
             for chunk in iter(lambda: visitor.recv(500), b""):
-                said = (said + chunk)[:500]
-    return said.decode(errors="replace") or NO_HOLDER
+                name_bytes = (name_bytes + chunk)[:500]
+    return name_bytes.decode(errors="replace") or NO_HOLDER
 
 
 def hold_file(path: str, who: str) -> IO[bytes]:
@@ -338,11 +340,11 @@ def hold_file(path: str, who: str) -> IO[bytes]:
     return lock
 
 
-# ---- Facts of the board
+# ---- Facts and state of the board
 
 
 def hello() -> dict[str, Any]:
-    """What does not change; imports onnxruntime, so that the children need not."""
+    """Constant facts; imports onnxruntime, so that each child has it already."""
     version, failed, providers = None, None, []
     try:
         library("numpy")
@@ -367,12 +369,12 @@ def hello() -> dict[str, Any]:
 
 
 def status(request: dict[str, Any], child: Child | None) -> dict[str, Any]:
-    """What changes; null for what this board does not tell. Takes `window_s` seconds.
+    """The current state; null where the board does not report a value. Takes `window_s` seconds.
 
-    The clock is that of the cores in `affinity`, as it is after a timing on them.
+    The clock is that of the cores in `affinity`, as in the state after a timing.
     """
     window_s, cores = float(request.get("window_s", 0.3)), request.get("affinity")
-    other_cores, top = other_load(min(window_s, 5.0), child.pid if child else NOBODY)
+    other_cores, top = other_load(min(window_s, 5.0), child.pid if child else NO_PROCESS)
     memory = dict(re.findall(r"(\w+): +(\d+) kB", read_text("/proc/meminfo")))
     total, available = memory.get("MemTotal"), memory.get("MemAvailable")
     return {
@@ -393,16 +395,16 @@ def status(request: dict[str, Any], child: Child | None) -> dict[str, Any]:
 
 
 def library(name: str) -> Any:
-    """A library, imported late so that its absence is an error line, not a traceback."""
+    """A library, imported late so that its absence is an error reply, not a traceback."""
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a broken install raises anything: OSError, AttributeError, ...
+    except Exception as error:  # a broken installation raises OSError, AttributeError, ...
         text = f"cannot import {name} ({error}); install it: pip install {name}"
         raise Fault("runtime", text) from error
 
 
 def cpu_model() -> str:
-    """The board's name where there is one (device tree), else the processor's."""
+    """The board's name (device tree) if it has one, else the processor's."""
     board = read_text("/proc/device-tree/model").strip("\0\n ")
     if board:
         return board
@@ -425,7 +427,7 @@ def cpufreq(name: str, cores: Sequence[int] | None) -> list[str]:
 
 
 def numbers(paths: Iterable[str]) -> list[int]:
-    """What those of the files say that hold a number."""
+    """The contents of those files that hold a number."""
     texts = [read_text(path).strip() for path in paths]
     return [int(text) for text in texts if text.lstrip("-").isdigit()]
 
@@ -439,23 +441,23 @@ def governors(cores: Sequence[int] | None = None) -> list[str]:
 
 
 def clock_mhz(cores: Sequence[int] | None = None) -> float | None:
-    """The fastest of these cores', or of the allowed ones: the one that works."""
+    """The highest clock of these cores, or of the allowed ones: that of the working core."""
     words = [line.split(":") for line in read_text("/proc/cpuinfo").splitlines()]
-    told = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
-    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most(told)
+    listed = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
+    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most(listed)
 
 
 def temperature_c() -> float | None:
-    """The hottest thermal zone of Linux, or null."""
+    """The temperature of the hottest thermal zone of Linux, or None."""
     zones = glob.glob(f"{THERMAL}/thermal_zone*")
-    # A Jetson's PMIC always says 100 °C.
+    # A Jetson's PMIC always reports 100 °C.
     real = [zone for zone in zones if not read_text(f"{zone}/type").startswith("PMIC")]
     found = numbers(f"{zone}/temp" for zone in real)
-    return most([each for each in found if each <= HOTTEST_C * 1000], 1e-3)
+    return most([each for each in found if each <= MAX_TEMPERATURE_C * 1000], 1e-3)
 
 
 def throttled_bits() -> int | None:
-    """A Raspberry Pi's own word: bits 0-3 what is limited now, bits 16-19 what was since boot."""
+    """A Raspberry Pi's get_throttled: bits 0-3 present limits, bits 16-19 limits since boot."""
     tool = shutil.which("vcgencmd")
     if not tool:
         return None
@@ -481,33 +483,33 @@ def disk_free_bytes() -> int:
 
 
 def other_load(window_s: float, child: int) -> tuple[float | None, list[tuple[str, float]]]:
-    """Cores kept busy by others than us, and the three busiest processes of theirs by name."""
+    """Cores busy with other processes, and the three busiest of these by name."""
     start, before = time.monotonic(), computed()
     time.sleep(window_s)
     spent_s, after = time.monotonic() - start, computed()
     both = after.keys() & before.keys()
     cores = {pid: round((after[pid][1] - before[pid][1]) / spent_s, 2) for pid in both}
     ours = cores.pop(os.getpid(), 0.0) + cores.pop(child, 0.0)
-    every = cores.pop(ALL, None)
+    every = cores.pop(ALL_PROCESSES, None)
     busiest = sorted((pid for pid in cores if cores[pid] > 0), key=lambda pid: -cores[pid])[:3]
     top = [(after[pid][0], cores[pid]) for pid in busiest]
     return None if every is None else max(0.0, round(every - ours, 2)), top
 
 
 def computed() -> dict[int, tuple[str, float]]:
-    """Each process's name and the seconds it computed; for ALL, what the cores did together."""
+    """The name and CPU seconds of each process; for ALL_PROCESSES, the sum."""
     found, tick = {}, os.sysconf("SC_CLK_TCK")
     for path in glob.glob("/proc/[0-9]*/stat"):
         head, _, rest = read_text(path).rpartition(")")
         if rest:
             pid, _, name = head.partition(" (")
             found[int(pid)] = name, sum(map(int, rest.split()[11:13])) / tick
-    # Emulators make up what /proc tells a process of itself.
+    # Emulators do not fill a process's own /proc entry.
     found[os.getpid()] = "", sum(os.times()[:2])
     fields = read_text("/proc/stat").partition("\n")[0].split()[1:9]
     if any(map(int, fields)):
-        # All but the fourth and fifth: idle, and waiting for the disk.
-        found[ALL] = "", sum(map(int, fields[:3] + fields[5:])) / tick
+        # All but the fourth and fifth: idle, and waiting for I/O.
+        found[ALL_PROCESSES] = "", sum(map(int, fields[:3] + fields[5:])) / tick
     return found
 
 
@@ -519,7 +521,7 @@ def read_text(path: str) -> str:
         return ""
 
 
-# ---- The cache: models by digest, bounded, never half there
+# ---- The cache: models by digest, bounded, written atomically
 
 
 def cache() -> str:
@@ -541,7 +543,7 @@ def find_model(digest: str) -> str | None:
 
 
 def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
-    """Where the model lies now. Raises Fault (disk; machine where other bytes arrived)."""
+    """Stores a model and returns its path. Raises Fault (disk; machine for a wrong digest)."""
     path = model_path(digest)
     folder, part = os.path.dirname(path), ""
     try:
@@ -555,9 +557,8 @@ def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
         sync(folder)
         touch(path)
     except OSError as error:
-        told = f"cannot keep a model of {size} bytes in {folder}: {error.strerror}"
-        text = f"{told}; {disk_free_bytes()} bytes are free there"
-        raise Fault("disk", text) from error
+        reason = f"cannot store a model of {size} bytes in {folder}: {error.strerror}"
+        raise Fault("disk", f"{reason}; {disk_free_bytes()} bytes are free there") from error
     finally:
         with contextlib.suppress(OSError):
             os.remove(part)
@@ -565,17 +566,17 @@ def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
 
 
 def make_room(folder: str, size: int) -> None:
-    """Removes what uploads left, then the least recently used models until `size` bytes fit."""
+    """Removes partial uploads, then the least recently used models until `size` bytes fit."""
     for _, _, left in used_files(folder, ".part"):
         os.remove(left)
     kept = used_files(folder, ".onnx")
-    if size > CACHE_BYTES:
-        text = f"a model of {size} bytes is more than the {CACHE_BYTES} that {folder} may hold"
+    if size > MAX_CACHE_BYTES:
+        text = f"a model of {size} bytes exceeds the limit of {MAX_CACHE_BYTES} bytes for {folder}"
         raise Fault("disk", text)
-    # The newest may belong to the measurement that this model is for: it goes only if it must.
+    # The newest may be needed by the same measurement: it is removed last.
     while kept and (
-        size + sum(each[1] for each in kept) > CACHE_BYTES
-        or size + (SPARE_BYTES if kept[1:] else 0) > shutil.disk_usage(folder).free
+        size + sum(each[1] for each in kept) > MAX_CACHE_BYTES
+        or size + (MIN_FREE_BYTES if kept[1:] else 0) > shutil.disk_usage(folder).free
     ):
         os.remove(kept.pop(0)[2])
 
@@ -595,7 +596,7 @@ def receive_file(descriptor: int, digest: str, payload: Iterator[bytes]) -> None
         file.flush()
         os.fsync(descriptor)
     if found.hexdigest() != digest:
-        text = f"what arrived has the digest {found.hexdigest()}, not {digest}; send it again"
+        text = f"the upload has the digest {found.hexdigest()}, not {digest}; send it again"
         raise Fault("machine", text)
 
 
@@ -608,7 +609,7 @@ def sync(folder: str) -> None:
 
 
 def touch(path: str) -> None:
-    # Many boards start in the past; what is used now must be the newest all the same.
+    # The clock of many boards is in the past after a boot; a used file must still be the newest.
     newest = used_files(os.path.dirname(path), ".onnx")[-1][0]
     now = max(time.time(), newest + 0.001)
     os.utime(path, (now, now))
@@ -626,8 +627,8 @@ class Model(NamedTuple):
         try:
             self.session.run(None, self.feeds)
         except Exception as error:
-            said = f"the model fails when fed {json.dumps(self.fed())}"
-            raise fault_of("input", said, error) from error
+            text = f"the model fails when fed {json.dumps(self.fed())}"
+            raise fault_of("input", text, error) from error
 
     def fed(self) -> list[dict[str, Any]]:
         feeds = self.feeds.items()
@@ -635,7 +636,7 @@ class Model(NamedTuple):
 
 
 class Worker:
-    """What the child knows: the open models, and which of them ran last."""
+    """The state of the child: the open models, and the name of the last one that ran."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -653,9 +654,9 @@ class Worker:
             except Exception as error:
                 self.pipe.send_bytes(LAST + error_message(error))
 
-    def say(self, facts: dict[str, Any], payload: bytes | None = None) -> None:
-        said = message(facts, payload)
-        self.pipe.send_bytes((MORE if facts.get("more") else LAST) + said)
+    def reply(self, facts: dict[str, Any], payload: bytes | None = None) -> None:
+        data = message(facts, payload)
+        self.pipe.send_bytes((MORE if facts.get("more") else LAST) + data)
 
     def pick(self, name: str) -> Model:
         if name not in self.models:
@@ -664,22 +665,22 @@ class Worker:
 
 
 def work(pipe: Pipe) -> NoReturn:
-    """Does what the parent passes on, until the parent is gone."""
-    # A collection in the midst of a run would be timed; sessions make nothing to collect.
+    """Runs in the child: serves the requests that the parent forwards, until the parent exits."""
+    # A collection during a run would be timed; sessions leave no garbage.
     gc.disable()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(Exception):  # Linux: ends with the parent even in the midst of a run
+    with contextlib.suppress(Exception):  # Linux: ends with the parent, even during a run
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # so that the parent lives to tell
+        file.write("1000")  # so that the parent survives and reports it
     with contextlib.suppress(EOFError, OSError):
         Worker(pipe).serve()
     os._exit(0)
 
 
 def open_models(worker: Worker, request: dict[str, Any]) -> None:
-    """Loads every model and runs it once, which finds what loading does not."""
+    """Loads every model and runs it once, as some faults appear only then."""
     plan, paths = request["plan"], request["models"]
     pin(plan["affinity"])
     sessions = {name: load(path, plan) for name, path in paths.items()}
@@ -696,25 +697,25 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
         "inputs": {name: model.fed() for name, model in models},
         "providers": {name: model.session.get_providers() for name, model in models},
     }
-    worker.say({"opened": opened})
+    worker.reply({"opened": opened})
 
 
 def warm(worker: Worker, request: dict[str, Any]) -> None:
     runs = warm_up(worker.pick(request["model"]).run, request["warmup_s"])
     worker.last = request["model"]
-    worker.say({"warm": {"runs": runs}})
+    worker.reply({"warm": {"runs": runs}})
 
 
 def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
-    """Times the blocks in turn; says each when it is done, so that a lost line loses only one."""
+    """Times the blocks in order; replies after each, so that a lost connection loses only one."""
     for block in request["blocks"]:
         name, model = block["model"], worker.pick(block["model"])
         if name != worker.last:
             model.run()
         worker.last = name
         times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
-        told = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
-        worker.say({"block": told, "more": True})
+        timed = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
+        worker.reply({"block": timed, "more": True})
     after = {
         "governors": governors(),
         "clock_mhz": clock_mhz(),
@@ -723,11 +724,11 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
         "throttle_count": throttle_count(),
         "peak_rss_bytes": peak_rss_bytes(),
     }
-    worker.say({"timed": after})
+    worker.reply({"timed": after})
 
 
 def class_map(worker: Worker, request: dict[str, Any]) -> None:
-    """Runs a shipped graph on one frame, uint8 H x W x C; the map is deflated."""
+    """Runs a shipped graph on one frame uint8 `[H, W, C]`; the map is deflated."""
     numpy = library("numpy")
     session, shape = worker.pick(request["model"]).session, request["shape"]
     node = session.get_inputs()[0]
@@ -746,11 +747,11 @@ def class_map(worker: Worker, request: dict[str, Any]) -> None:
         text = f"the model gives {found.dtype} {list(found.shape)}"
         raise Fault("plan", f"a class map is uint8 [1, H, W], {text}")
     pixels = numpy.ascontiguousarray(found[0])
-    worker.say({"map": {"shape": list(pixels.shape)}}, zlib.compress(pixels.tobytes(), 1))
+    worker.reply({"map": {"shape": list(pixels.shape)}}, zlib.compress(pixels.tobytes(), 1))
 
 
 def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
-    """Mean ms a run of every node, and who ran it: onnxruntime's own profile."""
+    """Mean ms per run and provider of every node, by onnxruntime's profiler."""
     plan, runs = request["plan"], max(1, min(50, request["runs"]))
     pin(plan["affinity"])
     os.makedirs(cache(), mode=0o700, exist_ok=True)
@@ -763,13 +764,13 @@ def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
             model.run()
         with open(session.end_profiling()) as file:
             events = json.load(file)
-    worker.say({"nodes": node_rows(events, runs)})
+    worker.reply({"nodes": node_rows(events, runs)})
 
 
 def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
-    """One row a node, in the order of the first run, which is not counted: it was the warm-up.
+    """One row per node, in the order of the first run, which is the warm-up and not counted.
 
-    The mean is that of the middle half: one interruption of 10 ms would look like a slow node.
+    The mean is over the middle half: one interruption of 10 ms would look like a slow node.
     """
     kernels: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for event in events:
@@ -790,7 +791,7 @@ def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
 
 
 def middle_mean(durations: list[int], runs: int) -> float:
-    """What a run spends in a node: one that stands in a loop has several durations in each."""
+    """Mean time of a node per run: a node inside a loop has several durations in each."""
     each = max(1, len(durations) // (1 + runs))
     counted = sorted(durations[each:] or durations)
     middle = counted[len(counted) // 4 : len(counted) - len(counted) // 4]
@@ -814,7 +815,7 @@ def pin(cores: list[int] | None) -> None:
     if cores is None:
         return
     if not hasattr(os, "sched_setaffinity"):
-        raise Fault("machine", "this system cannot bind a process to a core; leave affinity out")
+        raise Fault("machine", "this system cannot pin a process to a core; remove affinity")
     try:
         os.sched_setaffinity(0, cores)
     except (OSError, ValueError) as error:
@@ -823,7 +824,7 @@ def pin(cores: list[int] | None) -> None:
 
 
 def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float]:
-    """A session of one model, and the ms that making it took."""
+    """A session of one model, and the ms it took to open."""
     runtime = library("onnxruntime")
     known = runtime.get_available_providers()
     if set(plan["providers"]) - set(known):
@@ -841,20 +842,20 @@ def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float
     start = time.perf_counter_ns()
     try:
         session = runtime.InferenceSession(path, options, providers=plan["providers"])
-    except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
+    except Exception as error:  # onnxruntime has a dozen exception classes without a base class
         raise fault_of("model", f"onnxruntime cannot load {path}", error) from error
     return session, (time.perf_counter_ns() - start) / 1e6
 
 
 def fault_of(kind: str, what: str, error: Exception) -> Fault:
-    said = " ".join(str(error).split())
-    short = ("bad_alloc", "Failed to allocate", "out of memory")
-    memory = isinstance(error, MemoryError) or any(sign in said for sign in short)
-    return Fault("memory" if memory else kind, f"{what}: {said}")
+    text = " ".join(str(error).split())
+    signs = ("bad_alloc", "Failed to allocate", "out of memory")
+    memory = isinstance(error, MemoryError) or any(sign in text for sign in signs)
+    return Fault("memory" if memory else kind, f"{what}: {text}")
 
 
 def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
-    """Seeded random arrays for every input; `shapes` in the plan fills sizes left open."""
+    """Seeded random arrays for every input; `shapes` of the plan fills open sizes."""
     numpy = library("numpy")
     random = numpy.random.RandomState(plan["seed"])
     return {
@@ -866,7 +867,7 @@ def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def fill(shape: list[Any], given: Sequence[int] | None = None) -> list[int]:
-    """A whole shape: open sizes become the given ones, else batch 1, 3 channels, 224 elsewhere."""
+    """A shape with open sizes filled: as given, else batch 1, 3 channels, 224 elsewhere."""
     if given is not None:
         if not fits(given, shape):
             raise Fault("plan", f"shape {given} does not fit the model's {shape}")
@@ -896,13 +897,13 @@ def random_array(numpy: Any, random: Any, node: Any, shape: list[int]) -> Any:
         raise Fault("input", f"cannot make input {node.name!r} of type {node.type}") from error
     if dtype.kind == "f":
         return random.random_sample(shape).astype(dtype)
-    # Wide integers are mostly indices or lengths, for which 0 and 1 are nearly always legal.
+    # Wide integers are mostly indices or lengths, where 0 and 1 are nearly always valid.
     top = 256 if dtype.itemsize == 1 and dtype.kind in "iu" else 2
     return random.randint(0, top, shape).astype(dtype)
 
 
 def warm_up(run: Callable[[], None], warmup_s: float) -> int:
-    """Runs until the median of five agrees with that of the five before; at most 3 x warmup_s."""
+    """Runs until the medians of the last five and the five before agree; at most 3 x warmup_s."""
     clock = time.perf_counter_ns
     times: list[int] = []
     begin = clock()
@@ -919,13 +920,13 @@ def steady(times: list[int]) -> bool:
     if len(times) < 10:
         return False
     old, new = sorted(times[-10:-5])[2], sorted(times[-5:])[2]
-    return abs(new - old) <= STABLE * old
+    return abs(new - old) <= MAX_WARM_CHANGE * old
 
 
 def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[float], float]:
-    """Milliseconds of each run, and the share of a core that this thread got meanwhile.
+    """Milliseconds of each run, and the share of a core that this thread had.
 
-    The share is under 1 where other processes had the core, or an accelerator did the work.
+    The share is below 1 where other processes had the core, or an accelerator computed.
     """
     clock = time.perf_counter_ns
     times: list[int] = []
@@ -953,9 +954,9 @@ def peak_rss_bytes() -> int:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    # Before numpy is there: its own threads would compete with those that are timed.
+    # Before numpy is imported: its threads would compete with the timed ones.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    # A native library that prints would break the lines: its stdout becomes our stderr.
-    answers = os.dup(1)
+    # Output of native libraries would corrupt the replies: stdout becomes stderr for them.
+    replies = os.dup(1)
     os.dup2(2, 1)
-    Server(answers).serve()
+    Server(replies).serve()

@@ -1,4 +1,10 @@
-"""Runs a shipped graph on frames with onnxruntime, in this process, on one thread."""
+"""Opens ONNX files in onnxruntime, in this process, and runs shipped graphs on frames.
+
+The one home of this, for Python 3.8 with numpy and onnxruntime alone: `bundle/inline` writes it
+into the predict.py that ships. Only `device/runner.py`, copied to boards whole, has its own.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,30 +15,30 @@ import onnxruntime
 
 from autoseg.core.errors import CandidateError, InputError
 
-CPU = "CPUExecutionProvider"
-Image = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.uint8]
+CPU_PROVIDER = "CPUExecutionProvider"
 
 
 def open_session(
-    onnx: Path, threads: int = 1, providers: Sequence[str] = (CPU,)
+    onnx: Path, threads: int = 1, providers: Sequence[str] = (CPU_PROVIDER,)
 ) -> onnxruntime.InferenceSession:
-    """A session, on one thread of the CPU if not told otherwise.
+    """An onnxruntime session that logs nothing; by default on one thread of the CPU.
 
-    Raises InputError where there is no file, CandidateError for what onnxruntime cannot load.
+    Raises InputError for a missing file, CandidateError for one that onnxruntime cannot load.
     """
     if not onnx.is_file():
-        raise InputError(f"no ONNX file at {onnx}")
+        raise InputError(f"there is no file {onnx}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(str(onnx), options, providers=list(providers))
-    except Exception as error:  # onnxruntime has a dozen classes of its own, without a root
+    except Exception as error:  # onnxruntime has a dozen exception classes without a base class
         raise CandidateError(f"onnxruntime cannot load {onnx}: {error}") from error
 
 
-def class_maps(onnx: Path, images: Iterable[Image]) -> list[Image]:
-    """Class maps (uint8, H x W) of uint8 H x W x C frames.
+def class_maps(onnx: Path, frames: Iterable[Array]) -> list[Array]:
+    """Class maps uint8 `[h, w]` of frames uint8 `[H, W, C]`, on one thread of the CPU.
 
     Raises InputError for a model that is no shipped graph and for frames of another size.
     """
@@ -42,22 +48,26 @@ def class_maps(onnx: Path, images: Iterable[Image]) -> list[Image]:
         raise InputError(
             f"{onnx} takes {node.type} {node.shape}; predicting needs one uint8 [1, H, W, C] input"
         )
-    return [_class_map(session, image) for image in images]
+    return [class_map(session, frame) for frame in frames]
 
 
-def _class_map(session: onnxruntime.InferenceSession, image: Image) -> Image:
+def class_map(session: onnxruntime.InferenceSession, frame: Array) -> Array:
+    """The class map uint8 `[h, w]` of one frame uint8 `[H, W, C]`.
+
+    Raises InputError for another frame or output, CandidateError where the model does not run.
+    """
     node = session.get_inputs()[0]
-    fits = len(image.shape) == 3 and all(
+    fits = len(frame.shape) == 3 and all(
         size == own or not isinstance(own, int)
-        for size, own in zip(image.shape, node.shape[1:], strict=True)
+        for size, own in zip(frame.shape, node.shape[1:])  # noqa: B905 (Python 3.8)
     )
-    if image.dtype != np.uint8 or not fits:
+    if frame.dtype != np.uint8 or not fits:
         raise InputError(
             f"a frame must be uint8 of shape {node.shape[1:]}, "
-            f"got {image.dtype} {list(image.shape)}; resize it first"
+            f"got {frame.dtype} {list(frame.shape)}; resize it first"
         )
     try:
-        output = session.run(None, {node.name: np.ascontiguousarray(image)[None]})[0]
+        output = session.run(None, {node.name: np.ascontiguousarray(frame)[np.newaxis]})[0]
     except Exception as error:
         raise CandidateError(f"onnxruntime cannot run the model: {error}") from error
     if output.ndim != 3 or output.dtype != np.uint8:

@@ -1,6 +1,6 @@
-"""Brings onnxruntime and numpy to a board, into a virtual environment of their own.
+"""Installs onnxruntime and numpy on a board, in a virtual environment of their own.
 
-`look` changes nothing, `steps` says in words what would be done, `install` does it.
+`inspect_board` changes nothing, `steps` lists in words what `install` would do.
 """
 
 import re
@@ -15,20 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device.health import BITS_32, MIN_PYTHON, too_old, version
+from autoseg.device.findings import MACHINES_32_BIT, MIN_PYTHON, too_old, version
 
 PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]
 NEEDED_BYTES = 600 << 20
 PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
-# A board without a network should say so in half a minute, not in ten.
-IMPATIENT = ["--timeout", "15", "--retries", "1"]
+# A board without a network fails after half a minute instead of ten.
+SHORT_TIMEOUT = ["--timeout", "15", "--retries", "1"]
 
 Text = Annotated[str, Field(max_length=2000)]
 
 
 class Ran(NamedTuple):
-    """What a command on the board gave."""
+    """The result of a command on the board."""
 
     code: int
     out: bytes
@@ -36,9 +36,9 @@ class Ran(NamedTuple):
 
 
 class Shell(Protocol):
-    """Runs a command on the board, each word quoted, for its exit code, output and complaints.
+    """Runs a command on the board, each word quoted; returns exit code, stdout and stderr.
 
-    Raises DeviceError where it cannot, or not within `limit_s`.
+    Raises DeviceError where it fails to run, or does not end within `limit_s`.
     """
 
     def __call__(
@@ -51,14 +51,14 @@ class _Strict(BaseModel):
 
 
 class Imports(_Strict):
-    """What an interpreter has: its onnxruntime, or why there is none."""
+    """The onnxruntime of an interpreter, or the error of its import."""
 
     runtime: Text | None
     error: Text | None
 
 
-class Look(_Strict):
-    """A board before or after its setup. `own` is its python's, `inside` the environment's."""
+class BoardState(_Strict):
+    """A board before or after its setup; `own` is of its python, `inside` of the environment."""
 
     python: Text
     machine: Text
@@ -76,18 +76,18 @@ class Look(_Strict):
     @property
     def ready(self) -> str | None:
         """The onnxruntime that measurements use, where it is new enough."""
-        # The environment goes before the system's python, here as in a measurement.
+        # The environment precedes the system's python, as in a measurement.
         used = self.own if self.inside is None else self.inside
         return None if used.runtime is None or too_old(used.runtime) else used.runtime
 
 
-def look(shell: Shell, named: str | None = None) -> Look:
-    """What the board has; `named` is the python of its profile, which then is all that counts.
+def inspect_board(shell: Shell, named: str | None = None) -> BoardState:
+    """The state of the board; `named` is the python of its profile, then the only one used.
 
-    Raises DeviceError for a board without a python that can say it.
+    Raises DeviceError for a board without a working python.
     """
     python = named or PYTHON
-    script = (Path(__file__).parent / "look.py").read_bytes()
+    script = (Path(__file__).parent / "inspect_board.py").read_bytes()
     ran = _run(shell, [*_words(python), "-"], 300, script)
     if ran.code in (126, 127):
         raise DeviceError(
@@ -96,29 +96,29 @@ def look(shell: Shell, named: str | None = None) -> Look:
         )
     lines = ran.out[-100_000:].splitlines()
     try:
-        found = Look.model_validate_json(lines[-1] if lines else b"")
+        found = BoardState.model_validate_json(lines[-1] if lines else b"")
     except ValidationError as error:
-        said = bounded(ran.err or ran.out, 500)
-        raise DeviceError(f"{python} on the board did not say what it has: {said}") from error
+        output = bounded(ran.err or ran.out, 500)
+        raise DeviceError(f"{python} on the board did not report its state: {output}") from error
     alone = {"venv": False, "venv_python": None, "venv_pip": False, "inside": None}
     return found.model_copy(update=alone) if named else found
 
 
-def steps(found: Look, named: str | None = None) -> list[str]:
-    """What `install` will do, in words; nothing where the board is ready.
+def steps(found: BoardState, named: str | None = None) -> list[str]:
+    """The steps of `install` in words; none where the board is ready.
 
-    Raises DeviceError for boards that onnxruntime is not built for, InputError where the profile
-    names a python of its own, which is its owner's to fill.
+    Raises DeviceError for boards that onnxruntime is not built for; InputError where the profile
+    names a python, which only its owner changes.
     """
     if found.ready:
         return []
     if named:
         raise InputError(
             f"the profile names {named!r}, which has no onnxruntime of 1.16 or newer "
-            f"({bounded(found.own.error or found.own.runtime)}); install it there, or take "
-            "`python` out of the profile to get an environment made"
+            f"({bounded(found.own.error or found.own.runtime)}); install it there, or "
+            "remove `python` from the profile, so that setup makes an environment"
         )
-    if found.bits == 32 or found.machine in BITS_32:
+    if found.bits == 32 or found.machine in MACHINES_32_BIT:
         raise DeviceError(
             f"onnxruntime is not built for 32 bit ({bounded(found.machine)}); install the 64-bit "
             "image of the board's system"
@@ -128,58 +128,60 @@ def steps(found: Look, named: str | None = None) -> list[str]:
         raise DeviceError(f"{text}; install a newer one and name it in the profile's `python`")
     if found.free_bytes < NEEDED_BYTES:
         free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
-        raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; make room")
+        raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; free some")
     return [
         *([] if found.venv_python else [f"make a virtual environment in {found.cache}/venv"]),
         f"install {' and '.join(PACKAGES)} into it by the board's own pip; where that reaches no "
-        "package index, carry the wheels over from here (about 60 MB)",
+        "package index, copy the wheels from here (about 60 MB)",
     ]
 
 
-def install(shell: Shell, found: Look, say: Callable[[str], None]) -> Look:
-    """Does the steps, and looks again. Raises DeviceError with what failed."""
+def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) -> BoardState:
+    """Runs the steps and returns the new state. Raises DeviceError naming the failed step."""
     venv = f"{found.cache}/venv"
     inside = f"{venv}/bin/python"
     if found.venv_python is None:
-        say(f"making {venv}")
-        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [NO_PIP])]
+        progress(f"making {venv}")
+        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
         _must(_run(shell, ["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
         made = _run(shell, [PYTHON, "-m", "venv", *flags, venv], 600)
         _must(made, "making the virtual environment")
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
-        say(f"installing {', '.join(PACKAGES)} by the board's own pip")
-        pip = [inside, "-m", "pip", "install", *PIP, *IMPATIENT, "--upgrade", *PACKAGES]
+        progress(f"installing {', '.join(PACKAGES)} by the board's own pip")
+        pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *PACKAGES]
         ran = _run(shell, pip, 1800)
         if ran.code == 0:
-            return _checked(look(shell))
-        say(f"that did not work: {_last(ran)}")
-    _carry(shell, found, inside, say)
-    return _checked(look(shell))
+            return _require_ready(inspect_board(shell))
+        progress(f"that failed: {_last(ran)}")
+    _copy_wheels(shell, found, inside, progress)
+    return _require_ready(inspect_board(shell))
 
 
-NO_PIP = "--without-pip"
-# A connection that is cut ends the input, which for `cat` is the end of the file.
-WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
+WITHOUT_PIP = "--without-pip"
+# The size is checked: `cat` takes a lost connection for the end of the file.
+COPY_WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
 
 
-def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -> None:
+def _copy_wheels(
+    shell: Shell, found: BoardState, inside: str, progress: Callable[[str], None]
+) -> None:
     there = f"{found.cache}/wheels"
     with tempfile.TemporaryDirectory(prefix="autoseg-wheels-") as folder:
-        say("fetching wheels for the board here")
+        progress("downloading wheels for the board here")
         wheels = fetch(found, Path(folder))
         size = sum(wheel.stat().st_size for wheel in wheels)
-        say(f"carrying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
+        progress(f"copying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
         try:
-            # What an interrupted setup left may be half a wheel.
+            # An interrupted setup may have left a part of a wheel.
             _run(shell, ["rm", "-rf", there])
             _must(_run(shell, ["mkdir", "-p", "-m", "700", there]), "making the folder")
             for wheel in wheels:
                 data, path = wheel.read_bytes(), f"{there}/{wheel.name}"
-                copy = ["sh", "-c", WHOLE, "sh", path, str(len(data))]
+                copy = ["sh", "-c", COPY_WHOLE, "sh", path, str(len(data))]
                 _must(_run(shell, copy, 600, data), f"copying {wheel.name}")
             (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
-            say("installing them")
-            # A wheel of pip is a pip: environments of boards without ensurepip have none.
+            progress("installing them")
+            # Runs pip from its wheel: without ensurepip the environment has none.
             words = [inside, f"{there}/{pip}/pip", "install", *PIP, "--no-index", "--upgrade"]
             ran = _run(shell, [*words, "--find-links", there, "pip", *PACKAGES], 1800)
             _must(ran, "installing the wheels")
@@ -187,11 +189,11 @@ def _carry(shell: Shell, found: Look, inside: str, say: Callable[[str], None]) -
             _run(shell, ["rm", "-rf", there])
 
 
-def fetch(found: Look, folder: Path) -> list[Path]:
-    """Wheels of onnxruntime, numpy, pip and what they need, for the board's python and glibc."""
+def fetch(found: BoardState, folder: Path) -> list[Path]:
+    """Wheels of onnxruntime, numpy, pip and their dependencies for the board, downloaded here."""
     if found.glibc is None:
         raise DeviceError(
-            "the board's system has no glibc, for which wheels are built; let the board reach a "
+            "the board's system has no glibc, which the wheels need; connect the board to a "
             "package index, or install onnxruntime there by hand"
         )
     newest = min((*version(found.glibc), 0, 0)[1], 99)
@@ -204,13 +206,13 @@ def fetch(found: Look, folder: Path) -> list[Path]:
     done = subprocess.run([*words, *wanted], stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         raise DeviceError(
-            f"there are no wheels to be had here for python {series} on {machine} with glibc "
+            f"no wheels could be downloaded here for python {series} on {machine} with glibc "
             f"{bounded(found.glibc)}: {_last(Ran(done.returncode, done.stdout, done.stderr))}"
         )
     return sorted(folder.glob("*.whl"))
 
 
-def _checked(found: Look) -> Look:
+def _require_ready(found: BoardState) -> BoardState:
     if found.ready:
         return found
     used = found.inside or found.own
@@ -223,7 +225,7 @@ def _run(shell: Shell, words: Sequence[str], limit_s: float = 60, stdin: bytes =
 
 
 def _words(python: str) -> list[str]:
-    """No shell reads the words of a command, so none would know the home folder's sign."""
+    """The words that start a python; `~/` needs a shell, as commands run without one."""
     if not python.startswith("~/"):
         return [python]
     return ["sh", "-c", 'p="$HOME/$1"; shift; exec "$p" "$@"', "sh", python[2:]]
@@ -235,7 +237,7 @@ def _must(ran: Ran, what: str) -> None:
 
 
 def _last(ran: Ran) -> str:
-    """The line that says most: pip's last error, else the last line."""
+    """The most telling line: pip's last error, else the last line."""
     lines = [line for line in (ran.err or ran.out).decode(errors="replace").splitlines() if line]
     errors = [line for line in lines if line.startswith("ERROR")]
     return bounded((errors or lines or [f"exit code {ran.code}"])[-1], 500)

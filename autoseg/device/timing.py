@@ -1,9 +1,9 @@
-"""How long to time, and which blocks count: pure decisions over a source of blocks.
+"""Decides how long to time a model and which blocks count; pure functions over a source of blocks.
 
-Blocks of the candidate stand between short blocks of a small reference model. The reference is
+Blocks of the candidate alternate with short blocks of a small reference model. The reference is
 always the same, so where it runs slower, something else disturbed the machine, and the block
-beside it is timed again. A block is never judged by the candidate's own times: that would make
-every model look steadier than it is.
+beside it is timed again. The candidate's own times never decide that: it would make every model
+look steadier than it is.
 """
 
 from __future__ import annotations
@@ -15,53 +15,55 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device.replies import Block
-from autoseg.device.statistics import Interval, estimate
+from autoseg.device.percentiles import estimate
+from autoseg.device.rpc_schema import Block
 
 CANDIDATE, REFERENCE = "candidate", "reference"
 
-STABLE = 0.02
-# The median of fewer runs has no 95 % interval at all.
+# Width of the 95 % interval over the estimate at which a figure is precise enough.
+MAX_CI_WIDTH = 0.02
+# The median of fewer runs has no 95 % interval.
 MIN_RUNS = 6
-# What the reference may lose before the block beside it counts as disturbed.
-SLOWER = 1.10
+# Reference over its calm median from which the block beside it counts as disturbed.
+MAX_REFERENCE_SLOWDOWN = 1.10
 # A process with a core of its own gets over 99 % of it.
-BUSY = 0.95
-# Disturbed blocks are set aside while they are at most so many a good one, and a few; a machine
-# with more of them is timed as it is.
-REDONE_A_GOOD_ONE, REDONE_FEW = 6, 8
+MIN_CPU_SHARE = 0.95
+# Disturbed blocks are set aside up to so many per undisturbed block, plus a few; a machine with
+# more of them is timed as it is.
+MAX_DISTURBED_PER_BLOCK, MAX_DISTURBED_EXTRA = 6, 8
 REFERENCE_SHARE, MIN_REFERENCE_RUNS, MAX_REFERENCE_RUNS = 0.1, 5, 200
-MIN_WHOLE_RUNS = 4
-# How long a scheduler lets a process be: no use in blocks that are shorter.
-SLICE_S = 3e-3
-# One request keeps the board busy so long: more than a round context, less than one cares to lose.
-REQUEST_S, MAX_PAIRS_A_REQUEST = 0.5, 1000
-MAX_WALL = 3.0
+MIN_BLOCK_RUNS = 4
+# The time for which a scheduler lets a process run: shorter blocks are not calmer.
+SCHEDULER_SLICE_S = 3e-3
+# Longest request: more than a round trip to a board, less than one would want to time again.
+MAX_REQUEST_S, MAX_PAIRS_PER_REQUEST = 0.5, 1000
+# Wall time of a timing over the plan's `max_s`, which counts neither set-aside blocks nor waits.
+MAX_WALL_FACTOR, MAX_WALL_FACTOR_FEW_RUNS = 3.0, 10
 REFERENCE_WARMUP_S = 0.02
-# A run of many times the ceiling says enough: of the first, untimed one it takes more, as it also
-# allocates.
-HOPELESS, HOPELESS_COLD = 4.0, 10.0
+# Run over ceiling from which a screening stops at once. The first, untimed run also allocates
+# memory, so it must be further over.
+FAR_OVER_CEILING, FAR_OVER_CEILING_COLD = 4.0, 10.0
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A block to be timed: it ends after `runs`, or after `max_s` and one run."""
+class BlockRequest:
+    """A block to time: it ends after `runs`, or after `max_s` and at least one run."""
 
     model: str
     runs: int
     max_s: float
 
 
-Source = Callable[[Sequence[Wanted]], Iterable[Block]]
+BlockSource = Callable[[Sequence[BlockRequest]], Iterable[Block]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Timing:
-    """The candidate's runs that count, and how the reference did beside them.
+    """The candidate's runs that count, and the reference beside them.
 
-    `reference_ms` is the reference's median, `calm_ms` that of its best half of blocks. `redone`
-    blocks were set aside; `disturbed` of `blocks` count although they should not. `spent_s` is
-    what those that count took, with the reference beside them.
+    `reference_ms` is the reference's median, `calm_ms` that of the faster half of its blocks.
+    `redone` blocks were set aside; `disturbed` of `blocks` count in spite of the disturbance.
+    `spent_s` is the time of the blocks that count, their reference blocks included.
     """
 
     times_ms: list[float]
@@ -74,50 +76,52 @@ class Timing:
 
 
 def time_candidate(
-    source: Source,
+    source: BlockSource,
     plan: MeasurePlan,
     *,
     calm_ms: float | None = None,
     judge_core: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Timing:
-    """Times blocks until the plan has what it asks for.
+    """Times blocks until the plan is fulfilled.
 
-    `calm_ms` is the reference's median on the calm machine, where known; `judge_core` says that a
-    block during which others had the core is disturbed (an accelerator leaves the core idle).
+    `calm_ms` is the reference's median on the calm machine, where known. With `judge_core` a block
+    without its core for most of the time is disturbed (an accelerator leaves the core idle).
     """
-    begin, seen = clock(), list(source(_first(plan)))
+    begin, seen = clock(), list(source(_first_request(plan)))
     while True:
         wall_s = clock() - begin
-        # A slow model must not be timed again and again, least of all a hopeless one.
-        late = wall_s >= MAX_WALL * plan.max_s or hopeless(plan, _fastest_ms(seen), HOPELESS_COLD)
-        counted = judge(seen, calm_ms, judge_core, fewest=MIN_RUNS if late else 0)
+        # A slow model must not be timed again and again, least of all one far over the ceiling.
+        hopeless = far_over_ceiling(plan, _fastest_ms(seen), FAR_OVER_CEILING_COLD)
+        late = hopeless or wall_s >= MAX_WALL_FACTOR * plan.max_s
+        counted = count_blocks(seen, calm_ms, judge_core, min_runs=MIN_RUNS if late else 0)
         if _enough(counted, plan, wall_s):
             return counted
-        seen += source(_next(seen, counted, plan))
+        seen += source(_next_request(seen, counted, plan))
 
 
-def judge(
-    seen: Sequence[Block], calm_ms: float | None, judge_core: bool, fewest: int = 0
+def count_blocks(
+    seen: Sequence[Block], calm_ms: float | None, judge_core: bool, min_runs: int = 0
 ) -> Timing:
-    """Which of the blocks count.
+    """Decides which blocks count.
 
-    Disturbed ones do not, as long as they are not the most by far, and the others have `fewest`
-    runs at least.
+    Disturbed blocks are set aside unless they are the great majority, or the other blocks have
+    less than `min_runs` runs; then all blocks count.
     """
     medians = [statistics.median(block.times_ms) for block in seen]
     references = [ms for ms, block in zip(medians, seen, strict=True) if block.model == REFERENCE]
-    own_calm_ms = calm(references)
-    limit_ms = SLOWER * min(own_calm_ms, calm_ms or math.inf)
+    own_calm_ms = calm_median(references)
+    limit_ms = MAX_REFERENCE_SLOWDOWN * min(own_calm_ms, calm_ms or math.inf)
     good: list[Block] = []
     bad: list[Block] = []
     for at, block in enumerate(seen):
         if block.model == CANDIDATE:
             slow = max(medians[at - 1 : at] + medians[at + 1 : at + 2]) > limit_ms
-            (bad if slow or (judge_core and block.cpu_share < BUSY) else good).append(block)
+            shared = judge_core and block.cpu_share < MIN_CPU_SHARE
+            (bad if slow or shared else good).append(block)
     blocks = len(good) + len(bad)
-    setting_aside = len(bad) <= REDONE_A_GOOD_ONE * len(good) + REDONE_FEW
-    setting_aside &= sum(len(block.times_ms) for block in good) >= fewest
+    setting_aside = len(bad) <= MAX_DISTURBED_PER_BLOCK * len(good) + MAX_DISTURBED_EXTRA
+    setting_aside &= sum(len(block.times_ms) for block in good) >= min_runs
     kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
     return Timing(
         times_ms=[ms for block in kept for ms in block.times_ms],
@@ -136,46 +140,99 @@ def _fastest_ms(seen: Sequence[Block]) -> float:
 
 
 def _block_took_s(block: Block) -> float:
-    """With the untimed run before it."""
+    """Seconds of a block, with the untimed run before it."""
     return (sum(block.times_ms) + block.times_ms[0]) / 1e3
 
 
-def calm(medians_ms: Sequence[float]) -> float:
-    """The median of the best half: what others do to a machine only ever makes it slower."""
+def calm_median(medians_ms: Sequence[float]) -> float:
+    """The median of the faster half: other programs only ever make a machine slower."""
     return statistics.median(sorted(medians_ms)[: (len(medians_ms) + 1) // 2])
 
 
-def _first(plan: MeasurePlan) -> list[Wanted]:
-    """One block between two of the reference, as nothing is known of either model yet."""
-    reference = Wanted(REFERENCE, MIN_REFERENCE_RUNS, REFERENCE_SHARE * _block_s(plan))
-    return [reference, Wanted(CANDIDATE, _block_runs(plan), _block_s(plan)), reference]
+def _first_request(plan: MeasurePlan) -> list[BlockRequest]:
+    """One block between two of the reference, as the speed of both models is unknown."""
+    reference = BlockRequest(REFERENCE, MIN_REFERENCE_RUNS, REFERENCE_SHARE * _block_s(plan))
+    return [reference, BlockRequest(CANDIDATE, _block_runs(plan), _block_s(plan)), reference]
 
 
-def _next(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[Wanted]:
-    """Some more blocks, each followed by one of the reference."""
-    run_s, reference_s = _run_s(seen, CANDIDATE), _run_s(seen, REFERENCE)
+@dataclass(frozen=True)
+class _Pace:
+    """Median seconds of one run of each model so far, and the seconds left of the plan."""
+
+    run_s: float
+    reference_s: float
+    left_s: float
+
+
+def _next_request(seen: Sequence[Block], counted: Timing, plan: MeasurePlan) -> list[BlockRequest]:
+    """More blocks of the candidate, each followed by one of the reference."""
     left_s = max(0.0, plan.max_s - counted.spent_s)
-    # An untimed run stands before each block: it must be worth it, and it counts.
-    most_s = min(max(_block_s(plan), MIN_WHOLE_RUNS * run_s), left_s - run_s)
-    # The reference must stay small beside the fastest models as well.
-    even = math.ceil(MIN_REFERENCE_RUNS * reference_s / (REFERENCE_SHARE * run_s))
-    whole = min(max(_block_runs(plan), min(even, plan.min_runs // 4)), max(1.0, most_s / run_s))
-    # Where others come and go, a short block is more often left alone.
+    pace = _Pace(_run_s(seen, CANDIDATE), _run_s(seen, REFERENCE), left_s)
+    max_block_s = _max_block_s(plan, pace)
+    runs = _calm_runs(_whole_runs(plan, pace, max_block_s), counted, pace)
+    reference_runs = _reference_runs(runs, pace)
+    candidate = BlockRequest(CANDIDATE, runs, max(max_block_s, pace.run_s * runs))
+    reference = BlockRequest(REFERENCE, reference_runs, 2 * REFERENCE_SHARE * _block_s(plan))
+    return [candidate, reference] * _pairs(runs, reference_runs, counted, plan, pace)
+
+
+def _max_block_s(plan: MeasurePlan, pace: _Pace) -> float:
+    """Longest block: an untimed run precedes each, so a block has several runs, if they fit.
+
+    The untimed run counts towards the time left.
+    """
+    return min(max(_block_s(plan), MIN_BLOCK_RUNS * pace.run_s), pace.left_s - pace.run_s)
+
+
+def _whole_runs(plan: MeasurePlan, pace: _Pace, max_block_s: float) -> float:
+    """Runs of a block on a calm machine.
+
+    The fastest models get more, so that the fewest runs of the reference stay a tenth of a block;
+    at most a quarter of the plan's `min_runs`, so that several blocks are made.
+    """
+    even = math.ceil(MIN_REFERENCE_RUNS * pace.reference_s / (REFERENCE_SHARE * pace.run_s))
+    wanted = max(_block_runs(plan), min(even, plan.min_runs // 4))
+    return min(wanted, max(1.0, max_block_s / pace.run_s))
+
+
+def _calm_runs(whole: float, counted: Timing, pace: _Pace) -> int:
+    """Runs of a block on this machine: the more blocks were disturbed, the fewer.
+
+    A short block is more often left alone; one below a scheduler's slice gains nothing more.
+    """
     calm_share = 1 - counted.redone / counted.blocks
-    runs = max(1, round(max(whole * calm_share**2, min(whole, SLICE_S / run_s))))
-    block_s = run_s * runs
-    beside = round(REFERENCE_SHARE * block_s / reference_s)
-    beside = min(max(beside, MIN_REFERENCE_RUNS), MAX_REFERENCE_RUNS)
+    slice_runs = min(whole, SCHEDULER_SLICE_S / pace.run_s)
+    return max(1, round(max(whole * calm_share**2, slice_runs)))
+
+
+def _reference_runs(runs: int, pace: _Pace) -> int:
+    """Runs of the reference beside a block of `runs`: about a tenth of its time."""
+    wanted = round(REFERENCE_SHARE * (pace.run_s * runs) / pace.reference_s)
+    return min(max(wanted, MIN_REFERENCE_RUNS), MAX_REFERENCE_RUNS)
+
+
+def _missing_runs(counted: Timing, plan: MeasurePlan, pace: _Pace) -> float:
+    """Runs until the plan's minimum; after it a quarter more each time, up to `max_runs`.
+
+    A quarter, as the interval shrinks with the root of the runs.
+    """
     have = len(counted.times_ms)
-    fewest = max(plan.min_runs - have, (plan.min_s - counted.spent_s) / run_s)
-    missing = max(fewest, min(have // 4, max(1, plan.max_runs - have)))
-    # A board that is cut off loses what one request asks for, and a request is one line.
-    most = min(MAX_PAIRS_A_REQUEST, REQUEST_S / (block_s + beside * reference_s))
-    pairs = math.ceil(min(missing * run_s / block_s, most) - 0.01)
-    return [
-        Wanted(CANDIDATE, runs, max(most_s, block_s)),
-        Wanted(REFERENCE, beside, 2 * REFERENCE_SHARE * _block_s(plan)),
-    ] * max(1, min(pairs, int(left_s / (block_s + run_s))))
+    to_minimum = max(plan.min_runs - have, (plan.min_s - counted.spent_s) / pace.run_s)
+    return max(to_minimum, min(have // 4, max(1, plan.max_runs - have)))
+
+
+def _pairs(runs: int, reference_runs: int, counted: Timing, plan: MeasurePlan, pace: _Pace) -> int:
+    """Pairs of blocks in one request, at least one.
+
+    A lost connection loses at most one request, and a request is one line of JSON: both bound it,
+    as does the time left.
+    """
+    block_s = pace.run_s * runs
+    pair_s = block_s + reference_runs * pace.reference_s
+    most = min(MAX_PAIRS_PER_REQUEST, MAX_REQUEST_S / pair_s)
+    wanted = _missing_runs(counted, plan, pace) * pace.run_s / block_s
+    fitting = int(pace.left_s / (block_s + pace.run_s))
+    return max(1, min(math.ceil(min(wanted, most) - 0.01), fitting))
 
 
 def _run_s(seen: Sequence[Block], model: str) -> float:
@@ -191,90 +248,25 @@ def _block_s(plan: MeasurePlan) -> float:
     return min(1.0, 0.4 * plan.max_s)
 
 
-def hopeless(plan: MeasurePlan, run_ms: float, times: float = HOPELESS) -> bool:
-    """Whether a run is so slow that a screening need not look closer."""
+def far_over_ceiling(plan: MeasurePlan, run_ms: float, factor: float = FAR_OVER_CEILING) -> bool:
+    """Whether one run is so far over the ceiling that a screening needs no more of them."""
     ceiling = plan.ceiling_ms
-    return plan.phase == "screen" and ceiling is not None and run_ms > times * ceiling
+    return plan.phase == "screen" and ceiling is not None and run_ms > factor * ceiling
 
 
 def _enough(counted: Timing, plan: MeasurePlan, wall_s: float) -> bool:
     runs = len(counted.times_ms)
     if runs == 0:
         return False
-    if hopeless(plan, min(counted.times_ms)):
+    if far_over_ceiling(plan, min(counted.times_ms)):
         return True
-    overdue = counted.spent_s >= plan.max_s or wall_s >= MAX_WALL * plan.max_s
-    if overdue and (runs >= MIN_RUNS or wall_s >= 10 * plan.max_s):
+    overdue = counted.spent_s >= plan.max_s or wall_s >= MAX_WALL_FACTOR * plan.max_s
+    if overdue and (runs >= MIN_RUNS or wall_s >= MAX_WALL_FACTOR_FEW_RUNS * plan.max_s):
         return True
     if runs < plan.min_runs or counted.spent_s < plan.min_s:
         return False
     value, (low, high) = estimate(counted.times_ms, plan.statistic)
-    if runs >= plan.max_runs or high - low < STABLE * value:
+    if runs >= plan.max_runs or high - low < MAX_CI_WIDTH * value:
         return True
     ceiling = plan.ceiling_ms
     return plan.phase == "screen" and ceiling is not None and not low <= ceiling <= high
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What the A/A test found: the same model twice, in turns.
-
-    `ratio` is the median over neighbouring pairs of one's median over the other's, with its 95 %
-    interval; `calm_ms` the calm median of the reference. It is `trusted` where the interval lies
-    within ALIKE; else `suspects` says in words what may be wrong.
-    """
-
-    ratio: float
-    ratio_ci: Interval
-    pairs: int
-    calm_ms: float
-    trusted: bool
-    suspects: tuple[str, ...] = ()
-
-    @property
-    def doubt(self) -> str:
-        """Why it is not trusted, in words."""
-        off, most = abs(self.ratio - 1), f"{100 * ALIKE:g} %"
-        if off > ALIKE:
-            return f"a small model differed from itself by {100 * off:.1f} %, over {most}"
-        low, high = self.ratio_ci
-        return (
-            f"after {self.pairs} pairs of blocks a small model may still take {low:.2f} to "
-            f"{high:.2f} times as long as itself: noise hides what {most} would show"
-        )
-
-
-TWINS = ("a", "b")
-ALIKE = 0.03
-TWIN_RUNS, TWIN_S = 10, 0.05
-MIN_PAIRS, MAX_PAIRS, MORE_PAIRS = 20, 120, 10
-
-
-def compare_twins(source: Source) -> Trust:
-    """The A/A test: two sessions of the same model, called "a" and "b", must be as fast."""
-    seen = list(source(_turns(MIN_PAIRS)))
-    while True:
-        found = _compared(seen)
-        low, high = found.ratio_ci
-        outside = high < 1 - ALIKE or low > 1 + ALIKE
-        if outside or found.trusted or found.pairs >= MAX_PAIRS:
-            return found
-        seen += source(_turns(MORE_PAIRS))
-
-
-def _turns(pairs: int) -> list[Wanted]:
-    """a b b a a b ...: whoever goes first has no advantage."""
-    turns = [TWINS if pair % 2 == 0 else TWINS[::-1] for pair in range(pairs)]
-    return [Wanted(name, TWIN_RUNS, TWIN_S) for turn in turns for name in turn]
-
-
-def _compared(seen: Sequence[Block]) -> Trust:
-    medians = [statistics.median(block.times_ms) for block in seen]
-    ratios = []
-    for first in range(0, len(seen) - 1, 2):
-        ratio = medians[first] / max(medians[first + 1], 1e-9)
-        ratios.append(ratio if seen[first].model == TWINS[0] else 1 / max(ratio, 1e-9))
-    ratio, interval = estimate(ratios, "p50")
-    # A ratio near 1 says nothing where the noise is larger than what is looked for.
-    alike = 1 - ALIKE <= interval[0] and interval[1] <= 1 + ALIKE
-    return Trust(ratio, interval, len(ratios), calm(medians), alike)

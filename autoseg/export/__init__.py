@@ -1,1 +1,1 @@
-"""From a torch network to the ONNX file that is shipped."""
+"""Exports torch networks to the ONNX file that ships."""

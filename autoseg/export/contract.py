@@ -1,4 +1,4 @@
-"""Whether an ONNX file from anywhere is a graph as autoseg ships them, before it is loaded."""
+"""Checks whether an ONNX file is a shipped graph, before onnxruntime loads it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DOMAINS = ("", "ai.onnx")
 def require_shipped(path: Path) -> tuple[int, int, int]:
     """Height, width and channels of the frame that a shipped graph takes.
 
-    Nothing is run, and no other file is read. Raises InputError for a file that is no ONNX, keeps
-    weights in other files, brings operators or graphs of its own, or takes or gives anything but
-    one uint8 frame and its class map.
+    Runs nothing and reads no other file. Raises InputError for a file that is no ONNX, has
+    external weights, operators or graphs of its own, or other inputs and outputs than one uint8
+    frame and its class map.
     """
     try:
         model = onnx.load_model(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's own, which differ by its version
+    except Exception as error:  # protobuf's exceptions differ by version
         raise InputError(f"{path.name} is no ONNX file ({type(error).__name__})") from error
     for fault in _faults(model):
         raise InputError(f"{path.name} is no model as autoseg ships them: {fault}")
@@ -35,13 +35,13 @@ def require_shipped(path: Path) -> tuple[int, int, int]:
 def _faults(model: ModelProto) -> Iterator[str]:
     graph = model.graph
     if any(uses_external_data(tensor) for tensor in _tensors(model)):
-        yield "its weights are to be read from other files"
+        yield "its weights are in other files"
     foreign = sorted({node.domain for node in graph.node} - set(DOMAINS))
     if foreign or model.functions:
         yield f"it has operators that are not of ONNX ({', '.join(foreign)[:80] or 'its own'})"
     inner = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
     if any(attribute.type in inner for node in graph.node for attribute in node.attribute):
-        yield "it has graphs inside of graphs"
+        yield "it has nested graphs"
     if len(graph.input) != 1 or not graph.output:
         yield f"it takes {len(graph.input)} inputs and gives {len(graph.output)} outputs"
     else:
@@ -59,7 +59,7 @@ def _ends(frame: ValueInfoProto, classes: ValueInfoProto) -> Iterator[str]:
 
 
 def _sizes(value: ValueInfoProto) -> list[int]:
-    """The sizes of a tensor; 0 where one is left open."""
+    """The sizes of a tensor; 0 where one is open."""
     return [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
 
 

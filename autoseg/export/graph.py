@@ -1,7 +1,4 @@
-"""Edits of an ONNX graph: what turns an exported network into the one that is shipped.
-
-And what identifies a graph, whatever its weights are.
-"""
+"""Turns an exported ONNX graph into the shipped one; digest of a graph without its weights."""
 
 from __future__ import annotations
 
@@ -34,25 +31,25 @@ _COORDINATES = ("align_corners", "half_pixel", "pytorch_half_pixel")
 
 
 def simplify(model: ModelProto) -> ModelProto:
-    """Shapes computed once, no identities, no dead nodes.
+    """The graph with folded shapes, without identities and dead nodes.
 
-    Only passes that never look at the weights' values: an untrained and a trained network must
+    Uses only passes that ignore the values of weights: an untrained and a trained network must
     give the same graph (onnxscript's rewrite rules drop a bias that happens to be zero).
     """
     graph = ir.serde.deserialize_model(model)
     optimizer.fold_constants(graph, onnx_shape_inference=True)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     passes.RemoveUnusedNodesPass()(graph)
-    # A prefix, so that nothing a network calls its values can meet the names given below.
+    # A prefix, so that no name in the network collides with the names added below.
     return onnx.compose.add_prefix(ir.serde.serialize_model(graph), "net.")
 
 
 def add_frame_input(model: ModelProto, input_hw: HW, *, mean: float, scale: float) -> None:
-    """Let the graph take uint8 `[1, H, W, C]`, where it took float `[1, C, H, W]`, in place.
+    """Changes the input from float `[1, C, H, W]` to uint8 `[1, H, W, C]`, in place.
 
-    Where one convolution alone reads the picture, (x - mean) / scale goes into its weights, and
-    the frame is padded with `mean`, which normalizes to 0, so that the borders come out the same
-    too.
+    Where a convolution is the only reader of the picture, (x - mean) / scale is folded into its
+    weights, and the frame is padded with `mean`, which normalizes to 0, so that the borders stay
+    the same.
     """
     graph = model.graph
     picture = graph.input[0].name
@@ -77,9 +74,9 @@ def add_frame_input(model: ModelProto, input_hw: HW, *, mean: float, scale: floa
 
 
 def add_class_output(model: ModelProto) -> None:
-    """Let the graph return uint8 classes `[1, h, w]`, where it returned logits, in place.
+    """Changes the output from logits to uint8 classes `[1, h, w]`, in place.
 
-    One logit: class 1 from 0 upwards; else the first of the highest.
+    One logit: class 1 where it is at least 0. Several: the first of the highest.
     """
     graph = model.graph
     logits = graph.output[0].name
@@ -99,7 +96,7 @@ def add_class_output(model: ModelProto) -> None:
 
 
 def widen_last_resize(model: ModelProto) -> None:
-    """Turn the bilinear resize that yields the logits into products with constant matrices.
+    """Replaces the bilinear resize of the logits by products with constant matrices.
 
     onnxruntime's Resize is slow on few channels (for one it computes a whole block of 8 or 16):
     for 1x256x256 it took 390 of the 920 us of a small network, the products take 25.
@@ -115,7 +112,7 @@ def widen_last_resize(model: ModelProto) -> None:
 
 
 def drop_unused_constants(model: ModelProto) -> None:
-    """Take out, in place, what the edits left unread: older runtimes warn of it at every load."""
+    """Removes unused initializers, in place: older runtimes warn of them at every load."""
     used = {name for node in model.graph.node for name in _read_by(node)}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
@@ -138,7 +135,7 @@ def interpolation(source: int, target: int, coordinates: str) -> Array:
 
 
 def shape_of(model: ModelProto, name: str) -> list[int]:
-    """The static shape of a value; 0 for a size that is not known, [] where nothing is."""
+    """The static shape of a value; 0 for an unknown size, [] for an unknown shape."""
     graph = model.graph
     for value in (*graph.output, *graph.input, *graph.value_info):
         if value.name == name:
@@ -147,7 +144,7 @@ def shape_of(model: ModelProto, name: str) -> list[int]:
 
 
 def graph_digest(model: ModelProto) -> str:
-    """64 hex digits over what decides the speed of a graph, whatever its weights are.
+    """64 hex digits over everything that decides the speed of a graph, so without its weights.
 
     Operators, attributes, connections, shapes and dtypes of constants, values of integer
     constants.
@@ -189,7 +186,7 @@ def _attribute_line(attribute: AttributeProto) -> tuple[str, str]:
 
 
 def _to_float_planes(raw: str, planes: str) -> list[NodeProto]:
-    # Transposed while each pixel is one byte, not four: a tenth faster than the other way round.
+    # Transposed before the cast, on one byte per pixel instead of four: a tenth faster.
     return [
         helper.make_node("Transpose", [raw], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], [planes], to=TensorProto.FLOAT),
@@ -216,7 +213,7 @@ def _fold(
     scale: float,
     front: list[NodeProto],
 ) -> str:
-    """Fold normalization into `conv`; what pads the frame goes to `front`, its name comes back."""
+    """Folds normalization into `conv`; returns its input, the frame or a Pad added to `front`."""
     weight = _initializer(model, conv.input[1])
     bias = _initializer(model, conv.input[2]) if len(conv.input) > 2 and conv.input[2] else 0.0
     shift = weight.astype(np.float64).sum(axis=(1, 2, 3)) * mean / scale
@@ -239,7 +236,7 @@ def _fold(
 
 
 def _needed_pads(conv: NodeProto, input_hw: HW) -> list[int]:
-    """Top, left, bottom, right of what is read: a stride often leaves the far border out."""
+    """Top, left, bottom, right of the padding that is read: a stride may skip the end."""
     attributes = _attributes(conv)
     begins_ends = attributes.get("pads", [0, 0, 0, 0])
     needed = []
@@ -261,13 +258,13 @@ def _is_plain_bilinear(node: NodeProto) -> bool:
         and attributes.get("mode") == b"linear"
         and mode in _COORDINATES
         and plain
-        # Given as sizes: a scale that is no whole ratio would place the pixels otherwise.
+        # By sizes: a scale that is no whole ratio would shift the pixels.
         and len(node.input) == 4
     )
 
 
 def _as_products(model: ModelProto, node: NodeProto) -> list[NodeProto]:
-    """`rows @ (x @ columns)`; the resize itself where that is not its shape, or not faster."""
+    """`rows @ (x @ columns)`; the resize itself where its shape differs or that is not faster."""
     before, after = shape_of(model, node.input[0]), shape_of(model, node.output[0])
     if len(before) != 4 or not all(before) or before[:2] != after[:2]:
         return [node]
@@ -297,7 +294,7 @@ def _constant(name: str, value: npt.ArrayLike) -> TensorProto:
 
 
 def _read_by(node: NodeProto) -> set[str]:
-    """The values that a node reads, those inside a loop or a branch too."""
+    """The values that a node reads, including those in the body of a loop or a branch."""
     graphs = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
     inner = (_read_by(below) for graph in graphs for below in graph.node)
     return set(node.input).union(*inner)

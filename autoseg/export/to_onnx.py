@@ -1,8 +1,8 @@
-"""From a torch network to the one ONNX file that is shipped: a frame in, a class map out.
+"""Exports a torch network as the shipped ONNX file: from a frame to a class map.
 
 The graph takes uint8 `[1, H, W, C]` ("frame") and returns uint8 class indices `[1, h, w]`
 ("classes"), opset 18 and IR 9, which onnxruntime 1.16 loads. Normalization, upsampling and the
-choice of the class are inside.
+choice of the class are in the graph.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.serialize import file_digest
 from autoseg.core.units import HW
+from autoseg.device.session import class_maps
 from autoseg.export.graph import (
-    CLASSES,
-    FRAME,
     IR_VERSION,
     OPSET,
     add_class_output,
@@ -43,11 +41,10 @@ from autoseg.export.graph import (
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
 from autoseg.networks.structure import structure_digest
 
-__all__ = ["AGREEMENT", "Exported", "check", "export", "predict", "session", "structure_digest"]
+__all__ = ["MIN_AGREEMENT", "Exported", "check", "export", "structure_digest"]
 
-# Pixels whose two best classes tie within rounding may fall either way; anything more is a fault
-# of the export.
-AGREEMENT = 0.999
+# Pixels whose two best classes tie within rounding may differ; more is a fault of the export.
+MIN_AGREEMENT = 0.999
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -71,9 +68,9 @@ def export(
     classes: int,
     metadata: Mapping[str, str],
 ) -> Exported:
-    """Write `net` as one ONNX file, from a copy in evaluation mode; `classes` are its outputs.
+    """Writes `net` as one ONNX file, from a copy in evaluation mode; `classes` are its outputs.
 
-    A reader of `path` sees the old file or the whole new one. Raises CandidateError where the
+    The file is replaced atomically. Raises CandidateError where the
     network cannot be exported or its logits are not `[1, classes, h, w]`.
     """
     model = simplify(_convert(_copy(net), torch.zeros(1, channels, *input_hw)))
@@ -95,42 +92,16 @@ def check(exported: Exported, net: nn.Module, frames: Pictures) -> float:
 
     Raises CandidateError below 0.999.
     """
-    ours = predict(exported.path, frames)
+    ours = np.stack(class_maps(exported.path, frames))
     reference = _copy(net)
     theirs = np.concatenate([_torch_classes(reference, frame) for frame in frames])
     agreement = float((ours == theirs).mean())
-    if not agreement >= AGREEMENT:
+    if not agreement >= MIN_AGREEMENT:
         raise CandidateError(
-            f"{exported.path.name} must agree with torch on {AGREEMENT:.1%} of the pixels, "
+            f"{exported.path.name} must agree with torch on {MIN_AGREEMENT:.1%} of the pixels, "
             f"it does on {agreement:.2%}"
         )
     return agreement
-
-
-def predict(path: Path, frames: Pictures) -> Pictures:
-    """Class maps uint8 `[N, h, w]` of uint8 frames `[N, H, W, C]`, one at a time on one thread.
-
-    Raises CandidateError where the file does not load or does not take such frames.
-    """
-    runtime = session(path)
-    try:
-        maps = [runtime.run([CLASSES], {FRAME: frame[None]})[0] for frame in frames]
-    except Exception as error:
-        # onnxruntime's exceptions have no base class of their own.
-        raise CandidateError(f"{path.name} does not run: {_line(error)}") from error
-    return np.concatenate(maps)
-
-
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU, quiet below errors. Raises CandidateError."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise CandidateError(f"onnxruntime cannot load {path}: {_line(error)}") from error
 
 
 def _torch_classes(net: nn.Module, frame: Pictures) -> Pictures:
@@ -148,9 +119,9 @@ def _copy(net: nn.Module) -> nn.Module:
 def _convert(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
     """The graph from float `[1, C, H, W]` to logits.
 
-    Tracing comes first for its speed: 0.2 s for a Fast-SCNN where torch.export takes 1.6 s, and a
-    search exports dozens of untrained networks within a tenth of its budget. What cannot be
-    traced goes the other way.
+    Tracing first, for its speed: 0.2 s for a Fast-SCNN where torch.export takes 1.6 s, and a
+    search exports dozens of untrained networks within a tenth of its budget. torch.export is the
+    fallback for networks that cannot be traced.
     """
     exporters: tuple[Callable[[nn.Module, Tensor], onnx.ModelProto], ...] = (_trace, _capture)
     with _silence(), torch.no_grad():
@@ -159,15 +130,15 @@ def _convert(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
             try:
                 return exporter(net, picture)
             except Exception as error:
-                # Anything may come out of a user's forward and of the exporters.
+                # A user's forward and the exporters may raise any exception.
                 causes.append(error)
-    # Tracing runs the network itself, so what it meets is said plainest.
+    # Tracing runs the network itself, so its error is the clearest.
     raise CandidateError(f"the network cannot be exported: {_line(causes[0])}") from causes[0]
 
 
 def _trace(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
     file = io.BytesIO()
-    # The traced exporter does take a file object, whatever the signature says for both.
+    # The tracing exporter accepts a file object, unlike the common signature says.
     torch.onnx.export(net, (picture,), file, dynamo=False, opset_version=OPSET)  # type: ignore[arg-type]
     return onnx.load_from_string(file.getvalue())
 
@@ -183,7 +154,7 @@ def _capture(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporters' advice (deprecations, traced constants) from the user's terminal."""
+    """Hides the exporters' warnings (deprecations, traced constants) from the terminal."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -12,7 +12,7 @@ import numpy as np
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Candidate, Cost, Evaluation, Job, MeasurePlan
 from autoseg.core.units import Choice
-from autoseg.device.timing import STABLE
+from autoseg.device.timing import MAX_CI_WIDTH
 from autoseg.networks.cost import Uninitialized, cost
 from autoseg.networks.space import SearchSpace
 from autoseg.search.gp import Array
@@ -126,7 +126,7 @@ def _timing_s(evaluation: Evaluation) -> float:
         return plan.max_s
     low, high = screened.p50_ci_ms
     width = P90_INTERVAL_RATIO * (high - low) / screened.p50_ms
-    runs = screened.runs * (width / STABLE) ** 2
+    runs = screened.runs * (width / MAX_CI_WIDTH) ** 2
     runs = min(max(runs, plan.min_runs), plan.max_runs)
     timed_s = min(max(runs * screened.mean_ms / 1e3, plan.min_s), plan.max_s)
     return WARM_UP_S + TIMING_OVERHEAD * timed_s

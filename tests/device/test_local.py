@@ -19,8 +19,8 @@ from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner
 from autoseg.device.board import Board
-from autoseg.device.local import Here, local_device
-from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.local import LocalLauncher, local_device
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 ENDLESS = MeasurePlan(phase="confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
@@ -150,16 +150,16 @@ def test_measure_flags_a_silent_fallback_to_the_cpu(
 
 
 def test_compare_with_itself_works_on_this_machine(device: Board) -> None:
-    found = device.trust()
+    found = device.compare_with_itself()
     assert found.pairs >= 20 and found.calm_ms > 0
     assert device.calm_ms == found.calm_ms
 
 
 def test_measure_waits_for_a_busy_machine_and_names_the_holder(segments: Path) -> None:
     holder, second, third = local_device(), local_device(), local_device()
-    assert isinstance(second.reach, Here)
-    second.reach.claim_wait_s = 0.05
-    with holder.contact.held("timing another.onnx"):
+    assert isinstance(second.launcher, LocalLauncher)
+    second.launcher.claim_wait_s = 0.05
+    with holder.connection.held("timing another.onnx"):
         told = rf"this machine .*{os.getpid()} .*timing another.onnx"
         with pytest.raises(DeviceError, match=told):
             second.measure(segments, QUICK)
@@ -182,7 +182,7 @@ from pathlib import Path
 from autoseg.device import board
 from autoseg.device.local import local_device
 from autoseg.core.records import MeasurePlan
-board.CLAIM, plan = {claim!r}, MeasurePlan(**{plan!r})
+board.CLAIM_NAME, plan = {claim!r}, MeasurePlan(**{plan!r})
 device = local_device()
 print(device.hello().pid, flush=True)
 device.measure(Path({onnx!r}), plan)
@@ -198,8 +198,8 @@ def test_measure_of_a_killed_program_leaves_no_runner(
     ) as program:
         assert program.stdout is not None
         orphan = int(program.stdout.readline())
-        assert isinstance(device.reach, Here)
-        device.reach.claim_wait_s = 0.0
+        assert isinstance(device.launcher, LocalLauncher)
+        device.launcher.claim_wait_s = 0.0
         while True:
             try:
                 device.measure(segments, QUICK)
@@ -207,7 +207,7 @@ def test_measure_of_a_killed_program_leaves_no_runner(
                 assert f"process {program.pid} " in str(busy)
                 break
         program.send_signal(signal.SIGKILL)
-    device.reach.claim_wait_s = 10.0
+    device.launcher.claim_wait_s = 10.0
     assert device.measure(segments, QUICK).p50_ms > 0
     assert gone(orphan)
 
@@ -323,7 +323,7 @@ def test_measure_with_an_invalid_answer_raises_device_error(
     stand_in: Any, segments: Path, answer: dict[str, Any]
 ) -> None:
     with pytest.raises(DeviceError, match="this machine: .*runner"):
-        stand_in(timing=f"return worker.say({answer!r})")(segments)
+        stand_in(timing=f"return worker.reply({answer!r})")(segments)
 
 
 def test_measure_keeps_its_facts_after_a_loss_behind_the_last_block(
@@ -336,7 +336,7 @@ def test_measure_keeps_its_facts_after_a_loss_behind_the_last_block(
         "            if 'timed' in facts and first_time():\n"
         "                os.kill(os.getppid(), 9)\n"
         "                time.sleep(9)\n"
-        "            worker.say(facts, payload)\n"
+        "            worker.reply(facts, payload)\n"
         "    ending = Ending(worker.pipe)\n"
         "    ending.models = worker.models\n"
         "    return own(ending, *given)"
@@ -349,7 +349,7 @@ def test_measure_keeps_its_facts_after_a_loss_behind_the_last_block(
 def test_predict_refuses_a_class_map_of_impossible_size(
     tmp_path: Path, segments: Path, monkeypatch: pytest.MonkeyPatch, size: list[int]
 ) -> None:
-    answer = f'worker.say({{"map": {{"shape": {size}}}}}, zlib.compress(bytes(16_000_000)))'
+    answer = f'worker.reply({{"map": {{"shape": {size}}}}}, zlib.compress(bytes(16_000_000)))'
     source = Path(runner.__file__).read_text()
     own = f'WORK["run"] = lambda worker, request: {answer}\nif __name__ == "__main__":'
     (tmp_path / "runner.py").write_text(source.replace('if __name__ == "__main__":', own))

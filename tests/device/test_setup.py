@@ -15,7 +15,7 @@ import pytest
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import setup
-from autoseg.device.setup import WHOLE, Look, Ran, Shell, install, look, steps
+from autoseg.device.setup import COPY_WHOLE, BoardState, Ran, Shell, inspect_board, install, steps
 
 NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
 FRESH: dict[str, Any] = {
@@ -34,8 +34,8 @@ FRESH: dict[str, Any] = {
 }
 
 
-def board(**changed: Any) -> Look:
-    return Look.model_validate(FRESH | changed)
+def board(**changed: Any) -> BoardState:
+    return BoardState.model_validate(FRESH | changed)
 
 
 def here(home: Path) -> Shell:
@@ -102,11 +102,11 @@ def test_steps_refuse_to_install_into_a_python_of_the_profile() -> None:
 
 def test_look_finds_a_python_below_the_home_folder(tmp_path: Path) -> None:
     (tmp_path / "my python").symlink_to(sys.executable)
-    assert look(here(tmp_path), "~/my python").python.startswith("3.")
+    assert inspect_board(here(tmp_path), "~/my python").python.startswith("3.")
 
 
 def test_look_reports_the_board_and_changes_nothing(tmp_path: Path) -> None:
-    found = look(here(tmp_path), sys.executable)
+    found = inspect_board(here(tmp_path), sys.executable)
     assert found.own.runtime == onnxruntime.__version__
     assert found.cache == f"{tmp_path}/.cache/autoseg" and not found.venv
     assert not (tmp_path / ".cache" / "autoseg").exists()
@@ -114,7 +114,7 @@ def test_look_reports_the_board_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_look_without_python_names_the_install_command(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="'python9'.*sudo apt install python3"):
-        look(here(tmp_path), "python9")
+        inspect_board(here(tmp_path), "python9")
 
 
 @pytest.mark.parametrize("said", ["", "hello", "{}", '{"cache": "../x"}', "[" * 10_000])
@@ -123,19 +123,19 @@ def test_look_refuses_an_invalid_answer(tmp_path: Path, said: str) -> None:
         return Ran(0, said.encode(), b"")
 
     with pytest.raises(DeviceError):
-        look(shell)
+        inspect_board(shell)
 
 
 def test_install_failure_names_step_and_reason(tmp_path: Path) -> None:
     (tmp_path / ".cache").write_text("a file where a folder belongs")
-    found = look(here(tmp_path), sys.executable)
+    found = inspect_board(here(tmp_path), sys.executable)
     with pytest.raises(DeviceError, match=r"folder .*\.cache"):
         install(here(tmp_path), found, lambda line: None)
 
 
 def test_fetch_shows_a_wheel_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a b.whl"
-    copy = ["sh", "-c", WHOLE, "sh", str(path), "5"]
+    copy = ["sh", "-c", COPY_WHOLE, "sh", str(path), "5"]
     assert here(tmp_path)(copy, b"half")[0] and not path.exists()
     assert not here(tmp_path)(copy, b"whole")[0] and path.read_bytes() == b"whole"
 
@@ -163,7 +163,7 @@ def test_install_without_network_and_pip_copies_wheels_once(
     if not pips:
         pytest.skip("this python has no bundled pip")
 
-    def fetched(found: Look, folder: Path) -> list[Path]:
+    def fetched(found: BoardState, folder: Path) -> list[Path]:
         pip = folder / pips[0].name
         pip.write_bytes(pips[0].read_bytes())
         return [pip, wheel(folder, "numpy", "2.0.0"), wheel(folder, "onnxruntime", "1.20.0")]
@@ -171,7 +171,7 @@ def test_install_without_network_and_pip_copies_wheels_once(
     monkeypatch.setattr(setup, "fetch", fetched)
     shell, told = here(tmp_path), []
     monkeypatch.setattr(setup, "PYTHON", os.path.realpath(sys.executable))
-    found = look(shell).model_copy(update={"ensurepip": False})
+    found = inspect_board(shell).model_copy(update={"ensurepip": False})
     # What a setup that was cut off left: pip would take the newest.
     (tmp_path / ".cache" / "autoseg" / "wheels").mkdir(parents=True, mode=0o700)
     (tmp_path / ".cache" / "autoseg").chmod(0o700)
@@ -179,6 +179,6 @@ def test_install_without_network_and_pip_copies_wheels_once(
     half.write_bytes(b"PK")
     done = install(shell, found, told.append)
     assert done.ready == "1.20.0" and steps(done) == []
-    assert [line.split()[0] for line in told] == ["making", "fetching", "carrying", "installing"]
+    assert [line.split()[0] for line in told] == ["making", "downloading", "copying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
     assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700

@@ -8,7 +8,8 @@ import pytest
 from device.machine import Machine
 
 from autoseg.core.records import MeasurePlan
-from autoseg.device.timing import Timing, compare_twins, time_candidate
+from autoseg.device.aa_comparison import run_aa_test
+from autoseg.device.timing import Timing, time_candidate
 
 SCREEN = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1.0)
 CONFIRM = MeasurePlan.confirm()
@@ -140,35 +141,35 @@ def test_time_candidate_repeats_a_bounded_number_of_blocks() -> None:
 
 
 def test_compare_twins_on_a_calm_machine_trusts_after_20_pairs() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}))
-    assert found.trusted and found.pairs == 20
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}))
+    assert found.passed and found.pairs == 20
     assert found.ratio == pytest.approx(1.0, abs=0.01)
     assert found.calm_ms == pytest.approx(0.1, rel=0.02)
 
 
 def test_compare_twins_that_differ_are_not_trusted() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
-    assert not found.trusted and found.pairs == 20
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.106}))
+    assert not found.passed and found.pairs == 20
     assert found.ratio == pytest.approx(1 / 1.06, abs=0.01)
 
 
 def test_compare_twins_ignores_a_drifting_clock() -> None:
     drifting = Machine(speeds={"a": 0.1, "b": 0.1}, slower=lambda s: 1 + 10 * s)
-    found = compare_twins(drifting)
-    assert found.trusted and drifting.now > 0.04
+    found = run_aa_test(drifting)
+    assert found.passed and drifting.now > 0.04
 
 
 def test_compare_twins_takes_longer_on_a_noisy_machine() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}, noise=0.3))
     assert 20 < found.pairs <= 120
 
 
 def test_compare_twins_does_not_trust_noise_that_hides_a_difference() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
-    assert found.pairs == 120 and not found.trusted
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.1}, noise=1.5))
+    assert found.pairs == 120 and not found.passed
     assert "noise" in found.doubt and "3 %" in found.doubt
 
 
 def test_compare_twins_doubt_contains_the_difference() -> None:
-    found = compare_twins(Machine(speeds={"a": 0.1, "b": 0.106}))
+    found = run_aa_test(Machine(speeds={"a": 0.1, "b": 0.106}))
     assert re.search(r"\b5\.\d", found.doubt)

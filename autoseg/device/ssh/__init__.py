@@ -1,32 +1,32 @@
-"""Boards over SSH: reached as safely as ssh does, with keys only, and never a password."""
+"""Boards over SSH, as safely as OpenSSH connects; with keys only, never a password."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from autoseg.device.board import Board
-from autoseg.device.profile import Profile
-from autoseg.device.ssh import trust
-from autoseg.device.ssh.launcher import SshReach
-from autoseg.device.ssh.trust import HostKey
+from autoseg.device.device_profile import Profile
+from autoseg.device.ssh import known_hosts
+from autoseg.device.ssh.known_hosts import HostKey
+from autoseg.device.ssh.launcher import SshLauncher
 
-__all__ = ["HostKey", "SshReach", "add_host_key", "fetch_host_key", "ssh_device"]
+__all__ = ["HostKey", "SshLauncher", "add_host_key", "fetch_host_key", "ssh_device"]
 
 
 def ssh_device(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
     """The board of a profile, not connected yet. Raises InputError for an unusable ssh config."""
-    return Board(profile, SshReach(profile, accept_new_host_key=accept_new_host_key))
+    return Board(profile, SshLauncher(profile, accept_new_host_key=accept_new_host_key))
 
 
 def fetch_host_key(profile: Profile) -> HostKey:
-    """The first host key on the way to a board that is not known; the board's where all are.
+    """The first unknown host key on the way to a board; the board's own where all are known.
 
-    A board behind jump hosts has several: ask again after each that was added. Raises InputError
-    for a key that changed, DeviceError for a board that does not answer.
+    A board behind jump hosts has several: call again after adding each. Raises InputError for a
+    key that changed, DeviceError for a board that does not answer.
     """
-    return SshReach(profile).host_key()
+    return SshLauncher(profile).host_key()
 
 
 def add_host_key(key: HostKey) -> Path:
-    """Accepts a host key into the user's known_hosts file, which it returns."""
-    return trust.add(key)
+    """Adds a host key to the user's known_hosts file, and returns the file."""
+    return known_hosts.add(key)

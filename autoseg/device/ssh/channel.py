@@ -1,4 +1,4 @@
-"""One command on a board: its input, output and last complaints over one SSH channel."""
+"""One command on a board: stdin, stdout and the end of stderr over one SSH channel."""
 
 from __future__ import annotations
 
@@ -8,47 +8,49 @@ from typing import TYPE_CHECKING
 
 from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.rpc import Ended, Lost, Silent
-from autoseg.device.ssh.connection import Connection
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.ssh.connection import SshConnection
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
 PIECE_BYTES = 64 << 10
-# How long a pause may be until a deadline is looked at; bytes that come end it at once.
+# The interval at which deadlines are checked; received bytes end a wait at once.
 POLL_S = 0.25
 CLOSE_S = 5.0
-KEPT_COMPLAINTS_BYTES = 64 << 10
+MAX_STDERR_BYTES = 64 << 10
 
 
 class ChannelTransport:
-    """A link's Transport over a channel; it closes the channel, not the connection."""
+    """A Transport over an SSH channel; it closes the channel, not the connection."""
 
-    def __init__(self, connection: Connection, channel: Channel) -> None:
+    def __init__(self, connection: SshConnection, channel: Channel) -> None:
         self._connection = connection
         self._channel = channel
-        # Fixed, since sending and receiving happen in two threads and paramiko has one setting.
+        # Constant, as two threads send and receive and paramiko has one setting for both.
         channel.settimeout(POLL_S)
         self._waiting = b""
-        self._complaints = bytearray()
+        self._stderr = bytearray()
         self._drain = threading.Thread(target=self._drained, daemon=True)
         self._drain.start()
 
     def send(self, data: bytes) -> None:
-        """Sends everything. Raises Lost, and Silent where nothing was taken for QUIET_S."""
+        """Sends all data. Raises ConnectionLost; NoHeartbeat after HEARTBEAT_TIMEOUT_S."""
         view = memoryview(data)
         while view:
-            # Each piece has its time: how long all of it may take is the asker's to say.
-            with self._connection.within(rpc.QUIET_S) as late:
+            # The limit is per piece: the caller limits the whole.
+            with self._connection.within(rpc.HEARTBEAT_TIMEOUT_S) as late:
                 try:
                     view = view[self._some(view, late) :]
                 except (OSError, EOFError, _paramiko_error()) as error:
                     if late.is_set():
-                        raise Silent(f"it took no bytes for {rpc.QUIET_S:g} s") from error
+                        raise NoHeartbeat(
+                            f"it read no bytes for {rpc.HEARTBEAT_TIMEOUT_S:g} s"
+                        ) from error
                     raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:
-        """At least one byte. Raises TimeoutError, and Lost at the end."""
+        """At least one byte. Raises TimeoutError; ConnectionLost at the end of the stream."""
         if self._waiting:
             some, self._waiting = self._waiting, b""
             return some
@@ -65,10 +67,10 @@ class ChannelTransport:
             return bytes(some)
 
     def put_back(self, data: bytes) -> None:
-        """What was read too far: the next `receive` gives it."""
+        """Returns bytes that were read too far to the next `receive`."""
         self._waiting = data + self._waiting
 
-    def shut(self) -> None:
+    def close_stdin(self) -> None:
         """Ends the command's input."""
         self._channel.shutdown_write()
 
@@ -77,13 +79,13 @@ class ChannelTransport:
         with self._connection.within(CLOSE_S):
             self._channel.close()
 
-    def complaints(self) -> bytes:
-        """The last of what it wrote to its standard error."""
+    def stderr(self) -> bytes:
+        """The end of the command's stderr."""
         self._drain.join(POLL_S)
-        return bytes(self._complaints)
+        return bytes(self._stderr)
 
     def status(self, limit_s: float) -> int | None:
-        """The exit code; None for a command that was ended by a signal, or never told."""
+        """The exit code; None for a command that ended by a signal, or without a status."""
         self._channel.status_event.wait(limit_s)
         code = self._channel.exit_status
         return code if code >= 0 else None
@@ -100,7 +102,7 @@ class ChannelTransport:
         raise EOFError
 
     def _drained(self) -> None:
-        """Takes every complaint at once: a full window of them would stop the command."""
+        """Reads stderr at once: a full window would block the command."""
         while True:
             try:
                 some = self._channel.recv_stderr(PIECE_BYTES)
@@ -108,20 +110,20 @@ class ChannelTransport:
                 continue
             if not some:
                 return
-            self._complaints += some
-            del self._complaints[:-KEPT_COMPLAINTS_BYTES]
+            self._stderr += some
+            del self._stderr[:-MAX_STDERR_BYTES]
 
-    def _loss(self) -> Lost:
+    def _loss(self) -> ConnectionLost:
         code = self.status(2.0)
-        said = bounded(self.complaints()[-500:])
-        ending = f": {said}" if said else ""
+        output = bounded(self.stderr()[-500:])
+        ending = f": {output}" if output else ""
         if code is not None:
-            return Ended(f"exited with code {code}{ending}")
-        # paramiko ends the channels of a connection that broke before it says that it did.
+            return RunnerExited(f"exited with code {code}{ending}")
+        # paramiko closes the channels of a broken connection before it reports the break.
         time.sleep(POLL_S)
         if self._connection.alive:
-            return Ended(f"was ended by a signal (often: out of memory){ending}")
-        return Lost(f"ended with the connection{ending}")
+            return RunnerExited(f"was ended by a signal (often: out of memory){ending}")
+        return ConnectionLost(f"ended with the connection{ending}")
 
 
 def _paramiko_error() -> type[Exception]:

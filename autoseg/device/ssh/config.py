@@ -1,4 +1,4 @@
-"""The way to a board: what a profile says, and for the rest what ~/.ssh/config says."""
+"""The SSH hops to a board, from its profile and, for the rest, ~/.ssh/config."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 MAX_HOPS = 8
 MAX_INCLUDES = 16
-SPEC = re.compile(
+JUMP_HOST = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:@/\s]+)(?::(?P<port>\d+))?/?"
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hop:
-    """One sshd on the way to a board, the board's own being the last.
+    """One sshd on the way to a board; the last hop is the board's own.
 
     `known_as` is its name in a known_hosts file. `key_files` are tried in order, and must exist
-    where `key_is_named` by the profile; `only_these` keeps other keys of the agent out.
+    where the profile names one (`key_is_named`); `only_these` excludes other keys of the agent.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Hop:
 
 
 def hops_of(profile: Profile) -> list[Hop]:
-    """The way to a board, jump hosts first. Raises InputError for a config that cannot be used."""
+    """The hops to a board, jump hosts first. Raises InputError for an unusable config."""
     config = _Config()
     found = config.lookup(profile.host or "")
     last = _hop(
@@ -64,19 +64,19 @@ def hops_of(profile: Profile) -> list[Hop]:
 def _jumps(
     config: _Config, found: Mapping[str, Any], use_agent: bool, seen: tuple[str, ...]
 ) -> list[Hop]:
-    """The jump hosts before one host: the first of them may have some of its own."""
+    """The jump hosts before one host; the first of them may have jump hosts of its own."""
     spec = str(found.get("proxyjump") or "none")
     if spec.lower() == "none":
         command = found.get("proxycommand")
         if command:
             raise InputError(
                 f"the ssh config reaches {found['hostname']} by ProxyCommand, which autoseg does "
-                "not run; say it with ProxyJump"
+                "not run; use ProxyJump"
             )
         return []
     hops: list[Hop] = []
     for index, part in enumerate(spec.split(",")):
-        match = SPEC.fullmatch(part.strip())
+        match = JUMP_HOST.fullmatch(part.strip())
         if not match:
             raise InputError(f"ProxyJump {spec!r} in the ssh config is no list of user@host:port")
         own = config.lookup(match["host"].strip("[]"))
@@ -88,9 +88,9 @@ def _jumps(
             use_agent=use_agent,
         )
         if hop.name in seen or len(seen) > MAX_HOPS:
-            raise InputError(f"ProxyJump in the ssh config leads in a circle: {', '.join(seen)}")
+            raise InputError(f"ProxyJump in the ssh config is circular: {', '.join(seen)}")
         seen = (*seen, hop.name)
-        # As ssh -J: what is named explicitly comes in the order it is named.
+        # As ssh -J: explicitly named hosts are used in their order.
         hops += [*(_jumps(config, own, use_agent, seen) if index == 0 else []), hop]
     return hops
 
@@ -155,16 +155,16 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError) as error:
-        raise InputError("this login has no name; name the board's user: user@host") from error
+        raise InputError("this login has no name; give the board's user: user@host") from error
 
 
 class _Config:
-    """The user's config, then the system's: what is said first counts."""
+    """The user's config, then the system's: the first value of a keyword counts."""
 
     def __init__(self) -> None:
         from paramiko.ssh_exception import SSHException
 
-        from autoseg.device.ssh.wire import CommandlessConfig
+        from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
 
         folder = Path.home() / ".ssh"
         self._where = folder / "config"
@@ -186,17 +186,17 @@ class _Config:
 
 
 def _check_safe(path: Path) -> None:
-    """As ssh: who can write a config can choose which board is believed, and by which key."""
+    """Refuses a config that others can write, as ssh does: it decides which keys are trusted."""
     try:
         status = path.stat()
     except OSError:
         return
     if status.st_mode & 0o022 or status.st_uid not in (0, os.getuid()):
-        raise InputError(f"{path} can be written by others; chmod 600 it, and check what it says")
+        raise InputError(f"{path} can be written by others; chmod 600 it, and check its content")
 
 
 def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
-    """A file's lines with those of files it includes, which paramiko does not read."""
+    """A file's lines with those of included files, which paramiko does not read."""
     _check_safe(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
-from autoseg.device.ssh import trust
+from autoseg.device.ssh import known_hosts
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
-from autoseg.device.ssh.trust import HostKey, UnknownHostKey
+from autoseg.device.ssh.known_hosts import HostKey, UnknownHostKey
 
 if TYPE_CHECKING:
     from paramiko.channel import Channel
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 CONNECT_S = 15.0
 AUTH_S = 30.0
 KEEPALIVE_S = 15
-# What OpenSSH no longer offers by itself either.
-WEAK = {
+# Disabled by default in OpenSSH as well.
+DISABLED_ALGORITHMS = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
 }
-POWER = "check its power and the network"
+CHECK_POWER = "check its power and the network"
 
-# Its complaints reach the user as messages of ours, once; a logger of our own leaves other users
-# of paramiko alone.
+# Errors reach the user once, as our messages; a logger of our own does not affect other users of
+# paramiko.
 _quiet = logging.getLogger("paramiko.autoseg")
 _quiet.setLevel(logging.CRITICAL + 1)
 _quiet.propagate = False
@@ -45,7 +45,7 @@ _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """A forked process has copies of connections, and could break them when it ends."""
+    """Closes a fork's copies of sockets, which could break the connections when it ends."""
     for each in list(_sockets):
         each.close()
 
@@ -53,11 +53,11 @@ def _leave_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-class Unreachable(DeviceError):
-    """The board did not answer as it should: it may be booting, so trying again can help."""
+class ConnectError(DeviceError):
+    """The board did not answer properly: it may be booting, so a retry can help."""
 
 
-class Connection:
+class SshConnection:
     """One authenticated connection, through all of `hops`."""
 
     def __init__(self, hops: Sequence[Hop], *, accept_new_host_key: bool) -> None:
@@ -74,12 +74,12 @@ class Connection:
             raise
 
     def key_shown(self) -> HostKey:
-        """The first host key on the way that is not known yet; the board's where all are.
+        """The first unknown host key on the way; the board's own where all are known.
 
         Connects as far as needed, and closes. Raises as `open`.
         """
         try:
-            return trust.of_key(self._hops[-1], self._to_last().get_remote_server_key())
+            return known_hosts.of_key(self._hops[-1], self._to_last().get_remote_server_key())
         except UnknownHostKey as error:
             return error.key
         finally:
@@ -90,8 +90,8 @@ class Connection:
         return all(transport.is_active() for transport in self._transports)
 
     def session(self, command: str) -> Channel:
-        """A channel with a command started on the board. Raises Unreachable."""
-        from autoseg.device.ssh.wire import bound
+        """A channel with a command started on the board. Raises ConnectError."""
+        from autoseg.device.ssh.bounded_paramiko import bound
 
         with self.within(CONNECT_S), foreign(self._hops[-1].name):
             channel = self._transports[-1].open_session(timeout=CONNECT_S)
@@ -101,9 +101,9 @@ class Connection:
 
     @contextlib.contextmanager
     def within(self, limit_s: float) -> Iterator[threading.Event]:
-        """Closes the connection where the inside takes longer; the event then is set.
+        """Closes the connection after `limit_s` inside the block, and sets the event.
 
-        Some of paramiko's calls wait without an end while a board takes no bytes.
+        Some calls of paramiko never return while a board reads no bytes.
         """
         late = threading.Event()
 
@@ -120,25 +120,25 @@ class Connection:
             timer.cancel()
 
     def close(self) -> None:
-        """Ends it; closing twice is fine."""
+        """Closes all hops; closing twice is fine."""
         for transport in reversed(self._transports):
             transport.close()
 
     def _to_last(self) -> Transport:
-        """A connection to the board, whose jump hosts have let us through."""
+        """A connection to the board, authenticated at its jump hosts."""
         for hop in self._hops[:-1]:
             self._authenticate(hop, self._start(hop))
         return self._start(self._hops[-1])
 
     def _start(self, hop: Hop) -> Transport:
-        """A connection to one hop whose host key is trusted, not yet authenticated."""
+        """A connection to one hop with a trusted host key, not yet authenticated."""
         transport = _handshake(hop, self._socket(hop))
         self._transports.append(transport)
-        key = trust.of_key(hop, transport.get_remote_server_key())
+        key = known_hosts.of_key(hop, transport.get_remote_server_key())
         if not key.known:
             if not self._accept:
                 raise UnknownHostKey(key, self._hops[-1].name)
-            path = trust.add(key)
+            path = known_hosts.add(key)
             log.warning("%s: accepted its host key %s into %s", hop.name, key, path)
         return transport
 
@@ -147,7 +147,7 @@ class Connection:
             return _tcp(hop)
         from paramiko.ssh_exception import ChannelException
 
-        from autoseg.device.ssh.wire import bound
+        from autoseg.device.ssh.bounded_paramiko import bound
 
         before = self._hops[len(self._transports) - 1]
         with foreign(before.name):
@@ -158,7 +158,7 @@ class Connection:
                 bound(channel)
                 return channel
             except ChannelException as error:
-                raise Unreachable(
+                raise ConnectError(
                     f"{hop.name}: the jump host {before.name} cannot connect to port {hop.port} "
                     f"of {hop.host} ({bounded(error.text)})"
                 ) from error
@@ -177,33 +177,35 @@ class Connection:
                 except BadAuthenticationType as error:
                     others = bounded(", ".join(error.allowed_types))
                     raise DeviceError(
-                        f"{hop.name} takes no keys (only {others}), and autoseg sends no "
+                        f"{hop.name} accepts no keys (only {others}), and autoseg sends no "
                         "passwords; allow PubkeyAuthentication there"
                     ) from error
                 except AuthenticationException:
                     continue
             if further:
                 more = bounded(", ".join(further))
-                raise DeviceError(f"{hop.name} wants {more} besides a key; autoseg only has keys")
+                raise DeviceError(
+                    f"{hop.name} requires {more} besides a key; autoseg only has keys"
+                )
             transport.set_keepalive(KEEPALIVE_S)
             return
-        raise Refused(_refusal(hop, identities, tried, transport.is_active()))
+        raise KeysRefused(_refusal(hop, identities, tried, transport.is_active()))
 
 
-class Refused(DeviceError):
-    """The board let no key in: wrong ones, or it is booting and lets nobody in yet."""
+class KeysRefused(DeviceError):
+    """The board accepted no key: a wrong one, or it is booting and accepts none yet."""
 
 
 @contextlib.contextmanager
 def foreign(name: str) -> Iterator[None]:
-    """Turns what paramiko and sockets raise into Unreachable, cause kept."""
+    """Turns errors of paramiko and of sockets into ConnectError, cause kept."""
     from paramiko.ssh_exception import SSHException
 
     try:
         yield
     except (SSHException, OSError, EOFError) as error:
-        said = bounded(error) or "it closed the connection"
-        raise Unreachable(f"{name}: the connection broke ({said}); {POWER}") from error
+        reason = bounded(error) or "it closed the connection"
+        raise ConnectError(f"{name}: the connection broke ({reason}); {CHECK_POWER}") from error
 
 
 def _tcp(hop: Hop) -> socket.socket:
@@ -211,20 +213,20 @@ def _tcp(hop: Hop) -> socket.socket:
     try:
         found = socket.create_connection((hop.host, hop.port), timeout=CONNECT_S)
     except (socket.gaierror, UnicodeError) as error:
-        raise Unreachable(
+        raise ConnectError(
             f"{hop.name}: the name {hop.host!r} cannot be resolved; check the spelling, or give "
             "the board's address"
         ) from error
     except ConnectionRefusedError as error:
-        raise Unreachable(
+        raise ConnectError(
             f"{at} refuses connections; is sshd running there (`sudo systemctl enable --now ssh`),"
             " and is that its port?"
         ) from error
     except TimeoutError as error:
-        raise Unreachable(f"{at} did not answer within {CONNECT_S:g} s; {POWER}") from error
+        raise ConnectError(f"{at} did not answer within {CONNECT_S:g} s; {CHECK_POWER}") from error
     except OSError as error:
-        raise Unreachable(f"{at} cannot be reached ({error.strerror}); {POWER}") from error
-    # Requests are short lines: waiting to fill a packet would delay each of them.
+        raise ConnectError(f"{at} cannot be reached ({error.strerror}); {CHECK_POWER}") from error
+    # Requests are short lines, each of which would wait for a full packet.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _sockets.add(found)
     return found
@@ -234,9 +236,11 @@ def _handshake(hop: Hop, sock: Any) -> Transport:
     from paramiko.ssh_exception import IncompatiblePeer, SSHException
     from paramiko.transport import Transport
 
-    from autoseg.device.ssh.wire import BoundedPacketizer
+    from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer
 
-    transport = Transport(sock, disabled_algorithms=WEAK, packetizer_class=BoundedPacketizer)
+    transport = Transport(
+        sock, disabled_algorithms=DISABLED_ALGORITHMS, packetizer_class=BoundedPacketizer
+    )
     transport.set_log_channel(_quiet.name)
     transport.banner_timeout = transport.handshake_timeout = CONNECT_S
     transport.channel_timeout, transport.auth_timeout = CONNECT_S, AUTH_S
@@ -253,18 +257,18 @@ def _handshake(hop: Hop, sock: Any) -> Transport:
         ) from error
     except (SSHException, OSError, EOFError) as error:
         transport.close()
-        raise Unreachable(
-            f"{hop.name}: what answers at port {hop.port} of {hop.host} does not talk SSH as it "
-            f"should ({bounded(error) or 'it hung up'}); {POWER}"
+        raise ConnectError(
+            f"{hop.name}: no proper SSH server answers at port {hop.port} of {hop.host} "
+            f"({bounded(error) or 'it closed the connection'}); {CHECK_POWER}"
         ) from error
     return transport
 
 
 def _ask_for_known(transport: Transport, hop: Hop) -> None:
-    """Prefers host keys of the types that are known, as a board has several."""
+    """Prefers host keys of known types, as a board has several."""
     options = transport.get_security_options()
     known: list[str] = []
-    for kind in trust.kinds_known(hop):
+    for kind in known_hosts.kinds_known(hop):
         known += ["rsa-sha2-512", "rsa-sha2-256"] if kind == "ssh-rsa" else [kind]
     mine = list(options.key_types)
     options.key_types = sorted(mine, key=lambda kind: kind not in known)
@@ -272,14 +276,14 @@ def _ask_for_known(transport: Transport, hop: Hop) -> None:
 
 def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: bool) -> str:
     notes = "".join(f"; {note}" for note in identities.skipped)
-    allow = f"let one in with `ssh-copy-id{_port(hop)} {hop.user}@{hop.host}`"
+    allow = f"add one with `ssh-copy-id{_port(hop)} {hop.user}@{hop.host}`"
     if not tried:
-        return f"{hop.name}: there is no key to show (`ssh-keygen` makes one){notes}; {allow}"
+        return f"{hop.name}: there is no key to offer (`ssh-keygen` makes one){notes}; {allow}"
     which = ", ".join(tried)
     if not active:
         return (
-            f"{hop.name} hung up after these keys: {which}{notes}; name the right one with "
-            f"key_file in the profile, or {allow}"
+            f"{hop.name} closed the connection after the keys {which}{notes}; name the right one "
+            f"with key_file in the profile, or {allow}"
         )
     return f"{hop.name} accepts none of these keys for {hop.user}: {which}{notes}; {allow}"
 

@@ -1,4 +1,4 @@
-"""The keys to show a board: those named, the agent's, the usual files. Never a password."""
+"""The keys offered to a board: named files, the agent's, default files. Never a password."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from autoseg.device.ssh.config import Hop
 
 
 class Identities:
-    """Keys one after the other, each with what to call it; `skipped` says which were of no use."""
+    """Iterates over keys with their names; `skipped` says which could not be used, and why."""
 
     def __init__(self, hop: Hop) -> None:
         self.skipped: list[str] = []
         self._hop = hop
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Raises InputError for a key that was named and cannot be read."""
+        """Yields name and key. Raises InputError for a named key that cannot be read."""
         named = self._hop.key_is_named
         if named:
             yield from self._files()
@@ -50,7 +50,7 @@ class Identities:
         try:
             agent = Agent()
         except (SSHException, OSError) as error:
-            self.skipped.append(f"the agent cannot be asked ({error})")
+            self.skipped.append(f"the agent cannot be used ({error})")
             return
         wanted = {_blob(path) for path in self._hop.key_files}
         with contextlib.closing(agent):
@@ -65,29 +65,29 @@ def _problem(path: Path) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if not path.is_file():
-        return "is no file"
+        return "is not a file"
     if mode & 0o077:
         return f"can be read by others; chmod 600 {path}"
     return None
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """The key of a file, or None and why not."""
+    """The key of a file, or None and the reason."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from paramiko.pkey import PKey, UnknownKeyType
     from paramiko.ssh_exception import PasswordRequiredException, SSHException
 
     try:
         return PKey.from_path(path), ""
-    # cryptography says so with a TypeError.
+    # cryptography raises TypeError for a missing passphrase.
     except (TypeError, PasswordRequiredException):
-        return None, f"needs its passphrase; give it to your agent: ssh-add {path}"
+        return None, f"needs its passphrase; add it to your agent: ssh-add {path}"
     except (UnknownKeyType, UnsupportedAlgorithm, SSHException, ValueError, OSError):
-        return None, "is no private key of a type that is known here"
+        return None, "is no private key of a supported type"
 
 
 def _blob(path: Path) -> bytes | None:
-    """The public half that lies next to a key file: how the agent's keys are told apart."""
+    """The public key next to a key file, which identifies it among the agent's keys."""
     try:
         words = Path(f"{path}.pub").read_text(encoding="utf-8").split()
         return base64.b64decode(words[1], validate=True)

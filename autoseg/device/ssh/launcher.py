@@ -1,4 +1,4 @@
-"""A board as something that runners can be started on: one connection, kept and re-opened."""
+"""Starts runners on a board over one SSH connection, kept and reopened."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import time
 from collections.abc import Sequence
 
 from autoseg.core.errors import DeviceError, InputError
-from autoseg.device.profile import Profile
-from autoseg.device.rpc import Gone, Lost, Silent
-from autoseg.device.ssh import bootstrap
+from autoseg.device.device_profile import Profile
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, Unreachable
+from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
-from autoseg.device.ssh.connection import POWER, Connection, Refused, Unreachable
-from autoseg.device.ssh.trust import HostKey
+from autoseg.device.ssh.connection import CHECK_POWER, ConnectError, KeysRefused, SshConnection
+from autoseg.device.ssh.known_hosts import HostKey
 
 RECONNECT_S = 60.0
-LONGEST_PAUSE_S = 8.0
+MAX_PAUSE_S = 8.0
 MAX_OUTPUT_BYTES = 1 << 20
 
 
-class SshReach:
-    """The board of a profile. Constructing reads ~/.ssh/config, and connects to nothing."""
+class SshLauncher:
+    """Launcher for a profile's board. Construction reads ~/.ssh/config and does not connect."""
 
     shares_files = False
     claim_wait_s = 45.0
-    keeps = True
+    keeps_claim = True
 
     def __init__(self, profile: Profile, *, accept_new_host_key: bool = False) -> None:
         self._profile = profile
         self._hops = hops_of(profile)
         self._accept = accept_new_host_key
-        self._connection: Connection | None = None
+        self._connection: SshConnection | None = None
         self._met = False
 
     @property
@@ -42,73 +42,73 @@ class SshReach:
 
     @functools.cached_property
     def here(self) -> bool:
-        """Whether every address on the way is one of this machine's own."""
+        """Whether every hop is on this machine."""
         return all(_is_own(hop.host, hop.port) for hop in self._hops)
 
     def open(self) -> ChannelTransport:
-        """A runner on the board.
+        """Starts a runner on the board.
 
-        A board that was met before may be booting: it is tried again for RECONNECT_S. Raises
-        DeviceError, and InputError for what the user must decide.
+        A board that was connected before may be booting: retries for RECONNECT_S. Raises
+        DeviceError; InputError where the user must decide.
         """
         deadline, pause_s = time.monotonic() + RECONNECT_S, 1.0
         while True:
             kept = self._connection is not None
             try:
                 return self._start()
-            except (Unreachable, Refused) as error:
+            except (ConnectError, KeysRefused) as error:
                 self.close()
                 if not self._met:
                     raise
                 if time.monotonic() + pause_s > deadline:
-                    raise Gone(
-                        f"{self.name} does not answer any more, tried for {RECONNECT_S:g} s "
-                        f"({error})"
+                    raise Unreachable(
+                        f"{self.name} no longer answers, tried for {RECONNECT_S:g} s ({error})"
                     ) from error
             if not kept:
                 time.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def run_command(
         self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, output and complaints of one command, the last MiB of each at most.
+        """Exit code, stdout and stderr of one command, the last MiB of each at most.
 
-        No shell of the board reads the words. Raises DeviceError, also past `limit_s`.
+        The words are quoted, so that no shell there interprets them. Raises DeviceError, also
+        after `limit_s`.
         """
         if any("\0" in word for word in argv):
-            raise InputError("a word of a command cannot hold a zero byte")
+            raise InputError("a word of a command cannot contain a zero byte")
         transport = ChannelTransport(
-            self._connected(), self._connected().session(bootstrap.COMMAND)
+            self._connected(), self._connected().session(start_runner.COMMAND)
         )
-        return _finished(transport, bootstrap.quoted(argv).encode() + stdin, self.name, limit_s)
+        return _finished(transport, start_runner.quoted(argv).encode() + stdin, self.name, limit_s)
 
     def host_key(self) -> HostKey:
-        """The first host key on the way that is not known yet; the board's where all are."""
+        """The first unknown host key on the way; the board's own where all are known."""
         return self._new().key_shown()
 
     def close(self) -> None:
-        """Ends the connection; closing twice is fine."""
+        """Closes the connection; closing twice is fine."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
     def _start(self) -> ChannelTransport:
-        transport = bootstrap.start(self._connected(), self.name, self._profile.python)
+        transport = start_runner.start(self._connected(), self.name, self._profile.python)
         self._met = True
         return transport
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
-            # A board that is gone may have left its jump hosts connected.
+            # After a lost board, its jump hosts may still be connected.
             self.close()
             connection = self._new()
             connection.open()
             self._connection = connection
         return self._connection
 
-    def _new(self) -> Connection:
-        return Connection(self._hops, accept_new_host_key=self._accept)
+    def _new(self) -> SshConnection:
+        return SshConnection(self._hops, accept_new_host_key=self._accept)
 
 
 def _finished(
@@ -120,31 +120,31 @@ def _finished(
             if time.monotonic() >= deadline:
                 raise TimeoutError
             transport.send(given[start : start + PIECE_BYTES])
-        transport.shut()
+        transport.close_stdin()
         while True:
             output += transport.receive(max(0.0, deadline - time.monotonic()))
             del output[:-MAX_OUTPUT_BYTES]
             if time.monotonic() >= deadline:
                 raise TimeoutError
-    except Lost as error:
+    except ConnectionLost as error:
         code = transport.status(0.0)
         if code is None:
-            raise DeviceError(f"{name}: a command {error}; {POWER}") from error
-        return code, bytes(output), transport.complaints()
-    except (TimeoutError, Silent) as error:
+            raise DeviceError(f"{name}: a command {error}; {CHECK_POWER}") from error
+        return code, bytes(output), transport.stderr()
+    except (TimeoutError, NoHeartbeat) as error:
         raise DeviceError(f"{name}: a command did not end within {limit_s:g} s") from error
     finally:
         transport.close()
 
 
 def _is_own(host: str, port: int) -> bool:
-    """Whether a name is of this machine: packets to it would come from the same address."""
+    """Whether a host is this machine: packets to it would have the same source address."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
             return True
         with socket.socket(family, kind) as probe:
-            # Sends nothing: it only asks the routes.
+            # Sends nothing: it only looks up the route.
             probe.connect(address)
             return bool(probe.getsockname()[0] == address[0])
     except (OSError, UnicodeError, ValueError):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autoseg.core.errors import InputError
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
 from autoseg.device.ssh.config import Hop, hops_of
 
 

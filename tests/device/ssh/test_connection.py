@@ -19,16 +19,16 @@ from device.sshd import Sshd, make_key, public
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import rpc
-from autoseg.device.profile import Profile
+from autoseg.device.device_profile import Profile
 from autoseg.device.ssh import add_host_key, connection, fetch_host_key, launcher
-from autoseg.device.ssh.launcher import SshReach
+from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 ME = getpass.getuser()
 
 
 def says_hello(profile: Profile, **options: bool) -> bool:
-    board = SshReach(profile, **options)
+    board = SshLauncher(profile, **options)
     try:
         return board.run_command(["echo", "hello"]) == (0, b"hello\n", b"")
     finally:
@@ -51,7 +51,7 @@ def test_connect_accepts_a_known_board_and_key(sshd: Sshd) -> None:
 
 
 def test_run_command_passes_arguments_unchanged(sshd: Sshd) -> None:
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     words = ["a b", "$HOME", "`id`", "'\"\\", "line\nend", "!!", "*", "", "~", "ü", "-n; exit 3"]
     code, out, _ = board.run_command(["printf", "%s|", *words])
     assert (code, out.decode()) == (0, "|".join(words) + "|")
@@ -79,7 +79,7 @@ def test_run_command_works_under_any_login_shell(shell: str) -> None:
 
 def test_run_command_bounds_endless_output(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "MAX_OUTPUT_BYTES", 1000)
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
     assert (code, len(out), len(err)) == (0, 1000, 64 << 10)
     board.close()
@@ -242,8 +242,8 @@ def test_connect_requests_the_key_type_that_is_known(
 def test_run_command_accepts_a_slow_command_up_to_its_limit(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpc, "QUIET_S", 0.4)
-    board = SshReach(sshd.profile())
+    monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 0.4)
+    board = SshLauncher(sshd.profile())
     slow = "while [ $(head -c 100000 | wc -c) -gt 0 ]; do sleep 0.03; done"
     began = time.monotonic()
     assert board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000))[0] == 0
@@ -328,7 +328,7 @@ def test_connect_failure_lets_the_program_exit_at_once(home: Path) -> None:
 
 
 def test_connect_is_unaffected_by_a_forked_process(sshd: Sshd) -> None:
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     board.run_command(["true"])
     child = os.fork()
     if not child:
@@ -368,13 +368,13 @@ def behind(sshd: Sshd, home: Path, tmp_path: Path) -> Iterator[Profile]:
 def test_connect_reaches_a_board_through_a_jump_host(sshd: Sshd, behind: Profile) -> None:
     assert says_hello(behind)
     assert "Accepted publickey" in sshd.log
-    assert SshReach(behind).here
+    assert SshLauncher(behind).here
 
 
 def test_connect_failure_leaves_no_connection_to_the_jump_host(
     sshd: Sshd, behind: Profile
 ) -> None:
-    board = SshReach(behind)
+    board = SshLauncher(behind)
     board.run_command(["true"])
     before = set(sshd.family())
     with pytest.raises(DeviceError):
@@ -394,7 +394,7 @@ def test_bound_keeps_early_bytes_of_a_jump_host_up_to_a_limit() -> None:
     from paramiko.channel import Channel
     from paramiko.ssh_exception import SSHException
 
-    from autoseg.device.ssh.wire import MAX_WAITING_BYTES, bound
+    from autoseg.device.ssh.bounded_paramiko import MAX_WAITING_BYTES, bound
 
     channel = Channel(1)
     channel.in_buffer.feed(b"SSH-2.0")
@@ -430,7 +430,7 @@ def test_connect_shows_nothing_of_paramiko_to_the_user(
     sshd: Sshd, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    board = SshReach(sshd.profile())
+    board = SshLauncher(sshd.profile())
     board.run_command(["true"])
     sshd.cut()
     with pytest.raises(DeviceError):

@@ -19,10 +19,10 @@ from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import MeasurePlan
 from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
-from autoseg.device.rpc import Link
+from autoseg.device.rpc import RpcChannel
 from autoseg.device.ssh import connection, launcher, ssh_device
 from autoseg.device.ssh.channel import ChannelTransport
-from autoseg.device.ssh.launcher import SshReach
+from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 
@@ -42,7 +42,7 @@ def board(sshd: Sshd) -> Iterator[Board]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.1)
-    monkeypatch.setattr(rpc, "QUIET_S", 1.0)
+    monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     monkeypatch.setattr(runner_connection, "RECONNECT_PAUSE_S", 0.1)
 
@@ -58,13 +58,13 @@ def brief(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that is asked of runners, by name."""
     words: list[str] = []
-    stream = Link.stream
+    stream = RpcChannel.stream
 
-    def noted(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def noted(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         words.append(do)
         return stream(self, do, **facts)
 
-    monkeypatch.setattr(Link, "stream", noted)
+    monkeypatch.setattr(RpcChannel, "stream", noted)
     return words
 
 
@@ -80,14 +80,14 @@ def large(tmp_path: Path, segments: Path) -> Path:
 
 def at(monkeypatch: pytest.MonkeyPatch, word: str, number: int, act: Callable[[], object]) -> None:
     """Does something a moment after a runner was asked for the n-th time."""
-    stream, count = Link.stream, iter(range(1, 1000))
+    stream, count = RpcChannel.stream, iter(range(1, 1000))
 
-    def watched(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def watched(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         if do == word and next(count) == number:
             threading.Timer(0.15, act).start()
         return stream(self, do, **facts)
 
-    monkeypatch.setattr(Link, "stream", watched)
+    monkeypatch.setattr(RpcChannel, "stream", watched)
 
 
 def kill_runner(sshd: Sshd) -> None:
@@ -189,7 +189,7 @@ def test_measure_on_a_board_that_stays_away_stops_the_run_resumable(
     with pytest.raises(DeviceError) as caught:
         board.measure(segments, LONG)
     message = str(caught.value)
-    assert message.startswith(board.reach.name) and f"port {sshd.port}" in message
+    assert message.startswith(board.launcher.name) and f"port {sshd.port}" in message
     assert "sshd" in message
 
 
@@ -212,7 +212,7 @@ def test_measure_on_a_board_that_stays_frozen_stops_the_run(
     board.describe()
     sshd.freeze()
     began = time.monotonic()
-    with pytest.raises(DeviceError, match=f"{re.escape(board.reach.name)} .*power"):
+    with pytest.raises(DeviceError, match=f"{re.escape(board.launcher.name)} .*power"):
         board.measure(large, QUICK)
     assert time.monotonic() - began < 8
     sshd.thaw()
@@ -223,15 +223,15 @@ def test_measure_blames_a_model_that_kills_the_runner_twice(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.measure(segments, QUICK)
-    stream = Link.stream
+    stream = RpcChannel.stream
 
-    def deadly(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def deadly(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         if do == "time":
             kill_runner(sshd)
         return stream(self, do, **facts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Link, "stream", deadly)
+        patch.setattr(RpcChannel, "stream", deadly)
         with pytest.raises(CandidateError, match=r"\b2\b.*memory"):
             board.measure(segments, QUICK)
     assert board.measure(segments, QUICK).runs
@@ -261,7 +261,7 @@ def test_measure_reports_a_full_disk_and_leaves_nothing_partial(
     device = ssh_device(small.profile())
     with pytest.raises(DeviceError) as caught:
         device.measure(large, QUICK)
-    assert str(caught.value).startswith(device.reach.name)
+    assert str(caught.value).startswith(device.launcher.name)
     assert str(small.cache / "models") in str(caught.value)
     assert sum(path.stat().st_size for path in (small.cache / "models").iterdir()) < 10_000
     assert device.measure(segments, QUICK).runs
@@ -271,12 +271,12 @@ def test_measure_reports_a_full_disk_and_leaves_nothing_partial(
 def test_measure_of_a_second_run_waits_and_names_the_holder(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SshReach, "claim_wait_s", 0.3)
+    monkeypatch.setattr(SshLauncher, "claim_wait_s", 0.3)
     board.measure(segments, QUICK)
     other = ssh_device(sshd.profile())
     with pytest.raises(DeviceError, match="process .* of "):
         other.measure(segments, QUICK)
-    monkeypatch.setattr(SshReach, "claim_wait_s", 10.0)
+    monkeypatch.setattr(SshLauncher, "claim_wait_s", 10.0)
     threading.Timer(0.3, board.close).start()
     assert other.measure(segments, QUICK).runs
     other.close()

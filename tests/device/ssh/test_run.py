@@ -11,7 +11,7 @@ from device.sshd import Sshd
 
 import autoseg
 from autoseg.device import runner_connection
-from autoseg.device.rpc import Link
+from autoseg.device.rpc import RpcChannel
 from autoseg.device.ssh import launcher
 from autoseg.run.ledger import read_events
 
@@ -29,16 +29,16 @@ def test_optimize_whose_board_disappears_is_finished_by_the_printed_command(
     monkeypatch.setattr(runner_connection, "RECONNECT_S", 1.0)
     profile = sshd.profile().model_dump(mode="json", exclude_defaults=True)
     (tmp_path / "board.yaml").write_text(yaml.safe_dump(profile))
-    stream, opened = Link.stream, iter(range(100))
+    stream, opened = RpcChannel.stream, iter(range(100))
 
-    def going(self: Link, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    def going(self: RpcChannel, do: str, **facts: Any) -> Iterator[dict[str, Any]]:
         # The first is the test of the board against itself, the second the first network.
         if do == "open" and next(opened) == 2:
             sshd.down()
         return stream(self, do, **facts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Link, "stream", going)
+        patch.setattr(RpcChannel, "stream", going)
         said = tiny.arguments(
             device=tmp_path / "board.yaml", trials=2, results=tmp_path / "results", name="run"
         )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.records import Statistic
-from autoseg.device.statistics import estimate, figures
+from autoseg.device.percentiles import estimate, figures
 
 
 @pytest.mark.parametrize("statistic", ["p50", "p90", "mean"])

@@ -1,4 +1,4 @@
-"""paramiko's parts as they are safe here: none grows without an end, none runs a command."""
+"""Parts of paramiko, made safe: bounded memory, and no command from an ssh config is run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from autoseg.core.errors import InputError
 if TYPE_CHECKING:
     from paramiko.channel import Channel
 
-# As OpenSSH: PACKET_MAX_SIZE, and what it reads before a server says that it is one.
+# As OpenSSH: PACKET_MAX_SIZE, and its limit for lines before a server's identification.
 MAX_PACKET_BYTES = 256 << 10
 MAX_GREETING_BYTES = 64 << 10
-# Twice paramiko's window: what a server that keeps to it can never reach.
+# Twice paramiko's window, which a correct server can never reach.
 MAX_WAITING_BYTES = 4 << 20
 
 
 class BoundedPacketizer(Packetizer):  # type: ignore[misc]
-    """Refuses packets, and greetings, of a size that no SSH server has."""
+    """Refuses oversized packets and greetings."""
 
     _greeted = 0
     _deadline = math.inf
@@ -41,7 +41,7 @@ class BoundedPacketizer(Packetizer):  # type: ignore[misc]
             raise SSHException("a greeting without an end")
         return some
 
-    # paramiko's own timer is a thread that a program waits for at its exit.
+    # Instead of paramiko's timer, a thread that a program waits for at its exit.
     def start_handshake(self, timeout: float) -> None:
         self._deadline = time.monotonic() + timeout
 
@@ -53,7 +53,7 @@ class BoundedPacketizer(Packetizer):  # type: ignore[misc]
 
 
 class BoundedPipe(BufferedPipe):  # type: ignore[misc]
-    """Refuses what comes in spite of a full window."""
+    """Refuses bytes beyond a full window."""
 
     def feed(self, data: Any) -> None:
         if len(self) + len(data) > MAX_WAITING_BYTES:
@@ -62,8 +62,8 @@ class BoundedPipe(BufferedPipe):  # type: ignore[misc]
 
 
 def bound(channel: Channel) -> None:
-    """Bounds what may wait in a channel, also where something does already."""
-    # A new pipe would lose what comes meanwhile: behind a jump host an sshd speaks at once.
+    """Bounds the buffers of a channel, which may already hold bytes."""
+    # Not a new pipe, which would lose bytes: behind a jump host an sshd sends at once.
     channel.in_buffer.__class__ = BoundedPipe
     channel.in_stderr_buffer.__class__ = BoundedPipe
 
@@ -74,8 +74,8 @@ class CommandlessConfig(SSHConfig):  # type: ignore[misc]
     def _tokenize(self, config: Any, target_hostname: str, key: str, value: str) -> Any:
         if key == "match-exec":
             raise InputError(
-                f"which lines of the ssh config hold for {target_hostname} is asked of a command "
-                "(`Match exec`), which autoseg does not run; say it with Host, or keep it from "
-                f"this board: Match !originalhost {target_hostname} exec ..."
+                f"the ssh config for {target_hostname} depends on a command (`Match exec`), which "
+                "autoseg does not run; use Host, or exclude this board: "
+                f"Match !originalhost {target_hostname} exec ..."
             )
         return super()._tokenize(config, target_hostname, key, value)

@@ -10,20 +10,20 @@ import pytest
 from device.sshd import Sshd
 
 from autoseg.core.errors import DeviceError
-from autoseg.device.rpc import Link
-from autoseg.device.ssh import bootstrap
-from autoseg.device.ssh.launcher import SshReach
+from autoseg.device.rpc import RpcChannel
+from autoseg.device.ssh import start_runner
+from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 
 
 def hello(sshd: Sshd, **profile: object) -> dict[str, object]:
     """What a runner says that was started on the board."""
-    board = SshReach(sshd.profile(**profile))
+    board = SshLauncher(sshd.profile(**profile))
     try:
-        link = Link(board.open())
-        said: dict[str, object] = link.ask("hello", limit_s=30)["hello"]
-        link.close()
+        channel = RpcChannel(board.open())
+        said: dict[str, object] = channel.ask("hello", limit_s=30)["hello"]
+        channel.close()
         return said
     finally:
         board.close()
@@ -79,16 +79,16 @@ def test_bootstrap_replaces_an_old_or_broken_runner(sshd: Sshd) -> None:
 
 
 def test_bootstrap_leaves_nothing_running_when_the_connection_ends(sshd: Sshd) -> None:
-    board = SshReach(sshd.profile())
-    link = Link(board.open())
-    link.ask("hello", limit_s=30)
+    board = SshLauncher(sshd.profile())
+    channel = RpcChannel(board.open())
+    channel.ask("hello", limit_s=30)
     assert sshd.runners()
     sshd.cut()
     deadline = time.monotonic() + 5
     while bootstrap_processes(sshd) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not bootstrap_processes(sshd)
-    link.close()
+    channel.close()
     board.close()
 
 
@@ -159,7 +159,7 @@ def test_bootstrap_quotes_wrong_answers(sshd: Sshd, tmp_path: Path) -> None:
 def test_bootstrap_gives_up_on_a_silent_python(
     sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "BOOT_S", 0.5)
+    monkeypatch.setattr(start_runner, "BOOT_S", 0.5)
     mute = python(tmp_path / "mute", "exec sleep 60")
     assert "0.5 s" in refused(sshd, python=str(mute))
 

@@ -1,4 +1,4 @@
-"""What a runner may answer, checked whole: it may come from a broken board, or a hostile one."""
+"""Schema of a runner's replies. All is checked: the board may be broken, or hostile."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -7,13 +7,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded, without_control
+from autoseg.device.rpc_errors import DeviceBusy, ProtocolError
 from autoseg.device.runner import MAX_RUNS
 
 MAX_TEXT, MAX_MS, MAX_NUMBER = 2000, 1e9, 1 << 62
 
-
 Ms = Annotated[float, Field(ge=0, le=MAX_MS)]
-Run = Annotated[float, Field(gt=0, le=MAX_MS)]
+RunMs = Annotated[float, Field(gt=0, le=MAX_MS)]
 Real = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Whole = Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
@@ -24,17 +24,13 @@ Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
 Program = Annotated[tuple[Text, Real], Field(strict=False)]
 
 
-class Busy(DeviceError):
-    """Another program times on that machine; the text is who."""
-
-
 class _Checked(BaseModel):
-    # Unknown fields are let through: a runner may tell more than is read here.
+    # Unknown fields are allowed: a runner may send more than is read here.
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Hello(_Checked):
-    """What runs there. `runtime` is None where onnxruntime cannot be imported."""
+    """Facts of a machine that do not change; `runtime` is None without onnxruntime."""
 
     python: Text
     runtime: Text | None
@@ -50,10 +46,10 @@ class Hello(_Checked):
 
 
 class Status(_Checked):
-    """How the machine is doing; None is what it does not tell.
+    """The state of a machine; None where it does not report a value.
 
-    `other_cores` is how many cores programs other than the runner kept busy, `top` the busiest
-    of them with their cores.
+    `other_cores` is how many cores were busy with other programs than the runner, `top` the
+    busiest of them with their cores.
     """
 
     governors: Words
@@ -71,38 +67,38 @@ class Status(_Checked):
     time: Real | None
 
 
-class Fed(_Checked):
-    """One input of a model, and what it was fed."""
+class ModelInput(_Checked):
+    """One input of a model as it is fed."""
 
     name: Text
     dtype: Text
     shape: Shape
 
 
-class Opened(_Checked):
-    """Models that loaded and ran once."""
+class OpenedModels(_Checked):
+    """Models that were loaded and run once."""
 
     load_ms: dict[str, Ms]
     first_ms: dict[str, Ms]
-    inputs: dict[str, Annotated[list[Fed], Field(max_length=1000)]]
+    inputs: dict[str, Annotated[list[ModelInput], Field(max_length=1000)]]
 
 
-class Warm(_Checked):
-    """Untimed runs."""
+class WarmUp(_Checked):
+    """The untimed runs of a warm-up."""
 
     runs: Count
 
 
 class Block(_Checked):
-    """Consecutive runs of one model, and the share of the time that it had its core."""
+    """Consecutive timed runs of one model; `cpu_share` is the share of its core it had."""
 
     model: Text
-    times_ms: Annotated[list[Run], Field(min_length=1, max_length=MAX_RUNS)]
+    times_ms: Annotated[list[RunMs], Field(min_length=1, max_length=MAX_RUNS)]
     cpu_share: Annotated[float, Field(ge=0)]
 
 
-class Timed(_Checked):
-    """The machine after some blocks."""
+class StateAfter(_Checked):
+    """The state of a machine after some blocks."""
 
     temperature_c: Real | None
     throttled_bits: Whole | None
@@ -113,7 +109,7 @@ class Timed(_Checked):
 
 
 class Node(_Checked):
-    """One node of a graph: where it ran and its mean ms a run."""
+    """One node of a graph: its provider and mean ms per run."""
 
     name: Text
     op: Text
@@ -122,16 +118,16 @@ class Node(_Checked):
     output: Shape
 
 
-class Map(_Checked):
-    """The size of a class map; its pixels are the raw bytes."""
+class ClassMapSize(_Checked):
+    """The height and width of a class map; the raw bytes are its pixels, deflated."""
 
     shape: Annotated[
         list[Annotated[int, Field(ge=1, le=1 << 16)]], Field(min_length=2, max_length=2)
     ]
 
 
-class Fault(_Checked):
-    """Why there is no answer."""
+class ErrorReply(_Checked):
+    """The kind and text of an error that replaces a reply."""
 
     kind: str
     message: str
@@ -140,32 +136,32 @@ class Fault(_Checked):
 Record = TypeVar("Record", bound=_Checked)
 
 
-def read(kind: type[Record], answer: Mapping[str, Any], key: str) -> Record:
-    """The record under one key of an answer. Raises ValueError saying what is wrong with it."""
-    return _checked(kind, answer.get(key), key)
+def parse(kind: type[Record], reply: Mapping[str, Any], key: str) -> Record:
+    """The record under one key of a reply. Raises ProtocolError."""
+    return _checked(kind, reply.get(key), key)
 
 
-def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
-    """The rows of a table of nodes, at most 2,000. Raises ValueError."""
-    rows = answer.get("nodes")
+def parse_nodes(reply: Mapping[str, Any]) -> list[Node]:
+    """The rows of a table of nodes, at most 2,000. Raises ProtocolError."""
+    rows = reply.get("nodes")
     if not isinstance(rows, list) or len(rows) > 2000:
-        raise ValueError(f"nodes is no table of at most 2,000 rows: {bounded(rows)}")
+        raise ProtocolError(f"nodes is no table of at most 2,000 rows: {bounded(rows)}")
     return [_checked(Node, row, "nodes") for row in rows]
 
 
-def refuse(answer: Mapping[str, Any]) -> None:
-    """Raises the error that an error line stands for: the model's, the caller's, the machine's."""
-    if "error" not in answer:
+def raise_for_error(reply: Mapping[str, Any]) -> None:
+    """Raises the error that an error reply stands for."""
+    if "error" not in reply:
         return
     try:
-        fault = read(Fault, answer, "error")
-    except ValueError:
-        fault = Fault(kind="machine", message=bounded(answer["error"]))
+        fault = parse(ErrorReply, reply, "error")
+    except ProtocolError:
+        fault = ErrorReply(kind="machine", message=bounded(reply["error"]))
     raise error_of(fault)
 
 
-def error_of(fault: Fault) -> AutosegError:
-    """The error of the tree for one error line."""
+def error_of(fault: ErrorReply) -> AutosegError:
+    """The public error for one error reply."""
     message = bounded(fault.message, MAX_TEXT)
     kinds: dict[str, type[AutosegError]] = {
         "model": CandidateError,
@@ -173,7 +169,7 @@ def error_of(fault: Fault) -> AutosegError:
         "memory": CandidateError,
         "crash": CandidateError,
         "plan": InputError,
-        "busy": Busy,
+        "busy": DeviceBusy,
     }
     return kinds.get(fault.kind, DeviceError)(message)
 
@@ -184,4 +180,6 @@ def _checked(kind: type[Record], given: Any, key: str) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = ".".join([key, *map(str, first["loc"])])
-        raise ValueError(f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}") from error
+        raise ProtocolError(
+            f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}"
+        ) from error

@@ -10,8 +10,8 @@ import pytest
 from device.sshd import make_key, public
 
 from autoseg.core.errors import InputError
-from autoseg.device.profile import Profile
-from autoseg.device.ssh import trust
+from autoseg.device.device_profile import Profile
+from autoseg.device.ssh import known_hosts
 from autoseg.device.ssh.config import Hop, hops_of
 
 pytestmark = pytest.mark.ssh
@@ -49,14 +49,14 @@ def test_check_reads_known_hosts_as_ssh_does(
 ) -> None:
     key = make_key(tmp_path / "host")
     hop.known_hosts[0].write_text(line.format(key=public(key)) + "\n")
-    assert trust.check(hop, *key_of(key)).known is known
+    assert known_hosts.check(hop, *key_of(key)).known is known
 
 
 def test_check_accepts_a_key_of_all_users(hop: Hop, tmp_path: Path) -> None:
     key = make_key(tmp_path / "host")
     (tmp_path / "etc").mkdir()
     hop.known_hosts_of_all[0].write_text(f"[pi.lan]:2200 {public(key)}\n")
-    assert trust.check(hop, *key_of(key)).known
+    assert known_hosts.check(hop, *key_of(key)).known
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
@@ -66,24 +66,26 @@ def test_check_refuses_another_key_of_any_type_as_a_change(
     old, new = make_key(tmp_path / "old"), make_key(tmp_path / "new", kind)
     hop.known_hosts[0].write_text(f"\n[pi.lan]:2200 {public(old)}\n")
     with pytest.raises(InputError, match=re.escape(hop.name)) as caught:
-        trust.check(hop, *key_of(new))
+        known_hosts.check(hop, *key_of(new))
     assert f"{hop.known_hosts[0]}:2" in str(caught.value)
     command = str(caught.value)[str(caught.value).index("ssh-keygen ") :]
     subprocess.run(["sh", "-c", command], check=True, capture_output=True)
-    assert not trust.check(hop, *key_of(new)).known
+    assert not known_hosts.check(hop, *key_of(new)).known
 
 
 def test_check_accepts_one_of_several_keys_of_a_name(hop: Hop, tmp_path: Path) -> None:
     one, two = make_key(tmp_path / "one"), make_key(tmp_path / "two")
     hop.known_hosts[0].write_text("".join(f"[pi.lan]:2200 {public(key)}\n" for key in (one, two)))
-    assert trust.check(hop, *key_of(one)).known and trust.check(hop, *key_of(two)).known
+    assert (
+        known_hosts.check(hop, *key_of(one)).known and known_hosts.check(hop, *key_of(two)).known
+    )
 
 
 def test_check_refuses_a_revoked_key_even_if_it_is_known(hop: Hop, tmp_path: Path) -> None:
     key = make_key(tmp_path / "host")
     hop.known_hosts[0].write_text(f"[pi.lan]:2200 {public(key)}\n@revoked * {public(key)}\n")
     with pytest.raises(InputError, match="revoked .*known_hosts:2"):
-        trust.check(hop, *key_of(key))
+        known_hosts.check(hop, *key_of(key))
 
 
 @pytest.mark.parametrize("hashed", [False, True])
@@ -91,20 +93,20 @@ def test_add_writes_a_key_that_ssh_finds(hop: Hop, tmp_path: Path, hashed: bool)
     hop, key = replace(hop, hash_names=hashed), make_key(tmp_path / "host")
     path = hop.known_hosts[0]
     path.parent.rmdir()
-    trust.add(trust.check(hop, *key_of(key)))
+    known_hosts.add(known_hosts.check(hop, *key_of(key)))
     assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
-    assert trust.check(hop, *key_of(key)).known
+    assert known_hosts.check(hop, *key_of(key)).known
     assert ("pi.lan" in path.read_text()) is not hashed
     find = ["ssh-keygen", "-f", str(path), "-l", "-F", "[pi.lan]:2200"]
     done = subprocess.run(find, capture_output=True, text=True, check=True)
-    assert trust.HostKey(hop, *key_of(key)).fingerprint in done.stdout
+    assert known_hosts.HostKey(hop, *key_of(key)).fingerprint in done.stdout
 
 
 def test_add_leaves_the_rest_of_the_file_unchanged(hop: Hop, tmp_path: Path) -> None:
     path = hop.known_hosts[0]
     path.write_text("other ssh-ed25519 AAAA")
     path.chmod(0o640)
-    trust.add(trust.check(hop, *key_of(make_key(tmp_path / "host"))))
+    known_hosts.add(known_hosts.check(hop, *key_of(make_key(tmp_path / "host"))))
     lines = path.read_text().splitlines()
     assert lines[0] == "other ssh-ed25519 AAAA" and len(lines) == 2
     assert path.stat().st_mode & 0o777 == 0o640
@@ -115,4 +117,4 @@ def test_add_refuses_a_known_hosts_file_that_keeps_nothing(hop: Hop, tmp_path: P
     for files, message in ((("/dev/null",), "/dev/null"), ((), "known_hosts|UserKnownHostsFile")):
         nowhere = replace(hop, known_hosts=tuple(map(Path, files)))
         with pytest.raises(InputError, match=message):
-            trust.add(trust.check(nowhere, *key))
+            known_hosts.add(known_hosts.check(nowhere, *key))

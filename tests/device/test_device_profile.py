@@ -8,8 +8,8 @@ import pytest
 from autoseg.core.errors import InputError
 from autoseg.core.yaml_files import names
 from autoseg.device import resolve
+from autoseg.device.device_profile import Profile, load_profile, write_profile
 from autoseg.device.fake import FakeDevice
-from autoseg.device.profile import Profile, load_profile, write_profile
 
 
 def written(folder: Path, text: str) -> Path:

@@ -16,13 +16,13 @@ from autoseg.core.records import Statistic
 Interval = tuple[float, float]
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# Fewer runs than this say nothing of the tail: the interval's upper rank would be the slowest run.
+# With fewer runs, the upper rank of the interval would be the slowest run.
 NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What the runs of one model come to, ms; None where they cannot support a percentile."""
+@dataclass(frozen=True, kw_only=True)
+class LatencyFigures:
+    """Statistics of the runs of one model in ms; None for a percentile without enough runs."""
 
     runs: int
     min_ms: float
@@ -36,11 +36,11 @@ class Figures:
     p99_ms: float | None
 
 
-def figures(times_ms: Sequence[float]) -> Figures:
-    """Percentiles, intervals and spread of at least one run."""
+def figures(times_ms: Sequence[float]) -> LatencyFigures:
+    """Statistics of at least one run."""
     p50, p50_ci = estimate(times_ms, "p50")
     p90, p90_ci = _supported(times_ms, "p90")
-    return Figures(
+    return LatencyFigures(
         runs=len(times_ms),
         min_ms=min(times_ms),
         mean_ms=float(np.mean(times_ms)),
@@ -60,8 +60,8 @@ def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(ms), 5) for ms in spread)
 
 
-def standing_for(runs: int, statistic: Statistic) -> Statistic:
-    """The percentile that is told where so many runs cannot support the one that was asked for."""
+def supported_statistic(runs: int, statistic: Statistic) -> Statistic:
+    """The statistic itself, or the highest percentile below it that so many runs support."""
     if statistic == "mean":
         return statistic
     order = list(NEEDED_RUNS)
@@ -95,7 +95,7 @@ def estimate(times_ms: Sequence[float], statistic: Statistic) -> tuple[float, In
 
 
 def design_effect(deviations: npt.NDArray[np.float64]) -> float:
-    """How much more the means of batches vary than those of independent runs would; at least 1."""
+    """Variance of batch means over that of independent runs; at least 1."""
     count = min(16, len(deviations) // 10)
     if count < 4:
         return 1.0

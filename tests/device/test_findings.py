@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from autoseg.device.health import facts, findings
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Hello, Status
+from autoseg.device.device_profile import Profile
+from autoseg.device.findings import facts, findings
+from autoseg.device.rpc_schema import Hello, Status
 
 PI = Profile(name="attic", kind="ssh", host="attic", affinity=[3], max_temperature_c=75)
 HELLO: dict[str, Any] = {
@@ -57,7 +57,7 @@ def test_findings_ignore_unknown_facts() -> None:
     assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
     told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
     assert [name for name, text in told.items() if text] == [
-        "model", "system", "cores", "python", "onnxruntime", "providers", "round context",
+        "model", "system", "cores", "python", "onnxruntime", "providers", "round trip",
     ]  # fmt: skip
     assert list(told) == list(facts(hello(), status(), skew_s=0.0, round_trip_ms=1.0))
 
@@ -78,7 +78,7 @@ def test_facts_are_formatted_with_units() -> None:
         "onnxruntime": "1.23.2",
         "providers": "Azure, CPU",
         "clock skew": "+0.3 s",
-        "round context": "2.5 ms",
+        "round trip": "2.5 ms",
         "other load": "0.02 cores (sshd 0.01)",
     }
 
@@ -133,7 +133,7 @@ GRAVE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
 def test_findings_that_forbid_measuring_name_cause_and_fix(case: str) -> None:
     told, doing, text, fix = GRAVE[case]
     (found,) = findings(PI, hello(**told), status(**doing))
-    assert re.search(text, found.text) and fix in found.fix and found.grave
+    assert re.search(text, found.text) and fix in found.fix and found.severe
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_findings_that_advise_do_not_forbid_measuring(
     doing: dict[str, Any], skew_s: float, text: str
 ) -> None:
     (found,) = findings(PI, hello(), status(**doing), skew_s=skew_s)
-    assert re.search(text, found.text) and not found.grave
+    assert re.search(text, found.text) and not found.severe
 
 
 def test_findings_need_no_governor_for_locked_jetson_clocks() -> None:
@@ -167,4 +167,4 @@ def test_findings_name_each_missing_provider_with_its_fix() -> None:
 
 def test_findings_that_forbid_measuring_come_first() -> None:
     found = findings(PI, hello(machine="armv7l"), status(memory_available_bytes=1), skew_s=99.0)
-    assert [finding.grave for finding in found] == [True, False, False]
+    assert [finding.severe for finding in found] == [True, False, False]

@@ -1,7 +1,7 @@
-"""Finds the multiple of channels that a device likes: a ladder of convolutions, timed in turns.
+"""Finds a device's channel step by timing convolutions of many widths.
 
-Libraries work on blocks of channels (4, 8, 16 ...) and fall back to slower code for the rest, so
-that a narrower network can be slower. Widths that are multiples of the found step avoid that.
+Libraries compute blocks of 4, 8 or 16 channels and fall back to slower code for the rest, so a
+narrower network can be slower. Widths that are multiples of the found step avoid that.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoseg.device.timing import Wanted, calm
+from autoseg.device.timing import BlockRequest, calm_median
 
 if TYPE_CHECKING:
     from autoseg.device.board import Board
 
 STEPS = (1, 2, 4, 8, 16, 32)
-# For each step, widths that it divides and the next one does not, on both sides of 32 and 64.
+# For each step, widths that are multiples of it but not of the next, on both sides of 32 and 64.
 WIDTHS = {
     1: (23, 25, 47, 49, 79, 81),
     2: (22, 26, 46, 50, 78, 82),
@@ -30,24 +30,24 @@ WIDTHS = {
     32: (32, 64, 96),
 }
 KERNELS = {"pointwise": 1, "3 x 3": 3}
-# Pictures of these sizes, so that both kinds take about as long.
-SIDES = {"pointwise": 24, "3 x 3": 12}
-# A convolution alone would mostly time the change of layout at its ends.
-CHAIN = 4
+# Input sizes at which both kinds take about as long.
+INPUT_SIDES = {"pointwise": 24, "3 x 3": 12}
+# With a single convolution, the changes of layout at its ends would dominate.
+CONVS_PER_MODEL = 4
 ROUNDS, BLOCK_RUNS, BLOCK_S = 12, 8, 0.05
-TIE = 1.02
+MAX_SCORE_RATIO = 1.02
 
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What the ladder said.
+class ChannelProbe:
+    """What a probe found.
 
-    `times_ms` by kind and channels. `losses`, by kind and step, is how much longer a
-    multiply-accumulate takes at widths that a step just divides than the smooth course over
-    multiples of 16 says (1 = as long); `scores` the mean of that over all widths that the step
-    allows. `step` is the smallest one whose score is within 2 % of the best.
+    `times_ms` by kind and channels. `losses`, by kind and step, is the time of one MAC at widths
+    of exactly that step, over the time that a smooth fit through the multiples of 16 gives (1 =
+    equal). `scores` is its mean over all multiples of a step. `step` is the smallest one with a
+    score within 2 % of the best.
     """
 
     times_ms: dict[Key, float]
@@ -56,30 +56,32 @@ class Probe:
     step: int
 
 
-def probe(board: Board, folder: Path) -> Probe:
-    """Times the ladder, whose models are written into a folder. Raises DeviceError."""
-    from autoseg.device.model_session import Sitting
+def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
+    """Times all widths; writes their models into `folder`. Raises DeviceError."""
+    from autoseg.device.model_session import ModelSession
 
     times_ms: dict[Key, float] = {}
     for kind in KERNELS:
         names = {f"{kind}, {width} channels": width for each in WIDTHS.values() for width in each}
         models = {name: folder / f"{KERNELS[kind]}-{width}.onnx" for name, width in names.items()}
         for name, path in models.items():
-            path.write_bytes(chain(KERNELS[kind], names[name], SIDES[kind]))
+            path.write_bytes(conv_chain(KERNELS[kind], names[name], INPUT_SIDES[kind]))
         medians: dict[str, list[float]] = defaultdict(list)
-        with board.contact.held(f"probing {kind} convolutions"):
-            sitting = Sitting(board, models, f"probing {kind} convolutions")
+        with board.connection.held(f"probing {kind} convolutions"):
+            session = ModelSession(board, models, f"probing {kind} convolutions")
             for number in range(ROUNDS):
-                # There and back: what drifts slowly meets narrow and wide alike.
-                turn = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
-                for block in sitting.blocks([Wanted(name, BLOCK_RUNS, BLOCK_S) for name in turn]):
+                # Widths up, then down, so that a slow drift affects narrow and wide equally.
+                order = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
+                for block in session.blocks(
+                    [BlockRequest(name, BLOCK_RUNS, BLOCK_S) for name in order]
+                ):
                     medians[block.model].append(statistics.median(block.times_ms))
-        times_ms |= {(kind, names[name]): calm(found) for name, found in medians.items()}
-    return judge(times_ms)
+        times_ms |= {(kind, names[name]): calm_median(found) for name, found in medians.items()}
+    return choose_step(times_ms)
 
 
-def judge(times_ms: Mapping[Key, float]) -> Probe:
-    """The step that the times of a whole ladder speak for."""
+def choose_step(times_ms: Mapping[Key, float]) -> ChannelProbe:
+    """The smallest step about as fast as the best, from the times of all widths."""
     import numpy as np
 
     losses: dict[Key, float] = {}
@@ -87,18 +89,18 @@ def judge(times_ms: Mapping[Key, float]) -> Probe:
         times = {width: ms for (which, width), ms in times_ms.items() if which == kind}
         cost = {width: math.log(ms / (kernel * width) ** 2) for width, ms in times.items()}
         known = [*WIDTHS[16], *WIDTHS[32]]
-        course = np.polyfit(np.log(known), [cost[width] for width in known], 2)
+        fit = np.polyfit(np.log(known), [cost[width] for width in known], 2)
         for step, widths in WIDTHS.items():
-            above = [cost[width] - np.polyval(course, math.log(width)) for width in widths]
+            above = [cost[width] - np.polyval(fit, math.log(width)) for width in widths]
             losses[kind, step] = math.exp(float(np.mean(above)))
     scores = {step: _score(losses, step) for step in STEPS}
-    limit = TIE * min(scores.values())
+    limit = MAX_SCORE_RATIO * min(scores.values())
     step = next(step for step in STEPS if scores[step] <= limit)
-    return Probe(dict(times_ms), losses, scores, step)
+    return ChannelProbe(dict(times_ms), losses, scores, step)
 
 
 def _score(losses: Mapping[Key, float], step: int) -> float:
-    """The mean over multiples of a step: half of them are no multiples of the next, and so on."""
+    """The mean loss over multiples of a step: half of them are no multiples of the next, etc."""
     allowed = [larger for larger in STEPS if larger >= step]
     shares = [0.5 ** (at + 1) for at in range(len(allowed))]
     shares[-1] *= 2
@@ -106,15 +108,15 @@ def _score(losses: Mapping[Key, float], step: int) -> float:
     return sum(share * mean for share, mean in zip(shares, means, strict=True))
 
 
-def chain(kernel: int, channels: int, side: int) -> bytes:
-    """An ONNX file of a few convolutions (kernel x kernel) in a row, each with its ReLU."""
+def conv_chain(kernel: int, channels: int, side: int) -> bytes:
+    """An ONNX file of a chain of convolutions (kernel x kernel), each with a ReLU."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    names = ["x", *[f"y{number}" for number in range(CHAIN - 1)], "y"]
+    names = ["x", *[f"y{number}" for number in range(CONVS_PER_MODEL - 1)], "y"]
     shape = [1, channels, side, side]
     count = channels * channels * kernel * kernel
-    # No zeros and no denormals, which some processors treat in their own way.
+    # No zeros and no denormals, which have a speed of their own on some processors.
     values = ((np.arange(count) * 37 % 101 - 50.5) / (30 * channels * kernel)).astype(np.float32)
     weights = numpy_helper.from_array(values.reshape(channels, channels, kernel, kernel), "w")
     pads = [kernel // 2] * 4

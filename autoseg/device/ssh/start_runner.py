@@ -1,4 +1,4 @@
-"""Starts the runner on a board over one channel, and copies it there where it is missing."""
+"""Starts the runner on a board over one SSH channel, and copies its file there if missing."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from typing import Any
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.rpc import Lost, Silent
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat
 from autoseg.device.ssh.channel import ChannelTransport
-from autoseg.device.ssh.connection import Connection, Unreachable
+from autoseg.device.ssh.connection import ConnectError, SshConnection
 
-# A login shell may be fish or csh, so it gets these words and nothing of ours; a POSIX shell then
-# reads what to do from its input, where quoting has one meaning. `read` takes no byte too many.
+# A login shell may be fish or csh, so it gets only this constant command; a POSIX shell then reads
+# the command line from its input, with well-defined quoting. `read` takes no byte too many.
 COMMAND = "exec sh -c 'IFS= read -r line && eval \"$line\"'"
-MARK = b"autoseg:"
-# Python starts slowly from a cold SD card; a login shell says little before it.
+REPLY_PREFIX = b"autoseg:"
+# Python starts slowly from a cold SD card; a login shell prints little before it.
 BOOT_S = 60.0
 MAX_NOISE_BYTES = 64 << 10
-MAX_PROBLEM = 300
+MAX_MESSAGE_CHARS = 300
 
-FIND = (
+FIND_PYTHON = (
     'for p in {candidates}; do command -v "$p" >/dev/null 2>&1 && break; p=; done; '
     '[ -n "$p" ] || {{ echo \'autoseg:{{"error": "python"}}\'; exit 127; }}; '
     '"$p" -S -c {stage} {digest} {size}; e=$?; '
     'r="$HOME/.cache/autoseg/runner-{digest}.py"; '
     'case $e in 0) exec "$p" -P "$r";; 10) exec "$p" "$r";; *) exit $e;; esac\n'
 )
-# Also Python 2 must be able to read this much.
-STAGE = (
+# Python 2 must be able to parse this.
+BOOT_CODE = (
     "import sys;sys.path[:]=[p for p in sys.path if p];"
     "sys.version_info<(3,8) and (sys.stdout.write("
     '"autoseg:{{\\"error\\": \\"old\\", \\"message\\": \\"%d.%d\\"}}\\n"%sys.version_info[:2])'
     ",sys.stdout.flush(),sys.exit(8));"
     'import base64;exec(base64.b64decode("{boot}"))'
 )
-HOMES_PYTHON = '"$HOME/.cache/autoseg/venv/bin/python"'
+SETUP_PYTHON = '"$HOME/.cache/autoseg/venv/bin/python"'
 
 
-def start(connection: Connection, name: str, python: str | None) -> ChannelTransport:
-    """A running runner, once the board has said that it is whole.
+def start(connection: SshConnection, name: str, python: str | None) -> ChannelTransport:
+    """A running runner, once the board has confirmed the digest of its file.
 
-    Raises Unreachable where the connection breaks, DeviceError for what the board lacks.
+    Raises ConnectError where the connection breaks, DeviceError for what the board lacks.
     """
     transport = ChannelTransport(connection, connection.session(COMMAND))
     try:
         _boot(transport, name, python)
-    except (Lost, Silent) as error:
+    except (ConnectionLost, NoHeartbeat) as error:
         transport.close()
-        raise Unreachable(f"{name}: {error}") from error
+        raise ConnectError(f"{name}: {error}") from error
     except BaseException:
         transport.close()
         raise
@@ -64,7 +64,7 @@ def start(connection: Connection, name: str, python: str | None) -> ChannelTrans
 
 
 def quoted(words: Sequence[str]) -> str:
-    """Words for a POSIX shell in one line: a line end within a word is spelled `$n`."""
+    """Words quoted for a POSIX shell on one line; a line end within a word becomes `$n`."""
     line = " ".join(shlex.quote(word).replace("\n", "'\"$n\"'") for word in words)
     return f"n=$(printf '\\nx'); n=${{n%x}}; exec {line}\n"
 
@@ -76,7 +76,9 @@ def _boot(transport: ChannelTransport, name: str, python: str | None) -> None:
     if not _answer(transport, name, python, deadline).get("have"):
         transport.send(source)
         if not _answer(transport, name, python, deadline).get("placed"):
-            raise DeviceError(f"{name}: what answered is no board of ours; check its login shell")
+            raise DeviceError(
+                f"{name}: unexpected output at the start of the runner; check its login shell"
+            )
 
 
 @cache
@@ -85,11 +87,11 @@ def _runner() -> bytes:
 
 
 def _script(python: str | None) -> str:
-    boot = base64.b64encode((Path(__file__).parent / "boot.py").read_bytes()).decode()
+    boot = base64.b64encode((Path(__file__).parent / "receive_runner.py").read_bytes()).decode()
     source = _runner()
-    return FIND.format(
-        candidates=_candidate(python) if python else f"{HOMES_PYTHON} python3",
-        stage=shlex.quote(STAGE.format(boot=boot)),
+    return FIND_PYTHON.format(
+        candidates=_candidate(python) if python else f"{SETUP_PYTHON} python3",
+        stage=shlex.quote(BOOT_CODE.format(boot=boot)),
         digest=hashlib.sha256(source).hexdigest(),
         size=len(source),
     )
@@ -104,52 +106,52 @@ def _candidate(python: str) -> str:
 def _answer(
     transport: ChannelTransport, name: str, python: str | None, deadline: float
 ) -> dict[str, Any]:
-    """What the board's side of the start says: one line behind MARK, whatever comes before."""
+    """The next reply of `receive_runner` there: a line with REPLY_PREFIX; skips what precedes."""
     noise = b""
     while True:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            raise Silent(f"no python of it answered within {BOOT_S:g} s")
+            raise NoHeartbeat(f"no python answered within {BOOT_S:g} s")
         try:
             noise += transport.receive(left_s)
         except TimeoutError:
             continue
-        except Lost as error:
-            said = f", having said {bounded(noise)!r}" if noise else ""
-            raise Lost(f"the start of the runner {error}{said}") from error
-        start = noise.find(MARK)
+        except ConnectionLost as error:
+            output = f", after the output {bounded(noise)!r}" if noise else ""
+            raise ConnectionLost(f"the start of the runner {error}{output}") from error
+        start = noise.find(REPLY_PREFIX)
         end = noise.find(b"\n", start) if start >= 0 else -1
         if end >= 0:
             transport.put_back(noise[end + 1 :])
-            return _understood(noise[start + len(MARK) : end], name, python)
+            return _parsed(noise[start + len(REPLY_PREFIX) : end], name, python)
         if len(noise) > MAX_NOISE_BYTES:
             raise DeviceError(
                 f"{name}: its login shell or python writes unexpected output: {bounded(noise)!r}"
             )
 
 
-def _understood(line: bytes, name: str, python: str | None) -> dict[str, Any]:
+def _parsed(line: bytes, name: str, python: str | None) -> dict[str, Any]:
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise DeviceError(f"{name}: what its python answered is no JSON: {bounded(line)!r}")
+        raise DeviceError(f"{name}: the reply of its python is no JSON: {bounded(line)!r}")
     if "error" in answer:
         raise DeviceError(_problem(answer, name, python))
     return answer
 
 
 def _problem(answer: dict[str, Any], name: str, python: str | None) -> str:
-    said = bounded(answer.get("message", ""), MAX_PROBLEM)
+    detail = bounded(answer.get("message", ""), MAX_MESSAGE_CHARS)
     which = f"its python {python!r}" if python else "its python3"
     return f"{name}: " + {
         "python": f"{which} is missing; install python3 there, or name one by `python:` in "
         "a profile",
-        "old": f"{which} is Python {said}; autoseg needs 3.8 or newer there: name another by "
+        "old": f"{which} is Python {detail}; autoseg needs 3.8 or newer there: name another by "
         "`python:` in a profile",
-        "full": f"its disk is full ({said}); free some space there",
-        "home": f"its login has no home folder ({said}); give it one, as autoseg works in "
+        "full": f"its disk is full ({detail}); free some space there",
+        "home": f"its login has no home folder ({detail}); make one, as autoseg works in "
         "~/.cache/autoseg",
-        "write": f"autoseg cannot write its folder there ({said}); it works in ~/.cache/autoseg",
+        "write": f"autoseg cannot write its folder there ({detail}); it works in ~/.cache/autoseg",
     }.get(str(answer["error"]), f"its start failed: {bounded(answer)}")

@@ -9,10 +9,10 @@ import pytest
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import MeasurePlan
-from autoseg.device import conditions, measure, runner
+from autoseg.device import machine_state, measure, runner
+from autoseg.device.device_profile import Profile
 from autoseg.device.local import local_device
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Node, Status, Timed
+from autoseg.device.rpc_schema import Node, StateAfter, Status
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 SHORT = MeasurePlan(phase="confirm", statistic="p50", min_runs=40, max_runs=40, warmup_s=0.01)
@@ -23,10 +23,10 @@ def status(**facts: Any) -> Status:
     return Status.model_validate({**unknown, "governors": [], "top": [], **facts})
 
 
-def timed(**facts: Any) -> Timed:
-    return Timed.model_validate(
+def timed(**facts: Any) -> StateAfter:
+    return StateAfter.model_validate(
         {
-            **{name: None for name in Timed.model_fields},
+            **{name: None for name in StateAfter.model_fields},
             "peak_rss_bytes": 1,
             "governors": [],
             **facts,
@@ -65,22 +65,22 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_throttled_means_changed_or_persistent(
     before: dict[str, Any], after: dict[str, Any], throttled: bool | None
 ) -> None:
-    assert conditions.throttled(status(**before), timed(**after)) is throttled
+    assert machine_state.throttled(status(**before), timed(**after)) is throttled
 
 
 def test_throttled_means_over_max_temperature() -> None:
     hot = timed(temperature_c=81.0)
-    assert conditions.throttled(status(), hot, 80.0) is True
-    assert conditions.throttled(status(), hot, 85.0) is False
+    assert machine_state.throttled(status(), hot, 80.0) is True
+    assert machine_state.throttled(status(), hot, 85.0) is False
 
 
 def test_measure_records_throttling_during_a_timing() -> None:
     begun = timed(throttled_bits=0x50005, temperature_c=80.0, clock_mhz=900.0)
-    over = conditions.merged(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
+    over = machine_state.merge_state(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
     assert over.throttled_bits == 0x50005 and over.temperature_c == 80.0
-    assert conditions.throttled(status(throttled_bits=0x50000), over)
-    assert conditions.merged(timed(), timed()) == timed()
-    counts = conditions.merged(timed(throttle_count=5), timed(throttle_count=None))
+    assert machine_state.throttled(status(throttled_bits=0x50000), over)
+    assert machine_state.merge_state(timed(), timed()) == timed()
+    counts = machine_state.merge_state(timed(throttle_count=5), timed(throttle_count=None))
     assert counts.throttle_count == 5
 
 
@@ -125,7 +125,7 @@ def test_fallen_back_counts_all_nodes_and_names_some(
 
 
 def test_suspects_names_each_possible_cause() -> None:
-    told = conditions.suspects(
+    told = machine_state.suspects(
         status(
             governors=["ondemand", "performance"],
             other_cores=1.27,
@@ -141,7 +141,7 @@ def test_suspects_names_each_possible_cause() -> None:
         "81 °C",
     )
     assert all(re.search(*pair) for pair in zip(patterns, told, strict=True)), told
-    assert conditions.suspects(status(governors=["performance"], other_cores=0.1)) == ()
+    assert machine_state.suspects(status(governors=["performance"], other_cores=0.1)) == ()
 
 
 def test_measure_repeats_a_throttled_confirmation_after_a_rest_and_flags_it(

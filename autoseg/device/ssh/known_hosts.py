@@ -1,4 +1,4 @@
-"""Host keys as ssh knows them: a known one passes, an unknown one asks, a changed one never."""
+"""Host keys as in ssh: known ones are accepted, unknown ones ask, changed ones are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class HostKey:
-    """What one sshd on the way showed: its `fingerprint` as ssh prints it, and whether trusted."""
+    """The host key of one hop; `fingerprint` as ssh prints it, `known` where it is trusted."""
 
     hop: Hop
     kind: str
@@ -39,7 +39,7 @@ class HostKey:
 
 
 class UnknownHostKey(InputError):
-    """Nobody has said yet that this key is the board's: `key` is what it showed."""
+    """The host key is not in a known_hosts file; `key` is the key."""
 
     def __init__(self, key: HostKey, board: str) -> None:
         self.key = key
@@ -63,16 +63,16 @@ class _Line:
 
 
 def check(hop: Hop, kind: str, blob: bytes) -> HostKey:
-    """What is known of the key a hop showed.
+    """A hop's key, `known` where a known_hosts file has it.
 
-    Raises InputError where another key is known for it, or this one was revoked.
+    Raises InputError where the file has another key for the hop, or this one is revoked.
     """
     lines = list(_lines_of(hop))
     for line in lines:
         if line.marker == "@revoked" and line.blob == blob:
             raise InputError(
                 f"{hop.name}: its host key {HostKey(hop, kind, blob)} is revoked by {line.where}; "
-                "do not use it before you know why"
+                "do not use the board before you know why"
             )
     own = [line for line in lines if not line.marker]
     if own and all(line.blob != blob for line in own):
@@ -81,20 +81,20 @@ def check(hop: Hop, kind: str, blob: bytes) -> HostKey:
 
 
 def kinds_known(hop: Hop) -> list[str]:
-    """The types of the keys that are known for a hop: those it must be asked for."""
+    """The types of the keys known for a hop, which it must be asked for."""
     return list(dict.fromkeys(line.kind for line in _lines_of(hop) if not line.marker))
 
 
 def add(key: HostKey) -> Path:
-    """Accepts a key: appends it to the user's known_hosts file, as ssh does; returns the file.
+    """Appends a key to the user's known_hosts file, as ssh does, and returns the file.
 
-    Raises InputError where that cannot be written.
+    Raises InputError where it cannot be written.
     """
     if not key.hop.known_hosts:
         raise InputError(f"{key.hop.name}: UserKnownHostsFile is none, so no key can be accepted")
     path = key.hop.known_hosts[0]
     if path.exists() and not path.is_file():
-        raise InputError(f"{key.hop.name}: UserKnownHostsFile {path} keeps no keys; name a file")
+        raise InputError(f"{key.hop.name}: UserKnownHostsFile {path} is not a file; name a file")
     name = _hashed(key.hop.known_as) if key.hop.hash_names else key.hop.known_as
     line = f"{name} {key.kind} {base64.b64encode(key.blob).decode()}\n".encode()
     try:
@@ -105,7 +105,7 @@ def add(key: HostKey) -> Path:
             unfinished = size and os.pread(descriptor, 1, size - 1) != b"\n"
             file.write(b"\n" + line if unfinished else line)
     except OSError as error:
-        raise InputError(f"the host key cannot be kept in {path}: {error.strerror}") from error
+        raise InputError(f"the host key cannot be written to {path}: {error.strerror}") from error
     return path
 
 
@@ -115,16 +115,16 @@ def _changed(key: HostKey, lines: Sequence[_Line]) -> InputError:
     remove = shlex.join(["ssh-keygen", "-f", file, "-R", key.hop.known_as])
     return InputError(
         f"{key.hop.name}: ITS HOST KEY HAS CHANGED: it shows {key}, and {where} has another. "
-        "Either the board was set up anew, or somebody stands in between. Nothing accepts it "
+        "Either the board was installed again, or an attacker is in between. No option accepts it "
         f"before you remove the old key: {remove}"
     )
 
 
 def _lines_of(hop: Hop) -> Iterator[_Line]:
-    """The lines that speak of a hop."""
+    """The lines about a hop."""
     for path in (*hop.known_hosts, *hop.known_hosts_of_all):
         for line in _parsed(path):
-            if _speaks_of(line.names, hop.known_as):
+            if _matches(line.names, hop.known_as):
                 yield line
 
 
@@ -148,14 +148,14 @@ def _parsed(path: Path) -> Iterator[_Line]:
         yield _Line(f"{path}:{number}", marker, words[0], words[1], blob)
 
 
-def _speaks_of(names: str, known_as: str) -> bool:
-    """Whether one of the comma-separated patterns is of a host, and none speaks against it."""
+def _matches(names: str, known_as: str) -> bool:
+    """Whether one of the comma-separated patterns matches a host, and none excludes it."""
     if names.startswith("|1|"):
         parts = names.split("|")
         return len(parts) == 4 and hmac.compare_digest(_hashed(known_as, parts[2]), names)
     found = False
     for pattern in names.lower().split(","):
-        # A port's brackets are no set of characters.
+        # The brackets around a host with a port are no character set.
         wanted = pattern.removeprefix("!").replace("[", "[[]")
         if fnmatch.fnmatchcase(known_as, wanted):
             if pattern.startswith("!"):
@@ -165,7 +165,7 @@ def _speaks_of(names: str, known_as: str) -> bool:
 
 
 def _hashed(known_as: str, salt: str | None = None) -> str:
-    """A name as OpenSSH hides it (HashKnownHosts): HMAC-SHA1 over it, keyed with a salt."""
+    """A name as OpenSSH hashes it (HashKnownHosts): HMAC-SHA1, keyed with a salt."""
     try:
         key = base64.b64decode(salt) if salt else os.urandom(20)
     except binascii.Error:
@@ -175,5 +175,5 @@ def _hashed(known_as: str, salt: str | None = None) -> str:
 
 
 def of_key(hop: Hop, shown: Any) -> HostKey:
-    """What is known of a paramiko key. Raises InputError as `check`."""
+    """`check` for a paramiko key."""
     return check(hop, shown.get_name(), shown.asbytes())

@@ -1,4 +1,4 @@
-"""What a device tells about itself, and what must be fixed before its figures can be trusted."""
+"""Facts about a device, and findings: what to fix before its figures can be trusted."""
 
 import re
 import shlex
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autoseg.core.text import bounded
-from autoseg.device.profile import Profile
-from autoseg.device.replies import Hello, Status
+from autoseg.device.device_profile import Profile
+from autoseg.device.rpc_schema import Hello, Status
 
-MIN_RUNTIME = (1, 16)  # the first that loads opset 18 and IR 9 as they are shipped
+MIN_RUNTIME = (1, 16)  # the first that loads shipped graphs: opset 18, IR 9
 MIN_PYTHON = (3, 8)
-BITS_32 = ("armv6l", "armv7l", "armhf", "i386", "i686")
-HOT_C = 80.0  # where boards begin to lower their clock, if the profile says nothing
+MACHINES_32_BIT = ("armv6l", "armv7l", "armhf", "i386", "i686")
+DEFAULT_HOT_C = 80.0  # without a limit in the profile: where boards begin to lower their clock
 MEBIBYTE = 1 << 20
 
 GOVERNOR_FILES = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
@@ -27,11 +27,11 @@ THROTTLED_BITS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, and its fix. `grave`: no figure can be trusted before."""
+    """A fault and its fix. `severe`: no figure can be trusted before it is fixed."""
 
     text: str
     fix: str
-    grave: bool = True
+    severe: bool = True
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}"
@@ -40,47 +40,49 @@ class Finding:
 def facts(
     hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float
 ) -> dict[str, str | None]:
-    """The device in words, by name; None is what it does not tell."""
+    """Facts about a device by name, as text; None where it does not report one."""
     found: dict[str, str | None] = {
         "model": bounded(hello.cpu),
         "system": bounded(f"{hello.system} {hello.machine}"),
         "cores": _cores(hello),
         "governor": bounded(" ".join(sorted(set(status.governors)))),
         "clock": _clock(status),
-        "temperature": _said(status.temperature_c, "{:.0f} °C"),
+        "temperature": None if status.temperature_c is None else f"{status.temperature_c:.0f} °C",
         "throttled": _throttled_now(status),
         "memory": _share(status.memory_available_bytes, status.memory_total_bytes),
         "free disk": _size(status.disk_free_bytes),
         "python": bounded(hello.python),
         "onnxruntime": bounded((hello.runtime or "none").removeprefix("onnxruntime ")),
-        "providers": bounded(", ".join(name.removesuffix(SUFFIX) for name in hello.providers)),
+        "providers": bounded(
+            ", ".join(name.removesuffix(PROVIDER_SUFFIX) for name in hello.providers)
+        ),
         "clock skew": None if status.time is None else f"{skew_s:+.1f} s",
-        "round context": f"{round_trip_ms:.1f} ms",
+        "round trip": f"{round_trip_ms:.1f} ms",
         "other load": _other_load(status),
     }
     return {name: text or None for name, text in found.items()}
 
 
-SUFFIX = "ExecutionProvider"
+PROVIDER_SUFFIX = "ExecutionProvider"
 
 
 def findings(
     profile: Profile, hello: Hello, status: Status, *, skew_s: float = 0.0, called: str = ""
 ) -> list[Finding]:
-    """All that is wrong with a device, the grave first; `called` is what the user calls it."""
+    """All findings, the severe ones first; `called` is the user's name for the device."""
     found = [
-        *obstacles(profile, hello, called),
+        *blockers(profile, hello, called),
         *_clocks(hello, status),
         *_heat(profile, status),
         *_load(hello, status),
-        *_room(status),
-        *_time(status, skew_s),
+        *_free_space(status),
+        *_skew(status, skew_s),
     ]
-    return sorted(found, key=lambda finding: not finding.grave)
+    return sorted(found, key=lambda finding: not finding.severe)
 
 
-def obstacles(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
-    """What keeps models from running as the profile says."""
+def blockers(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
+    """Findings that keep models from running as the profile says."""
     runtime = runtime_findings(profile, hello, called)
     return [*_system(hello), *runtime, *_cores_of(profile, hello)]
 
@@ -92,12 +94,12 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def too_old(runtime: str) -> bool:
-    """Whether an onnxruntime cannot load what is shipped."""
+    """Whether an onnxruntime is too old to load shipped graphs."""
     return version(runtime)[:2] < MIN_RUNTIME
 
 
 def _system(hello: Hello) -> Iterator[Finding]:
-    if hello.machine in BITS_32:
+    if hello.machine in MACHINES_32_BIT:
         yield Finding(
             f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
             "install the 64-bit image of the system",
@@ -110,7 +112,7 @@ def _system(hello: Hello) -> Iterator[Finding]:
 
 
 def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterator[Finding]:
-    """What of onnxruntime a profile needs and a device has not."""
+    """Parts of onnxruntime that the profile needs and the device lacks."""
     setup = f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
     if profile.kind == "local":
         setup = "install it beside autoseg: pip install onnxruntime"
@@ -123,19 +125,19 @@ def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterat
     for name, real in zip(profile.providers, profile.provider_names, strict=True):
         if real not in hello.providers:
             yield Finding(
-                f"onnxruntime there has no {name}, which the profile asks for", HOW[name]
+                f"onnxruntime there has no {name}, which the profile requests",
+                PROVIDER_FIXES[name],
             )
 
 
-HOW = {
+PROVIDER_FIXES = {
     "CPU": "reinstall onnxruntime",
-    "XNNPACK": "only builds of one's own have it (build.sh --use_xnnpack); or take it out of "
-    "`providers`",
-    "ACL": "only builds of one's own have it (build.sh --use_acl); or take it out of `providers`",
-    "CUDA": "put the board's own build of onnxruntime-gpu in onnxruntime's place (the comments in "
-    "devices/jetson-*.yaml say how); or take it out of `providers`",
+    "XNNPACK": "build onnxruntime with --use_xnnpack, or remove it from `providers`",
+    "ACL": "build onnxruntime with --use_acl, or remove it from `providers`",
+    "CUDA": "replace onnxruntime by the board's build of onnxruntime-gpu (see the comments in "
+    "devices/jetson-*.yaml), or remove it from `providers`",
 }
-HOW["TensorRT"] = HOW["CUDA"]
+PROVIDER_FIXES["TensorRT"] = PROVIDER_FIXES["CUDA"]
 
 
 def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
@@ -148,21 +150,21 @@ def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
         )
     if profile.threads > hello.cores > 0:
         yield Finding(
-            f"the profile asks for {profile.threads} threads on {hello.cores} cores",
+            f"the profile requests {profile.threads} threads on {hello.cores} cores",
             "lower `threads`",
         )
 
 
 def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
-    now_mhz, most_mhz = status.clock_mhz, status.max_clock_mhz
-    slow = bool(now_mhz and most_mhz and now_mhz < 0.95 * most_mhz)
+    now_mhz, max_mhz = status.clock_mhz, status.max_clock_mhz
+    slow = bool(now_mhz and max_mhz and now_mhz < 0.95 * max_mhz)
     jetson = any(word in hello.cpu.lower() for word in ("jetson", "nvidia"))
     governors = sorted(set(status.governors) - {"performance"})
-    # jetson_clocks leaves the governor, and sets its lowest clock to the highest.
+    # jetson_clocks keeps the governor, and sets its lowest clock to the highest.
     if governors and (slow or not jetson):
         yield Finding(
-            f"the governor is {bounded(' '.join(governors))}: the clock follows the load, and "
-            "the figures the clock",
+            f"the governor is {bounded(' '.join(governors))}: the clock, and with it the latency, "
+            "follows the load",
             "on the board: sudo jetson_clocks"
             if jetson
             else f"on the board: echo performance | sudo tee {GOVERNOR_FILES}",
@@ -170,31 +172,33 @@ def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
     elif slow:
         yield Finding(
             f"the clock is {_clock(status)}",
-            "look for heat, the power supply and power modes",
-            grave=False,
+            "check the temperature, the power supply and the power mode",
+            severe=False,
         )
 
 
 def _heat(profile: Profile, status: Status) -> Iterator[Finding]:
-    limit_c = profile.max_temperature_c or HOT_C
+    limit_c = profile.max_temperature_c or DEFAULT_HOT_C
     if status.temperature_c is not None and status.temperature_c > limit_c:
         yield Finding(
-            f"it is {status.temperature_c:.0f} °C, over {limit_c:.0f} °C",
+            f"the temperature is {status.temperature_c:.0f} °C, over {limit_c:.0f} °C",
             "let it cool; add a heat sink or a fan",
         )
     bits = status.throttled_bits or 0
     now, before = _words(bits), _words(bits >> 16 & ~bits)
     if now:
-        yield Finding(f"right now: {', '.join(now)}", _cure(bits))
+        yield Finding(f"right now: {', '.join(now)}", _throttling_fix(bits))
     if before:
-        yield Finding(f"since it was started: {', '.join(before)}", _cure(bits >> 16), grave=False)
+        yield Finding(
+            f"since the boot: {', '.join(before)}", _throttling_fix(bits >> 16), severe=False
+        )
 
 
 def _words(bits: int) -> list[str]:
     return [word for bit, word in THROTTLED_BITS.items() if bits >> bit & 1]
 
 
-def _cure(bits: int) -> str:
+def _throttling_fix(bits: int) -> str:
     if bits & 1:
         return "use the official power supply and a short cable"
     return "add a heat sink or a fan"
@@ -205,28 +209,28 @@ def _load(hello: Hello, status: Status) -> Iterator[Finding]:
         yield Finding(f"other programs keep {_other_load(status)} busy", "stop them")
 
 
-def _room(status: Status) -> Iterator[Finding]:
+def _free_space(status: Status) -> Iterator[Finding]:
     memory, disk = status.memory_available_bytes, status.disk_free_bytes
     if memory is not None and memory < 256 * MEBIBYTE:
         yield Finding(
             f"only {_size(memory)} of memory is free",
-            "stop other programs: a model that does not fit is ended by the system",
-            grave=False,
+            "stop other programs: the system kills a model that does not fit",
+            severe=False,
         )
     if disk is not None and disk < 600 * MEBIBYTE:
         yield Finding(
             f"only {_size(disk)} of disk is free",
             "make room: models take up to 512 MiB in ~/.cache/autoseg",
-            grave=disk < 64 * MEBIBYTE,
+            severe=disk < 64 * MEBIBYTE,
         )
 
 
-def _time(status: Status, skew_s: float) -> Iterator[Finding]:
+def _skew(status: Status, skew_s: float) -> Iterator[Finding]:
     if status.time is not None and abs(skew_s) > 60:
         yield Finding(
             f"its clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}",
             "on the board: sudo timedatectl set-ntp true (downloads fail with a wrong date)",
-            grave=False,
+            severe=False,
         )
 
 
@@ -254,14 +258,14 @@ def _ranges(cores: list[int]) -> str:
 def _clock(status: Status) -> str | None:
     if status.clock_mhz is None:
         return None
-    most = "" if status.max_clock_mhz is None else f" of {status.max_clock_mhz:.0f}"
-    return f"{status.clock_mhz:.0f}{most} MHz"
+    highest = "" if status.max_clock_mhz is None else f" of {status.max_clock_mhz:.0f}"
+    return f"{status.clock_mhz:.0f}{highest} MHz"
 
 
 def _other_load(status: Status) -> str | None:
     if status.other_cores is None:
         return None
-    # A name and its cores, as the runner lists them; nothing else is shown.
+    # Only rows of a name and its cores, as the runner lists them, are shown.
     rows = [row for row in status.top if len(row) == 2 and isinstance(row[1], int | float)]
     busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in rows)
     return f"{status.other_cores:.2f} cores" + (f" ({busiest})" if busiest else "")
@@ -279,7 +283,3 @@ def _size(count: int | None) -> str | None:
     if count < 1 << 30:
         return f"{count / MEBIBYTE:.0f} MiB"
     return f"{count / (1 << 30):.1f} GiB"
-
-
-def _said(value: float | None, form: str) -> str | None:
-    return None if value is None else form.format(value)

@@ -1,4 +1,4 @@
-"""The profile of a device: what devices/*.yaml may say, and what `user@host` means."""
+"""The profile of a device: schema of devices/*.yaml, and profiles from `user@host`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ONNXRUNTIME_NAMES: dict[str, str] = {
     "CUDA": "CUDAExecutionProvider",
     "TensorRT": "TensorrtExecutionProvider",
 }
-FOR_SSH = ("host", "port", "user", "key_file", "use_agent", "python")
+SSH_ONLY_FIELDS = ("host", "port", "user", "key_file", "use_agent", "python")
 
 
 class Profile(BaseModel):
-    """How a device is reached, and how it is timed.
+    """How a device is connected and timed.
 
-    A file without `name` is named by its stem. `affinity` are the cores that the timed process is
-    bound to, `providers` those of onnxruntime in the order they are tried, `runs` the fewest of a
-    confirming measurement. For a board, None in `port`, `user` or `key_file` means what
-    ~/.ssh/config says, else ssh's default.
+    `name` defaults to the stem of the file. `affinity`: cores that the timed process is pinned to.
+    `providers`: onnxruntime's, in the order of preference. `runs`: the minimum of a confirming
+    measurement. For a board, None in `port`, `user` or `key_file` means the value of
+    ~/.ssh/config, else ssh's default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,10 +55,10 @@ class Profile(BaseModel):
 
     @property
     def provider_names(self) -> list[str]:
-        """The providers by onnxruntime's own names, in order."""
+        """The providers by onnxruntime's names, in order."""
         return [ONNXRUNTIME_NAMES[name] for name in self.providers]
 
-    @field_validator(*FOR_SSH)
+    @field_validator(*SSH_ONLY_FIELDS)
     @classmethod
     def _only_for_boards(cls, value: Any, info: ValidationInfo) -> Any:
         kind = info.data.get("kind")
@@ -71,7 +71,7 @@ class Profile(BaseModel):
     @field_validator("host", "user")
     @classmethod
     def _is_one_word(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # ssh takes a leading dash for an option, and so might what we hand these to.
+        # A leading dash would be an option for ssh, and maybe for other programs.
         if value is not None and not re.fullmatch(r"[^\s/@\0-][^\s/@\0]{0,252}", value):
             what = "a host's name or address" if info.field_name == "host" else "a user's name"
             raise ValueError(f"must be {what} without spaces, slashes and @, got {value!r}")
@@ -89,9 +89,9 @@ class Profile(BaseModel):
 
     @field_validator("affinity", "providers")
     @classmethod
-    def _stand_once(cls, value: list[Any] | None) -> list[Any] | None:
+    def _is_unique(cls, value: list[Any] | None) -> list[Any] | None:
         if value is not None and len(set(value)) < len(value):
-            raise ValueError(f"must not repeat itself, got {value}; remove the repeated ones")
+            raise ValueError(f"must not have duplicates, got {value}; remove them")
         return value
 
     @field_validator("affinity")
@@ -102,28 +102,30 @@ class Profile(BaseModel):
         threads = info.data.get("threads", 1)
         if value is not None and len(value) < threads:
             rule = f"must name a core for each of the {threads} threads, got {value}"
-            raise ValueError(f"{rule}; add cores, or leave it out")
+            raise ValueError(f"{rule}; add cores, or remove the field")
         return value
 
     @field_validator("providers")
     @classmethod
     def _cpu_comes_last(cls, value: list[Provider]) -> list[Provider]:
         if "CPU" in value[:-1]:
-            raise ValueError(f"CPU must come last: it runs all that reaches it, got {value}")
+            raise ValueError(f"CPU must come last, as it runs every node, got {value}")
         return value
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """A profile as a file that `load_profile` reads, with its channel step.
+    """Writes a profile as a file that `load_profile` reads, with its channel step.
 
-    What else is as by default is left out. Raises InputError for a file that exists already, or
-    cannot be written.
+    Other fields with default values are left out. Raises InputError for a file that exists
+    already, or cannot be written.
     """
-    said = profile.model_dump(mode="json", exclude_defaults=True)
-    # Layout by a probe: a reader could not tell a step as by default from none.
-    said["channel_step"] = profile.channel_step
-    # JSON is YAML, value by value.
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()]
+    fields = profile.model_dump(mode="json", exclude_defaults=True)
+    # Always written: it was found by a probe, even where it equals the default.
+    fields["channel_step"] = profile.channel_step
+    # Every JSON value is YAML.
+    lines = [
+        f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in fields.items()
+    ]
     try:
         with path.open("x", encoding="utf-8") as file:
             file.writelines(lines)
@@ -136,7 +138,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 def load_profile(device: str | Path) -> Profile:
     """The profile of a shipped name, of a file, or of `user@host[:port]`.
 
-    Raises InputError for a name that nothing has, and for a file with faults, all of them.
+    Raises InputError for an unknown name, and for a faulty file with all its faults.
     """
     text = str(device)
     if "@" in text and not Path(text).expanduser().exists():
@@ -153,11 +155,11 @@ def load_profile(device: str | Path) -> Profile:
 def at_address(text: str) -> Profile:
     """A board from `user@host` or `user@host:port`; an IPv6 address with port is in brackets.
 
-    Raises InputError for what is no such address.
+    Raises InputError for another form.
     """
     user, _, rest = text.rpartition("@")
     match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:]*))(?::(\w*))?", rest)
-    # Several colons without brackets are an IPv6 address, as for ssh.
+    # Several colons without brackets are an IPv6 address, as in ssh.
     host, port = (match[1] or match[2], match[3]) if match else (rest, None)
     try:
         number = None if port is None else int(port)

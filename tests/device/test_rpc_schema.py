@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from autoseg.core.text import bounded
-from autoseg.device.replies import Block, Hello, Status, read
+from autoseg.device.rpc_errors import ProtocolError
+from autoseg.device.rpc_schema import Block, Hello, Status, parse
 
 STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
 HELLO = {
@@ -25,10 +26,10 @@ HELLO = {
 
 def test_answers_remove_control_characters_from_board_text() -> None:
     told = {**STATUS, "top": [["a\x1b]0;x\x07b", 1]], "governors": ["perf\nmode\u202e"]}
-    status = read(Status, {"status": told}, "status")
+    status = parse(Status, {"status": told}, "status")
     assert status.top == [("a ]0;x b", 1.0)] and status.governors == ["perf mode "]
     # What is clean stays as it is: names are compared.
-    assert read(Hello, {"hello": HELLO}, "hello").cpu == "a  board"
+    assert parse(Hello, {"hello": HELLO}, "hello").cpu == "a  board"
     assert bounded("a\u2028b\ud800c") == "a b c"
 
 
@@ -46,11 +47,11 @@ def test_answers_remove_control_characters_from_board_text() -> None:
     ],
 )
 def test_answers_refuse_useless_facts(told: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="status"):
-        read(Status, {"status": {**STATUS, **told}}, "status")
+    with pytest.raises(ProtocolError, match="status"):
+        parse(Status, {"status": {**STATUS, **told}}, "status")
 
 
 @pytest.mark.parametrize("times_ms", [[], [0.0], [1.0, 1e308], [-1.0], [float("inf")], ["1"]])
 def test_answers_accept_only_positive_and_plausible_times(times_ms: list[Any]) -> None:
-    with pytest.raises(ValueError, match="times_ms"):
-        read(Block, {"block": {"model": "a", "times_ms": times_ms, "cpu_share": 1.0}}, "block")
+    with pytest.raises(ProtocolError, match="times_ms"):
+        parse(Block, {"block": {"model": "a", "times_ms": times_ms, "cpu_share": 1.0}}, "block")

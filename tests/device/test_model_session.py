@@ -11,10 +11,10 @@ from autoseg.core.errors import DeviceError
 from autoseg.core.records import MeasurePlan
 from autoseg.device import runner
 from autoseg.device.board import Board
-from autoseg.device.local import Here
-from autoseg.device.local_launcher import Pipe
-from autoseg.device.profile import Profile
-from autoseg.device.rpc import Lost
+from autoseg.device.device_profile import Profile
+from autoseg.device.local import LocalLauncher
+from autoseg.device.pipe_transport import PipeTransport
+from autoseg.device.rpc_errors import ConnectionLost
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 
@@ -23,7 +23,7 @@ class Cable:
     """A Transport that breaks when the first of `cuts` is asked for."""
 
     def __init__(self, cuts: list[str]) -> None:
-        self.pipe, self.cuts, self.broken = Pipe(), cuts, False
+        self.pipe, self.cuts, self.broken = PipeTransport(), cuts, False
 
     def send(self, data: bytes) -> None:
         if self.cuts and f'"do": "{self.cuts[0]}"'.encode() in data:
@@ -32,7 +32,7 @@ class Cable:
 
     def receive(self, timeout_s: float) -> bytes:
         if self.broken:
-            raise Lost("ended with the connection")
+            raise ConnectionLost("ended with the connection")
         return self.pipe.receive(timeout_s)
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class Cable:
 
 
 @dataclass
-class Wired(Here):
+class Wired(LocalLauncher):
     """This machine, as far away as a board."""
 
     name: str = "the board"
@@ -68,7 +68,7 @@ def test_measure_survives_connections_that_break_now_and_then(
     plan = replace(QUICK, max_s=60.0)  # where others keep the machine busy
     found = board.measure(segments, plan)
     assert found.runs >= plan.min_runs and found.peak_rss_bytes > 0
-    assert isinstance(board.reach, Wired) and not board.reach.cuts
+    assert isinstance(board.launcher, Wired) and not board.launcher.cuts
     board.close()
 
 
@@ -107,16 +107,16 @@ def test_close_releases_a_connection_without_a_runner(
 ) -> None:
     board = wired()
     board.close()
-    assert isinstance(board.reach, Wired) and board.reach.closed == 1
+    assert isinstance(board.launcher, Wired) and board.launcher.closed == 1
     board.hello()
     child = os.fork()
     if child == 0:
         board.close()
-        os._exit(board.reach.closed)
+        os._exit(board.launcher.closed)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, "a fork closes nothing"
     assert board.hello().pid
     board.close()
-    assert board.reach.closed == 2
+    assert board.launcher.closed == 2
 
 
 def test_measure_replaces_a_lucky_first_look_at_the_calm_machine(

@@ -1,12 +1,12 @@
-"""Runs on a board, before its setup, and changes nothing: prints what it has, as one line of JSON.
+"""Runs on a board before its setup, changes nothing, and prints its state as one line of JSON.
 
-`python - < look.py`, Python 3.6 and the standard library only.
+`python - < inspect_board.py`, Python 3.6 and the standard library only.
 """
 
 import sys
 
 if __name__ == "__main__":
-    # A json.py in the home folder is not ours to run.
+    # A json.py in the home folder must not be imported.
     sys.path[:] = [folder for folder in sys.path if folder]
 
 import json
@@ -17,15 +17,15 @@ import struct
 import subprocess
 from typing import Dict, Optional  # noqa: UP035
 
-Answer = Dict[str, Optional[str]]  # noqa: UP006, UP045
+Imports = Dict[str, Optional[str]]  # noqa: UP006, UP045
 CODE = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
 
 
-def own() -> Answer:
-    """What the present interpreter imports.
+def own() -> Imports:
+    """The onnxruntime of this interpreter.
 
-    In a child: a library for another processor ends the process that imports it. Not through
-    sys.executable: that may be behind a wrapper which says where libraries are.
+    In a fork: a library for another processor kills the process that imports it. Not by starting
+    sys.executable: a wrapper around it may set the paths of libraries.
     """
     ours, theirs = os.pipe()
     pid = os.fork()
@@ -42,25 +42,25 @@ def own() -> Answer:
             os._exit(code)
     os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
-        said = pipe.read()
-    return answer(os.waitpid(pid, 0)[1], said, said)
+        output = pipe.read()
+    return imports(os.waitpid(pid, 0)[1], output, output)
 
 
-def of(python: str) -> Answer:
-    """What another interpreter imports."""
+def of(python: str) -> Imports:
+    """The onnxruntime of another interpreter."""
     try:
-        # Not in the home folder: a numpy.py there would be taken for numpy.
+        # Not in the home folder, where a numpy.py would shadow numpy.
         done = subprocess.run([python, "-c", CODE], capture_output=True, timeout=120, cwd="/")
     except Exception as failure:
         return {"runtime": None, "error": str(failure)[:500]}
-    return answer(done.returncode, done.stdout, done.stderr)
+    return imports(done.returncode, done.stdout, done.stderr)
 
 
-def answer(code: int, said: bytes, complaint: bytes) -> Answer:
-    lines = said.decode(errors="replace").splitlines()
+def imports(code: int, output: bytes, errors: bytes) -> Imports:
+    lines = output.decode(errors="replace").splitlines()
     if code == 0 and lines:
         return {"runtime": json.loads(lines[-1]), "error": None}
-    lines = complaint.decode(errors="replace").strip().splitlines() or [f"it ended with {code}"]
+    lines = errors.decode(errors="replace").strip().splitlines() or [f"it ended with {code}"]
     return {"runtime": None, "error": lines[-1][:500]}
 
 

@@ -1,4 +1,4 @@
-"""A runner that is a process of this machine, at the other end of two pipes."""
+"""A runner as a process of this machine, connected by two pipes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from typing import IO
 
 from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.rpc import QUIET_S, Ended, Lost, Silent
+from autoseg.device.rpc import HEARTBEAT_TIMEOUT_S
+from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
 
 CHUNK_BYTES = 1 << 16
-# What Python and the dynamic linker need to find the same libraries; the rest stays out.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH")
+# Needed by Python and the dynamic linker to find the same libraries; no other variable is passed.
+PASSED_ENVIRONMENT = "PATH HOME LANG TMPDIR LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONPATH".split()
 
 
-class Pipe:
-    """The Transport to a new runner; it ends when this is closed, forgotten, or dies with us."""
+class PipeTransport:
+    """The Transport of a new runner, which ends with this object and with our process."""
 
     def __init__(self, python: str = sys.executable) -> None:
-        self._complaints = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            # -P: the runner's own folder must not shadow anybody's modules.
+            # -P: the runner's folder must not shadow other modules.
             [python, "-P", runner.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env={name: os.environ[name] for name in KEPT if name in os.environ},
+            stderr=self._stderr,
+            env={name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ},
             bufsize=0,
-            # Ctrl-C is for us: we decide whether the runner ends.
+            # Ctrl-C must not reach the runner: we decide when it ends.
             start_new_session=True,
         )
         os.set_blocking(_fd(self._process.stdin), False)
         self.close = weakref.finalize(self, _end, self._process, os.getpid())
 
     def send(self, data: bytes) -> None:
-        """Sends everything. Raises Lost, and Silent where nothing was taken for QUIET_S."""
+        """Sends all data. Raises ConnectionLost; NoHeartbeat after HEARTBEAT_TIMEOUT_S."""
         pipe, view = _fd(self._process.stdin), memoryview(data)
         while view:
-            if not _ready(pipe, selectors.EVENT_WRITE, QUIET_S):
-                raise Silent(f"took nothing for {QUIET_S:g} s")
+            if not _ready(pipe, selectors.EVENT_WRITE, HEARTBEAT_TIMEOUT_S):
+                raise NoHeartbeat(f"read nothing for {HEARTBEAT_TIMEOUT_S:g} s")
             try:
                 view = view[os.write(pipe, view) :]
             except BlockingIOError:
@@ -54,7 +55,7 @@ class Pipe:
                 raise self._loss() from error
 
     def receive(self, timeout_s: float) -> bytes:
-        """At least one byte. Raises TimeoutError, and Lost at the end."""
+        """At least one byte. Raises TimeoutError; ConnectionLost at the end of the stream."""
         pipe = _fd(self._process.stdout)
         if not _ready(pipe, selectors.EVENT_READ, timeout_s):
             raise TimeoutError
@@ -63,21 +64,21 @@ class Pipe:
             raise self._loss()
         return chunk
 
-    def _loss(self) -> Lost:
+    def _loss(self) -> ConnectionLost:
         try:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            return Ended("closed its pipes")
-        self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 1000))
-        said = bounded(self._complaints.read(), 500)
+            return RunnerExited("closed its pipes")
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 1000))
+        output = bounded(self._stderr.read(), 500)
         how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
         hint = " (often: out of memory)" if code == -signal.SIGKILL else ""
-        return Ended(f"{how}{hint}{': ' if said else ''}{said}")
+        return RunnerExited(f"{how}{hint}{': ' if output else ''}{output}")
 
 
 def _fd(pipe: IO[bytes] | None) -> int:
     if pipe is None or pipe.closed:
-        raise Lost("is closed")
+        raise ConnectionLost("is closed")
     return pipe.fileno()
 
 
@@ -91,7 +92,7 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
     """Ends the runner at once, unless we are a fork of the process that started it."""
     if os.getpid() != owner:
         return
-    # Its child ends with it. The pipes are left to be collected: a thread may wait on them.
+    # Its child ends with it. The pipes stay open until collected: a thread may wait on them.
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     process.wait()

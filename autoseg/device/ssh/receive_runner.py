@@ -1,8 +1,8 @@
-"""Runs on the board, before the runner: says whether the runner is there, and receives it if not.
+"""Runs on the board before the runner: reports whether its file is there, receives it if not.
 
-`python -c BOOT DIGEST SIZE FOLDER`, Python 3.8 and the standard library only. Answers one line of
-JSON behind `autoseg:`, since a login shell may have printed something before. Exits with 0 or,
-where Python has no -P, 10; the shell around it then starts the runner.
+`python -c CODE DIGEST SIZE`, Python 3.8 and the standard library only. Prints one line of JSON
+after `autoseg:`, since a login shell may have printed something before. Exits with 0 or, where
+Python has no -P, 10; the shell around it then starts the runner.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def whole(path: str, digest: str) -> bool:
 
 
 def receive(path: str, digest: str, size: int) -> None:
-    """Whole or not at all: power may go at any moment."""
+    """Writes the file atomically: power may fail at any moment."""
     data = b""
     while len(data) < size:
         some = os.read(0, size - len(data))
@@ -87,7 +87,7 @@ def receive(path: str, digest: str, size: int) -> None:
 
 
 def clean(folder: str, own: str) -> None:
-    """Removes other versions' runners, and parts whose writer is gone."""
+    """Removes runners of other versions, and partial files whose writer has ended."""
     for name in os.listdir(folder):
         if not name.startswith("runner-") or name == own:
             continue

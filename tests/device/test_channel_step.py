@@ -6,15 +6,23 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from autoseg.device import probe as probing
+from autoseg.device import channel_step
+from autoseg.device.channel_step import (
+    KERNELS,
+    STEPS,
+    WIDTHS,
+    ChannelProbe,
+    choose_step,
+    conv_chain,
+    probe_channel_step,
+)
 from autoseg.device.local import local_device
-from autoseg.device.probe import KERNELS, STEPS, WIDTHS, Probe, chain, judge, probe
 
 
-def ladder(cost: Callable[[int], float]) -> Probe:
+def ladder(cost: Callable[[int], float]) -> ChannelProbe:
     """What a device would say on which a width costs that of another one, with some overhead."""
     widths = [width for each in WIDTHS.values() for width in each]
-    return judge(
+    return choose_step(
         {
             (kind, width): 0.01 + 1e-5 * (kernel * cost(width)) ** 2
             for kind, kernel in KERNELS.items()
@@ -49,20 +57,20 @@ def test_judge_needs_a_gain_over_two_percent() -> None:
 
 def test_chain_models_of_the_ladder_run(tmp_path: Path) -> None:
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain(3, 23, 12))
+    path.write_bytes(conv_chain(3, 23, 12))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].shape == [1, 23, 12, 12]
-    assert path.read_bytes() == chain(3, 23, 12)
+    assert path.read_bytes() == conv_chain(3, 23, 12)
 
 
 def test_probe_runs_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A name of its own: what else is timed here need not be waited for.
-    monkeypatch.setattr("autoseg.device.board.CLAIM", "autoseg-test-probe")
-    monkeypatch.setattr(probing, "ROUNDS", 2)
-    monkeypatch.setattr(probing, "BLOCK_RUNS", 2)
+    monkeypatch.setattr("autoseg.device.board.CLAIM_NAME", "autoseg-test-probe")
+    monkeypatch.setattr(channel_step, "ROUNDS", 2)
+    monkeypatch.setattr(channel_step, "BLOCK_RUNS", 2)
     device = local_device()
     try:
-        found = probe(device, tmp_path)
+        found = probe_channel_step(device, tmp_path)
     finally:
         device.close()
     assert found.step in STEPS and len(found.times_ms) == 2 * sum(map(len, WIDTHS.values()))
