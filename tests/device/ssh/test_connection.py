@@ -168,7 +168,7 @@ def test_a_second_factor_is_told(sshd: Sshd) -> None:
     sshd.down()
     sshd.passwords, sshd.more = "yes", "AuthenticationMethods publickey,password"
     sshd.up()
-    assert "wants password besides a key; autoseg only has keys" in refused(sshd.profile())
+    assert "requires password besides a key; autoseg only has keys" in refused(sshd.profile())
 
 
 def test_a_board_that_hangs_up_after_some_keys_is_told(
@@ -319,7 +319,7 @@ def test_a_program_that_could_not_connect_ends_at_once(home: Path) -> None:
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     server.close()
-    assert "does not talk SSH" in done.stdout and not done.stderr
+    assert "no proper SSH server" in done.stdout and not done.stderr
     assert time.monotonic() - started < 10
 
 
