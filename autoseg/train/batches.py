@@ -1,7 +1,8 @@
 """Batches for training steps: gathered, augmented and normalized, on the training device.
 
 On a CPU, OpenCV augments each picture while it is in the core's cache. On a GPU the data set is
-kept in the device's memory, and a whole batch is augmented there at once.
+kept in the device's memory, and a whole batch is augmented there at once; a user's own
+augmentation always runs on the CPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.augment import OUTSIDE, Augmenter, Changes
+from autoseg.data.augmentation import OwnAugmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 
@@ -26,13 +28,15 @@ Rows = npt.NDArray[np.intp]
 MakeBatch = Callable[[Rows, npt.NDArray[np.bool_]], tuple[Tensor, Tensor]]
 
 
-def batch_maker(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> MakeBatch:
+def batch_maker(
+    data: SplitArrays, augmenter: Augmenter | OwnAugmenter, device: torch.device
+) -> MakeBatch:
     """A function that makes a batch from row numbers ``[n]`` and the flags ``[n]`` of those to
     augment.
 
     It returns inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`.
     """
-    if device.type == "cuda" and _fits(data, device):
+    if device.type == "cuda" and isinstance(augmenter, Augmenter) and _fits(data, device):
         return _resident_maker(data, augmenter, device)
 
     def make(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:

@@ -16,16 +16,14 @@ from torch import nn
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Job, Score
-from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
-from autoseg.networks.candidate import channels_of
 from autoseg.train.batches import MakeBatch, batch_maker
 from autoseg.train.checkpoints import Training, resume, save
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
-from autoseg.train.task import Task, split_arrays, task_for
+from autoseg.train.task import Task, augmenter_of, split_arrays, task_for
 
 SAVE_EVERY_S = 5.0  # the most training that a kill may cost
 REFRESH_PICTURES = 96  # for the statistics of the batch norms
@@ -42,7 +40,7 @@ def train_job(task: Task, job: Job, device: str) -> Score:
     task = task_for(task, job.candidate)
     data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, torch.device(device))
-    augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
+    augmenter = augmenter_of(task, job.candidate)
     make_batch = batch_maker(data, augmenter, torch.device(device))
     started = saved = time.monotonic()
     before_s = training.train_s

@@ -9,6 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from autoseg.core.records import Candidate
+from autoseg.data.augment import Augmenter
+from autoseg.data.augmentation import Augmentation, OwnAugmenter
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.networks import build, knobs_of
@@ -32,6 +34,7 @@ class Task:
     checkpoint_dir: Path
     channel_step: int = 1
     place: Path | None = None  # where contact sheets go, if any are made
+    augmentation: Augmentation | None = None  # the user's own, in place of the built-in one
 
     def __post_init__(self) -> None:
         for knob in self.space.knobs:
@@ -62,6 +65,13 @@ def task_for(task: Task, candidate: Candidate) -> Task:
     """The task with the candidate's knobs of stage `train` in place of the recipe's numbers."""
     own = parts_of(task.space, candidate).train
     return dataclasses.replace(task, recipe=task.recipe.having(own)) if own else task
+
+
+def augmenter_of(task: Task, candidate: Candidate) -> Augmenter | OwnAugmenter:
+    """The augmentation of the candidate's pictures, at the start of epoch 0."""
+    if task.augmentation is not None:
+        return OwnAugmenter(task.augmentation, task.seed)
+    return Augmenter(candidate.input_hw, channels_of(candidate), task.seed)
 
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:
