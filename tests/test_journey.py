@@ -27,13 +27,6 @@ from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import Task
 
-
-def task_of(folder: Path) -> Task:
-    return Task(
-        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder, checkpoint_dir=folder
-    )
-
-
 BUILDER = """\
 import torch
 
@@ -86,7 +79,7 @@ knobs:
 """
 
 
-def test_screening_stops_a_twin_of_the_same_training_only(tiny, tmp_path):
+def test_optimize_stops_a_twin_of_the_same_training_only(tiny, tmp_path):
     """The two widths round to the same channels; another rate is another candidate."""
     (tmp_path / "twins.yaml").write_text(TWINS)
     asked = slow(tiny, tmp_path, space=tmp_path / "twins.yaml", effort="entry", trials=None)

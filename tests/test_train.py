@@ -249,7 +249,7 @@ def with_knob(task: Task, knob: Knob) -> Task:
     return dataclasses.replace(elsewhere(task, knob.name), space=space)
 
 
-def test_knob_of_stage_train_replaces_the_recipes_number(task, small):
+def test_train_job_takes_a_number_of_the_recipe_from_a_knob_of_stage_train(task, small):
     rates = with_knob(task, Knob("learning_rate", (0.01, 0.02), 0.01, "entry", stage="train"))
     job = Job(rates.space.candidate(resolution=64, a=0.25, learning_rate=0.02), 0, 2)
     other = elsewhere(task, "other", learning_rate=0.02)
@@ -258,5 +258,5 @@ def test_knob_of_stage_train_replaces_the_recipes_number(task, small):
 
 
 def test_task_refuses_a_knob_of_stage_train_that_nothing_applies(task):
-    with pytest.raises(InputError, match="got 'distillation'"):
+    with pytest.raises(InputError, match="distillation"):
         with_knob(task, Knob("distillation", (0, 1), 0, "entry", stage="train"))

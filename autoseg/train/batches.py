@@ -2,7 +2,7 @@
 
 On a CPU, OpenCV augments each picture while it is in the core's cache. On a GPU the data set is
 kept in the device's memory, and a whole batch is augmented there at once; a user's own
-augmentation runs on the CPU there too.
+augmentation always runs on the CPU.
 """
 
 from __future__ import annotations

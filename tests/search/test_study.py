@@ -57,7 +57,8 @@ def told():
 
 
 def test_trial_has_no_parameter_of_an_inactive_knob(tmp_path):
-    evaluations = [make_evaluation(c, "too_slow", 40.0) for c in DEPENDENT.candidates("expert")]
+    every = DEPENDENT.candidates("expert")
+    evaluations = [make_evaluation(candidate, "too_slow", 40.0) for candidate in every]
     mirror = StudyMirror(
         tmp_path, DEPENDENT, "expert", ASKED, declaration={}, evaluations=evaluations
     )
