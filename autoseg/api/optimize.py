@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autoseg import data as data_room
 from autoseg import device as device_room
@@ -28,7 +28,7 @@ from autoseg.pools.local import LocalPool
 from autoseg.report.dashboard.snapshot import view_of
 from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
-from autoseg.run.declaration import ANEW, Declaration
+from autoseg.run.declaration import Declaration
 from autoseg.run.messages import OnEvent, follow
 from autoseg.run.pipeline import journey, reopen, rescue
 from autoseg.run.result import Result, runs_in
@@ -36,6 +36,7 @@ from autoseg.run.store import Run, read_declaration
 from autoseg.train.task import Task
 
 Devices = str | Path | Device
+Value = TypeVar("Value")
 
 
 class Interrupted(AutosegError):
@@ -93,18 +94,36 @@ def optimize(
     trained was confirmed within two minutes, but one model at least: in both cases the run can be
     continued with ``resume=True``.
     """
-    given = {
-        "data": _text(data), "device": named(device),
-        "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
-        "space": _text(space), "budget": budget, "trials": trials, "sampler": sampler,
-        "pool": pool, "seed": seed, "workers": workers, "recipe": recipe, "format": format,
-        "remap": _text(remap), "split_column": split_column, "group_column": group_column,
-        "group_pattern": group_pattern,
-    }  # fmt: skip
     root = Path(results)
     folder = _folder(root, name, resume=resume)
     before = read_declaration(folder) if resume else None
-    declaration = Declaration.of(given, before)
+    base = Declaration.from_yaml(before) if before else Declaration()
+    declaration = replace(
+        base,
+        max_latency=_or(max_latency, base.max_latency),
+        min_iou=_or(min_iou, base.min_iou),
+        statistic=_or(statistic, base.statistic),
+        data=_or(_text(data), base.data),
+        format=_or(format, base.format),
+        remap=_or(_text(remap), base.remap),
+        split_column=_or(split_column, base.split_column),
+        group_column=_or(group_column, base.group_column),
+        group_pattern=_or(group_pattern, base.group_pattern),
+        device=_or(named(device), base.device),
+        effort=_or(effort, base.effort),
+        space=_or(_text(space), base.space),
+        budget=_or(budget, base.budget),
+        trials=_or(trials, base.trials),
+        sampler=_or(sampler, base.sampler),
+        pool=_or(pool, base.pool),
+        workers=_or(workers, base.workers),
+        seed=_or(seed, base.seed),
+        recipe=_or(recipe, base.recipe),
+    )
+    if resume:
+        declaration.require_continues(base)
+    else:
+        declaration = declaration.begun()
     chosen = load_space(declaration.space)
     target = device_room.resolve(
         declaration.device if device is None else device, accept_new_host_key=accept_new_host_key
@@ -161,8 +180,8 @@ def _travel(
     except (AutosegError, OSError, KeyboardInterrupt) as error:
         rescue(context)
         pool.close()
-        goes_on = again(run.folder, run.declaration, declaration.to_yaml())
-        raise stopped(context, error, goes_on) from error
+        command = declaration.resume_command(run.folder, run.declaration)
+        raise stopped(context, error, command) from error
     finally:
         pool.close()
         mirror.close()
@@ -206,20 +225,6 @@ def stopped(context: RunContext, error: BaseException, again: str) -> AutosegErr
     return DeviceError(f"{said}; to go on: {again}")
 
 
-def again(folder: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The command that goes on with a run as it was `asked` for now; run.yaml says how it begun.
-
-    What may be given anew, and was, must be given again: run.yaml stays as it is.
-    """
-    words = ["autoseg", "optimize", "--resume", "--name", folder.name]
-    for name in ANEW:
-        if asked.get(name) not in (None, begun.get(name)):
-            words += [f"--{name}", str(asked[name])]
-    if folder.parent != Path("results"):
-        words += ["--results", str(folder.parent)]
-    return shlex.join(words)
-
-
 def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
     if name is not None and (not name.strip() or Path(name).name != name):
         raise InputError(f"--name is a folder's name without slashes, got {name!r}")
@@ -241,6 +246,11 @@ def named(device: Any) -> str | list[str] | None:
         each = [str(named(one)) for one in device]
         return each[0] if len(each) == 1 else each
     return type(device).__name__
+
+
+def _or(given: Value | None, otherwise: Value) -> Value:
+    """What was given; without it, the default or the value of the run that is continued."""
+    return otherwise if given is None else given
 
 
 def _text(value: Any) -> str | None:

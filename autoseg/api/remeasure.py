@@ -26,13 +26,12 @@ from autoseg.core.errors import AutosegError, InputError
 from autoseg.core.records import DeviceInfo, Evaluation, Job
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.signals import Stop
-from autoseg.core.units import parse_duration_s
 from autoseg.device import Device
 from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.run.confirm import confirm_one, read_test
 from autoseg.run.context import RunContext
-from autoseg.run.declaration import Declaration
+from autoseg.run.declaration import Declaration, option_s
 from autoseg.run.diagnose import exhibit
 from autoseg.run.ledger import fold
 from autoseg.run.messages import OnEvent, call, follow
@@ -68,7 +67,7 @@ def remeasure(
     folder = Path(run)
     said = read_declaration(folder)
     if max_latency is not None:
-        _ceiling_s(max_latency)
+        option_s("max_latency", max_latency)
     target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
     try:
         info = target.describe()
@@ -120,7 +119,7 @@ def _again(folder: Path, device: Devices | Sequence[Devices], max_latency: str |
 def task_of_run(folder: Path) -> Task:
     """The run's own task: networks are built as it built them, on the data it was given."""
     said = read_declaration(folder)
-    declaration = Declaration.of({}, said)
+    declaration = Declaration.from_yaml(said)
     space = load_space(declaration.space)
     inspected = folder.parent / ".cache" / "inspected"
     dataset = data_room.load(declaration.data, declaration.reading, cache_dir=inspected)
@@ -155,20 +154,16 @@ def _travel(context: RunContext) -> Result:
 def _asked(run: Run, info: DeviceInfo, max_latency: str | None) -> Declaration:
     """What is asked of this device; with another ceiling or runtime, it begins anew."""
     before = run.first("asked")
-    own = Declaration.of({}, run.declaration).max_latency
+    own = Declaration.from_yaml(run.declaration).max_latency
     wanted = max_latency or (before["max_latency"] if before else own)
     same = (
         before is not None
-        and _ceiling_s(before["max_latency"]) == _ceiling_s(wanted)
+        and option_s("max_latency", before["max_latency"]) == option_s("max_latency", wanted)
         and from_json(DeviceInfo, before["device"]).fingerprint == info.fingerprint
     )
     if not same:
         run.record("asked", max_latency=wanted, device=to_json(info))
     return declaration_on(run.on, run.declaration, run.events)
-
-
-def _ceiling_s(max_latency: str) -> float:
-    return parse_duration_s(str(max_latency), "--max-latency", "33ms")
 
 
 def survey(context: RunContext) -> None:

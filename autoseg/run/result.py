@@ -214,7 +214,7 @@ def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> 
 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
     """What is asked of a device: another one than the run's own may have its own ceiling."""
-    declaration = Declaration.of({}, raw)
+    declaration = Declaration.from_yaml(raw)
     asked = next((e for e in as_seen_on(on, events) if e["event"] == "asked"), None)
     if on is None or asked is None:
         return declaration
