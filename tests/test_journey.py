@@ -10,7 +10,7 @@ import pytest
 from worlds import ASKED, WIDE, scheduler_of, scored
 
 import autoseg
-from autoseg.api.optimize import write_files
+from autoseg.api.files import write_files
 from autoseg.core.errors import DeviceError
 from autoseg.core.feasibility import p_latency_met
 from autoseg.core.records import Constraints, Cost, Job, Measurement

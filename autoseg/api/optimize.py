@@ -1,57 +1,39 @@
-"""From a declaration to a Result: wires the rooms, holds no logic."""
+"""`autoseg.optimize`: from a declaration to a Result."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autoseg import data as data_room
-from autoseg import device as device_room
-from autoseg.api.assemble import (
-    measurements_of,
-    require_same,
-    scheduler_of,
-    statement,
-    task_of,
-    write_files,
-    write_report,
+from autoseg.api.assemble import dataset_of, require_same, statement, task_of
+from autoseg.api.session import (
+    Devices,
+    OnStart,
+    Session,
+    device_names,
+    finish,
+    resumable,
 )
-from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.errors import InputError
 from autoseg.core.records import Statistic
-from autoseg.device import Device
 from autoseg.networks.space import load_space
-from autoseg.pools.local import LocalPool
-from autoseg.report.dashboard.snapshot import view_of
-from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.messages import OnEvent, follow
-from autoseg.run.pipeline import journey, reopen, rescue
+from autoseg.run.pipeline import journey, reopen
 from autoseg.run.result import Result, runs_in
-from autoseg.run.store import Run, read_declaration
-from autoseg.train.task import Task
+from autoseg.run.store import read_declaration
 
-Devices = str | Path | Device
 Value = TypeVar("Value")
-
-
-class Interrupted(AutosegError):
-    """Ctrl-C: the run's folder holds all that was paid for, and --resume goes on.
-
-    `result` is what could be confirmed before leaving; None where nobody waited for that.
-    """
-
-    result: Result | None = None
 
 
 def optimize(
     *,
     data: str | Path | None = None,
-    device: Devices | Sequence[Devices] | None = None,
+    device: Devices | None = None,
     max_latency: str | None = None,
     min_iou: float | None = None,
     statistic: Statistic | None = None,
@@ -75,7 +57,7 @@ def optimize(
     accept_new_host_key: bool = False,
     dry_run: bool = False,
     on_event: OnEvent | None = None,
-    on_start: Callable[[Run, Declaration], None] | None = None,
+    on_start: OnStart | None = None,
 ) -> Result:
     """Search, train, measure and confirm; return the Pareto front.
 
@@ -94,8 +76,7 @@ def optimize(
     trained was confirmed within two minutes, but one model at least: in both cases the run can be
     continued with ``resume=True``.
     """
-    root = Path(results)
-    folder = _folder(root, name, resume=resume)
+    folder = _folder(Path(results), name, resume=resume)
     before = read_declaration(folder) if resume else None
     base = Declaration.from_yaml(before) if before else Declaration()
     declaration = replace(
@@ -109,7 +90,7 @@ def optimize(
         split_column=_or(split_column, base.split_column),
         group_column=_or(group_column, base.group_column),
         group_pattern=_or(group_pattern, base.group_pattern),
-        device=_or(named(device), base.device),
+        device=_or(device_names(device), base.device),
         effort=_or(effort, base.effort),
         space=_or(_text(space), base.space),
         budget=_or(budget, base.budget),
@@ -125,104 +106,40 @@ def optimize(
     else:
         declaration = declaration.begun()
     chosen = load_space(declaration.space)
-    target = device_room.resolve(
-        declaration.device if device is None else device, accept_new_host_key=accept_new_host_key
-    )
-    try:
-        inspected = root / ".cache" / "inspected"
-        dataset = data_room.load(declaration.data, declaration.reading, cache_dir=inspected)
-        info = target.describe()
-        stated = statement(declaration, chosen, dataset, info)
+    with Session() as session:
+        target = session.open_device(
+            declaration.device if device is None else device,
+            accept_new_host_key=accept_new_host_key,
+        )
+        dataset, info = dataset_of(folder.parent, declaration), target.describe()
+        facts = statement(declaration, chosen, dataset, info)
         if before is not None:
-            require_same(before, stated)
+            require_same(before, facts)
         task = task_of(folder, declaration, chosen, dataset, info.channel_step)
-        run = Run.open(folder) if resume else Run.create(folder, stated)
-        try:
-            return _travel(run, task, declaration, target, (on_start, on_event), dry_run)
-        finally:
-            run.close()
-    finally:
-        target.close()
+        run = session.create_run(folder, facts) if before is None else session.open_run(folder)
+        context = session.open_context(run, task, declaration, target, declaration.workers)
+        if on_start:
+            on_start(run, declaration)
+        follow(run, declaration, on_event, context.stop.ask)
+        return _run(session, context, declaration, dry_run=dry_run)
 
 
-def _travel(
-    run: Run,
-    task: Task,
-    declaration: Declaration,
-    device: Device,
-    hooks: tuple[Callable[[Run, Declaration], None] | None, OnEvent | None],
-    dry_run: bool,
+def _run(
+    session: Session, context: RunContext, declaration: Declaration, *, dry_run: bool
 ) -> Result:
-    pool = LocalPool(task, declaration.workers)
-    context = _context(run, task, declaration, device, pool)
-    on_start, on_event = hooks
-    if on_start:
-        on_start(run, declaration)
-    follow(run, declaration, on_event, context.stop.ask)
-    opened = 0 if dry_run else reopen(run, task.recipe, context.allowance)
-    mirror = _mirror(run, task, declaration)
-    if opened:
-        run.say(f"{opened} model(s) that were rejected for their IoU may be trained further")
-    try:
+    run = context.run
+    if not dry_run:
+        reopen(run, context.task.recipe, context.allowance)
+    mirror = session.open_mirror(context, declaration)
+    with resumable(context, declaration.resume_command(run.folder, run.declaration)):
         if dry_run:
             journey(context, dry=True)
             return Result.from_run(run.folder)
-        pool.start()
+        context.pool.start()
         if not journey(context):
             raise KeyboardInterrupt
         mirror.finish(run.evaluations.values())
-        pool.close()
-        write_files(run.folder, task.dataset.classes)
-        run.record("finished")
-        result = Result.from_run(run.folder)
-        write_report(result)
-        return result
-    except (AutosegError, OSError, KeyboardInterrupt) as error:
-        rescue(context)
-        pool.close()
-        command = declaration.resume_command(run.folder, run.declaration)
-        raise stopped(context, error, command) from error
-    finally:
-        pool.close()
-        mirror.close()
-
-
-def _context(
-    run: Run, task: Task, declaration: Declaration, device: Device, pool: LocalPool
-) -> RunContext:
-    scheduler, constraints = scheduler_of(task, declaration), declaration.constraints
-    return RunContext(
-        run, task, constraints, scheduler, pool, device, measurements_of(run.folder),
-        declaration.budget_s, declaration.trials,
-    )  # fmt: skip
-
-
-def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
-    mirror = StudyMirror(
-        run.folder, task.space, declaration.effort, declaration.constraints,
-        declaration=run.declaration, evaluations=run.evaluations.values(),
-        look=lambda: view_of(Result.from_run(run.folder)),
-    )  # fmt: skip
-    run.listeners.append(lambda event: mirror.hear(event, run.evaluations))
-    return mirror
-
-
-def stopped(context: RunContext, error: BaseException, again: str) -> AutosegError:
-    """What a run that cannot go on now raises, with the command that goes on with it.
-
-    Whatever stopped it, a run was begun: what it has confirmed by now is written as files.
-    """
-    result = None
-    with suppress(AutosegError, OSError):
-        result = write_files(context.run.folder, context.task.dataset.classes, context.run.on)
-        write_report(result)
-    if isinstance(error, KeyboardInterrupt):
-        interrupted = Interrupted(f"interrupted; to go on: {again}")
-        if context.stop.asked and not context.stop.insisted:
-            interrupted.result = result
-        return interrupted
-    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-    return DeviceError(f"{said}; to go on: {again}")
+        return finish(context)
 
 
 def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
@@ -238,20 +155,10 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
     return runs[-1]
 
 
-def named(device: Any) -> str | list[str] | None:
-    """A device as run.yaml says it: a name, several, or the class of an object."""
-    if device is None or isinstance(device, str | Path):
-        return _text(device)
-    if isinstance(device, Sequence):
-        each = [str(named(one)) for one in device]
-        return each[0] if len(each) == 1 else each
-    return type(device).__name__
-
-
 def _or(given: Value | None, otherwise: Value) -> Value:
     """What was given; without it, the default or the value of the run that is continued."""
     return otherwise if given is None else given
 
 
-def _text(value: Any) -> str | None:
+def _text(value: str | Path | None) -> str | None:
     return None if value is None else str(value)

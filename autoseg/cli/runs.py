@@ -74,8 +74,8 @@ def optimize(
     """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
     from rich.console import Console
 
-    from autoseg.api.optimize import Interrupted
     from autoseg.api.optimize import optimize as run_it
+    from autoseg.api.session import Interrupted
     from autoseg.cli.progress import Progress
 
     try:

@@ -211,6 +211,8 @@ def reopen(run: Run, recipe: Recipe, allowance: list[float | None]) -> int:
     able = [e for key in early if _mendable(e := run.evaluations[key], recipe)]
     for evaluation in able:
         run.record("reopened", evaluation.candidate)
+    if able:
+        run.say(f"{len(able)} model(s) that were rejected for their IoU may be trained further")
     return len(able)
 
 
