@@ -19,7 +19,8 @@ from autoseg.core.units import clock
 from autoseg.report.console import result_lines
 from autoseg.run.context import RunContext
 from autoseg.run.ledger import fold, read_events
-from autoseg.run.pipeline import confirm, look_ahead, reopen, rescue
+from autoseg.run.pipeline import confirm, look_ahead, rescue
+from autoseg.run.reopen import reopen
 from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
@@ -281,7 +282,7 @@ def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_t
     run.record("reopened", WIDE.baseline)
     task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
     context = RunContext(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
-    with context.stop.heard(lambda: None):
+    with context.stop.signals_handled(lambda: None):
         confirm(context)
     run.close()
     first, second = context.scheduler.time_left_s

@@ -138,7 +138,7 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(watched):
     assert (way.option, way.value) == ("--max-latency", "5.7ms") and "untrained" in way.gives
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
-    facts = [kind for kind in watched.heard if kind != "doing"]  # that is told, not written down
+    facts = [kind for kind in watched.heard if kind != "activity"]  # not written down
     assert facts == [event["event"] for event in read_events(result.folder)]
 
 
@@ -228,7 +228,7 @@ def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):
     waiting, said = list(signals), []
 
     def hear(event):
-        said.append(event["what"] if event["event"] == "saying" else event["event"])
+        said.append(event["text"] if event["event"] == "notice" else event["event"])
         if event["event"] == on and waiting:
             os.kill(os.getpid(), waiting.pop(0))
 

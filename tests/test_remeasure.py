@@ -40,7 +40,7 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
     result = autoseg.remeasure(run, device=board, max_latency="8ms")
     assert read_events(run)[: len(before)] == before
     assert {kind for kind, _ in facts(run, "board")} <= {
-        "asked", "measured", "verdict", "confirmed", "rejected", "finished",
+        "remeasure_requested", "measured", "verdict", "confirmed", "rejected", "finished",
     }  # fmt: skip
     assert {e.measurement.device for e in result.evaluations} == {"board"}
     assert result.front and result.constraints.max_latency_ms == 8
@@ -100,11 +100,11 @@ def test_ctrl_c_before_anything_was_timed_is_an_interruption(run):
     with pytest.raises(autoseg.AutosegError, match="interrupted; to go on: ") as caught:
         autoseg.remeasure(run, device=Stopped(5.0, name="b"))
     assert type(caught.value).__name__ == "Interrupted"
-    assert facts(run, "b") == [("asked", None)]
+    assert facts(run, "b") == [("remeasure_requested", None)]
     assert (run / "devices" / "b" / "front.csv").exists()
 
 
-@pytest.mark.parametrize("at", ["asked", "measured", "confirmed"])
+@pytest.mark.parametrize("at", ["remeasure_requested", "measured", "confirmed"])
 def test_a_program_hears_every_event_of_the_device_and_can_ask_for_the_end(run, at):
     heard = []
 

@@ -23,7 +23,8 @@ from autoseg.networks.space import load_space
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.messages import OnEvent, follow
-from autoseg.run.pipeline import journey, reopen
+from autoseg.run.pipeline import run_pipeline
+from autoseg.run.reopen import reopen
 from autoseg.run.result import Result, runs_in
 from autoseg.run.store import read_declaration
 
@@ -120,7 +121,7 @@ def optimize(
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:
             on_start(run, declaration)
-        follow(run, declaration, on_event, context.stop.ask)
+        follow(run, declaration, on_event, context.stop.request)
         return _run(session, context, declaration, dry_run=dry_run)
 
 
@@ -133,10 +134,10 @@ def _run(
     mirror = session.open_mirror(context, declaration)
     with resumable(context, declaration.resume_command(run.folder, run.declaration)):
         if dry_run:
-            journey(context, dry=True)
+            run_pipeline(context, dry=True)
             return Result.from_run(run.folder)
         context.pool.start()
-        if not journey(context):
+        if not run_pipeline(context):
             raise KeyboardInterrupt
         mirror.finish(run.evaluations.values())
         return finish(context)

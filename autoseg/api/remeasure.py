@@ -57,7 +57,7 @@ def remeasure(
         task = task_of_run(folder)
         opened = session.open_run(folder, info.name)
         if on_event:
-            call(opened, on_event, session.stop.ask)
+            call(opened, on_event, session.stop.request)
         declaration = request_remeasure(opened, info, max_latency)
         if on_start:
             on_start(opened, declaration)

@@ -11,7 +11,7 @@ from autoseg import device as device_room
 from autoseg.api.assemble import measurements_of, pool_of, scheduler_of
 from autoseg.api.files import write_files, write_report
 from autoseg.core.errors import AutosegError, DeviceError
-from autoseg.core.signals import Stop
+from autoseg.core.signals import StopRequest
 from autoseg.device import Device
 from autoseg.report.dashboard.snapshot import view_of
 from autoseg.report.dashboard.study import StudyMirror
@@ -43,7 +43,7 @@ class Session:
     """
 
     def __init__(self) -> None:
-        self.stop = Stop()
+        self.stop = StopRequest()
         self._parts = ExitStack()
 
     def __enter__(self) -> Session:
@@ -117,7 +117,7 @@ def _stopped(context: RunContext, error: BaseException, command: str) -> Autoseg
         write_report(result)
     if isinstance(error, KeyboardInterrupt):
         interrupted = Interrupted(f"interrupted; to go on: {command}")
-        if context.stop.asked and not context.stop.insisted:
+        if context.stop.requested and not context.stop.forced:
             interrupted.result = result
         return interrupted
     cause = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

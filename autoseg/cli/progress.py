@@ -16,7 +16,7 @@ from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.report.axes import latency_said
 from autoseg.run.declaration import Declaration
-from autoseg.run.ledger import Event
+from autoseg.run.events import Event
 from autoseg.run.messages import Telling, outlook_line
 from autoseg.run.store import Run
 
@@ -66,10 +66,10 @@ class Progress:
             self._live.stop()
 
     def _hear(self, event: Event) -> None:
-        if event["event"] == "doing":
-            self._now[event["candidate"]] = event["what"]
+        if event["event"] == "activity":
+            self._now[event["candidate"]] = event["text"]
             return
-        if event["event"] in ("saying", "interrupted", "searched"):
+        if event["event"] in ("notice", "interrupted", "searched"):
             self._now.clear()  # what was in hand is cancelled, or ends here
         if event["event"] == "outlook":
             self._looks.append(event)

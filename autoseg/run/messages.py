@@ -14,7 +14,7 @@ from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
-from autoseg.run.ledger import Event
+from autoseg.run.events import Event
 from autoseg.run.store import Run
 
 LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
@@ -56,7 +56,7 @@ class _Caller:
         self._failed = False
 
     def __call__(self, event: Event) -> None:
-        if event["event"] in ("doing", "saying"):  # no facts, and not in the ledger
+        if event["event"] in ("activity", "notice"):  # not in the ledger
             return
         evaluation = self._run.evaluations.get(event.get("key", ""))
         try:
@@ -104,8 +104,8 @@ class Telling:
         kind = event["event"]
         if kind == "outlook":
             return [outlook_line(event)]
-        if kind == "saying":
-            return [event["what"]]
+        if kind == "notice":
+            return [event["text"]]
         if kind == "verdict":
             when = f"on {self._run.on}" if self._run.on else "before any training"
             return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]

@@ -14,7 +14,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.run.confirm import confirm_one, read_test
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration, option_s
-from autoseg.run.diagnose import exhibit
+from autoseg.run.diagnose import diagnose
 from autoseg.run.ledger import fold
 from autoseg.run.result import declaration_on
 from autoseg.run.screen import screen
@@ -25,7 +25,7 @@ from autoseg.train.checkpoints import checkpoint_path
 
 def request_remeasure(run: Run, info: DeviceInfo, max_latency: str | None) -> Declaration:
     """The declaration for this device; another ceiling or runtime starts its measuring again."""
-    before = run.first("asked")
+    before = run.first("remeasure_requested")
     own = Declaration.from_yaml(run.declaration).max_latency
     wanted = max_latency or (before["max_latency"] if before else own)
     same = (
@@ -34,7 +34,7 @@ def request_remeasure(run: Run, info: DeviceInfo, max_latency: str | None) -> De
         and from_json(DeviceInfo, before["device"]).fingerprint == info.fingerprint
     )
     if not same:
-        run.record("asked", max_latency=wanted, device=to_json(info))
+        run.record("remeasure_requested", max_latency=wanted, device=to_json(info))
     return declaration_on(run.on, run.declaration, run.events)
 
 
@@ -46,10 +46,10 @@ def run_on_device(context: RunContext) -> bool:
     """The whole path; returns False where it was stopped before its end."""
     survey(context)
     confirm(context)
-    if context.stop.asked:
+    if context.stop.requested:
         return False
     read_test(context)
-    exhibit(context)
+    diagnose(context)
     return True
 
 
@@ -57,8 +57,8 @@ def survey(context: RunContext) -> None:
     """Measure every candidate of the ledger, untrained, and record the verdict."""
     before = len(context.run.events)
     known = [e.candidate for e in context.run.evaluations.values()]
-    screen(context, takewhile(lambda _: not context.stop.asked, known))
-    if context.stop.asked:
+    screen(context, takewhile(lambda _: not context.stop.requested, known))
+    if context.stop.requested:
         return
     if len(context.run.events) > before or not context.run.first("verdict"):
         context.run.record(
@@ -69,7 +69,7 @@ def survey(context: RunContext) -> None:
 def confirm(context: RunContext) -> None:
     """Confirm candidates with weights, until no unconfirmed one could enter the front."""
     home = fold(context.run.events)
-    while not context.stop.asked:
+    while not context.stop.requested:
         seen = [
             _waiting(context, e, home[e.candidate.key]) for e in context.run.evaluations.values()
         ]

@@ -14,8 +14,9 @@ from autoseg.core.pareto import front as nondominated
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
+from autoseg.run.events import Event
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
+from autoseg.run.ledger import as_seen_on, fold, read_events, spent_s
 from autoseg.run.relaxations import Story
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
@@ -207,7 +208,9 @@ def _elsewhere(events: Sequence[Event]) -> bool:
 
 def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
     """The device as it described itself; None where a folder does not say."""
-    asked = next((e for e in events if e["event"] == "asked" and e.get("on") == on), {})
+    asked = next(
+        (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on), {}
+    )
     said = asked.get("device") if on else raw.get("measured_on")
     return from_json(DeviceInfo, said) if said else None
 
@@ -215,11 +218,12 @@ def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
     """What is asked of a device: another one than the run's own may have its own ceiling."""
     declaration = Declaration.from_yaml(raw)
-    asked = next((e for e in as_seen_on(on, events) if e["event"] == "asked"), None)
-    if on is None or asked is None:
+    seen = as_seen_on(on, events)
+    request = next((e for e in seen if e["event"] == "remeasure_requested"), None)
+    if on is None or request is None:
         return declaration
     return replace(
-        declaration, device=on, max_latency=asked["max_latency"], budget=None, trials=None
+        declaration, device=on, max_latency=request["max_latency"], budget=None, trials=None
     )
 
 
