@@ -51,24 +51,59 @@ def bright_pixels(path: Path, channels: int) -> Path:
 
 def measured() -> Evaluation:
     measurement = Measurement(
-        "pi4", "confirm", "onnxruntime 1.16", 1, "CPU", 2000, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
-        1.2, (1.1, 1.3), None, None, 5.0, 2**20 * 50, "d", "2026-01-01T00:00:00Z",
-    )  # fmt: skip
+        device="pi4",
+        phase="confirm",
+        runtime="onnxruntime 1.16",
+        threads=1,
+        provider="CPU",
+        runs=2000,
+        warmup=10,
+        min_ms=1.0,
+        mean_ms=1.1,
+        std_ms=0.1,
+        p50_ms=1.05,
+        p50_ci_ms=(1.0, 1.1),
+        p90_ms=1.2,
+        p90_ci_ms=(1.1, 1.3),
+        p95_ms=None,
+        p99_ms=None,
+        load_ms=5.0,
+        peak_rss_bytes=2**20 * 50,
+        onnx_digest="d",
+        taken_at="2026-01-01T00:00:00Z",
+    )
     scores = tuple(
-        Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (0.99, iou), 0.99, 9, 1.0, 0)
+        Score(
+            split=split,
+            source="onnx",
+            iou=iou,
+            iou_ci95=(iou - 0.01, iou + 0.01),
+            class_iou=(0.99, iou),
+            pixel_accuracy=0.99,
+            epoch=9,
+            train_s=1.0,
+            seed=0,
+        )
         for split, iou in (("val", 0.96), ("test", 0.955))
     )
     return Evaluation(
-        Candidate.of("toy", {"resolution": "96x128"}), "confirmed", Cost(1234567, 2, 3), 4000,
-        (measurement,), scores, 0.97,
-    )  # fmt: skip
+        candidate=Candidate.of("toy", {"resolution": "96x128"}),
+        state="confirmed",
+        cost=Cost(params=1234567, macs=2, activation_bytes=3),
+        onnx_bytes=4000,
+        measurements=(measurement,),
+        scores=scores,
+        p_feasible=0.97,
+    )
 
 
 SAID = {
     "data": "/somewhere/else/boxes", "data_digest": "d1", "seed": 3, "split_column": "split",
     "pictures": {"train": 20, "val": 5, "test": 5}, "versions": {"autoseg": "0.1.0"},
 }  # fmt: skip
-DEVICE = DeviceInfo("pi4", "Cortex-A72", "onnxruntime 1.16", 1, "CPU")
+DEVICE = DeviceInfo(
+    name="pi4", model="Cortex-A72", runtime="onnxruntime 1.16", threads=1, provider="CPU"
+)
 
 
 def of_file(evaluation: Evaluation, model: Path) -> Evaluation:

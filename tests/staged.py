@@ -72,7 +72,9 @@ def _candidates(stage: Stage, rng: random.Random) -> list[Candidate]:
 
 
 def _said(stage: Stage, candidates: list[Candidate]) -> dict[str, Any]:
-    info = DeviceInfo(stage.device, stage.model, "onnxruntime 1.2", 1, "CPU")
+    info = DeviceInfo(
+        name=stage.device, model=stage.model, runtime="onnxruntime 1.2", threads=1, provider="CPU"
+    )
     return {
         "max_latency": stage.ceiling, "min_iou": stage.floor, "statistic": "p90",
         "data": "my data/it's", "device": stage.device, "effort": "expert", "space": "toy",
@@ -98,7 +100,17 @@ def _measured(ms: float, phase: str, stage: Stage) -> Measurement:
 
 def _scored(iou: float, epoch: int, stage: Stage, split: str = "val", source: str = "torch"):
     each = tuple(max(0.0, iou - 0.001 * n) for n in range(len(stage.classes)))
-    return Score(split, source, iou, (iou - 0.01, iou + 0.01), each, iou, epoch, 2.0 * epoch, 0)
+    return Score(
+        split=split,
+        source=source,
+        iou=iou,
+        iou_ci95=(iou - 0.01, iou + 0.01),
+        class_iou=each,
+        pixel_accuracy=iou,
+        epoch=epoch,
+        train_s=2.0 * epoch,
+        seed=0,
+    )
 
 
 def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> list[dict]:
@@ -108,7 +120,7 @@ def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> li
         ms = _latency_ms(n, stage)
         last = candidate is candidates[-1]
         slow = ms > ceiling or last
-        cost = to_json(Cost(1000 + n, round(1e6 * ms), 100_000))
+        cost = to_json(Cost(params=1000 + n, macs=round(1e6 * ms), activation_bytes=100_000))
         measured = to_json(_measured(3 * ceiling if last else ms, "screen", stage))
         about = {"key": candidate.key}
         events += [

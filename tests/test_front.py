@@ -13,13 +13,42 @@ WISH = Constraints(max_latency_ms=8.0, min_iou=0.5)
 
 def evaluation(latency_ms: float, iou: float, state: State = "confirmed") -> Evaluation:
     measurement = Measurement(
-        "here", "confirm", "ort", 1, "CPU", 2000, 10, latency_ms * 0.8, latency_ms * 0.9, 0.1,
-        latency_ms * 0.9, (latency_ms * 0.89, latency_ms * 0.91),
-        latency_ms, (latency_ms * 0.99, latency_ms * 1.01), None, None, 5.0, 10, "d", "now",
-    )  # fmt: skip
-    score = Score("val", "onnx", iou, (iou - 0.01, iou + 0.01), (None, iou), 0.99, 9, 1.0, 0)
+        device="here",
+        phase="confirm",
+        runtime="ort",
+        threads=1,
+        provider="CPU",
+        runs=2000,
+        warmup=10,
+        min_ms=latency_ms * 0.8,
+        mean_ms=latency_ms * 0.9,
+        std_ms=0.1,
+        p50_ms=latency_ms * 0.9,
+        p50_ci_ms=(latency_ms * 0.89, latency_ms * 0.91),
+        p90_ms=latency_ms,
+        p90_ci_ms=(latency_ms * 0.99, latency_ms * 1.01),
+        p95_ms=None,
+        p99_ms=None,
+        load_ms=5.0,
+        peak_rss_bytes=10,
+        onnx_digest="d",
+        taken_at="now",
+    )
+    score = Score(
+        split="val",
+        source="onnx",
+        iou=iou,
+        iou_ci95=(iou - 0.01, iou + 0.01),
+        class_iou=(None, iou),
+        pixel_accuracy=0.99,
+        epoch=9,
+        train_s=1.0,
+        seed=0,
+    )
     candidate = Candidate.of("toy", {"resolution": 64, "a": latency_ms})
-    return Evaluation(candidate, state, measurements=(measurement,), scores=(score,))
+    return Evaluation(
+        candidate=candidate, state=state, measurements=(measurement,), scores=(score,)
+    )
 
 
 def test_dominates_needs_better_in_one_and_worse_in_none():
@@ -111,7 +140,7 @@ def test_a_confirmed_model_goes_before_a_better_unconfirmed_one():
 
 
 def test_struck_and_unmeasured_stay_off_the_front():
-    bare = Evaluation(Candidate.of("toy", {"resolution": 64}), "proposed")
+    bare = Evaluation(candidate=Candidate.of("toy", {"resolution": 64}), state="proposed")
     models = [bare, evaluation(1, 0.99, "rejected"), evaluation(2, 0.9), evaluation(3, 0.8)]
     assert front_of(models, "p90") == [models[2]]
 

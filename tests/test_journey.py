@@ -164,7 +164,7 @@ def test_what_fits_and_was_not_trained_is_not_called_too_slow(tiny, tmp_path):
     asked["recipe"] = {**asked["recipe"], "learning_rate": 1e30}  # no loss stays finite
     result = autoseg.optimize(**asked)
     explained = result.explanation()
-    assert explained.says == (
+    assert explained.summary == (
         "1 of 1 measured fit 2 ms, and none was trained to a score: 1 failed"
     )
     key = result.evaluations[0].candidate.key
@@ -189,7 +189,11 @@ class Finishing:
 def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     run = Run.create(tmp_path / "run", {})
     candidate = WIDE.baseline
-    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    said = {
+        "candidate": to_json(candidate),
+        "structure": "s",
+        "cost": to_json(Cost(params=1, macs=2, activation_bytes=3)),
+    }
     run.record("proposed", candidate, **said)
     run.record("measured", candidate, measurement=to_json(timing()), onnx_bytes=1, too_slow=False)
     task = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path)
@@ -198,7 +202,17 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
     )
     pool.outcomes.reverse()
     cache = MeasurementCache(tmp_path / "none")
-    rescue(RunContext(run, task, ASKED, scheduler_of(WIDE), pool, autoseg.FakeDevice(), cache))
+    rescue(
+        RunContext(
+            run=run,
+            task=task,
+            constraints=ASKED,
+            scheduler=scheduler_of(WIDE),
+            pool=pool,
+            device=autoseg.FakeDevice(),
+            measured_before=cache,
+        )
+    )
     run.close()
     (evaluation,) = run.evaluations.values()
     assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"
@@ -207,7 +221,11 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
 def rejected(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "interrupted") -> None:
     """One candidate is trained, decayed, and does not hold."""
     candidate = WIDE.baseline
-    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    said = {
+        "candidate": to_json(candidate),
+        "structure": "s",
+        "cost": to_json(Cost(params=1, macs=2, activation_bytes=3)),
+    }
     run.record("proposed", candidate, **said)
     timed = {"measurement": to_json(timing()), "onnx_bytes": 1}
     run.record("measured", candidate, **timed, too_slow=False)
@@ -281,7 +299,16 @@ def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_t
     rejected(run)
     run.record("reopened", WIDE.baseline)
     task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
-    context = RunContext(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
+    context = RunContext(
+        run=run,
+        task=task,
+        constraints=ASKED,
+        scheduler=Asked(),
+        pool=Handed(),
+        device=autoseg.FakeDevice(),
+        measured_before=cache,
+        budget_s=7200.0,
+    )
     with context.stop.signals_handled(lambda: None):
         confirm(context)
     run.close()
@@ -295,7 +322,7 @@ def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
     rewrite(folder, [e for e in read_events(folder) if e["event"] not in settled])
     misses = autoseg.Result.from_run(folder).misses()
     assert any(line.endswith("meet both figures and are not confirmed yet") for line in misses)
-    assert not any("without being sure enough" in line for line in misses)
+    assert not any("enough certainty" in line for line in misses)
 
 
 class Foreseeing:
@@ -311,8 +338,16 @@ def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_pat
     run = Run.open(folder)
     task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
     budget_s = run.spent_s + 500
-    facts = (Foreseeing(), Finishing(), autoseg.FakeDevice(), cache, budget_s)
-    context = RunContext(run, task, ASKED, *facts)
+    context = RunContext(
+        run=run,
+        task=task,
+        constraints=ASKED,
+        scheduler=Foreseeing(),
+        pool=Finishing(),
+        device=autoseg.FakeDevice(),
+        measured_before=cache,
+        budget_s=budget_s,
+    )
     run.record("outlook", **to_json(Outlook(0.01, 600.0, 0.1, 0.1, 0.1)))
     look_ahead(context)  # too soon
     assert run.events[-1]["horizon_s"] == 600

@@ -47,6 +47,9 @@ def test_what_others_disturbed_is_measured_again():
 def test_macs_alone_are_a_line_through_the_logarithms():
     from latency_predictor import macs_alone
 
-    known = [(autoseg.core.records.Cost(1, 10**n, 1), (64, 64), 2.0**n) for n in range(1, 5)]
+    known = [
+        (autoseg.core.records.Cost(params=1, macs=10**n, activation_bytes=1), (64, 64), 2.0**n)
+        for n in range(1, 5)
+    ]
     found = macs_alone(known[:3], known[2:])
     assert found["mean error"] < 1e-6 and found["rank correlation"] == pytest.approx(1.0)

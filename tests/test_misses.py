@@ -7,7 +7,7 @@ import pytest
 from autoseg.core.records import Candidate, Evaluation, Measurement, Score, State
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.relaxations import Story
+from autoseg.run.relaxations import InfeasibleRun
 
 ASKED = Declaration(max_latency="10ms", min_iou=0.9, budget="8m", effort="expert", workers=1)
 RUNGS = (3, 9)
@@ -31,23 +31,70 @@ def evaluation(
         ci = (0.99 * ms, 1.01 * ms)
         measurements = (
             Measurement(
-                "here", phase, "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, ci, ms, ci,
-                None, None, 5.0, 10, "d", "now",
+                device="here",
+                phase=phase,
+                runtime="ort",
+                threads=1,
+                provider="CPU",
+                runs=2000,
+                warmup=10,
+                min_ms=ms,
+                mean_ms=ms,
+                std_ms=0.1,
+                p50_ms=ms,
+                p50_ci_ms=ci,
+                p90_ms=ms,
+                p90_ci_ms=ci,
+                p95_ms=None,
+                p99_ms=None,
+                load_ms=5.0,
+                peak_rss_bytes=10,
+                onnx_digest="d",
+                taken_at="now",
             ),
-        )  # fmt: skip
+        )
     source = "onnx" if state in ("rejected", "confirmed") else "torch"
-    trained = [Score("val", s, iou, (iou - wide, iou + wide), (iou,), 0.9, epoch, 1.0, 0)
-               for s in dict.fromkeys(("torch", source))] if iou else []  # fmt: skip
+    trained = (
+        [
+            Score(
+                split="val",
+                source=s,
+                iou=iou,
+                iou_ci95=(iou - wide, iou + wide),
+                class_iou=(iou,),
+                pixel_accuracy=0.9,
+                epoch=epoch,
+                train_s=1.0,
+                seed=0,
+            )
+            for s in dict.fromkeys(("torch", source))
+        ]
+        if iou
+        else []
+    )
     candidate = Candidate.of("toy", {"resolution": 64, "name": name})
     return Evaluation(
-        candidate, state, measurements=measurements, scores=tuple(trained), p_feasible=p,
+        candidate=candidate,
+        state=state,
+        measurements=measurements,
+        scores=tuple(trained),
+        p_feasible=p,
         error=error,
-    )  # fmt: skip
+    )
 
 
 def explained(*evaluations: Evaluation, device: str | None = None, **asked) -> Explanation:
     declaration = replace(ASKED, **asked)
-    return explain(Story(evaluations, declaration, "mine", 480.0, device, RUNGS))
+    return explain(
+        InfeasibleRun(
+            evaluations=evaluations,
+            declaration=declaration,
+            name="mine",
+            spent_s=480.0,
+            device=device,
+            rungs=RUNGS,
+        )
+    )
 
 
 def ways(explanation: Explanation) -> dict[str, str]:
@@ -58,14 +105,14 @@ def test_a_floor_that_nothing_under_the_ceiling_meets():
     best, slow = evaluation("best", 8.0, 0.87), evaluation("slow", 16.0, state="too_slow")
     found = explained(best, evaluation("low", 2.0, 0.7), slow)
     assert found.binds == "floor" and [e.iou for e in found.nearest] == [0.87, 0.7]
-    assert found.says == (
+    assert found.summary == (
         "the floor binds: 2 of 3 measured fit 10 ms, and the best of them has IoU 0.8700 of the "
         "0.9 asked for"
     )
     told = ways(found)
     assert [*told] == ["--min-iou 0.86", "--max-latency 18ms"]
     assert told["--min-iou 0.86"].startswith(f"{best.candidate.key} with p90 8 ms (7.92 to 8.08)")
-    assert told["--max-latency 18ms"].endswith("would fit; it is untrained, its IoU is not known")
+    assert told["--max-latency 18ms"].endswith("would fit; it is untrained, its IoU is unknown")
     assert found.notes[0] == "of 3 candidates: 1 too slow"
     assert "IoU 0.8700 (0.8600 to 0.8800); trained to epoch 9" in "\n".join(found.lines())
 
@@ -87,7 +134,7 @@ def test_a_little_of_both_lies_between_the_two():
     assert [*ways(found)] == [
         "--min-iou 0.69", "--max-latency 44ms", "--max-latency 14ms --min-iou 0.84"
     ]  # fmt: skip
-    assert found.binds == "both" and "the floor is met from 40 ms on" in found.says
+    assert found.binds == "both" and "the floor is met from 40 ms on" in found.summary
     elsewhere = explained(low, mid, high, device="board")
     told = ways(elsewhere)
     assert "(the floor here is the run's: begin a run with that one)" in told["--min-iou 0.69"]
@@ -98,37 +145,37 @@ def test_a_ceiling_that_nothing_meets():
     slow = [evaluation(str(ms), ms, state="too_slow") for ms in (30.0, 20.0)]
     found = explained(*slow)
     assert found.binds == "ceiling" and found.nearest == (slow[1],)
-    assert found.says == (
+    assert found.summary == (
         "the ceiling binds: nothing meets 10 ms: the fastest of 2 measured needs 20 ms (p90)"
     )
     assert [*ways(found)] == ["--max-latency 22ms"]
     assert explained(evaluation("a", 20.0, 0.95), device="b").binds == "ceiling"
     neither = explained(evaluation("a", 20.0, 0.8), device="b")
-    assert neither.binds == "both" and "the best IoU is 0.8000 of the 0.9" in neither.says
+    assert neither.binds == "both" and "the best IoU is 0.8000 of the 0.9" in neither.summary
 
 
 def test_time_binds_where_training_was_cut_off():
     found = explained(evaluation("a", 5.0, 0.8, epoch=3), evaluation("b", 6.0, state="measured"))
-    assert found.binds == "time" and found.says.endswith("trained to epoch 3 of 9")
+    assert found.binds == "time" and found.summary.endswith("trained to epoch 3 of 9")
     told = ways(found)["--budget 16m"]
     assert told == (
         "with `autoseg optimize --resume --name mine`: of those that fit, 1 untrained, "
-        "1 trained to epoch 3 of 9 at most; what more gives is not known"
+        "1 trained to epoch 3 of 9 at most; the gain of more is unknown"
     )
     by_trials = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
     assert by_trials.binds == "floor" and "--trials 8" in ways(by_trials)
     untrained = explained(evaluation("b", 6.0, state="measured"))
-    assert untrained.binds == "time" and untrained.says.endswith("none was trained to a score")
+    assert untrained.binds == "time" and untrained.summary.endswith("none was trained to a score")
 
 
 def test_what_meets_both_figures_waits_or_is_not_sure_enough():
     waits = explained(evaluation("a", 5.0, 0.95))
-    assert (waits.binds, waits.says) == (
+    assert (waits.binds, waits.summary) == (
         "time", "1 meet both figures and are not confirmed yet"
     )  # fmt: skip
     unsure = explained(evaluation("a", 5.0, 0.905, "rejected", wide=0.03, p=0.63))
-    assert unsure.binds == "floor" and unsure.says == (
-        "1 met both figures without being sure enough: P 0.63 at most, and 0.9 is needed"
+    assert unsure.binds == "floor" and unsure.summary == (
+        "1 met both figures, but not with enough certainty: P 0.63 at most, and 0.9 is required"
     )
     assert "more pictures in val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
     slow = explained(evaluation("a", 9.99, 0.95, "rejected", phase="confirm", p=0.58))
@@ -138,11 +185,11 @@ def test_what_meets_both_figures_waits_or_is_not_sure_enough():
 def test_failures_are_counted_and_the_first_is_told():
     failed = [evaluation(n, 5.0, state="failed", error=f"NaN in {n}") for n in "ab"]
     found = explained(*failed, evaluation("c", 40.0, state="too_slow"))
-    assert found.says == "2 of 3 measured fit 10 ms, and none was trained to a score: 2 failed"
+    assert found.summary == "2 of 3 measured fit 10 ms, and none was trained to a score: 2 failed"
     assert "of 3 candidates: 1 too slow, 2 failed" in found.notes
     assert f"the first failure ({failed[0].candidate.key}): NaN in a" in found.notes
     nothing = explained(evaluation("a", None, state="failed", error="cannot be exported"))
-    assert nothing.says == "no candidate could be measured" and nothing.nearest == ()
+    assert nothing.summary == "no candidate could be measured" and nothing.nearest == ()
     assert any("cannot be exported" in line for line in nothing.lines())
 
 

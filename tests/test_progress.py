@@ -21,17 +21,48 @@ def tell(run: Run) -> None:
     for candidate, p50_ms in ((FIRST, 1.5), (OTHER, 40.0)):
         run.record(
             "proposed", candidate, candidate=to_json(candidate), structure=candidate.key,
-            cost=to_json(Cost(1, 2, 3)),
+            cost=to_json(Cost(params=1, macs=2, activation_bytes=3)),
         )  # fmt: skip
         measurement = Measurement(
-            "pi4", "screen", "onnxruntime 1.20", 1, "CPU", 40, 10, p50_ms, p50_ms, 0.1, p50_ms,
-            (p50_ms, p50_ms), 1.1 * p50_ms, None, None, None, 5.0, 1000, "d", "2026-01-01",
-        )  # fmt: skip
+            device="pi4",
+            phase="screen",
+            runtime="onnxruntime 1.20",
+            threads=1,
+            provider="CPU",
+            runs=40,
+            warmup=10,
+            min_ms=p50_ms,
+            mean_ms=p50_ms,
+            std_ms=0.1,
+            p50_ms=p50_ms,
+            p50_ci_ms=(p50_ms, p50_ms),
+            p90_ms=1.1 * p50_ms,
+            p90_ci_ms=None,
+            p95_ms=None,
+            p99_ms=None,
+            load_ms=5.0,
+            peak_rss_bytes=1000,
+            onnx_digest="d",
+            taken_at="2026-01-01",
+        )
         run.record(
-            "measured", candidate, measurement=to_json(measurement), onnx_bytes=9,
+            "measured",
+            candidate,
+            measurement=to_json(measurement),
+            onnx_bytes=9,
             too_slow=p50_ms > 33,
-        )  # fmt: skip
-    score = Score("val", "torch", 0.91, (0.9, 0.92), (0.99, 0.91), 0.98, 3, 12.0, 0)
+        )
+    score = Score(
+        split="val",
+        source="torch",
+        iou=0.91,
+        iou_ci95=(0.9, 0.92),
+        class_iou=(0.99, 0.91),
+        pixel_accuracy=0.98,
+        epoch=3,
+        train_s=12.0,
+        seed=0,
+    )
     run.record("scored", FIRST, score=to_json(score))
 
 

@@ -18,19 +18,46 @@ from autoseg.run.store import MeasurementCache, Run, read_declaration, write_ato
 FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
 OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
 MEASURED = Measurement(
-    "pi4", "screen", "onnxruntime 1.20", 1, "CPU", 40, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
-    1.2, (1.1, 1.3), None, None, 5.0, 1000, "d", "2026-01-01T00:00:00Z",
-)  # fmt: skip
+    device="pi4",
+    phase="screen",
+    runtime="onnxruntime 1.20",
+    threads=1,
+    provider="CPU",
+    runs=40,
+    warmup=10,
+    min_ms=1.0,
+    mean_ms=1.1,
+    std_ms=0.1,
+    p50_ms=1.05,
+    p50_ci_ms=(1.0, 1.1),
+    p90_ms=1.2,
+    p90_ci_ms=(1.1, 1.3),
+    p95_ms=None,
+    p99_ms=None,
+    load_ms=5.0,
+    peak_rss_bytes=1000,
+    onnx_digest="d",
+    taken_at="2026-01-01T00:00:00Z",
+)
 
 
 def scored(iou: float, epoch: int = 3, **facts) -> Score:
     return Score(
-        "val", "torch", iou, (iou - 0.1, iou + 0.1), (None, iou), 0.9, epoch, 1.0, 0, **facts
+        split="val",
+        source="torch",
+        iou=iou,
+        iou_ci95=(iou - 0.1, iou + 0.1),
+        class_iou=(None, iou),
+        pixel_accuracy=0.9,
+        epoch=epoch,
+        train_s=1.0,
+        seed=0,
+        **facts,
     )
 
 
 def propose(run: Run, candidate: Candidate) -> None:
-    cost = to_json(Cost(1, 2, 3))
+    cost = to_json(Cost(params=1, macs=2, activation_bytes=3))
     run.record(
         "proposed", candidate, candidate=to_json(candidate), structure=candidate.key, cost=cost
     )

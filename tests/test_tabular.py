@@ -37,7 +37,9 @@ def toy():
                 epochs = 1 if decayed else rung - before
                 cells[rung, decayed] = Cell(iou, (iou - 0.01, iou + 0.01), epochs * latency_ms)
             before = rung
-        cost = Cost(1000, round(1e6 * latency_ms), round(1e5 * latency_ms))
+        cost = Cost(
+            params=1000, macs=round(1e6 * latency_ms), activation_bytes=round(1e5 * latency_ms)
+        )
         entries[c.key] = Entry(c, cost, latency_ms, 1.0, {0: cells})
     known = tuple(entry.candidate for entry in entries.values())
     only = TabularSpace(space.name, space.network, space.knobs, {}, known)

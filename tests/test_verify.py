@@ -75,7 +75,7 @@ def test_an_iou_that_is_not_the_cards_breaks_its_promise(promised, tiny, cache):
 
 
 def test_another_device_is_not_judged_but_by_a_ceiling_of_ones_own(tmp_path):
-    other = DeviceInfo("pi4", "\x1b[31mCortex", "r", 4, "C")
+    other = DeviceInfo(name="pi4", model="\x1b[31mCortex", runtime="r", threads=4, provider="C")
     folder = bundle(tmp_path, device=other)
     found = verify(folder, autoseg.FakeDevice(50.0))
     assert found.checks[0].holds is None and found.holds is None

@@ -34,15 +34,30 @@ def timing(p50_ms: float, **facts) -> Measurement:
 
 def scored(iou: float, epoch: int, *, decayed: bool = False, source: str = "torch") -> Score:
     return Score(
-        "val", source, iou, (iou - 0.01, iou + 0.01), (iou, iou), iou, epoch, float(epoch), 0,
-        decayed,
-    )  # fmt: skip
+        split="val",
+        source=source,
+        iou=iou,
+        iou_ci95=(iou - 0.01, iou + 0.01),
+        class_iou=(iou, iou),
+        pixel_accuracy=iou,
+        epoch=epoch,
+        train_s=float(epoch),
+        seed=0,
+        decayed=decayed,
+    )
 
 
 def known(candidate: Candidate, state: str, p50_ms: float, *scores: Score) -> Evaluation:
     """An evaluation; its cost goes with its latency."""
-    cost = Cost(1000, round(1e6 * p50_ms), round(1e5 * p50_ms))
-    return Evaluation(candidate, state, cost, 100, (timing(p50_ms),), scores)
+    cost = Cost(params=1000, macs=round(1e6 * p50_ms), activation_bytes=round(1e5 * p50_ms))
+    return Evaluation(
+        candidate=candidate,
+        state=state,
+        cost=cost,
+        onnx_bytes=100,
+        measurements=(timing(p50_ms),),
+        scores=scores,
+    )
 
 
 def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:

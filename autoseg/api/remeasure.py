@@ -18,7 +18,7 @@ from autoseg.api.session import (
 from autoseg.core.errors import InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.run.declaration import option_s
-from autoseg.run.messages import OnEvent, call, follow
+from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.remeasure import request_remeasure, run_on_device
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
@@ -57,7 +57,7 @@ def remeasure(
         task = task_of_run(folder)
         opened = session.open_run(folder, info.name)
         if on_event:
-            call(opened, on_event, session.stop.request)
+            call_on_event(opened, on_event, session.stop.request)
         declaration = request_remeasure(opened, info, max_latency)
         if on_start:
             on_start(opened, declaration)

@@ -17,7 +17,7 @@ from autoseg.core.units import clock
 from autoseg.report.axes import latency_said
 from autoseg.run.declaration import Declaration
 from autoseg.run.events import Event
-from autoseg.run.messages import Telling, outlook_line
+from autoseg.run.messages import ProgressLines, outlook_line
 from autoseg.run.store import Run
 
 RECENT = 8
@@ -36,14 +36,14 @@ class Progress:
         self._run: Run | None = None
         self._declaration: Declaration | None = None
         self._looks: list[Event] = []
-        self._telling: Telling | None = None
+        self._lines: ProgressLines | None = None
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
-        self._telling = Telling(run, declaration, self._say)
+        self._lines = ProgressLines(run, declaration, self._say)
         run.listeners.append(self._hear)
-        self._telling.open()
+        self._lines.start()
         if self.console.is_terminal:
             self._live = Live(
                 console=self.console,
@@ -76,8 +76,8 @@ class Progress:
             if self._live:  # it has a line of its own in the panel
                 return
         self._now.pop(event.get("key", ""), None)
-        if self._telling:
-            self._telling.hear(event)
+        if self._lines:
+            self._lines.handle(event)
 
     def _say(self, line: str) -> None:
         if self._live:

@@ -17,7 +17,7 @@ from autoseg.run.declaration import Declaration
 from autoseg.run.events import Event
 from autoseg.run.infeasible import Explanation, explain
 from autoseg.run.ledger import as_seen_on, fold, read_events, spent_s
-from autoseg.run.relaxations import Story
+from autoseg.run.relaxations import InfeasibleRun
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
 
@@ -120,10 +120,10 @@ class Result:
         explained = self.explanation()
         nearest = next(iter(explained.nearest), None) if explained else None
         if nearest is None or nearest.measurement is None:
-            return f"; {explained.says}" if explained else ""
+            return f"; {explained.summary}" if explained else ""
         at = f"{_latency(nearest, self.constraints):.3g} ms"
         if nearest.iou is not None:
-            unsure = ", which is not sure enough" if meets(nearest, self.constraints) else ""
+            unsure = ", which is too uncertain" if meets(nearest, self.constraints) else ""
             return f"; the nearest has IoU {nearest.iou:.4f} at {at}{unsure}"
         return f"; the fastest needs {at}, and none is trained to a score"
 
@@ -132,11 +132,15 @@ class Result:
         if self.front:
             return None
         return explain(
-            Story(
-                self.evaluations, self.declaration, self.folder.name, self.spent_s, self.device,
-                self.rungs,
+            InfeasibleRun(
+                evaluations=self.evaluations,
+                declaration=self.declaration,
+                name=self.folder.name,
+                spent_s=self.spent_s,
+                device=self.device,
+                rungs=self.rungs,
             )
-        )  # fmt: skip
+        )
 
     def bundle(self, key: str) -> Path:
         """The folder to ship of a front model. Raises InputError for a key that has none."""
@@ -208,11 +212,9 @@ def _elsewhere(events: Sequence[Event]) -> bool:
 
 def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
     """The device as it described itself; None where a folder does not say."""
-    asked = next(
-        (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on), {}
-    )
-    said = asked.get("device") if on else raw.get("measured_on")
-    return from_json(DeviceInfo, said) if said else None
+    requests = (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on)
+    described = next(requests, {}).get("device") if on else raw.get("measured_on")
+    return from_json(DeviceInfo, described) if described else None
 
 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:

@@ -15,7 +15,7 @@ from autoseg.device.group import Group
 from autoseg.device.local import local_device
 from autoseg.device.ssh import ssh_device
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 
 
 @pytest.fixture(params=["local", "fake", "group", pytest.param("ssh", marks=pytest.mark.ssh)])
@@ -53,7 +53,9 @@ def test_a_measurement_is_whole_and_survives_being_saved(device: Device, segment
 
 
 def test_what_the_runs_cannot_support_is_none(device: Device, segments: Path) -> None:
-    few = device.measure(segments, MeasurePlan("confirm", min_runs=20, max_runs=20, warmup_s=0.0))
+    few = device.measure(
+        segments, MeasurePlan(phase="confirm", min_runs=20, max_runs=20, warmup_s=0.0)
+    )
     assert few.p99_ms is None
     assert len(few.quantiles_ms) == 41 and list(few.quantiles_ms) == sorted(few.quantiles_ms)
     assert few.quantiles_ms[20] == pytest.approx(few.p50_ms, rel=0.01)

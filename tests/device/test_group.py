@@ -14,7 +14,7 @@ from autoseg.device.group import Group
 from autoseg.run.ledger import read_events
 
 CONFIRM = MeasurePlan.confirm()
-SCREEN = MeasurePlan("screen")
+SCREEN = MeasurePlan(phase="screen")
 
 
 @dataclass

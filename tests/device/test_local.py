@@ -21,8 +21,8 @@ from autoseg.device.board import Board
 from autoseg.device.local import Here, local_device
 from autoseg.device.profile import ONNXRUNTIME_NAMES, Profile
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
-ENDLESS = MeasurePlan("confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
+ENDLESS = MeasurePlan(phase="confirm", min_runs=10**7, max_runs=10**7, max_s=60.0, warmup_s=0.01)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_profile_sets_warm_up_and_confirming_runs(
     local: Callable[..., Board], segments: Path
 ) -> None:
     device = local(warmup_s=0.05, runs=700)
-    plan = MeasurePlan("confirm", min_runs=10, max_runs=40, warmup_s=0.0)
+    plan = MeasurePlan(phase="confirm", min_runs=10, max_runs=40, warmup_s=0.0)
     found = device.measure(segments, plan)
     assert found.runs >= 700 and found.warmup > 100
     assert device.measure(segments, QUICK).runs < 700
@@ -372,7 +372,7 @@ def test_a_busy_core_is_told(
 ) -> None:
     core = max(os.sched_getaffinity(0))
     burn = f"import os; os.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile True: pass"
-    plan = MeasurePlan("screen", min_runs=10**6, max_runs=10**6, max_s=0.2, warmup_s=0.01)
+    plan = MeasurePlan(phase="screen", min_runs=10**6, max_runs=10**6, max_s=0.2, warmup_s=0.01)
     with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as neighbour:
         try:
             assert neighbour.stdout is not None and neighbour.stdout.readline()

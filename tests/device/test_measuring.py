@@ -14,8 +14,8 @@ from autoseg.device.local import local_device
 from autoseg.device.profile import Profile
 from autoseg.device.replies import Node, Status, Timed
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
-SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
+SHORT = MeasurePlan(phase="confirm", statistic="p50", min_runs=40, max_runs=40, warmup_s=0.01)
 
 
 def status(**facts: Any) -> Status:
@@ -101,7 +101,7 @@ def test_a_governor_that_changed_is_told(
 
 def test_a_percentile_that_another_stands_for_is_told(segments: Path) -> None:
     device = local_device()
-    few = MeasurePlan("confirm", "p99", min_runs=40, max_runs=40, warmup_s=0.0)
+    few = MeasurePlan(phase="confirm", statistic="p99", min_runs=40, max_runs=40, warmup_s=0.0)
     flags = device.measure(segments, few).flags
     # On a busy machine disturbed runs count as well: there are more, and a p95 may do.
     assert any(

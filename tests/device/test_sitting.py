@@ -16,7 +16,7 @@ from autoseg.device.local_launcher import Pipe
 from autoseg.device.profile import Profile
 from autoseg.device.rpc import Lost
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 
 
 class Cable:

@@ -9,7 +9,7 @@ from device.machine import Machine
 from autoseg.core.records import MeasurePlan
 from autoseg.device.timing import Timing, compare_twins, time_candidate
 
-SCREEN = MeasurePlan("screen", "p50", ceiling_ms=1.0)
+SCREEN = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1.0)
 CONFIRM = MeasurePlan.confirm()
 
 

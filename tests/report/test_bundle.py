@@ -110,7 +110,9 @@ def test_a_file_that_is_not_the_measured_one_gets_no_bundle(tmp_path):
 
 
 def test_an_unscored_model_cannot_be_bundled(tmp_path):
-    bare = Evaluation(measured().candidate, "measured", measurements=measured().measurements)
+    bare = Evaluation(
+        candidate=measured().candidate, state="measured", measurements=measured().measurements
+    )
     with pytest.raises(InputError, match="measured and scored"):
         write_bundle(
             tmp_path / "b", onnx=tmp_path / "m.onnx", evaluation=bare, classes=["a"],

@@ -158,7 +158,7 @@ def test_a_run_whose_name_is_hostile_is_written_beside_itself(tmp_path):
 def test_without_a_front_the_page_says_why_and_marks_the_nearest(tmp_path):
     page, result = page_of(tmp_path, floor=0.999)
     told = result.explanation()
-    assert told.says in page.said
+    assert told.summary in page.said
     assert all(way.gives in page.said for way in told.relax)
     near = {p["data-key"] for p in page.points() if "near" in p["class"].split()}
     assert near == {e.candidate.key for e in told.nearest} != set()

@@ -14,13 +14,45 @@ STRUCK_RGB = (0xC0, 0x39, 0x2B)
 
 def evaluation(ms: float, iou: float | None, state: State, epoch: int = 9) -> Evaluation:
     measurement = Measurement(
-        "here", "confirm", "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, (ms * 0.9, ms * 1.1),
-        None, None, None, None, 5.0, 10, "d", "now",
-    )  # fmt: skip
-    score = None if iou is None else Score("val", "onnx", iou, (iou, iou), (iou,), 1, epoch, 1, 0)
+        device="here",
+        phase="confirm",
+        runtime="ort",
+        threads=1,
+        provider="CPU",
+        runs=2000,
+        warmup=10,
+        min_ms=ms,
+        mean_ms=ms,
+        std_ms=0.1,
+        p50_ms=ms,
+        p50_ci_ms=(ms * 0.9, ms * 1.1),
+        p90_ms=None,
+        p90_ci_ms=None,
+        p95_ms=None,
+        p99_ms=None,
+        load_ms=5.0,
+        peak_rss_bytes=10,
+        onnx_digest="d",
+        taken_at="now",
+    )
+    score = (
+        None
+        if iou is None
+        else Score(
+            split="val",
+            source="onnx",
+            iou=iou,
+            iou_ci95=(iou, iou),
+            class_iou=(iou,),
+            pixel_accuracy=1,
+            epoch=epoch,
+            train_s=1,
+            seed=0,
+        )
+    )
     return Evaluation(
-        Candidate.of("toy", {"resolution": 64, "a": ms}),
-        state,
+        candidate=Candidate.of("toy", {"resolution": 64, "a": ms}),
+        state=state,
         measurements=(measurement,),
         scores=(score,) if score else (),
     )
@@ -37,7 +69,7 @@ REST = [
     evaluation(4, 0.94, "scored"),
     evaluation(0.5, 0.91, "rejected"),
     evaluation(50, None, "too_slow"),
-    Evaluation(Candidate.of("toy", {"resolution": 96}), "failed", error="NaN"),
+    Evaluation(candidate=Candidate.of("toy", {"resolution": 96}), state="failed", error="NaN"),
 ]
 
 

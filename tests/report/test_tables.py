@@ -23,20 +23,48 @@ def candidate(**knobs) -> Candidate:
 
 def measurement(ms: float, p90: float | None) -> Measurement:
     return Measurement(
-        "here", "confirm", "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, (ms, ms), p90, None, None,
-        None, 5.0, 10, "d", "now",
-    )  # fmt: skip
+        device="here",
+        phase="confirm",
+        runtime="ort",
+        threads=1,
+        provider="CPU",
+        runs=2000,
+        warmup=10,
+        min_ms=ms,
+        mean_ms=ms,
+        std_ms=0.1,
+        p50_ms=ms,
+        p50_ci_ms=(ms, ms),
+        p90_ms=p90,
+        p90_ci_ms=None,
+        p95_ms=None,
+        p99_ms=None,
+        load_ms=5.0,
+        peak_rss_bytes=10,
+        onnx_digest="d",
+        taken_at="now",
+    )
 
 
 def score(iou: float, split="val") -> Score:
-    return Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (None, iou), 0.99, 9, 1.0, 0)
+    return Score(
+        split=split,
+        source="onnx",
+        iou=iou,
+        iou_ci95=(iou - 0.01, iou + 0.01),
+        class_iou=(None, iou),
+        pixel_accuracy=0.99,
+        epoch=9,
+        train_s=1.0,
+        seed=0,
+    )
 
 
 def evaluation(ms: float, iou: float | None, state: State = "confirmed", **knobs) -> Evaluation:
     return Evaluation(
-        candidate(a=ms, **knobs),
-        state,
-        cost=Cost(1000, 2000, 3000),
+        candidate=candidate(a=ms, **knobs),
+        state=state,
+        cost=Cost(params=1000, macs=2000, activation_bytes=3000),
         onnx_bytes=4000,
         measurements=(measurement(ms, ms * 1.1),),
         scores=() if iou is None else (score(iou), score(iou - 0.02, "test")),
@@ -47,7 +75,7 @@ def evaluation(ms: float, iou: float | None, state: State = "confirmed", **knobs
 FAST, GOOD, BEATEN = evaluation(1, 0.9), evaluation(2.0, 0.95), evaluation(3, 0.92)
 SLOW = evaluation(40, None, "too_slow")
 STRUCK = evaluation(0.5, 0.99, "rejected")
-FAILED = Evaluation(candidate(b="x"), "failed", error="CandidateError: NaN loss")
+FAILED = Evaluation(candidate=candidate(b="x"), state="failed", error="CandidateError: NaN loss")
 ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
 
 

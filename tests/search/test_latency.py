@@ -91,7 +91,10 @@ def test_networks_that_cost_the_same_differ_by_their_noise(rows):
 
 
 def test_costs_of_before_kinds_were_counted_serve_too(rows):
-    old = [(Cost(c.params, c.macs, c.activation_bytes), hw, ms) for c, hw, ms in rows]
+    old = [
+        (Cost(params=c.params, macs=c.macs, activation_bytes=c.activation_bytes), hw, ms)
+        for c, hw, ms in rows
+    ]
     mean, _ = predicted(LatencyModel.fit(old[:50]), old[50:])
     assert np.median(np.abs(mean - logs(rows[50:]))) < 0.12
 

@@ -14,9 +14,9 @@ ALL = list(SPACE.candidates("expert"))
 
 
 def test_an_epochs_price_follows_what_was_observed():
-    guess = prior_s(Cost(1, 1, 10**6), 100)
+    guess = prior_s(Cost(params=1, macs=1, activation_bytes=10**6), 100)
     trained = known(ALL[0], "scored", 1.0, replace(scored(0.5, 3), train_s=3 * 50.0))
-    same = replace(trained, cost=Cost(1, 1, 10**6))
+    same = replace(trained, cost=Cost(params=1, macs=1, activation_bytes=10**6))
     assert guess > 0 and observed_ratio(100, []) == 1.0
     assert guess * observed_ratio(100, [same]) == pytest.approx(50.0)
 

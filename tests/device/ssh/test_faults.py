@@ -25,8 +25,10 @@ from autoseg.device.ssh.launcher import SshReach
 
 pytestmark = pytest.mark.ssh
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
-LONG = MeasurePlan("confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
+LONG = MeasurePlan(
+    phase="confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.0, warmup_s=0.01
+)
 
 
 @pytest.fixture
