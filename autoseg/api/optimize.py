@@ -63,19 +63,21 @@ def optimize(
     """Search, train, measure and confirm; return the Pareto front.
 
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
-    fraction; the defaults are those of the command line. `sampler` says who proposes:
-    ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
-    ``"random"``). Several devices share the run's measurements and must be alike;
-    `accept_new_host_key` trusts a board that is reached for the first time. `dry_run` ends after
-    the survey: the result has a verdict and a plan, and no front. `on_event` is called with each
-    event of the ledger after it was written, a mapping; its ``"evaluation"`` is the candidate's
-    Evaluation by then, or None. What it raises is logged, and the run goes on; when it returns
-    ``"stop"``, the run ends as on Ctrl-C. `on_start` gets the open run before its first event,
-    for listeners that also want to hear what begins. Raises InputError for what is wrong with the
-    arguments or the data, before anything is written; DeviceError when the device is lost, or the
-    run cannot go on for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is
-    trained was confirmed within two minutes, but one model at least: in both cases the run can be
-    continued with ``resume=True``.
+    fraction. An option that is None has the default of `Declaration`, or with `resume` the value
+    of the continued run. `sampler` is the proposer: ``"autoseg"``, or one of Optuna's (``"gp"``,
+    ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). Several devices share the run's
+    measurements and must be of one kind; `accept_new_host_key` trusts a board at first contact.
+    `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
+
+    `on_event` is called with each event of the ledger after it was written, a mapping; its
+    ``"evaluation"`` is the candidate's Evaluation after the event, or None. What it raises is
+    logged, and the run goes on; when it returns ``"stop"``, the run ends as on Ctrl-C. `on_start`
+    gets the open run before its first event, for listeners that need activities as well.
+
+    Raises InputError for faults of the arguments or the data, before anything is written;
+    DeviceError when the device is lost, or the run cannot go on for another reason; Interrupted on
+    Ctrl-C or SIGTERM, after confirming trained models for up to two minutes, at least one. In the
+    last two cases the run can be continued with ``resume=True``.
     """
     folder = _folder(Path(results), name, resume=resume)
     before = read_declaration(folder) if resume else None
@@ -157,7 +159,7 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
 
 
 def _or(given: Value | None, otherwise: Value) -> Value:
-    """What was given; without it, the default or the value of the run that is continued."""
+    """The given value, or else the default or that of the continued run."""
     return otherwise if given is None else given
 
 

@@ -93,26 +93,26 @@ def _binding(run: InfeasibleRun) -> tuple[Binds, str]:
     if meeting := [e for e in run.scored_within_ceiling if meets(e, run.constraints)]:
         return _almost(run, meeting)
     best = run.scored_within_ceiling[0]
-    least = f"the best of them has IoU {iou_of(best):.4f} of the {floor:g} asked for"
+    short = f"the best of them has IoU {iou_of(best):.4f} of the {floor:g} asked for"
     if run.declaration.budget and run.unfinished(best):
         epoch = f"epoch {epoch_of(best)} of {max(run.rungs)}"
-        return "time", f"time binds: {fit}; {least}, trained to {epoch}"
+        return "time", f"time binds: {fit}; {short}, trained to {epoch}"
     if accurate := [e for e in run.scored if iou_of(e) >= floor]:
         from_ms = min(map(run.latency_ms, accurate))
         return "both", (
-            f"ceiling and floor bind together: {fit}, and {least}; the floor is met from "
+            f"ceiling and floor bind together: {fit}, and {short}; the floor is met from "
             f"{from_ms:.3g} ms on"
         )
-    return "floor", f"the floor binds: {fit}, and {least}"
+    return "floor", f"the floor binds: {fit}, and {short}"
 
 
 def _all_too_slow(run: InfeasibleRun) -> tuple[Binds, str]:
     ceiling, floor = run.constraints.max_latency_ms, run.constraints.min_iou
     fastest = min(run.measured, key=run.latency_ms)
-    asked, timed = run.constraints.statistic, fastest.measurement
+    statistic, timed = run.constraints.statistic, fastest.measurement
     summary = (
         f"nothing meets {ceiling:g} ms: the fastest of {len(run.measured)} measured needs "
-        f"{run.latency_ms(fastest):.3g} ms ({timed.supported(asked) if timed else asked})"
+        f"{run.latency_ms(fastest):.3g} ms ({timed.supported(statistic) if timed else statistic})"
     )
     best = max(map(iou_of, run.scored), default=None)
     if best is None or best >= floor:

@@ -1,6 +1,6 @@
 """The progress of a run in words, for the panel and the log; events for the user's program.
 
-The logger `autoseg.progress` gets one INFO line an event; `on_event` gets the events themselves.
+The logger `autoseg.progress` gets one INFO line per event; `on_event` gets the events.
 """
 
 from __future__ import annotations

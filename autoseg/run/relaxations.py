@@ -100,12 +100,12 @@ class _Requirement(NamedTuple):
 
 
 def _requirements(run: InfeasibleRun) -> list[_Requirement]:
-    asked, found = run.constraints, []
+    constraints, found = run.constraints, []
     for evaluation in run.scored:
-        ceiling_ms, floor = asked.max_latency_ms, asked.min_iou
-        if not latency_certain(evaluation, asked):
-            ceiling_ms = max(ceiling_ms, _safe_ceiling_ms(evaluation, asked.statistic))
-        if not iou_certain(evaluation, asked):
+        ceiling_ms, floor = constraints.max_latency_ms, constraints.min_iou
+        if not latency_certain(evaluation, constraints):
+            ceiling_ms = max(ceiling_ms, _safe_ceiling_ms(evaluation, constraints.statistic))
+        if not iou_certain(evaluation, constraints):
             floor = _safe_floor(evaluation)
         found.append(_Requirement(ceiling_ms, floor, evaluation))
     return [need for need in found if need.floor > 0]
@@ -113,15 +113,19 @@ def _requirements(run: InfeasibleRun) -> list[_Requirement]:
 
 def _relaxed(run: InfeasibleRun) -> list[Relaxation]:
     """The smallest change of the floor alone, of the ceiling alone, and of both, if any."""
-    asked, needs = run.constraints, _requirements(run)
-    fast = [n for n in needs if n.ceiling_ms <= asked.max_latency_ms and n.floor < asked.min_iou]
-    slow = [n for n in needs if n.ceiling_ms > asked.max_latency_ms]
-    accurate = [n for n in slow if n.floor >= asked.min_iou]
+    constraints, needs = run.constraints, _requirements(run)
+    fast = [
+        n
+        for n in needs
+        if n.ceiling_ms <= constraints.max_latency_ms and n.floor < constraints.min_iou
+    ]
+    slow = [n for n in needs if n.ceiling_ms > constraints.max_latency_ms]
+    accurate = [n for n in slow if n.floor >= constraints.min_iou]
     floor_alone = max(fast, key=lambda n: (n.floor, -run.latency_ms(n.of)), default=None)
     ceiling_alone = min(accurate, key=lambda n: (n.ceiling_ms, -iou_of(n.of)), default=None)
     lowest = floor_alone.floor if floor_alone else 0.0
     highest_ms = ceiling_alone.ceiling_ms if ceiling_alone else math.inf
-    both = _both_between(slow, lowest, asked.min_iou, highest_ms)
+    both = _both_between(slow, lowest, constraints.min_iou, highest_ms)
     return [_relaxation(need, run) for need in (floor_alone, ceiling_alone, both) if need]
 
 
@@ -137,12 +141,12 @@ def _both_between(
 
 
 def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
-    words, asked = [], run.constraints
-    if need.ceiling_ms > asked.max_latency_ms:
+    words, constraints = [], run.constraints
+    if need.ceiling_ms > constraints.max_latency_ms:
         words += ["--max-latency", f"{need.ceiling_ms:g}ms"]
-    if need.floor < asked.min_iou:
+    if need.floor < constraints.min_iou:
         words += ["--min-iou", f"{need.floor:g}"]
-    model, known = need.of, figures_text(need.of, asked.statistic)
+    model, known = need.of, figures_text(need.of, constraints.statistic)
     gives = f"{model.candidate.key} with {known}; {status_text(model)}"
     if run.device is not None and "--min-iou" in words:
         gives += " (the floor here is the run's: begin a run with that one)"
@@ -151,15 +155,15 @@ def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
 
 def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
     """A ceiling for the fastest untrained candidate, where no scored one needs it higher."""
-    asked = run.constraints
-    known = [need for need in _requirements(run) if need.floor >= asked.min_iou]
+    constraints = run.constraints
+    known = [need for need in _requirements(run) if need.floor >= constraints.min_iou]
     untrained = sorted(
         (e for e in run.measured if e.iou is None and e.state == "too_slow"), key=run.latency_ms
     )
     if known or not untrained:
         return []
     chosen = untrained[0]
-    value = f"{_safe_ceiling_ms(chosen, asked.statistic):g}ms"
+    value = f"{_safe_ceiling_ms(chosen, constraints.statistic):g}ms"
     gives = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
     return [Relaxation("--max-latency", value, f"{gives}; it is untrained, its IoU is unknown")]
 
@@ -193,17 +197,17 @@ def _twice_the_time(run: InfeasibleRun) -> str:
     return f"{minutes}m" if minutes < 180 else f"{math.ceil(minutes / 60)}h"
 
 
-def latency_certain(evaluation: Evaluation, asked: Constraints) -> bool:
+def latency_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
     measurement = evaluation.measurement
-    return measurement is not None and p_latency_met(measurement, asked) >= MIN_P_EACH
+    return measurement is not None and p_latency_met(measurement, constraints) >= MIN_P_EACH
 
 
-def iou_certain(evaluation: Evaluation, asked: Constraints) -> bool:
+def iou_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
     score = evaluation.score("val")
     if score is None:
         return False
     known = score.p_floor
-    return (p_iou_met(score, asked.min_iou) if known is None else known) >= MIN_P_EACH
+    return (p_iou_met(score, constraints.min_iou) if known is None else known) >= MIN_P_EACH
 
 
 def _safe_ceiling_ms(evaluation: Evaluation, statistic: Statistic) -> float:

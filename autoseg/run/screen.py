@@ -22,7 +22,7 @@ from autoseg.train.task import network
 
 
 @dataclass(frozen=True)
-class _Timed:
+class _Pending:
     """An exported candidate, a call that gives its measurement, and whether it is ready."""
 
     candidate: Candidate
@@ -38,43 +38,43 @@ def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
     """
     info = context.device.describe()
     side_by_side = 1 if info.here else info.boards  # on one machine they would disturb each other
-    waiting: deque[_Timed] = deque()
+    waiting: deque[_Pending] = deque()
     threads = ThreadPoolExecutor(side_by_side)
     try:
         for candidate in candidates:
             if exported := _untrained(context, candidate):
-                waiting.append(_timed(context, candidate, exported, threads, side_by_side))
+                waiting.append(_start(context, candidate, exported, threads, side_by_side))
             if len(waiting) >= side_by_side:
-                _screened(context, waiting.popleft())
+                _record(context, waiting.popleft())
         while waiting:
-            _screened(context, waiting.popleft())
+            _record(context, waiting.popleft())
     except (AutosegError, KeyboardInterrupt) as error:
         # Keeps what the other boards have measured; Ctrl-C does not wait for them.
-        _rescue(context, waiting, wait=isinstance(error, AutosegError))
+        _record_rest(context, waiting, wait=isinstance(error, AutosegError))
         raise
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _timed(
+def _start(
     context: RunContext,
     candidate: Candidate,
     exported: Exported,
     threads: ThreadPoolExecutor,
     side_by_side: int,
-) -> _Timed:
+) -> _Pending:
     timing = partial(_screen_measurement, context, exported)
     if side_by_side == 1:
-        return _Timed(candidate, exported, timing, lambda: False)
+        return _Pending(candidate, exported, timing, lambda: False)
     future = threads.submit(timing)
-    return _Timed(candidate, exported, future.result, future.done)
+    return _Pending(candidate, exported, future.result, future.done)
 
 
-def _rescue(context: RunContext, waiting: Iterable[_Timed], *, wait: bool) -> None:
+def _record_rest(context: RunContext, waiting: Iterable[_Pending], *, wait: bool) -> None:
     for timed in waiting:
         with suppress(AutosegError):
             if wait or timed.done():
-                _screened(context, timed)
+                _record(context, timed)
         timed.exported.path.unlink(missing_ok=True)
 
 
@@ -85,7 +85,7 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
         return None
     context.run.report_activity(candidate, f"measuring {candidate}")
     try:
-        net, structure = _proposed(context, candidate)
+        net, structure = _propose(context, candidate)
         same = _same_network(context.run, candidate, structure)
         if same is None:
             file = context.run.artifact(candidate, "-untrained")
@@ -96,7 +96,7 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     return None
 
 
-def _screened(context: RunContext, timed: _Timed) -> None:
+def _record(context: RunContext, timed: _Pending) -> None:
     candidate, exported = timed.candidate, timed.exported
     try:
         measurement = timed.timing()
@@ -118,7 +118,7 @@ def _screened(context: RunContext, timed: _Timed) -> None:
         context.measured_before.put(identity, measurement)
 
 
-def _proposed(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
+def _propose(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
     """The network and its digest; a candidate that cannot be built is recorded as well."""
     known = candidate.key in context.run.evaluations
     facts = {"candidate": to_json(candidate)}
