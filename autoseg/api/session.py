@@ -52,7 +52,7 @@ class Session:
     def __exit__(self, *failure: Any) -> None:
         self._parts.__exit__(*failure)
 
-    def open_device(self, device: Any, *, accept_new_host_key: bool) -> Device:
+    def open_device(self, device: Devices, *, accept_new_host_key: bool) -> Device:
         """The device of a name, a profile or an object, or the group of several."""
         found = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
         return self._parts.enter_context(closing(found))

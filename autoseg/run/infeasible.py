@@ -10,7 +10,7 @@ from typing import Any, Literal
 from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms
 from autoseg.core.pareto import front as nondominated
 from autoseg.core.pareto import meets
-from autoseg.core.records import Evaluation, Statistic
+from autoseg.core.records import STATE_LABELS, Evaluation, State, Statistic
 from autoseg.networks.space import EFFORTS
 from autoseg.run.relaxations import (
     InfeasibleRun,
@@ -163,12 +163,13 @@ def _doubts(run: InfeasibleRun) -> list[str]:
 
 def _counts(run: InfeasibleRun) -> list[str]:
     """How many candidates were too slow or failed, and why the first of them failed."""
-    slow = sum(e.state == "too_slow" for e in run.evaluations)
     failed = [e for e in run.evaluations if e.state == "failed"]
-    parts = [f"{slow} too slow" if slow else "", f"{len(failed)} failed" if failed else ""]
-    if not any(parts):
+    states: tuple[State, ...] = ("too_slow", "failed")
+    counts = {state: sum(e.state == state for e in run.evaluations) for state in states}
+    parts = [f"{count} {STATE_LABELS[state]}" for state, count in counts.items() if count]
+    if not parts:
         return []
-    lines = [f"of {len(run.evaluations)} candidates: {', '.join(filter(None, parts))}"]
+    lines = [f"of {len(run.evaluations)} candidates: {', '.join(parts)}"]
     if failed:
         lines.append(f"the first failure ({failed[0].candidate.key}): {failed[0].error}")
     return lines

@@ -117,7 +117,7 @@ class ProgressLines:
         if "key" not in event:
             return []
         evaluation = self._run.evaluations[event["key"]]
-        line = describe(event, evaluation, self._declaration.constraints)
+        line = event_line(event, evaluation, self._declaration.constraints)
         return [line] if line else []
 
 
@@ -135,7 +135,7 @@ def points(iou: float, unit: str = " IoU points") -> str:
     return f"{max(1, math.ceil(1000 * iou - 1e-9)) / 10:g}{unit}"
 
 
-def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
+def event_line(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
     """One line for an event of a candidate, or None."""
     key, kind = evaluation.candidate.key, event["event"]
     facts: dict[str, Any] = event

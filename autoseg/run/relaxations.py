@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_iou_met, p_latency_met
 from autoseg.core.pareto import meets
-from autoseg.core.records import Constraints, Evaluation, Statistic
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Statistic
 from autoseg.run.declaration import Declaration
 from autoseg.search.status import epoch_of
 
@@ -229,7 +229,7 @@ def _safe_floor(evaluation: Evaluation) -> float:
 
 
 def describe(evaluation: Evaluation, statistic: Statistic) -> str:
-    """One model in words: key, knobs, figures_text with their 95 % intervals, and status."""
+    """One model in words: key, knobs, figures with their 95 % intervals, and status."""
     name = f"{evaluation.candidate.key} ({evaluation.candidate})"
     return f"{name}: {figures_text(evaluation, statistic)}; {status_text(evaluation)}"
 
@@ -251,9 +251,9 @@ def figures_text(evaluation: Evaluation, statistic: Statistic) -> str:
 def status_text(evaluation: Evaluation) -> str:
     """How far a candidate is trained or checked, and so what its IoU is of."""
     if evaluation.promised:
-        return f"{evaluation.state}: its IoU is of the exported file"
+        return f"{STATE_LABELS[evaluation.state]}: its IoU is of the exported file"
     if evaluation.iou is None:
-        return "untrained" if evaluation.state != "failed" else "failed"
+        return "untrained" if evaluation.state != "failed" else STATE_LABELS["failed"]
     score = evaluation.score("val")
     after = " and decayed" if score and score.decayed else ""
     stopped = ", then stopped" if evaluation.state == "stopped" else ""
