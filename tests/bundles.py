@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+from factories import make_candidate, make_evaluation, make_measurement, make_score
 from onnx import TensorProto, helper
 from PIL import Image
 
 from autoseg.bundle.write import Background, write_bundle
-from autoseg.core.records import (
-    Candidate,
-    Constraints,
-    Cost,
-    DeviceInfo,
-    Evaluation,
-    Measurement,
-    Score,
-)
+from autoseg.core.records import Constraints, Cost, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest
 
 HW = (96, 128)
@@ -50,51 +43,20 @@ def bright_pixels(path: Path, channels: int) -> Path:
 
 
 def measured() -> Evaluation:
-    measurement = Measurement(
-        device="pi4",
-        phase="confirm",
-        runtime="onnxruntime 1.16",
-        threads=1,
-        provider="CPU",
-        runs=2000,
-        warmup=10,
-        min_ms=1.0,
-        mean_ms=1.1,
-        std_ms=0.1,
-        p50_ms=1.05,
-        p50_ci_ms=(1.0, 1.1),
-        p90_ms=1.2,
-        p90_ci_ms=(1.1, 1.3),
-        p95_ms=None,
-        p99_ms=None,
-        load_ms=5.0,
-        peak_rss_bytes=2**20 * 50,
-        onnx_digest="d",
-        taken_at="2026-01-01T00:00:00Z",
-    )
-    scores = tuple(
-        Score(
-            split=split,
-            source="onnx",
-            iou=iou,
-            iou_ci95=(iou - 0.01, iou + 0.01),
-            class_iou=(0.99, iou),
-            pixel_accuracy=0.99,
-            epoch=9,
-            train_s=1.0,
-            seed=0,
-        )
+    measurement = make_measurement(
+        1.05, device="pi4", phase="confirm", runtime="onnxruntime 1.16", mean_ms=1.1,
+        p50_ci_ms=(1.0, 1.1), p90_ms=1.2, p90_ci_ms=(1.1, 1.3), p95_ms=None, p99_ms=None,
+        peak_rss_bytes=2**20 * 50, taken_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+    scores = (
+        make_score(iou, 9, split=split, source="onnx", class_iou=(0.99, iou), pixel_accuracy=0.99)
         for split, iou in (("val", 0.96), ("test", 0.955))
     )
-    return Evaluation(
-        candidate=Candidate.of("toy", {"resolution": "96x128"}),
-        state="confirmed",
-        cost=Cost(params=1234567, macs=2, activation_bytes=3),
-        onnx_bytes=4000,
-        measurements=(measurement,),
-        scores=scores,
+    return make_evaluation(
+        make_candidate(resolution="96x128"), "confirmed", None, *scores, onnx_bytes=4000,
+        cost=Cost(params=1234567, macs=2, activation_bytes=3), measurements=(measurement,),
         p_feasible=0.97,
-    )
+    )  # fmt: skip
 
 
 SAID = {
@@ -125,7 +87,7 @@ def bundle(
     return write_bundle(
         folder / "bundles" / "1-abc", onnx=model,
         evaluation=of_file(evaluation or measured(), model),
-        classes=classes, constraints=Constraints(33, 0.95),
+        classes=classes, constraints=Constraints(max_latency_ms=33, min_iou=0.95),
         background=Background(**{"said": SAID, "device": DEVICE, **background}),
     )  # fmt: skip
 

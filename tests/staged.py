@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+from factories import make_measurement, make_score
 from PIL import Image
-from worlds import timing
 
 from autoseg.core.diagnostics import (
     Diagnostics,
@@ -19,7 +19,7 @@ from autoseg.core.diagnostics import (
     sheet_path,
     write_diagnostics,
 )
-from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement, Score
+from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement
 from autoseg.core.serialize import to_json
 
 HOSTILE = (
@@ -92,25 +92,15 @@ def _latency_ms(n: int, stage: Stage) -> float:
 
 def _measured(ms: float, phase: str, stage: Stage) -> Measurement:
     tail = tuple(ms * (0.9 + 0.005 * n) for n in range(41)) if phase == "confirm" else ()
-    return replace(
-        timing(ms, device=stage.device, phase=phase, temperature_c=51.5, reference_ratio=1.02),
+    return make_measurement(
+        ms, device=stage.device, phase=phase, temperature_c=51.5, reference_ratio=1.02,
         clock_mhz=(1500.0, 1490.0), governor="ondemand", throttled=False, quantiles_ms=tail,
     )  # fmt: skip
 
 
 def _scored(iou: float, epoch: int, stage: Stage, split: str = "val", source: str = "torch"):
     each = tuple(max(0.0, iou - 0.001 * n) for n in range(len(stage.classes)))
-    return Score(
-        split=split,
-        source=source,
-        iou=iou,
-        iou_ci95=(iou - 0.01, iou + 0.01),
-        class_iou=each,
-        pixel_accuracy=iou,
-        epoch=epoch,
-        train_s=2.0 * epoch,
-        seed=0,
-    )
+    return make_score(iou, epoch, split=split, source=source, class_iou=each, train_s=2.0 * epoch)
 
 
 def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> list[dict]:
@@ -171,9 +161,22 @@ def _exhibit(folder: Path, key: str, stage: Stage) -> None:
     confusion = tuple(
         tuple(9000 if i == j else 10 * (i + j) for j in range(size)) for i in range(size)
     )
-    operators = OperatorTime("Conv", 20, 0.8), OperatorTime("Resize", 2, 0.1)
-    frame = FrameTime((480, 640), 0.4, 1.2, 0.2, "on the device")
-    write_diagnostics(folder, key, Diagnostics("d", confusion, operators, frame))
+    operators = (
+        OperatorTime(op="Conv", nodes=20, ms=0.8),
+        OperatorTime(op="Resize", nodes=2, ms=0.1),
+    )
+    frame = FrameTime(
+        picture_hw=(480, 640),
+        resize_ms=0.4,
+        inference_ms=1.2,
+        resize_back_ms=0.2,
+        where="on the device",
+    )
+    write_diagnostics(
+        folder,
+        key,
+        Diagnostics(onnx_digest="d", confusion=confusion, operators=operators, frame=frame),
+    )
     noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
     path = sheet_path(folder, key)
     Image.fromarray(noise).resize((640, 360)).save(path, quality=80)

@@ -14,6 +14,8 @@ from autoseg import data as data_room
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
+from autoseg.core.units import parse_hw
+from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.networks.space import SearchSpace, load_space
@@ -39,6 +41,25 @@ def recipe_of(space: SearchSpace, declaration: Declaration) -> Recipe:
     return Recipe.of({"schedule": schedule, **space.recipe, **declaration.recipe})
 
 
+def augmentation_of(declaration: Declaration, space: SearchSpace) -> Augmentation | None:
+    """The user's own augmentation, tried at every input size of the effort; None without one.
+
+    Raises InputError for one that cannot be used.
+    """
+    if declaration.augment is None:
+        return None
+    if not recipe_of(space, declaration).augment:
+        raise InputError(
+            "--augment is never applied where the recipe says augment=false; leave one of them out"
+        )
+    augmentation = load_augmentation(declaration.augment)
+    unlocked = {knob.name: knob.choices for knob in space.knobs_at(declaration.effort)}
+    choices = {**{name: (value,) for name, value in space.baseline.choices}, **unlocked}
+    sizes = [parse_hw(value) for value in choices["resolution"]]
+    check(augmentation, sizes, [int(count) for count in choices["channels"]])
+    return augmentation
+
+
 def dataset_of(results: Path, declaration: Declaration) -> Dataset:
     """The declared data; what their inspection found is kept beside the runs in `results`."""
     inspected = results / ".cache" / "inspected"
@@ -46,7 +67,12 @@ def dataset_of(results: Path, declaration: Declaration) -> Dataset:
 
 
 def task_of(
-    folder: Path, declaration: Declaration, space: SearchSpace, dataset: Dataset, step: int
+    folder: Path,
+    declaration: Declaration,
+    space: SearchSpace,
+    dataset: Dataset,
+    step: int,
+    augmentation: Augmentation | None = None,
 ) -> Task:
     """The task of the run in `folder` for its workers; `step` is its channel step."""
     return Task(
@@ -58,6 +84,7 @@ def task_of(
         folder / "checkpoints",
         step,
         folder,
+        augmentation,
     )
 
 
@@ -70,7 +97,9 @@ def task_of_run(folder: Path) -> Task:
     declaration = Declaration.from_yaml(raw)
     space, dataset = load_space(declaration.space), dataset_of(folder.parent, declaration)
     own = own_device(raw)
-    require_same(raw, statement(declaration, space, dataset, own))
+    # Nothing is trained: the file of an augmentation may be gone.
+    augmentation = raw.get("training", {}).get("augmentation")
+    require_same(raw, statement(declaration, space, dataset, own, augmentation))
     return task_of(folder, declaration, space, dataset, own.channel_step)
 
 
@@ -107,9 +136,16 @@ def measurements_of(folder: Path) -> MeasurementCache:
 
 
 def statement(
-    declaration: Declaration, space: SearchSpace, dataset: Dataset, device: DeviceInfo
+    declaration: Declaration,
+    space: SearchSpace,
+    dataset: Dataset,
+    device: DeviceInfo,
+    augmentation: str | None = None,
 ) -> dict[str, Any]:
-    """The content of run.yaml: the declaration, and what must be the same in a continued run."""
+    """The content of run.yaml: the declaration, and what must be the same in a continued run.
+
+    `augmentation` is the digest of the user's own, which is part of the recipe.
+    """
     try:
         net = build_candidate(space, space.baseline, dataset.outputs, device.channel_step)
     except CandidateError as error:
@@ -123,7 +159,10 @@ def statement(
         "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
-        "training": to_json(recipe_of(space, declaration)),
+        "training": {
+            **to_json(recipe_of(space, declaration)),
+            "augmentation": augmentation,
+        },
         "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),
@@ -145,7 +184,7 @@ def own_device(raw: Mapping[str, Any]) -> DeviceInfo:
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises InputError where two statements differ in what results depend on."""
-    was, is_now = own_device(before), own_device(now)
+    was, is_now, trained = own_device(before), own_device(now), before.get("training", {})
     same = {
         "the data": before.get("data_digest") == now["data_digest"],
         "the device or its runtime": was.fingerprint == is_now.fingerprint,
@@ -153,7 +192,8 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         "the channel step of the device": was.channel_step == is_now.channel_step,
         "the network's code": before.get("structure") == now["structure"],
         "the space": all(before.get(name) == now[name] for name in ("baseline", "knobs")),
-        "the recipe": before.get("training") == now["training"],
+        "the augmentation": trained.get("augmentation") == now["training"]["augmentation"],
+        "the recipe": trained == now["training"],
     }
     for what, holds in same.items():
         if not holds:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autoseg.api.assemble import dataset_of, require_same, statement, task_of
+from autoseg.api.assemble import augmentation_of, dataset_of, require_same, statement, task_of
 from autoseg.api.session import (
     Devices,
     OnStart,
@@ -50,6 +50,7 @@ def optimize(
     resume: bool = False,
     results: str | Path = "results",
     recipe: Mapping[str, Any] | None = None,
+    augment: str | Path | None = None,
     format: str | None = None,
     remap: str | Path | None = None,
     split_column: str | None = None,
@@ -65,7 +66,8 @@ def optimize(
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
     fraction. An option that is None has the default of `Declaration`, or with `resume` the value
     of the continued run. `sampler` is the proposer: ``"autoseg"``, or one of Optuna's (``"gp"``,
-    ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). Several devices share the run's
+    ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). `augment` is a file written by
+    `albumentations.save` or a ``package.module:function``. Several devices share the run's
     measurements and must be of one kind; `accept_new_host_key` trusts a board at first contact.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
@@ -103,22 +105,25 @@ def optimize(
         workers=_or(workers, base.workers),
         seed=_or(seed, base.seed),
         recipe=_or(recipe, base.recipe),
+        augment=_or(_text(augment), base.augment),
     )
     if resume:
         declaration.require_continues(base)
     else:
         declaration = declaration.begun()
     chosen = load_space(declaration.space)
+    augmentation = augmentation_of(declaration, chosen)
     with Session() as session:
         target = session.open_device(
             declaration.device if device is None else device,
             accept_new_host_key=accept_new_host_key,
         )
         dataset, info = dataset_of(folder.parent, declaration), target.describe()
-        facts = statement(declaration, chosen, dataset, info)
+        digest = augmentation.digest if augmentation else None
+        facts = statement(declaration, chosen, dataset, info, digest)
         if before is not None:
             require_same(before, facts)
-        task = task_of(folder, declaration, chosen, dataset, info.channel_step)
+        task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
         run = session.create_run(folder, facts) if before is None else session.open_run(folder)
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:

@@ -122,6 +122,10 @@ class Declaration:
         dict, metavar="NAME=VALUE",
         help="change the training recipe, such as augment=false; may be given again",
     )  # fmt: skip
+    augment: str | None = _option(
+        None, metavar="FILE", default="the built-in one",
+        help="an augmentation saved by albumentations (.json, .yaml), or package.module:function",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Raises InputError with the rule, the value and the way out."""
