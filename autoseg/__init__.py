@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoseg.api.optimize import Interrupted as Interrupted
     from autoseg.api.optimize import optimize as optimize
     from autoseg.api.remeasure import remeasure as remeasure
+    from autoseg.api.session import Interrupted as Interrupted
     from autoseg.device.fake import FakeDevice as FakeDevice
     from autoseg.networks import build as build
     from autoseg.networks.cost import cost as cost
@@ -21,7 +21,7 @@ _PUBLIC = {
     "build": "autoseg.networks",
     "cost": "autoseg.networks.cost",
     "optimize": "autoseg.api.optimize",
-    "Interrupted": "autoseg.api.optimize",
+    "Interrupted": "autoseg.api.session",
     "remeasure": "autoseg.api.remeasure",
     "Result": "autoseg.run.result",
     "FakeDevice": "autoseg.device.fake",

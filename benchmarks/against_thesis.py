@@ -51,7 +51,9 @@ from autoseg.core.records import MeasurePlan
 from autoseg.run.result import Result
 
 BASELINE = {"resolution": 512, "a": 1.0, "t": 6, "r": 3, "pp": 1}
-PLAN = MeasurePlan("screen", "p50", min_runs=40, max_runs=400, min_s=0.4, max_s=0.8)
+PLAN = MeasurePlan(
+    phase="screen", statistic="p50", min_runs=40, max_runs=400, min_s=0.4, max_s=0.8
+)
 TIMINGS = ("model", "round", "sitting", "p50_ms", "p90_ms", "min_ms", "runs", "ratio", "flags")
 
 

@@ -244,7 +244,7 @@ def test_docs_list_all_fields_of_an_evaluation_and_an_explanation() -> None:
         for title in ("An evaluation", "A miss")
     }
     assert parts["An evaluation"] == [f.name for f in dataclasses.fields(Evaluation)]
-    assert parts["A miss"] == [*Explanation("time", "").to_json()]
+    assert parts["A miss"] == [*Explanation(binds="time", summary="").to_json()]
     for field in dataclasses.fields(Score):
         assert f"`{field.name}`" in text, field.name
 

@@ -12,7 +12,7 @@ from factories import make_cost, make_measurement, make_score
 from worlds import ASKED, WIDE, scheduler_of
 
 import autoseg
-from autoseg.api.optimize import write_files
+from autoseg.api.files import write_files
 from autoseg.core.errors import DeviceError
 from autoseg.core.feasibility import p_latency_met
 from autoseg.core.records import Constraints, Job
@@ -21,7 +21,8 @@ from autoseg.core.units import clock
 from autoseg.report.console import result_lines
 from autoseg.run.context import RunContext
 from autoseg.run.ledger import fold, read_events
-from autoseg.run.pipeline import confirm, look_ahead, reopen, rescue
+from autoseg.run.pipeline import confirm, look_ahead, rescue
+from autoseg.run.reopen import reopen
 from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
@@ -184,7 +185,7 @@ def test_explanation_separates_untrained_from_too_slow(tiny, tmp_path):
     asked["recipe"] = {**asked["recipe"], "learning_rate": 1e30}  # no loss stays finite
     result = autoseg.optimize(**asked)
     explained = result.explanation()
-    assert re.search(r"1 of 1 .*2 ms.*: 1 failed$", explained.says)
+    assert re.search(r"1 of 1 .*2 ms.*: 1 failed$", explained.summary)
     key = result.evaluations[0].candidate.key
     assert any(re.search(rf"{key}.*loss .*epoch \d", note) for note in explained.notes)
     assert explained.relax == ()
@@ -310,7 +311,7 @@ def test_optimize_interrupted_while_finalists_are_chosen_stops_soon(tmp_path):
     rejected(run)
     run.record("reopened", WIDE.baseline)
     context = trip_of(run, Asked(), Handed(), budget_s=7200.0)
-    with context.stop.heard(lambda: None):
+    with context.stop.signals_handled(lambda: None):
         confirm(context)
     run.close()
     first, second = context.scheduler.time_left_s

@@ -9,7 +9,7 @@ from factories import make_candidate, make_evaluation, make_measurement, make_sc
 from autoseg.core.records import Evaluation, State
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.relaxations import Story
+from autoseg.run.relaxations import InfeasibleRun
 
 ASKED = Declaration(max_latency="10ms", min_iou=0.9, budget="8m", effort="expert", workers=1)
 RUNGS = (3, 9)
@@ -43,10 +43,10 @@ def evaluation(
 def explained(*evaluations: Evaluation, device: str | None = None, **asked) -> Explanation:
     declaration = replace(ASKED, **asked)
     return explain(
-        Story(
+        InfeasibleRun(
             evaluations=evaluations,
             declaration=declaration,
-            run="mine",
+            name="mine",
             spent_s=480.0,
             device=device,
             rungs=RUNGS,
@@ -63,7 +63,7 @@ def test_explanation_of_a_floor_that_nothing_under_the_ceiling_meets():
     found = explained(best, evaluation("low", 2.0, 0.7), slow)
     assert found.binds == "floor" and [e.iou for e in found.nearest] == [0.87, 0.7]
     # The golden text of this message; the other tests look for its facts.
-    assert found.says == (
+    assert found.summary == (
         "the floor binds: 2 of 3 measured fit 10 ms, and the best of them has IoU 0.8700 of the "
         "0.9 asked for"
     )
@@ -93,7 +93,7 @@ def test_explanation_offers_a_relaxation_of_both_between_the_two():
     assert [*ways(found)] == [
         "--min-iou 0.69", "--max-latency 44ms", "--max-latency 14ms --min-iou 0.84"
     ]  # fmt: skip
-    assert found.binds == "both" and "40 ms" in found.says
+    assert found.binds == "both" and "40 ms" in found.summary
     elsewhere = explained(low, mid, high, device="board")
     told = ways(elsewhere)
     remark = told["--min-iou 0.69"].removeprefix(ways(found)["--min-iou 0.69"])
@@ -104,30 +104,30 @@ def test_explanation_of_a_ceiling_that_nothing_meets():
     slow = [evaluation(str(ms), ms, state="too_slow") for ms in (30.0, 20.0)]
     found = explained(*slow)
     assert found.binds == "ceiling" and found.nearest == (slow[1],)
-    assert re.search(r"ceiling .*10 ms.* 2 measured .*20 ms \(p90\)$", found.says)
+    assert re.search(r"ceiling .*10 ms.* 2 measured .*20 ms \(p90\)$", found.summary)
     assert [*ways(found)] == ["--max-latency 22ms"]
     assert explained(evaluation("a", 20.0, 0.95), device="b").binds == "ceiling"
     neither = explained(evaluation("a", 20.0, 0.8), device="b")
-    assert neither.binds == "both" and re.search(r"0\.8000 .*0\.9\b", neither.says)
+    assert neither.binds == "both" and re.search(r"0\.8000 .*0\.9\b", neither.summary)
 
 
 def test_explanation_names_time_where_training_was_cut_off():
     found = explained(evaluation("a", 5.0, 0.8, epoch=3), evaluation("b", 6.0, state="measured"))
-    assert found.binds == "time" and "epoch 3 of 9" in found.says
+    assert found.binds == "time" and "epoch 3 of 9" in found.summary
     told = ways(found)["--budget 16m"]
     facts = r"`autoseg optimize --resume --name mine`.* 1 untrained, 1 .*epoch 3 of 9"
     assert re.search(facts, told)
     by_trials = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
     assert by_trials.binds == "floor" and "--trials 8" in ways(by_trials)
     untrained = explained(evaluation("b", 6.0, state="measured"))
-    assert untrained.binds == "time" and "trained" in untrained.says
+    assert untrained.binds == "time" and "trained" in untrained.summary
 
 
 def test_explanation_of_feasible_figures_names_waiting_or_uncertainty():
     waits = explained(evaluation("a", 5.0, 0.95))
-    assert waits.binds == "time" and re.search(r"^1 .*not confirmed", waits.says)
+    assert waits.binds == "time" and re.search(r"^1 .*not confirmed", waits.summary)
     unsure = explained(evaluation("a", 5.0, 0.905, "rejected", wide=0.03, p=0.63))
-    assert unsure.binds == "floor" and re.search(r"^1 .*P 0\.63 .*0\.9\b", unsure.says)
+    assert unsure.binds == "floor" and re.search(r"^1 .*P 0\.63 .*0\.9\b", unsure.summary)
     assert "val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
     slow = explained(evaluation("a", 9.99, 0.95, "rejected", phase="confirm", p=0.58))
     assert slow.binds == "ceiling" and [*ways(slow)] == ["--max-latency 11ms"]
@@ -136,11 +136,11 @@ def test_explanation_of_feasible_figures_names_waiting_or_uncertainty():
 def test_explanation_counts_failures_and_quotes_the_first():
     failed = [evaluation(n, 5.0, state="failed", error=f"NaN in {n}") for n in "ab"]
     found = explained(*failed, evaluation("c", 40.0, state="too_slow"))
-    assert re.search("2 of 3 measured .*10 ms.*: 2 failed$", found.says)
+    assert re.search("2 of 3 measured .*10 ms.*: 2 failed$", found.summary)
     assert any(note.endswith("3 candidates: 1 too slow, 2 failed") for note in found.notes)
     assert any(re.search(f"{failed[0].candidate.key}.*NaN in a", n) for n in found.notes)
     nothing = explained(evaluation("a", None, state="failed", error="cannot be exported"))
-    assert "measured" in nothing.says and nothing.nearest == ()
+    assert "measured" in nothing.summary and nothing.nearest == ()
     assert any("cannot be exported" in line for line in nothing.lines())
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
-from autoseg.api.assemble import write_report
+from autoseg.api.files import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
 
@@ -136,7 +136,7 @@ def test_optimize_trains_nothing_over_the_ceiling_and_names_the_nearest(watched)
     assert (way.option, way.value) == ("--max-latency", "5.7ms") and "untrained" in way.gives
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
-    facts = [kind for kind in watched.heard if kind != "doing"]  # that is told, not written down
+    facts = [kind for kind in watched.heard if kind != "activity"]  # not written down
     assert facts == [event["event"] for event in read_events(result.folder)]
 
 
@@ -224,7 +224,7 @@ def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):
     waiting, said = list(signals), []
 
     def hear(event):
-        said.append(event["what"] if event["event"] == "saying" else event["event"])
+        said.append(event["text"] if event["event"] == "notice" else event["event"])
         if event["event"] == on and waiting:
             os.kill(os.getpid(), waiting.pop(0))
 

@@ -69,8 +69,8 @@ def test_progress_escapes_names(tmp_path, monkeypatch):
             progress.start(run, Declaration())
             if console is plain:
                 tell(run)
-            run.announce(HOSTILE, f"training {HOSTILE}")
-            run.say("a board said \x1b]0;title\x07")
+            run.report_activity(HOSTILE, f"training {HOSTILE}")
+            run.notify("a board said \x1b]0;title\x07")
             console.print(progress._panel())
     run.close()
     shown = out.getvalue()
@@ -123,7 +123,7 @@ def test_progress_does_not_show_cancelled_jobs_as_running(end, tmp_path):
     console = Console(file=io.StringIO(), force_terminal=True, width=140, color_system=None)
     with Progress(console) as progress:
         progress.start(run, Declaration(budget="10m"))
-        run.announce(FIRST, "training to epoch 9")
+        run.report_activity(FIRST, "training to epoch 9")
         shown = [_text(progress)]
         run.record(end)
         shown.append(_text(progress))
@@ -147,7 +147,7 @@ def test_progress_in_a_log_writes_an_outlook_per_minute(tmp_path):
         progress.start(run, Declaration(workers=2))
         for spent_s, volume in ((250, 0.0123), (260, 0.013), (309, 0.014), (311, 0.015)):
             look(run, spent_s, volume)
-        run.say("finishing: 1 model(s)")
+        run.notify("finishing: 1 model(s)")
     run.close()
     told = out.getvalue().splitlines()[1:]
     assert told[0] == f"[4:10] {LOOK}"

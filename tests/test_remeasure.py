@@ -41,7 +41,7 @@ def test_remeasure_gives_a_front_of_the_same_files_and_trains_nothing(run):
     result = autoseg.remeasure(run, device=board, max_latency="8ms")
     assert read_events(run)[: len(before)] == before
     assert {kind for kind, _ in facts(run, "board")} <= {
-        "asked", "measured", "verdict", "confirmed", "rejected", "finished",
+        "remeasure_requested", "measured", "verdict", "confirmed", "rejected", "finished",
     }  # fmt: skip
     assert {e.measurement.device for e in result.evaluations} == {"board"}
     assert result.front and result.constraints.max_latency_ms == 8
@@ -99,11 +99,11 @@ def test_remeasure_ctrl_c_before_any_measurement_is_an_interrupt(run):
     with pytest.raises(autoseg.AutosegError, match="interrupted.*autoseg remeasure") as caught:
         autoseg.remeasure(run, device=Stopped(5.0, name="b"))
     assert type(caught.value).__name__ == "Interrupted"
-    assert facts(run, "b") == [("asked", None)]
+    assert facts(run, "b") == [("remeasure_requested", None)]
     assert (run / "devices" / "b" / "front.csv").exists()
 
 
-@pytest.mark.parametrize("at", ["asked", "measured", "confirmed"])
+@pytest.mark.parametrize("at", ["remeasure_requested", "measured", "confirmed"])
 def test_remeasure_on_event_gets_every_event_and_can_stop(run, at):
     heard = []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autoseg import data
-from autoseg.core.feasibility import probability_over
+from autoseg.core.feasibility import p_iou_met
 from autoseg.core.records import Candidate, Job, Score
 from autoseg.core.serialize import from_json, to_json
 from autoseg.networks.space_file import load_space
@@ -66,7 +66,7 @@ def test_every_candidate_is_far_over_the_floor_with_any_kernels(variable, kernel
     assert len(scores) == len(SEEDS) * 4
     floor = tiny.given["min_iou"]
     assert min(score.iou for score in scores) > floor + MARGIN
-    assert min(probability_over(score, floor) for score in scores) > 0.999
+    assert min(p_iou_met(score, floor) for score in scores) > 0.999
 
 
 if __name__ == "__main__":

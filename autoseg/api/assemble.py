@@ -1,18 +1,16 @@
-"""What a run is made of: its task, its scheduler, what must stay the same, and its files."""
+"""Makes the parts of a run from its declaration: data, task, scheduler, pool, and run.yaml."""
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from autoseg import __version__
-from autoseg.api.bundle import bundle_model
+from autoseg import data as data_room
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
@@ -21,13 +19,12 @@ from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.networks.space import SearchSpace
+from autoseg.networks.space_file import load_space
 from autoseg.networks.structure import structure_digest
-from autoseg.report.page import write_page
-from autoseg.report.plots import pareto_png
+from autoseg.pools.local import LocalPool
+from autoseg.pools.protocol import Pool
 from autoseg.run.declaration import Declaration
-from autoseg.run.result import Result
-from autoseg.run.rows import write_front
-from autoseg.run.store import MeasurementCache
+from autoseg.run.store import MeasurementCache, read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
@@ -37,8 +34,6 @@ from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
-
-log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
 
@@ -68,6 +63,12 @@ def augmentation_of(declaration: Declaration, space: SearchSpace) -> Augmentatio
     return augmentation
 
 
+def dataset_of(results: Path, declaration: Declaration) -> Dataset:
+    """The declared data; what their inspection found is kept beside the runs in `results`."""
+    inspected = results / ".cache" / "inspected"
+    return data_room.load(declaration.data, declaration.reading, cache_dir=inspected)
+
+
 def task_of(
     folder: Path,
     declaration: Declaration,
@@ -76,7 +77,7 @@ def task_of(
     step: int,
     augmentation: Augmentation | None = None,
 ) -> Task:
-    """What the workers of the run in `folder` are told; `step` is the channel step it keeps."""
+    """The task of the run in `folder` for its workers; `step` is its channel step."""
     return Task(
         space=space,
         dataset=dataset,
@@ -88,6 +89,27 @@ def task_of(
         place=folder,
         augmentation=augmentation,
     )
+
+
+def task_of_run(folder: Path) -> Task:
+    """The task of an existing run: the same networks, data and channel step.
+
+    Raises InputError where one of them changed since the run began.
+    """
+    raw = read_declaration(folder)
+    declaration = Declaration.from_yaml(raw)
+    space, dataset = load_space(declaration.space), dataset_of(folder.parent, declaration)
+    own = own_device(raw)
+    # Nothing is trained: the file of an augmentation may be gone.
+    augmentation = raw.get("training", {}).get("augmentation")
+    require_same(raw, statement(declaration, space, dataset, own, augmentation))
+    return task_of(folder, declaration, space, dataset, own.channel_step)
+
+
+def pool_of(task: Task, name: str, workers: int) -> Pool:
+    """The declared pool, not started; without workers it is idle."""
+    pools = {"local": LocalPool}
+    return pools[name](task, workers)
 
 
 def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
@@ -123,7 +145,7 @@ def statement(
     device: DeviceInfo,
     augmentation: str | None = None,
 ) -> dict[str, Any]:
-    """What run.yaml says: the declaration, and what must be the same if the run is continued.
+    """The content of run.yaml: the declaration, and what must be the same in a continued run.
 
     `augmentation` is the digest of the user's own, which is part of the recipe.
     """
@@ -158,9 +180,9 @@ def statement(
     }
 
 
-def own_device(said: Mapping[str, Any]) -> DeviceInfo:
-    """The device that a run was begun on, as its run.yaml tells."""
-    return from_json(DeviceInfo, said["measured_on"])
+def own_device(raw: Mapping[str, Any]) -> DeviceInfo:
+    """The device that a run was begun on, from the content of its run.yaml."""
+    return from_json(DeviceInfo, raw["measured_on"])
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -182,33 +204,3 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"{what} changed since the run began; results would not compare: put it back, or "
                 "begin a new run with `autoseg optimize --name`"
             )
-
-
-def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:
-    """front.csv, front.json, pareto.png and bundles of a run, from its ledger.
-
-    Those of a `device` that it was measured on afterwards lie in a folder of their own.
-    """
-    result = Result.from_run(folder, device)
-    place = result.files
-    write_front(place, result.front, result.constraints, result.baseline)
-    pareto_png(
-        place / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline
-    )
-    names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
-    for name, evaluation in zip(names, result.front, strict=True):
-        # Again even if it is there: one of an interrupted session has no test score yet.
-        bundle_model(result, evaluation, place / "bundles" / name, classes)
-    for old in (place / "bundles").iterdir():
-        # Of an earlier session, beaten or ranked otherwise since; a user's own files stay.
-        if old.is_dir() and old.name not in names:
-            shutil.rmtree(old)
-    return result
-
-
-def write_report(result: Result) -> None:
-    """report.html beside those files; after the last event, as it tells how far the run came."""
-    try:
-        write_page(result, result.files / "report.html")
-    except Exception as error:  # it is for looking at: no fault in it may cost a run its files
-        log.warning("the report of %s could not be written: %s", result.folder.name, error)

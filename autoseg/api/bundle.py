@@ -1,4 +1,4 @@
-"""From a run to what is taken home: the bundle of one of its models."""
+"""`autoseg bundle`: a copy of the bundle of one model of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoseg.run.store import read_declaration
 
 @dataclass(frozen=True)
 class Taken:
-    """A bundle that was taken from a run, and why this one; `new` unless it was there already."""
+    """A bundle copied from a run, and the reason for its choice; `new` unless it existed."""
 
     key: str
     folder: Path
@@ -31,7 +31,7 @@ class Taken:
 def bundle_model(
     result: Result, evaluation: Evaluation, folder: Path, classes: Sequence[str]
 ) -> Path:
-    """Write the bundle of a model of the front, with all that its run knows of it."""
+    """Write the bundle of a model of the front, with all facts of its run."""
     key, place = evaluation.candidate.key, result.files
     return write_bundle(
         folder,
@@ -49,11 +49,11 @@ def bundle_model(
 
 
 def take(result: Result, wanted: str, out: Path | None) -> Taken:
-    """A bundle of its own of the model that `wanted` picks or names, at `out`.
+    """A copy at `out` of the bundle of the model that `wanted` picks or names.
 
-    Without `out`, in the working directory and named after the run. It appears whole or not at
-    all. Raises InputError for a key that is not on the front, where the run has no files of it,
-    or only older ones, and where something else is in the way. The front must not be empty.
+    Without `out`, in the working directory and named after the run. It is written whole or not at
+    all. Raises InputError for a key that is not on the front, for a run without its files, or with
+    older ones only, and where other files are in the way. The front must not be empty.
     """
     evaluation, reason = _chosen(result, wanted)
     folder = out or Path(_name(result, evaluation))
@@ -90,9 +90,9 @@ def _chosen(result: Result, wanted: str) -> tuple[Evaluation, str]:
 
 
 def _made(result: Result, evaluation: Evaluation, folder: Path) -> Path:
-    """The bundle as it lies in the run, or written now where the run is still going.
+    """A copy of the run's bundle, or one written now where the run is still going.
 
-    A run that goes on can have confirmed the model anew: its older bundle is not copied.
+    A continued run may have confirmed the model again: its older bundle is not copied.
     """
     key = evaluation.candidate.key
     for there in sorted((result.files / "bundles").glob(f"*-{key}/bundle.json")):
@@ -118,10 +118,10 @@ def _require_room(folder: Path) -> None:
 
 
 def _require_same(made: Path, there: Path) -> None:
-    """Raises InputError unless what is there is this very bundle."""
+    """Raises InputError unless the existing folder is this very bundle."""
     sums = there / "SHA256SUMS"
     same = sums.is_file() and not sums.is_symlink()
     if not same or sums.read_bytes() != (made / "SHA256SUMS").read_bytes():
         raise InputError(
-            f"{there} holds something else already: remove it, or choose another folder with -o"
+            f"{there} holds other files already: remove it, or choose another folder with -o"
         )

@@ -1,6 +1,6 @@
-"""A shipped model on files: class maps of pictures, and its IoU on a labelled split.
+"""`autoseg predict` and `evaluate`: class maps of pictures, IoU of a model on a split.
 
-Both go through the one resize of training.
+Both use the resize of training.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ClassMaps = Callable[[Path, Iterable[Array]], list[Array]]
 
 
 def cache_here() -> Path:
-    """Where the runs in this folder keep decoded pictures; without any, in the user's cache."""
+    """The cache of decoded pictures: that of the runs in this folder, else the user's."""
     of_runs = Path("results/.cache")
     return (of_runs if of_runs.is_dir() else Path(runner.cache())) / "pictures"
 
@@ -50,10 +50,9 @@ def predict_files(
     """Write the class map of each picture, or of each in a folder, at the picture's size.
 
     `model` is an ONNX file or a bundle, whose files are checked first. `out` is a folder, or a
-    .png for one picture; `overlays` are written beside the masks. It is what a bundle's predict.py
-    does. A picture that cannot be read is told in its place. Raises InputError for a model that is
-    not ours, masks that would be written over each other or over a picture, and a folder that
-    cannot be written.
+    .png for one picture; `overlays` are written beside the masks. A bundle's predict.py does the
+    same. An unreadable picture is reported in its place. Raises InputError for a model that is not
+    ours, masks that would overwrite each other or a picture, and a folder that cannot be written.
     """
     planned = tasks(images, out, overlays)
     session, colours = _opened(model)
@@ -61,7 +60,7 @@ def predict_files(
 
 
 def _opened(model: Path) -> tuple[Any, Colours | None]:
-    """A session, and the colours of the classes as far as they are known."""
+    """A session, and the colours of the classes if they are known."""
     if not model.is_dir():
         session = load(model)
         names = session.get_modelmeta().custom_metadata_map.get("classes", "").split("\n")
@@ -72,7 +71,7 @@ def _opened(model: Path) -> tuple[Any, Colours | None]:
 
 
 def speed_facts(times: Sequence[Times]) -> dict[str, float | int | None]:
-    """As `speed` says it, for programs: medians in ms; None where nothing was predicted."""
+    """The figures of `speed` as JSON data: medians in ms; None where nothing was predicted."""
     names = [field.replace("_s", "_ms") for field in Times._fields]
     parts = medians(times) if times else None
     shown = [1e3 * part for part in parts] if parts else [None] * len(names)
@@ -93,8 +92,7 @@ def evaluate_file(
 ) -> Score:
     """A Score of an ONNX file on one split, at the original resolution of each picture.
 
-    Raises InputError for a model that is not ours, for the data's faults, and for a split that is
-    not there.
+    Raises InputError for a model that is not ours, faults of the data, and a missing split.
     """
     frame, cache_dir = input_of(load(model), str(model)), cache_dir or cache_here()
     dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
@@ -113,7 +111,7 @@ def score_file(
     """A Score of an ONNX file on one split of a data set; `run` gives its class maps of frames,
     which have the height, width and channels of `frame`.
 
-    Raises InputError for a split that is not there, and for classes that the data has not.
+    Raises InputError for a missing split, and for classes that the data does not have.
     """
     from autoseg.data.cache import arrays
 
@@ -123,8 +121,9 @@ def score_file(
     highest = max(int(class_map.max()) for class_map in maps)
     if highest >= len(dataset.classes):
         raise InputError(
-            f"{model} tells class {highest}, and the data has the classes "
-            f"{', '.join(dataset.classes)} (0..{len(dataset.classes) - 1}): it is of other data"
+            f"{model} predicts class {highest}, and the data has the classes "
+            f"{', '.join(dataset.classes)} (0..{len(dataset.classes) - 1}): "
+            "it was trained on other data"
         )
     return picture_score(
         dataset, maps, cache_dir=cache_dir, split=split, source="onnx",

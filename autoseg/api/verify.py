@@ -1,7 +1,7 @@
-"""Whether a bundle's promises hold: its files, its latency on a device, its IoU on data.
+"""`autoseg verify`: repeats a bundle's promised latency on a device and its IoU on data.
 
-Nothing of a bundle is trusted: its files are checked first, its model is looked at before it is
-loaded, and then run by the runner's own process, which a model may crash.
+Nothing of a bundle is trusted: its files are checked first, its model is inspected before it is
+loaded, and runs in the runner's own process, which a model may crash.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from autoseg.data.dataset import Dataset, Reading
 from autoseg.device import Device
 from autoseg.export.contract import require_shipped
 
-MAX_CLASSES = 12  # that a message lists
-MAX_APART = 0.001  # between the IoU on the card and that found on the same data
+MAX_CLASSES = 12  # in a message
+MAX_DIFFERENCE = 0.001  # between the IoU on the card and that on the same data
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise: the card's figure, the one that was found with its 95 % interval, and the
-    verdict; None where there is nothing to judge by. A latency is in ms, an IoU a fraction.
+    """One promise: the card's figure, the figure found with its 95 % interval, and whether it
+    holds; None where there is no criterion. A latency is in ms, an IoU a fraction.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verified:
-    """What became of a bundle's promises on a device."""
+    """The checks of a bundle's promises on a device."""
 
     bundle: Bundle
     device: DeviceInfo
@@ -51,7 +51,7 @@ class Verified:
 
     @property
     def holds(self) -> bool | None:
-        """False where a promise is broken, None where none could be judged."""
+        """False where a promise does not hold, None where none could be judged."""
         judged = [check.holds for check in self.checks if check.holds is not None]
         return all(judged) if judged else None
 
@@ -67,11 +67,11 @@ def verify(
 ) -> Verified:
     """Check the files of a bundle, then repeat its latency on the device and its IoU on the data.
 
-    The latency is measured as a confirmation does, and judged by `max_latency_ms`, else on the
-    card's own kind of device by the card's ceiling. The IoU is of the device's own class maps, and
-    judged where the data are those of the card. Without `data` it is repeated for the synthetic
-    parcels alone. Raises InputError for a bundle that is not whole or none of ours, for other
-    classes in the data, and for the data's faults; DeviceError for the machine's.
+    The latency is measured as in a confirmation, and judged by `max_latency_ms`; without it, by
+    the card's ceiling where the device is of the card's kind. The IoU is that of the device's
+    class maps, and judged where the data are those of the card. Without `data`, it is repeated
+    only for the synthetic parcels. Raises InputError for an incomplete or foreign bundle, other
+    classes in the data, and faults of the data; DeviceError for faults of the machine.
     """
     cache_dir = cache_dir or cache_here()
     with open_bundle(folder) as bundle:
@@ -101,20 +101,20 @@ def verify(
 def _dataset(
     bundle: Bundle, data: Path | None, reading: Reading, cache_dir: Path
 ) -> Dataset | None:
-    """The data that were given; else the parcels where the card speaks of them."""
+    """The given data; else the parcels, where the card names them."""
     known = bundle.manifest.data
     if data is None and (known is None or known.name != "parcels" or reading != Reading()):
         if reading != Reading():
             raise InputError("how a folder is read needs the folder: give it with --data")
         return None
     dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
-    # A folder of that name was meant, and is somebody else's.
-    strangers = data is None and known is not None and known.digest != dataset.digest
-    return None if strangers else dataset
+    # The card names a user's folder that is called parcels, too.
+    other = data is None and known is not None and known.digest != dataset.digest
+    return None if other else dataset
 
 
 def _require_same_classes(bundle: Bundle, dataset: Dataset) -> None:
-    """Class maps are indices: of other classes, or in another order, an IoU would say nothing."""
+    """Class maps hold indices: with other classes or another order, an IoU means nothing."""
     if tuple(dataset.classes) != bundle.classes:
         raise InputError(
             f"the data's classes are {_listed(dataset.classes)}, the bundle's "
@@ -138,22 +138,22 @@ def _latency(
     if max_latency_ms is not None:
         constraints = replace(constraints, max_latency_ms=max_latency_ms)
     remarks = [remark for remark in (other, _other_runtime(card, found)) if remark]
-    said = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
+    compared = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
     name, ci95 = f"latency {found.supported(statistic)}", latency_ci_ms(found, statistic)
     if other and max_latency_ms is None:
-        why = f"{said}; to judge it, give --max-latency"
+        why = f"{compared}; to judge it, give --max-latency"
         return Check(name, before, at, ci95, None, why)
     sure = p_latency_met(found, constraints)
     why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, "
-    why += f"needs {MIN_P_FEASIBLE}; {said}"
+    why += f"needs {MIN_P_FEASIBLE}; {compared}"
     return Check(name, before, at, ci95, sure >= MIN_P_FEASIBLE, why)
 
 
 def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
-    """In what this device is another kind than the card's; empty where it is the same."""
+    """How this device differs in kind from the card's; empty where it does not."""
     card = bundle.manifest.device
     if card is None:
-        return "the card does not say on which device"
+        return "the card names no device"
     facts = {
         "processor": (card.model, info.model),
         "threads": (str(card.threads), str(info.threads)),
@@ -192,16 +192,16 @@ def _ious(bundle: Bundle, dataset: Dataset | None, scores: Mapping[str, Score]) 
         if unlike := _unlike(bundle, dataset):
             yield Check(name, card.iou, found.iou, found.iou_ci95, None, f"{apart}; {unlike}")
             continue
-        holds = abs(found.iou - card.iou) <= MAX_APART
-        why = f"{apart}, at most {MAX_APART:g} is asked"
+        holds = abs(found.iou - card.iou) <= MAX_DIFFERENCE
+        why = f"{apart}, at most {MAX_DIFFERENCE:g} is allowed"
         yield Check(name, card.iou, found.iou, found.iou_ci95, holds, why)
 
 
 def _unlike(bundle: Bundle, dataset: Dataset) -> str:
-    """Why these data cannot be judged by the card; empty where they are the card's own."""
+    """Why the card gives no criterion for these data; empty where they are the card's own."""
     card = bundle.manifest.data
     if card is None:
-        return "the card does not say on which data"
+        return "the card names no data"
     if card.digest == dataset.digest:
         return ""
     read = " ".join(

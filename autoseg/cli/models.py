@@ -102,7 +102,7 @@ def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
     if key is None:
         yield str(model), model
         return
-    from autoseg.api.remeasure import task_of_run
+    from autoseg.api.assemble import task_of_run
     from autoseg.run.context import export_candidate
     from autoseg.run.result import Result
     from autoseg.train.task import network

@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from autoseg.run.declaration import OPTIONS, default_text, flag
+
 RunArgument = Annotated[Path, typer.Argument(help="a run's folder, or its name under results/")]
 OurModelArgument = Annotated[
     Path, typer.Argument(help="a model of ours (uint8 frame in, class map out)")
@@ -18,15 +20,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable outpu
 DeviceOption = Annotated[
     str, typer.Option(help="local, a profile's name or file, or user@host[:port]")
 ]
-DEVICES = (
-    "local, a profile's name or file, or user@host[:port]; given again, boards of one kind that "
-    "share the measuring"
-)
-DevicesOption = Annotated[
-    list[str] | None, typer.Option("--device", help=f"{DEVICES}  [default: local]")
-]
+
+
+def declared(name: str) -> Any:
+    """The command-line option of a field of the declaration, with its help and default."""
+    option, default = OPTIONS[name], default_text(name)
+    shown = f"{option.help}  [default: {default}]" if default else option.help
+    return typer.Option(flag(name), metavar=option.metavar, help=shown)
+
+
+DevicesOption = Annotated[list[str] | None, declared("device")]
 NeededDevicesOption = Annotated[
-    list[str] | None, typer.Option("--device", help=f"{DEVICES}  [required]")
+    list[str] | None, typer.Option("--device", help=f"{OPTIONS['device'].help}  [required]")
 ]
 SEEN_BY = "as one that it was measured on afterwards sees it"
 SeenByOption = Annotated[str | None, typer.Option("--device", help=SEEN_BY)]
@@ -34,33 +39,14 @@ AcceptOption = Annotated[
     bool,
     typer.Option("--accept-new-host-key", help="trust a board that is reached for the first time"),
 ]
-DataOption = Annotated[
-    Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
-]
-AugmentOption = Annotated[
-    str | None,
-    typer.Option(
-        help="an augmentation saved by albumentations (.json, .yaml), or package.module:function"
-        "  [default: built in]"
-    ),
-]
+DataOption = Annotated[Path | None, declared("data")]
+AugmentOption = Annotated[str | None, declared("augment")]
 
-FormatOption = Annotated[
-    str | None, typer.Option(help="the data's format, where it is not recognized as what it is")
-]
-RemapOption = Annotated[
-    str | None, typer.Option(help="a YAML file that merges, renames or drops classes")
-]
-SplitColumnOption = Annotated[
-    str | None, typer.Option(help="the column of index.csv that holds the split")
-]
-GroupColumnOption = Annotated[
-    str | None, typer.Option(help="the column of index.csv that holds the group")
-]
-GroupPatternOption = Annotated[
-    str | None,
-    typer.Option(help="a regular expression: what it finds in a picture's name is its group"),
-]
+FormatOption = Annotated[str | None, declared("format")]
+RemapOption = Annotated[str | None, declared("remap")]
+SplitColumnOption = Annotated[str | None, declared("split_column")]
+GroupColumnOption = Annotated[str | None, declared("group_column")]
+GroupPatternOption = Annotated[str | None, declared("group_pattern")]
 SeedOption = Annotated[
     int, typer.Option(min=0, help="of the split of a folder that has none, and of draws")
 ]

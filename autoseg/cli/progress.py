@@ -16,8 +16,8 @@ from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.report.axes import latency_said
 from autoseg.run.declaration import Declaration
-from autoseg.run.ledger import Event
-from autoseg.run.messages import Telling, outlook_line
+from autoseg.run.events import Event
+from autoseg.run.messages import ProgressLines, outlook_line
 from autoseg.run.store import Run
 
 RECENT = 8
@@ -36,14 +36,14 @@ class Progress:
         self._run: Run | None = None
         self._declaration: Declaration | None = None
         self._looks: list[Event] = []
-        self._telling: Telling | None = None
+        self._lines: ProgressLines | None = None
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
-        self._telling = Telling(run, declaration, self._say)
+        self._lines = ProgressLines(run, declaration, self._say)
         run.listeners.append(self._hear)
-        self._telling.open()
+        self._lines.start()
         if self.console.is_terminal:
             self._live = Live(
                 console=self.console,
@@ -66,18 +66,18 @@ class Progress:
             self._live.stop()
 
     def _hear(self, event: Event) -> None:
-        if event["event"] == "doing":
-            self._now[event["candidate"]] = event["what"]
+        if event["event"] == "activity":
+            self._now[event["candidate"]] = event["text"]
             return
-        if event["event"] in ("saying", "interrupted", "searched"):
+        if event["event"] in ("notice", "interrupted", "searched"):
             self._now.clear()  # what was in hand is cancelled, or ends here
         if event["event"] == "outlook":
             self._looks.append(event)
             if self._live:  # it has a line of its own in the panel
                 return
         self._now.pop(event.get("key", ""), None)
-        if self._telling:
-            self._telling.hear(event)
+        if self._lines:
+            self._lines.handle(event)
 
     def _say(self, line: str) -> None:
         if self._live:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from autoseg.cli.options import (
     RunArgument,
     SeenByOption,
     SplitColumnOption,
+    declared,
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
@@ -39,42 +41,17 @@ def optimize(
     data: DataOption = None,
     *,
     device: DevicesOption = None,
-    max_latency: Annotated[
-        str | None, typer.Option(help="the ceiling, with its unit  [default: 33ms]")
-    ] = None,
-    min_iou: Annotated[
-        float | None, typer.Option(help="the floor, a fraction  [default: 0.95]")
-    ] = None,
-    statistic: Annotated[
-        str | None, typer.Option(help="the promised latency: p50 p90 p95 p99 mean  [default: p90]")
-    ] = None,
-    effort: Annotated[
-        str | None, typer.Option(help="entry, intermediate, expert  [default: intermediate]")
-    ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="a space's name or file  [default: fast_scnn]")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="time for all of it, such as 2h  [default: 8m]")
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(help="candidates to look at; without --budget, however long it takes"),
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="who proposes: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random"
-            "  [default: autoseg]"
-        ),
-    ] = None,
-    pool: Annotated[str | None, typer.Option(help="who trains  [default: local]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="trainings side by side  [default: one a GPU or core]")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="for data splits, proposals and training  [default: 0]")
-    ] = None,
+    max_latency: Annotated[str | None, declared("max_latency")] = None,
+    min_iou: Annotated[float | None, declared("min_iou")] = None,
+    statistic: Annotated[str | None, declared("statistic")] = None,
+    effort: Annotated[str | None, declared("effort")] = None,
+    space: Annotated[str | None, declared("space")] = None,
+    budget: Annotated[str | None, declared("budget")] = None,
+    trials: Annotated[int | None, declared("trials")] = None,
+    sampler: Annotated[str | None, declared("sampler")] = None,
+    pool: Annotated[str | None, declared("pool")] = None,
+    workers: Annotated[int | None, declared("workers")] = None,
+    seed: Annotated[int | None, declared("seed")] = None,
     name: Annotated[
         str | None, typer.Option(help="the run's name  [default: date and time]")
     ] = None,
@@ -85,9 +62,7 @@ def optimize(
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")
     ] = False,
-    recipe: Annotated[
-        list[str] | None, typer.Option(help="change the training recipe, such as augment=false")
-    ] = None,
+    recipe: Annotated[list[str] | None, declared("recipe")] = None,
     augment: AugmentOption = None,
     format: FormatOption = None,
     remap: RemapOption = None,
@@ -101,8 +76,8 @@ def optimize(
     """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
     from rich.console import Console
 
-    from autoseg.api.optimize import Interrupted
     from autoseg.api.optimize import optimize as run_it
+    from autoseg.api.session import Interrupted
     from autoseg.cli.progress import Progress
 
     try:
@@ -122,8 +97,9 @@ def optimize(
             _print_result(interrupted.result, as_json=False)
         raise
     if dry_run:
-        anew = {"budget": budget, "trials": trials, "workers": workers}
-        _print_plan(result, anew, as_json=as_json)
+        given = {"budget": budget, "trials": trials, "workers": workers}
+        changed = {name: value for name, value in given.items() if value is not None}
+        _print_plan(result, changed, as_json=as_json)
         return 0
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
@@ -190,17 +166,16 @@ def _print_result(result: Result, *, as_json: bool) -> None:
     print_lines(result_lines(result))
 
 
-def _print_plan(result: Result, anew: Mapping[str, Any], *, as_json: bool) -> None:
-    from autoseg.api.optimize import again
-
+def _print_plan(result: Result, changed: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_result(result, as_json=True)
         return
     print_lines([*result.verdict, *result.plan])
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
-    going_on = again(result.folder, result.declaration.to_yaml(), anew)
-    print_lines([f"{so_far}to go on: {going_on}"])
+    declaration = replace(result.declaration, **changed)
+    command = declaration.resume_command(result.folder, result.declaration.to_yaml())
+    print_lines([f"{so_far}to go on: {command}"])
 
 
 def _print_pick(result: Result, how: How, *, as_json: bool) -> int:

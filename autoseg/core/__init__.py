@@ -1,1 +1,1 @@
-"""Records, units and rules that all rooms share. Imports nothing of autoseg but itself."""
+"""Records, units and rules that all rooms share. It imports no other room."""

@@ -1,9 +1,7 @@
-"""What is recorded of a model for people to look at, beside what decides: `<place>/diagnostics/`.
+"""Diagnostics of models, for reporting only: confusion matrix, time by operator, contact sheet.
 
-An exhibit (JSON) says which classes a confirmed model confuses and where its time goes; a contact
-sheet (JPEG) shows its class maps. Nothing reads them to decide anything: where one is missing or
-damaged, a reader shows less. `place` is the run's folder, or that of the device that it was
-measured on (`Result.files`).
+They are JSON and JPEG files in `<place>/diagnostics/`; where one is missing or damaged, a report
+shows less. `place` is the run's folder, or that of the remeasured device (`Result.files`).
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ MAX_NUMBER = 1 << 53
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """What all nodes of one kind take in a run on the device, the mean of a few runs."""
+    """The time of all nodes of one kind in a run on the device, the mean of a few runs."""
 
     op: str
     nodes: int
@@ -31,9 +29,9 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class FrameTime:
-    """A whole picture of `picture_hw`: to the model's size, through it, and back, medians.
+    """Medians for one picture of `picture_hw`: resize, inference, resize of the class map.
 
-    `where` says in words where and how it was timed.
+    `where` names the device and the method of the timing.
     """
 
     picture_hw: HW
@@ -45,10 +43,11 @@ class FrameTime:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Of one exported file (`onnx_digest`): pixels of val at the pictures' own sizes, rows are
-    the truth and columns the prediction; time by kind of operator, the slowest first.
+    """Diagnostics of one exported file (`onnx_digest`).
 
-    A device that cannot tell leaves `operators` empty and `frame` None.
+    `confusion` counts pixels of val at the pictures' own sizes: rows are the truth, columns the
+    prediction. `operators` has the slowest kind first. A device without profiling leaves
+    `operators` empty and `frame` None.
     """
 
     onnx_digest: str
@@ -58,27 +57,27 @@ class Diagnostics:
 
 
 def sheet_path(place: Path, key: str) -> Path:
-    """Where a candidate's contact sheet lies, if one was made."""
+    """The path of a candidate's contact sheet, which may be missing."""
     return place / "diagnostics" / f"{key}.jpg"
 
 
-def write_diagnostics(place: Path, key: str, exhibit: Diagnostics) -> None:
-    """Write a model's exhibit; a reader never sees half of it. Raises OSError."""
+def write_diagnostics(place: Path, key: str, found: Diagnostics) -> None:
+    """Write a model's diagnostics; a reader never sees half of them. Raises OSError."""
     path = _path(place, key)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(to_json(exhibit)))
+    temporary.write_text(json.dumps(to_json(found)))
     temporary.replace(path)
 
 
 def read_diagnostics(place: Path, key: str) -> Diagnostics | None:
-    """A model's exhibit; None where there is none, or where its file is none of ours."""
+    """A model's diagnostics; None where they are missing or damaged."""
     path = _path(place, key)
     try:
         if path.stat().st_size > MAX_BYTES:
             return None
-        exhibit = from_json(Diagnostics, json.loads(path.read_text()))
-        return exhibit if _sound(exhibit) else None
+        found = from_json(Diagnostics, json.loads(path.read_text()))
+        return found if _valid(found) else None
     except (OSError, ValueError, TypeError, AttributeError, AutosegError, RecursionError):
         return None
 
@@ -87,12 +86,12 @@ def _path(place: Path, key: str) -> Path:
     return place / "diagnostics" / f"{key}.json"
 
 
-def _sound(exhibit: Diagnostics) -> bool:
-    """Whether every value is what its field says: the file may come from anywhere."""
-    rows, frame = exhibit.confusion, exhibit.frame
+def _valid(found: Diagnostics) -> bool:
+    """Whether every value has the type and range of its field: the file may come from anywhere."""
+    rows, frame = found.confusion, found.frame
     square = all(len(row) == len(rows) and all(map(_count, row)) for row in rows)
-    named = all(isinstance(o.op, str) and _count(o.nodes) and _ms(o.ms) for o in exhibit.operators)
-    return isinstance(exhibit.onnx_digest, str) and square and named and _timed(frame)
+    named = all(isinstance(o.op, str) and _count(o.nodes) and _ms(o.ms) for o in found.operators)
+    return isinstance(found.onnx_digest, str) and square and named and _timed(frame)
 
 
 def _timed(frame: FrameTime | None) -> bool:

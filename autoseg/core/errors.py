@@ -1,6 +1,6 @@
-"""The one tree of errors.
+"""The error classes of autoseg.
 
-Foreign exceptions are translated into it at the seam where they arise, and nowhere else.
+Other exceptions are translated into them where they arise, and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ class AutosegError(Exception):
 
 
 class InputError(AutosegError):
-    """The user's: one message with the rule, the value and the way out."""
+    """A user's mistake: the message names the rule, the value and a solution."""
 
 
 class DeviceError(AutosegError):
-    """A machine's fault (board gone, runtime missing): the run stops, resumable."""
+    """A machine's fault (lost board, missing runtime): the run stops and can be resumed."""
 
 
 class CandidateError(AutosegError):
-    """One candidate's fault (export fails, NaN loss): recorded as failed, the search goes on."""
+    """One candidate's fault (failed export, NaN loss): it is recorded, and the search goes on."""

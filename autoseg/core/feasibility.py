@@ -1,4 +1,4 @@
-"""How sure a promise is: the probability that a measured latency and a scored IoU hold."""
+"""Feasibility: the probability that a measured latency and a scored IoU meet the constraints."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WIDER = {"p95": math.sqrt(0.95 / 0.05) / 3, "p99": math.sqrt(0.99 / 0.01) / 3}
 def p_latency_met(measurement: Measurement, constraints: Constraints) -> float:
     """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
 
-    Never more than P(the median is): a p90 between quiet and disturbed runs has an interval so
-    wide that it alone would let a hopeless network through.
+    At most P(the median is under the ceiling): a p90 between quiet and disturbed runs has an
+    interval so wide that it alone would accept a network far over the ceiling.
     """
     value_ms = measurement.latency_ms(constraints.statistic)
     half_ms = _half_ms(measurement, constraints.statistic)
@@ -52,20 +52,24 @@ def latency_ci_ms(measurement: Measurement, statistic: Statistic) -> tuple[float
     return max(0.0, value_ms - half_ms), value_ms + half_ms
 
 
-def probability_over(score: Score, min_iou: float) -> float:
+def p_iou_met(score: Score, min_iou: float) -> float:
     """P(IoU is over a floor), from the 95 % interval (normal)."""
     low, high = score.iou_ci95
     return 1 - NormalDist(score.iou, max((high - low) / 2 / NORMAL_95, 1e-9)).cdf(min_iou)
 
 
 def rejection_reason(measurement: Measurement, score: Score, constraints: Constraints) -> str:
-    """One line with both figures, what was asked, and how sure each is."""
+    """One line: which constraint is not certain enough, its figure, and the joint probability."""
     statistic = measurement.supported(constraints.statistic)
-    latency_ms = measurement.latency_ms(statistic)
+    latency_ms, ceiling_ms = measurement.latency_ms(statistic), constraints.max_latency_ms
     fast, accurate = p_latency_met(measurement, constraints), score.p_floor or 0.0
+    relation = "over" if latency_ms > ceiling_ms else "too close to"
+    slow = f"{statistic} {latency_ms:.3g} ms is {relation} {ceiling_ms:g} ms"
+    relation = "below" if score.iou < constraints.min_iou else "too close to"
+    short = f"IoU {score.iou:.4f} is {relation} {constraints.min_iou:g}"
+    doubts = [slow] * (fast < MIN_P_FEASIBLE) + [short] * (accurate < MIN_P_FEASIBLE)
+    certain = math.floor(100 * fast * accurate)  # rounded down: less than what is required
     return (
-        f"not sure enough (P = {fast * accurate:.2f}, needs {MIN_P_FEASIBLE}): "
-        f"{statistic} {latency_ms:.3g} ms against {constraints.max_latency_ms:g} ms "
-        f"holds with P {fast:.2f}, "
-        f"IoU {score.iou:.4f} against {constraints.min_iou:g} with P {accurate:.2f}"
+        f"{' and '.join(doubts or [slow, short])} "
+        f"({certain} % certain, {100 * MIN_P_FEASIBLE:.0f} % required)"
     )

@@ -1,4 +1,4 @@
-"""What beats what: the Pareto front over latency and IoU, its hypervolume, and the picks from it.
+"""The Pareto front over latency and IoU, its hypervolume, and the picks from it.
 
 A point is ``(latency_ms, iou)``: less latency and more IoU are better.
 """
@@ -38,8 +38,8 @@ def front(points: Sequence[Point]) -> list[int]:
 def hypervolume(points: Iterable[Point], constraints: Constraints) -> float:
     """Area that the points dominate over ln(latency) x IoU, up to the point (ceiling, floor).
 
-    A net at half the ceiling and 0.01 over the floor adds ln(2) * 0.01; a point that misses either
-    constraint adds nothing.
+    A network at half the ceiling and 0.01 over the floor adds ln(2) * 0.01; a point that violates
+    a constraint adds nothing.
     """
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
     inside = [(math.log(ms), -iou) for ms, iou in points if ms < ceiling and iou > floor]
@@ -59,7 +59,7 @@ def point(evaluation: Evaluation, statistic: Statistic) -> Point | None:
 
 
 def meets(evaluation: Evaluation, constraints: Constraints) -> bool:
-    """Whether its own figures are under the ceiling and over the floor (equal is enough)."""
+    """Whether its figures meet ceiling and floor (equal is enough), regardless of intervals."""
     at = point(evaluation, constraints.statistic)
     return at is not None and at[0] <= constraints.max_latency_ms and at[1] >= constraints.min_iou
 
@@ -71,7 +71,7 @@ def settled(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
 
 
 def front_of(evaluations: Iterable[Evaluation], statistic: Statistic) -> list[Evaluation]:
-    """The settled evaluations that no other beats, fastest first."""
+    """The settled evaluations that no other dominates, fastest first."""
     known = [(e, at) for e in settled(evaluations) if (at := point(e, statistic)) is not None]
     return [known[index][0] for index in front([at for _, at in known])]
 
@@ -99,7 +99,7 @@ def pick(
 
 
 def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints) -> str:
-    """Why that pick is it: its figures, and what it costs and gains beside the other picks.
+    """The reason for a pick: its figures, and its cost and gain compared with the other picks.
 
     Empty where nothing can be picked.
     """
@@ -117,17 +117,19 @@ def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints
     latency_ms, iou = _at(chosen, constraints)
     timed = chosen.measurement
     statistic = timed.supported(constraints.statistic) if timed else constraints.statistic
-    says = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
+    parts = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
     for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
         beside = pick(models, other, constraints)  # type: ignore[arg-type]
         if other != how and beside is not None:
             same = beside.candidate == chosen.candidate
-            says.append(f"also {called}" if same else _beside(chosen, beside, called, constraints))
-    return "; ".join(says)
+            parts.append(
+                f"also {called}" if same else _beside(chosen, beside, called, constraints)
+            )
+    return "; ".join(parts)
 
 
-def _beside(chosen: Evaluation, other: Evaluation, called: str, asked: Constraints) -> str:
-    (ms, iou), (other_ms, other_iou) = _at(chosen, asked), _at(other, asked)
+def _beside(chosen: Evaluation, other: Evaluation, called: str, constraints: Constraints) -> str:
+    (ms, iou), (other_ms, other_iou) = _at(chosen, constraints), _at(other, constraints)
     apart, gain = f"{abs(ms - other_ms):.2g} ms", f"{100 * abs(iou - other_iou):.2g} IoU points"
     speed = f"{apart} slower than" if ms > other_ms else f"{apart} faster than"
     more = "more" if iou > other_iou else "less"
@@ -135,7 +137,7 @@ def _beside(chosen: Evaluation, other: Evaluation, called: str, asked: Constrain
 
 
 def _alike(one: Evaluation, other: Evaluation) -> str:
-    """A word of caution where the intervals of two IoU overlap."""
+    """A caution where the intervals of two IoU overlap."""
     first, second = one.score("val"), other.score("val")
     if first is None or second is None:
         return ""

@@ -1,7 +1,7 @@
 """The records that all rooms exchange. Standard library only.
 
-Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen; what is
-saved is ``to_json(record)`` and what is read back is ``from_json(Type, data)``.
+Names carry units: ``_ms _s _bytes _hw``. IoU is a fraction 0..1. Every record is frozen, and
+keyword-only above five fields. `serialize.to_json` writes a record, `from_json` reads it back.
 """
 
 from __future__ import annotations
@@ -19,14 +19,24 @@ Phase = Literal["screen", "confirm"]
 State = Literal[
     "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "rejected", "failed"
 ]
+STATE_LABELS: dict[State, str] = {  # the names of states in output for users
+    "proposed": "proposed",
+    "measured": "not trained",
+    "too_slow": "too slow",
+    "stopped": "stopped early",
+    "scored": "trained",
+    "confirmed": "confirmed",
+    "rejected": "rejected",
+    "failed": "failed",
+}
 STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
 IGNORE_INDEX = 255
-SCHEMA = 1  # of all JSON that commands print; it rises when a field goes or changes its meaning
+SCHEMA = 1  # of all JSON output; rises when a field is removed or changes its meaning
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What the user asks for; `statistic` is the latency promised (p90 as in MLPerf)."""
+    """Latency ceiling and IoU floor; `statistic` is the promised latency (p90 as in MLPerf)."""
 
     max_latency_ms: float
     min_iou: float
@@ -62,26 +72,25 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What the layers of one kind cost; the bytes are float32 activations, read and written."""
+    """The cost of all layers of one kind; the bytes are float32 activations, read and written."""
 
     layers: int = 0
     macs: int = 0
     bytes_moved: int = 0
 
     def at(self, area_ratio: float) -> LayerCost:
-        """The same for an input of so many times the area."""
+        """The cost for an input of `area_ratio` times the area."""
         return LayerCost(
             self.layers, round(self.macs * area_ratio), round(self.bytes_moved * area_ratio)
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Parameters, multiply-accumulates of convolutions and matrix products, and bytes written.
 
     The bytes are those of float32 activations. Then the same by kind of layer: depthwise, 1x1 and
-    all other convolutions, matrix products, and the rest (resizing, pooling, sums, joining). A
-    ledger from before these were counted has zeros.
+    all other convolutions, matrix products, and the rest (resizing, pooling, sums, joining).
     """
 
     params: int
@@ -98,23 +107,27 @@ class Cost:
         return self.depthwise, self.pointwise, self.convolution, self.product, self.other
 
     def at(self, area_ratio: float) -> Cost:
-        """The same network for an input of so many times the area."""
+        """The cost of the same network for an input of `area_ratio` times the area."""
         return Cost(
-            self.params,
-            round(self.macs * area_ratio),
-            round(self.activation_bytes * area_ratio),
-            *(kind.at(area_ratio) for kind in self.kinds),
+            params=self.params,
+            macs=round(self.macs * area_ratio),
+            activation_bytes=round(self.activation_bytes * area_ratio),
+            depthwise=self.depthwise.at(area_ratio),
+            pointwise=self.pointwise.at(area_ratio),
+            convolution=self.convolution.at(area_ratio),
+            product=self.product.at(area_ratio),
+            other=self.other.at(area_ratio),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """What a device says about itself. `fingerprint` is what a measurement may be reused under.
+    """A device's description of itself. Measurements are reused under the same `fingerprint`.
 
-    `affinity` are the cores that a timed process is bound to, in order; none where the system
-    chooses. `channel_step` is the multiple of channels that it likes; `here` says that it is this
-    machine, or shares it, so that training here disturbs a timing there; `boards` is how many can
-    time side by side.
+    `affinity` are the cores that a measured process is bound to, in order; none where the system
+    chooses. `channel_step` is the multiple of channels that it prefers; `here` is true where it is
+    this machine, or shares it, so that training here disturbs a measurement there; `boards` is the
+    number of devices that can measure side by side.
     """
 
     name: str
@@ -133,9 +146,9 @@ class DeviceInfo:
         return digest({name: getattr(self, name) for name in facts})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
-    """How long to time: `screen` stops once the interval clears `ceiling_ms`."""
+    """How long to measure: `screen` stops once the interval clears `ceiling_ms`."""
 
     phase: Phase
     statistic: Statistic = "p90"
@@ -148,38 +161,44 @@ class MeasurePlan:
 
     @classmethod
     def screen(cls, constraints: Constraints) -> MeasurePlan:
-        return cls("screen", "p50", constraints.max_latency_ms)
+        return cls(phase="screen", statistic="p50", ceiling_ms=constraints.max_latency_ms)
 
     @classmethod
     def confirm(cls, statistic: Statistic = "p90") -> MeasurePlan:
         """At least 1,024 runs and 2 s, or 60 s (MLPerf's single stream).
 
-        Longer, to 4,096 runs, while the interval is over 2 %. The tail of a net of 0.1 ms over
-        0.1 s is that moment's: over 2 s its p90 repeats three times as well.
+        Longer, to 4,096 runs, while the interval is over 2 %. For a network of 0.1 ms, 1,024 runs
+        take 0.1 s, whose tail is that moment's: over 2 s, its p90 repeats three times as well.
         """
         return cls(
-            "confirm", statistic, min_runs=1024, max_runs=4096, min_s=2.0, max_s=60.0, warmup_s=1.0
+            phase="confirm",
+            statistic=statistic,
+            min_runs=1024,
+            max_runs=4096,
+            min_s=2.0,
+            max_s=60.0,
+            warmup_s=1.0,
         )
 
 
 @dataclass(frozen=True)
 class BoardLatency:
-    """What one of several boards found; without a p90 where its runs cannot support one."""
+    """The latency on one of several boards; no p90 where its runs are too few for one."""
 
     device: str
     p50_ms: float
     p90_ms: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a device said about one ONNX file; a percentile its runs cannot support is None.
+    """A device's measurement of one ONNX file; a percentile that needs more runs is None.
 
     `reference_ratio` is the reference model's median beside this one over that of the calm device;
-    `clock_mhz` was read before and after; `flags` say in words what was not as it should be. Where
-    several boards measured it, this is the slowest; `boards` says what each found, and
-    `boards_ratio` is the slowest over the fastest p50. `quantiles_ms` of a confirming one are 41
-    evenly spaced quantiles of its runs (0, 2.5 … 100 %); none in older ledgers.
+    `clock_mhz` was read before and after; `flags` are warnings in words. Where several boards
+    measured it, this is the slowest one's; `boards` are the figures of each, and `boards_ratio` is
+    the slowest over the fastest p50. `quantiles_ms` of a confirming one are 41 evenly spaced
+    quantiles of its runs (0, 2.5 … 100 %).
     """
 
     device: str
@@ -217,7 +236,7 @@ class Measurement:
     quantiles_ms: tuple[float, ...] = ()
 
     def supported(self, statistic: Statistic) -> Statistic:
-        """The chosen statistic, or the nearest lower one where the runs cannot support it."""
+        """The chosen statistic, or the nearest lower one that the number of runs allows."""
         order: list[Statistic] = ["p99", "p95", "p90", "p50"]
         lower = order[order.index(statistic) :] if statistic in order else [statistic]
         return next(name for name in lower if getattr(self, f"{name}_ms") is not None)
@@ -227,9 +246,12 @@ class Measurement:
         return float(getattr(self, f"{self.supported(statistic)}_ms"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
-    """What training gave at one rung: IoU and its kin on one split, from one source."""
+    """The metrics of a trained network at one rung, on one split, from one source.
+
+    `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures.
+    """
 
     split: Literal["val", "test"]
     source: Literal["torch", "onnx", "board"]
@@ -246,7 +268,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of training; `decay` is the finalists' short branch to a rate of 0."""
+    """One piece of training; `decay`: a finalist's short one, the learning rate falls to 0."""
 
     candidate: Candidate
     from_epoch: int
@@ -258,11 +280,11 @@ class Job:
         return f"{self.candidate.key}-{self.from_epoch}-{self.to_epoch}{'d' * self.decay}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The fold of a candidate's events. `error` says why it was stopped, rejected or failed.
+    """The fold of a candidate's events. `error` is why it was stopped, rejected or failed.
 
-    `agreement` is the share of pixels where the board's class maps are this machine's.
+    `agreement` is the share of pixels where the device's class maps equal this machine's.
     """
 
     candidate: Candidate
@@ -295,7 +317,7 @@ class Evaluation:
 
     @property
     def promised(self) -> Score | None:
-        """What confirming found on val for the exported, trained file; None before that."""
+        """The score on val of the exported, trained file, from the final check; None before it."""
         exported = [s for s in self.scores if s.split == "val" and s.source != "torch"]
         return exported[-1] if exported and self.state in ("confirmed", "rejected") else None
 

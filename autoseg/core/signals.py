@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one asks a run to come to its end, the second one ends it."""
+"""Stop request: the first signal finishes gracefully between steps, the second exits at once."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-LEAVE_S = 120.0  # the most that finishing may take once somebody wants to leave
+MAX_FINISH_S = 120.0  # that finishing may take after a stop request
 
-USUAL = {  # what a program does with them that does not care; our command line ends at both
+# Of a program that has no handlers of its own; our command line ends at both signals.
+DEFAULT_HANDLERS = {
     signal.SIGINT: (signal.default_int_handler,),
     signal.SIGTERM: (signal.SIG_DFL, signal.default_int_handler),
 }
 
 
-class Stop:
-    """Whether somebody wants to leave. It is asked between steps, so that none is torn.
+class StopRequest:
+    """Whether a run should end. Its steps check this between them, so that none is cut short.
 
-    One who has `insisted` leaves at once.
+    `forced` is set by the second signal, which ends the run at once.
     """
 
     def __init__(self) -> None:
-        self._asked_at: float | None = None
-        self.insisted = False
+        self._requested_at: float | None = None
+        self.forced = False
 
     @property
-    def asked(self) -> bool:
-        return self._asked_at is not None
+    def requested(self) -> bool:
+        return self._requested_at is not None
 
     @property
-    def left_s(self) -> float:
-        """Seconds until one who has asked should be gone; infinite before that."""
-        since_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
-        return LEAVE_S - since_s if self.asked else float("inf")
+    def time_left_s(self) -> float:
+        """Seconds left for finishing; infinite before a request."""
+        if self._requested_at is None:
+            return float("inf")
+        return MAX_FINISH_S - (time.monotonic() - self._requested_at)
 
-    def ask(self) -> None:
-        """Ask to leave, as the first signal does."""
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
+    def request(self) -> None:
+        """Request a stop, as the first signal does."""
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
 
     @contextmanager
-    def heard(self, on_first: Callable[[], None]) -> Iterator[None]:
+    def signals_handled(self, on_first: Callable[[], None]) -> Iterator[None]:
         """Meanwhile the first signal calls `on_first`; the next raises KeyboardInterrupt."""
 
-        def hear(number: int, frame: FrameType | None) -> None:
-            if self.asked:
-                self.insisted = True
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.requested:
+                self.forced = True
                 raise KeyboardInterrupt
-            self.ask()
+            self.request()
             with suppress(RuntimeError):  # the signal came in the middle of another line's output
                 on_first()
 
-        before = {number: signal.getsignal(number) for number in USUAL}
-        # Only the main thread may, and a program that handles them itself is to go on doing so.
+        before = {number: signal.getsignal(number) for number in DEFAULT_HANDLERS}
+        # Only the main thread may set handlers, and a program's own handlers stay in place.
         here = threading.current_thread() is threading.main_thread()
-        ours = [n for n, usual in USUAL.items() if here and before[n] in usual]
+        ours = [n for n, default in DEFAULT_HANDLERS.items() if here and before[n] in default]
         for number in ours:
-            signal.signal(number, hear)
+            signal.signal(number, handle)
         try:
             yield
         finally:

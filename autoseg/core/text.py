@@ -1,4 +1,4 @@
-"""Text from anywhere, made safe to show: on a terminal, on one line, in Markdown."""
+"""Makes untrusted text safe to show: on a terminal, on one line, in Markdown."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _CONTROL = re.compile(
     "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
 )
 MAX_NAME = 200
-# What is made a link, a mention or a picture in the text of the finished page, however it was
-# escaped in Markdown, unless a space of no width stands in it: GitHub does, and remark.
+# Text that GitHub and remark turn into a link, a mention or a picture even where it is escaped in
+# Markdown; a zero-width space in it prevents that.
 _LIVELY = re.compile(
     r"(?<=:)(?=//|[a-z+_-][\w+-]*:)|(?<=www)(?=\.)|(?<=@)|(?<=#)(?=\d)", re.IGNORECASE
 )
-# What is a sign anywhere; `<`, `>` and `&` become entities, which every Markdown knows.
+# Markup anywhere in a line; `<`, `>` and `&` become entities, which every Markdown supports.
 _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~$])")
-# What is a sign at the start of a line only: a list, a ruler, an underline.
+# Markup at the start of a line only: a list, a ruler, an underline.
 _STARTS = re.compile(r"^(\d*)(?=\d[.)](?:\s|$)|[-+:](?:\s|$)|[-=:]+$)(\d?)")
 
 
 def without_control(text: str) -> str:
-    """Text without characters that a terminal obeys."""
+    """Text without characters that control a terminal."""
     return _CONTROL.sub(" ", text)
 
 
 def terminal_safe(text: str) -> str:
-    """As `without_control`, of several lines."""
+    """As `without_control`, for several lines."""
     return "\n".join(without_control(line) for line in text.split("\n"))
 
 
 def bounded(what: Any, max_chars: int = 200) -> str:
-    """Text of another machine as it may be shown: bounded, without control characters."""
+    """Text of another machine for display: bounded, without control characters."""
     if isinstance(what, bytes | bytearray):
         what = what[: 4 * max_chars].decode(errors="replace")
     text = " ".join(without_control(str(what)[: 4 * max_chars]).split())
@@ -42,12 +42,12 @@ def bounded(what: Any, max_chars: int = 200) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message on one line: file names may hold line breaks and bytes that are no text."""
+    """A message on one line: file names may hold line breaks and undecodable bytes."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def markdown(text: object) -> str:
-    """Text of one line that no name in it can turn into markup, a link or another table cell."""
+    """One line of text, escaped: nothing in it becomes markup, a link or a table cell."""
     escaped = _LIVELY.sub("\u200b", _flat(str(text)))
     for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         escaped = escaped.replace(sign, entity)
@@ -55,13 +55,13 @@ def markdown(text: object) -> str:
 
 
 def markdown_name(text: object) -> str:
-    """As `markdown`, of a name: never empty, and cut after `MAX_NAME` characters."""
+    """As `markdown`, for a name: never empty, and cut after `MAX_NAME` characters."""
     name = _flat(str(text)[: MAX_NAME + 1])
     return markdown(name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…") or "(no name)"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows of Markdown as a table."""
+    """A table of Markdown cells."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -74,6 +74,6 @@ def markdown_code(text: str) -> str:
 
 
 def _flat(text: str) -> str:
-    """Without line ends, control characters, and what turns the direction of writing."""
+    """Without line ends, control characters, and changes of the writing direction."""
     kept = (" " if unicodedata.category(c)[0] == "C" else c for c in text)
     return " ".join("".join(kept).split())

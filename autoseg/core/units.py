@@ -1,4 +1,4 @@
-"""Units at the door: resolutions and durations as users write them."""
+"""Parses resolutions and durations as users write them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 def parse_duration_s(text: str, name: str, example: str) -> float:
     """``"33ms" -> 0.033``, ``"8m" -> 480.0``; units ms, s, m, h.
 
-    Raises InputError for a missing unit, something that is no number, and what is not over zero.
+    Raises InputError for a missing unit, text that is not a number, and values up to zero.
     """
     match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([a-zA-Z]*)\s*", text)
     try:

@@ -48,8 +48,14 @@ class FakeDevice:
         self._latency = latency if callable(latency) else lambda onnx: latency
 
     def describe(self) -> DeviceInfo:
-        identity = (self.name, "fake", "fake 1.0", 1, "FakeExecutionProvider")
-        return DeviceInfo(*identity, channel_step=self.channel_step)
+        return DeviceInfo(
+            name=self.name,
+            model="fake",
+            runtime="fake 1.0",
+            threads=1,
+            provider="FakeExecutionProvider",
+            channel_step=self.channel_step,
+        )
 
     def measure(self, onnx: Path, plan: MeasurePlan) -> Measurement:
         open_session(onnx)

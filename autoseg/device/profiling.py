@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
 LOOP_S, MIN_PICTURES, MAX_PICTURES = 0.6, 5, 200
-SHORT_PLAN = MeasurePlan("screen", "p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02)
+SHORT_PLAN = MeasurePlan(
+    phase="screen", statistic="p50", min_runs=10, max_runs=40, max_s=0.25, warmup_s=0.02
+)
 
 
 def operator_times(nodes: Iterable[Node]) -> tuple[OperatorTime, ...]:

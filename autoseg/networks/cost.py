@@ -58,7 +58,12 @@ def cost(net: nn.Module, input_hw: HW) -> Cost:
             ) from error
     params = sum(p.numel() for p in net.parameters())
     kinds = {name: LayerCost(*figures) for name, figures in counter.kinds.items()}
-    return Cost(params, sum(kind.macs for kind in kinds.values()), written, **kinds)
+    return Cost(
+        params=params,
+        macs=sum(kind.macs for kind in kinds.values()),
+        activation_bytes=written,
+        **kinds,
+    )
 
 
 def _same(x: Tensor) -> Tensor:

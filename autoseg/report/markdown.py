@@ -132,7 +132,7 @@ def _missed(story: Story) -> list[str]:
     told = story.explanation
     if told is None:
         return []
-    lines = ["", "## Why nothing meets it", "", markdown(told.says), *map(markdown, told.notes)]
+    lines = ["", "## Why nothing meets it", "", markdown(told.summary), *map(markdown, told.notes)]
     if told.relax:
         ways = [(f"{way.option} {way.value}", way.gives) for way in told.relax]
         lines += ["", *_table(("to let one in", "what it would give"), ways)]

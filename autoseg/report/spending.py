@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.core.records import Evaluation
-from autoseg.run.ledger import Event
+from autoseg.run.events import Event
 
 # From the bottom of the picture to its top.
 FATES = {

@@ -1,4 +1,4 @@
-"""Only what the exported, trained file does is promised: on the device, on val, then on test."""
+"""The final check: measures and scores the exported, trained file on device, val and test."""
 
 from __future__ import annotations
 
@@ -31,53 +31,51 @@ from autoseg.train.task import split_arrays
 log = logging.getLogger(__name__)
 
 SAMPLE = 12  # val pictures on which the device's class maps are compared with this machine's
-ALIKE = 0.995  # of their pixels; below it, the IoU that is promised is of the device's own maps
+MIN_AGREEMENT = 0.995  # share of their pixels; below it, the device's own class maps are scored
 
 
 def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None:
-    """Promise only what the exported file, with its trained weights, does on device and val.
+    """Confirm or reject a trained candidate by its exported file, on the device and on val.
 
-    `onnx` is that file where an earlier confirmation has left it.
+    `onnx` is that file if an earlier confirmation has left it.
     """
     candidate = job.candidate
-    context.run.announce(candidate, f"confirming {candidate}")
+    context.run.report_activity(candidate, f"confirming {candidate}")
     val = split_arrays(context.task, candidate, "val")
     try:
         path = _trained_file(context, job, val, onnx)
         maps, source, agreement = _class_maps(context, path, val)
         counts = _counts(context, maps)
         score = _score(context, job, counts, source)
-        show(context, candidate, score, maps, counts)
-        # Last: of all this it is what takes longest on a board.
+        write_val_diagnostics(context, candidate, score, maps, counts)
+        # Last, since it takes longest on a board.
         measurement = measure(context, path, _plan(context, score))
     except CandidateError as error:
         context.run.record("failed", candidate, reason=str(error))
         return
     if source == "board":
-        differs = _differs(context, agreement)
-        log.warning("%s: %s", candidate.key, differs)
-        measurement = replace(measurement, flags=(*measurement.flags, differs))
-    sure = p_latency_met(measurement, context.constraints) * (score.p_floor or 0.0)
-    holds = sure >= MIN_P_FEASIBLE
+        flag = _disagreement(context, agreement)
+        log.warning("%s: %s", candidate.key, flag)
+        measurement = replace(measurement, flags=(*measurement.flags, flag))
+    p_feasible = p_latency_met(measurement, context.constraints) * (score.p_floor or 0.0)
+    holds = p_feasible >= MIN_P_FEASIBLE
     context.run.record(
         "confirmed" if holds else "rejected",
         candidate,
         score=to_json(score),
         measurement=to_json(measurement),
         onnx_bytes=path.stat().st_size,
-        p_feasible=sure,
+        p_feasible=p_feasible,
         agreement=agreement,
         reason=None if holds else rejection_reason(measurement, score, context.constraints),
     )
 
 
 def _plan(context: RunContext, score: Score) -> MeasurePlan:
-    """The long timing is for what can be promised: what misses the floor is rejected anyway."""
-    promised = (score.p_floor or 0.0) >= MIN_P_FEASIBLE
+    """A long measurement only where the IoU holds; else the model is rejected in any case."""
+    holds = (score.p_floor or 0.0) >= MIN_P_FEASIBLE
     constraints = context.constraints
-    return (
-        MeasurePlan.confirm(constraints.statistic) if promised else MeasurePlan.screen(constraints)
-    )
+    return MeasurePlan.confirm(constraints.statistic) if holds else MeasurePlan.screen(constraints)
 
 
 def _trained_file(context: RunContext, job: Job, val: SplitArrays, there: Path | None) -> Path:
@@ -94,19 +92,19 @@ def _trained_file(context: RunContext, job: Job, val: SplitArrays, there: Path |
 def _class_maps(
     context: RunContext, onnx: Path, val: SplitArrays
 ) -> tuple[list[Array], Literal["onnx", "board"], float]:
-    """Class maps of val, who made them, and the share of pixels where the device says the same."""
+    """Class maps of val, their source, and the share of pixels where both runtimes agree."""
     ours = class_maps(onnx, val.frames())
     theirs = context.device.predict(onnx, val.frames(SAMPLE))
     pairs = zip(ours, theirs, strict=False)  # theirs is a sample
     same = [float(np.mean(a == b)) if a.shape == b.shape else 0.0 for a, b in pairs]
     agreement = float(np.mean(same))
-    if agreement >= ALIKE:
+    if agreement >= MIN_AGREEMENT:
         return ours, "onnx", agreement
     return own_maps(context, onnx, val), "board", agreement
 
 
 def own_maps(context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array]:
-    """The device's class maps, which count where they are not this machine's."""
+    """The device's class maps; they are scored where they disagree with this machine's."""
     maps = context.device.predict(onnx, frames.frames())
     highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
     if len(maps) != len(frames) or highest >= len(context.task.dataset.classes):
@@ -118,11 +116,11 @@ def own_maps(context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array
     return maps
 
 
-def _differs(context: RunContext, agreement: float) -> str:
+def _disagreement(context: RunContext, agreement: float) -> str:
     there, here = context.device.describe().runtime, version("onnxruntime")
     return (
         f"the board's class maps differ on {100 * (1 - agreement):.2g} % of pixels from this "
-        f"machine's ({there} there, onnxruntime {here} here): its IoU is of the board's own maps"
+        f"machine's ({there} there, onnxruntime {here} here): the IoU is of the board's own maps"
     )
 
 
@@ -132,10 +130,10 @@ def _counts(context: RunContext, maps: Iterable[Array]) -> Counts:
     )
 
 
-def show(
+def write_val_diagnostics(
     context: RunContext, candidate: Candidate, score: Score, maps: Sequence[Array], counts: Counts
 ) -> None:
-    """Write down for people what the exported file sees on val: contact sheet and confusion."""
+    """Write contact sheet and confusion matrix of the exported file on val, for reporting."""
     path, dataset = sheet_path(context.run.place, candidate.key), context.task.dataset
     shown = maps[:MAX_ROWS_AT_CONFIRMATION]
     write_sheet(path, dataset, candidate, score, maps=shown, counts=counts)
@@ -144,7 +142,7 @@ def show(
     try:
         write_diagnostics(context.run.place, candidate.key, Diagnostics(digest, confusion))
     except OSError as error:
-        log.warning("%s: its exhibit was not written (%s)", candidate.key, error)
+        log.warning("%s: its diagnostics were not written (%s)", candidate.key, error)
 
 
 def _score(context: RunContext, job: Job, counts: Counts, source: str) -> Score:
@@ -163,7 +161,7 @@ def _score(context: RunContext, job: Job, counts: Counts, source: str) -> Score:
 
 
 def read_test(context: RunContext) -> None:
-    """Read test once, after the choice is made; it is reported and decides nothing."""
+    """Score confirmed and rejected models on test, once, after every choice; reporting only."""
     task = context.task
     if not task.dataset.splits.get("test"):
         return
@@ -194,7 +192,7 @@ def read_test(context: RunContext) -> None:
 
 
 def _tested(evaluation: Evaluation, promised: Score) -> bool:
-    """Whether the last that test was read of are the same weights, by the same runtime."""
+    """Whether the last score on test is of the same weights, by the same runtime."""
     read = evaluation.score("test")
     of = (promised.source, promised.epoch, promised.decayed)
     return read is not None and (read.source, read.epoch, read.decayed) == of

@@ -1,4 +1,4 @@
-"""What a journey takes along, and the two things that all its steps do: export and measure."""
+"""RunContext: what all pipeline steps share; export and measure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePlan
-from autoseg.core.signals import Stop
+from autoseg.core.signals import StopRequest
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
 from autoseg.networks.candidate import channels_of
@@ -18,9 +18,9 @@ from autoseg.search.protocol import Scheduler
 from autoseg.train.task import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What a journey needs: who decides, who trains, who measures, and where it is written."""
+    """What all pipeline steps share: the run and its task, scheduler, pool, device and limits."""
 
     run: Run
     task: Task
@@ -31,11 +31,11 @@ class RunContext:
     measured_before: MeasurementCache
     budget_s: float | None = None
     trials: int | None = None
-    stop: Stop = field(default_factory=Stop)
+    stop: StopRequest = field(default_factory=StopRequest)
 
     @property
     def allowance(self) -> list[float | None]:
-        """What the search may use; a continued run that is given more searches on."""
+        """The limits of the search: seconds and trials; a continued run may get higher ones."""
         return [self.budget_s, self.trials]
 
     @property
@@ -44,11 +44,11 @@ class RunContext:
 
     @property
     def remaining_s(self) -> float | None:
-        """What the budget leaves, or less where somebody wants to leave."""
+        """What the budget leaves; after a stop request, at most the time for finishing."""
         left_s = self.budget_left_s
-        if not self.stop.asked:
+        if not self.stop.requested:
             return left_s
-        return self.stop.left_s if left_s is None else min(left_s, self.stop.left_s)
+        return self.stop.time_left_s if left_s is None else min(left_s, self.stop.time_left_s)
 
 
 def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> Exported:
@@ -69,11 +69,11 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
 
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
-    """What the device says about one file."""
+    """The device's measurement of one file."""
     with quiet(context):
         return context.device.measure(onnx, plan)
 
 
 def quiet(context: RunContext) -> AbstractContextManager[None]:
-    """A latency must never be timed while something trains on the same machine."""
+    """Pauses training on the machine that measures: it would disturb the timing."""
     return context.pool.paused() if context.device.describe().here else nullcontext()

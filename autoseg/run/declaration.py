@@ -1,4 +1,9 @@
-"""What the user declares: checked as a whole before anything is touched, kept in run.yaml."""
+"""What the user declares: the one list of options, checked as a whole, kept in run.yaml.
+
+Each field of `Declaration` carries an `Option`: its help, default, and how the command line spells
+it. cli/ builds its options from these; a test holds the Python signature, run.yaml and the docs'
+table to them. Rooms with heavy packages are imported where a check needs them.
+"""
 
 from __future__ import annotations
 
@@ -7,134 +12,203 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import STATISTICS, Constraints, Statistic
 from autoseg.core.units import parse_duration_s
 from autoseg.core.yaml_files import did_you_mean
-from autoseg.data.dataset import Reading
-from autoseg.networks.space import check_effort_rank
 from autoseg.pools.slots import default_slots
-from autoseg.train.recipe import Recipe
 
-DEFAULT_BUDGET = "8m"
-ANEW = ("budget", "trials", "workers")  # what a continued run may be given anew
-SAID = ("max_latency", "min_iou", "effort", "workers", "seed")  # in a command, even if usual
+if TYPE_CHECKING:
+    from autoseg.data.dataset import Reading
+
+DEFAULT_BUDGET = "8m"  # of a new run without --trials
 POOLS = ("local",)
 SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """The arguments of one optimization, as plain data; `data` and `device` by name."""
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How users see a field.
 
-    max_latency: str = "33ms"
-    min_iou: float = 0.95
-    statistic: Statistic = "p90"
-    data: str | None = None
-    format: str | None = None
-    remap: str | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    group_pattern: str | None = None
-    device: str | Sequence[str] = "local"
-    effort: str = "intermediate"
-    space: str = "fast_scnn"
-    budget: str | None = None
-    trials: int | None = None
-    sampler: str = "autoseg"
-    pool: str = "local"
-    workers: int = field(default_factory=lambda: len(default_slots()))
-    seed: int = 0
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    augment: str | None = None
+    `default` is the default in words, where the value itself does not tell; `example` a value of
+    a duration with its unit, `choices` all values, `minimum` the lowest. `changeable` fields may
+    differ when a run is continued; `explicit` ones are written in a command even at their default.
+    """
+
+    help: str
+    metavar: str
+    default: str = ""
+    example: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    changeable: bool = False
+    explicit: bool = False
+
+
+def _option(usual: Any, /, **facts: Any) -> Any:
+    """A field of the declaration; `usual` is its default, or a function that makes it."""
+    metadata = {"option": Option(**facts)}
+    if callable(usual):
+        return field(default_factory=usual, metadata=metadata)
+    return field(default=usual, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """The options of one optimization, as plain data; `data` and `device` by name."""
+
+    max_latency: str = _option(
+        "33ms", metavar="TIME", help="the ceiling, with its unit", example="33ms", explicit=True
+    )
+    min_iou: float = _option(0.95, metavar="SHARE", help="the floor, a fraction", explicit=True)
+    statistic: Statistic = _option(
+        "p90", metavar="NAME", choices=STATISTICS,
+        help=f"the promised latency: {', '.join(STATISTICS)}",
+    )  # fmt: skip
+    data: str | None = _option(
+        None, metavar="DIR", help="labelled pictures", default="the synthetic parcels"
+    )
+    format: str | None = _option(
+        None, metavar="NAME", default="recognized", help="the data's format, if not recognized"
+    )
+    remap: str | None = _option(
+        None, metavar="FILE", help="a YAML file that merges, renames or drops classes"
+    )
+    split_column: str | None = _option(
+        None, metavar="NAME", help="the column of index.csv that holds the split"
+    )
+    group_column: str | None = _option(
+        None, metavar="NAME", help="the column of index.csv that holds the group"
+    )
+    group_pattern: str | None = _option(
+        None, metavar="REGEX",
+        help="a regular expression: its match in a picture's name is the picture's group",
+    )  # fmt: skip
+    device: str | Sequence[str] = _option(
+        "local", metavar="NAME",
+        help="local, a profile's name or file, or user@host[:port]; given again, boards of one "
+        "kind that share the measuring",
+    )  # fmt: skip
+    effort: str = _option(
+        "intermediate", metavar="LEVEL", help="entry, intermediate, expert", explicit=True
+    )
+    space: str = _option("fast_scnn", metavar="NAME", help="a space's name or file")
+    budget: str | None = _option(
+        None, metavar="TIME", example=DEFAULT_BUDGET, changeable=True,
+        default=f"{DEFAULT_BUDGET}, without --trials",
+        help="time for all of it, confirmation included, such as 2h",
+    )  # fmt: skip
+    trials: int | None = _option(
+        None, metavar="N", minimum=1, changeable=True, default="as many as the budget allows",
+        help="number of candidates, untrained ones included; without --budget, there is no limit "
+        "on time",
+    )  # fmt: skip
+    sampler: str = _option(
+        "autoseg", metavar="NAME", choices=SAMPLERS,
+        help="proposer of candidates: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random",
+    )  # fmt: skip
+    pool: str = _option("local", metavar="NAME", choices=POOLS, help="where trainings run: local")
+    workers: int = _option(
+        lambda: len(default_slots()), metavar="N", minimum=1, changeable=True, explicit=True,
+        default="one a GPU or core", help="trainings side by side",
+    )  # fmt: skip
+    seed: int = _option(
+        0, metavar="N", minimum=0, explicit=True, help="for data splits, proposals and training"
+    )
+    recipe: Mapping[str, Any] = _option(
+        dict, metavar="NAME=VALUE",
+        help="change the training recipe, such as augment=false; may be given again",
+    )  # fmt: skip
+    augment: str | None = _option(
+        None, metavar="FILE", default="the built-in one",
+        help="an augmentation saved by albumentations (.json, .yaml), or package.module:function",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         """Raises InputError with the rule, the value and the way out."""
-        parse_duration_s(str(self.max_latency), "--max-latency", "33ms")
+        from autoseg.networks.space import check_effort_rank
+        from autoseg.train.recipe import Recipe
+
+        for name, option in OPTIONS.items():
+            _check(name, option, getattr(self, name))
         _check_number("min_iou", self.min_iou, (int, float))
         if not 0 < self.min_iou < 1:
             share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
-        if self.statistic not in STATISTICS:
-            raise InputError(
-                f"--statistic is one of {', '.join(STATISTICS)}, got {self.statistic!r}"
-            )
         check_effort_rank(self.effort)
-        if self.budget is not None:
-            parse_duration_s(str(self.budget), "--budget", "8m")
-        for name, least in (("trials", 1), ("workers", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None:
-                _check_number(name, value, (int,))
-                if value < least:
-                    raise InputError(f"--{name} must be at least {least}, got {value}")
-        if self.sampler not in SAMPLERS:
-            hint = did_you_mean(str(self.sampler).lower(), SAMPLERS)
-            raise InputError(
-                f"--sampler is one of {', '.join(SAMPLERS)}, got {self.sampler!r}{hint}"
-            )
-        if self.pool not in POOLS:
-            raise InputError(f"--pool is one of {', '.join(POOLS)}, got {self.pool!r}")
         Recipe.of(self.recipe)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Declaration:
-        """The declaration of what was given (None: not given), over a continued run's own.
+    def from_yaml(cls, raw: Mapping[str, Any]) -> Declaration:
+        """The declaration in the content of a run.yaml, which holds other facts as well."""
+        return cls(**{name: raw[name] for name in OPTIONS if name in raw})
 
-        Raises InputError when a continued run is asked for something else than it was begun with.
-        """
-        said = {name: value for name, value in given.items() if value is not None}
-        if base is None:
-            if said.keys().isdisjoint({"budget", "trials"}):
-                said["budget"] = DEFAULT_BUDGET
-            return cls(**said)
-        known = {f.name for f in dataclasses.fields(cls)}
-        before = {name: value for name, value in base.items() if name in known}
-        for name, value in said.items():
-            if name not in ANEW and before.get(name) != value:
+    def begun(self) -> Declaration:
+        """The declaration of a new run: limited by the default budget, unless by trials."""
+        limited = self.budget is not None or self.trials is not None
+        return self if limited else dataclasses.replace(self, budget=DEFAULT_BUDGET)
+
+    def require_continues(self, before: Declaration) -> None:
+        """Raises InputError where it differs from a begun run's in what must stay the same."""
+        changeable = [name for name, option in OPTIONS.items() if option.changeable]
+        for name in OPTIONS:
+            was, wanted = getattr(before, name), getattr(self, name)
+            if name not in changeable and was != wanted:
                 raise InputError(
-                    f"the run was begun with {name}={before.get(name)!r}, and --resume cannot "
-                    f"change it to {value!r}; start a new run with another --name "
-                    "(budget, trials and workers may change)"
+                    f"the run was begun with {name}={was!r}, and --resume cannot change it to "
+                    f"{wanted!r}; start a new run with another --name "
+                    f"({', '.join(changeable[:-1])} and {changeable[-1]} may change)"
                 )
-        return cls(**{**before, **said})
 
     @property
     def constraints(self) -> Constraints:
-        max_latency_ms = 1e3 * parse_duration_s(self.max_latency, "--max-latency", "33ms")
+        max_latency_ms = 1e3 * option_s("max_latency", self.max_latency)
         return Constraints(round(max_latency_ms, 9), self.min_iou, self.statistic)
 
     @property
     def reading(self) -> Reading:
         """How the data folder is to be read."""
+        from autoseg.data.dataset import Reading
+
         return Reading(
-            self.format,
-            self.remap,
-            self.split_column,
-            self.group_column,
-            self.group_pattern,
-            self.seed,
+            format=self.format,
+            remap=self.remap,
+            split_column=self.split_column,
+            group_column=self.group_column,
+            group_pattern=self.group_pattern,
+            seed=self.seed,
         )
 
     @property
     def budget_s(self) -> float | None:
         """Seconds, or None where only the number of trials limits the run."""
-        return None if self.budget is None else parse_duration_s(self.budget, "--budget", "8m")
+        return None if self.budget is None else option_s("budget", self.budget)
 
     def command(self, name: str) -> str:
-        """The command line that asks for the same as a run of that `name`."""
+        """The command line that begins the same as a run of that `name`."""
         words = ["autoseg", "optimize", "--name", name]
-        for option, usual in Declaration().to_yaml().items():
-            value, spelled = getattr(self, option), f"--{option.replace('_', '-')}"
-            if option == "recipe":
-                each = [f"{knob}={json.dumps(set_to)}" for knob, set_to in value.items()]
-            elif value == usual and option not in SAID:
-                each = []
-            else:
-                each = list(value) if isinstance(value, list | tuple) else [value]
-            words += [word for one in each for word in (spelled, str(one))]
+        usual = Declaration()
+        for option, facts in OPTIONS.items():
+            value = getattr(self, option)
+            if value != getattr(usual, option) or facts.explicit:
+                words += _words(option, value)
+        return shlex.join(words)
+
+    def resume_command(self, folder: Path, begun: Mapping[str, Any]) -> str:
+        """The command line that continues the run in `folder`, which was `begun` as run.yaml says.
+
+        Changed options must be given again: run.yaml keeps those that the run was begun with.
+        """
+        words = ["autoseg", "optimize", "--resume", "--name", folder.name]
+        for name, option in OPTIONS.items():
+            value = getattr(self, name)
+            if option.changeable and value not in (None, begun.get(name)):
+                words += _words(name, value)
+        if folder.parent != Path("results"):
+            words += ["--results", str(folder.parent)]
         return shlex.join(words)
 
     def to_yaml(self) -> dict[str, Any]:
@@ -142,7 +216,51 @@ class Declaration:
         return {**dataclasses.asdict(self), "recipe": dict(self.recipe)}
 
 
+OPTIONS: Mapping[str, Option] = {
+    each.name: each.metadata["option"] for each in dataclasses.fields(Declaration)
+}
+
+
+def flag(name: str) -> str:
+    """``"max_latency" -> "--max-latency"``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def default_text(name: str) -> str:
+    """The default of an option as it is shown to users; empty where there is none to show."""
+    (value,) = (f.default for f in dataclasses.fields(Declaration) if f.name == name)
+    plain = isinstance(value, str | int | float)
+    return OPTIONS[name].default or (str(value) if plain else "")
+
+
+def option_s(name: str, value: str) -> float:
+    """An option's duration in seconds. Raises InputError for one without a unit."""
+    return parse_duration_s(str(value), flag(name), OPTIONS[name].example)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """An option and its value on the command line; several values have the option each."""
+    each = list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, Mapping):
+        each = [f"{key}={json.dumps(set_to)}" for key, set_to in value.items()]
+    return [word for one in each for word in (flag(name), str(one))]
+
+
+def _check(name: str, option: Option, value: Any) -> None:
+    if option.example and value is not None:
+        option_s(name, value)
+    if option.choices and value not in option.choices:
+        hint = did_you_mean(str(value).lower(), option.choices)
+        raise InputError(
+            f"{flag(name)} is one of {', '.join(option.choices)}, got {value!r}{hint}"
+        )
+    if option.minimum is not None and value is not None:
+        _check_number(name, value, (int,))
+        if value < option.minimum:
+            raise InputError(f"{flag(name)} must be at least {option.minimum}, got {value}")
+
+
 def _check_number(name: str, value: Any, kinds: tuple[type, ...]) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds):
         what = "a number" if float in kinds else "a whole number"
-        raise InputError(f"--{name.replace('_', '-')} must be {what}, got {value!r}")
+        raise InputError(f"{flag(name)} must be {what}, got {value!r}")

@@ -1,13 +1,13 @@
-"""For people to look at: where the time of each front model goes, on its device.
+"""Profiles the confirmed front on its device. Reporting only: decides nothing.
 
-It comes last, and decides nothing: what cannot be found out is left out, and said.
+It is the last step. What cannot be found out is left out, with a warning.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,72 +22,73 @@ from autoseg.core.units import HW
 from autoseg.data.cache import truths
 from autoseg.device.profiling import Profiler
 from autoseg.device.session import class_maps
-from autoseg.run.confirm import own_maps, show
+from autoseg.run.confirm import own_maps, write_val_diagnostics
 from autoseg.run.context import RunContext, quiet
 from autoseg.train.scoring import picture_counts
 from autoseg.train.task import split_arrays
 
 log = logging.getLogger(__name__)
 
-Layout = TypeVar("Layout")
+Value = TypeVar("Value")
 
-NOTHING: tuple[OperatorTime, ...] = ()
+NO_OPERATORS: tuple[OperatorTime, ...] = ()
 FILES_S = 3.0  # of the budget, kept for the files that are written last
 
 
-def exhibit(context: RunContext) -> None:
-    """Once for each model on the front; a run that goes on finds what is there already."""
+def diagnose(context: RunContext) -> None:
+    """Profile each model on the front once; a continued run keeps earlier profiles."""
     front = front_of(context.run.evaluations.values(), context.constraints.statistic)
     confirmed = [e for e in front if e.state == "confirmed"]
     waiting = [e for e in confirmed if not _done(context, e)]
     if not waiting:
         return
-    left: Sequence[Evaluation] = waiting
-    breakdown = Profiler(context.device, picture_hw(context))
-    while left and _time_left(context):
-        first, *left = left
-        context.run.announce(first.candidate, f"looking where the time of {first.candidate} goes")
-        try:
-            _exhibit_one(context, breakdown, first)
-        except DeviceError as error:  # a lost board would be waited for, model by model
-            log.warning("where the time of models goes was not found out: %s", error)
+    profiler = Profiler(context.device, picture_hw(context))
+    for number, evaluation in enumerate(waiting):
+        if not _time_left(context):
+            left = len(waiting) - number
+            context.run.notify(f"no time was left to profile {left} model(s)")
             return
-    if left:
-        context.run.say(f"no time was left to look where the time of {len(left)} model(s) goes")
+        candidate = evaluation.candidate
+        context.run.report_activity(candidate, f"profiling {candidate}")
+        try:
+            _diagnose_one(context, profiler, evaluation)
+        except DeviceError as error:  # each further model would wait for a lost board again
+            log.warning("models were not profiled: %s", error)
+            return
 
 
-def _exhibit_one(context: RunContext, breakdown: Profiler, evaluation: Evaluation) -> None:
+def _diagnose_one(context: RunContext, profiler: Profiler, evaluation: Evaluation) -> None:
     began = time.monotonic()
     key, onnx = evaluation.candidate.key, context.run.artifact(evaluation.candidate)
     run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
-    known = _found(key, lambda: _known(context, evaluation), None)
+    known = _tried(key, lambda: _known(context, evaluation), None)
     if known is None:
         return
     with quiet(context):
-        operators = _found(key, lambda: breakdown.operators(onnx, run_ms), NOTHING)
-        frame = _found(key, lambda: breakdown.frame(onnx, run_ms), None)
-    told = replace(known, operators=operators, frame=frame)
-    _found(key, lambda: write_diagnostics(context.run.place, key, told), None)
-    log.debug("%s: looked where its time goes in %.1f s", key, time.monotonic() - began)
+        operators = _tried(key, lambda: profiler.operators(onnx, run_ms), NO_OPERATORS)
+        frame = _tried(key, lambda: profiler.frame(onnx, run_ms), None)
+    found = replace(known, operators=operators, frame=frame)
+    _tried(key, lambda: write_diagnostics(context.run.place, key, found), None)
+    log.debug("%s: profiled in %.1f s", key, time.monotonic() - began)
 
 
-def _found(key: str, find: Callable[[], Layout], otherwise: Layout) -> Layout:
+def _tried(key: str, find: Callable[[], Value], otherwise: Value) -> Value:
     try:
         return find()
     except DeviceError:
         raise
-    # A device may be of somebody's own making, and nothing depends on what is found here.
+    # A device may be the user's own class, and nothing depends on these figures.
     except Exception as error:
-        log.warning("%s: where its time goes was not found out: %s", key, error)
+        log.warning("%s: its profile is not complete: %s", key, error)
         return otherwise
 
 
 def _done(context: RunContext, evaluation: Evaluation) -> bool:
-    found = _same_file(context, evaluation)
+    found = _of_same_file(context, evaluation)
     return found is not None and bool(found.operators or found.frame)
 
 
-def _same_file(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
+def _of_same_file(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     found = read_diagnostics(context.run.place, evaluation.candidate.key)
     measurement = evaluation.measurement
     same = found and measurement and found.onnx_digest == measurement.onnx_digest
@@ -95,8 +96,8 @@ def _same_file(context: RunContext, evaluation: Evaluation) -> Diagnostics | Non
 
 
 def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
-    """What confirming wrote down; made anew where it did not, or the file was damaged since."""
-    if found := _same_file(context, evaluation):
+    """The diagnostics that confirming wrote; written again where they are missing or damaged."""
+    if found := _of_same_file(context, evaluation):
         return found
     candidate, score = evaluation.candidate, evaluation.promised
     onnx = context.run.artifact(candidate)
@@ -109,8 +110,8 @@ def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     counts = picture_counts(
         context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
     )
-    show(context, candidate, score, maps, counts)
-    return _same_file(context, evaluation)
+    write_val_diagnostics(context, candidate, score, maps, counts)
+    return _of_same_file(context, evaluation)
 
 
 def _time_left(context: RunContext) -> bool:

@@ -1,6 +1,6 @@
-"""What a run says while it runs, in words: for a panel, a log, a program that listens.
+"""The progress of a run in words, for the panel and the log; events for the user's program.
 
-The logger `autoseg.progress` gets one INFO line an event; `on_event` gets the events themselves.
+The logger `autoseg.progress` gets one INFO line per event; `on_event` gets the events.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
-from autoseg.run.ledger import Event
+from autoseg.run.events import Event
 from autoseg.run.store import Run
 
-LOG_EVERY_S = 60.0  # a log gets the outlook so often at most
-STOP = "stop"  # what an `on_event` returns to end the search
+LOG_EVERY_S = 60.0  # at least, between two outlooks in a log
+STOP = "stop"  # returned by an `on_event` to end the search
 
 log = logging.getLogger("autoseg.progress")
 
@@ -31,40 +31,41 @@ def follow(
     on_event: OnEvent | None = None,
     stop: Callable[[], None] | None = None,
 ) -> None:
-    """Have the log told what happens in a run, and `on_event` called with each of its events.
+    """Write a run's progress to the log, and call `on_event` with each of its events.
 
-    An exception of `on_event` is logged and loses nothing; `stop` is called when it says so.
+    An exception of `on_event` is logged, and the run goes on; `stop` is called when it returns
+    ``"stop"``.
     """
     if log.isEnabledFor(logging.INFO):
-        telling = Telling(run, declaration, lambda line: log.info("%s", line))
-        telling.open()
-        run.listeners.append(telling.hear)
+        lines = ProgressLines(run, declaration, lambda line: log.info("%s", line))
+        lines.start()
+        run.listeners.append(lines.handle)
     if on_event:
-        call(run, on_event, stop)
+        call_on_event(run, on_event, stop)
 
 
-def call(run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
-    """Have `on_event` called with each event of a run, from the next one on."""
+def call_on_event(run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
+    """Call `on_event` with each event of a run, from the next one on."""
     run.listeners.append(_Caller(run, on_event, stop))
 
 
 class _Caller:
-    """Calls a program's function with each event of the ledger, and outlives what it raises."""
+    """Calls the user's function with each event of the ledger; logs what it raises."""
 
     def __init__(self, run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
         self._run, self._on_event, self._stop = run, on_event, stop
         self._failed = False
 
     def __call__(self, event: Event) -> None:
-        if event["event"] in ("doing", "saying"):  # no facts, and not in the ledger
+        if event["event"] in ("activity", "notice"):  # not in the ledger
             return
         evaluation = self._run.evaluations.get(event.get("key", ""))
         try:
             answer = self._on_event({**event, "evaluation": evaluation})
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
+            fault = f"{type(error).__name__}: {error}"
             log.warning(
-                "on_event failed at %r (%s); the run goes on", event["event"], said,
+                "on_event failed at %r (%s); the run goes on", event["event"], fault,
                 exc_info=not self._failed,
             )  # fmt: skip
             self._failed = True
@@ -73,39 +74,39 @@ class _Caller:
             self._stop()
 
 
-class Telling:
-    """Puts the events of a run into lines, and hands each to `say`."""
+class ProgressLines:
+    """Describes the events of a run in lines, and passes each line to `write`."""
 
-    def __init__(self, run: Run, declaration: Declaration, say: Callable[[str], None]) -> None:
-        self._run, self._declaration, self._to = run, declaration, say
-        self._looked_at_s = -LOG_EVERY_S
+    def __init__(self, run: Run, declaration: Declaration, write: Callable[[str], None]) -> None:
+        self._run, self._declaration, self._to = run, declaration, write
+        self._outlook_at_s = -LOG_EVERY_S
 
-    def open(self) -> None:
-        """Say how the run begins."""
+    def start(self) -> None:
+        """Write how the run begins."""
         run, declaration = self._run, self._declaration
         how = f"{declaration.workers} worker(s), seed {declaration.seed}"
         if run.on is not None:
             how = f"measured on {run.on} up to {declaration.max_latency}, nothing is trained"
-        self._say(f"run {run.folder}: {declaration.effort} effort, {how}")
+        self._write(f"run {run.folder}: {declaration.effort} effort, {how}")
 
-    def hear(self, event: Event) -> None:
-        """Say what is worth a line; an outlook once a minute at most."""
+    def handle(self, event: Event) -> None:
+        """Write the lines of an event, if any; an outlook once a minute at most."""
         if event["event"] == "outlook":
-            if event["spent_s"] < self._looked_at_s + LOG_EVERY_S:
+            if event["spent_s"] < self._outlook_at_s + LOG_EVERY_S:
                 return
-            self._looked_at_s = event["spent_s"]
+            self._outlook_at_s = event["spent_s"]
         for line in self._lines(event):
-            self._say(line)
+            self._write(line)
 
-    def _say(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         self._to(without_control(line))
 
     def _lines(self, event: Event) -> list[str]:
         kind = event["event"]
         if kind == "outlook":
             return [outlook_line(event)]
-        if kind == "saying":
-            return [event["what"]]
+        if kind == "notice":
+            return [event["text"]]
         if kind == "verdict":
             when = f"on {self._run.on}" if self._run.on else "before any training"
             return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
@@ -116,12 +117,12 @@ class Telling:
         if "key" not in event:
             return []
         evaluation = self._run.evaluations[event["key"]]
-        line = describe(event, evaluation, self._declaration.constraints)
+        line = event_line(event, evaluation, self._declaration.constraints)
         return [line] if line else []
 
 
 def outlook_line(event: Event) -> str:
-    """Where the search stands, and what going on is expected to add."""
+    """The hypervolume so far, and the expected gain of continuing the search."""
     gain, most = f"{100 * event['gain_iou']:.1f}", points(event["gain_iou_at_most"], unit="")
     return (
         f"hypervolume {event['hypervolume']:.4f} after {clock(event['spent_s'])}; "
@@ -134,8 +135,8 @@ def points(iou: float, unit: str = " IoU points") -> str:
     return f"{max(1, math.ceil(1000 * iou - 1e-9)) / 10:g}{unit}"
 
 
-def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
-    """One line that says what happened to a candidate, or None for what is not worth one."""
+def event_line(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
+    """One line for an event of a candidate, or None."""
     key, kind = evaluation.candidate.key, event["event"]
     facts: dict[str, Any] = event
     needs = ""
@@ -153,9 +154,9 @@ def describe(event: Event, evaluation: Evaluation, constraints: Constraints) -> 
         after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
         return f"{key} IoU {score['iou']:.4f} on val {after}"
     if kind in ("confirmed", "rejected") and timed:
-        why = f": {facts['reason']}" if facts.get("reason") else ""
         figures = f"{needs}, IoU {evaluation.iou:.4f} (P {facts['p_feasible']:.2f})"
-        return f"{key} {kind}: {figures}{why}"
+        why = f" in the final check: {facts['reason']}; {figures}" if kind == "rejected" else ""
+        return f"{key} {kind}{why or f': {figures}'}"
     if kind in ("stopped", "failed"):
         return f"{key} {kind}: {facts['reason']}"
     return None

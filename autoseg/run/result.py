@@ -1,4 +1,4 @@
-"""What a run found, read from its folder: the front, the picks, the misses, the files."""
+"""The result of a run, read from its folder: front, picks, misses, files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from autoseg.core.pareto import front as nondominated
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
+from autoseg.run.events import Event
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
-from autoseg.run.relaxations import Story
+from autoseg.run.ledger import as_seen_on, fold, read_events, spent_s
+from autoseg.run.relaxations import InfeasibleRun
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
 
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A run's outcome on one device. Everything in it comes from the run's folder.
+    """The result of a run on one device, from the run's folder alone.
 
-    `device` is None for the device that the run was begun on. `verdict` and `plan` are what was
-    said before anything was trained; `curve` is the hypervolume that finishing would have given,
-    as pairs with the seconds spent until then, and `outlook` what was said last of going on.
-    `measured_on` is what the device said of itself, `rungs` the epochs at which candidates are
-    scored, and `searched` tells whether the search has come to its end: not in one that is live
-    or was interrupted.
+    `device` is None for the device that the run was begun on. `verdict` and `plan` are the lines
+    written before any training; `curve` holds pairs of seconds spent and the hypervolume that
+    finishing then would have given; `outlook` is the last expected gain of continuing.
+    `measured_on` is the device's description of itself, `rungs` are the epochs at which candidates
+    are scored. `searched` is False while the search is live, and after an interruption.
     """
 
     folder: Path
@@ -52,10 +52,9 @@ class Result:
 
     @classmethod
     def from_run(cls, folder: str | Path, device: str | None = None) -> Result:
-        """Read a run, live or finished, as the device sees it that it was begun on, or another one
-        that it was measured on.
+        """Read a run, live or finished, in the view of its own device, or of a remeasured one.
 
-        Raises InputError when the folder holds none, and for a device that it was not measured on.
+        Raises InputError for a folder without a run, and for a device it was not measured on.
         """
         folder = Path(folder)
         raw = read_declaration(folder)
@@ -84,7 +83,7 @@ class Result:
 
     @property
     def front(self) -> list[Evaluation]:
-        """Confirmed models that no other confirmed one beats in latency and IoU, fastest first."""
+        """Confirmed models that no other confirmed one dominates, fastest first."""
         confirmed = [e for e in self.evaluations if e.state == "confirmed"]
         points = [p for e in confirmed if (p := point(e, self.constraints.statistic))]
         return [confirmed[i] for i in nondominated(points)]
@@ -98,47 +97,51 @@ class Result:
         return {how: self.pick(how) for how in PICKS}
 
     def reason(self, how: How) -> str:
-        """Why that pick is it, in words with its figures; empty without a front."""
+        """The reason for that pick, in words with its figures; empty without a front."""
         return reason(how, self.front, self.constraints)
 
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
-        asked = f"{self.constraints.max_latency_ms:g} ms and IoU {self.constraints.min_iou:g}"
+        both = f"{self.constraints.max_latency_ms:g} ms and IoU {self.constraints.min_iou:g}"
         where = f" on {self.measured_on.name}" if self.measured_on else ""
         so_far = "" if self.searched else "so far "
         models = self.front
         if not models:
-            return f"{so_far}no model meets {asked}{where}{self._short_of()}"
+            return f"{so_far}no model meets {both}{where}{self._short_of()}"
         many = "1 model meets" if len(models) == 1 else f"{len(models)} models meet"
         needs = f"{_latency(models[0], self.constraints):.3g} ms"
         which = "it" if len(models) == 1 else "the fastest"
-        return f"{so_far}{many} {asked}{where}; {which} needs {needs}"
+        return f"{so_far}{many} {both}{where}; {which} needs {needs}"
 
     def _short_of(self) -> str:
         explained = self.explanation()
         nearest = next(iter(explained.nearest), None) if explained else None
         if nearest is None or nearest.measurement is None:
-            return f"; {explained.says}" if explained else ""
+            return f"; {explained.summary}" if explained else ""
         at = f"{_latency(nearest, self.constraints):.3g} ms"
         if nearest.iou is not None:
-            unsure = ", which is not sure enough" if meets(nearest, self.constraints) else ""
+            unsure = ", which is too uncertain" if meets(nearest, self.constraints) else ""
             return f"; the nearest has IoU {nearest.iou:.4f} at {at}{unsure}"
         return f"; the fastest needs {at}, and none is trained to a score"
 
     def explanation(self) -> Explanation | None:
-        """When nothing is confirmed: what binds, what came nearest, what to relax."""
+        """Without a front: the binding constraint, the nearest misses, and relaxations."""
         if self.front:
             return None
         return explain(
-            Story(
-                self.evaluations, self.declaration, self.folder.name, self.spent_s, self.device,
-                self.rungs,
+            InfeasibleRun(
+                evaluations=self.evaluations,
+                declaration=self.declaration,
+                name=self.folder.name,
+                spent_s=self.spent_s,
+                device=self.device,
+                rungs=self.rungs,
             )
-        )  # fmt: skip
+        )
 
     def bundle(self, key: str) -> Path:
-        """The folder to ship of a front model. Raises InputError for a key that has none."""
+        """The bundle of a front model. Raises InputError for a key without one."""
         found = sorted((self.files / "bundles").glob(f"*-{key}"))
         if not found:
             keys = ", ".join(e.candidate.key for e in self.front) or "none"
@@ -159,7 +162,7 @@ class Result:
         return explained.lines() if explained else []
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON data, what `--json` prints: front.json, and where the run stands.
+        """The result as JSON data, as `--json` prints it: front.json and the status of the run.
 
         The fields are those of schema 1, which docs/json.md describes.
         """
@@ -173,7 +176,7 @@ class Result:
             "spent_s": self.spent_s,
         }
         explained = self.explanation()
-        said = {
+        lines = {
             "headline": self.headline,
             "verdict": [*self.verdict],
             "plan": [*self.plan],
@@ -181,11 +184,11 @@ class Result:
             "explanation": explained.to_json() if explained else None,
         }
         outlook = to_json(self.outlook) if self.outlook else None
-        return {"schema": SCHEMA, **about, **said, "outlook": outlook, **shown}
+        return {"schema": SCHEMA, **about, **lines, "outlook": outlook, **shown}
 
 
 def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:
-    """What was said last of a kind."""
+    """The lines of the last event of a kind."""
     return next((tuple(e["lines"]) for e in reversed(events) if e["event"] == kind), ())
 
 
@@ -194,7 +197,7 @@ def _outlook(event: Event) -> Outlook:
 
 
 def _searched(events: Sequence[Event]) -> bool:
-    """Whether nothing was begun since a search, or the survey of another device, has ended."""
+    """Whether a search, or the survey of another device, has ended and none began since."""
     ends = {"searched", "finished", "verdict"} if _elsewhere(events) else {"searched", "finished"}
     begins = {"proposed", "measured", "reopened", "interrupted"}
     last = next((e for e in reversed(events) if e["event"] in ends | begins), None)
@@ -206,20 +209,21 @@ def _elsewhere(events: Sequence[Event]) -> bool:
 
 
 def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
-    """The device as it described itself; None where a folder does not say."""
-    asked = next((e for e in events if e["event"] == "asked" and e.get("on") == on), {})
-    said = asked.get("device") if on else raw.get("measured_on")
-    return from_json(DeviceInfo, said) if said else None
+    """The device's description of itself; None in a folder without one."""
+    requests = (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on)
+    described = next(requests, {}).get("device") if on else raw.get("measured_on")
+    return from_json(DeviceInfo, described) if described else None
 
 
 def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
-    """What is asked of a device: another one than the run's own may have its own ceiling."""
-    declaration = Declaration.of({}, raw)
-    asked = next((e for e in as_seen_on(on, events) if e["event"] == "asked"), None)
-    if on is None or asked is None:
+    """The declaration for a device: a remeasured one may have its own ceiling."""
+    declaration = Declaration.from_yaml(raw)
+    seen = as_seen_on(on, events)
+    request = next((e for e in seen if e["event"] == "remeasure_requested"), None)
+    if on is None or request is None:
         return declaration
     return replace(
-        declaration, device=on, max_latency=asked["max_latency"], budget=None, trials=None
+        declaration, device=on, max_latency=request["max_latency"], budget=None, trials=None
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluations as a table, and the front as files."""
+"""Rows: evaluations as a table, the front as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def to_pandas(
     *,
     statistic: Statistic = "p90",
 ) -> pd.DataFrame:
-    """One row an evaluation, the front first and fastest first, then the rest by latency.
+    """One row per evaluation, the front first and fastest first, then the rest by latency.
 
-    `rank` counts the front (over `statistic` and val IoU) from 1 and is missing elsewhere, as is
-    every figure that nobody took. `speedup_vs_baseline` is the baseline's median over this one's.
-    Latencies are of the measurement that counts, in ms; `iou_val_low` and `iou_val_high` are the
+    `rank` counts the front (over `statistic` and val IoU) from 1. It is missing elsewhere, as is
+    every figure not taken. `speedup_vs_baseline` is the baseline's median over this one's.
+    Latencies are those of the last measurement, in ms; `iou_val_low` and `iou_val_high` are the
     95 % interval of val IoU; each knob is a column. `agreement` is the
-    share of pixels where the device's class maps were this machine's; `flags` are the warnings of
+    share of pixels where the device's class maps equal this machine's; `flags` are the warnings of
     the measurement.
     """
     best = front_of(evaluations, statistic)
@@ -67,8 +67,8 @@ def write_front(
 ) -> None:
     """Writes `front.csv` (the table) and `front.json` (records, picks, hypervolume) into a run.
 
-    Of all given evaluations only the front is written. Each file appears whole or not at all;
-    `front.json` holds the evaluations as `records.to_json` gives them.
+    Only the front of the evaluations is written. Each file is written whole or not at all;
+    `front.json` holds the evaluations as `serialize.to_json` gives them.
     """
     best = front_of(evaluations, constraints.statistic)
     table = to_pandas(best, baseline, statistic=constraints.statistic)
@@ -81,7 +81,7 @@ def write_front(
 def front_json(
     best: Sequence[Evaluation], constraints: Constraints, baseline: Evaluation | None
 ) -> dict[str, Any]:
-    """What front.json holds, of a front that is given fastest first."""
+    """The content of front.json for a front, fastest first."""
     points = [at for e in best if (at := point(e, constraints.statistic)) is not None]
     picks = {how: pick(best, how, constraints) for how in PICKS}
     return {

@@ -1,4 +1,4 @@
-"""Latency first: untrained candidates are timed, and what is too slow is never trained."""
+"""Latency first: measures untrained candidates; those that are too slow are never trained."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from autoseg.train.task import network
 
 
 @dataclass(frozen=True)
-class _Timed:
-    """An exported candidate, how to get its timing, and whether that comes at once."""
+class _Pending:
+    """An exported candidate, a call that gives its measurement, and whether it is ready."""
 
     candidate: Candidate
     exported: Exported
@@ -32,60 +32,60 @@ class _Timed:
 
 
 def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
-    """Latency first: it does not depend on the weights, and what is too slow is never trained.
+    """Measure untrained candidates: latency does not depend on the weights.
 
-    Several boards time side by side; what they said is written in the order of the candidates.
+    Several boards measure side by side; events are recorded in the order of the candidates.
     """
     info = context.device.describe()
-    side_by_side = 1 if info.here else info.boards  # on one machine they would time each other
-    waiting: deque[_Timed] = deque()
+    side_by_side = 1 if info.here else info.boards  # on one machine they would disturb each other
+    waiting: deque[_Pending] = deque()
     threads = ThreadPoolExecutor(side_by_side)
     try:
         for candidate in candidates:
             if exported := _untrained(context, candidate):
-                waiting.append(_timed(context, candidate, exported, threads, side_by_side))
+                waiting.append(_start(context, candidate, exported, threads, side_by_side))
             if len(waiting) >= side_by_side:
-                _screened(context, waiting.popleft())
+                _record(context, waiting.popleft())
         while waiting:
-            _screened(context, waiting.popleft())
+            _record(context, waiting.popleft())
     except (AutosegError, KeyboardInterrupt) as error:
-        # What the other boards timed is paid for; Ctrl-C does not wait for them.
-        _rescue(context, waiting, wait=isinstance(error, AutosegError))
+        # Keeps what the other boards have measured; Ctrl-C does not wait for them.
+        _record_rest(context, waiting, wait=isinstance(error, AutosegError))
         raise
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _timed(
+def _start(
     context: RunContext,
     candidate: Candidate,
     exported: Exported,
     threads: ThreadPoolExecutor,
     side_by_side: int,
-) -> _Timed:
+) -> _Pending:
     timing = partial(_screen_measurement, context, exported)
     if side_by_side == 1:
-        return _Timed(candidate, exported, timing, lambda: False)
+        return _Pending(candidate, exported, timing, lambda: False)
     future = threads.submit(timing)
-    return _Timed(candidate, exported, future.result, future.done)
+    return _Pending(candidate, exported, future.result, future.done)
 
 
-def _rescue(context: RunContext, waiting: Iterable[_Timed], *, wait: bool) -> None:
+def _record_rest(context: RunContext, waiting: Iterable[_Pending], *, wait: bool) -> None:
     for timed in waiting:
         with suppress(AutosegError):
             if wait or timed.done():
-                _screened(context, timed)
+                _record(context, timed)
         timed.exported.path.unlink(missing_ok=True)
 
 
 def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
-    """The file to time, or None where the ledger has the answer, by now at least."""
+    """The file to measure; None where the ledger has the candidate's result, or gets it here."""
     known = context.run.evaluations.get(candidate.key)
     if known is not None and known.state != "proposed":
         return None
-    context.run.announce(candidate, f"measuring {candidate}")
+    context.run.report_activity(candidate, f"measuring {candidate}")
     try:
-        net, structure = _proposed(context, candidate)
+        net, structure = _propose(context, candidate)
         same = _known_twin(context, candidate, structure)
         if same is None:
             file = context.run.artifact(candidate, "-untrained")
@@ -96,7 +96,7 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     return None
 
 
-def _screened(context: RunContext, timed: _Timed) -> None:
+def _record(context: RunContext, timed: _Pending) -> None:
     candidate, exported = timed.candidate, timed.exported
     try:
         measurement = timed.timing()
@@ -113,25 +113,25 @@ def _screened(context: RunContext, timed: _Timed) -> None:
         too_slow=p_latency_met(measurement, context.constraints) < 1 - MIN_P_FEASIBLE,
     )
     identity = _identity(context, exported)
-    # What was disturbed must not be believed again and again.
+    # A disturbed measurement must not be reused by later runs.
     if not measurement.flags and context.measured_before.get(identity) is None:
         context.measured_before.put(identity, measurement)
 
 
-def _proposed(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
-    """The network and its digest; the ledger tells of a candidate even if it cannot be built."""
+def _propose(context: RunContext, candidate: Candidate) -> tuple[Any, str]:
+    """The network and its digest; a candidate that cannot be built is recorded as well."""
     known = candidate.key in context.run.evaluations
-    said = {"candidate": to_json(candidate)}
+    facts = {"candidate": to_json(candidate)}
     try:
         net = network(context.task, candidate)
         structure = structure_digest(net, candidate.input_hw)
         counted = to_json(cost(net, candidate.input_hw))
     except CandidateError:
         if not known:
-            context.run.record("proposed", candidate, **said, structure=None, cost=None)
+            context.run.record("proposed", candidate, **facts, structure=None, cost=None)
         raise
     if not known:
-        context.run.record("proposed", candidate, **said, structure=structure, cost=counted)
+        context.run.record("proposed", candidate, **facts, structure=structure, cost=counted)
     return net, structure
 
 
@@ -148,9 +148,9 @@ def _known_twin(context: RunContext, candidate: Candidate, structure: str) -> st
 
 
 def _identity(context: RunContext, exported: Exported) -> str:
-    # Screening stops at the ceiling: what was cut short for another one is not good enough here.
-    asked = [context.constraints.max_latency_ms, context.constraints.statistic]
-    return digest([exported.graph_digest, context.device.describe().fingerprint, *asked])
+    # Screening stops once the ceiling is decided, so a measurement holds for one ceiling only.
+    ceiling = [context.constraints.max_latency_ms, context.constraints.statistic]
+    return digest([exported.graph_digest, context.device.describe().fingerprint, *ceiling])
 
 
 def _screen_measurement(context: RunContext, exported: Exported) -> Measurement:

@@ -1,7 +1,7 @@
 """A run's folder: its declaration, and the ledger of events that all else is rebuilt from.
 
-The ledger is append-only. Every event is one JSON line, written and flushed to the disk before
-anyone acts on it. A torn last line (power cut) is dropped when the run is opened again.
+The ledger is append-only. Every event is one JSON line, written and flushed to the disk before any
+step acts on it. An incomplete last line (power cut) is dropped when the run is opened again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ import yaml
 from autoseg.core.errors import AutosegError, DeviceError, InputError
 from autoseg.core.records import Candidate, Evaluation, Measurement
 from autoseg.core.serialize import from_json, to_json
-from autoseg.run.ledger import Event, as_seen_on, fold, open_ledger, spent_s
+from autoseg.run.events import Event
+from autoseg.run.ledger import as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
 
 
 class Run:
-    """One run's folder, open for writing by this process only (a lock on it says so).
+    """One run's folder, open for writing by this process only (it holds a lock).
 
-    `on` names the device of a remeasurement: what is recorded is then about this device, and the
-    evaluations are as it sees them.
+    `on` names the device of a remeasurement: the recorded events are then about this device, and
+    the evaluations are those of its view.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Run:
 
     @property
     def place(self) -> Path:
-        """Where the files of this device lie: the run's folder for its own one."""
+        """The folder for the files of this device: the run's folder for its own device."""
         return place_of(self.folder, self.on)
 
     @property
@@ -101,7 +102,7 @@ class Run:
         return self._spent_before_s + time.monotonic() - self._opened_at
 
     def record(self, kind: str, of: Candidate | None = None, /, **facts: Any) -> Event:
-        """Append one event, flushed to the disk, fold it in, and tell the listeners."""
+        """Append one event, flushed to the disk, fold it in, and call the listeners."""
         event: Event = {"event": kind, "spent_s": round(self.spent_s, 3), **facts}
         if self.on is not None:
             event["on"] = self.on
@@ -109,22 +110,22 @@ class Run:
             event["key"] = of.key
         self._append((json.dumps(event) + "\n").encode())
         self.events.append(event)
-        if kind == "asked":  # it begins anew
+        if kind == "remeasure_requested":  # the view of this device starts again
             self.evaluations = fold(self.events, self.on)
         fold([event], self.on, into=self.evaluations)
         for listener in self.listeners:
             listener(event)
         return event
 
-    def announce(self, candidate: Candidate, what: str) -> None:
-        """Tell the listeners what begins now; no fact yet, so not in the ledger."""
+    def report_activity(self, candidate: Candidate, text: str) -> None:
+        """Send the listeners what starts now; it is not written to the ledger."""
         for listener in self.listeners:
-            listener({"event": "doing", "candidate": candidate.key, "what": what})
+            listener({"event": "activity", "candidate": candidate.key, "text": text})
 
-    def say(self, line: str) -> None:
-        """Tell the listeners something about the run as a whole that is no fact either."""
+    def notify(self, text: str) -> None:
+        """Send the listeners a notice about the whole run; it is not written to the ledger."""
         for listener in self.listeners:
-            listener({"event": "saying", "what": line})
+            listener({"event": "notice", "text": text})
 
     def _append(self, line: bytes) -> None:
         file = self._file.fileno()
@@ -134,36 +135,36 @@ class Run:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file)
         except OSError as error:
-            with suppress(OSError):  # the next event must not be glued to half of this one
+            with suppress(OSError):  # the next event must not be appended to half of this one
                 os.ftruncate(file, before)
             raise DeviceError(
                 f"the ledger in {self.folder} cannot be written ({error.strerror}): fix that first"
             ) from error
 
     def first(self, kind: str) -> Event | None:
-        """The first event of a kind about this device, since it was last asked; or None."""
+        """The first event of a kind about this device, since its last request; or None."""
         seen = as_seen_on(self.on, self.events)
         return next((e for e in seen if e["event"] == kind and e.get("on") == self.on), None)
 
     def artifact(self, candidate: Candidate, suffix: str = "") -> Path:
-        """Where a candidate's ONNX file lies."""
+        """The path of a candidate's ONNX file."""
         return self.place / "artifacts" / f"{candidate.key}{suffix}.onnx"
 
     def close(self) -> None:
-        """Let go of the ledger and the lock."""
+        """Close the ledger and release the lock."""
         self._file.close()
         self._lock.close()
 
 
 def place_of(folder: Path, on: str | None) -> Path:
-    """Where a device's files lie in a run's folder; `on` is None for the run's own device."""
+    """The folder of a device's files in a run; `on` is None for the run's own device."""
     if on is None:
         return folder
     return folder / "devices" / re.sub(r"[^\w@.:+-]|^\.", "_", on)
 
 
 def read_declaration(folder: Path) -> dict[str, Any]:
-    """What a run was asked for. Raises InputError when the folder holds no run."""
+    """The content of a run.yaml. Raises InputError when the folder holds no run."""
     path = folder / "run.yaml"
     if not path.exists():
         runs = sorted(p.parent.name for p in folder.parent.glob("*/run.yaml"))
@@ -187,9 +188,9 @@ def _lock(folder: Path) -> IO[str]:
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file in UTF-8 so that a reader never sees half of it; raises OSError.
 
-    What has no place in UTF-8, as of a file's name in another encoding, is written as an escape.
+    Characters outside UTF-8, as in a file's name of another encoding, are written as escapes.
     """
-    # A name of its own: others may be writing the same file.
+    # A random name: another process may be writing the same file.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -201,7 +202,7 @@ def write_atomically(path: Path, text: str) -> None:
 class MeasurementCache:
     """Measurements by (graph, device, runtime, threads): latency does not depend on the weights.
 
-    One file of JSON lines that runs beside each other share; only screening figures are reused.
+    One file of JSON lines, shared by the runs of a results folder; only screening measurements.
     """
 
     def __init__(self, path: Path) -> None:
@@ -212,7 +213,7 @@ class MeasurementCache:
                 row = json.loads(line)
                 self._known[row["id"]] = from_json(Measurement, row["measurement"])
             except (AutosegError, ValueError, KeyError, TypeError):
-                log.warning("%s: a line that cannot be read was left out", path)
+                log.warning("%s: an unreadable line was skipped", path)
 
     def get(self, identity: str) -> Measurement | None:
         return self._known.get(identity)

@@ -69,7 +69,9 @@ class LateWalk(Walk):
 
     def screen(self, candidates: Iterable[Candidate]) -> None:
         for candidate in candidates:
-            known = Evaluation(candidate, "measured", self.table.costs.get(candidate.key))
+            known = Evaluation(
+                candidate=candidate, state="measured", cost=self.table.costs.get(candidate.key)
+            )
             self.evaluations.setdefault(candidate.key, known)
 
     def collect(self, ended: Iterable[Job]) -> Iterator[Job]:

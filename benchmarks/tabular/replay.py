@@ -200,7 +200,7 @@ class Walk:
             if candidate.key in self.evaluations:
                 continue
             cost = self.table.costs.get(candidate.key)
-            known = Evaluation(candidate, "proposed", cost)
+            known = Evaluation(candidate=candidate, state="proposed", cost=cost)
             try:
                 with self.pool.paused():
                     measurement = self.device.measure(candidate)
@@ -233,9 +233,17 @@ class Walk:
         earlier = before.score("val", source="torch", decayed=False)
         train_s = (earlier.train_s if earlier else 0.0) + self.pool.seconds(job)
         return Score(
-            "val", "torch", cell.iou, cell.iou_ci95, (cell.iou,), cell.iou, job.to_epoch, train_s,
-            self.pool.seed, job.decay,
-        )  # fmt: skip
+            split="val",
+            source="torch",
+            iou=cell.iou,
+            iou_ci95=cell.iou_ci95,
+            class_iou=(cell.iou,),
+            pixel_accuracy=cell.iou,
+            epoch=job.to_epoch,
+            train_s=train_s,
+            seed=self.pool.seed,
+            decayed=job.decay,
+        )
 
     def steps(self, budget_s: float | None) -> Iterator[Job]:
         """The loop of a journey's search; the jobs as they end."""

@@ -159,7 +159,7 @@ def test_write_page_writes_a_run_with_a_hostile_name_beside_itself(tmp_path):
 def test_write_page_without_a_front_has_the_reason_and_marks_the_nearest(tmp_path):
     page, result = page_of(tmp_path, floor=0.999)
     told = result.explanation()
-    assert told.says in page.said
+    assert told.summary in page.said
     assert all(way.gives in page.said for way in told.relax)
     near = {p["data-key"] for p in page.points() if "near" in p["class"].split()}
     assert near == {e.candidate.key for e in told.nearest} != set()
