@@ -26,7 +26,7 @@ from autoseg.core.records import Statistic
 from autoseg.device import Device
 from autoseg.networks.space import load_space
 from autoseg.pools.local import LocalPool
-from autoseg.report.dashboard.snapshot import view_of
+from autoseg.report.dashboard.snapshot import overview
 from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import ANEW, Declaration
@@ -188,9 +188,9 @@ def _mirror(run: Run, task: Task, declaration: Declaration) -> StudyMirror:
     mirror = StudyMirror(
         run.folder, task.space, declaration.effort, declaration.constraints,
         declaration=run.declaration, evaluations=run.evaluations.values(),
-        look=lambda: view_of(Result.from_run(run.folder)),
+        overview=lambda: overview(Result.from_run(run.folder)),
     )  # fmt: skip
-    run.listeners.append(lambda event: mirror.hear(event, run.evaluations))
+    run.listeners.append(lambda event: mirror.update(event, run.evaluations))
     return mirror
 
 

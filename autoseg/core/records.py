@@ -19,6 +19,16 @@ Phase = Literal["screen", "confirm"]
 State = Literal[
     "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "rejected", "failed"
 ]
+STATE_LABELS: Mapping[State, str] = {
+    "proposed": "proposed",
+    "measured": "not trained",
+    "too_slow": "too slow",
+    "stopped": "stopped",
+    "scored": "trained",
+    "confirmed": "confirmed",
+    "rejected": "rejected",
+    "failed": "failed",
+}
 STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
 IGNORE_INDEX = 255
 SCHEMA = 1  # of all JSON that commands print; it rises when a field goes or changes its meaning

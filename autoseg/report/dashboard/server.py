@@ -25,7 +25,7 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 
 from autoseg.core.errors import InputError
 from autoseg.report.dashboard.database import read_only
-from autoseg.report.dashboard.study import artifacts_of
+from autoseg.report.dashboard.study import artifacts_folder
 from autoseg.run.store import read_declaration
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Dashboard(ThreadingMixIn, WSGIServer):
             raise InputError(_refused(host, port, error)) from error
         # Of the best trials, optuna-dashboard 0.21 looks at the values only.
         optuna_dashboard._app.get_pareto_front_trials = _feasible_front
-        files = FileSystemArtifactStore(artifacts_of(folder))
+        files = FileSystemArtifactStore(artifacts_folder(folder))
         app = optuna_dashboard.wsgi(study, artifact_store=files)
         self.private = ipaddress.ip_address(str(self.server_address[0])).is_loopback
         ours = {"127.0.0.1", "localhost", "[::1]", _named(host).lower()}
