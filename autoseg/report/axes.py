@@ -12,8 +12,8 @@ from autoseg.run.rows import Quantity
 def iou_limits(
     must: Sequence[float], ends: Sequence[float], every: Sequence[float]
 ) -> tuple[float, float]:
-    """The lower and upper edge: `must` and the `ends` of intervals are seen, of `every` other IoU
-    what is near: the worst must not press the front together."""
+    """The limits of an IoU axis: they include `must` and the `ends` of intervals, and of `every`
+    IoU only those near them, so that the worst do not compress the front."""
     top, bottom = max([*must, *ends, *every]), min([*must, *ends])
     room = max(0.02, top - bottom)
     low = max(0.0, min([*must, *ends, *every]) - 0.1 * room, bottom - 0.6 * room)
@@ -21,7 +21,7 @@ def iou_limits(
 
 
 def ms_limits(seen_ms: Sequence[float]) -> tuple[float, float]:
-    """A fifth of room to both sides, on a log scale."""
+    """The limits of a log axis: a margin of 25 % on both sides."""
     return min(seen_ms) / 1.25, max(seen_ms) * 1.25
 
 
@@ -32,7 +32,7 @@ def varied_knobs(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def latency_text(latency: Quantity, asked: Statistic, digits: int = 3) -> str:
-    """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs are too few for the statistic asked for."""
+    """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs do not support the statistic `asked`."""
     if latency.value is None:
         return ""
     lower = "" if latency.statistic == asked else f" ({latency.statistic})"
@@ -55,7 +55,7 @@ def learning_curve(evaluation: Evaluation) -> list[Score]:
 
 
 def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
-    """Round numbers, 4 to about `most` of them: 1-2-5 a decade, or finer in a narrow range."""
+    """Round numbers on a log axis, 4 to about `most`: 1-2-5 a decade, finer in narrow ranges."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in (
         (1,),
@@ -72,7 +72,7 @@ def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers of a linear scale, at most `most` of them."""
+    """Round numbers on a linear axis, at most `most`."""
     if not high > low:
         return [low]
     raw = (high - low) / most

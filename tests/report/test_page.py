@@ -106,7 +106,7 @@ def test_write_page_has_all_records_of_each_front_model(tmp_path):
     sections = page.all("details", **{"class": "model"})
     assert [s["id"] for s in sections] == [f"model-{e.candidate.key}" for e in result.front]
     for said in (
-        "Conv", "resize 0.400 ms", "640x480", "1,000", "Latency of its runs", "parcel",
+        "Conv", "resize 0.400 ms", "640x480", "1,000", "Latency distribution", "parcel",
         "ondemand", "51.50 °C", "1,490 to 1,500 MHz",
         "autoseg optimize --name run --max-latency 10ms --min-iou 0.9 --data 'my data/it'\"'\"'s'",
         "--recipe augment=false",
@@ -115,7 +115,7 @@ def test_write_page_has_all_records_of_each_front_model(tmp_path):
 
 
 def test_write_page_names_what_was_not_recorded(tmp_path):
-    page, _ = page_of(tmp_path, exhibits=False)
+    page, _ = page_of(tmp_path, diagnostics=False)
     assert re.search("contact sheet, confusion .*, time by operator", page.said)
     assert page.all("img") == []
     whole, _ = page_of(tmp_path / "whole")
@@ -167,7 +167,7 @@ def test_write_page_without_a_front_has_the_reason_and_marks_the_nearest(tmp_pat
 
 @pytest.mark.parametrize("trials", [1, 2, 9])
 def test_write_page_shows_a_live_run(tmp_path, trials):
-    folder = staged(tmp_path / "run", trials=trials, front=0, exhibits=False, finished=False)
+    folder = staged(tmp_path / "run", trials=trials, front=0, diagnostics=False, finished=False)
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     for events in (0, 1, 2, len(lines)):
         (folder / "ledger.jsonl").write_text("".join(f"{line}\n" for line in lines[:events]))
@@ -218,7 +218,7 @@ def test_write_comparison_names_what_does_not_compare(tmp_path):
 
 
 def test_write_page_links_to_models_lead_to_their_sections(tmp_path):
-    page, result = page_of(tmp_path, trials=60, front=MAX_MODELS + 5, exhibits=False)
+    page, result = page_of(tmp_path, trials=60, front=MAX_MODELS + 5, diagnostics=False)
     sections = {s["id"] for s in page.all("details", **{"class": "model"})}
     linked = {a["href"].removeprefix("#") for _, a in page.tags if "#model-" in a.get("href", "")}
     assert linked == sections and len(sections) == MAX_MODELS

@@ -99,7 +99,7 @@ def test_report_compare_shows_two_runs(run, autoseg_command, tmp_path, format):
 
 
 def test_report_compare_accepts_an_empty_run(run, autoseg_command, tmp_path):
-    other = staged(tmp_path / "other", trials=2, front=0, exhibits=False)
+    other = staged(tmp_path / "other", trials=2, front=0, diagnostics=False)
     (other / "ledger.jsonl").write_text("")
     path = tmp_path / "both.md"
     ways = ("--compare", str(run), "--format", "md", "-o", str(path))

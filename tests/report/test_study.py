@@ -169,7 +169,7 @@ def test_study_replaces_a_damaged_database(tmp_path, told):
 def test_study_reader_sees_a_transaction_complete_or_not_at_all(tmp_path):
     database = Database(tmp_path / "a 'b' ?#%41.db")
     reader = read_only(tmp_path / "a 'b' ?#%41.db")
-    with database.at_once():
+    with database.transaction():
         study = optuna.create_study(study_name="one", storage=database.storage)
         study.set_user_attr("seen", True)
         assert reader.get_all_studies() == []
@@ -182,6 +182,6 @@ def test_study_reader_sees_a_transaction_complete_or_not_at_all(tmp_path):
 def test_study_write_passes_an_interrupt_through(tmp_path):
     database = Database(tmp_path / "study.db")
     connection = database.storage.engine.raw_connection().driver_connection
-    with pytest.raises(KeyboardInterrupt), database.at_once():
+    with pytest.raises(KeyboardInterrupt), database.transaction():
         connection.close()  # as SQLAlchemy does when it comes in the middle of a statement
         raise KeyboardInterrupt

@@ -80,9 +80,9 @@ class StudyMirror:
         self._untested: dict[str, Evaluation] = {}
         self._next_draw = 0.0
         self._broken = False
-        with self._harmless():
+        with self._errors_logged():
             self._database = Database(folder / "study.db")
-            with self._database.at_once():
+            with self._database.transaction():
                 self._begin(declaration)
                 for evaluation in evaluations:
                     self._write_trial(evaluation)
@@ -92,7 +92,7 @@ class StudyMirror:
         if self._broken:
             return
         if "key" in event:
-            with self._harmless(), self._database.at_once():
+            with self._errors_logged(), self._database.transaction():
                 self._write_trial(evaluations[event["key"]])
         if time.monotonic() >= self._next_draw:
             self._draw()
@@ -101,7 +101,7 @@ class StudyMirror:
         """Close the open trials at the end of the run: COMPLETE if scored, else PRUNED."""
         if self._broken:
             return
-        with self._harmless(), self._database.at_once():
+        with self._errors_logged(), self._database.transaction():
             for evaluation in evaluations:
                 self._write_trial(evaluation)
                 self._close_unfinished(evaluation)
@@ -120,17 +120,17 @@ class StudyMirror:
         Confirmed trials are closed also where the run never read test.
         """
         if not self._broken:
-            with self._harmless(), self._database.at_once():
+            with self._errors_logged(), self._database.transaction():
                 for evaluation in self._untested.values():
                     self._close(evaluation, FINAL[evaluation.state])
         if not self._broken and self._next_draw < math.inf:
             self._draw()
         if not self._broken:
-            with self._harmless():
+            with self._errors_logged():
                 self._database.close()
 
     @contextmanager
-    def _harmless(self) -> Iterator[None]:
+    def _errors_logged(self) -> Iterator[None]:
         """The first failure is logged and ends the writing; the run continues with its ledger."""
         try:
             yield
@@ -247,7 +247,10 @@ class StudyMirror:
             log.warning("the study's figures are not updated any more (%r)", error)
             self._next_draw = math.inf
             return
-        with self._harmless(), self._database.at_once():  # a reader never sees part of a figure
+        with (
+            self._errors_logged(),
+            self._database.transaction(),
+        ):
             if overview.note:
                 save_note(self._study, overview.note)
             for name, figure in overview.figures.items():

@@ -60,7 +60,7 @@ def _drift(ratios: Sequence[float | None]) -> str:
     if not known:
         return "not recorded"
     more = f"{100 * (max(known) - 1):.0f} %"
-    return f"the reference model was up to {more} slower than on the calm device"
+    return f"the reference model was up to {more} slower than on the idle device"
 
 
 def _range(values: Sequence[float | None], unit: str) -> str:

@@ -17,7 +17,7 @@ from autoseg.report.spending import STACKED_STATES, Spending
 
 Item = TypeVar("Item")
 MAX_STEPS = 240  # of a curve: more make the page larger and look the same
-DRIFTED = 1.1  # of the calm device's latency: a larger ratio is marked
+DRIFTED = 1.1  # times the latency on the idle device: a larger ratio is marked
 
 
 def hypervolume_curve(curve: Sequence[XY]) -> Markup | None:
@@ -74,7 +74,7 @@ def _thinned(items: Sequence[Item]) -> Sequence[Item]:
 
 
 def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:
-    """The latency of the reference model at each measurement, relative to the calm device."""
+    """The latency of the reference model at each measurement, relative to the idle device."""
     taken = sorted(
         (m for e in evaluations for m in e.measurements if m.reference_ratio is not None),
         key=lambda m: m.taken_at,
@@ -94,7 +94,7 @@ def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:
         area, "slowdown of the reference model at each measurement",
         axes(
             area, ticks(0.0, len(ratios) + 1.0, 5), ticks(area.y.low, area.y.high, 4),
-            x_name="measurements in order", y_name="reference, 1 = calm",
+            x_name="measurements in order", y_name="reference, 1 = idle",
         ),
         line((area.left, calm), (area.right, calm), "calm"), *dots,
     )  # fmt: skip
