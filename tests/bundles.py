@@ -12,7 +12,7 @@ from factories import make_candidate, make_evaluation, make_measurement, make_sc
 from onnx import TensorProto, helper
 from PIL import Image
 
-from autoseg.bundle.write import Background, write_bundle
+from autoseg.bundle.write import BundleContext, write_bundle
 from autoseg.core.records import Constraints, Cost, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest
 
@@ -81,14 +81,14 @@ def bundle(
     classes: tuple[str, ...] = ("background", "parcel"),
     *,
     evaluation: Evaluation | None = None,
-    **background: Any,
+    **context: Any,
 ) -> Path:
     model = bright_pixels(folder / "any.onnx", channels)
     return write_bundle(
         folder / "bundles" / "1-abc", onnx=model,
         evaluation=of_file(evaluation or measured(), model),
         classes=classes, constraints=Constraints(max_latency_ms=33, min_iou=0.95),
-        background=Background(**{"said": SAID, "device": DEVICE, **background}),
+        context=BundleContext(**{"declaration": SAID, "device": DEVICE, **context}),
     )  # fmt: skip
 
 

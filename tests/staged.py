@@ -1,4 +1,4 @@
-"""Finished runs made by hand, as their folders tell them: a ledger, run.yaml, exhibits, sheets."""
+"""Writes folders of made-up runs: ledger, run.yaml, diagnostics, contact sheets."""
 
 import json
 import math
@@ -30,7 +30,7 @@ CHOICES = {"resolution": [96, 128, 192, 256, 320], "a": [0.125, 0.25, 0.5, 1], "
 
 @dataclass(frozen=True)
 class Stage:
-    """What a made-up run is like; `floor` over 1 leaves it without a front."""
+    """The properties of a made-up run; a `floor` over 1 leaves it without a front."""
 
     trials: int = 40
     front: int = 5
@@ -39,7 +39,7 @@ class Stage:
     classes: tuple[str, ...] = ("background", "parcel")
     device: str = "local"
     model: str = "made up"
-    exhibits: bool = True
+    diagnostics: bool = True
     finished: bool = True
     seed: int = 0
     data_digest: str = "d1"
@@ -56,9 +56,9 @@ def staged(folder: Path, stage: Stage | None = None, **changed: Any) -> Path:
     events = [*_search(stage, candidates, rng), *_finish(stage, candidates, rng)]
     lines = [json.dumps({"spent_s": round(0.5 * n, 3), **event}) for n, event in enumerate(events)]
     (folder / "ledger.jsonl").write_text("\n".join(lines) + "\n")
-    if stage.exhibits:
+    if stage.diagnostics:
         for candidate in candidates[: stage.front]:
-            _exhibit(folder, candidate.key, stage)
+            _write_diagnostics(folder, candidate.key, stage)
     return folder
 
 
@@ -156,7 +156,7 @@ def _finish(stage: Stage, candidates: list[Candidate], rng: random.Random) -> li
     return [*events, {"event": "finished"}] if stage.finished else events
 
 
-def _exhibit(folder: Path, key: str, stage: Stage) -> None:
+def _write_diagnostics(folder: Path, key: str, stage: Stage) -> None:
     size = len(stage.classes)
     confusion = tuple(
         tuple(9000 if i == j else 10 * (i + j) for j in range(size)) for i in range(size)

@@ -10,7 +10,7 @@ from worlds import WIDTH, space_of
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.records import Evaluation
 from autoseg.networks.space import Knob
-from autoseg.report.dashboard.snapshot import view_of
+from autoseg.report.dashboard.snapshot import overview
 from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.declaration import Declaration
 from autoseg.run.result import Result
@@ -81,7 +81,7 @@ def mirrored(result: Result) -> Result:
     said = {**result.declaration.to_yaml(), "classes": ["background", MARKUP]}
     mirror = StudyMirror(
         result.folder, SPACE, "expert", result.constraints, declaration=said,
-        evaluations=result.evaluations, look=lambda: view_of(result),
+        evaluations=result.evaluations, overview=lambda: overview(result),
     )  # fmt: skip
     if result.searched:
         mirror.finish(result.evaluations)

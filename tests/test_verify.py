@@ -43,7 +43,7 @@ def promised(tmp_path, tiny, cache, scores):
         facts = {**SAID, "data_digest": digest, "seed": 0, "split_column": None, **said}
         wrong = tuple(replace(score, iou=score.iou + off) for score in scores)
         return bundle(
-            tmp_path, classes=CLASSES, said=facts, device=device,
+            tmp_path, classes=CLASSES, declaration=facts, device=device,
             evaluation=replace(measured(), scores=wrong),
         )  # fmt: skip
 

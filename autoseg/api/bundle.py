@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoseg.bundle.write import Background, tells_of, write_bundle
+from autoseg.bundle.write import BundleContext, bundle_matches, write_bundle
 from autoseg.core.diagnostics import read_diagnostics, sheet_path
 from autoseg.core.errors import InputError
 from autoseg.core.pareto import PICKS
@@ -19,7 +19,7 @@ from autoseg.run.store import read_declaration
 
 
 @dataclass(frozen=True)
-class Taken:
+class WrittenBundle:
     """A bundle copied from a run, and the reason for its choice; `new` unless it existed."""
 
     key: str
@@ -39,7 +39,7 @@ def bundle_model(
         evaluation=evaluation,
         classes=classes,
         constraints=result.constraints,
-        background=Background(
+        context=BundleContext(
             read_declaration(result.folder),
             result.measured_on,
             read_diagnostics(place, key),
@@ -48,7 +48,7 @@ def bundle_model(
     )
 
 
-def take(result: Result, wanted: str, out: Path | None) -> Taken:
+def take(result: Result, wanted: str, out: Path | None) -> WrittenBundle:
     """A copy at `out` of the bundle of the model that `wanted` picks or names.
 
     Without `out`, in the working directory and named after the run. It is written whole or not at
@@ -64,14 +64,14 @@ def take(result: Result, wanted: str, out: Path | None) -> Taken:
             made = _made(result, evaluation, Path(draft) / "bundle")
             if folder.is_dir() and any(folder.iterdir()):
                 _require_same(made, folder)
-                return Taken(evaluation.candidate.key, folder, reason, new=False)
+                return WrittenBundle(evaluation.candidate.key, folder, reason, new=False)
             made.rename(folder)
     except OSError as error:
         raise InputError(
             f"the bundle cannot be written to {folder} ({error.strerror}): choose another "
             "folder with -o"
         ) from error
-    return Taken(evaluation.candidate.key, folder, reason, new=True)
+    return WrittenBundle(evaluation.candidate.key, folder, reason, new=True)
 
 
 def _chosen(result: Result, wanted: str) -> tuple[Evaluation, str]:
@@ -96,7 +96,7 @@ def _made(result: Result, evaluation: Evaluation, folder: Path) -> Path:
     """
     key = evaluation.candidate.key
     for there in sorted((result.files / "bundles").glob(f"*-{key}/bundle.json")):
-        if tells_of(there.parent, evaluation):
+        if bundle_matches(there.parent, evaluation):
             return Path(shutil.copytree(there.parent, folder))
     if not (result.files / "artifacts" / f"{key}.onnx").is_file():
         raise InputError(

@@ -13,8 +13,8 @@ from typing import Any
 from autoseg import data as data_room
 from autoseg.bundle.predict_script import (
     Colours,
-    Done,
-    Times,
+    FrameSeconds,
+    MaskResult,
     input_of,
     load,
     medians,
@@ -22,7 +22,7 @@ from autoseg.bundle.predict_script import (
     write_masks,
 )
 from autoseg.bundle.read import open_bundle
-from autoseg.bundle.targets import tasks
+from autoseg.bundle.targets import mask_tasks
 from autoseg.core.errors import InputError
 from autoseg.core.records import Score
 from autoseg.data.dataset import Array, Dataset, Reading
@@ -46,7 +46,7 @@ def cache_here() -> Path:
 
 def predict_files(
     model: Path, images: Sequence[Path], out: Path, *, overlays: bool = False
-) -> Iterator[Done]:
+) -> Iterator[MaskResult]:
     """Write the class map of each picture, or of each in a folder, at the picture's size.
 
     `model` is an ONNX file or a bundle, whose files are checked first. `out` is a folder, or a
@@ -54,7 +54,7 @@ def predict_files(
     same. An unreadable picture is reported in its place. Raises InputError for a model that is not
     ours, masks that would overwrite each other or a picture, and a folder that cannot be written.
     """
-    planned = tasks(images, out, overlays)
+    planned = mask_tasks(images, out, overlays)
     session, colours = _opened(model)
     return write_masks(session, planned, colours)
 
@@ -70,9 +70,9 @@ def _opened(model: Path) -> tuple[Any, Colours | None]:
         return load(bundle.model), bundle.colours
 
 
-def speed_facts(times: Sequence[Times]) -> dict[str, float | int | None]:
+def speed_facts(times: Sequence[FrameSeconds]) -> dict[str, float | int | None]:
     """The figures of `speed` as JSON data: medians in ms; None where nothing was predicted."""
-    names = [field.replace("_s", "_ms") for field in Times._fields]
+    names = [field.replace("_s", "_ms") for field in FrameSeconds._fields]
     parts = medians(times) if times else None
     shown = [1e3 * part for part in parts] if parts else [None] * len(names)
     per_second = 1 / max(sum(parts), 1e-9) if parts else None

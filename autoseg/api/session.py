@@ -13,7 +13,7 @@ from autoseg.api.files import write_files, write_report
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.report.dashboard.snapshot import view_of
+from autoseg.report.dashboard.snapshot import overview
 from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
@@ -89,10 +89,10 @@ class Session:
         mirror = StudyMirror(
             run.folder, context.task.space, declaration.effort, declaration.constraints,
             declaration=run.declaration, evaluations=run.evaluations.values(),
-            look=lambda: view_of(Result.from_run(run.folder)),
+            overview=lambda: overview(Result.from_run(run.folder)),
         )  # fmt: skip
         self._parts.callback(mirror.close)
-        run.listeners.append(lambda event: mirror.hear(event, run.evaluations))
+        run.listeners.append(lambda event: mirror.update(event, run.evaluations))
         return mirror
 
 

@@ -1,4 +1,4 @@
-"""The model card of a bundle, in Markdown: what it is, its figures, its limits, how to use it."""
+"""The model card of a bundle in Markdown: description, results, limits, use."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from autoseg.bundle.manifest import DataFacts, Manifest
 from autoseg.core.diagnostics import Diagnostics
-from autoseg.core.feasibility import latency_ci_ms
-from autoseg.core.records import Evaluation, Measurement, Score, Statistic
+from autoseg.core.records import Evaluation, Score
 from autoseg.core.text import markdown_name as plain
 from autoseg.core.text import markdown_table
 from autoseg.core.units import parse_hw
 from autoseg.data.drawing.overlay import Colour
+from autoseg.run.rows import Quantity, table_rows
 
 
 def card(
@@ -19,26 +19,26 @@ def card(
     manifest: Manifest,
     classes: Sequence[str],
     colours: Sequence[Colour | None],
-    exhibit: Diagnostics | None = None,
+    diagnostics: Diagnostics | None = None,
     *,
     sheet: str | None = None,
 ) -> str:
     """The card's text; `sheet` is the file name of a contact sheet beside it.
 
-    Names of classes, of the data and of devices may hold anything: they stand in it as text.
+    Names of classes, data and devices are escaped: they may contain any characters.
     """
     height, width = parse_hw(manifest.knobs["resolution"])
     parts = [
         f"# Segmentation model {plain(manifest.key)}",
-        _what(manifest, classes, (height, width)),
-        "## Figures",
-        markdown_table(["figure", "value", "95 % interval"], _figures(evaluation, manifest)),
+        _description(manifest, classes, (height, width)),
+        "## Results",
+        markdown_table(["quantity", "value", "95 % interval"], _results(evaluation, manifest)),
         markdown_table(["class", "colour", "IoU on val", "IoU on test"],
               _classes(evaluation, classes, colours)),
-        _ABOUT_FIGURES,
-        f"![pictures of val with what the model makes of them]({sheet})" if sheet else "",
+        _ABOUT_RESULTS,
+        f"![images of val with truth, prediction and errors]({sheet})" if sheet else "",
         "## Measured on",
-        markdown_table(["", ""], _measured(evaluation, manifest, exhibit).items()),
+        markdown_table(["", ""], _measured(evaluation, manifest, diagnostics).items()),
         "## Trained on",
         markdown_table(["", ""], _data(manifest.data).items()),
         "## Limits",
@@ -51,51 +51,44 @@ def card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what(manifest: Manifest, classes: Sequence[str], hw: tuple[int, int]) -> str:
+def _description(manifest: Manifest, classes: Sequence[str], hw: tuple[int, int]) -> str:
     constraints, device = manifest.constraints, manifest.device
     where = f" on {plain(device.name)} ({plain(device.model)})" if device else ""
     names = ", ".join(plain(name) for name in classes[:20])
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     return (
-        f"Gives each pixel of a picture one of {len(classes)} classes: {names}{more}. Its input "
-        f"is {hw[0]} pixels high and {hw[1]} wide. It was chosen to answer within "
-        f"{constraints.max_latency_ms:g} ms ({constraints.statistic}){where} with an IoU of "
-        f"at least {constraints.min_iou:g}."
+        f"Segments an image into {len(classes)} classes: {names}{more}. Its input is {hw[0]} "
+        f"pixels high and {hw[1]} wide. It was selected for a latency of at most "
+        f"{constraints.max_latency_ms:g} ms ({constraints.statistic}){where} and an IoU of at "
+        f"least {constraints.min_iou:g}."
     )
 
 
-def _figures(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
-    constraints, measurement = manifest.constraints, evaluation.measurement
-    rows = []
-    if measurement:
-        for name, value_ms in _latencies(measurement).items():
-            asked = measurement.supported(constraints.statistic) == name
-            limit = f" (ceiling {constraints.max_latency_ms:g} ms)" if asked else ""
-            low, high = latency_ci_ms(measurement, name)
-            # Of the far tail it is an estimate, which is worth its place only for a promise.
-            known = asked or name not in ("p95", "p99")
-            between = f"{low:.3g} to {high:.3g} ms" if known else "-"
-            rows.append([f"latency {name}", f"{value_ms:.3g} ms{limit}", between])
+def _results(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
+    constraints = manifest.constraints
+    (row,) = table_rows([evaluation], constraints.statistic)
+    promised, cells = row.latency(constraints.statistic).statistic, []
+    for name in ("p50", "p90", "p95", "p99", "mean"):
+        latency = row[f"latency_{name}_ms"]
+        if latency.value is None:
+            continue
+        limit = f" (ceiling {constraints.max_latency_ms:g} ms)" if name == promised else ""
+        # The intervals of p95 and p99 are estimates: they are shown only for the promise.
+        known = name == promised or name not in ("p95", "p99")
+        interval = f"{_interval(latency, '.3g')} ms" if known else "-"
+        cells.append([f"latency {name}", f"{latency.value:.3g} ms{limit}", interval])
     floor = {"val": f" (floor {constraints.min_iou:g})", "test": ""}
     for split, score in _scores(evaluation).items():
-        low, high = score.iou_ci95
-        rows.append([f"IoU on {split}", f"{score.iou:.4f}{floor[split]}",
-                     f"{low:.4f} to {high:.4f}"])  # fmt: skip
-        rows.append([f"pixels right on {split}", f"{100 * score.pixel_accuracy:.2f} %", "-"])
+        iou = f"{score.iou:.4f}{floor[split]}"
+        cells.append([f"IoU on {split}", iou, _interval(row[f"iou_{split}"], ".4f")])
+        cells.append([f"pixel accuracy on {split}", f"{100 * score.pixel_accuracy:.2f} %", "-"])
     if evaluation.p_feasible is not None:
-        rows.append(["probability that both promises hold", f"{evaluation.p_feasible:.3f}", "-"])
-    return rows
+        cells.append(["P(ceiling and floor hold)", f"{evaluation.p_feasible:.3f}", "-"])
+    return cells
 
 
-def _latencies(measurement: Measurement) -> dict[Statistic, float]:
-    by_name: dict[Statistic, float | None] = {
-        "p50": measurement.p50_ms,
-        "p90": measurement.p90_ms,
-        "p95": measurement.p95_ms,
-        "p99": measurement.p99_ms,
-        "mean": measurement.mean_ms,
-    }
-    return {name: value for name, value in by_name.items() if value is not None}
+def _interval(quantity: Quantity, form: str) -> str:
+    return " to ".join(f"{end:{form}}" for end in quantity.ci95 or ())
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Score]:
@@ -124,14 +117,14 @@ def _hex(colour: Colour | None) -> str:
     return "#" + bytes(colour or ()).hex()
 
 
-_ABOUT_FIGURES = """\
-All figures are of this `model.onnx` with its trained weights. The model was chosen by its IoU on
-val; test was read once, after the choice. IoU is over the whole split at each picture's own size:
-the foreground's for two classes, else the mean over classes."""
+_ABOUT_RESULTS = """\
+All results are of this `model.onnx` with its trained weights. The model was selected by its IoU on
+val; test was evaluated once, after the selection. IoU is computed over the whole split at the
+original size of each image: of the foreground for two classes, else the mean over classes."""
 
 
 def _measured(
-    evaluation: Evaluation, manifest: Manifest, exhibit: Diagnostics | None
+    evaluation: Evaluation, manifest: Manifest, diagnostics: Diagnostics | None
 ) -> dict[str, str]:
     measurement, device = evaluation.measurement, manifest.device
     if measurement is None:
@@ -142,7 +135,7 @@ def _measured(
         "runtime": f"{plain(measurement.runtime)}, {plain(measurement.provider)}",
         "threads": str(measurement.threads),
         "measured": f"{measurement.runs} runs, {plain(measurement.taken_at)}",
-        "loading": f"{measurement.load_ms:.3g} ms",
+        "loading time": f"{measurement.load_ms:.3g} ms",
         "peak memory": f"{measurement.peak_rss_bytes / 2**20:.0f} MiB",
     }
     if measurement.boards_ratio is not None:
@@ -151,14 +144,14 @@ def _measured(
         rows["boards"] = ", ".join(each)
     if evaluation.agreement is not None:
         share = f"{100 * evaluation.agreement:.2f} % of pixels on a sample of val"
-        rows["class maps as on the machine that trained"] = share
+        rows["class maps equal to the training machine's"] = share
     if measurement.flags:
-        rows["mind"] = "; ".join(map(plain, measurement.flags))
-    return rows | _frame(exhibit)
+        rows["warnings"] = "; ".join(map(plain, measurement.flags))
+    return rows | _frame(diagnostics)
 
 
-def _frame(exhibit: Diagnostics | None) -> dict[str, str]:
-    frame = exhibit.frame if exhibit else None
+def _frame(diagnostics: Diagnostics | None) -> dict[str, str]:
+    frame = diagnostics.frame if diagnostics else None
     if frame is None:
         return {}
     height, width = frame.picture_hw
@@ -166,7 +159,7 @@ def _frame(exhibit: Diagnostics | None) -> dict[str, str]:
         f"resize {frame.resize_ms:.3g} ms, inference {frame.inference_ms:.3g} ms, "
         f"resize back {frame.resize_back_ms:.3g} ms"
     )
-    return {f"a picture of {width}x{height}": f"{parts} ({plain(frame.where)})"}
+    return {f"an image of {width}x{height}": f"{parts} ({plain(frame.where)})"}
 
 
 def _data(data: DataFacts | None) -> dict[str, str]:
@@ -185,7 +178,7 @@ def _data(data: DataFacts | None) -> dict[str, str]:
     return rows
 
 
-_NO_LICENCE = "unknown: ask whose the pictures are before you pass the model on"
+_NO_LICENCE = "unknown: check the rights to the images before you distribute the model"
 
 
 def _limits(evaluation: Evaluation, manifest: Manifest, hw: tuple[int, int]) -> str:
@@ -193,18 +186,19 @@ def _limits(evaluation: Evaluation, manifest: Manifest, hw: tuple[int, int]) -> 
     threads = measurement.threads if measurement else 1
     many = "one thread" if threads == 1 else f"{threads} threads"
     where = plain(manifest.device.name) if manifest.device else "the device"
+    test = "test was not." if evaluation.score("test") else "there was no test split."
     lines = [
-        f"The latency is of one frame of {hw[1]}x{hw[0]} at a time, on {many} of {where}, while "
-        "nothing else ran there. Other load, heat, another clock or another version of the "
-        "runtime change it. Reading and resizing the picture come on top.",
-        "Each pixel gets one of the classes above. A thing that it was never shown gets one too, "
+        f"The latency is that of one frame of {hw[1]}x{hw[0]} at a time, on {many} of {where}, "
+        "without other load. Other load, heat, another clock or another version of the runtime "
+        "change it. Reading and resizing the image take additional time.",
+        "Each pixel gets one of the classes above. Objects of other classes get one of them too, "
         "without a warning.",
-        f"A picture of any size is brought to {hw[1]}x{hw[0]}, whatever its shape: what is only "
-        "a few pixels there is lost, and outlines are as coarse as that.",
-        "The IoU holds for pictures like those it was trained on. Another camera, light or place "
-        "needs pictures of its own: `autoseg verify` tells the IoU on them.",
-        "Many candidates were compared on val, which flatters the chosen one a little; "
-        + ("test was not." if evaluation.score("test") else "there was no test to read."),
+        f"An image of any size and aspect ratio is resized to {hw[1]}x{hw[0]}: objects of a few "
+        "pixels at that size are lost, and outlines have that resolution.",
+        "The IoU holds for images like the training data. Another camera, light or place needs an "
+        "evaluation on its own images: `autoseg verify` gives the IoU on them.",
+        "Many candidates were compared on val, which biases the selected model's IoU on val "
+        f"upwards slightly; {test}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -214,8 +208,8 @@ _USE = """\
     python predict.py picture.jpg -o mask.png
     python predict.py folder -o masks --overlay
 
-A mask has the size of its picture, and its values are the class indices of `classes.json`. From
-Python, beside `predict.py`:
+A mask has the size of its image, and its values are the class indices of `classes.json`. From
+Python, in the folder of `predict.py`:
 
 ```python
 from predict import load, predict, read_picture, save
@@ -225,9 +219,9 @@ mask = predict(model, read_picture("picture.jpg"))  # uint8 [H, W]: class indice
 save(mask, "mask.png")
 ```
 
-A frame of a camera is an array uint8 [H, W, 3] in the order RGB: `predict(model, frame)`. Resize
-as `predict.py` does, which is as in training: another resize costs IoU. Normalization and argmax
-are inside the model. Where frames have its size already, onnxruntime alone will do:
+A camera frame is an array uint8 [H, W, 3] in RGB order: `predict(model, frame)`. Use the resize of
+`predict.py`, which is that of training: another resize lowers the IoU. Normalization and argmax
+are inside the model. For frames of the model's input size, onnxruntime is sufficient:
 
 ```python
 import onnxruntime
@@ -236,8 +230,7 @@ model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvi
 (mask,) = model.run(None, {{"frame": frame}})  # frame: uint8 [1, {height}, {width}, {channels}]
 ```
 
-`sha256sum -c SHA256SUMS` tells whether the files are as they were written; `autoseg verify`
-repeats latency and IoU."""
+`sha256sum -c SHA256SUMS` checks the files; `autoseg verify` measures latency and IoU again."""
 
 
 def _made(evaluation: Evaluation, manifest: Manifest) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A module with what it uses of autoseg written into it, so that one file runs anywhere."""
+"""Inlines the autoseg code that a module uses, so that the file runs without autoseg."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class _Module:
-    """A file of Python, and where its names come from."""
+    """A Python file with its imports and definitions."""
 
     path: Path
 
@@ -27,7 +27,7 @@ class _Module:
 
     @cached_property
     def imports(self) -> dict[str, tuple[str, str]]:
-        """By name: the module it is of, and the line that imports this name alone."""
+        """By name: its module, and a line that imports this name alone."""
         found = {}
         for node in self.body:
             if isinstance(node, ast.Import):
@@ -42,7 +42,7 @@ class _Module:
 
     @cached_property
     def definitions(self) -> dict[str, tuple[int, ast.stmt]]:
-        """Its functions, classes and constants by name, with their places in the file."""
+        """Its functions, classes and constants by name, with their position in the file."""
         found = {}
         for place, node in enumerate(self.body):
             names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
@@ -53,25 +53,25 @@ class _Module:
         return found
 
     def source(self, place: int) -> str:
-        """A definition as it is written, with the comments above it."""
+        """The source of a definition, with the comments above it."""
         before = self.body[place - 1].end_lineno or 0
         return "".join(self.lines[before : self.body[place].end_lineno]).strip()
 
 
 @dataclass
 class _Inlined:
-    """What is written in: import lines, and definitions in an order in which they can run."""
+    """The collected import lines, and definitions in dependency order."""
 
     imports: dict[str, str] = field(default_factory=dict)
     sources: dict[tuple[Path, int], str] = field(default_factory=dict)
     named: dict[str, tuple[Path, int]] = field(default_factory=dict)
 
-    def take(self, module: _Module, name: str) -> None:
-        """A name of a module, and first all that its definition uses."""
+    def add(self, module: _Module, name: str) -> None:
+        """Add a name of a module after the names that its definition uses."""
         if name in module.imports:
             home, line = module.imports[name]
             if home.startswith("autoseg."):
-                self.take(_module(home), name)
+                self.add(_module(home), name)
             else:
                 self.imports[name] = line
             return
@@ -84,25 +84,25 @@ class _Inlined:
         if name in self.named:
             same = self.sources.get(self.named[name]) == module.source(place)
             if not same:
-                raise RuntimeError(f"two definitions of {name} cannot be written into one file")
+                raise RuntimeError(f"two definitions of {name} cannot be inlined into one file")
             return
         self.named[name] = at
         for used in _names(node):
-            self.take(module, used)
+            self.add(module, used)
         self.sources[at] = module.source(place)
 
 
 def inlined(path: Path) -> str:
-    """The source of a file in which each `from autoseg.… import` is replaced by what it names.
+    """The source of a file with each `from autoseg.… import` replaced by the definitions.
 
-    Raises RuntimeError where two modules mean different things by a name that both bring.
+    Raises RuntimeError where two modules have different definitions of one name.
     """
     module = _Module(path)
     ours = [n for n in module.body if isinstance(n, ast.ImportFrom) and _is_ours(n)]
     whole = _Inlined()
     for node in ours:
         for alias in node.names:
-            whole.take(_module(str(node.module)), alias.name)
+            whole.add(_module(str(node.module)), alias.name)
     here = _bound(module.body)
     imports = sorted(line for name, line in whole.imports.items() if name not in here)
     first, last = ours[0].lineno - 1, ours[-1].end_lineno
@@ -127,12 +127,12 @@ def _module(name: str) -> _Module:
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition uses, once each; those of its annotations are among them."""
+    """The names that a definition uses, once each, annotations included."""
     yield from dict.fromkeys(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
 
 
 def _bound(body: list[ast.stmt]) -> set[str]:
-    """The names that a file imports, wherever it does."""
+    """All names that a file imports, also inside functions."""
     nodes = [n for node in body for n in ast.walk(node)]
     imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
     return {a.asname or a.name for node in imports for a in node.names}

@@ -1,4 +1,4 @@
-"""What bundle.json says: which model it is, what was promised, on which device, of which data."""
+"""The content of bundle.json: model, constraints, device, data, versions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from autoseg.core.records import Constraints, DeviceInfo, Evaluation
 from autoseg.core.units import Choice
 
-SCHEMA = 1  # of bundle.json, which is read back; what commands print has one of its own
-READING = ("format", "remap", "split_column", "group_column", "group_pattern", "seed")
+SCHEMA = 1  # of bundle.json, which is read back; the output of commands has its own
+READING_OPTIONS = ("format", "remap", "split_column", "group_column", "group_pattern", "seed")
 
 
 @dataclass(frozen=True)
 class DataFacts:
     """The data of a run: its name and digest, pictures by split, and how the folder was read.
 
-    `licence` is what the folder says of it; None where it says nothing. Nothing in it is a path.
+    `licence` is as the folder states it, or None. No field contains a path.
     """
 
     name: str
@@ -31,7 +31,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One model and its promise. `device` and `data` are None where a run did not record them."""
+    """One model and its constraints. `device` and `data` are None if not recorded."""
 
     key: str
     space: str
@@ -49,15 +49,15 @@ class Manifest:
 def manifest_of(
     evaluation: Evaluation,
     constraints: Constraints,
-    said: Mapping[str, Any],
+    declaration: Mapping[str, Any],
     *,
     device: DeviceInfo | None,
     onnx_digest: str,
     onnx_bytes: int,
 ) -> Manifest:
-    """The manifest of an evaluation; `said` is what run.yaml says, or nothing."""
+    """The manifest of an evaluation; `declaration` is the content of run.yaml, or empty."""
     candidate = evaluation.candidate
-    versions = {str(name): str(value) for name, value in said.get("versions", {}).items()}
+    versions = {str(name): str(value) for name, value in declaration.get("versions", {}).items()}
     return Manifest(
         candidate.key,
         candidate.space,
@@ -67,27 +67,31 @@ def manifest_of(
         onnx_bytes,
         evaluation.p_feasible,
         device,
-        _data_facts(said),
+        _data_facts(declaration),
         versions,
     )
 
 
-def _data_facts(said: Mapping[str, Any]) -> DataFacts | None:
-    if "data_digest" not in said:
+def _data_facts(declaration: Mapping[str, Any]) -> DataFacts | None:
+    if "data_digest" not in declaration:
         return None
-    told = {name: said[name] for name in READING if said.get(name) not in (None, 0)}
-    if "remap" in told:
-        told["remap"] = _last_part(str(told["remap"]))
-    data = said.get("data")
+    reading = {
+        name: declaration[name]
+        for name in READING_OPTIONS
+        if declaration.get(name) not in (None, 0)
+    }
+    if "remap" in reading:
+        reading["remap"] = _last_part(str(reading["remap"]))
+    data = declaration.get("data")
     return DataFacts(
         "parcels" if data is None else _last_part(str(data)),
-        said["data_digest"],
-        said.get("pictures", {}),
-        said.get("licence"),
-        told,
+        declaration["data_digest"],
+        declaration.get("pictures", {}),
+        declaration.get("licence"),
+        reading,
     )
 
 
 def _last_part(path: str) -> str:
-    """A folder's own name: where it lies is nobody else's business."""
+    """A folder's name without its path, which may be private."""
     return PurePath(re.sub(r"[/\\]+$", "", path)).name or "data"

@@ -1,12 +1,12 @@
-"""Pictures to masks with the model in this folder: `python predict.py picture.jpg -o mask.png`.
+"""Predicts masks with the model in this folder: `python predict.py picture.jpg -o mask.png`.
 
-Needs Python 3.8, onnxruntime 1.16, numpy and Pillow 9.1 or newer, nothing else. Also as a module:
+Needs Python 3.8, onnxruntime 1.16, numpy and Pillow 9.1, or newer. As a module:
 
     from predict import load, predict, read_picture
     model = load()
     mask = predict(model, read_picture("picture.jpg"))
 
-A mask is a palette PNG of the picture's size whose values are the class indices of classes.json.
+A mask is a palette PNG of the image's size whose values are the class indices of classes.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ except ImportError as error:
     )
     sys.exit(2)
 
-from autoseg.bundle.targets import Task, tasks
+from autoseg.bundle.targets import MaskTask, mask_tasks
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
@@ -46,26 +46,26 @@ MAX_JSON_BYTES = 1_000_000
 Colours = Sequence["Colour | None"]
 
 
-class Times(NamedTuple):
-    """Seconds of one picture: to the model's size, through the model, and back to its own."""
+class FrameSeconds(NamedTuple):
+    """Seconds for one image: resize, inference, resize back."""
 
     resize_s: float
     inference_s: float
     resize_back_s: float
 
 
-class Done(NamedTuple):
-    """What became of a task: its times, or the fault of a picture that cannot be read."""
+class MaskResult(NamedTuple):
+    """The times of a task, or the error of an image that cannot be read."""
 
-    task: Task
-    times: Times | None
-    fault: str = ""
+    task: MaskTask
+    times: FrameSeconds | None
+    error: str = ""
 
 
 def load(model: str | Path = MODEL, threads: int = 1) -> Any:
-    """An onnxruntime session of the model in this folder, or of another, on the processor.
+    """An onnxruntime session of the model in this folder, or of another one, on the CPU.
 
-    Raises InputError for a file that is not there, cannot be loaded, or is no such model.
+    Raises InputError for a missing file, one that cannot be loaded, or another kind of model.
     """
     with _model_is_input():
         session = open_session(Path(model), threads)
@@ -74,34 +74,31 @@ def load(model: str | Path = MODEL, threads: int = 1) -> Any:
 
 
 def input_of(session: Any, name: str = "the model") -> tuple[int, int, int]:
-    """Height, width and channels of a model's frame. Raises InputError for a model of another
-    kind.
-    """
+    """Height, width and channels of the model's input. Raises InputError for other models."""
     feeds = session.get_inputs()
     shape = feeds[0].shape if feeds else []
     fits = len(feeds) == 1 and feeds[0].type == "tensor(uint8)" and len(shape) == 4
     if not fits or not all(isinstance(side, int) for side in shape) or shape[3] not in (1, 3):
         kind = f"{feeds[0].type} {shape}" if feeds else "nothing"
         raise InputError(
-            f"{name} does not take a uint8 frame [1, H, W, 1 or 3] as autoseg's models do, "
-            f"but {kind}"
+            f"the input of {name} is {kind}; autoseg's models take a uint8 frame [1, H, W, 1 or 3]"
         )
     return shape[1], shape[2], shape[3]
 
 
 def predict(session: Any, image: Array) -> Array:
-    """Class indices uint8 [H, W] of a picture uint8 [H, W, 3] RGB, at its own size.
+    """Class indices uint8 [H, W] of an image uint8 [H, W, 3] RGB, at its size.
 
-    Raises InputError for an array of another kind.
+    Raises InputError for an array of another type or shape.
     """
     return timed(session, image)[0]
 
 
-def timed(session: Any, image: Array) -> tuple[Array, Times]:
-    """As `predict`, and how long each part took."""
+def timed(session: Any, image: Array) -> tuple[Array, FrameSeconds]:
+    """As `predict`, with the seconds of each part."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
-            f"a picture is uint8 [H, W, 3] in the order RGB, got {image.dtype} {list(image.shape)}"
+            f"an image is uint8 [H, W, 3] in RGB order, got {image.dtype} {list(image.shape)}"
         )
     height, width, channels = input_of(session)
     began = time.perf_counter()
@@ -112,7 +109,7 @@ def timed(session: Any, image: Array) -> tuple[Array, Times]:
     inferred = time.perf_counter()
     mask = resize_back(classes, (image.shape[0], image.shape[1]))
     ended = time.perf_counter()
-    return mask, Times(resized - began, inferred - resized, ended - inferred)
+    return mask, FrameSeconds(resized - began, inferred - resized, ended - inferred)
 
 
 @contextmanager
@@ -124,25 +121,27 @@ def _model_is_input() -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def write_masks(session: Any, planned: Iterable[Task], colours: Colours | None) -> Iterator[Done]:
-    """Predicts and writes, one task after the other; a broken picture does not end it.
+def write_masks(
+    session: Any, planned: Iterable[MaskTask], colours: Colours | None
+) -> Iterator[MaskResult]:
+    """Predict and write the masks one by one; unreadable images are reported and skipped.
 
-    Raises InputError where nothing can be written, and for overlays without colours.
+    Raises InputError where an output cannot be written, and for overlays without colours.
     """
     for task in planned:
         if task.overlay is not None and colours is None:
-            raise InputError("--overlay needs colours, of the classes.json beside the model")
+            raise InputError("--overlay needs the colours of a classes.json beside the model")
         try:
             image = read_picture(task.picture)
         except InputError as error:
-            yield Done(task, None, str(error))
+            yield MaskResult(task, None, str(error))
             continue
         mask, times = timed(session, image)
         _write(task, image, mask, colours)
-        yield Done(task, times)
+        yield MaskResult(task, times)
 
 
-def _write(task: Task, image: Array, mask: Array, colours: Colours | None) -> None:
+def _write(task: MaskTask, image: Array, mask: Array, colours: Colours | None) -> None:
     try:
         task.mask.parent.mkdir(parents=True, exist_ok=True)
         save(mask, task.mask, colours)
@@ -155,25 +154,25 @@ def _write(task: Task, image: Array, mask: Array, colours: Colours | None) -> No
 
 
 def save(mask: Array, path: str | Path, colours: Colours | None = None) -> None:
-    """Writes class indices as a PNG: values are classes, and the colours are for eyes."""
+    """Write class indices as a PNG; the colours are its palette."""
     picture = Image.fromarray(mask)
     if colours is not None:
         picture.putpalette([part for colour in colours for part in colour or (0, 0, 0)])
     picture.save(path, format="PNG")
 
 
-def medians(times: Sequence[Times]) -> Times:
-    """The median of each part over the pictures; `times` must not be empty."""
-    return Times(*(median(part) for part in zip(*times)))  # noqa: B905 (Python 3.8)
+def medians(times: Sequence[FrameSeconds]) -> FrameSeconds:
+    """The median of each part over the images; `times` must not be empty."""
+    return FrameSeconds(*(median(part) for part in zip(*times)))  # noqa: B905 (Python 3.8)
 
 
-def speed(times: Sequence[Times]) -> str:
-    """Pictures per second in words, and where the time goes."""
+def speed(times: Sequence[FrameSeconds]) -> str:
+    """Images per second and the median time of each part, as text."""
     if not times:
-        return "no picture was predicted"
+        return "no image was predicted"
     parts = medians(times)
     return (
-        f"{len(times)} {'picture' if len(times) == 1 else 'pictures'}, "
+        f"{len(times)} {'image' if len(times) == 1 else 'images'}, "
         f"{1 / max(sum(parts), 1e-9):.3g} per second: resize {1e3 * parts.resize_s:.3g} ms, "
         f"inference {1e3 * parts.inference_s:.3g} ms, resize back "
         f"{1e3 * parts.resize_back_s:.3g} ms (medians, without reading and writing files)"
@@ -181,9 +180,9 @@ def speed(times: Sequence[Times]) -> str:
 
 
 def read_colours(folder: Path) -> list[Colour | None] | None:
-    """The colour of each class from the folder's classes.json; None where there is no such file.
+    """The colour of each class from the folder's classes.json; None without such a file.
 
-    Raises InputError for one that is not as a bundle has it.
+    Raises InputError for a file of another format.
     """
     path = folder / "classes.json"
     if not path.is_file():
@@ -196,7 +195,7 @@ def read_colours(folder: Path) -> list[Colour | None] | None:
         if not 1 <= len(shown) <= 256:
             raise ValueError(f"{len(shown)} colours")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"{path} has not the colours of a bundle's classes: {error}") from error
+        raise InputError(f"{path} has no valid colours of classes: {error}") from error
     return shown
 
 
@@ -209,42 +208,46 @@ def _colour(parts: Any) -> Colour:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of them")
+    parser.add_argument("pictures", nargs="+", type=Path, help="images, or folders of images")
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("masks"),
-        help="a .png for one picture, else a folder (default: masks)",
+        help="a .png for one image, else a folder (default: masks)",
     )  # fmt: skip
     parser.add_argument(
-        "--overlay", action="store_true", help="also write each picture with its mask over it"
+        "--overlay", action="store_true", help="also write each image with its mask over it"
     )
-    parser.add_argument("--model", type=Path, default=MODEL, help="default: model.onnx beside")
-    parser.add_argument("--threads", type=int, default=1, help="of one inference (default: 1)")
+    parser.add_argument(
+        "--model", type=Path, default=MODEL, help="default: model.onnx in this folder"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of one inference (default: 1)"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
-    """The exit code: 0, or 2 for what the user can fix, told on stderr."""
+    """The exit code: 0, or 2 for the user's errors, which go to stderr."""
     args = _arguments()
     if args.threads < 1:
         raise InputError(f"--threads must be at least 1, got {args.threads}")
-    planned = tasks(args.pictures, args.out, args.overlay)
+    planned = mask_tasks(args.pictures, args.out, args.overlay)
     colours = read_colours(args.model.parent)
     session = load(args.model, args.threads)
-    times, faults = [], 0
+    times, failed = [], 0
     for done in write_masks(session, planned, colours):
         if done.times is None:
-            faults += 1
-            sys.stderr.write(f"predict.py: {done.fault}\n")
+            failed += 1
+            sys.stderr.write(f"predict.py: {done.error}\n")
             continue
         times.append(done.times)
         sys.stdout.write(f"{done.task.mask}\n")
     sys.stderr.write(f"{speed(times)}\n")
-    return 2 if faults else 0
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        # File names may hold what the terminal cannot show.
+        # File names may contain characters that the terminal cannot encode.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         sys.exit(main())

@@ -1,7 +1,7 @@
-"""A bundle from anywhere, read with suspicion: sizes are bounded, and nothing of it is run.
+"""Reads a bundle from an untrusted source: sizes are bounded, and none of its code is run.
 
-Checksums tell damage and edits, not who wrote a bundle: whoever can change a file can change
-SHA256SUMS too.
+Checksums detect damage and edits, not the author of a bundle: SHA256SUMS can be edited like any
+other file.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ NEEDED = (
     "card.md",
 )  # fmt: skip
 _SUM = re.compile(r"([0-9a-f]{64}) [ *]([\w.-]{1,100})")
-_NOT_OURS = "it is no bundle of this version of autoseg"
-Facts = TypeVar("Facts")
+_NOT_OURS = "this is not a bundle of this version of autoseg"
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are as they were written. `model` is a copy of its own.
+    """A bundle whose files match SHA256SUMS. `model` is a private copy of its model.
 
-    `strays` are files in the folder that SHA256SUMS does not name, and that nobody checked.
+    `strays` are unchecked files in the folder that SHA256SUMS does not list.
     """
 
     folder: Path
@@ -57,8 +57,8 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """What classes.json says."""
+class _ClassesFile:
+    """The content of classes.json."""
 
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int] | None, ...]
@@ -67,10 +67,9 @@ class _Named:
 
 @contextmanager
 def open_bundle(folder: Path) -> Iterator[Bundle]:
-    """The bundle in a folder, for as long as the context lasts.
+    """Read and check the bundle in a folder; its copy of the model exists within the context.
 
-    Raises InputError that names the files which are missing or not as SHA256SUMS says, and for
-    what does not hold together.
+    Raises InputError for missing or changed files, which it names, and for inconsistent values.
     """
     if not folder.is_dir():
         raise InputError(f"there is no bundle at {folder}: give the folder that holds SHA256SUMS")
@@ -86,14 +85,14 @@ def open_bundle(folder: Path) -> Iterator[Bundle]:
 def _open(folder: Path, place: Path) -> Bundle:
     sums = _sums(folder)
     _check_all(folder, sums, place)
-    manifest = _facts(place / "bundle.json", Manifest)
-    measurement = _facts(place / "measurement.json", Measurement)
-    scores = _facts(place / "score.json", dict[str, Score | None])
-    named = _facts(place / "classes.json", _Named)
+    manifest = _read(place / "bundle.json", Manifest)
+    measurement = _read(place / "measurement.json", Measurement)
+    scores = _read(place / "score.json", dict[str, Score | None])
+    named = _read(place / "classes.json", _ClassesFile)
     found = {split: score for split, score in scores.items() if score is not None}
-    _require_sense(manifest, measurement, found, named)
+    _check_values(manifest, measurement, found, named)
     if sums["model.onnx"] != manifest.onnx_digest:
-        raise InputError(f"{folder}: bundle.json speaks of another model.onnx than the one there")
+        raise InputError(f"{folder}: bundle.json has the digest of another model.onnx")
     names = {path.name for path in folder.iterdir()}
     strays = tuple(sorted(one_line(name) for name in names - sums.keys() - {"SHA256SUMS"}))
     return Bundle(
@@ -103,10 +102,10 @@ def _open(folder: Path, place: Path) -> Bundle:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The digest of each file, by name. A name leads nowhere else."""
+    """The digest of each file, by name. Names cannot lead out of the folder."""
     path = folder / "SHA256SUMS"
     if path.is_symlink() or not path.is_file():
-        raise InputError(f"{folder} is no bundle: it has no file SHA256SUMS")
+        raise InputError(f"{folder} is not a bundle: it has no file SHA256SUMS")
     if path.stat().st_size > MAX_SUMS_BYTES:
         raise InputError(f"{path} is too large for the checksums of a bundle")
     sums = {}
@@ -114,7 +113,7 @@ def _sums(folder: Path) -> dict[str, str]:
         match = _SUM.fullmatch(line)
         if match is None or match[2] in (".", "..") or match[2] in sums:
             raise InputError(
-                f"{path} has a line that is no checksum of a file beside it: "
+                f"{path} has a line that is not a checksum of a file in its folder: "
                 f"{one_line(line[:120])!r}"
             )
         sums[match[2]] = match[1]
@@ -126,31 +125,33 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _check_all(folder: Path, sums: Mapping[str, str], place: Path) -> None:
-    """Compare every file with its digest, and copy it: what was checked is what is used."""
+    """Copy every file and compare the copy with its digest: the checked copy is used."""
     faults = []
     for name, expected in sums.items():
         path = folder / name
         if path.is_symlink():
-            faults.append(f"{name} is a link, and must be a file")
+            faults.append(f"{name} is a link, not a file")
         elif not path.is_file():
             faults.append(f"{name} is missing")
         elif _copied(path, place / name) != expected:
-            faults.append(f"{name} is not as it was written")
+            faults.append(f"{name} does not match its checksum")
     if faults:
         raise InputError(
-            f"{folder} has changed since it was written: {'; '.join(faults)}. Take it anew from "
+            f"{folder} has changed since it was written: {'; '.join(faults)}. Write it again from "
             "its run with `autoseg bundle`"
         )
 
 
 def _copied(path: Path, copy: Path) -> str:
-    """The SHA-256 of the bytes that were copied. Raises InputError for a file that is too large.
+    """Copy a file and return its SHA-256. Raises InputError for a file that is too large.
 
-    It is read only as far as it was allowed to be, in case it grows meanwhile.
+    Never more than the limit is read, also where the file grows meanwhile.
     """
     most = MAX_BYTES.get(path.suffix, MAX_OTHER_BYTES)
     if path.stat().st_size > most:
-        raise InputError(f"{path} is larger than {most >> 20} MiB, as no file of a bundle is")
+        raise InputError(
+            f"{path} is larger than {most >> 20} MiB, the limit for a file of a bundle"
+        )
     seen = hashlib.sha256()
     with path.open("rb") as source, copy.open("wb") as target:
         for _ in range(0, most + 1, 1 << 20):
@@ -161,10 +162,10 @@ def _copied(path: Path, copy: Path) -> str:
     return seen.hexdigest()
 
 
-def _facts(path: Path, kind: type[Facts]) -> Facts:
+def _read(path: Path, kind: type[Record]) -> Record:
     """A JSON file as a record. Raises InputError."""
     try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse, parse_float=_finite)
+        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant, parse_float=_finite)
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -172,11 +173,13 @@ def _facts(path: Path, kind: type[Facts]) -> Facts:
         text = f"{path.name}: {where}: {first['msg'][:200]}; {_NOT_OURS}"
         raise InputError(text) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is no JSON of a bundle ({str(error)[:200]})") from error
+        raise InputError(
+            f"{path.name} is not a valid JSON file of a bundle ({str(error)[:200]})"
+        ) from error
 
 
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no number")
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not a number")
 
 
 def _finite(text: str) -> float:
@@ -186,21 +189,21 @@ def _finite(text: str) -> float:
     return value
 
 
-def _require_sense(
-    manifest: Manifest, measurement: Measurement, scores: Mapping[str, Score], named: _Named
+def _check_values(
+    manifest: Manifest, measurement: Measurement, scores: Mapping[str, Score], named: _ClassesFile
 ) -> None:
-    """What a kind of data cannot say. Raises InputError."""
+    """Check the values that types do not constrain. Raises InputError."""
     constraints = manifest.constraints
     later_ms = (measurement.p90_ms, measurement.p95_ms, measurement.p99_ms)
     intervals = [measurement.p50_ci_ms, *(score.iou_ci95 for score in scores.values())]
     rules = {
-        f"bundle.json: schema {manifest.schema}; this autoseg reads {SCHEMA}": (
+        f"bundle.json: schema {manifest.schema}; this version reads {SCHEMA}": (
             manifest.schema == SCHEMA
         ),
-        "bundle.json: a ceiling is over zero, and a floor between 0 and 1": (
+        "bundle.json: the ceiling must be over zero, the floor between 0 and 1": (
             0 < constraints.max_latency_ms < math.inf and 0 <= constraints.min_iou <= 1
         ),
-        "measurement.json: latencies and runs are over zero": (
+        "measurement.json: latencies and runs must be over zero": (
             measurement.runs > 0
             and all(
                 0 < ms < math.inf
@@ -208,11 +211,11 @@ def _require_sense(
                 if ms is not None
             )
         ),
-        "measurement.json, score.json: an interval goes from its lower end to its upper one": all(
+        "measurement.json, score.json: intervals must run from low to high": all(
             -math.inf < low <= high < math.inf
             for low, high in (*intervals, measurement.p90_ci_ms or (0, 0))
         ),
-        "score.json: there is no score on val, or one of another split or out of 0 to 1": (
+        "score.json: it needs a score on val, of val and test only, with IoU between 0 and 1": (
             "val" in scores
             and all(s in ("val", "test") and score.split == s for s, score in scores.items())
             and all(0 <= score.iou <= 1 for score in scores.values())

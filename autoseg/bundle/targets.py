@@ -1,6 +1,6 @@
-"""Where the mask of each picture is written: nothing is written over another, or over a picture.
+"""The output path of each image's mask: no output overwrites another, or an image.
 
-Of the standard library of Python 3.8, as it is written into a bundle's predict.py.
+Standard library of Python 3.8 only, since it is inlined into a bundle's predict.py.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from autoseg.core.errors import InputError
 from autoseg.data.pictures import SUFFIXES
 
 
-class Task(NamedTuple):
-    """A picture, where its mask is written and, if wanted, the picture with the mask over it."""
+class MaskTask(NamedTuple):
+    """An image, the path of its mask and, if requested, of the image with the mask over it."""
 
     picture: Path
     mask: Path
     overlay: Path | None
 
 
-def tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[Task]:
-    """What to do for pictures and folders of them; `output` is a .png for one, else a folder.
+def mask_tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[MaskTask]:
+    """The tasks for images and folders of images; `output` is a .png for one image, else a folder.
 
-    A folder's pictures, those of the folders in it too, keep their place below the output. Raises
-    InputError for what is not there, and for files that would be written over each other or over
-    a picture.
+    Folders are read recursively, and the output has the same tree. Raises InputError for missing
+    inputs, and for outputs that would overwrite each other or an image.
     """
     found = [pair for given in inputs for pair in _pictures(given, output)]
     suffix = output.suffix.lower()
@@ -40,7 +39,7 @@ def tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[Task]:
     alone = suffix == ".png" and not output.is_dir()
     masks = [output if alone else (output / name).with_suffix(".png") for _, name in found]
     planned = [
-        Task(picture, mask, _overlay_path(mask) if overlays else None)
+        MaskTask(picture, mask, _overlay_path(mask) if overlays else None)
         for (picture, _), mask in zip(found, masks)  # noqa: B905 (Python 3.8)
     ]
     _require_apart(planned)
@@ -48,7 +47,7 @@ def tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[Task]:
 
 
 def _pictures(given: Path, output: Path) -> list[tuple[Path, Path]]:
-    """The pictures of a file or folder, each with its name below the output."""
+    """The images of a file or folder, each with its path below the output."""
     if given.is_file():
         return [(given, Path(given.name))]
     if not given.is_dir():
@@ -58,7 +57,7 @@ def _pictures(given: Path, output: Path) -> list[tuple[Path, Path]]:
         raise InputError(f"-o {output} is the folder of the pictures itself: give another one")
     found = []
     for folder, folders, names in os.walk(str(given)):
-        # Masks of an earlier call are no pictures.
+        # The masks of an earlier call are not inputs.
         folders[:] = sorted(
             f for f in folders if os.path.abspath(os.path.join(folder, f)) != own and f[0] != "."
         )
@@ -73,7 +72,7 @@ def _overlay_path(mask: Path) -> Path:
     return mask.with_name(f"{mask.stem}_overlay.jpg")
 
 
-def _require_apart(planned: Sequence[Task]) -> None:
+def _require_apart(planned: Sequence[MaskTask]) -> None:
     targets = [t for task in planned for t in (task.mask, task.overlay) if t is not None]
     twice = [target for target, count in Counter(targets).items() if count > 1]
     if twice:

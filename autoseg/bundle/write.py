@@ -1,4 +1,4 @@
-"""The folder that is shipped: a model and all that is needed to run it and to trust it."""
+"""Writes a bundle: the folder with a model and what is needed to run and to check it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ SHEET = "examples.jpg"
 
 
 @dataclass(frozen=True)
-class Background:
-    """What a run knows beside the evaluation: what run.yaml says, the device that all was measured
-    on, and what was recorded of the model for people to look at.
+class BundleContext:
+    """The facts of the run that a bundle records beside the evaluation.
+
+    `declaration` is the content of run.yaml, `sheet` the model's contact sheet.
     """
 
-    said: Mapping[str, Any] = field(default_factory=dict)
+    declaration: Mapping[str, Any] = field(default_factory=dict)
     device: DeviceInfo | None = None
-    exhibit: Diagnostics | None = None
+    diagnostics: Diagnostics | None = None
     sheet: Path | None = None
 
 
@@ -42,14 +43,14 @@ def write_bundle(
     evaluation: Evaluation,
     classes: Sequence[str],
     constraints: Constraints,
-    background: Background = Background(),  # noqa: B008 (frozen)
+    context: BundleContext = BundleContext(),  # noqa: B008 (frozen)
 ) -> Path:
-    """Writes the bundle of one model and returns its folder; a bundle that was there is replaced.
+    """Write the bundle of one model and return its folder; an existing bundle is replaced.
 
-    Holds model.onnx, card.md, bundle.json, measurement.json, score.json, classes.json, predict.py,
-    a contact sheet where there is one and, for `sha256sum -c`, SHA256SUMS. The folder appears
-    whole or not at all. Raises InputError for an evaluation that was not measured and scored, and
-    for a file that is not the one that was measured.
+    It holds model.onnx, card.md, bundle.json, measurement.json, score.json, classes.json,
+    predict.py, a contact sheet if there is one, and SHA256SUMS for `sha256sum -c`. The folder is
+    created atomically. Raises InputError for an evaluation without a measurement or a score, and
+    for a file other than the measured one.
     """
     if evaluation.measurement is None or evaluation.score("val") is None:
         raise InputError(f"a bundle needs a measured and scored model, got {evaluation.candidate}")
@@ -59,9 +60,9 @@ def write_bundle(
     try:
         shutil.copyfile(onnx, draft / "model.onnx")
         _require_measured(onnx, draft / "model.onnx", evaluation.measurement)
-        _write_facts(draft, evaluation, classes)
+        _write_records(draft, evaluation, classes)
         (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
-        _describe(draft, evaluation, classes, constraints, background)
+        _write_description(draft, evaluation, classes, constraints, context)
         _write_sums(draft)
         _replace(draft, folder)
     finally:
@@ -69,74 +70,74 @@ def write_bundle(
     return folder
 
 
-def tells_of(folder: Path, evaluation: Evaluation) -> bool:
-    """Whether the bundle in a folder has this very evaluation's model and figures."""
+def bundle_matches(folder: Path, evaluation: Evaluation) -> bool:
+    """Whether the bundle in a folder has the model, measurement and scores of the evaluation."""
     measurement = evaluation.measurement
     try:
-        written = {name: json.loads((folder / name).read_bytes()) for name in _figures(evaluation)}
+        written = {name: json.loads((folder / name).read_bytes()) for name in _records(evaluation)}
         digest = file_digest(folder / "model.onnx")
     except (OSError, ValueError):
         return False
-    said = json.loads(json.dumps(_figures(evaluation)))  # JSON has no tuples
-    return measurement is not None and digest == measurement.onnx_digest and written == said
+    expected = json.loads(json.dumps(_records(evaluation)))  # JSON has no tuples
+    return measurement is not None and digest == measurement.onnx_digest and written == expected
 
 
 @lru_cache
 def predict_source() -> str:
-    """The bundle's predict.py, which carries what it uses in itself and so needs no autoseg."""
+    """The bundle's predict.py, with the code that it uses inlined: it needs no autoseg."""
     return inlined(Path(__file__).with_name("predict_script.py"))
 
 
-def _write_facts(draft: Path, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    for name, figures in _figures(evaluation).items():
-        _write_json(draft / name, figures)
-    named = {
+def _write_records(draft: Path, evaluation: Evaluation, classes: Sequence[str]) -> None:
+    for name, record in _records(evaluation).items():
+        _write_json(draft / name, record)
+    content = {
         "classes": list(classes),
         "colours": class_colours(classes),
         "ignore_index": IGNORE_INDEX,
     }
-    _write_json(draft / "classes.json", named)
+    _write_json(draft / "classes.json", content)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation's figures by the file that holds them."""
+def _records(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation's measurement and scores by their file names."""
     found = {split: evaluation.score(split) for split in ("val", "test")}
     scores = {split: to_json(score) if score else None for split, score in found.items()}
     return {"measurement.json": to_json(evaluation.measurement), "score.json": scores}
 
 
 def _require_measured(onnx: Path, copy: Path, measurement: Measurement) -> None:
-    """Raises InputError unless what was copied is the file whose figures these are."""
+    """Raises InputError unless the copied file is the measured one."""
     if file_digest(copy) != measurement.onnx_digest:
         raise InputError(
-            f"{onnx} is not the file that was measured: it was trained on or changed since. Let "
-            "the run end, with --resume where it was stopped, and take the bundle then"
+            f"{onnx} differs from the measured file: it was changed afterwards. Let the run "
+            "finish (--resume if it was stopped), then write the bundle"
         )
 
 
-def _describe(
+def _write_description(
     draft: Path,
     evaluation: Evaluation,
     classes: Sequence[str],
     constraints: Constraints,
-    background: Background,
+    context: BundleContext,
 ) -> None:
-    """bundle.json and card.md, and the contact sheet."""
+    """Write bundle.json, card.md and the contact sheet."""
     onnx = draft / "model.onnx"
     manifest = manifest_of(
         evaluation,
         constraints,
-        background.said,
-        device=background.device,
+        context.declaration,
+        device=context.device,
         onnx_digest=file_digest(onnx),
         onnx_bytes=onnx.stat().st_size,
     )
     _write_json(draft / "bundle.json", to_json(manifest))
-    sheet = background.sheet
+    sheet = context.sheet
     if sheet is not None and sheet.is_file():
         shutil.copyfile(sheet, draft / SHEET)
     text = card(
-        evaluation, manifest, classes, class_colours(classes), background.exhibit,
+        evaluation, manifest, classes, class_colours(classes), context.diagnostics,
         sheet=SHEET if (draft / SHEET).exists() else None,
     )  # fmt: skip
     (draft / "card.md").write_text(text, encoding="utf-8")
@@ -144,7 +145,7 @@ def _describe(
 
 def _write_json(path: Path, data: Any) -> None:
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    # Half a character, as some labels hold it, becomes the escape that JSON has for it.
+    # Labels may hold a lone surrogate, which UTF-8 cannot encode: JSON has an escape for it.
     path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
 
 
@@ -158,7 +159,7 @@ def _replace(draft: Path, folder: Path) -> None:
     if not folder.exists():
         draft.rename(folder)
         return
-    # A folder cannot be renamed onto a full one: the old one steps aside first.
+    # A folder cannot be renamed onto a non-empty one: the old one is moved aside first.
     old = draft.with_name(draft.name + "-old")
     folder.rename(old)
     draft.rename(folder)

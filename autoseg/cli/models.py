@@ -158,8 +158,8 @@ def predict(
     times, faults, written = [], [], []
     for done in predict_files(model, images, out, overlays=overlay):
         if done.times is None:
-            faults.append(done.fault)
-            print_aside(f"autoseg: {done.fault}")
+            faults.append(done.error)
+            print_aside(f"autoseg: {done.error}")
             continue
         times.append(done.times)
         written.append(str(done.task.mask))

@@ -14,10 +14,11 @@ from autoseg.core.pareto import front_of
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_said
+from autoseg.report.axes import latency_text
 from autoseg.run.declaration import Declaration
 from autoseg.run.events import Event
 from autoseg.run.messages import ProgressLines, outlook_line
+from autoseg.run.rows import latency
 from autoseg.run.store import Run
 
 RECENT = 8
@@ -144,7 +145,7 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
         )
         table.add_row(
             e.candidate.key,
-            latency_said(e.measurement, constraints.statistic),
+            latency_text(latency(e.measurement, constraints.statistic), constraints.statistic),
             f"{score.iou:.4f}",
             meets,
             str(score.epoch),

@@ -1,21 +1,19 @@
-"""What the pictures and tables of a run share: limits that show what matters, ticks, intervals."""
+"""Shared by the plots and tables of a run: axis limits, ticks, labels, learning curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-from autoseg.core.feasibility import latency_ci_ms
-from autoseg.core.records import Evaluation, Measurement, Statistic
-
-Interval = tuple[float, float]
+from autoseg.core.records import Evaluation, Score, Statistic
+from autoseg.run.rows import Quantity
 
 
 def iou_limits(
     must: Sequence[float], ends: Sequence[float], every: Sequence[float]
 ) -> tuple[float, float]:
-    """The lower and upper edge: `must` and the `ends` of intervals are seen, of `every` other IoU
-    what is near: the worst must not press the front together."""
+    """The limits of an IoU axis: they include `must` and the `ends` of intervals, and of `every`
+    IoU only those near them, so that the worst do not compress the front."""
     top, bottom = max([*must, *ends, *every]), min([*must, *ends])
     room = max(0.02, top - bottom)
     low = max(0.0, min([*must, *ends, *every]) - 0.1 * room, bottom - 0.6 * room)
@@ -23,53 +21,41 @@ def iou_limits(
 
 
 def ms_limits(seen_ms: Sequence[float]) -> tuple[float, float]:
-    """A fifth of room to both sides, on a log scale."""
+    """The limits of a log axis: a margin of 25 % on both sides."""
     return min(seen_ms) / 1.25, max(seen_ms) * 1.25
 
 
-def turned(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Knobs that differ between candidates: the others say nothing."""
+def varied_knobs(evaluations: Sequence[Evaluation]) -> list[str]:
+    """The knobs whose choice differs between candidates."""
     names = dict.fromkeys(name for e in evaluations for name, _ in e.candidate.choices)
     return [n for n in names if len({dict(e.candidate.choices).get(n) for e in evaluations}) > 1]
 
 
-def latency_interval(evaluation: Evaluation, statistic: Statistic) -> Interval | None:
-    """The 95 % interval of the statistic in ms; None for what was never measured."""
-    measurement = evaluation.measurement
-    return latency_ci_ms(measurement, statistic) if measurement else None
-
-
-def latency_said(measurement: Measurement | None, statistic: Statistic, digits: int = 3) -> str:
-    """``"12.3"`` ms; ``"12.3 (p50)"`` where its runs are too few for the statistic asked for."""
-    if measurement is None:
+def latency_text(latency: Quantity, asked: Statistic, digits: int = 3) -> str:
+    """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs do not support the statistic `asked`."""
+    if latency.value is None:
         return ""
-    name = measurement.supported(statistic)
-    lower = "" if name == statistic else f" ({name})"
-    return f"{measurement.latency_ms(name):.{digits}g}{lower}"
+    lower = "" if latency.statistic == asked else f" ({latency.statistic})"
+    return f"{latency.value:.{digits}g}{lower}"
 
 
 def latency_name(evaluations: Iterable[Evaluation], statistic: Statistic) -> str:
-    """What an axis or a column of latencies is of, and what else where runs were too few."""
+    """The label of an axis or column of latencies; it names the lower statistics that are shown
+    where the runs were too few."""
     names = {e.measurement.supported(statistic) for e in evaluations if e.measurement}
-    less = ", ".join(sorted(names - {statistic}, reverse=True))
-    few = f" (few runs: {less})" if less else ""
+    lower = ", ".join(sorted(names - {statistic}, reverse=True))
+    few = f" (few runs: {lower})" if lower else ""
     return f"latency {statistic}{few}"
 
 
-def iou_interval(evaluation: Evaluation) -> Interval | None:
-    """The 95 % interval of the IoU on val."""
-    score = evaluation.score("val")
-    return score.iou_ci95 if score else None
-
-
-def learned(evaluation: Evaluation) -> list[tuple[float, float]]:
-    """IoU on val at each rung, as (epochs, IoU); after the decay at the end too."""
+def learning_curve(evaluation: Evaluation) -> list[Score]:
+    """The scores on val during training, one a rung, by epoch; the last one may be decayed."""
     scores = [s for s in evaluation.scores if s.split == "val" and s.source == "torch"]
-    return sorted((float(s.epoch), s.iou) for s in scores)
+    return sorted(scores, key=lambda score: score.epoch)
 
 
 def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
-    """Round numbers, 4 to about `most` of them: 1-2-5 a decade, or finer in a narrow range."""
+    """Round numbers on a log axis, 4 to about `most`: 1-2-5 a decade, finer in narrow ranges."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in (
         (1,),
@@ -86,7 +72,7 @@ def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers of a linear scale, at most `most` of them."""
+    """Round numbers on a linear axis, at most `most`."""
     if not high > low:
         return [low]
     raw = (high - low) / most

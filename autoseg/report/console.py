@@ -10,9 +10,10 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_said, turned
+from autoseg.report.axes import latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
+from autoseg.run.rows import Quantity, TableRow, table_rows
 from autoseg.search.latency import measured_model
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
 
 
 def inspection_lines(seen: Inspection) -> list[str]:
-    """What was understood of a data set: layout, pairs, classes with their share, sizes."""
+    """How a data set was read: layout, pairs, classes with their share of pixels, sizes."""
     if not seen.splits:
         return [f"{seen.root}: format {seen.format} ({seen.why})"]
     pairs = ", ".join(f"{split} {count}" for split, count in seen.pairs.items())
@@ -51,12 +52,12 @@ def inspection_lines(seen: Inspection) -> list[str]:
         "classes (share of pixels): "
         + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares)
         + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
-        f"sizes (pictures): {sizes}{more}",
+        f"sizes (images): {sizes}{more}",
     ]
 
 
 def inspection_facts(seen: Inspection) -> dict[str, Any]:
-    """The same, and the faults, as JSON data."""
+    """The same with the faults, as JSON data."""
     shares = zip(seen.classes, seen.class_share, strict=False)
     return {
         "root": str(seen.root),
@@ -74,78 +75,81 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
 
 
 def result_lines(result: Result) -> list[str]:
-    """The front, the baseline, what was rejected, the picks or the misses, where files are."""
+    """The front, the baseline, rejected models, picks or explanation, and the files."""
     statistic = result.constraints.statistic
-    knobs = turned(result.evaluations)
     rejected = [e for e in result.evaluations if e.state == "rejected"]
     sure = f"; each with P >= {MIN_P_FEASIBLE} on val" if result.front else ""
     lines = [f"{result.headline} ({statistic}{sure})"]
     base = [result.baseline] if result.baseline else []
     listed = list({e.candidate.key: e for e in [*result.front, *base, *rejected]}.values())
     if listed:
-        heads, rows = _heads(statistic), [_row(result, e, knobs) for e in listed]
-        lines += table_lines(["", *knobs, *heads], rows)
+        lines += _table(result, listed)
     lines += [f"rejected {e.candidate.key}: {e.error}" for e in rejected]
     for evaluation in listed:
-        lines += _said_of(evaluation)
+        lines += _measurement_lines(evaluation)
     for how, chosen in result.picks().items():
         if chosen:
             lines.append(f"{how}: {chosen.candidate.key}, {result.reason(how)}")
-    bundles = " bundles/" if result.front else ""
-    page = "report.html " if (result.files / "report.html").exists() else ""
-    files = f"{page}front.csv front.json pareto.png{bundles}"
-    if look := result.outlook:
-        most = points(look.gain_iou_at_most)
-        lines.append(f"going on for another {clock(look.horizon_s)}: under {most} expected")
+    if outlook := result.outlook:
+        most = points(outlook.gain_iou_at_most)
+        lines.append(f"going on for another {clock(outlook.horizon_s)}: under {most} expected")
     if model := measured_model(result.evaluations):
         lines.append(f"latency predictor: {model.leave_one_out()}")
-    return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
+    return [*lines, *result.misses(), f"files: {result.files}/  ({_files(result)})"]
 
 
-def _heads(statistic: Statistic) -> list[str]:
-    """Of `_row`, behind the knobs."""
-    latencies = [f"{name} ms" for name in _latencies(statistic)]
-    return ["params", "MACs M", *latencies, "IoU val", "IoU test", "KiB", "x baseline", "key"]
+def _files(result: Result) -> str:
+    page = "report.html " if (result.files / "report.html").exists() else ""
+    bundles = " bundles/" if result.front else ""
+    return f"{page}front.csv front.json pareto.png{bundles}"
 
 
-def _latencies(statistic: Statistic) -> list[Statistic]:
-    """The median, and the promised one beside it."""
-    return list(dict.fromkeys(("p50", statistic)))
+def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
+    statistic, knobs = result.constraints.statistic, varied_knobs(result.evaluations)
+    rows = {r.key: r for r in table_rows(result.evaluations, statistic, result.baseline)}
+    latencies: list[Statistic] = list(dict.fromkeys(("p50", statistic)))
+    heads = [
+        "", *knobs, "params", "MACs M", *(f"{name} ms" for name in latencies), "IoU val",
+        "IoU test", "KiB", "x baseline", "key",
+    ]  # fmt: skip
+    return table_lines(heads, [_cells(rows[e.candidate.key], knobs, latencies) for e in listed])
 
 
-def _said_of(evaluation: Evaluation) -> list[str]:
-    """What its boards found, and what was not as it should be."""
+def _cells(row: TableRow, knobs: Sequence[str], latencies: Sequence[Statistic]) -> list[str]:
+    choices = [row.knob(knob) for knob in knobs]
+    return [
+        _marks(row),
+        *("" if choice is None else str(choice) for choice in choices),
+        _number(row["params"], ",.0f"),
+        _number(row["macs"], ".1f", 1e-6),
+        *(latency_text(row.latency(name), name) for name in latencies),
+        _number(row["iou_val"], ".4f"),
+        _number(row["iou_test"], ".4f"),
+        _number(row["onnx_bytes"], ".0f", 1 / 1024),
+        _number(row["speedup_vs_baseline"], ".1f"),
+        row.key,
+    ]
+
+
+def _number(quantity: Quantity, form: str, scale: float = 1.0) -> str:
+    return "" if quantity.value is None else f"{scale * quantity.value:{form}}"
+
+
+def _marks(row: TableRow) -> str:
+    """The rank on the front, and whether it is rejected or the baseline."""
+    rank = str(row.rank) if row.on_front else ""
+    rejected = "rejected" if row.evaluation.state == "rejected" else ""
+    return " ".join(filter(None, (rank, rejected, "baseline" if row.is_baseline else "")))
+
+
+def _measurement_lines(evaluation: Evaluation) -> list[str]:
+    """The latency on each board of a group, and the warnings of the measurement."""
     key, measurement = evaluation.candidate.key, evaluation.measurement
     if measurement is None:
         return []
     lines = [f"warning {key}: {flag}" for flag in measurement.flags]
     if measurement.boards_ratio is not None:
-        found = ", ".join(f"{board.device} {board.p50_ms:.3g}" for board in measurement.boards)
-        apart = f"slowest over fastest {measurement.boards_ratio:.3f}"
-        lines.insert(0, f"boards {key}: p50 {found} ms, {apart}")
+        each = ", ".join(f"{board.device} {board.p50_ms:.3g}" for board in measurement.boards)
+        ratio = f"slowest over fastest {measurement.boards_ratio:.3f}"
+        lines.insert(0, f"boards {key}: p50 {each} ms, {ratio}")
     return lines
-
-
-def _row(result: Result, evaluation: Evaluation, knobs: Sequence[str]) -> list[str]:
-    """A model under the name of its rank, the baseline's, or that of being rejected."""
-    key, measurement, cost = evaluation.candidate.key, evaluation.measurement, evaluation.cost
-    test, chosen = evaluation.score("test"), dict(evaluation.candidate.choices)
-    baseline = result.baseline.measurement if result.baseline else None
-    faster = f"{baseline.p50_ms / measurement.p50_ms:.1f}" if measurement and baseline else ""
-    return [
-        _name(result, evaluation), *(str(chosen.get(knob, "")) for knob in knobs),
-        f"{cost.params:,}" if cost else "", f"{cost.macs / 1e6:.1f}" if cost else "",
-        *(latency_said(measurement, name) for name in _latencies(result.constraints.statistic)),
-        "" if evaluation.iou is None else f"{evaluation.iou:.4f}",
-        f"{test.iou:.4f}" if test else "",
-        f"{evaluation.onnx_bytes / 1024:.0f}" if evaluation.onnx_bytes else "",
-        faster, key,
-    ]  # fmt: skip
-
-
-def _name(result: Result, evaluation: Evaluation) -> str:
-    ranks = {e.candidate.key: str(rank) for rank, e in enumerate(result.front, start=1)}
-    base = result.baseline is not None and result.baseline.candidate == evaluation.candidate
-    rank = ranks.get(evaluation.candidate.key, "")
-    rejected = "rejected" if evaluation.state == "rejected" else ""
-    return " ".join(filter(None, (rank, rejected, "baseline" if base else "")))

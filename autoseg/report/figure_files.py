@@ -11,20 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
+from autoseg.core.records import STATE_LABELS
 from autoseg.core.units import clock
-from autoseg.report.axes import learned
+from autoseg.report.axes import learning_curve
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
-from autoseg.report.plots import Side, fronts_figure, pareto_figure
-from autoseg.report.spending import FATES, spending
+from autoseg.report.plots import fronts_figure, pareto_figure
+from autoseg.report.points import front_plot
+from autoseg.report.spending import STACKED_STATES, spending
 from autoseg.run.ledger import as_seen_on, read_events
 from autoseg.run.result import Result
 
 FOLDER = "figures"  # beside a report
-MAX_NAME = 32  # letters of it in a legend
+MAX_NAME = 32  # characters of a run's name in a legend
 _FRONT, _OTHER, _LIMIT = "#0b6e99", "#8a949e", "#b5541c"
-_FATES = ("#0b6e99", "#c0392b", "#5aa6c4", "#c9a24b", "#c5cdd5", "#98a2ad", "#6b3fa0")
-# Text stays text, `$` is no mathematics, and the same run gives the same file.
+_STATE_COLORS = ("#0b6e99", "#c0392b", "#5aa6c4", "#c9a24b", "#c5cdd5", "#98a2ad", "#6b3fa0")
+# Text is stored as text, `$` starts no formula, and the same run gives the same file.
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -33,10 +35,10 @@ _STYLE: dict[Any, Any] = {
 
 
 def write_figures(result: Result, page: Path) -> list[str]:
-    """Write front, learning, budget, hypervolume and knobs, as far as there is something to draw.
+    """Write front, learning, budget, hypervolume and knobs where the run has the data.
 
-    They lie in a folder beside the page. Returns their names without an ending. Raises OSError
-    where they cannot be written.
+    The files are in a folder beside the page. Returns their names without a suffix. Raises
+    OSError where they cannot be written.
     """
     folder = page.parent / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,18 +54,18 @@ def write_figures(result: Result, page: Path) -> list[str]:
 
 
 def write_fronts(one: Result, other: Result, page: Path) -> str:
-    """Write the fronts of two runs in one figure; named after the page that it lies beside.
+    """Write the fronts of two runs in one figure, named after the page beside it.
 
-    Returns the path of the PNG as seen from the page. Raises OSError.
+    Returns the path of the PNG relative to the page. Raises OSError.
     """
     folder, name = page.parent / FOLDER, f"front-{page.stem.removeprefix('report-')}"
     folder.mkdir(parents=True, exist_ok=True)
-    sides = [
-        Side(_glyphs(name)[:MAX_NAME], result.evaluations, result.constraints)
+    plots = [
+        front_plot(result.evaluations, result.constraints, name=_printable(name)[:MAX_NAME])
         for name, result in zip(names_of(one, other), (one, other), strict=True)
     ]
     with matplotlib.rc_context(_STYLE):
-        _save(fronts_figure(sides), folder, name)
+        _save(fronts_figure(plots), folder, name)
     return f"{FOLDER}/{name}.png"
 
 
@@ -72,21 +74,22 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def _glyphs(name: str) -> str:
-    """A folder's name in another encoding has none."""
+def _printable(name: str) -> str:
+    """A folder's name that is not UTF-8, with escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def _front(result: Result) -> Figure | None:
-    return pareto_figure(
-        result.evaluations, result.constraints, baseline=result.baseline,
-        title=_glyphs(result.folder.name),
-    )  # fmt: skip
+    plot = front_plot(result.evaluations, result.constraints, result.baseline)
+    return pareto_figure(plot, _printable(result.folder.name))
 
 
 def _learning(result: Result) -> Figure | None:
     best = {e.candidate.key for e in result.front}
-    curves = [(e.candidate.key in best, learned(e)) for e in result.evaluations]
+    curves = [
+        (e.candidate.key in best, [(float(s.epoch), s.iou) for s in learning_curve(e)])
+        for e in result.evaluations
+    ]
     curves = sorted((each for each in curves if each[1]), key=lambda each: each[0])
     if not curves:
         return None
@@ -107,18 +110,19 @@ def _learning(result: Result) -> Figure | None:
 def _budget(result: Result) -> Figure | None:
     events = as_seen_on(result.device, read_events(result.folder))
     spent = spending(events, result.evaluations)
-    if len(spent.course) < 2:
+    if len(spent.counts) < 2:
         return None
     figure, axes = _timed("candidates")
-    course = [*spent.course, (max(result.spent_s, spent.course[-1][0]), spent.course[-1][1])]
-    seconds = [second for second, _ in course]
-    for place, (name, color) in enumerate(zip(FATES.values(), _FATES, strict=True)):
-        feet = [sum(counts[:place]) for _, counts in course]
-        heads = [sum(counts[: place + 1]) for _, counts in course]
-        if feet != heads:
+    counts = [*spent.counts, (max(result.spent_s, spent.counts[-1][0]), spent.counts[-1][1])]
+    seconds = [second for second, _ in counts]
+    for place, (state, color) in enumerate(zip(STACKED_STATES, _STATE_COLORS, strict=True)):
+        bottoms = [sum(each[:place]) for _, each in counts]
+        tops = [sum(each[: place + 1]) for _, each in counts]
+        if bottoms != tops:
             axes.fill_between(
-                seconds, feet, heads, step="post", color=color, linewidth=0, label=name
-            )
+                seconds, bottoms, tops, step="post", color=color, linewidth=0,
+                label=STATE_LABELS[state],
+            )  # fmt: skip
     axes.legend(loc="upper left", fontsize=9, frameon=False)
     return figure
 
@@ -156,7 +160,7 @@ def _bars(axes: Axes, name: str, found: Importance) -> None:
     high = [max(0.0, 100 * (e.share_ci90[1] - e.share)) for e in effects]
     axes.barh([e.knob for e in effects], shares, xerr=[low, high], color=_FRONT, capsize=2)
     axes.set_xlim(0, 100)
-    axes.set_xlabel(f"share of what knobs alone do to {name}, %", fontsize=9)
+    axes.set_xlabel(f"share of main effects on {name}, %", fontsize=9)
     axes.set_title(f"{name}, {found.candidates} candidates", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -1,11 +1,11 @@
-"""Which knob matters: what each knob alone does to latency and to IoU, as far as a run shows.
+"""Importance of the knobs: the main effect of each knob on latency and on IoU.
 
-An additive model is fitted to the candidates that were looked at: one effect for each choice of
-each knob, over ln(latency) or over IoU. Fitting all knobs at once tells them apart where the
-search turned several together, which a plain correlation cannot; knobs that always turned together
-stay confounded. A knob's share is the variance of its effects over its choices, each as likely as
-the others, among the sum over all knobs (a functional analysis of variance of the additive model;
-Hooker, 2007). Intervals are of a bootstrap over candidates; the model is judged on those left out.
+An additive model is fitted to the candidates of a run: one effect for each choice of each knob,
+on ln(latency) or on IoU. A joint fit separates knobs that the search changed together, which a
+plain correlation cannot; knobs that always changed together stay confounded. The importance of a
+knob is the variance of its effects over its choices, equally weighted, relative to the sum over
+all knobs (a functional analysis of variance of the additive model; Hooker, 2007). Intervals are
+from a bootstrap over candidates; the model is validated on the candidates left out of each draw.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.units import Choice
-from autoseg.report.axes import turned
+from autoseg.report.axes import varied_knobs
 
 Array = NDArray[np.float64]
-FEWEST = 8  # candidates; with fewer, every knob explains all of it
-DRAWS = 60
-_RIDGE = 0.5  # half a candidate at no effect for each choice: what was hardly tried says little
+MIN_CANDIDATES = 8  # with fewer, each knob alone explains all of the variance
+DRAWS = 60  # of the bootstrap
+_RIDGE = 0.5  # half a candidate without effect for each choice: it shrinks rare choices
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one knob does. `share` of what all knobs do, with its 90 % interval.
+    """The main effect of one knob: its share of all main effects, with a 90 % interval.
 
-    `worst` and `best` are the choices at the ends and `swing` is from one to the other: a factor
-    of latency, or a difference of IoU.
+    `swing` is the effect of changing from the `worst` choice to the `best`: a factor of latency,
+    or a difference of IoU.
     """
 
     knob: str
@@ -46,10 +46,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class Importance:
-    """The knobs, the one that matters most first, from `candidates` of them.
+    """The main effects, the largest first, fitted to a number of `candidates`.
 
-    `explained` is the share of the variance that the model tells of candidates that it was not
-    fitted to; under zero it knows less than their mean.
+    `explained` is the share of variance explained on candidates that the model was not fitted to;
+    under zero it predicts worse than their mean.
     """
 
     effects: tuple[Effect, ...]
@@ -60,7 +60,7 @@ class Importance:
 def latency_importance(
     evaluations: Sequence[Evaluation], statistic: Statistic
 ) -> Importance | None:
-    """Over all measured candidates; None where they are too few or nothing was turned."""
+    """From all measured candidates; None for too few candidates or without a varied knob."""
     seen = [(e, e.measurement) for e in evaluations if e.measurement]
     values = [math.log(m.latency_ms(statistic)) for _, m in seen]
     found = _importance([e for e, _ in seen], values, [0] * len(seen))
@@ -68,7 +68,7 @@ def latency_importance(
 
 
 def iou_importance(evaluations: Sequence[Evaluation]) -> Importance | None:
-    """Over all scored candidates, each at its last epoch; longer training is accounted for."""
+    """From all scored candidates at their last epoch; the number of epochs is a covariate."""
     seen = [(e, score) for e in evaluations if (score := e.score("val"))]
     epochs = [2 * round(math.log2(max(1, s.epoch))) + s.decayed for _, s in seen]
     return _importance([e for e, _ in seen], [s.iou for _, s in seen], epochs)
@@ -77,8 +77,8 @@ def iou_importance(evaluations: Sequence[Evaluation]) -> Importance | None:
 def _importance(
     seen: Sequence[Evaluation], values: Sequence[float], nuisance: Sequence[int]
 ) -> Importance | None:
-    knobs = turned(seen)
-    if len(seen) < FEWEST or not knobs:
+    knobs = varied_knobs(seen)
+    if len(seen) < MIN_CANDIDATES or not knobs:
         return None
     table = [dict(e.candidate.choices) for e in seen]
     blocks = {knob: _indicators([row.get(knob) for row in table]) for knob in knobs}
@@ -91,21 +91,21 @@ def _importance(
         fits.append(_fit(inputs[drawn], y[drawn]))
         out = np.setdiff1d(np.arange(len(y)), drawn)
         left_out.append(_residuals(fits[-1], inputs[out], y[out]))
-    told = np.concatenate([each for each, _ in left_out])
+    residuals = np.concatenate([each for each, _ in left_out])
     spread = np.concatenate([each for _, each in left_out])
-    explained = 1 - float((told**2).sum() / max(1e-12, float((spread**2).sum())))
+    explained = 1 - float((residuals**2).sum() / max(1e-12, float((spread**2).sum())))
     effects = _effects(blocks, [weights for weights, _ in fits])
     return Importance(tuple(effects), len(seen), explained)
 
 
 def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:
-    """One column for each value that occurs."""
+    """One-hot columns of the values that occur."""
     kinds = sorted(set(values), key=lambda v: (v is None, isinstance(v, str), v))
     return np.array([[float(v == kind) for kind in kinds] for v in values]), kinds
 
 
 def _fit(inputs: Array, y: Array) -> tuple[Array, float]:
-    """Ridge weights and the mean they are added to."""
+    """Ridge weights and the mean (intercept)."""
     mean = float(y.mean())
     square = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
     return np.asarray(np.linalg.solve(square, inputs.T @ (y - mean)), np.float64), mean

@@ -1,39 +1,32 @@
-"""The Pareto plot: what was tried, what holds, and where the user's two constraints lie."""
+"""The Pareto plot as PNG: all measured candidates, the front, and the two constraints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from autoseg.core.pareto import Point, front_of, point
-from autoseg.core.records import Constraints, Evaluation, Statistic
-from autoseg.report.axes import (
-    iou_interval,
-    iou_limits,
-    latency_interval,
-    latency_name,
-    ms_limits,
-    ms_ticks,
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
+from autoseg.report.axes import latency_name, ms_ticks
+from autoseg.report.points import (
+    BEST,
+    POINT_LABELS,
+    FrontPlot,
+    PlotPoint,
+    front_plot,
+    plot_iou_limits,
+    plot_ms_limits,
 )
+from autoseg.run.rows import Interval
 
-_SIDES = "#0b6e99", "#b8601a"
-_FRONT, _OTHER, _LIMIT, _STRUCK, _BASE = "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c"
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """Everything to draw, as points (ms, IoU); what was never scored has a latency only."""
-
-    front: list[Evaluation]
-    dominated: list[Point]
-    rejected: list[Point]
-    baseline: list[Point]
-    unscored_ms: list[float]
+_RUN_COLORS = "#0b6e99", "#b8601a"
+_FRONT, _OTHER, _LIMIT, _REJECTED, _BASELINE = (
+    "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c",
+)  # fmt: skip
+_EDGE_HEIGHT = 0.02  # of the plot: marks on its lower edge
 
 
 def pareto_png(
@@ -44,107 +37,45 @@ def pareto_png(
     baseline: Evaluation | None = None,
     title: str = "",
 ) -> None:
-    """Writes the picture of `pareto_figure`."""
-    figure = pareto_figure(evaluations, constraints, baseline=baseline, title=title)
-    figure.savefig(path, format="png")
+    """Write the plot of `pareto_figure`."""
+    plot = front_plot(evaluations, constraints, baseline)
+    pareto_figure(plot, title).savefig(path, format="png")
 
 
-def pareto_figure(
-    evaluations: Sequence[Evaluation],
-    constraints: Constraints,
-    *,
-    baseline: Evaluation | None = None,
-    title: str = "",
-) -> Figure:
-    """Draws latency (the promised statistic, log scale) against val IoU, the front with intervals.
+def pareto_figure(plot: FrontPlot, title: str = "") -> Figure:
+    """Draw latency (the promised statistic, log scale) against val IoU, the front with intervals.
 
-    Numbers at the front are ranks, as in its table. What lies far below the floor is marked on the
-    lower edge, so that the front keeps the room. Without evaluations, the constraints are drawn.
+    Numbers at the front are ranks, as in its table. Points with an IoU below the plot are marked
+    on its lower edge. Without points, only the constraints are drawn.
     """
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    layers = _sort(evaluations, constraints.statistic, baseline)
-    iou_limits, ms_limits = _iou_limits(layers, constraints), _ms_limits(layers, constraints)
-    axes.set_xscale("log")
-    axes.set(xlim=ms_limits, ylim=iou_limits)
-    _draw_constraints(axes, constraints)
-    _draw_front(axes, layers.front, constraints.statistic)
-    _draw_rest(axes, layers, iou_limits[0])
-    _dress(axes, latency_name(evaluations, constraints.statistic), title)
+    figure, axes = _empty([plot])
+    _draw_constraints(axes, plot.constraints)
+    _draw_front(axes, plot)
+    _draw_rest(axes, plot)
+    _label(axes, [plot], title)
     return figure
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of two runs, or of two devices of a run, by the name that tells them apart."""
-
-    name: str
-    evaluations: Sequence[Evaluation]
-    constraints: Constraints
-
-
-def fronts_figure(sides: Sequence[Side]) -> Figure:
-    """Draws two fronts as `pareto_figure` does one, each with what was asked for in its colour."""
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    layers = [_sort(s.evaluations, s.constraints.statistic, None) for s in sides]
-    pairs = list(zip(layers, (s.constraints for s in sides), strict=True))
-    axes.set_xscale("log")
-    axes.set(
-        xlim=_around([_ms_limits(*pair) for pair in pairs]),
-        ylim=_around([_iou_limits(*pair) for pair in pairs]),
-    )
+def fronts_figure(plots: Sequence[FrontPlot]) -> Figure:
+    """Draw two named fronts as `pareto_figure` does one, each in its colour."""
+    figure, axes = _empty(plots)
     low = axes.get_ylim()[0]
-    for row, (side, layer, color) in enumerate(zip(sides, layers, _SIDES, strict=True)):
-        _draw_constraints(axes, side.constraints, color, row)
-        rest = [at for at in layer.dominated + layer.rejected if at[1] >= low]
-        _scatter(axes, rest, "o", color, f"other networks of {side.name}", alpha=0.25, size=5)
-        of, statistic = f" of {side.name}", side.constraints.statistic
-        _draw_front(axes, layer.front, statistic, color=color, of=of, row=row)
-    seen = [e for s in sides for e in s.evaluations]
-    _dress(axes, latency_name(seen, sides[0].constraints.statistic), "", columns=2)
+    for row, (plot, color) in enumerate(zip(plots, _RUN_COLORS, strict=True)):
+        _draw_constraints(axes, plot.constraints, color, row)
+        rest = [p for p in plot.points if p.kind not in BEST and (p.iou or 0.0) >= low]
+        label = f"other networks of {plot.name}"
+        _scatter(axes, rest, label, marker="o", color=color, alpha=0.25, size=5)
+        _draw_front(axes, plot, color=color, row=row)
+    _label(axes, plots, "", columns=2)
     return figure
 
 
-def _around(limits: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return min(low for low, _ in limits), max(high for _, high in limits)
-
-
-def _sort(
-    evaluations: Sequence[Evaluation], statistic: Statistic, baseline: Evaluation | None
-) -> _Layers:
-    best = front_of(evaluations, statistic)
-    drawn = {e.candidate.key for e in best} | ({baseline.candidate.key} if baseline else set())
-    rest = [e for e in evaluations if e.candidate.key not in drawn]
-    first = [baseline] if baseline else []
-    unscored = [e for e in [*rest, *first] if e.iou is None]
-    return _Layers(
-        best,
-        _points([e for e in rest if e.state != "rejected"], statistic),
-        _points([e for e in rest if e.state == "rejected"], statistic),
-        _points(first, statistic),
-        [e.measurement.latency_ms(statistic) for e in unscored if e.measurement],
-    )
-
-
-def _points(evaluations: Sequence[Evaluation], statistic: Statistic) -> list[Point]:
-    return [at for e in evaluations if (at := point(e, statistic)) is not None]
-
-
-def _iou_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
-    """The floor, the front and the rejected must be seen; near misses too, but not the worst."""
-    must = [constraints.min_iou, *(e.iou for e in layers.front if e.iou is not None)]
-    must += [iou for _, iou in layers.rejected]
-    ends = [end for e in layers.front for end in iou_interval(e) or ()]
-    return iou_limits(must, ends, [iou for _, iou in layers.dominated + layers.baseline])
-
-
-def _ms_limits(layers: _Layers, constraints: Constraints) -> tuple[float, float]:
-    statistic = constraints.statistic
-    seen = [ms for ms, _ in _points(layers.front, statistic) + layers.dominated]
-    seen += [ms for ms, _ in layers.rejected + layers.baseline]
-    seen += [*layers.unscored_ms, constraints.max_latency_ms]
-    return ms_limits(seen)
+def _empty(plots: Sequence[FrontPlot]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.set(xlim=plot_ms_limits(plots), ylim=plot_iou_limits(plots))
+    return figure, axes
 
 
 def _draw_constraints(
@@ -156,7 +87,7 @@ def _draw_constraints(
     axes.axhline(floor, color=color, linewidth=1.1, linestyle=dashes, zorder=1)
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     axes.fill_between([left, ceiling], floor, top, color=color, alpha=0.06, linewidth=0, zorder=0)
-    # Beside their lines, outside the frame: nothing that is drawn inside can lie on them.
+    # The labels are outside the frame, beside their lines: no point can cover them.
     axes.text(
         ceiling, 1.01 + 0.045 * row, f"ceiling {ceiling:g} ms", color=color, fontsize=9,
         ha="center", va="bottom", transform=axes.get_xaxis_transform(),
@@ -167,68 +98,68 @@ def _draw_constraints(
     )  # fmt: skip
 
 
-def _draw_rest(axes: Axes, layers: _Layers, low: float) -> None:
-    inside = [at for at in layers.dominated if at[1] >= low]
-    below_ms = [ms for ms, iou in layers.dominated if iou < low]
-    _scatter(axes, inside, "o", _OTHER, "beaten or stopped", alpha=0.5, size=5)
-    _scatter(axes, layers.rejected, "X", _STRUCK, "rejected on confirmation")
-    _scatter(axes, [at for at in layers.baseline if at[1] >= low], "*", _BASE, "baseline", size=14)
-    # The lower edge holds what has no place in the picture: its IoU is below, or was never taken.
-    below_ms += [ms for ms, iou in layers.baseline if iou < low]
-    for each_ms, marker, label, height in (
-        (below_ms, "v", "IoU below this picture", 0.02),
-        (layers.unscored_ms, "|", "too slow or not trained", 0.02),
-    ):
-        if each_ms:
-            axes.plot(
-                each_ms, [height] * len(each_ms), marker, color=_OTHER, alpha=0.7, markersize=7,
-                transform=axes.get_xaxis_transform(), label=f"{label} ({len(each_ms)})",
-            )  # fmt: skip
+def _draw_rest(axes: Axes, plot: FrontPlot) -> None:
+    """All points but the front; those without a place by their IoU lie on the lower edge."""
+    low = axes.get_ylim()[0]
+    rest = [p for p in plot.points if p.kind not in BEST]
+    plain = [p for p in rest if p.kind != "rejected" and not p.is_baseline]
+    rejected = [p for p in rest if p.kind == "rejected" and not p.is_baseline]
+    baseline = [p for p in plot.points if p.is_baseline]
+    dots = [p for p in plain if (p.iou or 0.0) >= low]
+    _scatter(axes, dots, POINT_LABELS["dominated"], color=_OTHER, alpha=0.5, size=5)
+    _scatter(axes, rejected, POINT_LABELS["rejected"], marker="X", color=_REJECTED)
+    stars = [p for p in baseline if (p.iou or 0.0) >= low]
+    _scatter(axes, stars, "baseline", marker="*", color=_BASELINE, size=14)
+    below = [p for p in plain + baseline if p.iou is not None and p.iou < low]
+    unscored = [p for p in plain + baseline if p.iou is None]
+    _draw_edge(axes, below, "v", "IoU below this plot")
+    _draw_edge(axes, unscored, "|", f"{STATE_LABELS['too_slow']} or {STATE_LABELS['measured']}")
+
+
+def _draw_edge(axes: Axes, points: Sequence[PlotPoint], marker: str, label: str) -> None:
+    if points:
+        axes.plot(
+            [p.ms for p in points], [_EDGE_HEIGHT] * len(points), marker, color=_OTHER, alpha=0.7,
+            markersize=7, transform=axes.get_xaxis_transform(), label=f"{label} ({len(points)})",
+        )  # fmt: skip
 
 
 def _scatter(
     axes: Axes,
-    points: Sequence[Point],
-    marker: str,
-    color: str,
+    points: Sequence[PlotPoint],
     label: str,
     *,
+    color: str,
+    marker: str = "o",
     alpha: float = 1.0,
     size: float = 8,
 ) -> None:
-    if not points:
+    known = [(p.ms, p.iou) for p in points if p.iou is not None]
+    if not known:
         return
-    count = f" ({len(points)})" if label != "baseline" else ""
+    count = f" ({len(known)})" if label != "baseline" else ""
     axes.plot(
-        [ms for ms, _ in points], [iou for _, iou in points], marker, color=color, alpha=alpha,
+        [ms for ms, _ in known], [iou for _, iou in known], marker, color=color, alpha=alpha,
         markersize=size, markeredgewidth=0, label=label + count, zorder=3,
     )  # fmt: skip
 
 
-def _draw_front(
-    axes: Axes,
-    best: Sequence[Evaluation],
-    statistic: Statistic,
-    *,
-    color: str = _FRONT,
-    of: str = "",
-    row: int = 0,
-) -> None:
-    """The ranks of a second front, `row` 1, stand on the other side of its points."""
-    points = _points(best, statistic)
-    if not points:
+def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = _FRONT, row: int = 0) -> None:
+    """Draw the ranks of a second front (`row` 1) on the other side of its points."""
+    best = [(p, p.iou) for p in plot.of_kind(*BEST) if p.iou is not None]
+    if not best:
         return
-    each_ms, ious = [ms for ms, _ in points], [iou for _, iou in points]
-    sure = any(e.state == "confirmed" for e in best)
-    name = f"{'front' if sure else 'best so far'}{of} ({len(best)})"
-    # Steps: between two models nothing more is had than the faster one's IoU.
+    each_ms, ious = [p.ms for p, _ in best], [iou for _, iou in best]
+    of = f" of {plot.name}" if plot.name else ""
+    name = f"{'front' if best[0][0].kind == 'front' else 'best so far'}{of} ({len(best)})"
+    # Steps: for a latency between two models, the faster one's IoU is the best available.
     axes.plot(each_ms, ious, drawstyle="steps-post", color=color, linewidth=1.2, alpha=0.6)
     axes.errorbar(
-        each_ms, ious, xerr=_bars([latency_interval(e, statistic) for e in best], each_ms),
-        yerr=_bars([iou_interval(e) for e in best], ious), fmt="o", color=color, markersize=6,
+        each_ms, ious, xerr=_bars([p.latency.ci95 for p, _ in best], each_ms),
+        yerr=_bars([p.iou_ci95 for p, _ in best], ious), fmt="o", color=color, markersize=6,
         elinewidth=1.0, capsize=2, label=f"{name}, 95 % intervals", zorder=4,
     )  # fmt: skip
-    for rank, at in enumerate(points, start=1):
+    for rank, at in enumerate(zip(each_ms, ious, strict=True), start=1):
         axes.annotate(
             str(rank), at, (5, -13) if row else (-5, 5), textcoords="offset points", color=color,
             fontsize=10, fontweight="bold", ha="left" if row else "right", zorder=5,
@@ -236,19 +167,21 @@ def _draw_front(
 
 
 def _bars(
-    intervals: Sequence[tuple[float, float] | None], at: Sequence[float]
+    intervals: Sequence[Interval | None], at: Sequence[float]
 ) -> tuple[list[float], list[float]]:
-    """Lengths down and up from each point; none where there is no interval."""
+    """Lengths down and up from each point; zero without an interval."""
     known = [interval or (x, x) for interval, x in zip(intervals, at, strict=True)]
     down = [max(0.0, x - low) for (low, _), x in zip(known, at, strict=True)]
     return down, [max(0.0, high - x) for (_, high), x in zip(known, at, strict=True)]
 
 
-def _dress(axes: Axes, latency: str, title: str, *, columns: int = 3) -> None:
+def _label(axes: Axes, plots: Sequence[FrontPlot], title: str, *, columns: int = 3) -> None:
+    seen = [point.evaluation for plot in plots for point in plot.points]
     axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel(f"{latency} in ms (log scale)")
+    name = latency_name(seen, plots[0].constraints.statistic)
+    axes.set_xlabel(f"{name} in ms (log scale)")
     axes.set_ylabel("IoU on val")
     axes.set_title(title, loc="left", fontsize=11, pad=18)
     axes.grid(color="#000000", alpha=0.08, linewidth=0.6)

@@ -1,68 +1,65 @@
-"""How a run's budget was spent: what became of its candidates, second by second."""
+"""How a run's budget was spent: the states of its candidates over time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoseg.core.records import Evaluation
+from autoseg.core.records import Evaluation, State
 from autoseg.run.events import Event
 
-# From the bottom of the picture to its top.
-FATES = {
-    "confirmed": "confirmed",
-    "rejected": "rejected",
-    "scored": "trained",
-    "stopped": "stopped",
-    "measured": "not trained",
-    "too_slow": "too slow",
-    "failed": "failed",
+# From the bottom of the plot to its top.
+STACKED_STATES: tuple[State, ...] = (
+    "confirmed", "rejected", "scored", "stopped", "measured", "too_slow", "failed",
+)  # fmt: skip
+_STATE_AFTER: dict[str, State] = {
+    **{state: state for state in STACKED_STATES},
+    "reopened": "scored",
 }
-_BECOMES = {**{fate: fate for fate in FATES}, "reopened": "scored"}
 
 
 @dataclass(frozen=True)
 class Spending:
-    """Candidates in each state over time, as `(seconds, counts in the order of FATES)`.
+    """Candidates in each state over time, as `(seconds, counts in the order of STACKED_STATES)`.
 
-    `phases` are the parts of the run in words with the second at which each ended; `training_s`
-    are worker seconds by what became of those who took them.
+    `phases` are the parts of the run by name with the second at which each ended; `training_s`
+    are worker seconds by the state in which the trained candidates ended.
     """
 
-    course: tuple[tuple[float, tuple[int, ...]], ...]
+    counts: tuple[tuple[float, tuple[int, ...]], ...]
     phases: tuple[tuple[str, float], ...]
-    training_s: Mapping[str, float]
+    training_s: Mapping[State, float]
 
 
 def spending(events: Sequence[Event], evaluations: Sequence[Evaluation]) -> Spending:
-    """What the events of one device say; a live run's as far as it has come."""
-    states: dict[str, str] = {}
-    counts = dict.fromkeys(FATES, 0)
-    course: list[tuple[float, tuple[int, ...]]] = []
+    """The spending up to the last of the events of one device."""
+    states: dict[str, State] = {}
+    now: dict[State, int] = dict.fromkeys(STACKED_STATES, 0)
+    counts: list[tuple[float, tuple[int, ...]]] = []
     for event in events:
-        fate = _fate(event)
-        if fate is None:
+        state = _state_after(event)
+        if state is None:
             continue
         if before := states.get(event["key"]):
-            counts[before] -= 1
-        states[event["key"]] = fate
-        counts[fate] += 1
-        course.append((event["spent_s"], tuple(counts.values())))
-    return Spending(tuple(course), _phases(events), _training_s(evaluations))
+            now[before] -= 1
+        states[event["key"]] = state
+        now[state] += 1
+        counts.append((event["spent_s"], tuple(now.values())))
+    return Spending(tuple(counts), _phases(events), _training_s(evaluations))
 
 
-def _fate(event: Event) -> str | None:
+def _state_after(event: Event) -> State | None:
     if event["event"] == "measured":
         return "too_slow" if event["too_slow"] else "measured"
-    return _BECOMES.get(event["event"])
+    return _STATE_AFTER.get(event["event"])
 
 
 def _phases(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
-    """Looking around until the verdict, searching, finishing; as a continued run has them now."""
-    ends = {"looking around": "verdict", "searching": "searched", "finishing": "finished"}
+    """Until the verdict, searching, finishing; in a resumed run the last of each counts."""
+    ends = {"first verdict": "verdict", "searching": "searched", "finishing": "finished"}
     last: dict[str, float] = {}
     for event in events:
-        # Whatever follows them, they were not the end.
+        # An event after the end of a phase shows that the run was resumed.
         last.pop("finished", None)
         if _searches(event):
             last.pop("searched", None)
@@ -76,17 +73,17 @@ def _phases(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
 
 
 def _searches(event: Event) -> bool:
-    """Whether only a search does that; the finish decays what is confirmed, and scores it."""
+    """Whether the event belongs to a search; finishing scores decayed models only."""
     if event["event"] == "scored":
         return not event["score"]["decayed"]
     return event["event"] in ("proposed", "measured", "reopened")
 
 
-def _training_s(evaluations: Sequence[Evaluation]) -> dict[str, float]:
-    """What was trained and never scored is in none of them."""
-    spent: dict[str, float] = {}
+def _training_s(evaluations: Sequence[Evaluation]) -> dict[State, float]:
+    """Training without a score afterwards is not counted."""
+    spent: dict[State, float] = {}
     for evaluation in evaluations:
         took = max((s.train_s for s in evaluation.scores), default=0.0)
         if took:
             spent[evaluation.state] = spent.get(evaluation.state, 0.0) + took
-    return {state: spent[state] for state in FATES if state in spent}
+    return {state: spent[state] for state in STACKED_STATES if state in spent}

@@ -1,36 +1,147 @@
-"""Rows: evaluations as a table, the front as CSV and JSON."""
+"""Evaluations as table rows, each value with its unit, interval and statistic; the front as files.
+
+Every table and plot of a run formats these rows: no other place computes a value of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from autoseg.core.feasibility import latency_ci_ms
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
-from autoseg.core.records import SCHEMA, Constraints, Evaluation, Statistic
+from autoseg.core.records import SCHEMA, Constraints, Evaluation, Measurement, Score, Statistic
 from autoseg.core.serialize import to_json
 from autoseg.run.store import write_atomically
 
-_WHOLE = ("rank", "params", "macs", "onnx_bytes")
-_REAL = (
-    "latency_mean_ms",
-    "latency_p50_ms",
-    "latency_p90_ms",
-    "latency_p95_ms",
-    "latency_p99_ms",
-    "iou_val",
-    "iou_val_low",
-    "iou_val_high",
-    "iou_test",
-    "p_feasible",
-    "agreement",
-    "speedup_vs_baseline",
-)
-_TEXT = ("key", "state", "flags", "error")
+if TYPE_CHECKING:
+    import pandas
+
+Interval = tuple[float, float]
+
+LATENCIES: tuple[Statistic, ...] = ("mean", "p50", "p90", "p95", "p99")  # in column order
+_INTEGERS = ("rank", "params", "macs", "onnx_bytes")
+_TEXTS = ("key", "state", "flags", "error")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One value of a row; `value` is None where it was not recorded.
+
+    `ci95` is the 95 % interval in the same `unit`; `statistic` is set for latencies.
+    """
+
+    value: float | None = None
+    unit: str = ""
+    ci95: Interval | None = None
+    statistic: Statistic | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One evaluation as a row; `quantities` go by the names of the columns of `front.csv`.
+
+    `rank` counts the front from 1, the fastest first, and is None elsewhere. While nothing is
+    confirmed, it counts the front of the scored evaluations; `on_front` is then False.
+    """
+
+    evaluation: Evaluation
+    quantities: Mapping[str, Quantity]
+    rank: int | None = None
+    is_baseline: bool = False
+
+    def __getitem__(self, column: str) -> Quantity:
+        return self.quantities[column]
+
+    @property
+    def key(self) -> str:
+        return self.evaluation.candidate.key
+
+    @property
+    def on_front(self) -> bool:
+        return self.rank is not None and self.evaluation.state == "confirmed"
+
+    def latency(self, statistic: Statistic) -> Quantity:
+        """The statistic, or the nearest lower one that the runs support."""
+        return latency(self.evaluation.measurement, statistic)
+
+    def knob(self, name: str) -> Any:
+        """The candidate's choice for a knob; None where the knob is not in use."""
+        return dict(self.evaluation.candidate.choices).get(name)
+
+
+def table_rows(
+    evaluations: Sequence[Evaluation],
+    statistic: Statistic,
+    baseline: Evaluation | None = None,
+) -> list[TableRow]:
+    """One row an evaluation: the front over `statistic` and val IoU first, fastest first, then the
+    rest by median latency."""
+    best = front_of(evaluations, statistic)
+    ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
+    rest = sorted((e for e in evaluations if e.candidate.key not in ranks), key=_median_ms)
+    return [
+        TableRow(
+            evaluation,
+            _quantities(evaluation, baseline),
+            rank=ranks.get(evaluation.candidate.key),
+            is_baseline=baseline is not None and evaluation.candidate == baseline.candidate,
+        )
+        for evaluation in [*best, *rest]
+    ]
+
+
+def latency(measurement: Measurement | None, statistic: Statistic) -> Quantity:
+    """The statistic, or the nearest lower one that the runs support, in ms."""
+    if measurement is None:
+        return Quantity(unit="ms")
+    name = measurement.supported(statistic)
+    return Quantity(
+        measurement.latency_ms(name), "ms", latency_ci_ms(measurement, name), statistic=name
+    )
+
+
+def _quantities(evaluation: Evaluation, baseline: Evaluation | None) -> Mapping[str, Quantity]:
+    cost = evaluation.cost
+    return {
+        "params": Quantity(cost.params if cost else None),
+        "macs": Quantity(cost.macs if cost else None),
+        **{
+            f"latency_{name}_ms": _exact_latency(evaluation.measurement, name)
+            for name in LATENCIES
+        },
+        "iou_val": _iou(evaluation.score("val")),
+        "iou_test": _iou(evaluation.score("test")),
+        "onnx_bytes": Quantity(evaluation.onnx_bytes, "bytes"),
+        "p_feasible": Quantity(evaluation.p_feasible),
+        "agreement": Quantity(evaluation.agreement),
+        "speedup_vs_baseline": Quantity(_speedup(evaluation, baseline), "x"),
+    }
+
+
+def _exact_latency(measurement: Measurement | None, statistic: Statistic) -> Quantity:
+    """Without a value where the runs do not support this very statistic."""
+    supported = measurement is not None and measurement.supported(statistic) == statistic
+    return latency(measurement if supported else None, statistic)
+
+
+def _iou(score: Score | None) -> Quantity:
+    return Quantity(score.iou, ci95=score.iou_ci95) if score else Quantity()
+
+
+def _speedup(evaluation: Evaluation, baseline: Evaluation | None) -> float | None:
+    """The baseline's median latency divided by this one's."""
+    if not (evaluation.measurement and baseline and baseline.measurement):
+        return None
+    return baseline.measurement.p50_ms / evaluation.measurement.p50_ms
+
+
+def _median_ms(evaluation: Evaluation) -> float:
+    return evaluation.measurement.p50_ms if evaluation.measurement else math.inf
 
 
 def to_pandas(
@@ -38,25 +149,47 @@ def to_pandas(
     baseline: Evaluation | None = None,
     *,
     statistic: Statistic = "p90",
-) -> pd.DataFrame:
-    """One row per evaluation, the front first and fastest first, then the rest by latency.
+) -> pandas.DataFrame:
+    """The rows of `table_rows` as a table; values that were not recorded are missing.
 
-    `rank` counts the front (over `statistic` and val IoU) from 1. It is missing elsewhere, as is
-    every figure not taken. `speedup_vs_baseline` is the baseline's median over this one's.
     Latencies are those of the last measurement, in ms; `iou_val_low` and `iou_val_high` are the
-    95 % interval of val IoU; each knob is a column. `agreement` is the
-    share of pixels where the device's class maps equal this machine's; `flags` are the warnings of
-    the measurement.
+    95 % interval of val IoU; each knob is a column. `speedup_vs_baseline` is the baseline's median
+    latency divided by the candidate's. `agreement` is the share of pixels whose class on the
+    device equals that on this machine; `flags` are the warnings of the measurement.
     """
-    best = front_of(evaluations, statistic)
-    ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
-    rest = sorted((e for e in evaluations if e.candidate.key not in ranks), key=_median_ms)
+    import pandas as pd
+
     knobs = list(dict.fromkeys(name for e in evaluations for name, _ in e.candidate.choices))
-    base_ms = _median_ms(baseline) if baseline else math.inf
-    rows = [_row(e, ranks.get(e.candidate.key), knobs, base_ms) for e in [*best, *rest]]
-    table = pd.DataFrame(rows, columns=_columns(knobs))
-    kinds = {"Int64": _WHOLE, "float64": _REAL, "string": _TEXT}
-    return table.astype({name: kind for kind, names in kinds.items() for name in names})
+    rows = table_rows(evaluations, statistic, baseline)
+    columns = _columns(knobs)
+    table = pd.DataFrame([_cells(row, knobs) for row in rows], columns=columns)
+    dtypes = {name: "float64" for name in columns if name not in ("rank", "key", "state", *knobs)}
+    dtypes |= dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_TEXTS, "string")
+    return table.astype(dtypes)
+
+
+def _columns(knobs: Sequence[str]) -> list[str]:
+    return [
+        "rank", "key", "state", *knobs, "params", "macs", *(f"latency_{s}_ms" for s in LATENCIES),
+        "iou_val", "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
+        "agreement", "speedup_vs_baseline", "flags", "error",
+    ]  # fmt: skip
+
+
+def _cells(row: TableRow, knobs: Sequence[str]) -> Mapping[str, Any]:
+    evaluation, measurement = row.evaluation, row.evaluation.measurement
+    low, high = row["iou_val"].ci95 or (None, None)
+    return {
+        "rank": row.rank,
+        "key": row.key,
+        "state": evaluation.state,
+        **{name: row.knob(name) for name in knobs},
+        **{name: quantity.value for name, quantity in row.quantities.items()},
+        "iou_val_low": low,
+        "iou_val_high": high,
+        "flags": "; ".join(measurement.flags) or None if measurement else None,
+        "error": evaluation.error,
+    }
 
 
 def write_front(
@@ -65,23 +198,23 @@ def write_front(
     constraints: Constraints,
     baseline: Evaluation | None = None,
 ) -> None:
-    """Writes `front.csv` (the table) and `front.json` (records, picks, hypervolume) into a run.
+    """Write `front.csv` (the table) and `front.json` (records, picks, hypervolume) into a run.
 
-    Only the front of the evaluations is written. Each file is written whole or not at all;
-    `front.json` holds the evaluations as `serialize.to_json` gives them.
+    Only the front of the given evaluations is written. Each file is replaced atomically;
+    `front.json` holds the evaluations as `to_json` gives them.
     """
     best = front_of(evaluations, constraints.statistic)
     table = to_pandas(best, baseline, statistic=constraints.statistic)
     write_atomically(run_dir / "front.csv", table.to_csv(index=False))
-    facts = {"schema": SCHEMA, **front_json(best, constraints, baseline)}
-    text = json.dumps(facts, indent=1, allow_nan=False)
+    data = {"schema": SCHEMA, **front_json(best, constraints, baseline)}
+    text = json.dumps(data, indent=1, allow_nan=False)
     write_atomically(run_dir / "front.json", text + "\n")
 
 
 def front_json(
     best: Sequence[Evaluation], constraints: Constraints, baseline: Evaluation | None
 ) -> dict[str, Any]:
-    """The content of front.json for a front, fastest first."""
+    """The fields of front.json; `best` is the front, fastest first."""
     points = [at for e in best if (at := point(e, constraints.statistic)) is not None]
     picks = {how: pick(best, how, constraints) for how in PICKS}
     return {
@@ -92,48 +225,3 @@ def front_json(
         "baseline": to_json(baseline) if baseline else None,
         "front": [to_json(e) for e in best],
     }
-
-
-def _columns(knobs: Sequence[str]) -> list[str]:
-    return [
-        "rank", "key", "state", *knobs, "params", "macs", "latency_mean_ms", "latency_p50_ms",
-        "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "iou_val", "iou_val_low",
-        "iou_val_high", "iou_test", "onnx_bytes", "p_feasible", "agreement", "speedup_vs_baseline",
-        "flags", "error",
-    ]  # fmt: skip
-
-
-def _row(
-    evaluation: Evaluation, rank: int | None, knobs: Sequence[str], base_ms: float
-) -> Mapping[str, Any]:
-    measurement, cost = evaluation.measurement, evaluation.cost
-    choices, test = dict(evaluation.candidate.choices), evaluation.score("test")
-    low, high = val.iou_ci95 if (val := evaluation.score("val")) else (None, None)
-    compares = measurement is not None and math.isfinite(base_ms)
-    return {
-        "rank": rank,
-        "key": evaluation.candidate.key,
-        "state": evaluation.state,
-        **{name: choices.get(name) for name in knobs},
-        "params": cost.params if cost else None,
-        "macs": cost.macs if cost else None,
-        "latency_mean_ms": measurement.mean_ms if measurement else None,
-        "latency_p50_ms": measurement.p50_ms if measurement else None,
-        "latency_p90_ms": measurement.p90_ms if measurement else None,
-        "latency_p95_ms": measurement.p95_ms if measurement else None,
-        "latency_p99_ms": measurement.p99_ms if measurement else None,
-        "iou_val": evaluation.iou,
-        "iou_val_low": low,
-        "iou_val_high": high,
-        "iou_test": test.iou if test else None,
-        "onnx_bytes": evaluation.onnx_bytes,
-        "p_feasible": evaluation.p_feasible,
-        "agreement": evaluation.agreement,
-        "speedup_vs_baseline": base_ms / _median_ms(evaluation) if compares else None,
-        "flags": "; ".join(measurement.flags) or None if measurement else None,
-        "error": evaluation.error,
-    }
-
-
-def _median_ms(evaluation: Evaluation) -> float:
-    return evaluation.measurement.p50_ms if evaluation.measurement else math.inf

@@ -69,7 +69,7 @@ def test_write_bundle_manifest_names_the_run_without_its_path(tmp_path):
 
 
 def test_write_bundle_card_marks_unrecorded_facts(tmp_path):
-    card = (bundle(tmp_path, said={}, device=None) / "card.md").read_text()
+    card = (bundle(tmp_path, declaration={}, device=None) / "card.md").read_text()
     assert all(
         re.search(rf"^\| {name} \| .*recorded", card, re.M) for name in ("data", "processor")
     )

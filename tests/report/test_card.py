@@ -49,7 +49,7 @@ def test_card_has_the_limits(tmp_path):
     [(None, "| licence | unknown"), ("MIT License (LICENSE)", "| licence | MIT License (L")],
 )
 def test_card_has_the_licence_of_the_data_or_unknown(tmp_path, licence, line):
-    assert line in card(tmp_path, said={**SAID, "licence": licence})
+    assert line in card(tmp_path, declaration={**SAID, "licence": licence})
 
 
 def test_card_has_warnings_of_the_measurement_and_the_time_of_a_whole_picture(tmp_path):
@@ -64,7 +64,7 @@ def test_card_has_warnings_of_the_measurement_and_the_time_of_a_whole_picture(tm
     )
     text = card(
         tmp_path, evaluation=replace(evaluation, measurements=(flagged,)),
-        exhibit=Diagnostics(onnx_digest="d", confusion=(), operators=(), frame=frame),
+        diagnostics=Diagnostics(onnx_digest="d", confusion=(), operators=(), frame=frame),
     )  # fmt: skip
     assert "throttled \\| hot |" in text
     assert re.search(r"960x540 .* 3 ms, .* 11 ms, .* 0\.5 ms", text)
@@ -86,5 +86,5 @@ def test_card_escapes_a_hostile_run_name(tmp_path, name):
 def test_card_escapes_names_of_data_devices_and_knobs(tmp_path):
     bad = "<img src=x>|\n#"
     said = {**SAID, "data": f"/d/{bad.replace('/', '')}", "licence": bad, "versions": {bad: bad}}
-    text = card(tmp_path, said=said, device=replace(DEVICE, name=bad, model=bad))
+    text = card(tmp_path, declaration=said, device=replace(DEVICE, name=bad, model=bad))
     assert "<img" not in text.replace("\\<img", "") and "\n#\n" not in text

@@ -6,7 +6,7 @@ import pytest
 from factories import make_evaluation, make_score
 
 from autoseg.core.records import Candidate, Evaluation
-from autoseg.report.importance import FEWEST, iou_importance, latency_importance
+from autoseg.report.importance import MIN_CANDIDATES, iou_importance, latency_importance
 
 
 def evaluations(count: int, noise: float = 0.02, seed: int = 0) -> list[Evaluation]:
@@ -54,7 +54,7 @@ def test_importance_reports_noise_as_noise():
 
 
 def test_importance_of_too_few_candidates_is_empty():
-    assert latency_importance(evaluations(FEWEST - 1), "p50") is None
+    assert latency_importance(evaluations(MIN_CANDIDATES - 1), "p50") is None
     assert iou_importance([]) is None
     alike = [evaluations(1)[0]] * 20
     assert latency_importance(alike, "p50") is None

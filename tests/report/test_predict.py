@@ -68,7 +68,7 @@ def test_predict_agrees_with_autoseg_resize_to_the_pixel(tmp_path, channels):
     expected = resize_back((frame.mean(axis=2) > 127).astype(np.uint8), image.shape[:2])
     assert 0.1 < expected.mean() < 0.9
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), expected)
-    assert re.search(r"1 picture.* per second.* resize .* inference .* resize", done.stderr)
+    assert re.search(r"1 image.* per second.* resize .* inference .* resize", done.stderr)
 
 
 def test_predict_writes_an_upright_mask_of_a_rotated_picture_into_a_folder(tmp_path):
@@ -123,7 +123,7 @@ def test_predict_refuses_an_array_of_another_type(tmp_path):
 
     model = load(bundle(tmp_path) / "model.onnx")
     for wrong in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32)):
-        with pytest.raises(InputError, match="uint8 .H, W, 3. .*RGB, got"):
+        with pytest.raises(InputError, match="uint8 .H, W, 3. .*RGB.* got"):
             predict(model, wrong)
 
 
@@ -172,7 +172,7 @@ def test_predict_reports_a_broken_picture_and_continues(tmp_path, script):
     (tmp_path / "text.png").write_text("no picture")
     names = [tmp_path / name for name in ("cut.jpg", "text.png", "good.png")]
     done = script(folder, *names, "-o", tmp_path / "masks")
-    refused(done, "cut.jpg: ", "text.png: ", "1 pict")
+    refused(done, "cut.jpg: ", "text.png: ", "1 image")
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["good.png"]
 
 

@@ -54,7 +54,7 @@ def test_report_markdown_has_all_facts_and_escapes_names(autoseg_command, tmp_pa
     keys = [e.candidate.key for e in Result.from_run(folder).front]
     sheets = [f"figures/{key}.jpg" for key in keys]
     assert linked_from(path) == {*sheets, *(f"figures/{name}.png" for name in FIGURES)}
-    assert len(keys) == text.count("| truth ↓ taken for → | background |") == 5
+    assert len(keys) == text.count("| truth ↓ predicted → | background |") == 5
 
 
 def linked_from(path):
@@ -71,7 +71,7 @@ def test_report_markdown_shows_the_ten_largest_confusions_of_many_classes(
     folder = staged(tmp_path / "run", trials=6, front=1, classes=many)
     (folder / "diagnostics" / f"{Result.from_run(folder).front[0].candidate.key}.jpg").unlink()
     assert autoseg_command("report", str(folder), "--format", "md").code == 0
-    told = (folder / "report.md").read_text().partition("| truth | taken for | % |")[2]
+    told = (folder / "report.md").read_text().partition("| truth | predicted | % |")[2]
     assert told.partition("\n\n")[0].count("\n| class ") == 10
     assert not any(link.endswith("jpg") for link in linked_from(folder / "report.md"))
 
@@ -87,7 +87,7 @@ def test_report_compare_shows_two_runs(run, autoseg_command, tmp_path, format):
     assert called.code == 0
     path = run / f"report-vs-an other _x_.{format}"
     assert called.stdout == f"{path}\n"
-    assert re.search("hypervolumes .*not compare", path.read_text())
+    assert re.search("hypervolumes .*not comparable", path.read_text())
     figure = run / "figures" / "front-vs-an other _x_.png"
     pixels = np.asarray(Image.open(figure).convert("RGB")).astype(int)
     for color in ((0x0B, 0x6E, 0x99), (0xB8, 0x60, 0x1A)):
@@ -99,7 +99,7 @@ def test_report_compare_shows_two_runs(run, autoseg_command, tmp_path, format):
 
 
 def test_report_compare_accepts_an_empty_run(run, autoseg_command, tmp_path):
-    other = staged(tmp_path / "other", trials=2, front=0, exhibits=False)
+    other = staged(tmp_path / "other", trials=2, front=0, diagnostics=False)
     (other / "ledger.jsonl").write_text("")
     path = tmp_path / "both.md"
     ways = ("--compare", str(run), "--format", "md", "-o", str(path))

@@ -1,4 +1,4 @@
-"""The SQLite file under an Optuna study: written in few transactions, or read by someone else."""
+"""The SQLite file of an Optuna study: one writer with few transactions, and read-only readers."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from urllib.parse import quote
 from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool, StaticPool
 
-WAIT_S = 30.0  # for the other side: a reader or a writer is done in milliseconds
+WAIT_S = 30.0  # for a lock; readers and the writer hold it for milliseconds
 
 
 class _Connection(sqlite3.Connection):
-    """Keeps back what Optuna commits one by one, so that it can be written at once.
+    """Defers Optuna's single commits, so that several are one transaction.
 
-    Each of its reads ends with rolling back: what is kept must survive that.
+    Optuna's reads end with a rollback, which must not discard the deferred writes.
     """
 
-    held = False
+    deferred = False
 
     def commit(self) -> None:
-        if not self.held:
+        if not self.deferred:
             super().commit()
 
     def rollback(self) -> None:
-        if not self.held:
+        if not self.deferred:
             super().rollback()
 
 
 class Database:
-    """A new, empty storage at `path`, for one writer; what was there is removed.
+    """A new, empty storage at `path` for one writer; an existing file is removed.
 
-    Nothing waits for the disk: after a power cut the file is built anew from the ledger.
+    Writes are not synced to the disk: after a power cut the file is rebuilt from the ledger.
     """
 
     def __init__(self, path: Path) -> None:
-        for tail in ("-journal", ""):  # an old journal would be played back into the new file
+        for tail in ("-journal", ""):  # SQLite would apply an old journal to the new file
             path.with_name(path.name + tail).unlink(missing_ok=True)
         self._connection = sqlite3.connect(
             path, timeout=WAIT_S, check_same_thread=False, factory=_Connection
         )
         self._connection.execute("PRAGMA synchronous = OFF")
-        with self.at_once():
+        with self.transaction():
             self.storage = RDBStorage(
-                "sqlite:///study.db",  # says the dialect; any path can be connected to
+                "sqlite:///study.db",  # sets the dialect; `creator` sets the path
                 engine_kwargs={
                     "creator": lambda: self._connection,
                     "poolclass": StaticPool,
@@ -55,25 +55,25 @@ class Database:
             )
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """One transaction: a reader sees all that is written in it, or nothing."""
-        self._connection.held = True
+    def transaction(self) -> Iterator[None]:
+        """One transaction: readers see all of its writes or none."""
+        self._connection.deferred = True
         try:
             yield
-            self._connection.held = False
+            self._connection.deferred = False
             self._connection.commit()
         except BaseException:
-            self._connection.held = False
-            # An interrupt in the middle of a statement has SQLAlchemy close the connection, and
-            # what is raised here must not stand in its place.
+            self._connection.deferred = False
+            # An interrupt within a statement makes SQLAlchemy close the connection; the error of
+            # this rollback must not replace the interrupt.
             with suppress(sqlite3.Error):
                 self._connection.rollback()
             raise
 
     def close(self) -> None:
-        """Have it all on the disk, and let go."""
+        """Sync all writes to the disk and close the file."""
         self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA user_version = 1")  # a write, which the disk is told of
+        self._connection.execute("PRAGMA user_version = 1")  # a write, which triggers the sync
         self._connection.commit()
         self.storage.remove_session()
         self.storage.engine.dispose()
@@ -81,7 +81,7 @@ class Database:
 
 
 def read_only(path: Path) -> RDBStorage:
-    """A study's storage for readers that must not write, whatever they are asked to."""
+    """A storage that SQLite opens read-only."""
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     return RDBStorage(
         "sqlite:///study.db",
@@ -89,7 +89,7 @@ def read_only(path: Path) -> RDBStorage:
             "creator": lambda: sqlite3.connect(
                 address, uri=True, timeout=WAIT_S, check_same_thread=False
             ),
-            "poolclass": NullPool,  # by its path each time: a continued run makes a new file
+            "poolclass": NullPool,  # opens the path each time: a resumed run makes a new file
         },
         skip_compatibility_check=True,
         skip_table_creation=True,

@@ -1,4 +1,4 @@
-"""Optuna's dashboard on a run's study, live or finished: it reads only."""
+"""Serves Optuna's dashboard for a run's study, live or finished, read-only."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 
 from autoseg.core.errors import InputError
 from autoseg.report.dashboard.database import read_only
-from autoseg.report.dashboard.study import artifacts_of
+from autoseg.report.dashboard.study import artifacts_folder
 from autoseg.run.store import read_declaration
 
 log = logging.getLogger(__name__)
 
 PORT = 8080
-READ_ONLY = "this study mirrors a run's ledger; it cannot be changed here"
-ELSEWHERE = "this is shown to this machine only: ask for it as 127.0.0.1 or localhost"
+READ_ONLY = "this study is a copy of a run's ledger; it cannot be changed here"
+LOCAL_ONLY = "this is served to this machine only: open it as 127.0.0.1 or localhost"
 
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 
 class Dashboard(ThreadingMixIn, WSGIServer):
-    """Serves the dashboard of the run in `folder` until it is closed; `address` is where.
+    """Serves the dashboard of the run in `folder` at `address` until it is closed.
 
-    `private` says that this machine only can reach it: there is no password.
-    Port 0 takes any free one. Raises InputError for a run without a study that can be shown, and
-    for a host or port that cannot be listened on.
+    `private` is True if only this machine can reach it: there is no password. Port 0 takes any
+    free port. Raises InputError for a run without a readable study, and for a host or port that
+    is not available.
     """
 
     daemon_threads = True
@@ -55,26 +55,26 @@ class Dashboard(ThreadingMixIn, WSGIServer):
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
-            raise InputError(_refused(host, port, error)) from error
-        # Of the best trials, optuna-dashboard 0.21 looks at the values only.
+            raise InputError(_bind_error(host, port, error)) from error
+        # optuna-dashboard 0.21 ignores constraints in its list of best trials.
         optuna_dashboard._app.get_pareto_front_trials = _feasible_front
-        files = FileSystemArtifactStore(artifacts_of(folder))
+        files = FileSystemArtifactStore(artifacts_folder(folder))
         app = optuna_dashboard.wsgi(study, artifact_store=files)
         self.private = ipaddress.ip_address(str(self.server_address[0])).is_loopback
-        ours = {"127.0.0.1", "localhost", "[::1]", _named(host).lower()}
-        self.set_app(_reads_only(app, ours if self.private else None))
+        ours = {"127.0.0.1", "localhost", "[::1]", _host_name(host).lower()}
+        self.set_app(_read_only_app(app, ours if self.private else None))
         number = study.get_all_studies()[0]._study_id
-        self.address = f"http://{_named(host)}:{self.server_port}/dashboard/studies/{number}"
+        self.address = f"http://{_host_name(host)}:{self.server_port}/dashboard/studies/{number}"
 
     def server_bind(self) -> None:
-        """As the base, without asking the network for this machine's name."""
+        """As the base class, without a DNS lookup of this machine's name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self._host, self.server_address[1]
         self.setup_environ()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that went away is no news."""
-        log.debug("a request from %s was cut", client_address, exc_info=True)
+        """Log closed connections for debugging only."""
+        log.debug("connection from %s failed", client_address, exc_info=True)
 
 
 class _Handler(WSGIRequestHandler):
@@ -92,22 +92,22 @@ class _Log(io.TextIOBase):
 
 
 def _study(folder: Path) -> RDBStorage:
-    """The run's study. Raises InputError where it has none that this Optuna can show."""
+    """The run's study. Raises InputError without a study that this Optuna can read."""
     read_declaration(folder)
     path, name = folder / "study.db", folder.resolve().name
-    again = f"autoseg optimize --resume --name {name} builds it anew"
+    again = f"autoseg optimize --resume --name {name} rebuilds it"
     if not path.exists():
         raise InputError(f"the run {name!r} has no study.db; {again}")
     try:
-        # Opened for writing once: what a killed writer has left half done is taken back.
+        # Opened for writing once: SQLite rolls back the unfinished transaction of a killed writer.
         with sqlite3.connect(path, timeout=30.0) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         database.close()
         study = read_only(path)
         known = study.get_current_version() == study.get_head_version()
         begun = bool(study.get_all_studies())
-    except Exception as error:  # whatever SQLite, SQLAlchemy or Optuna make of a damaged file
-        raise InputError(f"{path} cannot be shown ({_short(error)}); {again}") from error
+    except Exception as error:  # any error of SQLite, SQLAlchemy or Optuna for a damaged file
+        raise InputError(f"{path} cannot be read ({_short(error)}); {again}") from error
     if not begun:
         raise InputError(f"{path} holds no study; {again}")
     if not known:
@@ -119,7 +119,7 @@ def _short(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _refused(host: str, port: int, error: Exception) -> str:
+def _bind_error(host: str, port: int, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is taken: choose another with --port, or --port 0 for any"
     if isinstance(error, PermissionError):
@@ -127,24 +127,24 @@ def _refused(host: str, port: int, error: Exception) -> str:
     return f"cannot listen on {host}, port {port} ({error}): choose --host and --port"
 
 
-def _named(host: str) -> str:
-    """The host as a browser on this machine asks for it."""
+def _host_name(host: str) -> str:
+    """The host in an address for a browser on this machine."""
     if ":" in host:
         return f"[{host}]"
     return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
-def _reads_only(app: App, hosts: Set[str] | None) -> App:
-    """Refuses whatever would change the study: the next event of the run would not fit it.
+def _read_only_app(app: App, hosts: Set[str] | None) -> App:
+    """Refuse requests that would change the study: the next event of the run would not fit it.
 
-    And what was asked of another host than these: a page from elsewhere may have its own name
-    lead here, and would read the run through the browser of who looks at that page.
+    Refuse also requests for other host names than `hosts`: by DNS rebinding, a foreign web page
+    could otherwise read the run through the user's browser.
     """
 
     def served(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
-        asked = re.sub(r":\d*$", "", environ.get("HTTP_HOST", "")).lower()
-        if hosts is not None and asked not in hosts:
-            reason = ELSEWHERE
+        host = re.sub(r":\d*$", "", environ.get("HTTP_HOST", "")).lower()
+        if hosts is not None and host not in hosts:
+            reason = LOCAL_ONLY
         elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             reason = READ_ONLY
         else:

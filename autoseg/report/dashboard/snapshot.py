@@ -1,4 +1,4 @@
-"""What a run's Optuna study shows as a whole: its note, as Markdown, and its figures."""
+"""The overview of a run in its Optuna study: a note in Markdown, and the figures."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from collections.abc import Sequence
 
 from autoseg.core.records import Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
-from autoseg.report.axes import iou_interval, latency_interval, latency_said
-from autoseg.report.dashboard.study import View
+from autoseg.report.axes import latency_text
+from autoseg.report.dashboard.study import StudyOverview
 from autoseg.run.result import Result
+from autoseg.run.rows import Quantity, table_rows
 
 
-def view_of(result: Result) -> View:
-    """The view of a run, live or finished. plotly takes a third of a second to import."""
+def overview(result: Result) -> StudyOverview:
+    """The overview of a run, live or finished. Importing plotly takes 0.3 s."""
     from autoseg.report.dashboard.figures import figures
 
-    return View(note(result), figures(result))
+    return StudyOverview(note(result), figures(result))
 
 
 def note(result: Result) -> str:
-    """The verdict, the picks, the front as a table, and the command; live or finished."""
+    """The verdict, the picks, the front as a table, and the command of the run."""
     parts = [
         f"**{markdown(_sentence(result.headline))}**",
         _list(result.verdict),
         _picks(result),
         _table(result),
-        f"Asked for with\n\n{markdown_code(_command(result))}",
-        "A scored trial has its contact sheet as an artifact: pictures, truth, prediction and "
-        "errors. This study mirrors the run's ledger, is built anew when the run is continued, "
-        "and is read only here.",
+        f"Command of the run\n\n{markdown_code(_command(result))}",
+        "The contact sheet of a scored trial (images, truth, prediction and errors) is its "
+        "artifact. This study is a read-only copy of the run's ledger; it is rebuilt when the run "
+        "is resumed.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _command(result: Result) -> str:
-    """An option a line: the page becomes as wide as the longest one."""
-    words = shlex.split(result.declaration.command(result.folder.name))
+    """One option a line: the page is as wide as its longest line."""
+    arguments = shlex.split(result.declaration.command(result.folder.name))
     lines = [""]
-    for word in words:
+    for word in arguments:
         if word.startswith("--"):
             lines.append("   ")
         lines[-1] += f" {shlex.quote(word)}"
@@ -61,31 +62,33 @@ def _picks(result: Result) -> str:
 
 
 def _table(result: Result) -> str:
-    if not result.front:
-        return ""
     statistic = result.constraints.statistic
-    head = ["", "trial", "knobs", f"{statistic} ms", "95 %", "IoU on val", "95 %", "P", "params"]
-    rows = []
-    for rank, evaluation in enumerate(result.front, start=1):
-        measured, cost = evaluation.measurement, evaluation.cost
-        figures = [
-            latency_said(measured, statistic, 4),
-            _span(latency_interval(evaluation, statistic), ".4g"),
-            f"{evaluation.iou:.4f}",
-            _span(iou_interval(evaluation), ".4f"),
-            f"{evaluation.p_feasible:.2f}" if evaluation.p_feasible is not None else "",
-            f"{cost.params:,}" if cost else "",
+    heads = ["", "trial", "knobs", f"{statistic} ms", "95 %", "IoU on val", "95 %", "P", "params"]
+    rows = [
+        [
+            str(row.rank),
+            _trial(result, row.evaluation),
+            markdown(str(row.evaluation.candidate)),
+            latency_text(latency := row.latency(statistic), statistic, 4),
+            _interval(latency, ".4g"),
+            _number(row["iou_val"], ".4f"),
+            _interval(row["iou_val"], ".4f"),
+            _number(row["p_feasible"], ".2f"),
+            _number(row["params"], ",.0f"),
         ]
-        rows.append(
-            [str(rank), _trial(result, evaluation), markdown(str(evaluation.candidate)), *figures]
-        )
-    return markdown_table(head, rows)
+        for row in table_rows(result.front, statistic)
+    ]
+    return markdown_table(heads, rows) if rows else ""
 
 
 def _trial(result: Result, evaluation: Evaluation) -> str:
-    """The number of its trial: they are in the ledger's order."""
+    """The name of its trial: trials are numbered in the ledger's order."""
     return f"trial {result.evaluations.index(evaluation)}"
 
 
-def _span(interval: tuple[float, float] | None, form: str) -> str:
-    return f"{interval[0]:{form}} to {interval[1]:{form}}" if interval else ""
+def _number(quantity: Quantity, form: str) -> str:
+    return "" if quantity.value is None else f"{quantity.value:{form}}"
+
+
+def _interval(quantity: Quantity, form: str) -> str:
+    return " to ".join(f"{end:{form}}" for end in quantity.ci95 or ())

@@ -1,7 +1,7 @@
-"""The Optuna study in the run's folder: the ledger's mirror, for Optuna's tools and dashboard.
+"""The Optuna study in the run's folder: a copy of the ledger for Optuna's tools and dashboard.
 
-One writer (the run); readable by the dashboard meanwhile. It is built anew from the ledger
-whenever a run is continued. Nothing is read from it, and what is wrong with it never stops a run.
+The run is its only writer; the dashboard reads it meanwhile. It is rebuilt from the ledger when a
+run is resumed. autoseg reads nothing from it, and its errors never stop a run.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from optuna.trial import TrialState
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.feasibility import MIN_P_FEASIBLE
-from autoseg.core.records import Constraints, Evaluation
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, State
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.report.dashboard.attributes import facts_of, stated
+from autoseg.report.dashboard.attributes import study_attributes, trial_attributes
 from autoseg.report.dashboard.database import Database
 
 log = logging.getLogger(__name__)
 
-# What a state is to Optuna once it is final; anything else is still running until the run ends.
+# Optuna's state for final states; trials in other states are RUNNING until the run ends.
 FINAL = {
     "too_slow": TrialState.PRUNED,
     "stopped": TrialState.PRUNED,
@@ -44,18 +44,14 @@ FINAL = {
     "confirmed": TrialState.COMPLETE,
     "rejected": TrialState.COMPLETE,
 }
-LEFT = {
-    "proposed": "never measured",
-    "measured": "fits, never trained",
-    "scored": "trained, never confirmed",
-}
-LOOK_EVERY_S = 10.0  # between two drawings of the study's figures while the run goes on
-LOOK_SHARE = 0.02  # of the run's time that drawing may take, however large the run is
+UNFINISHED: tuple[State, ...] = ("proposed", "measured", "scored")
+DRAW_EVERY_S = 10.0  # at least this long between two drawings of the overview
+MAX_DRAW_SHARE = 0.02  # of the run's time, also in a large run
 
 
 @dataclass(frozen=True)
-class View:
-    """What is shown of a study as a whole: Markdown, and plotly's figures by their HTML ids."""
+class StudyOverview:
+    """The note of a study in Markdown, and its plotly figures by their HTML ids."""
 
     note: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -64,16 +60,16 @@ class View:
 class StudyMirror:
     """Writes each evaluation's trial: open while it runs, closed with values and reason.
 
-    `look` draws what the study shows as a whole; it is asked now and then, and at the end.
+    `overview` makes the note and the figures; it is called at intervals and at the end.
     """
 
     def __init__(
         self, folder: Path, space: SearchSpace, effort: str, constraints: Constraints,
         *, declaration: Mapping[str, Any], evaluations: Iterable[Evaluation] = (),
-        look: Callable[[], View] = View,
+        overview: Callable[[], StudyOverview] = StudyOverview,
     ) -> None:  # fmt: skip
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._folder, self._constraints, self._look = folder, constraints, look
+        self._folder, self._constraints, self._overview = folder, constraints, overview
         self._distributions = {
             k.name: _distribution(k) for k in space.knobs_at(effort) if len(k.choices) > 1
         }
@@ -82,67 +78,67 @@ class StudyMirror:
         self._sheets: dict[str, int] = {}
         self._closed: set[str] = set()
         self._untested: dict[str, Evaluation] = {}
-        self._next_look = 0.0
+        self._next_draw = 0.0
         self._broken = False
-        with self._harmless():
+        with self._errors_logged():
             self._database = Database(folder / "study.db")
-            with self._database.at_once():
+            with self._database.transaction():
                 self._begin(declaration)
                 for evaluation in evaluations:
-                    self._update(evaluation)
+                    self._write_trial(evaluation)
 
-    def hear(self, event: Mapping[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
-        """Mirror what an event of the ledger has changed, and draw anew when it is time."""
+    def update(self, event: Mapping[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
+        """Write the changes of a ledger's event; draw the overview again when it is due."""
         if self._broken:
             return
         if "key" in event:
-            with self._harmless(), self._database.at_once():
-                self._update(evaluations[event["key"]])
-        if time.monotonic() >= self._next_look:
+            with self._errors_logged(), self._database.transaction():
+                self._write_trial(evaluations[event["key"]])
+        if time.monotonic() >= self._next_draw:
             self._draw()
 
     def finish(self, evaluations: Iterable[Evaluation]) -> None:
-        """Close what the end of the run leaves open: scored is COMPLETE, untrained is PRUNED."""
+        """Close the open trials at the end of the run: COMPLETE if scored, else PRUNED."""
         if self._broken:
             return
-        with self._harmless(), self._database.at_once():
+        with self._errors_logged(), self._database.transaction():
             for evaluation in evaluations:
-                self._update(evaluation)
-                self._leave(evaluation)
+                self._write_trial(evaluation)
+                self._close_unfinished(evaluation)
 
-    def _leave(self, evaluation: Evaluation) -> None:
-        """Close what the end of the run finds open, and say what became of it."""
+    def _close_unfinished(self, evaluation: Evaluation) -> None:
+        """Close a trial that is still running at the end of the run, with its state as reason."""
         key, scored = evaluation.candidate.key, evaluation.iou is not None
-        if evaluation.state in LEFT and key not in self._closed:
-            why = LEFT[evaluation.state]
-            self._database.storage.set_trial_user_attr(self._trials[key], "reason", why)
+        if evaluation.state in UNFINISHED and key not in self._closed:
+            reason = f"{STATE_LABELS[evaluation.state]} at the end of the run"
+            self._database.storage.set_trial_user_attr(self._trials[key], "reason", reason)
             self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)
 
     def close(self) -> None:
-        """Draw a last time, and let go of the database.
+        """Draw a last time and close the database.
 
-        What is confirmed stands on the front of a run that never read test, too.
+        Confirmed trials are closed also where the run never read test.
         """
         if not self._broken:
-            with self._harmless(), self._database.at_once():
+            with self._errors_logged(), self._database.transaction():
                 for evaluation in self._untested.values():
                     self._close(evaluation, FINAL[evaluation.state])
-        if not self._broken and self._next_look < math.inf:
+        if not self._broken and self._next_draw < math.inf:
             self._draw()
         if not self._broken:
-            with self._harmless():
+            with self._errors_logged():
                 self._database.close()
 
     @contextmanager
-    def _harmless(self) -> Iterator[None]:
-        """Whatever fails here is said once; the run goes on, and its ledger has it all."""
+    def _errors_logged(self) -> Iterator[None]:
+        """The first failure is logged and ends the writing; the run continues with its ledger."""
         try:
             yield
         except Exception as error:
             self._broken = True
             log.warning(
-                "study.db is not kept up any more (%r); the run goes on, and --resume builds the "
-                "study anew", error,
+                "study.db is not updated any more (%r); the run continues, and --resume rebuilds "
+                "the study", error,
             )  # fmt: skip
 
     def _begin(self, declaration: Mapping[str, Any]) -> None:
@@ -153,54 +149,56 @@ class StudyMirror:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names([f"latency {self._constraints.statistic} [ms]", "IoU"])
-        for name, value in stated(declaration).items():
+        for name, value in study_attributes(declaration).items():
             self._study.set_user_attr(name, value)
 
-    def _update(self, evaluation: Evaluation) -> None:
-        """Open the evaluation's trial if it is new, write what is known, close it if final."""
+    def _write_trial(self, evaluation: Evaluation) -> None:
+        """Open the evaluation's trial if it is new, write its attributes, close it if final."""
         key = evaluation.candidate.key
         if key not in self._closed:
-            facts, rungs = facts_of(evaluation, self._constraints), _rungs(evaluation)
+            attributes, rungs = trial_attributes(evaluation, self._constraints), _rungs(evaluation)
             if key not in self._trials:
-                self._trials[key] = self._open(evaluation, facts, rungs)
+                self._trials[key] = self._open(evaluation, attributes, rungs)
             else:
-                self._write(key, facts, rungs)
-            self._written[key] = facts, rungs
-        self._show_sheet(key)
+                self._write(key, attributes, rungs)
+            self._written[key] = attributes, rungs
+        self._update_sheet(key)
         self._untested.pop(key, None)
-        # Test is read after all is confirmed, and Optuna refuses to write to a closed trial.
+        # Test is read after all confirmations, and Optuna refuses to write to a closed trial.
         if evaluation.promised and not evaluation.score("test"):
             self._untested[key] = evaluation
         elif evaluation.state in FINAL:
             self._close(evaluation, FINAL[evaluation.state])
 
-    def _open(self, evaluation: Evaluation, facts: dict[str, Any], rungs: dict[int, float]) -> int:
+    def _open(
+        self, evaluation: Evaluation, attributes: dict[str, Any], rungs: dict[int, float]
+    ) -> int:
         chosen = dict(evaluation.candidate.choices)
         active = {name: d for name, d in self._distributions.items() if name in chosen}
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params={name: chosen[name] for name in active},
             distributions=active,
-            user_attrs=facts,
+            user_attrs=attributes,
             intermediate_values=rungs,
         )
         return self._database.storage.create_new_trial(self._study._study_id, template)
 
-    def _write(self, key: str, facts: dict[str, Any], rungs: dict[int, float]) -> None:
-        """Only what is new: the search waits for it."""
-        trial, (old_facts, old_rungs) = self._trials[key], self._written[key]
-        for name in [n for n, value in facts.items() if old_facts.get(n) != value]:
-            self._database.storage.set_trial_user_attr(trial, name, facts[name])
+    def _write(self, key: str, attributes: dict[str, Any], rungs: dict[int, float]) -> None:
+        """Write only the changes: the search waits for it."""
+        trial, (old, old_rungs) = self._trials[key], self._written[key]
+        for name in [n for n, value in attributes.items() if old.get(n) != value]:
+            self._database.storage.set_trial_user_attr(trial, name, attributes[name])
         for epoch in [e for e in rungs if e not in old_rungs]:
             self._database.storage.set_trial_intermediate_value(trial, epoch, rungs[epoch])
 
-    def _show_sheet(self, key: str) -> None:
-        """Have the candidate's contact sheet as its artifact, as it is now."""
+    def _update_sheet(self, key: str) -> None:
+        """Copy the candidate's current contact sheet as the artifact of its trial."""
         sheet = sheet_path(self._folder, key)
         if not sheet.exists() or self._sheets.get(key) == (written := sheet.stat().st_mtime_ns):
             return
-        # By the candidate's key, not by a new id: a sheet that is drawn anew replaces the old one.
-        place = artifacts_of(self._folder)
+        # The candidate's key is the id: a new sheet replaces the old one.
+        place = artifacts_folder(self._folder)
         place.mkdir(exist_ok=True)
         temporary = place / f"{key}.tmp"
         temporary.write_bytes(sheet.read_bytes())
@@ -224,13 +222,18 @@ class StudyMirror:
                 evaluation.iou,
             ]
             # The old attribute: Optuna 5 reads it as well, and dashboard 0.21 reads nothing else.
-            storage.set_trial_system_attr(trial, "constraints", self._over(evaluation, *values))
+            storage.set_trial_system_attr(
+                trial, "constraints", self._violations(evaluation, *values)
+            )
         storage.set_trial_state_values(trial, state, values)
         self._closed.add(key)
 
-    def _over(self, evaluation: Evaluation, latency_ms: float, iou: float) -> list[float]:
-        """Over zero is a constraint that is missed. The third is the promise: what is rejected, or
-        was never confirmed, may meet both figures and is not on the front all the same."""
+    def _violations(self, evaluation: Evaluation, latency_ms: float, iou: float) -> list[float]:
+        """Optuna's constraints (over zero: violated): ceiling, floor, and P(feasible).
+
+        The third keeps rejected and unconfirmed candidates, which may meet the other two, off
+        the front.
+        """
         sure = evaluation.p_feasible or 0.0
         limits = self._constraints
         return [latency_ms - limits.max_latency_ms, limits.min_iou - iou, MIN_P_FEASIBLE - sure]
@@ -240,23 +243,26 @@ class StudyMirror:
 
         began = time.monotonic()
         try:
-            view = self._look()
+            overview = self._overview()
         except Exception as error:
-            log.warning("the study's figures are not drawn any more (%r)", error)
-            self._next_look = math.inf
+            log.warning("the study's figures are not updated any more (%r)", error)
+            self._next_draw = math.inf
             return
-        with self._harmless(), self._database.at_once():  # a reader never sees half of a figure
-            if view.note:
-                save_note(self._study, view.note)
-            for name, figure in view.figures.items():
+        with (
+            self._errors_logged(),
+            self._database.transaction(),
+        ):
+            if overview.note:
+                save_note(self._study, overview.note)
+            for name, figure in overview.figures.items():
                 save_plotly_graph_object(self._study, figure, graph_object_id=name)
         now = time.monotonic()
-        self._next_look = now + max(LOOK_EVERY_S, (now - began) / LOOK_SHARE)
+        self._next_draw = now + max(DRAW_EVERY_S, (now - began) / MAX_DRAW_SHARE)
 
 
-def artifacts_of(folder: Path) -> Path:
-    """Where the files of a run's study lie, as optuna.artifacts' FileSystemArtifactStore has them
-    (`artifacts/` are the networks)."""
+def artifacts_folder(folder: Path) -> Path:
+    """The folder of the artifacts of a run's study, in the layout of Optuna's
+    FileSystemArtifactStore (`artifacts/` holds the networks)."""
     return folder / "artifacts-study"
 
 

@@ -1,7 +1,7 @@
 """The report: one self-contained HTML page of a run, or of two of them side by side.
 
-It asks nothing of the network: pictures, style, script and data are in it, and its policy lets
-nothing in from elsewhere. Without the script it shows the same, only still.
+It loads nothing from the network: pictures, style, script and data are inside, and its content
+security policy forbids the rest. Without JavaScript it shows the same, without interaction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.report.page.comparison import compare
-from autoseg.report.page.content import story_of
+from autoseg.report.page.content import run_report
 from autoseg.report.page.render import render
 from autoseg.run.result import Result
 from autoseg.run.store import write_atomically
@@ -17,7 +17,7 @@ from autoseg.run.store import write_atomically
 
 def write_page(result: Result, path: Path) -> None:
     """Write a run's report, live or finished. Raises OSError where it cannot be written."""
-    write_atomically(path, render("page.html", story=story_of(result, path.parent)))
+    write_atomically(path, render("page.html", report=run_report(result, path.parent)))
 
 
 def write_comparison(one: Result, other: Result, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a page tells of the run itself: the device, how calm it was, and how to repeat it."""
+"""The tables about the run itself: the device, its conditions, and how to repeat the run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 
 from autoseg.core.records import Measurement
 from autoseg.core.serialize import to_json
-from autoseg.report.page import words
+from autoseg.report.page import formatting
+from autoseg.report.page.tables import Fields
 from autoseg.run.result import Result
 
-Rows = list[tuple[str, str]]
+NOT_REPORTED = "not reported by the device"
+MAX_FLAGS = 8  # different warnings that are listed
 
 
-def device_rows(result: Result) -> Rows:
-    """The device as it said of itself, and as its measurements found it."""
+def device_fields(result: Result) -> Fields:
+    """The description of the device, and its conditions during the measurements."""
     info = to_json(result.measured_on) if result.measured_on else {}
     named = {
         "name": "name", "model": "model", "runtime": "runtime", "provider": "provider",
@@ -23,23 +25,23 @@ def device_rows(result: Result) -> Rows:
         "boards": "boards side by side",
     }  # fmt: skip
     rows = [(shown, _text(info[name])) for name, shown in named.items() if info.get(name)]
-    return [*rows, *condition_rows([m for e in result.evaluations for m in e.measurements])]
+    return [*rows, *condition_fields([m for e in result.evaluations for m in e.measurements])]
 
 
-def condition_rows(taken: Sequence[Measurement]) -> Rows:
+def condition_fields(taken: Sequence[Measurement]) -> Fields:
     """Clock, temperature, drift and warnings over all measurements."""
     if not taken:
         return [("measurements", "none")]
     screens = [m.phase for m in taken].count("screen")
     rows = [
-        ("measurements", f"{screens} to screen, {len(taken) - screens} to confirm"),
+        ("measurements", f"{screens} screening, {len(taken) - screens} confirming"),
         ("clock", _range([mhz for m in taken for mhz in m.clock_mhz or ()], "MHz")),
-        ("governor", ", ".join(sorted({m.governor for m in taken if m.governor})) or NOT_SAID),
+        ("governor", ", ".join(sorted({m.governor for m in taken if m.governor})) or NOT_REPORTED),
         ("temperature", _range([m.temperature_c for m in taken], "°C")),
         ("throttled", _throttled(taken)),
         ("drift", _drift([m.reference_ratio for m in taken])),
         ("other cores busy", _range([m.other_cores for m in taken], "cores")),
-        ("blocks timed again", str(sum(m.redone_blocks for m in taken))),
+        ("repeated blocks", str(sum(m.redone_blocks for m in taken))),
     ]  # fmt: skip
     flags = {flag: sum(flag in m.flags for m in taken) for m in taken for flag in m.flags}
     rows += [(f"warning ({count}×)", flag) for flag, count in [*flags.items()][:MAX_FLAGS]]
@@ -48,28 +50,24 @@ def condition_rows(taken: Sequence[Measurement]) -> Rows:
     return rows
 
 
-NOT_SAID = "the device does not say"
-MAX_FLAGS = 8
-
-
 def _throttled(taken: Sequence[Measurement]) -> str:
     known = [m.throttled for m in taken if m.throttled is not None]
-    return f"in {sum(known)} of {len(known)} measurements" if known else NOT_SAID
+    return f"in {sum(known)} of {len(known)} measurements" if known else NOT_REPORTED
 
 
 def _drift(ratios: Sequence[float | None]) -> str:
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
         return "not recorded"
-    more = f"{100 * (max(known) - 1):.0f} % longer"
-    return f"a reference model beside each one took up to {more} than on the calm device"
+    more = f"{100 * (max(known) - 1):.0f} %"
+    return f"the reference model was up to {more} slower than on the idle device"
 
 
 def _range(values: Sequence[float | None], unit: str) -> str:
     known = [value for value in values if value is not None]
     if not known:
-        return NOT_SAID
-    low, high = words.number(min(known), 4), words.number(max(known), 4)
+        return NOT_REPORTED
+    low, high = formatting.number(min(known), 4), formatting.number(max(known), 4)
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
@@ -78,7 +76,7 @@ def _text(value: Any) -> str:
 
 
 def command(result: Result) -> str:
-    """The command that repeats the run, with its paths as they were typed."""
+    """The command that repeats the run, with its paths as the user typed them."""
     if result.device is None:
         return result.declaration.command(result.folder.name)
     ceiling = str(result.declaration.max_latency)
@@ -86,23 +84,24 @@ def command(result: Result) -> str:
     return shlex.join(["autoseg", *again, "--max-latency", ceiling])
 
 
-def run_rows(result: Result, said: Mapping[str, Any]) -> Rows:
-    """What was searched on what."""
-    pictures = said.get("pictures") or {}
-    knobs = said.get("knobs") or {}
+def run_fields(result: Result, declaration: Mapping[str, Any]) -> Fields:
+    """Data, space, budget, machine and versions of the run."""
+    pictures = declaration.get("pictures") or {}
+    knobs = declaration.get("knobs") or {}
     rows = {
         "run": result.folder.name,
-        "data": said.get("data") or "the synthetic parcels",
+        "data": declaration.get("data") or "synthetic parcels",
         "pictures": ", ".join(f"{split} {count}" for split, count in pictures.items()),
-        "data digest": said.get("data_digest"),
-        "classes": ", ".join(map(str, said.get("classes") or ())),
+        "data digest": declaration.get("data_digest"),
+        "classes": ", ".join(map(str, declaration.get("classes") or ())),
         "space": f"{result.declaration.space}, {result.declaration.effort} effort",
         "knobs": "; ".join(f"{name}: {_text(values)}" for name, values in knobs.items()),
-        "budget": said.get("budget") or (f"{said['trials']} trials" if said.get("trials") else ""),
-        "seed": said.get("seed"),
-        "searched with": said.get("sampler"),
-        "trained on": _text_of(said.get("machine")),
-        "versions": _text_of(said.get("versions")),
+        "budget": declaration.get("budget")
+        or (f"{declaration['trials']} trials" if declaration.get("trials") else ""),
+        "seed": declaration.get("seed"),
+        "sampler": declaration.get("sampler"),
+        "trained on": _text_of(declaration.get("machine")),
+        "versions": _text_of(declaration.get("versions")),
     }
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 

@@ -1,4 +1,4 @@
-"""The small pictures of a page: what each model took, and how each one learned."""
+"""The small charts of a page: latency histograms and learning curves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from autoseg.core.records import Constraints, Measurement
-from autoseg.report.axes import learned, ticks
-from autoseg.report.page.points import Spot
+from autoseg.report.axes import learning_curve, ticks
+from autoseg.report.page.formatting import point_text
 from autoseg.report.page.svg import (
     XY,
     Area,
@@ -21,18 +21,19 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
+from autoseg.report.points import BEST, FrontPlot, PlotPoint
 
 WIDTH, HEIGHT = 400.0, 240.0
 BINS = 36
 
 
 def small(x: tuple[float, float], y: tuple[float, float], *, log: bool = False) -> Area:
-    """The place for figures of a picture that fits one column."""
+    """The axes of a chart that fits one column."""
     return Area(WIDTH, HEIGHT, Scale(*x, 52.0, WIDTH - 14, log=log), Scale(*y, HEIGHT - 42, 24.0))
 
 
 def latency_histogram(measurement: Measurement, constraints: Constraints) -> Markup | None:
-    """How long the runs took, from 41 quantiles; the slowest 2.5 % are only named."""
+    """The distribution of the runs from 41 quantiles; without the slowest 2.5 %."""
     quantiles = measurement.quantiles_ms
     if len(quantiles) < 3:
         return None
@@ -56,7 +57,7 @@ def latency_histogram(measurement: Measurement, constraints: Constraints) -> Mar
 
 
 def _share_below(quantiles: Sequence[float], value: float) -> float:
-    """The empirical distribution, straight between two quantiles."""
+    """The empirical distribution function, linear between two quantiles."""
     place = bisect_right(quantiles, value)
     if place == 0 or place == len(quantiles):
         return float(place > 0)
@@ -85,16 +86,16 @@ def _marks(area: Area, measurement: Measurement, constraints: Constraints) -> li
     return parts
 
 
-def learning_curves(spots: Sequence[Spot], constraints: Constraints) -> Markup | None:
+def learning_curves(plot: FrontPlot) -> Markup | None:
     """IoU on val at each rung of every scored candidate; those of the front in colour."""
-    curves = [(spot, learned(spot.evaluation)) for spot in spots]
-    curves = [(spot, curve) for spot, curve in curves if curve]
+    curves = [(point, _xy(point)) for point in plot.points]
+    curves = [(point, curve) for point, curve in curves if curve]
     if not curves:
         return None
-    # The front last, so that it lies on top.
-    curves.sort(key=lambda each: each[0].kind in ("front", "best"))
+    # The front is drawn last, on top.
+    curves.sort(key=lambda each: each[0].kind in BEST)
     epochs = sorted({epoch for _, curve in curves for epoch, _ in curve})
-    ious = [iou for _, curve in curves for _, iou in curve] + [constraints.min_iou]
+    ious = [iou for _, curve in curves for _, iou in curve] + [plot.constraints.min_iou]
     low, high = min(ious), max(ious)
     room = max(0.02, 0.05 * (high - low))
     area = small(
@@ -103,24 +104,29 @@ def learning_curves(spots: Sequence[Spot], constraints: Constraints) -> Markup |
         log=True,
     )
     shown = _apart(area, epochs)
-    floor = area.y(constraints.min_iou)
+    floor = area.y(plot.constraints.min_iou)
     return picture(
         area, "learning curves",
         axes(area, shown, ticks(area.y.low, area.y.high, 5), x_name="epochs", y_name="IoU on val"),
         line((area.left, floor), (area.right, floor), "limit one"),
-        *(_learned(area, spot, curve) for spot, curve in curves),
+        *(_curve(area, point, curve) for point, curve in curves),
     )  # fmt: skip
 
 
-def _learned(area: Area, spot: Spot, curve: Sequence[XY]) -> Markup:
+def _xy(point: PlotPoint) -> list[XY]:
+    return [(float(score.epoch), score.iou) for score in learning_curve(point.evaluation)]
+
+
+def _curve(area: Area, point: PlotPoint, curve: Sequence[XY]) -> Markup:
     at = [area.at(*each) for each in curve]
-    kind = spot.kind if spot.kind in ("front", "best", "rejected") else "other"
+    kind = point.kind if point.kind in (*BEST, "rejected") else "other"
     dots = [tag("circle", cx=x, cy=y, r=2, class_="dot") for x, y in at]
-    return tag("g", tag("title", spot.said), path(at, "curve"), *dots, class_=f"learned {kind}")
+    return tag("g", tag("title", point_text(point)), path(at, "curve"), *dots,
+               class_=f"learned {kind}")  # fmt: skip
 
 
 def _apart(area: Area, values: Sequence[float]) -> list[float]:
-    """Those that leave room for their figures."""
+    """The values whose labels do not overlap, the largest one included."""
     kept: list[float] = []
     for value in reversed(values):
         if not kept or area.x(kept[-1]) - area.x(value) > 26:

@@ -1,4 +1,4 @@
-"""Two runs, or one run on two devices, side by side: both fronts in one picture."""
+"""Two runs, or one run on two devices, side by side: both fronts in one plot."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from markupsafe import Markup
 
 from autoseg.core.pareto import hypervolume, point
-from autoseg.core.records import Evaluation
-from autoseg.report.axes import turned
-from autoseg.report.page import about, tables, words
+from autoseg.core.records import STATE_LABELS, Evaluation
+from autoseg.report.axes import varied_knobs
+from autoseg.report.page import about, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
-from autoseg.report.page.points import KINDS, Spot, spots
+from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 
-MARKS = ("one", "two")
+MARKS = ("one", "two")  # CSS classes of the two runs
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two."""
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One of the two runs."""
 
     name: str
     mark: str
     result: Result
-    spots: list[Spot]
-    said: Mapping[str, Any]
+    plot: FrontPlot
+    declaration: Mapping[str, Any]
     heads: list[str]
     rows: list[list[tables.Cell]]
     command: str
@@ -36,20 +36,20 @@ class Side:
 
     @property
     def hypervolume(self) -> float:
-        """Of its front, under its own constraints."""
-        asked = self.result.constraints
-        at = [p for e in self.result.front if (p := point(e, asked.statistic))]
-        return hypervolume(at, asked)
+        """The hypervolume of its front under its own constraints."""
+        constraints = self.result.constraints
+        at = [p for e in self.result.front if (p := point(e, constraints.statistic))]
+        return hypervolume(at, constraints)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the template is given."""
+    """The data of the template of two runs."""
 
-    sides: tuple[Side, Side]
+    sides: tuple[ComparedRun, ComparedRun]
     front: tuple[Markup, Markup]
     notes: list[str]
-    facts: list[tuple[str, str, str]]
+    fields: list[tuple[str, str, str]]
     shared: list[list[tables.Cell]]
 
     @property
@@ -60,9 +60,9 @@ class Comparison:
 
     @property
     def kinds(self) -> list[tuple[str, str]]:
-        """The kinds of points in the picture, for its legend."""
-        held = {spot.kind for side in self.sides for spot in side.spots}
-        return [(kind, said) for kind, said in KINDS.items() if kind in held]
+        """The kinds of points in the plot with their labels, for its legend."""
+        found = {p.kind for side in self.sides for p in side.plot.points}
+        return [(kind, label) for kind, label in POINT_LABELS.items() if kind in found]
 
     @property
     def details(self) -> dict[str, Any]:
@@ -72,14 +72,14 @@ class Comparison:
 def compare(one: Result, other: Result) -> Comparison:
     """Read both. Raises InputError where a folder holds no run."""
     names = names_of(one, other)
-    sides = _side(one, names[0], MARKS[0]), _side(other, names[1], MARKS[1])
-    series = [Series(s.name, s.spots, s.result.constraints, s.mark) for s in sides]
+    sides = _compared(one, names[0], MARKS[0]), _compared(other, names[1], MARKS[1])
+    series = [Series(side.plot, side.mark) for side in sides]
     pictures = front_picture(series), front_picture(series, narrow=True)
-    return Comparison(sides, pictures, _notes(*sides), _facts(*sides), _shared(*sides))
+    return Comparison(sides, pictures, _notes(*sides), _fields(*sides), _shared(*sides))
 
 
 def names_of(one: Result, other: Result) -> tuple[str, str]:
-    """By what tells them apart: the runs, the devices, or both."""
+    """The shortest names that differ: of the runs, of the devices, or both."""
     runs = [one.folder.name, other.folder.name]
     devices = [_device(result) for result in (one, other)]
     if devices[0] == devices[1]:
@@ -93,44 +93,49 @@ def _device(result: Result) -> str:
     return result.measured_on.name if result.measured_on else "its device"
 
 
-def _side(result: Result, name: str, mark: str) -> Side:
-    said = read_declaration(result.folder)
-    shown = spots(result)
-    knobs, asked = turned(result.evaluations), result.constraints
-    first = [s for s in shown if s.kind in ("front", "best", "rejected") or s.baseline or s.near]
-    cells = [tables.row(s, knobs, asked, result.baseline) for s in first]
-    return Side(
-        name, mark, result, shown, said, tables.columns(knobs, asked.statistic),
-        cells,
-        about.command(result),
-        {s.key: {"run": name, "rows": tables.figures(s, asked)} for s in shown},
-    )  # fmt: skip
+def _compared(result: Result, name: str, mark: str) -> ComparedRun:
+    plot = plot_of_run(result, name)
+    knobs, statistic = varied_knobs(result.evaluations), result.constraints.statistic
+    return ComparedRun(
+        name=name,
+        mark=mark,
+        result=result,
+        plot=plot,
+        declaration=read_declaration(result.folder),
+        heads=tables.columns(knobs, statistic),
+        rows=[tables.row_cells(p, knobs, statistic) for p in plot.highlights],
+        command=about.command(result),
+        details={p.key: {"run": name, "rows": tables.result_fields(p)} for p in plot.points},
+    )
 
 
-def _notes(one: Side, other: Side) -> list[str]:
-    """What makes figures of the two hard to compare."""
+def _notes(one: ComparedRun, other: ComparedRun) -> list[str]:
+    """The differences that limit a comparison of values."""
     notes = []
-    if one.said.get("data_digest") != other.said.get("data_digest"):
-        notes.append("They were scored on different data: their IoU does not compare.")
+    if one.declaration.get("data_digest") != other.declaration.get("data_digest"):
+        notes.append("The runs have different data: their IoU values are not comparable.")
     a, b = one.result.constraints, other.result.constraints
     if a.statistic != b.statistic:
         notes.append(
-            f"One promises {a.statistic} and the other {b.statistic}: latencies do not compare."
+            f"The statistics differ ({a.statistic}, {b.statistic}): latencies are not comparable."
         )
     if a != b:
-        notes.append("They were asked for different constraints: hypervolumes do not compare.")
+        notes.append("The constraints differ: hypervolumes are not comparable.")
     devices = [_device(side.result) for side in (one, other)]
     if devices[0] != devices[1]:
-        notes.append(f"They were measured on different devices: {devices[0]} and {devices[1]}.")
+        notes.append(f"The devices differ: {devices[0]} and {devices[1]}.")
     for name, what in (("space", "spaces"), ("effort", "efforts"), ("budget", "budgets")):
-        if one.said.get(name) != other.said.get(name):
-            notes.append(f"Different {what}: {one.said.get(name)} and {other.said.get(name)}.")
-    return notes  # fmt: skip
+        if one.declaration.get(name) != other.declaration.get(name):
+            notes.append(
+                f"Different {what}: {one.declaration.get(name)} and {other.declaration.get(name)}."
+            )
+    return notes
 
 
-def _facts(one: Side, other: Side) -> list[tuple[str, str, str]]:
-    """A row a figure, both beside each other."""
-    rows = [(name, said, _said(other)[name]) for name, said in _said(one).items()]
+def _fields(one: ComparedRun, other: ComparedRun) -> list[tuple[str, str, str]]:
+    """One row a field: name, value of each run."""
+    values = _values(other)
+    rows = [(name, text, values[name]) for name, text in _values(one).items()]
     a, b = one.hypervolume, other.hypervolume
     if one.result.constraints == other.result.constraints:
         rows.append(("hypervolume", f"{a:.4f}", f"{b:.4f}"))
@@ -139,45 +144,44 @@ def _facts(one: Side, other: Side) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _said(side: Side) -> dict[str, str]:
+def _values(side: ComparedRun) -> dict[str, str]:
     result, asked = side.result, side.result.constraints
     states = [e.state for e in result.evaluations]
-    trained = sum(bool(e.scores) for e in result.evaluations)
-    picks: dict[str, str] = {how: _figures(e, result) for how, e in result.picks().items()}
+    picks: dict[str, str] = {how: _pick_text(e, result) for how, e in result.picks().items()}
     return {
-        "asked for": f"{asked.statistic} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
+        "constraints": f"{asked.statistic} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
         "device": _device(result),
-        "on the front": str(len(result.front)),
+        POINT_LABELS["front"]: str(len(result.front)),
         **picks,
-        "measured": str(len(side.spots)),
-        "too slow": str(states.count("too_slow")),
-        "trained": str(trained),
-        "rejected": str(states.count("rejected")),
-        "spent": words.time(result.spent_s),
+        "measured": str(len(side.plot.points)),
+        STATE_LABELS["too_slow"]: str(states.count("too_slow")),
+        STATE_LABELS["scored"]: str(sum(bool(e.scores) for e in result.evaluations)),
+        STATE_LABELS["rejected"]: str(states.count("rejected")),
+        "spent": formatting.time(result.spent_s),
     }
 
 
-def _figures(evaluation: Evaluation | None, result: Result) -> str:
+def _pick_text(evaluation: Evaluation | None, result: Result) -> str:
     at = point(evaluation, result.constraints.statistic) if evaluation else None
-    return f"{words.ms(at[0])}, IoU {words.iou(at[1])}" if at else words.NONE
+    return f"{formatting.ms(at[0])}, IoU {formatting.iou(at[1])}" if at else formatting.NONE
 
 
-def _shared(one: Side, other: Side) -> list[list[tables.Cell]]:
-    """The networks of either front that both have measured."""
-    there = {s.key: s for s in other.spots}
-    both = [(s, there[s.key]) for s in one.spots if s.key in there]
-    both = [pair for pair in both if any(s.kind == "front" for s in pair)]
+def _shared(one: ComparedRun, other: ComparedRun) -> list[list[tables.Cell]]:
+    """The networks on either front that both runs measured."""
+    there = {p.key: p for p in other.plot.points}
+    both = [(p, there[p.key]) for p in one.plot.points if p.key in there]
+    both = [pair for pair in both if any(p.kind == "front" for p in pair)]
     return [
         [
             tables.Cell(str(a.evaluation.candidate), str(a.evaluation.candidate)),
-            *(tables.Cell(words.ms(s.ms), s.ms) for s in (a, b)),
-            tables.Cell(words.number(b.ms / a.ms), b.ms / a.ms),
-            *(tables.Cell(_marked(s), "" if s.iou is None else s.iou) for s in (a, b)),
+            *(tables.Cell(formatting.ms(p.ms), p.ms) for p in (a, b)),
+            tables.Cell(formatting.number(b.ms / a.ms), b.ms / a.ms),
+            *(tables.Cell(_iou_and_kind(p), "" if p.iou is None else p.iou) for p in (a, b)),
         ]
         for a, b in both
     ]
 
 
-def _marked(spot: Spot) -> str:
-    kind = "" if spot.kind == "front" else f" ({KINDS[spot.kind]})"
-    return f"{words.iou(spot.iou)}{kind}"
+def _iou_and_kind(point: PlotPoint) -> str:
+    kind = "" if point.kind == "front" else f" ({POINT_LABELS[point.kind]})"
+    return f"{formatting.iou(point.iou)}{kind}"

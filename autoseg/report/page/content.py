@@ -1,4 +1,4 @@
-"""All that a page tells of one run on one device, in the order in which it tells it."""
+"""The content of a page about one run on one device, in the order of the page."""
 
 from __future__ import annotations
 
@@ -11,73 +11,73 @@ from markupsafe import Markup
 
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
-from autoseg.core.records import Evaluation
-from autoseg.report.axes import turned
+from autoseg.core.records import STATE_LABELS, Evaluation
+from autoseg.report.axes import varied_knobs
 from autoseg.report.importance import Importance, iou_importance, latency_importance
-from autoseg.report.page import about, tables, words
+from autoseg.report.page import about, formatting, tables
 from autoseg.report.page.charts import latency_histogram, learning_curves
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.page.history import budget_picture, drift_picture, hypervolume_curve
 from autoseg.report.page.pictures import data_uris
-from autoseg.report.page.points import KINDS, Spot, spots
-from autoseg.report.spending import FATES, Spending, spending
+from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
+from autoseg.report.spending import STACKED_STATES, Spending, spending
 from autoseg.run.infeasible import Explanation
 from autoseg.run.ledger import as_seen_on, read_events
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 
-MAX_MODELS = 40
+MAX_MODELS = 40  # with a section each: their contact sheets make the page large
 
 
-@dataclass(frozen=True)
-class Model:
-    """One model with a section of its own."""
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """The section of a page about one model."""
 
-    spot: Spot
+    point: PlotPoint
     picked: tuple[How, ...]
-    figures: list[tuple[str, str]]
-    costs: list[tuple[str, str]]
-    timing: list[tuple[str, str]]
+    results: tables.Fields
+    costs: tables.Fields
+    latencies: tables.Fields
     classes: list[tuple[str, float | None]]
     confusion: tables.Confusion | None
-    exhibit: Diagnostics | None
+    diagnostics: Diagnostics | None
     histogram: Markup | None
     sheet: str | None
 
     @property
     def missing(self) -> list[str]:
-        """What this run did not record of it."""
-        shown = {
-            "pictures": self.sheet,
+        """The names of what this run did not record of the model."""
+        found = {
+            "contact sheet": self.sheet,
             "latency histogram": self.histogram,
             "IoU of each class": self.classes,
             "confusion of classes": self.confusion,
-            "time by operator": self.exhibit and self.exhibit.operators,
-            "time across the frame": self.exhibit and self.exhibit.frame,
+            "time by operator": self.diagnostics and self.diagnostics.operators,
+            "time of a whole frame": self.diagnostics and self.diagnostics.frame,
         }
-        return [name for name, value in shown.items() if not value]
+        return [name for name, value in found.items() if not value]
 
 
-@dataclass(frozen=True)
-class Story:
-    """What the template is given."""
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """The data of the page's template."""
 
     result: Result
     live: bool
-    spots: list[Spot]
+    plot: FrontPlot
     explanation: Explanation | None
     picks: list[tuple[How, Evaluation, str]]
     front: tuple[Markup, Markup]
     heads: list[str]
     rows: list[list[tables.Cell]]
     first_rows: int
-    models: list[Model]
-    same: dict[str, str]
+    models: list[ModelSection]
+    constant_knobs: dict[str, str]
     importance: list[tuple[str, str, Importance | None]]
     spent: Spending
     pictures: dict[str, Markup | None]
-    device: list[tuple[str, str]]
-    run: list[tuple[str, str]]
+    device: tables.Fields
+    run: tables.Fields
     command: str
     details: dict[str, dict[str, Any]]
 
@@ -87,135 +87,135 @@ class Story:
         return f"{self.result.folder.name}{device}"
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many candidates ended in each state."""
+    def states(self) -> list[tuple[str, str, int]]:
+        """State, label and number of candidates, of the states that occur."""
         found = [e.state for e in self.result.evaluations]
-        named = {**FATES, "proposed": "proposed"}
-        return {named[s]: found.count(s) for s in named if s in found}
+        order = [s for s in (*STACKED_STATES, "proposed") if s in found]
+        return [(state, STATE_LABELS[state], found.count(state)) for state in order]
 
     @property
     def legend(self) -> list[tuple[str, str, int]]:
-        kinds = [spot.kind for spot in self.spots]
-        return [(k, said, kinds.count(k)) for k, said in KINDS.items() if k in kinds]
+        kinds = [point.kind for point in self.plot.points]
+        return [(k, label, kinds.count(k)) for k, label in POINT_LABELS.items() if k in kinds]
 
 
-def story_of(result: Result, place: Path | None = None) -> Story:
-    """Read what a run's folder holds, for a page in the folder `place`.
-
-    Raises InputError where it holds no run.
-    """
-    said = read_declaration(result.folder)
+def run_report(result: Result, folder: Path | None = None) -> RunReport:
+    """Read a run's folder for a page in `folder`. Raises InputError where it holds no run."""
+    declaration = read_declaration(result.folder)
     events = as_seen_on(result.device, read_events(result.folder))
-    shown = spots(result)
-    knobs = turned(result.evaluations)
+    plot = plot_of_run(result, result.folder.name)
+    knobs, statistic = varied_knobs(result.evaluations), result.constraints.statistic
     picks = [(how, e, result.reason(how)) for how, e in result.picks().items() if e]
-    chosen = _with_sections(shown, {e.candidate.key for _, e, _ in picks})
-    keys = frozenset(spot.key for spot in chosen)
-    beside = place is not None and place.resolve() == result.files.resolve()
+    sections = _with_sections(plot, {e.candidate.key for _, e, _ in picks})
+    keys = frozenset(point.key for point in sections)
+    beside = folder is not None and folder.resolve() == result.files.resolve()
     spent = spending(events, result.evaluations)
-    constraints = result.constraints
-    series = [Series(result.folder.name, shown, constraints, linked=keys)]
-    first, rest = _ordered(shown)
-    return Story(
+    series, first = [Series(plot, linked=keys)], plot.highlights
+    return RunReport(
         result=result,
         live=not events or events[-1]["event"] != "finished",
-        spots=shown,
+        plot=plot,
         explanation=result.explanation(),
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
-        heads=tables.columns(knobs, constraints.statistic),
+        heads=tables.columns(knobs, statistic),
         rows=[
-            tables.row(s, knobs, constraints, result.baseline, linked=s.key in keys)
-            for s in [*first, *rest]
+            tables.row_cells(point, knobs, statistic, linked=point.key in keys)
+            for point in [*first, *_others(plot)]
         ],
         first_rows=len(first),
-        models=_models(result, chosen, said),
-        same=_same(result.evaluations, knobs),
+        models=_models(result, sections, declaration),
+        constant_knobs=_constant(result.evaluations, knobs),
         importance=[
-            ("latency", "x", latency_importance(result.evaluations, constraints.statistic)),
+            ("latency", "x", latency_importance(result.evaluations, statistic)),
             ("IoU", "+", iou_importance(result.evaluations)),
         ],
         spent=spent,
         pictures={
             "budget": budget_picture(spent),
-            "learning": learning_curves(shown, constraints),
+            "learning": learning_curves(plot),
             "hypervolume": hypervolume_curve(result.curve),
             "drift": drift_picture(result.evaluations),
         },
-        device=about.device_rows(result),
-        run=about.run_rows(result, said),
+        device=about.device_fields(result),
+        run=about.run_fields(result, declaration),
         command=about.command(result),
-        details={s.key: _details(result, s, keys, beside=beside) for s in shown},
+        details={p.key: _details(result, p, keys, beside=beside) for p in plot.points},
     )
 
 
-def _with_sections(shown: Sequence[Spot], picks: Set[str]) -> list[Spot]:
-    """The front, at least its picks; without one, the nearest misses and what is best so far."""
-    front = [s for s in shown if s.kind == "front"]
-    able = front or [s for s in shown if s.near or s.kind == "best"]
-    held = {s.key for s in sorted(able, key=lambda s: s.key not in picks)[:MAX_MODELS]}
-    return [s for s in able if s.key in held]
+def _with_sections(plot: FrontPlot, picks: Set[str]) -> list[PlotPoint]:
+    """The front, its picks first; without a front, the nearest misses and the best so far."""
+    points = plot.of_kind("front") or [p for p in plot.points if p.near or p.kind == "best"]
+    kept = {p.key for p in sorted(points, key=lambda p: p.key not in picks)[:MAX_MODELS]}
+    return [p for p in points if p.key in kept]
 
 
-def _ordered(shown: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
-    """What a reader wants first, and all the rest, the fastest first."""
-    first = [s for s in shown if s.kind in ("front", "best", "rejected") or s.baseline or s.near]
-    known = {s.key for s in first}
-    rest = [s for s in shown if s.key not in known]
-    return first, sorted(rest, key=lambda s: s.ms)
+def _others(plot: FrontPlot) -> list[PlotPoint]:
+    """All points but the highlights, the fastest first."""
+    known = {point.key for point in plot.highlights}
+    return sorted((p for p in plot.points if p.key not in known), key=lambda p: p.ms)
 
 
-def _same(evaluations: Sequence[Evaluation], knobs: Sequence[str]) -> dict[str, str]:
-    """The knobs that are the same for all."""
+def _constant(evaluations: Sequence[Evaluation], knobs: Sequence[str]) -> dict[str, str]:
+    """The knobs that have one choice in all candidates."""
     choices = dict(evaluations[0].candidate.choices) if evaluations else {}
     return {name: str(value) for name, value in choices.items() if name not in knobs}
 
 
-def _models(result: Result, chosen: Sequence[Spot], said: Mapping[str, Any]) -> list[Model]:
-    sheets = data_uris(result.files, [s.key for s in chosen])
-    classes = [str(name) for name in said.get("classes") or ()]
-    picks = {how: e.candidate.key for how, e in result.picks().items() if e}
+def _models(
+    result: Result, points: Sequence[PlotPoint], declaration: Mapping[str, Any]
+) -> list[ModelSection]:
+    sheets = data_uris(result.files, [point.key for point in points])
+    classes = [str(name) for name in declaration.get("classes") or ()]
+    picks: dict[str, list[How]] = {}
+    for how, pick in result.picks().items():
+        if pick:
+            picks.setdefault(pick.candidate.key, []).append(how)
     return [
-        _model(
-            result, spot, classes, sheets.get(spot.key),
-            tuple(how for how, key in picks.items() if key == spot.key),
-        )
-        for spot in chosen
-    ]  # fmt: skip
+        _model(result, point, classes, sheets.get(point.key), picks.get(point.key, []))
+        for point in points
+    ]
 
 
 def _model(
-    result: Result, spot: Spot, classes: Sequence[str], sheet: str | None, picked: tuple[How, ...]
-) -> Model:
-    evaluation, measurement = spot.evaluation, spot.evaluation.measurement
-    exhibit = read_diagnostics(result.files, spot.key)
-    return Model(
-        spot,
-        picked,
-        tables.figures(spot, result.constraints),
-        tables.costs(evaluation),
-        tables.timing(measurement) if measurement else [],
-        tables.class_ious(evaluation, classes),
-        tables.confusion(exhibit, classes),
-        exhibit,
-        latency_histogram(measurement, result.constraints) if measurement else None,
-        sheet,
+    result: Result,
+    point: PlotPoint,
+    classes: Sequence[str],
+    sheet: str | None,
+    picked: Sequence[How],
+) -> ModelSection:
+    evaluation, measurement = point.evaluation, point.evaluation.measurement
+    diagnostics = read_diagnostics(result.files, point.key)
+    return ModelSection(
+        point=point,
+        picked=tuple(picked),
+        results=tables.result_fields(point),
+        costs=tables.cost_fields(evaluation),
+        latencies=tables.latency_fields(point.row),
+        classes=tables.class_ious(evaluation, classes),
+        confusion=tables.confusion(diagnostics, classes),
+        diagnostics=diagnostics,
+        histogram=latency_histogram(measurement, result.constraints) if measurement else None,
+        sheet=sheet,
     )
 
 
-def _details(result: Result, spot: Spot, chosen: Set[str], *, beside: bool) -> dict[str, Any]:
-    """What the script shows of a point that is chosen; pictures are in the model's section.
+def _details(
+    result: Result, point: PlotPoint, sections: Set[str], *, beside: bool
+) -> dict[str, Any]:
+    """The data that the script shows for a selected point.
 
-    Those of other models are a link where the page lies `beside` them.
+    The contact sheet is in the model's section; for a model without one it is a link, where the
+    page is `beside` the sheets.
     """
-    evaluation, cost = spot.evaluation, spot.evaluation.cost
-    rows = tables.figures(spot, result.constraints)
-    if cost:
-        rows.append(("parameters", f"{cost.params:,}"))
-        rows.append(("MACs", words.counted(cost.macs)))
-    rows.append(("file", words.size(evaluation.onnx_bytes)))
-    found: dict[str, Any] = {"rows": rows, "section": spot.key in chosen}
-    sheet = sheet_path(Path(""), spot.key)
-    if beside and spot.key not in chosen and (result.files / sheet).is_file():
+    fields = tables.result_fields(point)
+    if point.evaluation.cost:
+        fields.append(("parameters", f"{point.row['params'].value:,.0f}"))
+        fields.append(("MACs", formatting.count(point.row["macs"].value)))
+    fields.append(("file", formatting.size(point.row["onnx_bytes"].value)))
+    found: dict[str, Any] = {"rows": fields, "section": point.key in sections}
+    sheet = sheet_path(Path(""), point.key)
+    if beside and point.key not in sections and (result.files / sheet).is_file():
         found["beside"] = sheet.as_posix()
     return found

@@ -1,4 +1,4 @@
-"""The front as a picture: latency (log scale) against IoU, with what was asked for."""
+"""The plot of the front as SVG: latency (log scale) against IoU, with the constraints."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from autoseg.core.records import Constraints
-from autoseg.report.axes import (
-    iou_interval,
-    iou_limits,
-    latency_interval,
-    latency_name,
-    ms_limits,
-    ms_ticks,
-    ticks,
-)
-from autoseg.report.page.points import Spot
+from autoseg.core.records import STATE_LABELS
+from autoseg.report.axes import latency_name, ms_ticks, ticks
+from autoseg.report.page.formatting import point_text
 from autoseg.report.page.svg import (
+    XY,
     Area,
     Scale,
     axes,
@@ -31,78 +24,78 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
+from autoseg.report.points import (
+    BEST,
+    FrontPlot,
+    PlotPoint,
+    PointKind,
+    plot_iou_limits,
+    plot_ms_limits,
+)
 
-LANE = 17.0
-# Under the figures: what has a latency and no place by its IoU.
-LANES = {"below": "lower IoU", "untrained": "not trained", "too_slow": "too slow"}
+LANE = 17.0  # pixels: the height of a lane
+# Under the axes: points that have a latency and no place by their IoU.
+LANES = {
+    "below": "lower IoU",
+    "untrained": STATE_LABELS["measured"],
+    "too_slow": STATE_LABELS["too_slow"],
+}
 
 
 @dataclass(frozen=True)
 class Series:
-    """The points of one run on one device; `mark` is its class in the style.
+    """The points of one run; `mark` is its CSS class.
 
-    The points of the keys that are `linked` lead to the sections of their models.
+    The points with the keys in `linked` are links to the sections of their models.
     """
 
-    name: str
-    spots: Sequence[Spot]
-    constraints: Constraints
+    plot: FrontPlot
     mark: str = "one"
     linked: frozenset[str] = frozenset()
 
 
 def front_picture(series: Sequence[Series], *, narrow: bool = False) -> Markup:
-    """One point for each measured candidate of each series. The narrow one is for phones."""
-    low, high = _iou_limits(series)
-    lanes = [lane for lane in LANES if any(_lane(s, low) == lane for g in series for s in g.spots)]
-    area = _area(series, (low, high), len(lanes), narrow=narrow)
+    """One point for each measured candidate of each series; `narrow` is for phones."""
+    plots = [each.plot for each in series]
+    low, high = plot_iou_limits(plots)
+    used = {_lane(point, low) for plot in plots for point in plot.points}
+    lanes = [lane for lane in LANES if lane in used]
+    area = _area(plots, (low, high), len(lanes), narrow=narrow)
     return picture(
         area,
-        "latency against IoU; the arrow keys walk from model to model",
+        "latency against IoU; the arrow keys move from model to model",
         _lane_names(area, lanes),
-        _axes(area, series, LANE * len(lanes), narrow=narrow),
-        _asked(area, series),
+        _axes(area, plots, LANE * len(lanes), narrow=narrow),
+        _constraints(area, series),
         *(_rest(area, group, lanes, low) for group in series),
         *(_front(area, group) for group in series),
         class_="front narrow" if narrow else "front wide",
     )
 
 
-def _area(series: Sequence[Series], iou: tuple[float, float], lanes: int, *, narrow: bool) -> Area:
+def _area(
+    plots: Sequence[FrontPlot], iou: tuple[float, float], lanes: int, *, narrow: bool
+) -> Area:
     width, height = (400.0, 440.0) if narrow else (820.0, 480.0)
-    seen = [spot.ms for group in series for spot in group.spots]
-    seen += [group.constraints.max_latency_ms for group in series]
     left, foot = (68.0, 42.0) if narrow else (70.0, 44.0)
     return Area(
         width,
         height,
-        Scale(*ms_limits(seen), left, width - 16, log=True),
+        Scale(*plot_ms_limits(plots), left, width - 16, log=True),
         Scale(*iou, height - foot - LANE * lanes, 40.0),
     )
 
 
-def _iou_limits(series: Sequence[Series]) -> tuple[float, float]:
-    shown = [s for g in series for s in g.spots if s.iou is not None]
-    must = [s for s in shown if s.kind in ("front", "best", "rejected") or s.near]
-    ends = [end for s in must for end in iou_interval(s.evaluation) or () if s.kind == "front"]
-    floors = [group.constraints.min_iou for group in series]
-    return iou_limits([*floors, *_ious(must)], ends, _ious(shown))
+def _lane(point: PlotPoint, low: float) -> str | None:
+    """The lane of a point without a place by its IoU."""
+    if point.iou is None:
+        return "too_slow" if point.kind == "too_slow" else "untrained"
+    return "below" if point.iou < low else None
 
 
-def _ious(spots: Sequence[Spot]) -> list[float]:
-    return [spot.iou for spot in spots if spot.iou is not None]
-
-
-def _lane(spot: Spot, low: float) -> str | None:
-    """Where a point lies that has no place in the picture by its IoU."""
-    if spot.iou is None:
-        return "too_slow" if spot.kind == "too_slow" else "untrained"
-    return "below" if spot.iou < low else None
-
-
-def _axes(area: Area, series: Sequence[Series], below: float, *, narrow: bool) -> Markup:
-    seen = [spot.evaluation for group in series for spot in group.spots]
-    name = latency_name(seen, series[0].constraints.statistic)
+def _axes(area: Area, plots: Sequence[FrontPlot], below: float, *, narrow: bool) -> Markup:
+    seen = [point.evaluation for plot in plots for point in plot.points]
+    name = latency_name(seen, plots[0].constraints.statistic)
     across = ms_ticks(area.x.low, area.x.high, 6 if narrow else 10)
     return axes(
         area, across, ticks(area.y.low, area.y.high), below=below,
@@ -110,16 +103,17 @@ def _axes(area: Area, series: Sequence[Series], below: float, *, narrow: bool) -
     )  # fmt: skip
 
 
-def _asked(area: Area, series: Sequence[Series]) -> Markup:
+def _constraints(area: Area, series: Sequence[Series]) -> Markup:
     parts = []
-    for group in {each.constraints: each for each in reversed(series)}.values():
-        ceiling, floor = group.constraints.max_latency_ms, group.constraints.min_iou
+    shared_floor = series[0].plot.constraints.min_iou
+    for group in {each.plot.constraints: each for each in reversed(series)}.values():
+        ceiling, floor = group.plot.constraints.max_latency_ms, group.plot.constraints.min_iou
         x, y = area.at(ceiling, floor)
         first = group is series[0]
         parts += [
             tag(
                 "rect", x=area.left, y=area.top, width=max(0.0, x - area.left),
-                height=max(0.0, y - area.top), class_=f"asked {group.mark}",
+                height=max(0.0, y - area.top), class_=f"feasible {group.mark}",
             ),
             line((x, area.top), (x, area.height - 44), f"limit {group.mark}"),
             line((area.left, y), (area.right, y), f"limit {group.mark}"),
@@ -131,7 +125,7 @@ def _asked(area: Area, series: Sequence[Series]) -> Markup:
                 f"ceiling {ceiling:g} ms", "end" if right else "middle", "limitname",
             ),
         ]  # fmt: skip
-        if first or floor != series[0].constraints.min_iou:
+        if first or floor != shared_floor:
             under = y + (-5 if first else 14)
             free = (x if right else area.right) - 4  # not across the ceiling's line
             parts.append(text(free, under, f"floor {floor:g}", "end", "limitname"))
@@ -153,69 +147,71 @@ def _lane_names(area: Area, lanes: Sequence[str]) -> Markup:
 
 
 def _rest(area: Area, group: Series, lanes: Sequence[str], low: float) -> Markup:
-    """All but the front, so that nothing lies over it."""
-    order = ("too_slow", "untrained", "beaten", "rejected")
-    rest = [s for kind in order for s in group.spots if s.kind == kind]
-    parts = []
-    for spot in rest:
-        lane = _lane(spot, low)
+    """All points but the front, which is drawn over them."""
+    plot, parts = group.plot, []
+    rest = [p for kind in _DRAWING_ORDER for p in plot.of_kind(kind)]
+    for point in rest:
+        lane = _lane(point, low)
         if lane is None:
-            x, y = area.at(spot.ms, spot.iou or 0.0)
+            at = area.at(point.ms, point.iou or 0.0)
         else:
-            x, y = area.x(spot.ms), area.bottom + LANE * (lanes.index(lane) + 0.5)
-        parts.append(_point(spot, group, (x, y), lane))
+            at = area.x(point.ms), area.bottom + LANE * (lanes.index(lane) + 0.5)
+        parts.append(_point(point, group, at, lane))
     return join(parts)
+
+
+_DRAWING_ORDER: tuple[PointKind, ...] = ("too_slow", "untrained", "dominated", "rejected")
 
 
 def _front(area: Area, group: Series) -> Markup:
-    best = [s for s in group.spots if s.kind in ("front", "best")]
-    at = [area.at(spot.ms, spot.iou or 0.0) for spot in best]
-    whiskers = [_whiskers(area, s, group) for s in best if s.kind == "front"]
-    # Steps: between two models nothing more is had than the faster one's IoU.
+    best = group.plot.of_kind(*BEST)
+    at = [area.at(point.ms, point.iou or 0.0) for point in best]
+    whiskers = [_whiskers(area, point, group.mark) for point in best if point.kind == "front"]
+    # Steps: for a latency between two models, the faster one's IoU is the best available.
     steps = path(at, f"steps {group.mark}", steps=True) if len(at) > 1 else Markup("")
     return join(
-        [steps, *whiskers, *(_point(s, group, xy, None) for s, xy in zip(best, at, strict=True))]
+        [steps, *whiskers, *(_point(p, group, xy, None) for p, xy in zip(best, at, strict=True))]
     )
 
 
-def _whiskers(area: Area, spot: Spot, group: Series) -> Markup:
+def _whiskers(area: Area, point: PlotPoint, mark: str) -> Markup:
     """The 95 % intervals on both axes."""
-    x, y = area.at(spot.ms, spot.iou or 0.0)
+    x, y = area.at(point.ms, point.iou or 0.0)
     parts = []
-    if across := latency_interval(spot.evaluation, group.constraints.statistic):
-        ends = [area.at(end, spot.iou or 0.0)[0] for end in across]
-        parts.append(line((ends[0], y), (ends[1], y), f"whisker {group.mark}"))
-    if up := iou_interval(spot.evaluation):
-        ends = [area.at(spot.ms, end)[1] for end in up]
-        parts.append(line((x, ends[0]), (x, ends[1]), f"whisker {group.mark}"))
+    if point.latency.ci95:
+        ends = [area.at(end, point.iou or 0.0)[0] for end in point.latency.ci95]
+        parts.append(line((ends[0], y), (ends[1], y), f"whisker {mark}"))
+    if point.iou_ci95:
+        ends = [area.at(point.ms, end)[1] for end in point.iou_ci95]
+        parts.append(line((x, ends[0]), (x, ends[1]), f"whisker {mark}"))
     return join(parts)
 
 
-def _point(spot: Spot, group: Series, xy: tuple[float, float], lane: str | None) -> Markup:
-    """A link to the model's section where it has one; without a script that is all it does."""
-    x, y = xy
-    classes = ["point", spot.kind, group.mark]
-    classes += [name for name in ("baseline", "near") if getattr(spot, name)]
-    inner = [tag("title", spot.said), _shape(spot, x, y, lane)]
-    if spot.near:
+def _point(point: PlotPoint, group: Series, at: XY, lane: str | None) -> Markup:
+    """The point; a link to the model's section where the page has one."""
+    (x, y), label = at, point_text(point)
+    classes = ["point", point.kind, group.mark]
+    classes += ["baseline"] * point.is_baseline + ["near"] * point.near
+    inner = [tag("title", label), _shape(point, at, lane)]
+    if point.near:
         inner.insert(1, tag("circle", cx=x, cy=y, r=10, class_="ring"))
-    if spot.rank is not None:
-        inner.append(text(x - 7, y - 7, str(spot.rank), "end", "rank"))
-    best = spot.kind in ("front", "best")
-    linked = spot.key in group.linked
+    if point.rank is not None:
+        inner.append(text(x - 7, y - 7, str(point.rank), "end", "rank"))
+    linked = point.key in group.linked
     return tag(
         "a" if linked else "g", *inner, class_=" ".join(classes),
-        href=f"#model-{spot.key}" if linked else None, data_key=spot.key, data_run=group.mark,
-        data_x=x, data_y=y, tabindex=0 if best else -1, role=None if linked else "img",
-        aria_label=spot.said,
+        href=f"#model-{point.key}" if linked else None, data_key=point.key, data_run=group.mark,
+        data_x=x, data_y=y, tabindex=0 if point.kind in BEST else -1,
+        role=None if linked else "img", aria_label=label,
     )  # fmt: skip
 
 
-def _shape(spot: Spot, x: float, y: float, lane: str | None) -> Markup:
-    if spot.baseline:
+def _shape(point: PlotPoint, at: XY, lane: str | None) -> Markup:
+    x, y = at
+    if point.is_baseline:
         return tag("path", d=star(x, y, 9 if lane is None else 8), class_="shape")
-    if spot.kind == "rejected":
+    if point.kind == "rejected":
         return tag("path", d=cross(x, y, 4.5), class_="shape")
     if lane is not None:
         return tag("rect", x=x - 1.5, y=y - 5, width=3, height=10, rx=1.5, class_="shape")
-    return tag("circle", cx=x, cy=y, r=6 if spot.kind == "front" else 4, class_="shape")
+    return tag("circle", cx=x, cy=y, r=6 if point.kind == "front" else 4, class_="shape")

@@ -1,4 +1,4 @@
-"""The small pictures of how a run went: its budget, what it had, and how calm its device was."""
+"""The small charts of a run over time: budget, hypervolume, drift of the device."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from autoseg.core.records import Evaluation
 from autoseg.core.units import clock
 from autoseg.report.axes import ticks
 from autoseg.report.page.charts import small
+from autoseg.report.page.formatting import number
 from autoseg.report.page.svg import XY, Area, axes, line, path, picture, tag
-from autoseg.report.page.words import number
-from autoseg.report.spending import FATES, Spending
+from autoseg.report.spending import STACKED_STATES, Spending
 
 Item = TypeVar("Item")
-MAX_STEPS = 240
-DRIFTED = 1.1  # more than this beside the calm device is worth a look
+MAX_STEPS = 240  # of a curve: more make the page larger and look the same
+DRIFTED = 1.1  # times the latency on the idle device: a larger ratio is marked
 
 
 def hypervolume_curve(curve: Sequence[XY]) -> Markup | None:
-    """What finishing at each second would have given."""
+    """The hypervolume that finishing at each second would have given."""
     if len(curve) < 2:
         return None
     end, high = curve[-1][0], max(value for _, value in curve)
@@ -35,30 +35,30 @@ def hypervolume_curve(curve: Sequence[XY]) -> Markup | None:
 
 
 def budget_picture(spent: Spending) -> Markup | None:
-    """How many candidates were in each state at each second, on top of each other."""
-    if len(spent.course) < 2:
+    """The number of candidates in each state over time, stacked."""
+    if len(spent.counts) < 2:
         return None
-    end = max([second for second, _ in spent.course] + [until for _, until in spent.phases])
-    most = max(sum(counts) for _, counts in spent.course)
+    end = max([second for second, _ in spent.counts] + [until for _, until in spent.phases])
+    most = max(sum(each) for _, each in spent.counts)
     area = small((0.0, end), (0.0, 1.05 * most))
-    course = [*_thinned(spent.course), (end, spent.course[-1][1])]
-    layers = [_layer(area, course, place, name) for place, name in enumerate(FATES)]
+    counts = [*_thinned(spent.counts), (end, spent.counts[-1][1])]
+    layers = [_layer(area, counts, place, state) for place, state in enumerate(STACKED_STATES)]
     ends = [area.x(until) for _, until in spent.phases[:-1]]
     return picture(
-        area, "candidates by what became of them, over time",
+        area, "candidates by state over time",
         _timed_axes(area, end, ticks(0.0, area.y.high, 4), "candidates"),
         *layers, *(line((x, area.top), (x, area.bottom), "phase") for x in ends),
     )  # fmt: skip
 
 
 def _layer(
-    area: Area, course: Sequence[tuple[float, tuple[int, ...]]], place: int, name: str
+    area: Area, counts: Sequence[tuple[float, tuple[int, ...]]], place: int, state: str
 ) -> Markup:
-    if not any(counts[place] for _, counts in course):
+    if not any(each[place] for _, each in counts):
         return Markup("")
-    foot = _stairs([area.at(s, sum(counts[:place])) for s, counts in course])
-    head = _stairs([area.at(s, sum(counts[: place + 1])) for s, counts in course])
-    return path([*head, *reversed(foot)], f"fate {name}", closed=True)
+    foot = _stairs([area.at(s, sum(each[:place])) for s, each in counts])
+    head = _stairs([area.at(s, sum(each[: place + 1])) for s, each in counts])
+    return path([*head, *reversed(foot)], f"fate {state}", closed=True)
 
 
 def _stairs(points: Sequence[XY]) -> list[XY]:
@@ -69,12 +69,12 @@ def _stairs(points: Sequence[XY]) -> list[XY]:
     return found
 
 
-def _thinned(course: Sequence[Item]) -> Sequence[Item]:
-    return course[:: max(1, len(course) // MAX_STEPS)]
+def _thinned(items: Sequence[Item]) -> Sequence[Item]:
+    return items[:: max(1, len(items) // MAX_STEPS)]
 
 
 def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:
-    """The reference model beside each measurement, over the calm device; 1 is calm."""
+    """The latency of the reference model at each measurement, relative to the idle device."""
     taken = sorted(
         (m for e in evaluations for m in e.measurements if m.reference_ratio is not None),
         key=lambda m: m.taken_at,
@@ -86,15 +86,15 @@ def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:
     dots = []
     for place, (m, ratio) in enumerate(zip(taken, ratios, strict=True), start=1):
         x, y = area.at(place, ratio)
-        said = tag("title", f"{ratio:.3f}, {m.phase}, {m.taken_at}")
+        title = tag("title", f"{ratio:.3f}, {m.phase}, {m.taken_at}")
         drifted = " drifted" if ratio > DRIFTED else ""
-        dots.append(tag("circle", said, cx=x, cy=y, r=2.5, class_=f"drift {m.phase}{drifted}"))
+        dots.append(tag("circle", title, cx=x, cy=y, r=2.5, class_=f"drift {m.phase}{drifted}"))
     calm = area.y(1.0)
     return picture(
-        area, "how much slower the reference model was beside each measurement",
+        area, "slowdown of the reference model at each measurement",
         axes(
             area, ticks(0.0, len(ratios) + 1.0, 5), ticks(area.y.low, area.y.high, 4),
-            x_name="measurements in their order", y_name="reference, 1 = calm",
+            x_name="measurements in order", y_name="reference, 1 = idle",
         ),
         line((area.left, calm), (area.right, calm), "calm"), *dots,
     )  # fmt: skip
@@ -102,8 +102,8 @@ def drift_picture(evaluations: Sequence[Evaluation]) -> Markup | None:
 
 def _timed_axes(area: Area, end: float, y_ticks: Sequence[float], y_name: str) -> Markup:
     seconds = _clock_ticks(end)
-    said = [clock(s) if end >= 10 else number(s) for s in seconds]
-    return axes(area, seconds, y_ticks, x_name="time spent", y_name=y_name, x_said=said)
+    labels = [clock(s) if end >= 10 else number(s) for s in seconds]
+    return axes(area, seconds, y_ticks, x_name="time spent", y_name=y_name, x_labels=labels)
 
 
 def _clock_ticks(end: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""The contact sheets of a report: as they are, or as data URIs, all of a page within a bound."""
+"""The contact sheets of a report: the files, or data URIs of a bounded total size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from autoseg.core.diagnostics import sheet_path
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 2_700_000  # base64 makes a third more of it
-MAX_EACH = 2_000_000
-MAX_PIXELS = 40_000_000
+MAX_BYTES = 2_700_000  # of all sheets of a page; base64 adds a third
+MAX_SHEET_BYTES = 2_000_000
+MAX_PIXELS = 40_000_000  # of a sheet: larger ones are not decoded
 
 
 def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
-    """The sheets that are there, by key; made smaller where all of them would be too much."""
+    """The existing sheets by key; resized where they are larger than MAX_BYTES together."""
     found = sheets(place, keys)
     whole = sum(map(len, found.values()))
     if whole > MAX_BYTES:
@@ -32,14 +32,14 @@ def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
 
 
 def sheets(place: Path, keys: Sequence[str]) -> dict[str, bytes]:
-    """The JPEG files that are there, by key."""
+    """The existing JPEG files, by key."""
     return {key: raw for key in keys if (raw := _read(sheet_path(place, key)))}
 
 
 def _read(path: Path) -> bytes:
-    """A JPEG's bytes; none where there is no sheet, or something else in its place."""
+    """A JPEG's bytes; empty where there is no sheet, or the file is no JPEG."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_EACH:
+        if not path.is_file() or path.stat().st_size > MAX_SHEET_BYTES:
             return b""
         raw = path.read_bytes()
     except OSError as error:

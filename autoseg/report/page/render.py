@@ -1,4 +1,4 @@
-"""Templates to HTML: everything is escaped, the script is named by its hash."""
+"""Templates to HTML: all text is escaped, and the policy allows the script by its hash."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from autoseg import __version__
-from autoseg.report.page import words
-from autoseg.report.spending import FATES
+from autoseg.core.records import STATE_LABELS
+from autoseg.report.page import formatting
 
 _ROOM = Path(__file__).parent
-# Within a script element; JSON reads the escapes as the same characters.
+# Inside a script element; JSON parsers read these escapes as the same characters.
 _UNSAFE = {
     "<": "\\u003c",
     ">": "\\u003e",
@@ -28,7 +28,7 @@ _UNSAFE = {
 
 
 def render(template: str, **context: Any) -> str:
-    """A template with the page's style, script and words."""
+    """Render a template with the page's style and script."""
     return _environment().get_template(template).render(**context)
 
 
@@ -44,15 +44,15 @@ def _environment() -> Environment:
         style=Markup((_ROOM / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         policy=_policy(script),
-        words=words,
-        fates=FATES,
+        formatting=formatting,
+        state_labels=STATE_LABELS,
     )
     environment.filters["embedded"] = embedded
     return environment
 
 
 def _policy(script: str) -> str:
-    """Nothing from elsewhere, and no script but this one."""
+    """The content security policy: no network, and no script but this one."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -61,7 +61,7 @@ def _policy(script: str) -> str:
 
 
 def embedded(data: Any) -> Markup:
-    """JSON that no text in it can lead out of its script element."""
+    """JSON whose text cannot close its script element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for character, escape in _UNSAFE.items():
         text = text.replace(character, escape)

@@ -9,15 +9,15 @@
     return element;
   };
 
-  // Hover: what the native tooltip would say, at once and for the nearest point.
+  // Hover: the text of the native tooltip, without delay and for the nearest point.
   const tip = make("div");
   tip.id = "tip";
   tip.hidden = true;
   const showTip = (point) => {
     const charts = point.closest(".charts");
-    const said = point.getAttribute("aria-label");
-    const cut = said.indexOf(", ", said.indexOf("IoU"));
-    tip.replaceChildren(make("b", said.slice(0, cut)), said.slice(cut + 2));
+    const label = point.getAttribute("aria-label");
+    const cut = label.indexOf(", ", label.indexOf("IoU"));
+    tip.replaceChildren(make("b", label.slice(0, cut)), label.slice(cut + 2));
     charts.append(tip);
     tip.hidden = false;
     const at = point.getBoundingClientRect();
@@ -29,7 +29,7 @@
   };
   const hideTip = () => { tip.hidden = true; };
 
-  // Click: the model's figures, and its pictures where the page has them.
+  // Click: the model's results, and its contact sheet where the page has it.
   const rows = (list) => {
     const found = make("dl");
     for (const [name, value] of list) found.append(make("dt", name), make("dd", value));
@@ -55,8 +55,8 @@
     for (const each of document.querySelectorAll(".point.chosen")) each.classList.remove("chosen");
     for (const each of document.querySelectorAll(`.point[data-key="${key}"][data-run="${point.dataset.run}"]`)) each.classList.add("chosen");
     const parts = [make("h3", known.run ? `${known.run}: ${key}` : key), rows(known.rows), ...pictures(key)];
-    if (known.section && document.getElementById(`model-${key}`)) parts.push(link("all about this model", `#model-${key}`));
-    if (known.beside) parts.push(link("its pictures, beside this report", known.beside));
+    if (known.section && document.getElementById(`model-${key}`)) parts.push(link("details of this model", `#model-${key}`));
+    if (known.beside) parts.push(link("its contact sheet, beside this report", known.beside));
     panel.replaceChildren(...parts);
   };
 
@@ -72,7 +72,7 @@
         const dx = point.dataset.x * matrix.a + matrix.e - event.clientX;
         const dy = point.dataset.y * matrix.d + matrix.f - event.clientY;
         const away = Math.hypot(dx, dy);
-        // Of points on one spot, the one that was drawn last.
+        // Of points at the same position, the one drawn last.
         if (away <= least) [best, least] = [point, away];
       }
       return best;
@@ -107,11 +107,11 @@
         choose(point);
       }
     });
-    // Something to walk from, where nothing is on a front.
+    // Without a front, the first point takes the keyboard focus.
     if (points.length && !points.some((point) => point.tabIndex === 0)) inOrder[0].tabIndex = 0;
   }
 
-  // Sorting: figures as figures, and what is missing always last.
+  // Sorting: numbers by value, missing values last.
   const order = (a, b, way) => {
     if (a === "" || b === "") return (a === "") - (b === "");
     const numbers = !Number.isNaN(Number(a)) && !Number.isNaN(Number(b));

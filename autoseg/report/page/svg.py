@@ -1,6 +1,6 @@
-"""Pictures as SVG text that a page holds inline; colours come from the page's style by class.
+"""SVG elements as text for a page; colours come from the page's style sheet by class.
 
-Whatever is put into a tag is escaped: names come from data folders, boards and spaces.
+Text and attributes are escaped: names come from data folders, boards and spaces.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ XY = tuple[float, float]
 
 def tag(name: str, *inner: Markup | str, **attributes: Value | None) -> Markup:
     """One element: `class_` and `stroke_width` are class and stroke-width; None is left out."""
-    said = "".join(
+    pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_short(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
     body = "".join(escape(part) for part in inner)
-    return Markup(f"<{name}{said}>{body}</{name}>" if body else f"<{name}{said}/>")
+    return Markup(f"<{name}{pairs}>{body}</{name}>" if body else f"<{name}{pairs}/>")
 
 
 def _short(value: Value) -> str:
-    """Tenths of a pixel are enough, and short."""
+    """A tenth of a pixel is precise enough."""
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0") if math.isfinite(value) else "0"
     return str(value)
@@ -39,7 +39,7 @@ def join(parts: Iterable[Markup]) -> Markup:
 
 @dataclass(frozen=True)
 class Scale:
-    """From figures to pixels: `low` lies at `start` and `high` at `end`."""
+    """From values to pixels: `low` is at `start` and `high` at `end`."""
 
     low: float
     high: float
@@ -57,7 +57,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Area:
-    """A picture of `width` x `height` whose figures lie between its two scales."""
+    """A picture of `width` x `height` pixels with its two scales."""
 
     width: float
     height: float
@@ -81,21 +81,21 @@ class Area:
         return self.x.end
 
     def at(self, x: float, y: float) -> XY:
-        """A point in pixels, kept within the picture."""
+        """A point in pixels, clipped to the axes."""
         across = min(max(self.x(x), self.left), self.right)
         return across, min(max(self.y(y), self.top), self.bottom)
 
 
 def picture(area: Area, label: str, *inner: Markup, class_: str = "") -> Markup:
-    """The whole SVG; `label` is what somebody hears who cannot see it."""
+    """The whole SVG; `label` is for screen readers."""
     return tag(
         "svg", *inner, class_=f"chart {class_}".strip(), role="group", aria_label=label,
         viewBox=f"0 0 {area.width:g} {area.height:g}", xmlns="http://www.w3.org/2000/svg",
     )  # fmt: skip
 
 
-def text(x: float, y: float, said: str, anchor: str = "start", class_: str = "tick") -> Markup:
-    return tag("text", said, x=x, y=y, text_anchor=anchor, class_=class_)
+def text(x: float, y: float, content: str, anchor: str = "start", class_: str = "tick") -> Markup:
+    return tag("text", content, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
 def line(one: XY, other: XY, class_: str) -> Markup:
@@ -105,13 +105,13 @@ def line(one: XY, other: XY, class_: str) -> Markup:
 def path(
     points: Sequence[XY], class_: str, *, steps: bool = False, closed: bool = False
 ) -> Markup:
-    """A line through points in pixels; with `steps`, level until the next one."""
+    """A line through points in pixels; with `steps`, horizontal until the next one."""
     if not points:
         return Markup("")
-    words = [f"M{_short(points[0][0])} {_short(points[0][1])}"]
+    commands = [f"M{_short(points[0][0])} {_short(points[0][1])}"]
     for x, y in points[1:]:
-        words.append(f"H{_short(x)}V{_short(y)}" if steps else f"L{_short(x)} {_short(y)}")
-    return tag("path", d="".join(words) + ("Z" if closed else ""), class_=class_)
+        commands.append(f"H{_short(x)}V{_short(y)}" if steps else f"L{_short(x)} {_short(y)}")
+    return tag("path", d="".join(commands) + ("Z" if closed else ""), class_=class_)
 
 
 def axes(
@@ -121,16 +121,16 @@ def axes(
     *,
     x_name: str,
     y_name: str,
-    x_said: Sequence[str] | None = None,
+    x_labels: Sequence[str] | None = None,
     below: float = 0.0,
 ) -> Markup:
-    """Grid lines, ticks and the names of both axes; `below` is room kept under the figures."""
+    """Grid lines, ticks and axis names; `below` is the height of lanes under the axes."""
     foot = area.bottom + below
-    shown = x_said or [f"{tick:g}" for tick in x_ticks]
+    shown = x_labels or [f"{tick:g}" for tick in x_ticks]
     parts = []
-    for tick, said in zip(x_ticks, shown, strict=True):
+    for tick, label in zip(x_ticks, shown, strict=True):
         at = area.x(tick)
-        parts += [line((at, area.top), (at, foot), "grid"), text(at, foot + 15, said, "middle")]
+        parts += [line((at, area.top), (at, foot), "grid"), text(at, foot + 15, label, "middle")]
     for tick in y_ticks:
         at = area.y(tick)
         parts.append(line((area.left, at), (area.right, at), "grid"))

@@ -1,8 +1,10 @@
-"""Figures as a page says them, with their units; a dash for what nobody took."""
+"""Values as text with their units; a dash where nothing was recorded."""
 
 from __future__ import annotations
 
 from autoseg.core.units import clock
+from autoseg.report.points import POINT_LABELS, PlotPoint
+from autoseg.run.rows import Quantity
 
 NONE = "–"
 
@@ -29,20 +31,21 @@ def iou(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
 
 
-def span(interval: tuple[float, float] | None, digits: int = 4) -> str:
-    """The 95 % interval of a fraction."""
-    return NONE if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
-
-
-def ms_span(interval: tuple[float, float] | None) -> str:
-    return NONE if interval is None else f"{number(interval[0])} to {number(interval[1])} ms"
+def interval(quantity: Quantity) -> str:
+    """The 95 % interval; latencies have three digits and a unit, IoU four decimals."""
+    if quantity.ci95 is None:
+        return NONE
+    low, high = quantity.ci95
+    if quantity.unit == "ms":
+        return f"{number(low)} to {number(high)} ms"
+    return f"{low:.4f} to {high:.4f}"
 
 
 def share(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f} %"
 
 
-def counted(value: float | None) -> str:
+def count(value: float | None) -> str:
     """``27140000 -> "27.1 M"``."""
     if value is None:
         return NONE
@@ -52,11 +55,13 @@ def counted(value: float | None) -> str:
     return f"{value:g}"
 
 
-def size(count: float | None) -> str:
-    """Bytes: ``190285 -> "186 KiB"``."""
-    if count is None:
+def size(n_bytes: float | None) -> str:
+    """``190285 -> "186 KiB"``."""
+    if n_bytes is None:
         return NONE
-    return f"{number(count / 2**20)} MiB" if count >= 2**20 else f"{number(count / 1024)} KiB"
+    if n_bytes >= 2**20:
+        return f"{number(n_bytes / 2**20)} MiB"
+    return f"{number(n_bytes / 1024)} KiB"
 
 
 def time(seconds: float | None) -> str:
@@ -64,3 +69,12 @@ def time(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+
+
+def point_text(point: PlotPoint) -> str:
+    """The tooltip and the accessible name of a point."""
+    marks = [f"{point.rank}." if point.rank else "", "baseline" if point.is_baseline else ""]
+    first = " ".join(mark for mark in marks if mark)
+    parts = [first] if first else []
+    parts += [POINT_LABELS[point.kind], f"{point.latency.statistic} {ms(point.ms)}"]
+    return ", ".join([*parts, f"IoU {iou(point.iou)}", str(point.evaluation.candidate)])

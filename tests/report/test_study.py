@@ -12,16 +12,16 @@ from worlds import ASKED, DEPENDENT, WIDTH, by_key, space_of
 from autoseg.core.diagnostics import sheet_path
 from autoseg.networks.space import Knob
 from autoseg.report.dashboard.database import Database, read_only
-from autoseg.report.dashboard.study import StudyMirror, View, artifacts_of
+from autoseg.report.dashboard.study import StudyMirror, StudyOverview, artifacts_folder
 
 MIXED = Knob("resolution", (128, "96x128", 64), 128, "entry")
 KIND = Knob("t", ("thin", 2), "thin", "expert")
 SPACE = space_of(MIXED, WIDTH, KIND)
 
 
-def mirror_in(folder, evaluations=(), look=View) -> StudyMirror:
+def mirror_in(folder, evaluations=(), overview=StudyOverview) -> StudyMirror:
     return StudyMirror(
-        folder, SPACE, "expert", ASKED, declaration={}, evaluations=evaluations, look=look
+        folder, SPACE, "expert", ASKED, declaration={}, evaluations=evaluations, overview=overview
     )
 
 
@@ -100,10 +100,10 @@ def test_study_trial_has_values_of_rungs_and_constraints(tmp_path, told):
 def test_study_has_iou_on_test_as_soon_as_it_is_read(tmp_path, told):
     mirror = mirror_in(tmp_path)
     for e in told:
-        mirror.hear({"key": e.candidate.key}, by_key(e))
+        mirror.update({"key": e.candidate.key}, by_key(e))
     (one,) = [e for e in told if e.state == "confirmed"]
     tested = replace(make_score(0.91, 11, decayed=True, source="onnx"), split="test")
-    mirror.hear({"key": one.candidate.key}, by_key(replace(one, scores=(*one.scores, tested))))
+    mirror.update({"key": one.candidate.key}, by_key(replace(one, scores=(*one.scores, tested))))
     trial = trials_in(tmp_path)[one.candidate.key]
     assert (trial.state.name, trial.user_attrs["IoU test"]) == ("COMPLETE", 0.91)
     mirror.close()
@@ -117,7 +117,7 @@ def test_study_of_a_resumed_run_is_rebuilt_and_continued(tmp_path, told):
     first.close()
     second = mirror_in(tmp_path, told[:4])
     for e in told[4:]:
-        second.hear({"key": e.candidate.key}, by_key(e))
+        second.update({"key": e.candidate.key}, by_key(e))
     second.finish(told)
     second.close()
     assert list(trials_in(tmp_path)) == [e.candidate.key for e in told]
@@ -144,27 +144,27 @@ def test_study_replaces_the_artifact_of_a_new_contact_sheet(tmp_path, told):
     for text in (b"first", b"second"):
         sheet.write_bytes(text)
         os.utime(sheet, ns=(len(text), len(text)))
-        mirror.hear({"key": key}, by_key(one))
+        mirror.update({"key": key}, by_key(one))
     mirror.close()
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
     (trial,) = trials_in(tmp_path).values()
     (meta,) = get_all_artifact_meta(trial, storage=storage)
     assert (meta.filename, meta.mimetype) == (f"{key}.jpg", "image/jpeg")
-    store = FileSystemArtifactStore(artifacts_of(tmp_path))
+    store = FileSystemArtifactStore(artifacts_folder(tmp_path))
     assert store.open_reader(meta.artifact_id).read() == b"second"
-    assert [p.name for p in artifacts_of(tmp_path).iterdir()] == [key]
+    assert [p.name for p in artifacts_folder(tmp_path).iterdir()] == [key]
 
 
 def test_study_failures_of_database_and_figures_do_not_stop_the_run(tmp_path, told, caplog):
-    def fails() -> View:
+    def fails() -> StudyOverview:
         raise ValueError("no figure today")
 
-    mirror = mirror_in(tmp_path, look=fails)
-    mirror.hear({"event": "verdict"}, {})
+    mirror = mirror_in(tmp_path, overview=fails)
+    mirror.update({"event": "verdict"}, {})
     assert "no figure today" in caplog.text
     mirror._database._connection.close()
     for e in told[:2]:
-        mirror.hear({"key": e.candidate.key}, by_key(e))
+        mirror.update({"key": e.candidate.key}, by_key(e))
     mirror.finish(told)
     mirror.close()
     assert sum("study.db" in record.getMessage() for record in caplog.records) == 1
@@ -180,7 +180,7 @@ def test_study_replaces_a_damaged_database(tmp_path, told):
 def test_study_reader_sees_a_transaction_complete_or_not_at_all(tmp_path):
     database = Database(tmp_path / "a 'b' ?#%41.db")
     reader = read_only(tmp_path / "a 'b' ?#%41.db")
-    with database.at_once():
+    with database.transaction():
         study = optuna.create_study(study_name="one", storage=database.storage)
         study.set_user_attr("seen", True)
         assert reader.get_all_studies() == []
@@ -193,6 +193,6 @@ def test_study_reader_sees_a_transaction_complete_or_not_at_all(tmp_path):
 def test_study_write_passes_an_interrupt_through(tmp_path):
     database = Database(tmp_path / "study.db")
     connection = database.storage.engine.raw_connection().driver_connection
-    with pytest.raises(KeyboardInterrupt), database.at_once():
+    with pytest.raises(KeyboardInterrupt), database.transaction():
         connection.close()  # as SQLAlchemy does when it comes in the middle of a statement
         raise KeyboardInterrupt
