@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
 from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.state import SearchProblem
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import Recipe

@@ -27,10 +27,10 @@ from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 from autoseg.run.store import MeasurementCache
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Scheduler
 from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.state import SearchProblem
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
