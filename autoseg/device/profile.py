@@ -28,14 +28,15 @@ FOR_SSH = ("host", "port", "user", "key_file", "use_agent", "python")
 class Profile(BaseModel):
     """How a device is reached, and how it is timed.
 
-    `affinity` are the cores that the timed process is bound to, `providers` those of onnxruntime
-    in the order they are tried, `runs` the fewest of a confirming measurement. For a board, None
-    in `port`, `user` or `key_file` means what ~/.ssh/config says, else ssh's default.
+    A file without `name` is named by its stem. `affinity` are the cores that the timed process is
+    bound to, `providers` those of onnxruntime in the order they are tried, `runs` the fewest of a
+    confirming measurement. For a board, None in `port`, `user` or `key_file` means what
+    ~/.ssh/config says, else ssh's default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1)
+    name: str = Field(default="", min_length=1)
     description: str = ""
     kind: Literal["local", "ssh"]
     host: str | None = Field(default=None, validate_default=True)
@@ -141,10 +142,12 @@ def load_profile(device: str | Path) -> Profile:
     if "@" in text and not Path(text).expanduser().exists():
         return at_address(text)
     try:
-        return load(find("devices", device), Profile)
+        path = find("devices", device)
     except InputError as error:
         unknown = str(error).startswith("unknown device")
         raise InputError(f"{error}, or user@host") if unknown else error from None
+    profile = load(path, Profile)
+    return profile if profile.name else profile.model_copy(update={"name": path.stem})
 
 
 def at_address(text: str) -> Profile:

@@ -34,7 +34,7 @@ CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
 PRIOR_BELOW_CEILING = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchProblem:
     """What is searched and within which limits; `budget_s` and `trials` are None without limit."""
 
@@ -48,7 +48,7 @@ class SearchProblem:
     trials: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchState:
     """What the evaluations say at one moment, with forecasts made on demand.
 
@@ -204,9 +204,13 @@ class StateBuilder:
 
     def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
         """The state of these evaluations, while these jobs are in training."""
-        candidates = self._including(evaluations)
         return SearchState(
-            self.problem, candidates, self.surveyed, evaluations, running, self.cache
+            problem=self.problem,
+            candidates=self._including(evaluations),
+            surveyed=self.surveyed,
+            evaluations=evaluations,
+            running=running,
+            cache=self.cache,
         )
 
     @cached_property

@@ -297,8 +297,8 @@ def ours(
 ) -> SearchScheduler:
     """The scheduler as a run makes it, over a table; with another policy for a variant of it."""
     problem = SearchProblem(
-        table.space, "expert", constraints, table.recipe, table.training_time(workers), seed,
-        budget_s=budget_s,
+        space=table.space, effort="expert", constraints=constraints, recipe=table.recipe,
+        training_time=table.training_time(workers), seed=seed, budget_s=budget_s,
     )  # fmt: skip
     return SearchScheduler.of(problem, policy or ExpectedHypervolume())
 
