@@ -335,7 +335,13 @@ class Foreseeing:
         return self
 
     def outlook(self, evaluations, horizon_s):
-        return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)
+        return Outlook(
+            hypervolume=0.0123,
+            horizon_s=horizon_s,
+            gain_hypervolume=0.002,
+            gain_iou=0.0031,
+            gain_iou_at_most=0.0079,
+        )
 
 
 def test_outlook_is_recorded_at_intervals_and_read_back(finished, tmp_path):

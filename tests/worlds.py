@@ -8,10 +8,10 @@ from factories import make_evaluation, make_score
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
 from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.state import SearchProblem
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import Recipe
@@ -33,8 +33,10 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
 def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> SearchScheduler:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
-    times = said.pop("times", None) or TrainingTime(space, said["recipe"], 1, 100, workers)
-    problem = SearchProblem(space, training_time=times, **said)
+    times = said.pop("times", None) or TrainingTime(
+        space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers
+    )
+    problem = SearchProblem(space=space, training_time=times, **said)
     policy = ExpectedHypervolume()
     if sampler:
         policy = WholeTrainings(

@@ -26,10 +26,10 @@ from autoseg.pools.protocol import Pool
 from autoseg.run.declaration import Declaration
 from autoseg.run.store import MeasurementCache, read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Scheduler
 from autoseg.search.scheduler import SearchScheduler
+from autoseg.search.state import SearchProblem
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
@@ -116,14 +116,21 @@ def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
     """The scheduler for a task, a latency ceiling and an IoU floor."""
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
-    outputs, workers = task.dataset.outputs, declaration.workers
+    training_time = TrainingTime(
+        space=task.space,
+        recipe=task.recipe,
+        outputs=task.dataset.outputs,
+        pictures=visited,
+        workers=declaration.workers,
+        channel_step=task.channel_step,
+    )
     problem = SearchProblem(
-        task.space,
-        effort,
-        constraints,
-        task.recipe,
-        TrainingTime(task.space, task.recipe, outputs, visited, workers, task.channel_step),
-        seed,
+        space=task.space,
+        effort=effort,
+        constraints=constraints,
+        recipe=task.recipe,
+        training_time=training_time,
+        seed=seed,
         budget_s=declaration.budget_s,
         trials=declaration.trials,
     )

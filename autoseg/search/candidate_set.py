@@ -62,6 +62,19 @@ class CandidateSet:
         """Keys of the candidates that can be built and of those that cannot."""
         return frozenset([*self.rows, *(c.key for c, _ in self.refused)])
 
+    def spread(self, first: Iterable[Candidate], count: int) -> Sequence[Candidate]:
+        """The `first`, then those that fill the space between them (greedy maximin)."""
+        chosen = [self.rows[c.key] for c in dict.fromkeys(first) if c.key in self.rows]
+        count = min(count, len(self.features))
+        nearest = np.full(len(self.features), np.inf)
+        for number in range(count):
+            if number >= len(chosen):
+                chosen.append(int(np.argmax(nearest)))
+            distances = np.linalg.norm(self.features - self.features[chosen[number]], axis=1)
+            nearest = np.minimum(nearest, distances)
+            nearest[chosen[: number + 1]] = -1.0
+        return [self.candidates[row] for row in chosen[:count]]
+
     @cached_property
     def sizes(self) -> tuple[HW, ...]:
         return tuple(c.input_hw for c in self.candidates)

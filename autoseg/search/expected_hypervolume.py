@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.search.acquisition import p_at_most
@@ -23,7 +22,7 @@ from autoseg.search.protocol import Screen
 from autoseg.search.state import SearchState
 from autoseg.search.status import decayed, epoch_of, next_job, p50_ms, undecayed
 from autoseg.search.stopping import stops
-from autoseg.search.surrogate import Rows
+from autoseg.search.surrogate import Flags, Rows
 
 MIN_P_LATENCY = 0.01  # P(under the ceiling) from which a candidate is worth measuring
 MIN_GAIN = 1e-6  # hypervolume (ln ms x IoU) that an option must be expected to add
@@ -33,8 +32,7 @@ JOB_S = 1.0  # scoring and checkpoint of one job, beside its epochs
 TIME_SAFETY = 1.3  # on predicted seconds: a job that the end of the search cuts off is time lost
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """All that could be done next: row and rung aimed at, expected hypervolume, seconds; `[n]`."""
 
     rows: Rows
@@ -42,9 +40,11 @@ class Options:
     gains: Array
     seconds: Array
 
+    def where(self, chosen: Flags) -> Options:
+        return Options._make(column[chosen] for column in self)
 
-@dataclass(frozen=True)
-class Eligible:
+
+class Eligible(NamedTuple):
     """Candidates that may be measured or trained, by row; all ``[n]``.
 
     `log_sd` is the standard deviation of ln ms, 0 where it was measured; `screen_s` are the
@@ -58,56 +58,45 @@ class Eligible:
     screen_s: Array
     epochs: Rows
 
-    def of(self, chosen: npt.NDArray[np.bool_] | Rows) -> Eligible:
-        """Some of them, by mask or by position."""
-        return Eligible(*(getattr(self, f.name)[chosen] for f in fields(self)))
+    def where(self, chosen: Flags | Rows) -> Eligible:
+        return Eligible._make(column[chosen] for column in self)
 
 
-@dataclass(frozen=True)
 class ExpectedHypervolume:
     """Takes the option with the highest expected hypervolume per second."""
 
     def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
         """One rung towards the best option, or its measurement if it has none yet."""
-        found = self.options(state, left_s)
-        if not len(found.rows):
+        options = self.options(state, left_s)
+        if not len(options.rows):
             return None
-        return self.step_to(state, int(found.rows[np.argmax(self.worth(found))]))
+        return self.step_to(state, int(options.rows[np.argmax(self.worth(options))]))
 
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
-        """Those whose optimistic IoU at full length is under the floor or a faster one's IoU."""
         return stops(state)
 
     def options(self, state: SearchState, left_s: float | None) -> Options:
-        """What is weighed."""
-        return options(state, left_s)
+        """Every candidate that may be started or continued, with every rung that it may reach."""
+        able = eligible(state)
+        longest = np.full(len(able.rows), state.recipe.rungs[-1])
+        able = able.where(_gains(state, able, longest) > MIN_GAIN)
+        # Without a budget nothing may depend on time.
+        known = state.evaluations if left_s is not None else {}
+        costs = [state.candidates.costs[row] for row in able.rows]
+        epoch_s = state.problem.training_time.epochs_s(costs, known)
+        parts = [_to_rung(state, able, epoch_s, rung, left_s) for rung in state.recipe.rungs]
+        options = Options._make(map(np.concatenate, zip(*parts, strict=True)))
+        return options.where(options.gains > MIN_GAIN)
 
-    def worth(self, found: Options) -> Array:
+    def worth(self, options: Options) -> Array:
         """What decides between options: expected gain for each second."""
-        return found.gains / found.seconds
+        return options.gains / options.seconds
 
     def step_to(self, state: SearchState, row: int) -> Screen | Job | None:
-        """Measure a candidate that nothing is known of, else train it to its next rung."""
+        """Measure a candidate without evaluation, else train it to its next rung."""
         candidate = state.candidates.candidates[row]
         evaluation = state.evaluations.get(candidate.key)
-        if evaluation is None:
-            return Screen(candidate)
-        return next_job(evaluation, state.recipe)
-
-
-def options(state: SearchState, left_s: float | None) -> Options:
-    """Every candidate that may be started or continued, with every rung that it may reach."""
-    able = eligible(state)
-    longest = np.full(len(able.rows), state.recipe.rungs[-1])
-    able = able.of(_gains(state, able, longest) > MIN_GAIN)
-    # Without a budget nothing may depend on time.
-    known = state.evaluations if left_s is not None else {}
-    costs = [state.candidates.costs[row] for row in able.rows]
-    epoch_s = state.problem.training_time.epochs_s(costs, known)
-    parts = [_to_rung(state, able, epoch_s, rung, left_s) for rung in state.recipe.rungs]
-    joined = _joined(parts)
-    worthy = joined.gains > MIN_GAIN
-    return Options(*(getattr(joined, f.name)[worthy] for f in fields(joined)))
+        return next_job(evaluation, state.recipe) if evaluation else Screen(candidate)
 
 
 def _to_rung(
@@ -122,14 +111,9 @@ def _to_rung(
     if left_s is not None and any(undecayed(e) for e in state.evaluations.values()):
         whole_s = TIME_SAFETY * seconds + state.recipe.decay_epochs(rung) * epoch_s
         within &= whole_s < left_s
-    here = able.of(within)
+    here = able.where(within)
     aims = np.full(len(here.rows), rung)
     return Options(here.rows, aims, _gains(state, here, aims), seconds[within])
-
-
-def _joined(parts: Sequence[Options]) -> Options:
-    columns = ([getattr(part, f.name) for part in parts] for f in fields(Options))
-    return Options(*map(np.concatenate, columns))
 
 
 def _gains(state: SearchState, able: Eligible, rungs: Rows) -> Array:
@@ -139,10 +123,9 @@ def _gains(state: SearchState, able: Eligible, rungs: Rows) -> Array:
 
 def eligible(state: SearchState) -> Eligible:
     """The candidates that may be measured or trained next, by row."""
-    known, predicted = _known(state), _predicted(state)
-    columns = [[getattr(part, f.name) for part in (known, predicted)] for f in fields(Eligible)]
-    both = Eligible(*map(np.concatenate, columns))
-    return both.of(np.argsort(both.rows))
+    pairs = zip(_predicted(state), _known(state), strict=True)
+    both = Eligible._make(map(np.concatenate, pairs))
+    return both.where(np.argsort(both.rows))
 
 
 def _predicted(state: SearchState) -> Eligible:
@@ -158,7 +141,7 @@ def _predicted(state: SearchState) -> Eligible:
     worth_screening = (p_latency > MIN_P_LATENCY) & (not state.all_trials_used)
     rows = [state.row(e) for e in state.evaluations.values()]
     worth_screening[[row for row in rows if row is not None]] = False
-    return every.of(worth_screening)
+    return every.where(worth_screening)
 
 
 def _known(state: SearchState) -> Eligible:

@@ -17,10 +17,9 @@ from typing import Protocol
 from autoseg.core.records import Candidate, Job
 from autoseg.search.finalists import finalists, finish_s, search_left_s
 from autoseg.search.planner import SearchPlanner
-from autoseg.search.problem import SearchProblem
 from autoseg.search.proposers.space import SpaceProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Step, Wait
-from autoseg.search.state import SearchState, StateBuilder
+from autoseg.search.state import SearchProblem, SearchState, StateBuilder
 
 
 class Policy(Protocol):
@@ -30,9 +29,7 @@ class Policy(Protocol):
         """What to measure or train in the `left_s` seconds left; None if nothing is worth it."""
         ...
 
-    def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
-        """Trained candidates that cannot reach the front, each with the reason."""
-        ...
+    def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]: ...
 
 
 @dataclass(frozen=True)

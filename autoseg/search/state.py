@@ -12,27 +12,43 @@ import numpy as np
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point
-from autoseg.core.records import Candidate, Evaluation, Job
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job
+from autoseg.networks.space import SearchSpace
 from autoseg.search.acquisition import StepFront, p_iou_met
 from autoseg.search.cache import SearchCache
 from autoseg.search.candidate_set import CandidateSet
 from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
-from autoseg.search.problem import SearchProblem
+from autoseg.search.proposers.space import smallest
 from autoseg.search.protocol import Evaluations, Proposer
 from autoseg.search.status import decayed, epoch_of, p50_ms, undecayed
 from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
-from autoseg.search.survey import survey
+from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
 
 MAX_CANDIDATES = 4000  # that are told apart; larger spaces are sampled
+MAX_SURVEYED = 28  # untrained networks that are measured before anything is trained
 MIN_P_SIGMAS = NormalDist().inv_cdf(MIN_P_FEASIBLE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
 # Below the ceiling, in ln ms, with sd 1: the prior before six latencies are measured.
 PRIOR_BELOW_CEILING = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class SearchProblem:
+    """What is searched and within which limits; `budget_s` and `trials` are None without limit."""
+
+    space: SearchSpace
+    effort: str
+    constraints: Constraints
+    recipe: Recipe
+    training_time: TrainingTime
+    seed: int
+    budget_s: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchState:
     """What the evaluations say at one moment, with forecasts made on demand.
 
@@ -188,9 +204,13 @@ class StateBuilder:
 
     def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
         """The state of these evaluations, while these jobs are in training."""
-        candidates = self._including(evaluations)
         return SearchState(
-            self.problem, candidates, self.surveyed, evaluations, running, self.cache
+            problem=self.problem,
+            candidates=self._including(evaluations),
+            surveyed=self.surveyed,
+            evaluations=evaluations,
+            running=running,
+            cache=self.cache,
         )
 
     @cached_property
@@ -202,8 +222,12 @@ class StateBuilder:
 
     @cached_property
     def surveyed(self) -> Sequence[Candidate]:
-        """The candidates that are measured before anything is trained."""
-        return survey(self.problem, self.proposed)
+        """The candidates that are measured first: at most half of the trials."""
+        space, effort = self.problem.space, self.problem.effort
+        half = max(1, (self.problem.trials or 2 * MAX_SURVEYED) // 2)
+        return self.proposed.spread(
+            [space.baseline, smallest(space, effort)], min(MAX_SURVEYED, half)
+        )
 
     def _including(self, evaluations: Evaluations) -> CandidateSet:
         """The proposed candidates, and those that a sampler has named beyond them."""

@@ -33,7 +33,7 @@ P90_INTERVAL_RATIO = 1.4
 USEFUL_RUNG = 2  # index of the rung from which a finish makes sense: 27 epochs by default
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingTime:
     """Predicts the seconds of an epoch, of a finish, and counts the cost that they depend on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +29,8 @@ BUDGETS = 10
 class CostBlind(ExpectedHypervolume):
     """Takes what is expected to add most, whatever it costs."""
 
-    def worth(self, found: Options) -> Array:
-        return found.gains
+    def worth(self, options: Options) -> Array:
+        return options.gains
 
 
 class NeverStopping(ExpectedHypervolume):
@@ -39,7 +39,7 @@ class NeverStopping(ExpectedHypervolume):
     def options(self, state: SearchState, left_s: float | None) -> Options:
         found = super().options(state, left_s)
         whole = found.rungs == state.recipe.rungs[-1]
-        return Options(*(getattr(found, f.name)[whole] for f in fields(found)))
+        return found.where(whole)
 
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
         return ()

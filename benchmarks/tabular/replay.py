@@ -36,9 +36,9 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point, hypervolume
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement, Score, State
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.problem import SearchProblem
 from autoseg.search.protocol import Done, Scheduler, Screen, Wait
 from autoseg.search.scheduler import Policy, SearchScheduler
+from autoseg.search.state import SearchProblem
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 
@@ -305,8 +305,8 @@ def ours(
 ) -> SearchScheduler:
     """The scheduler as a run makes it, over a table; with another policy for a variant of it."""
     problem = SearchProblem(
-        table.space, "expert", constraints, table.recipe, table.training_time(workers), seed,
-        budget_s=budget_s,
+        space=table.space, effort="expert", constraints=constraints, recipe=table.recipe,
+        training_time=table.training_time(workers), seed=seed, budget_s=budget_s,
     )  # fmt: skip
     return SearchScheduler.of(problem, policy or ExpectedHypervolume())
 

@@ -124,8 +124,9 @@ class Table:
 
     def training_time(self, workers: int = 1) -> TabularTrainingTime:
         return TabularTrainingTime(
-            self.space, self.recipe, self.outputs, self.pictures, workers, STEP, costs=self.costs
-        )
+            space=self.space, recipe=self.recipe, outputs=self.outputs, pictures=self.pictures,
+            workers=workers, channel_step=STEP, costs=self.costs,
+        )  # fmt: skip
 
     def point(self, key: str, rung: int | None = None) -> Point:
         """Latency in ms and IoU after the decay at a rung, the top one if none is named."""
@@ -234,7 +235,10 @@ def trained(name: str, path: Path | None = None) -> Table:
     rungs = tuple(sorted({rung for rung, decayed in cells[rows[0]["key"]][0] if not decayed}))
     known = [c for key, c in by_key.items() if 0 in cells[key]]
     recipe = replace(Recipe(), rungs=rungs)
-    counted = TrainingTime(space, recipe, outputs, pictures, 1, STEP)
+    counted = TrainingTime(
+        space=space, recipe=recipe, outputs=outputs, pictures=pictures, workers=1,
+        channel_step=STEP,
+    )  # fmt: skip
     costs = {c.key: counted.cost(c) for c in known}
     measured = _measured(path.with_name(f"{path.stem}-latency.csv"))
     if missing := sorted(set(costs) - set(measured)):
@@ -308,7 +312,9 @@ def thesis(path: Path) -> Table:
             said = {k.name: normal_choice(k.name, float(row[k.name])) for k in shipped.knobs}
             rows.setdefault(shipped.candidate(**said), []).append(row)
     recipe = replace(Recipe(), rungs=(THESIS_EPOCHS,))
-    counted = TrainingTime(shipped, recipe, 1, THESIS_PICTURES, 1)
+    counted = TrainingTime(
+        space=shipped, recipe=recipe, outputs=1, pictures=THESIS_PICTURES, workers=1
+    )
     entries = {}
     for candidate, trainings in rows.items():
         cost, seconds = counted.cost(candidate), THESIS_EPOCHS * counted.epoch_s(candidate, {})

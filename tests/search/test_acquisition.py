@@ -41,9 +41,9 @@ def test_gain_over_the_ceiling_is_zero():
     assert steps().expected_gain(np.log([11.0]), np.array([-5.0]), np.array([0.5]))[0] == 0.0
 
 
-def test_probability_over_is_the_probability_to_meet_the_iou_floor():
-    chance = p_iou_met(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
-    assert chance[0] == pytest.approx(0.5) and chance[1] > 0.99 and chance[2] < 0.01
+def test_p_iou_met_is_the_probability_to_meet_the_iou_floor():
+    p_met = p_iou_met(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
+    assert p_met[0] == pytest.approx(0.5) and p_met[1] > 0.99 and p_met[2] < 0.01
 
 
 def test_expected_gain_averages_over_an_uncertain_latency():

@@ -66,7 +66,7 @@ def test_proposer_of_one_candidate_gives_it_once():
     alone = space_of(Knob("resolution", (64,), 64, "entry"))
     ask = OptunaProposer(alone, "expert", ASKED, 0, "gp")
     assert first(ask) == alone.baseline
-    seen = [Observation(alone.baseline, 1.0, 0.9, imputed=True)]
+    seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9, imputed=True)]
     assert first(ask, seen, lambda c: c != alone.baseline) is None
 
 
@@ -74,7 +74,10 @@ def test_proposer_of_one_candidate_gives_it_once():
 def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sampler):
     *history, left = list(DEPENDENT.candidates("expert"))
     assert len(history) == 3 * 3 - 1
-    seen = [Observation(c, 1.0 + n, 0.9, imputed=True) for n, c in enumerate(history)]
+    seen = [
+        Observation(candidate=c, latency_ms=1.0 + n, iou=0.9, imputed=True)
+        for n, c in enumerate(history)
+    ]
     ask = OptunaProposer(DEPENDENT, "expert", ASKED, 0, sampler)
     assert first(ask, seen, lambda c: c == left) == left
     assert first(ask, seen) in [*history, left]

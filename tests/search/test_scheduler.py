@@ -106,7 +106,7 @@ def test_search_confirms_the_nearest_where_nothing_meets_the_floor(limit):
 
 def test_search_starts_a_job_whose_time_is_only_a_guess():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
-    times = TrainingTime(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
+    times = TrainingTime(space=WIDE, recipe=Recipe(), outputs=1, pictures=100_000, workers=1)
     large = World(scheduler_of(WIDE, budget_s=600.0, times=times), quarter, by_width)
     assert not times.affordable(WIDE.baseline, {}, 600.0)
     large.run()
@@ -236,7 +236,7 @@ def test_search_finds_the_best_feasible_with_part_of_all_training():
     assert thrifty.spent_s < 0.4 * WIDE.count("expert") * 81
 
 
-def test_propose_ranks_continued_and_new_candidates_together():
+def test_next_step_ranks_continued_and_new_candidates_together():
     """What is far along and good goes on; where it cannot get better any more, others begin."""
     scheduler = scheduler_of(WIDE, budget_s=10_000.0)
     ahead, *others = list(WIDE.candidates("expert"))[:6]
@@ -252,7 +252,7 @@ def test_propose_ranks_continued_and_new_candidates_together():
     assert isinstance(step, Screen) or step.from_epoch == 0
 
 
-def test_propose_gives_two_workers_different_jobs_and_lets_a_third_wait():
+def test_next_step_gives_two_workers_different_jobs_and_lets_a_third_wait():
     scheduler = scheduler_of(WIDE, workers=2)
     seen = by_key(
         *(make_evaluation(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30])

@@ -14,7 +14,7 @@ SPACE = space_of(RESOLUTION, WIDTH)
 ALL = list(SPACE.candidates("expert"))
 
 
-def test_prior_s_of_an_epoch_follows_observed_times():
+def test_prior_epoch_s_follows_observed_times():
     guess = prior_epoch_s(Cost(params=1, macs=1, activation_bytes=10**6), 100)
     trained = make_evaluation(ALL[0], "scored", 1.0, replace(make_score(0.5, 3), train_s=3 * 50.0))
     same = replace(trained, cost=Cost(params=1, macs=1, activation_bytes=10**6))
