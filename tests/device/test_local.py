@@ -322,18 +322,18 @@ def test_an_answer_that_is_none_is_the_machines_fault(
     stand_in: Any, segments: Path, answer: dict[str, Any]
 ) -> None:
     with pytest.raises(DeviceError, match="this machine: the reply is not from autoseg's runner"):
-        stand_in(timing=f"return worker.say({answer!r})")(segments)
+        stand_in(timing=f"return worker.reply({answer!r})")(segments)
 
 
 def test_a_loss_after_the_last_block_costs_no_facts(stand_in: Any, segments: Path) -> None:
     # Every block was said; what the machine was like after them is asked for again.
     mute = (
         "class Ending(Worker):\n"
-        "        def say(self, facts, payload=None):\n"
+        "        def reply(self, facts, payload=None):\n"
         "            if 'timed' in facts and first_time():\n"
         "                os.kill(os.getppid(), 9)\n"
         "                time.sleep(9)\n"
-        "            worker.say(facts, payload)\n"
+        "            worker.reply(facts, payload)\n"
         "    ending = Ending(worker.pipe)\n"
         "    ending.models = worker.models\n"
         "    return own(ending, *given)"
@@ -346,7 +346,7 @@ def test_a_loss_after_the_last_block_costs_no_facts(stand_in: Any, segments: Pat
 def test_a_class_map_that_no_frame_has_is_refused(
     tmp_path: Path, segments: Path, monkeypatch: pytest.MonkeyPatch, size: list[int]
 ) -> None:
-    answer = f'worker.say({{"map": {{"shape": {size}}}}}, zlib.compress(bytes(16_000_000)))'
+    answer = f'worker.reply({{"map": {{"shape": {size}}}}}, zlib.compress(bytes(16_000_000)))'
     source = Path(runner.__file__).read_text()
     own = f'WORK["run"] = lambda worker, request: {answer}\nif __name__ == "__main__":'
     (tmp_path / "runner.py").write_text(source.replace('if __name__ == "__main__":', own))
