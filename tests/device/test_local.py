@@ -332,7 +332,7 @@ def test_measure_keeps_its_facts_after_a_loss_behind_the_last_block(
     # Every block was said; what the machine was like after them is asked for again.
     mute = (
         "class Ending(Worker):\n"
-        "        def say(self, facts, payload=None):\n"
+        "        def reply(self, facts, payload=None):\n"
         "            if 'timed' in facts and first_time():\n"
         "                os.kill(os.getppid(), 9)\n"
         "                time.sleep(9)\n"
