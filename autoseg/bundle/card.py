@@ -11,7 +11,7 @@ from autoseg.core.text import markdown_name as plain
 from autoseg.core.text import markdown_table
 from autoseg.core.units import parse_hw
 from autoseg.data.drawing.overlay import Colour
-from autoseg.run.rows import Quantity, table_rows
+from autoseg.run.rows import table_rows
 
 
 def card(
@@ -75,20 +75,16 @@ def _results(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
         limit = f" (ceiling {constraints.max_latency_ms:g} ms)" if name == promised else ""
         # The intervals of p95 and p99 are estimates: they are shown only for the promise.
         known = name == promised or name not in ("p95", "p99")
-        interval = f"{_interval(latency, '.3g')} ms" if known else "-"
+        interval = f"{latency.interval_text('.3g')} ms" if known else "-"
         cells.append([f"latency {name}", f"{latency.value:.3g} ms{limit}", interval])
     floor = {"val": f" (floor {constraints.min_iou:g})", "test": ""}
     for split, score in _scores(evaluation).items():
         iou = f"{score.iou:.4f}{floor[split]}"
-        cells.append([f"IoU on {split}", iou, _interval(row[f"iou_{split}"], ".4f")])
+        cells.append([f"IoU on {split}", iou, row[f"iou_{split}"].interval_text(".4f")])
         cells.append([f"pixel accuracy on {split}", f"{100 * score.pixel_accuracy:.2f} %", "-"])
     if evaluation.p_feasible is not None:
         cells.append(["P(ceiling and floor hold)", f"{evaluation.p_feasible:.3f}", "-"])
     return cells
-
-
-def _interval(quantity: Quantity, form: str) -> str:
-    return " to ".join(f"{end:{form}}" for end in quantity.ci95 or ())
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Score]:

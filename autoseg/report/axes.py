@@ -33,10 +33,8 @@ def varied_knobs(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def latency_text(latency: Quantity, asked: Statistic, digits: int = 3) -> str:
     """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs do not support the statistic `asked`."""
-    if latency.value is None:
-        return ""
-    lower = "" if latency.statistic == asked else f" ({latency.statistic})"
-    return f"{latency.value:.{digits}g}{lower}"
+    lower = latency.value is not None and latency.statistic != asked
+    return latency.text(f".{digits}g") + (f" ({latency.statistic})" if lower else "")
 
 
 def latency_name(evaluations: Iterable[Evaluation], statistic: Statistic) -> str:

@@ -13,7 +13,7 @@ from autoseg.core.units import clock
 from autoseg.report.axes import latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
-from autoseg.run.rows import Quantity, TableRow, table_rows
+from autoseg.run.rows import TableRow, table_rows
 from autoseg.search.latency import measured_model
 
 if TYPE_CHECKING:
@@ -120,19 +120,15 @@ def _cells(row: TableRow, knobs: Sequence[str], latencies: Sequence[Statistic]) 
     return [
         _marks(row),
         *("" if choice is None else str(choice) for choice in choices),
-        _number(row["params"], ",.0f"),
-        _number(row["macs"], ".1f", 1e-6),
+        row["params"].text(",.0f"),
+        row["macs"].text(".1f", 1e-6),
         *(latency_text(row.latency(name), name) for name in latencies),
-        _number(row["iou_val"], ".4f"),
-        _number(row["iou_test"], ".4f"),
-        _number(row["onnx_bytes"], ".0f", 1 / 1024),
-        _number(row["speedup_vs_baseline"], ".1f"),
+        row["iou_val"].text(".4f"),
+        row["iou_test"].text(".4f"),
+        row["onnx_bytes"].text(".0f", 1 / 1024),
+        row["speedup_vs_baseline"].text(".1f"),
         row.key,
     ]
-
-
-def _number(quantity: Quantity, form: str, scale: float = 1.0) -> str:
-    return "" if quantity.value is None else f"{scale * quantity.value:{form}}"
 
 
 def _marks(row: TableRow) -> str:

@@ -40,6 +40,14 @@ class Quantity:
     ci95: Interval | None = None
     statistic: Statistic | None = None
 
+    def text(self, form: str, scale: float = 1.0) -> str:
+        """The scaled value in a format of Python; empty without a value."""
+        return "" if self.value is None else f"{scale * self.value:{form}}"
+
+    def interval_text(self, form: str) -> str:
+        """``"0.95 to 0.97"``; empty without an interval."""
+        return " to ".join(f"{end:{form}}" for end in self.ci95 or ())
+
 
 @dataclass(frozen=True)
 class TableRow:

@@ -41,7 +41,7 @@ def trial_attributes(evaluation: Evaluation, constraints: Constraints) -> dict[s
         "params": row["params"].value,
         "MACs": row["macs"].value,
         **_measured(row),
-        "IoU 95 %": _interval(row["iou_val"], ".4f"),
+        "IoU 95 %": row["iou_val"].interval_text(".4f"),
         "epochs": val.epoch if val else None,
         "train [s]": round(val.train_s, 1) if val else None,
         "IoU test": _rounded(row["iou_test"], 4),
@@ -67,13 +67,9 @@ def _measured(row: TableRow) -> dict[str, Any]:
         latency = row[f"latency_{name}_ms"]
         if latency.value is not None:
             found[f"latency {name} [ms]"] = float(f"{latency.value:.5g}")
-            found[f"latency {name} 95 %"] = f"{_interval(latency, '.4g')} ms"
+            found[f"latency {name} 95 %"] = f"{latency.interval_text('.4g')} ms"
     return {**found, "warnings": "; ".join(measurement.flags)}
 
 
 def _rounded(quantity: Quantity, digits: int) -> float | None:
     return None if quantity.value is None else round(quantity.value, digits)
-
-
-def _interval(quantity: Quantity, form: str) -> str:
-    return " to ".join(f"{end:{form}}" for end in quantity.ci95 or ())

@@ -10,7 +10,7 @@ from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.report.axes import latency_text
 from autoseg.report.dashboard.study import StudyOverview
 from autoseg.run.result import Result
-from autoseg.run.rows import Quantity, table_rows
+from autoseg.run.rows import table_rows
 
 
 def overview(result: Result) -> StudyOverview:
@@ -70,11 +70,11 @@ def _table(result: Result) -> str:
             _trial(result, row.evaluation),
             markdown(str(row.evaluation.candidate)),
             latency_text(latency := row.latency(statistic), statistic, 4),
-            _interval(latency, ".4g"),
-            _number(row["iou_val"], ".4f"),
-            _interval(row["iou_val"], ".4f"),
-            _number(row["p_feasible"], ".2f"),
-            _number(row["params"], ",.0f"),
+            latency.interval_text(".4g"),
+            row["iou_val"].text(".4f"),
+            row["iou_val"].interval_text(".4f"),
+            row["p_feasible"].text(".2f"),
+            row["params"].text(",.0f"),
         ]
         for row in table_rows(result.front, statistic)
     ]
@@ -84,11 +84,3 @@ def _table(result: Result) -> str:
 def _trial(result: Result, evaluation: Evaluation) -> str:
     """The name of its trial: trials are numbered in the ledger's order."""
     return f"trial {result.evaluations.index(evaluation)}"
-
-
-def _number(quantity: Quantity, form: str) -> str:
-    return "" if quantity.value is None else f"{quantity.value:{form}}"
-
-
-def _interval(quantity: Quantity, form: str) -> str:
-    return " to ".join(f"{end:{form}}" for end in quantity.ci95 or ())

@@ -33,12 +33,9 @@ def iou(value: float | None) -> str:
 
 def interval(quantity: Quantity) -> str:
     """The 95 % interval; latencies have three digits and a unit, IoU four decimals."""
-    if quantity.ci95 is None:
-        return NONE
-    low, high = quantity.ci95
-    if quantity.unit == "ms":
-        return f"{number(low)} to {number(high)} ms"
-    return f"{low:.4f} to {high:.4f}"
+    if quantity.ci95 and quantity.unit == "ms":
+        return f"{number(quantity.ci95[0])} to {number(quantity.ci95[1])} ms"
+    return quantity.interval_text(".4f") or NONE
 
 
 def share(value: float | None) -> str:
