@@ -1,6 +1,6 @@
 """The one place where a search keeps results between two decisions.
 
-Each result is kept together with what it was made from, and is made again when that differs. So
+Each result is kept with the inputs that it was made from, and is made again when they differ. So
 dropping the cache costs time and changes no decision.
 """
 

@@ -4,7 +4,7 @@ Latency is known before anything is trained, so only the IoU is uncertain. Each 
 candidate, or take a started one to one of the rungs above it) is worth the hypervolume that it is
 expected to add to what finishing now would give, for each second of training until there. The
 best is taken one rung further, and all are weighed again. So continuing competes with starting,
-and what cannot enter the front within the constraints is never continued.
+and a candidate that cannot enter the front within the constraints is never continued.
 """
 
 from __future__ import annotations

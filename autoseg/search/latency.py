@@ -86,7 +86,7 @@ class LatencyModel:
         return replace(model, _sd_factor=model._calibration())
 
     def predict(self, costs: Sequence[Cost], sizes: Sequence[HW]) -> tuple[Array, Array]:
-        """Mean and standard deviation of ln ms, ``[n]`` each, of what would be measured."""
+        """Mean and standard deviation of ln ms, ``[n]`` each, of a new measurement."""
         features = self._scale.features(_log_figures(costs, sizes))
         fitted = self._settings
         between = _covariance(fitted, *_pairs(features, self._rows.features))

@@ -1,11 +1,13 @@
-"""The outlook: what going on is expected to add, from possible ends of the search."""
+"""The outlook: the expected gain of going on, from possible ends of the search."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from autoseg.core.pareto import Point
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.gp import Array
 from autoseg.search.protocol import Outlook
@@ -23,23 +25,13 @@ def outlook(state: SearchState, horizon_s: float) -> Outlook:
     Ends are drawn from the surrogate, each candidate independently, so the rise is rather too
     large than too small.
     """
-    known = {key: state.evaluations[key] for key in state.iou_if_finished}
     points = [
-        (p50_ms(e), state.iou_if_finished[key])
-        for key, e in known.items()
-        if state.p_latency_met(e) > 0.5
+        (p50_ms(state.evaluations[key]), iou)
+        for key, iou in state.iou_if_finished.items()
+        if state.p_latency_met(state.evaluations[key]) > 0.5
     ]
     now = state.front_of(points).hypervolume()
-    rows, rungs = _affordable(state, horizon_s)
-    rises = np.zeros(DRAWS)
-    if len(rows):
-        mean, sd = state.surrogate.predict(rows, rungs)
-        ms, rng = np.exp(_log_ms(state)[rows]), np.random.default_rng(state.problem.seed)
-        for draw in range(DRAWS):
-            ious = 1 - np.exp(rng.normal(mean, sd))
-            reached = [*points, *zip(ms, ious, strict=True)]
-            rises[draw] = state.front_of(reached).hypervolume() - now
-    span = _span(state)
+    rises, span = _ends(state, points, horizon_s) - now, _span(state)
     return Outlook(
         hypervolume=now,
         horizon_s=horizon_s,
@@ -47,6 +39,18 @@ def outlook(state: SearchState, horizon_s: float) -> Outlook:
         gain_iou=float(rises.mean()) / span,
         gain_iou_at_most=float(np.quantile(rises, 0.9)) / span,
     )
+
+
+def _ends(state: SearchState, points: Sequence[Point], horizon_s: float) -> Array:
+    """The hypervolume at each drawn end."""
+    rows, rungs = _affordable(state, horizon_s)
+    mean, sd = state.surrogate.predict(rows, rungs)
+    ms, rng = np.exp(_log_ms(state)[rows]), np.random.default_rng(state.problem.seed)
+    ends = np.zeros(DRAWS)
+    for draw in range(DRAWS):
+        ious = 1 - np.exp(rng.normal(mean, sd))
+        ends[draw] = state.front_of([*points, *zip(ms, ious, strict=True)]).hypervolume()
+    return ends
 
 
 def _affordable(state: SearchState, horizon_s: float) -> tuple[Rows, Rows]:

@@ -1,4 +1,4 @@
-"""The plan, before any training: what fits, seconds per training, what the budget pays for."""
+"""The plan before any training: candidates that fit, seconds per training, use of the budget."""
 
 from __future__ import annotations
 

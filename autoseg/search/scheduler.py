@@ -5,7 +5,7 @@ The path of a decision (`SearchScheduler.next_step`):
     evaluations -> SearchState (state.py): candidates, predicted latencies, IoU forecasts
         -> seconds left to search (finalists.py sets aside the time to finish)
         -> the policy chooses: the best of all options (expected_hypervolume.py),
-           or the whole training of what a sampler proposes (whole_trainings.py)
+           or the whole training of a sampler's proposal (whole_trainings.py)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from autoseg.search.state import SearchProblem, SearchState, StateBuilder
 
 
 class Policy(Protocol):
-    """What differs between schedulers: how the next step is chosen, and what is stopped."""
+    """The choice of the next step and of the candidates to stop; all else is shared."""
 
     def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
         """What to measure or train in the `left_s` seconds left; None if nothing is worth it."""
@@ -34,7 +34,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SearchScheduler:
-    """Survey, budget, workers and finish, which are the same for every policy."""
+    """Survey, budget, workers and finish are the same for every policy."""
 
     states: StateBuilder
     policy: Policy

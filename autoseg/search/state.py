@@ -26,7 +26,7 @@ from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
 from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
 
-MAX_CANDIDATES = 4000  # that are told apart; larger spaces are sampled
+MAX_CANDIDATES = 4000  # that are weighed against each other; larger spaces are sampled
 MAX_SURVEYED = 28  # untrained networks that are measured before anything is trained
 MIN_P_SIGMAS = NormalDist().inv_cdf(MIN_P_FEASIBLE)
 CI95_SIGMAS = 3.92  # from one end of a 95 % interval to the other
@@ -150,7 +150,7 @@ class SearchState:
         mean, sd = self.forecast(open_, [epoch_of(e) for e in open_])
         pairs = zip(map(float, mean), map(float, sd), strict=True)
         found = {e.candidate.key: pair for e, pair in zip(open_, pairs, strict=True)}
-        for e in self.evaluations.values():  # what a decay or a confirmation has shown
+        for e in self.evaluations.values():  # known after a decay or a confirmation
             if e.iou is not None and (e.state == "confirmed" or (e in self.active and decayed(e))):
                 found[e.candidate.key] = math.log(max(MIN_ERROR, 1 - e.iou)), 0.0
         return found
@@ -196,7 +196,7 @@ class SearchState:
 
 @dataclass(frozen=True)
 class StateBuilder:
-    """Makes the state of evaluations, over what a proposer names at the start of the search."""
+    """Makes the state of evaluations, over the candidates of a proposer and the evaluated ones."""
 
     problem: SearchProblem
     proposer: Proposer
@@ -215,7 +215,7 @@ class StateBuilder:
 
     @cached_property
     def proposed(self) -> CandidateSet:
-        """What the proposer names before anything is known."""
+        """The proposer's candidates without any history."""
         knobs = self.problem.space.knobs_at(self.problem.effort)
         named = self.proposer.propose((), MAX_CANDIDATES)
         return CandidateSet.of(knobs, named, self.problem.training_time)

@@ -52,7 +52,7 @@ def next_to_confirm(
 ) -> Evaluation | None:
     """Of those that have the weights that will ship, the one that adds most to the front.
 
-    None when no other could enter it, as none can whose ONNX file has shown too uncertain an IoU.
+    None when no other could enter it; an uncertain IoU of its ONNX file (P < 0.9) excludes one.
     Where none can meet the floor, the nearest miss is worth knowing.
     """
     settled = [e for e in evaluations if e.state in ("confirmed", "rejected")]

@@ -19,9 +19,9 @@ NEVER_STOPPED = 3
 
 
 def stops(state: SearchState) -> Sequence[tuple[Candidate, str]]:
-    """Those whose best possible end is under the floor, or surely under what a faster one has.
+    """Those whose upper bound at full length is under the floor or a faster candidate's IoU.
 
-    What is in training and what has taken its decay is not stopped.
+    Candidates in training or after their decay are not stopped.
     """
     forecasts = _at_full_length(state)
     best = {k: 1 - math.exp(mean - OPTIMISM_SDS * sd) for k, (mean, sd) in forecasts.items()}

@@ -117,7 +117,8 @@ class Surrogate:
     def predict(self, rows: npt.ArrayLike, epochs: npt.ArrayLike) -> tuple[Array, Array]:
         """Mean and standard deviation of the log error after `epochs` and the decay from there.
 
-        `rows` and `epochs` are ``[n]`` each. The chance of one training (`training_sd`) is extra.
+        `rows` and `epochs` are ``[n]`` each. The variation of one training
+        (`training_sd`) is not included.
         """
         at = self._at(rows, epochs, np.ones(np.size(rows), bool))
         mean = self._prior_mean(at)

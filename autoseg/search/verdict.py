@@ -1,4 +1,4 @@
-"""The verdict before any training: what of the space fits, predicted from the measured few."""
+"""The verdict before any training: which part of the space fits, predicted from a sample."""
 
 from __future__ import annotations
 
@@ -28,15 +28,13 @@ def fitting(state: SearchState) -> list[Candidate]:
 
 def verdict_lines(state: SearchState) -> list[str]:
     """What was measured, what fits at each resolution, and what the budget can train."""
-    problem = state.problem
     measured = [e for e in state.evaluations.values() if e.measurement]
     if not measured:
         return ["no candidate could be measured"]
-    fastest = min(measured, key=p50_ms)
+    fastest, limit_ms = min(measured, key=p50_ms), state.problem.constraints.max_latency_ms
     lines = [
         f"measured {len(measured)} untrained networks: "
-        f"{sum(e.state != 'too_slow' for e in measured)} fit "
-        f"{problem.constraints.max_latency_ms:g} ms; "
+        f"{sum(e.state != 'too_slow' for e in measured)} fit {limit_ms:g} ms; "
         f"the fastest needs {p50_ms(fastest):.3g} ms ({fastest.candidate})"
     ]
     model = measured_model(measured)
@@ -44,15 +42,16 @@ def verdict_lines(state: SearchState) -> list[str]:
         return lines
     fits = fitting(state)
     lines += [f"latency predictor: {model.leave_one_out()}", _by_resolution(state, fits)]
-    paid = sum(
-        problem.training_time.affordable(c, state.evaluations, problem.budget_s) for c in fits
-    )
-    if paid < len(fits):
-        lines.append(
-            f"the budget can train {paid} of the {len(fits)} that fit far enough; "
-            "a longer --budget can train more"
-        )
-    return lines
+    return [*lines, *_budget(state, fits)]
+
+
+def _budget(state: SearchState, fits: Sequence[Candidate]) -> list[str]:
+    training_time, budget_s = state.problem.training_time, state.problem.budget_s
+    paid = sum(training_time.affordable(c, state.evaluations, budget_s) for c in fits)
+    if paid == len(fits):
+        return []
+    text = f"the budget can train {paid} of the {len(fits)} that fit far enough"
+    return [f"{text}; a longer --budget can train more"]
 
 
 def _by_resolution(state: SearchState, fits: Sequence[Candidate]) -> str:

@@ -1,7 +1,7 @@
 """The policy for a sampler's proposals: each is trained to the longest rung.
 
-Optuna's samplers learn from whole trainings only. Latency comes first here, too: what is over the
-ceiling is not trained, and the sampler gets it with the floor as its IoU, marked as imputed.
+Optuna's samplers learn from whole trainings only. Latency comes first here, too: a candidate over
+the ceiling is not trained, and the sampler gets it with the floor as its IoU, marked as imputed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ MAX_PROPOSALS = 500  # after which nothing new is expected of a proposer
 
 @dataclass(frozen=True)
 class WholeTrainings:
-    """Finishes what was begun, then takes the proposer's next candidate."""
+    """Trains the candidates begun to the longest rung, then takes the proposer's next one."""
 
     proposer: Proposer
 
     def next_step(self, state: SearchState, left_s: float | None) -> Screen | Job | None:
-        """The next rung of what was begun, else the measurement or first rung of a new one."""
+        """The next rung of one that was begun, else the measurement or first rung of a new one."""
         if job := _begun(state, left_s):
             return job
         candidate = self._next(state, left_s)
@@ -39,9 +39,10 @@ class WholeTrainings:
 
     def _next(self, state: SearchState, left_s: float | None) -> Candidate | None:
         """The first proposal that may be taken, else any measured candidate that may."""
-        history = [seen for e in state.evaluations.values() if (seen := _observation(state, e))]
+        known = (_observation(state, e) for e in state.evaluations.values())
+        history = [observation for observation in known if observation]
         proposed = self.proposer.propose(history, MAX_PROPOSALS)
-        # Where no more may be measured, a sampler of a large space may never hit what is.
+        # Where no more may be measured, a sampler of a large space may never hit a measured one.
         measured = [e.candidate for e in state.evaluations.values()]
         for candidates in (proposed, measured):
             for candidate in candidates:
@@ -85,7 +86,7 @@ def _in_time(state: SearchState, job: Job, left_s: float | None) -> bool:
 
 
 def _observation(state: SearchState, evaluation: Evaluation) -> Observation | None:
-    """What the sampler gets: whole trainings, and the floor for what is too slow."""
+    """For a whole training its IoU, for one that is too slow the floor; None for all others."""
     score = undecayed(evaluation)
     if evaluation.measurement is None:
         return None

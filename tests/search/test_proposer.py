@@ -1,8 +1,11 @@
 """A proposer knows nothing but the history, and never gives what is not allowed."""
 
+from dataclasses import replace
+
 import pytest
 from worlds import ASKED, DEPENDENT, RESOLUTION, WIDTH, space_of
 
+from autoseg.core.records import Candidate
 from autoseg.networks.space import Knob
 from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.optuna import OptunaProposer
@@ -105,3 +108,14 @@ def test_sample_is_the_whole_space_or_distinct_candidates_in_seed_order():
     some = sample(SPACE, "expert", 5, 1)
     assert len({c.key for c in some}) == 5 and some == sample(SPACE, "expert", 5, 1)
     assert some != sample(SPACE, "expert", 5, 2)
+
+
+def test_proposer_reads_an_absent_knob_as_its_baseline():
+    def without(observation: Observation) -> Observation:
+        chosen = {k: v for k, v in observation.candidate.choices if k != "pp"}
+        return replace(observation, candidate=Candidate.of("toy", chosen))
+
+    history = [seen for seen in HISTORY if seen.candidate["pp"] == 0]
+    absent = [without(seen) for seen in history]
+    given = [list(proposer("tpe").propose(seen, 4)) for seen in (history, absent)]
+    assert given[0] == given[1]
