@@ -110,7 +110,7 @@ def test_optimize_refuses_an_augmentation_that_cannot_be_used(tiny, here, autose
     refused(autoseg_command(*asked), here, "no.json: must be readable JSON")
     refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false; leave")
     asked = ["data", "preview", str(tiny.data), "--augment", "flip.json"]
-    refused(autoseg_command(*asked), here, "--augment is that of --augmented")
+    refused(autoseg_command(*asked), here, "--augment needs --augmented")
     asked += ["--augmented", "--resolution", "96", "-o", "sheet.png"]
     assert autoseg_command(*asked).code == 0 and (here / "sheet.png").exists()
 

@@ -48,38 +48,38 @@ app.add_typer(data_app, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The entry point: no traceback for anything that a user did. Always raises SystemExit."""
+    """The entry point: errors of the user give no traceback. Always raises SystemExit."""
     for stream in (sys.stdout, sys.stderr):
-        # No name of a file, in an encoding that lacks it, costs a command its result.
+        # A file name that the terminal's encoding lacks must not end a command.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     handler = _Stderr()
     handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
-    logging.getLogger("autoseg").setLevel(logging.INFO)  # how far a long inspection is
-    logging.getLogger("autoseg.progress").setLevel(logging.WARNING)  # the panel says it
+    logging.getLogger("autoseg").setLevel(logging.INFO)  # the progress of long inspections
+    logging.getLogger("autoseg.progress").setLevel(logging.WARNING)  # the panel shows it
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        with _ended_as_by_ctrl_c():
+        with _sigterm_as_ctrl_c():
             code = app(args=arguments, standalone_mode=False)
-        if code == 130:  # the parser makes that of a KeyboardInterrupt, and says nothing
+        if code == 130:  # the parser returns this for a KeyboardInterrupt, without a message
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
-        code = _tell("Interrupted", "interrupted", 130, as_json=as_json)
+        code = _print_error("Interrupted", "interrupted", 130, as_json=as_json)
     except AutosegError as error:
-        code = _report(error, as_json=as_json)
-    except Exception as error:  # what is left is a usage error of the parser, or a defect of ours
+        code = _print_own_error(error, as_json=as_json)
+    except Exception as error:  # a usage error of the parser, or a defect of autoseg
         if not hasattr(error, "format_message"):
             if as_json:
                 print_json(_failure(type(error).__name__, str(error), 1))
             raise
-        code = _tell("InputError", f"autoseg: {error.format_message()}", 2, as_json=as_json)
+        code = _print_error("InputError", f"autoseg: {error.format_message()}", 2, as_json=as_json)
     sys.exit(code)
 
 
 @contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Meanwhile SIGTERM is Ctrl-C, so that whatever it ends says so and exits with 130."""
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Handles SIGTERM like Ctrl-C: the command reports the interruption and exits with 130."""
     before = signal.getsignal(signal.SIGTERM)
     if before == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -91,7 +91,7 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what sys.stderr is now: the live panel puts itself there, to stay in one piece."""
+    """Writes to the current sys.stderr, which the live panel replaces to stay in one piece."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -99,25 +99,25 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 class _Plain(logging.Formatter):
-    """Nothing that a terminal obeys comes from a name in a message."""
+    """Removes control sequences, which a name in a message may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
         return terminal_safe(super().format(record))
 
 
-def _report(error: AutosegError, *, as_json: bool) -> int:
-    # Of several kinds of DeviceError, only that it is one is for the world.
+def _print_own_error(error: AutosegError, *, as_json: bool) -> int:
+    # The public name: subclasses of DeviceError are internal.
     kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in KINDS)
     code = 2 if isinstance(error, InputError) else 130 if kind == "Interrupted" else 1
     result = getattr(error, "result", None)  # what was confirmed before an interruption
     found = result.to_json() if result is not None and as_json else {}
-    return _tell(kind, f"autoseg: {error}", code, found, as_json=as_json)
+    return _print_error(kind, f"autoseg: {error}", code, found, as_json=as_json)
 
 
-def _tell(
+def _print_error(
     kind: str, line: str, code: int, found: Mapping[str, Any] | None = None, *, as_json: bool
 ) -> int:
-    """The error on stderr for people, and with --json as one object on stdout."""
+    """Prints the error on stderr, and with --json as one object on stdout; returns the code."""
     print_aside(line)
     if as_json:
         print_json({**(found or {}), **_failure(kind, line.removeprefix("autoseg: "), code)})

@@ -1,4 +1,4 @@
-"""`autoseg bundle` and `verify`: take a model home, and see whether its promises hold."""
+"""`autoseg bundle` and `verify`: copy a model out of a run, and check its promises."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def bundle(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take one model of a run's front home: a folder that runs anywhere."""
+    """Copy one model of a run's front to a folder of its own, which runs anywhere."""
     from autoseg.api.bundle import take
     from autoseg.run.result import Result
 
@@ -54,7 +54,7 @@ def bundle(
         return 0
     print_lines([str(taken.folder), f"{taken.key}: {taken.reason}"])
     if not taken.new:
-        print("it was there already, the same to the byte")
+        print("the folder existed already, with identical files")
     return 0
 
 
@@ -74,17 +74,21 @@ def verify(
     device: DeviceOption = "local",
     max_latency: Annotated[
         str | None,
-        typer.Option(help="judge by this  [default: the card's, on its own kind of device]"),
+        typer.Option(
+            help="the ceiling to judge by  [default: the card's, on its own kind of device]"
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="labelled pictures  [default: the parcels, where the card is of them]"),
+        typer.Option(
+            help="labelled pictures  [default: the parcels, if the card's data are the parcels]"
+        ),
     ] = None,
     reading: Reading,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Check a bundle's files, repeat its latency and IoU, and say whether its promises hold."""
+    """Check a bundle's files, measure its latency and IoU again, and judge its promises."""
     from autoseg import device as device_room
     from autoseg.api.verify import verify as verify_it
 
@@ -108,14 +112,14 @@ def _print(found: Verified) -> None:
     from autoseg.core.text import one_line
 
     bundle = found.bundle
-    print_lines([f"{bundle.folder}: {bundle.files} files are as they were written"])
+    print_lines([f"{bundle.folder}: {bundle.files} files are unchanged"])
     if bundle.strays:
-        print_lines([f"beside them, and not checked: {', '.join(bundle.strays)}"])
+        print_lines([f"other files, not checked: {', '.join(bundle.strays)}"])
     head = ["promise", "card", "found", "95 % interval", "holds"]
     print_table(head, [_row(check) for check in found.checks])
     print_lines(f"{check.name}: {check.why}" for check in found.checks)
     for flag in found.measurement.flags:
-        print(f"mind: {one_line(flag)}")
+        print(f"warning: {one_line(flag)}")
     device = f"{one_line(found.device.name)} ({one_line(found.device.model)})"
     print({True: f"holds on {device}", False: f"does not hold on {device}", None: _NOTHING}[
         found.holds

@@ -1,4 +1,4 @@
-"""`autoseg dashboard`: look at a run's study in a browser."""
+"""`autoseg dashboard`: shows a run's study in a browser."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def dashboard(
     run: RunArgument,
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="where to listen; 0 takes any free one")
+        int, typer.Option(min=0, max=65535, help="the port to listen on; 0 takes a free one")
     ] = 8080,
     host: Annotated[
-        str, typer.Option(help="who may look: by default this machine only")
+        str, typer.Option(help="the address to listen on; the default serves this machine only")
     ] = "127.0.0.1",
     open_browser: Annotated[
-        bool, typer.Option("--open", help="open it in the browser as well")
+        bool, typer.Option("--open", help="also open it in the browser")
     ] = False,
 ) -> int:
     """Show a run, live or finished, in Optuna's dashboard, until Ctrl-C."""
@@ -31,10 +31,9 @@ def dashboard(
     folder = run_folder(run)
     with Dashboard(folder, host, port) as served:
         print(served.address, flush=True)
-        print_aside(f"showing the run {folder.resolve().name}; Ctrl-C ends it")
+        print_aside(f"showing the run {folder.resolve().name}; Ctrl-C stops it")
         if not served.private:
-            said = "there is no password: anybody who reaches this port can see the run"
-            print_aside(f"warning: {said}")
+            print_aside("warning: there is no password: all who reach this port can see the run")
         if open_browser:
             import webbrowser
 

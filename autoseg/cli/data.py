@@ -19,10 +19,10 @@ from autoseg.core.units import parse_hw
 if TYPE_CHECKING:
     from autoseg.data.dataset import Dataset, Reading
 
-app = typer.Typer(no_args_is_help=True, help="Look at a data set.")
+app = typer.Typer(no_args_is_help=True, help="Check, preview and convert data sets.")
 
 FolderArgument = Annotated[Path, typer.Argument(help="a folder of pictures and masks")]
-# Where `optimize` keeps what it found: unchanged pictures are not decoded to inspect them again.
+# The inspection cache of `optimize`: unchanged pictures are not decoded to inspect them again.
 INSPECTED = Path("results/.cache/inspected")
 
 
@@ -34,7 +34,7 @@ def check(
     reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what was understood of a data set, and every fault in it; all files are decoded."""
+    """Show how a data set is read, and every fault in it; decodes all files."""
     from autoseg.data.inspection import inspect
     from autoseg.report.console import inspection_facts, inspection_lines
 
@@ -54,7 +54,7 @@ def check(
 @reads_data
 def convert(
     folder: FolderArgument,
-    out: Annotated[Path, typer.Argument(help="a folder that is not there yet, or empty")],
+    out: Annotated[Path, typer.Argument(help="a new or empty folder")],
     *,
     reading: Reading,
     as_json: JsonOption = False,
@@ -64,9 +64,7 @@ def convert(
 
     check_free(out)
     if out.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{out} lies in {folder}, whose pictures would join it: name another place"
-        )
+        raise InputError(f"{out} lies inside the data set {folder}: give a folder outside it")
     dataset = _load(folder, reading)
     done = convert(dataset, out)
     counts = {"copied": done.copied, "encoded": done.encoded, "renamed": done.renamed}
@@ -95,11 +93,11 @@ def preview(
         int | None, typer.Option(help="pictures  [default: 24, or 8 with --augmented]")
     ] = None,
     augmented: Annotated[
-        bool, typer.Option("--augmented", help="each picture also as training sees it")
+        bool, typer.Option("--augmented", help="also show each picture as augmented for training")
     ] = False,
     augment: AugmentOption = None,
     resolution: Annotated[
-        str | None, typer.Option(help="that of --augmented, N or HxW  [default: 256]")
+        str | None, typer.Option(help="input size for --augmented, N or HxW  [default: 256]")
     ] = None,
     reading: Reading,
     as_json: JsonOption = False,
@@ -109,7 +107,7 @@ def preview(
 
     for name, value in (("resolution", resolution), ("augment", augment)):
         if value is not None and not augmented:
-            raise InputError(f"--{name} is that of --augmented: give both, or neither")
+            raise InputError(f"--{name} needs --augmented: give both, or neither")
     input_hw = parse_hw(resolution or 256) if augmented else None
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count

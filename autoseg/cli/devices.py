@@ -1,4 +1,4 @@
-"""`autoseg devices`: which there are, whether one can be trusted, and how to get one ready."""
+"""`autoseg devices`: lists devices, checks one, sets one up, trusts its host key."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 @app.callback()
 def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
-    """List the devices that are known by name; check one, set it up, trust its host key."""
+    """List the devices with a profile; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
         from autoseg.core import yaml_files
         from autoseg.device.device_profile import load_profile
@@ -52,15 +52,16 @@ def check(
     name: NameArgument,
     *,
     probe: Annotated[
-        bool, typer.Option("--probe", help="also find the multiple of channels that it likes")
+        bool, typer.Option("--probe", help="also find the multiple of channels that it prefers")
     ] = False,
     save: Annotated[
-        Path | None, typer.Option(help="write the profile with what --probe found to this file")
+        Path | None,
+        typer.Option(help="write the profile with the channel step found by --probe to this file"),
     ] = None,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what a device is and what is wrong with it; exit code 1 if it cannot be trusted yet."""
+    """Show a device's facts and faults; exit code 1 if its figures cannot be trusted yet."""
     from autoseg.device import board_of
     from autoseg.device.check import check_device
     from autoseg.device.device_profile import load_profile, write_profile
@@ -78,7 +79,7 @@ def check(
         write_profile(board.profile.model_copy(update=step), save)
         print_aside(f"written: {save}; use it with --device {save}")
     elif probe and not found.probe:
-        print_aside("no channel step was found" + (f"; {save} was not written" if save else ""))
+        print_aside("no channel step found" + (f"; {save} was not written" if save else ""))
     print_json(_as_json(name, found)) if as_json else _print(name, found)
     return 0 if found.trustworthy else 1
 
@@ -86,7 +87,7 @@ def check(
 def _require_writable(save: Path, *, probe: bool) -> None:
     """Raises InputError before a probe takes minutes, not after it."""
     if not probe:
-        raise InputError("--save writes what --probe finds; give both")
+        raise InputError("--save writes the result of --probe; give both")
     if save.exists():
         raise InputError(f"--save {save} exists already; remove it, or give another name")
     if not save.parent.is_dir():
@@ -110,31 +111,31 @@ def setup(
 
     profile = load_profile(name)
     if profile.kind == "local":
-        raise InputError(f"{name} is this machine, whose onnxruntime was installed with autoseg")
+        raise InputError(f"{name} is this machine; its onnxruntime was installed with autoseg")
     launcher = SshLauncher(profile, accept_new_host_key=accept_new_host_key)
     board = Board(profile, launcher)
     try:
-        say = print_aside if as_json else _print_line
-        did, ready = _set_up(name, board, launcher.run_command, say, yes=yes)
+        report = print_aside if as_json else _print_line
+        done, version = _set_up(name, board, launcher.run_command, report, yes=yes)
     except DeviceError as error:
-        told = str(error)
-        known = told.startswith(board.launcher.name)
-        raise error if known else DeviceError(f"{board.launcher.name}: {told}") from error
+        message = str(error)
+        named = message.startswith(board.launcher.name)
+        raise error if named else DeviceError(f"{board.launcher.name}: {message}") from error
     finally:
         board.close()
     if as_json:
-        print_json({"device": name, "onnxruntime": ready, "steps": did})
-    elif not did:
-        print_lines([f"nothing to do: {name} has onnxruntime {ready}"])
+        print_json({"device": name, "onnxruntime": version, "steps": done})
+    elif not done:
+        print_lines([f"nothing to do: {name} has onnxruntime {version}"])
     else:
-        print_lines([f"{name} has onnxruntime {ready}"])
+        print_lines([f"{name} has onnxruntime {version}"])
     return 0
 
 
 def _set_up(
-    name: str, board: Board, shell: Shell, say: Callable[[str], None], *, yes: bool
+    name: str, board: Board, shell: Shell, report: Callable[[str], None], *, yes: bool
 ) -> tuple[list[str], str]:
-    """What was done, and the onnxruntime that is there now; nothing where it was there already."""
+    """The steps that were done, none if there was nothing to do, and onnxruntime's version."""
     from autoseg.device.findings import PROVIDER_FIXES
     from autoseg.device.setup import inspect_board, install, steps
 
@@ -144,37 +145,37 @@ def _set_up(
     if not planned:
         return [], str(found.ready)
     for line in (f"on {board.launcher.name}:", *(f"  {step}" for step in planned)):
-        say(line)
+        report(line)
     if not yes:
-        _agree("Do that?", f"`autoseg devices setup {name}` changes the board")
+        _confirm("Do that?", f"`autoseg devices setup {name}` changes the board")
     with board.connection.held("setting it up"):
         done = install(shell, found, print_aside)
     for provider in board.profile.providers:
         if provider != "CPU":
-            print_aside(f"its profile asks for {provider}: {PROVIDER_FIXES[provider]}")
+            print_aside(f"the profile asks for {provider}: {PROVIDER_FIXES[provider]}")
             break
     return [*planned], str(done.ready)
 
 
 @app.command()
 def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = False) -> int:
-    """Show the fingerprint of a board's host key, and remember the key if you say so."""
+    """Show the fingerprint of a board's host key, and store the key if you confirm it."""
     from autoseg.device.device_profile import load_profile
     from autoseg.device.ssh import add_host_key, fetch_host_key
 
     profile = load_profile(name)
     if profile.kind == "local":
         raise InputError(f"{name} is this machine, which needs no host key")
-    say = print_aside if as_json else _print_line
+    report = print_aside if as_json else _print_line
     remembered = []
     # A board behind jump hosts has a key for each hop.
     while not (key := fetch_host_key(profile)).known:
-        say(f"{key.hop.name} shows the host key {key}")
+        report(f"{key.hop.name} shows the host key {key}")
         if not yes:
             text = "Is that what `ssh-keygen -lf` prints for the key in its /etc/ssh?"
-            _agree(text, "a host key is only accepted by somebody who compared it")
+            _confirm(text, "a host key is accepted only after a comparison by hand")
         remembered.append({"host": key.hop.name, "key": str(key), "file": str(add_host_key(key))})
-        say(f"remembered in {remembered[-1]['file']}")
+        report(f"stored in {remembered[-1]['file']}")
     if as_json:
         print_json({"device": name, "key": str(key), "remembered": remembered})
     else:
@@ -182,10 +183,10 @@ def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = F
     return 0
 
 
-def _agree(question: str, why: str) -> None:
-    """Raises AutosegError for a no, InputError where nobody can be asked."""
+def _confirm(question: str, reason: str) -> None:
+    """Asks the user. Raises AutosegError for a no, InputError where stdin is not a terminal."""
     if not sys.stdin.isatty():
-        raise InputError(f"{why}: run it in a terminal, or say --yes")
+        raise InputError(f"{reason}: run it in a terminal, or give --yes")
     if not typer.confirm(question, err=True):
         raise AutosegError("nothing was changed")
 
@@ -202,19 +203,19 @@ def _where(profile: Profile) -> str:
 
 
 def _print(name: str, found: CheckReport) -> None:
-    rows = [[what, said or "-"] for what, said in found.facts.items()]
+    rows = [[name, value or "-"] for name, value in found.facts.items()]
     if found.aa_result:
         low, high = found.aa_result.ratio_ci
-        said = f"{100 * (found.aa_result.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
-        rows.append(["the same model twice", f"{said}{100 * (high - 1):+.1f} %)"])
+        text = f"{100 * (found.aa_result.ratio - 1):+.1f} % ({100 * (low - 1):+.1f} to "
+        rows.append(["the same model twice", f"{text}{100 * (high - 1):+.1f} %)"])
     print_table([name, ""], rows)
     if found.probe:
         _print_probe(found.probe)
-    for severe, title in ((True, "to be fixed first:"), (False, "good to know:")):
-        told = [finding for finding in found.findings if finding.severe == severe]
-        if told:
+    for severe, title in ((True, "fix first:"), (False, "notes:")):
+        findings = [finding for finding in found.findings if finding.severe == severe]
+        if findings:
             print(f"\n{title}")
-        for finding in told:
+        for finding in findings:
             print_lines([f"  - {finding.text}\n    {finding.fix}"])
     verdict = "can be trusted" if found.trustworthy else "cannot be trusted yet"
     print_lines(["", f"{name} {verdict}"])

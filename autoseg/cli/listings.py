@@ -1,4 +1,4 @@
-"""`autoseg spaces`: what can be searched."""
+"""`autoseg spaces`: lists the search spaces, or shows one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def spaces(
     *,
     as_json: JsonOption = False,
 ) -> int:
-    """List the search spaces, or show one: its knobs, and how many candidates an effort opens."""
+    """List the search spaces, or show one: its knobs and the candidates of each effort."""
     from autoseg.core import yaml_files
     from autoseg.core.serialize import to_json
     from autoseg.networks.space import EFFORTS

@@ -1,4 +1,4 @@
-"""`autoseg measure`, `predict` and `evaluate`: what is done with one ONNX file."""
+"""`autoseg measure`, `predict` and `evaluate`: commands on one ONNX file."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ def measure(
     model: Annotated[Path, typer.Argument(help="any ONNX file; with --candidate, a run's folder")],
     *,
     candidate: Annotated[
-        str | None, typer.Option(help="the key of one of that run's candidates, timed untrained")
+        str | None,
+        typer.Option(help="the key of one of that run's candidates, which is timed untrained"),
     ] = None,
     device: DeviceOption = "local",
     statistic: Annotated[str, typer.Option(help="p50 p90 p95 p99 mean")] = "p90",
     max_time: Annotated[str, typer.Option(help="stop timing after this long")] = "60s",
     operators: Annotated[
-        bool, typer.Option("--operators", help="instead: where the time goes, by operator")
+        bool, typer.Option("--operators", help="print the time of each operator instead")
     ] = False,
     against: Annotated[
-        Path | None, typer.Option(help="another ONNX file, for --operators side by side")
+        Path | None, typer.Option(help="another ONNX file: the operators of both, side by side")
     ] = None,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
@@ -68,7 +69,7 @@ def measure(
                 _print_operators(board, {name: onnx, **others}, as_json=as_json)
             else:
                 print_facts(to_json(board.measure(onnx, plan)), as_json=as_json)
-    except CandidateError as error:  # here the model is the user's
+    except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
     finally:
         board.close()
@@ -88,16 +89,16 @@ def _plan(statistic: str, max_time: str) -> MeasurePlan:
 
 def _require_file(path: Path | None) -> None:
     if path and path.is_dir():
-        raise InputError(f"{path} is a folder; of a run, name a candidate with --candidate KEY")
+        raise InputError(f"{path} is a folder; for a run, name a candidate with --candidate KEY")
     if path and not path.is_file():
         raise InputError(f"there is no file {path}")
 
 
 @contextmanager
 def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
-    """A file and what it is called; of a run's candidate, the network as it was screened.
+    """The display name and file of a model; of a run's candidate, the network as it was screened.
 
-    Raises InputError for a run or a candidate that is not there.
+    Raises InputError for an unknown run or candidate.
     """
     if key is None:
         yield str(model), model
@@ -109,8 +110,8 @@ def _named(model: Path, key: str | None) -> Iterator[tuple[str, Path]]:
 
     known = {e.candidate.key: e.candidate for e in Result.from_run(model).evaluations}
     if key not in known:
-        there = f"its ledger.jsonl has the keys of all {len(known)}"
-        raise InputError(f"the run {model.name!r} has no candidate {key!r}; {there}")
+        place = f"its ledger.jsonl has the keys of all {len(known)}"
+        raise InputError(f"the run {model.name!r} has no candidate {key!r}; {place}")
     task = task_of_run(model)
     with tempfile.TemporaryDirectory(prefix="autoseg-measure-") as folder:
         file = Path(folder) / f"{key}.onnx"
@@ -133,14 +134,15 @@ def _print_operators(board: Board, models: Mapping[str, Path], *, as_json: bool)
         print_table(operators.TOTALS_HEAD, operators.totals(nodes))
         print()
     if len(found) == 2:
-        print("side by side, what differs most first")
+        print("side by side, the largest difference first")
         head = operators.side_by_side_head(*map(Path, found))
         print_table(head, operators.side_by_side(*found.values()))
 
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="a bundle, or a model of ours (uint8 frame in, class map out)")
+        Path,
+        typer.Argument(help="a bundle, or a model of autoseg (uint8 frame in, class map out)"),
     ],
     images: Annotated[list[Path], typer.Argument(help="pictures, or folders of them")],
     *,
@@ -181,7 +183,7 @@ def evaluate(
     reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
-    """IoU of an ONNX file on a split, at the original resolution of each picture."""
+    """Compute the IoU of an ONNX file on a split, at each picture's original resolution."""
     from autoseg.api.predict import evaluate_file
     from autoseg.core.serialize import to_json
 

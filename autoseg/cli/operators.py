@@ -1,4 +1,4 @@
-"""Where a model's time goes on a device, operator by operator: the rows of the tables."""
+"""Table rows of a model's time on a device, by operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOTALS_HEAD = ["operator", "nodes", "ms", "share"]
 
 
 def slowest(nodes: Sequence[Node]) -> list[list[str]]:
-    """The slowest nodes, and what the rest adds up to."""
+    """The slowest nodes, and the sum of the rest."""
     whole_ms = _whole_ms(nodes)
     ordered = sorted(nodes, key=lambda node: node.ms, reverse=True)
     rows = [
@@ -44,7 +44,7 @@ def totals(nodes: Sequence[Node]) -> list[list[str]]:
 
 
 def side_by_side(nodes: Sequence[Node], others: Sequence[Node]) -> list[list[str]]:
-    """Two models by kind of operator: nodes and ms of each; what differs most comes first."""
+    """Two models by kind of operator: nodes and ms of each; the largest difference first."""
     ours, theirs = ({kind.op: kind for kind in operator_times(each)} for each in (nodes, others))
     pairs = {
         op: (ours.get(op, OperatorTime(op, 0, 0.0)), theirs.get(op, OperatorTime(op, 0, 0.0)))
@@ -58,7 +58,7 @@ def side_by_side(nodes: Sequence[Node], others: Sequence[Node]) -> list[list[str
 
 
 def side_by_side_head(file: Path, other: Path) -> list[str]:
-    """Files are told apart by their names, or by their folders: a bundle's is always `model`."""
+    """Columns are named by file, or by folder for equal names: a bundle's is always `model`."""
     alike = file.stem == other.stem
     ours, theirs = (each.parent.name if alike else each.stem for each in (file, other))
     return ["operator", f"{ours}: nodes", "ms", f"{theirs}: nodes", "ms", "difference, ms"]
@@ -90,7 +90,7 @@ def _shape(node: Node) -> str:
 
 
 def _end(name: str) -> str:
-    """The end of a node's name, where they differ: the beginning is the path to it."""
+    """The end of a node's name; its beginning is the path, which nodes share."""
     from autoseg.core.text import bounded
 
     whole = re.sub(r"_output_\d+|_nchwc$", "", bounded(name, 1000))

@@ -13,9 +13,9 @@ from autoseg.run.declaration import OPTIONS, default_text, flag
 
 RunArgument = Annotated[Path, typer.Argument(help="a run's folder, or its name under results/")]
 OurModelArgument = Annotated[
-    Path, typer.Argument(help="a model of ours (uint8 frame in, class map out)")
+    Path, typer.Argument(help="a model of autoseg (uint8 frame in, class map out)")
 ]
-ResultsOption = Annotated[Path, typer.Option(help="where runs are kept")]
+ResultsOption = Annotated[Path, typer.Option(help="the folder of all runs")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output on stdout")]
 DeviceOption = Annotated[
     str, typer.Option(help="local, a profile's name or file, or user@host[:port]")
@@ -33,11 +33,13 @@ DevicesOption = Annotated[list[str] | None, declared("device")]
 NeededDevicesOption = Annotated[
     list[str] | None, typer.Option("--device", help=f"{OPTIONS['device'].help}  [required]")
 ]
-SEEN_BY = "as one that it was measured on afterwards sees it"
+SEEN_BY = "show the view of another device that the run was measured on (remeasure)"
 SeenByOption = Annotated[str | None, typer.Option("--device", help=SEEN_BY)]
 AcceptOption = Annotated[
     bool,
-    typer.Option("--accept-new-host-key", help="trust a board that is reached for the first time"),
+    typer.Option(
+        "--accept-new-host-key", help="accept the host key of a board at the first connection"
+    ),
 ]
 DataOption = Annotated[Path | None, declared("data")]
 AugmentOption = Annotated[str | None, declared("augment")]
@@ -48,7 +50,7 @@ SplitColumnOption = Annotated[str | None, declared("split_column")]
 GroupColumnOption = Annotated[str | None, declared("group_column")]
 GroupPatternOption = Annotated[str | None, declared("group_pattern")]
 SeedOption = Annotated[
-    int, typer.Option(min=0, help="of the split of a folder that has none, and of draws")
+    int, typer.Option(min=0, help="for splits of a folder without any, and for random draws")
 ]
 # How a data folder is read, by the fields of `autoseg.data.dataset.Reading`.
 READING: dict[str, tuple[Any, Any]] = {
@@ -62,7 +64,7 @@ READING: dict[str, tuple[Any, Any]] = {
 
 
 def reads_data(command: Callable[..., int]) -> Callable[..., int]:
-    """A command whose keyword `reading` is made from the options that say how data are read."""
+    """Decorates a command: its keyword `reading` is made from the options for reading data."""
 
     def parsed(**given: Any) -> int:
         from autoseg.data.dataset import Reading

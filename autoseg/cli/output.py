@@ -1,4 +1,4 @@
-"""What several commands print: the result on stdout, the rest on stderr."""
+"""Printing for all commands: the result on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def print_json(facts: Mapping[str, Any]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Text as it is, but nothing in it that a terminal obeys."""
+    """Text without control sequences."""
     for line in lines:
         print(terminal_safe(line))
 
 
 def print_aside(text: str) -> None:
-    """Warnings, faults and progress, on stderr; nothing in them that a terminal obeys."""
+    """Warnings, faults and progress, on stderr, without control sequences."""
     print(terminal_safe(text), file=sys.stderr)
 
 

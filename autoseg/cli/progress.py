@@ -1,4 +1,4 @@
-"""What a run looks like while it runs, on stderr: a live panel, or one line an event in a log."""
+"""The progress of a run on stderr: a live panel, or one line per event in a log."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Progress:
         self._now: dict[str, str] = {}
         self._run: Run | None = None
         self._declaration: Declaration | None = None
-        self._looks: list[Event] = []
+        self._outlooks: list[Event] = []
         self._lines: ProgressLines | None = None
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
         self._run, self._declaration = run, declaration
-        self._lines = ProgressLines(run, declaration, self._say)
-        run.listeners.append(self._hear)
+        self._lines = ProgressLines(run, declaration, self._print)
+        run.listeners.append(self._handle)
         self._lines.start()
         if self.console.is_terminal:
             self._live = Live(
@@ -66,21 +66,21 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if event["event"] == "activity":
             self._now[event["candidate"]] = event["text"]
             return
         if event["event"] in ("notice", "interrupted", "searched"):
-            self._now.clear()  # what was in hand is cancelled, or ends here
+            self._now.clear()  # current activities are cancelled or end here
         if event["event"] == "outlook":
-            self._looks.append(event)
-            if self._live:  # it has a line of its own in the panel
+            self._outlooks.append(event)
+            if self._live:  # the panel has its own line for it
                 return
         self._now.pop(event.get("key", ""), None)
         if self._lines:
             self._lines.handle(event)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._live:
             self._recent = [*self._recent, line][-RECENT:]
         else:
@@ -104,27 +104,27 @@ class Progress:
         )
         return Group(
             head,
-            *(Text(line) for line in self._ahead()),
+            *(Text(line) for line in self._outlook()),
             *(
-                Text(without_control(f"now {what}")) for what in list(self._now.values())
+                Text(without_control(f"now {activity}")) for activity in list(self._now.values())
             ),  # another thread's
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
 
-    def _ahead(self) -> list[str]:
-        if not self._looks:
+    def _outlook(self) -> list[str]:
+        if not self._outlooks:
             return []
-        seen = [event["hypervolume"] for event in self._looks]
-        return [f"{outlook_line(self._looks[-1])}  {sparkline(seen)}".rstrip()]
+        history = [event["hypervolume"] for event in self._outlooks]
+        return [f"{outlook_line(self._outlooks[-1])}  {sparkline(history)}".rstrip()]
 
 
 def sparkline(figures: Sequence[float]) -> str:
-    """The course of figures over zero as a row of bars, each the last of its share of them."""
+    """Figures over zero as a row of bars; a bar shows the last figure of its share."""
     bars = min(len(figures), BARS_SHOWN)
     ends = [len(figures) * (place + 1) // bars - 1 for place in range(bars)]
-    most = max(figures, default=0.0) or 1.0
-    return "".join(BARS[round((len(BARS) - 1) * figures[end] / most)] for end in ends)
+    highest = max(figures, default=0.0) or 1.0
+    return "".join(BARS[round((len(BARS) - 1) * figures[end] / highest)] for end in ends)
 
 
 def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | None) -> Table:

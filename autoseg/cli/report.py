@@ -1,4 +1,4 @@
-"""`autoseg report`: what a run found, as a page or as Markdown; or two of them side by side."""
+"""`autoseg report`: a run's report as a page or as Markdown, or two runs side by side."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def report(
     run: RunArgument,
     *,
     compare: Annotated[
-        Path | None, typer.Option(help="another run, to lay beside it: its folder or name")
+        Path | None, typer.Option(help="another run to compare with: its folder or name")
     ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"{SEEN_BY}; given again, it is the other run's, or lays two devices of one run "
-            "side by side"
+            help=f"{SEEN_BY}; given again: the device of the other run, or a second device of "
+            "this run to compare with"
         ),
     ] = None,
     format: Annotated[str, typer.Option(help="html or md")] = "html",
@@ -89,7 +89,7 @@ def _compare(one: Result, other: Result, path: Path, format: str, *, alone: bool
 
 
 def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
-    """A page that is put elsewhere stays `alone`; a Markdown file has its figures beside it."""
+    """A page with a path of its own is `alone`, without figures; Markdown has them beside it."""
     from autoseg.report import markdown, page
     from autoseg.report.figure_files import write_figures
 

@@ -1,4 +1,4 @@
-"""`autoseg optimize`, `remeasure` and `front`: make a run, measure it elsewhere, show it."""
+"""`autoseg optimize`, `remeasure` and `front`: search, measure on another device, show."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def optimize(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="measure a few networks, say what is ahead, and end"),
+        typer.Option("--dry-run", help="measure a few networks, print the plan, and end"),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on with a run (the newest, or --name)")
+        bool, typer.Option("--resume", help="continue a run (the newest, or --name)")
     ] = False,
     recipe: Annotated[list[str] | None, declared("recipe")] = None,
     augment: AugmentOption = None,
@@ -93,7 +93,7 @@ def optimize(
                 on_start=progress.start,
             )  # fmt: skip
     except Interrupted as interrupted:
-        if interrupted.result is not None and not as_json:  # else it stands in the error's JSON
+        if interrupted.result is not None and not as_json:  # the error's JSON holds it
             _print_result(interrupted.result, as_json=False)
         raise
     if dry_run:
@@ -111,7 +111,9 @@ def remeasure(
     device: NeededDevicesOption = None,
     max_latency: Annotated[
         str | None,
-        typer.Option(help="this device's ceiling  [default: as asked last, at first the run's]"),
+        typer.Option(
+            help="this device's ceiling  [default: that of its last remeasurement, else the run's]"
+        ),
     ] = None,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
@@ -123,7 +125,7 @@ def remeasure(
     from autoseg.cli.progress import Progress
 
     if not device:
-        raise InputError("--device is needed: what the run is to be measured on")
+        raise InputError("--device is needed: the device to measure the run on")
     with Progress(Console(stderr=True)) as progress:
         result = measure_it(
             run_folder(run), device=device, max_latency=max_latency,
