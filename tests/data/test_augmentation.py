@@ -209,7 +209,7 @@ def test_two_augmentations_have_two_digests(tmp_path, monkeypatch):
 def test_a_run_goes_on_only_with_the_augmentation_it_was_begun_with(tiny, tmp_path):
     path = saved(tmp_path / "mine.json", *FLIPS)
     space, dataset, info = load_space(tiny.space), data.load(tiny.data), FakeDevice().describe()
-    declaration = Declaration.of({"augment": str(path)})
+    declaration = Declaration(augment=str(path))
 
     def stated() -> dict:
         augmentation = augmentation_of(declaration, space)

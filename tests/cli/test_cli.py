@@ -105,10 +105,10 @@ def test_optimize_refuses_an_augmentation_that_cannot_be_used(tiny, here, autose
     augmentation(here / "flip.json")
     augmentation(here / "crop.json", height=64, width=64)
     asked = tiny.arguments(augment="crop.json", recipe={"rungs": [1, 2]})
-    refused(autoseg_command(*asked), here, "crop.json: a picture must stay uint8 (96, 96, 3), got")
+    refused(autoseg_command(*asked), here, r"crop.json.*uint8 \(96, 96, 3\)")
     asked = tiny.arguments(augment="no.json", recipe={})
-    refused(autoseg_command(*asked), here, "no.json: must be readable JSON")
-    refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false; leave")
+    refused(autoseg_command(*asked), here, "no.json.*JSON")
+    refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false")
     asked = ["data", "preview", str(tiny.data), "--augment", "flip.json"]
     refused(autoseg_command(*asked), here, "--augment needs --augmented")
     asked += ["--augmented", "--resolution", "96", "-o", "sheet.png"]

@@ -36,7 +36,7 @@ class Command:
         self.errors, self.output = folder / "stderr", folder / "stdout"
         with self.errors.open("w") as errors, self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("brief.py"), *arguments], cwd=folder,
+                [sys.executable, Path(__file__).parents[1] / "brief.py", *arguments], cwd=folder,
                 stderr=errors, stdout=output, start_new_session=True,
             )  # fmt: skip
 

@@ -308,8 +308,8 @@ def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_pa
     assert not list((result.folder / "checkpoints").iterdir())
     assert re.search(r"4 untrained networks.* 4 .*100 ms", result.verdict[0])
     assert re.search(r"4 candidates .*intermediate.* 4 measured \(0 too slow\)", result.plan[0])
-    assert re.search(r"\b9:\d\d .*\b\d:\d\d ", result.plan[2])
-    assert "(4 epochs)" in result.plan[3]
+    assert any(re.search(r"\b9:\d\d .*\b\d:\d\d ", line) for line in result.plan)
+    assert any("(4 epochs)" in line for line in result.plan)
     again = autoseg.FakeDevice(2.0)
     more = {"results": tmp_path, "name": "run", "resume": True, "budget": "10ms", "dry_run": True}
     result = autoseg.optimize(**more, device=again)
