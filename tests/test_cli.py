@@ -105,7 +105,7 @@ def test_optimize_refuses_an_augmentation_that_cannot_be_used(tiny, here, autose
     augmentation(here / "flip.json")
     augmentation(here / "crop.json", height=64, width=64)
     asked = tiny.arguments(augment="crop.json", recipe={"rungs": [1, 2]})
-    refused(autoseg_command(*asked), here, "crop.json: a picture must stay uint8 (96, 96, 3), got")
+    refused(autoseg_command(*asked), here, "crop.json: a picture must stay uint8")
     asked = tiny.arguments(augment="no.json", recipe={})
     refused(autoseg_command(*asked), here, "no.json: must be readable JSON")
     refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false; leave")
