@@ -1,6 +1,6 @@
 """Checks that a change keeps the search: records a small search, or compares two recorded ones.
 
-    python scripts/compare_runs.py run FOLDER             # 20 candidates, one worker, one seed
+    python scripts/compare_runs.py run FOLDER             # 20 candidates; some ten minutes
     python scripts/compare_runs.py compare FOLDER FOLDER  # exit code 1 where they differ
 
 The latency is computed from the network, so that two recordings on one machine can be equal.
