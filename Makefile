@@ -11,6 +11,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 optimize: .venv/.installed
 	$(BIN)/autoseg optimize --max-latency 33ms --min-iou 0.95 $(ARGS)
 
+# Bytecode is kept even where the environment forbids it: without it each process compiles torch.
+test check: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 

@@ -1,4 +1,4 @@
-"""Short timings: what nobody relies on need not be sure, and others keep this machine busy.
+"""Short timings, and training workers only where something is trained: both keep runs short.
 
 As a program, it is the command line with them.
 """
@@ -10,8 +10,10 @@ import pytest
 
 from autoseg.core.records import MeasurePlan
 from autoseg.device import measure
+from autoseg.pools.local import LocalPool
 
 WHOLE = MeasurePlan.confirm
+START = LocalPool.start
 
 
 def confirm(*statistic: Any) -> MeasurePlan:
@@ -22,6 +24,8 @@ def confirm(*statistic: Any) -> MeasurePlan:
 def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MeasurePlan, "confirm", confirm)
     patch.setattr(measure, "REST_S", 0.1)
+    # A worker imports torch for seconds; most runs of the tests train nothing.
+    patch.setattr(LocalPool, "start", lambda pool: None)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+from factories import make_candidate, make_evaluation, make_measurement, make_score
 from onnx import TensorProto, helper
 from PIL import Image
 
 from autoseg.bundle.write import Background, write_bundle
-from autoseg.core.records import (
-    Candidate,
-    Constraints,
-    Cost,
-    DeviceInfo,
-    Evaluation,
-    Measurement,
-    Score,
-)
+from autoseg.core.records import Constraints, Cost, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest
 
 HW = (96, 128)
@@ -50,17 +43,19 @@ def bright_pixels(path: Path, channels: int) -> Path:
 
 
 def measured() -> Evaluation:
-    measurement = Measurement(
-        "pi4", "confirm", "onnxruntime 1.16", 1, "CPU", 2000, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
-        1.2, (1.1, 1.3), None, None, 5.0, 2**20 * 50, "d", "2026-01-01T00:00:00Z",
+    measurement = make_measurement(
+        1.05, device="pi4", phase="confirm", runtime="onnxruntime 1.16", mean_ms=1.1,
+        p50_ci_ms=(1.0, 1.1), p90_ms=1.2, p90_ci_ms=(1.1, 1.3), p95_ms=None, p99_ms=None,
+        peak_rss_bytes=2**20 * 50, taken_at="2026-01-01T00:00:00Z",
     )  # fmt: skip
-    scores = tuple(
-        Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (0.99, iou), 0.99, 9, 1.0, 0)
+    scores = (
+        make_score(iou, 9, split=split, source="onnx", class_iou=(0.99, iou), pixel_accuracy=0.99)
         for split, iou in (("val", 0.96), ("test", 0.955))
     )
-    return Evaluation(
-        Candidate.of("toy", {"resolution": "96x128"}), "confirmed", Cost(1234567, 2, 3), 4000,
-        (measurement,), scores, 0.97,
+    return make_evaluation(
+        make_candidate(resolution="96x128"), "confirmed", None, *scores, onnx_bytes=4000,
+        cost=Cost(params=1234567, macs=2, activation_bytes=3), measurements=(measurement,),
+        p_feasible=0.97,
     )  # fmt: skip
 
 
@@ -68,7 +63,9 @@ SAID = {
     "data": "/somewhere/else/boxes", "data_digest": "d1", "seed": 3, "split_column": "split",
     "pictures": {"train": 20, "val": 5, "test": 5}, "versions": {"autoseg": "0.1.0"},
 }  # fmt: skip
-DEVICE = DeviceInfo("pi4", "Cortex-A72", "onnxruntime 1.16", 1, "CPU")
+DEVICE = DeviceInfo(
+    name="pi4", model="Cortex-A72", runtime="onnxruntime 1.16", threads=1, provider="CPU"
+)
 
 
 def of_file(evaluation: Evaluation, model: Path) -> Evaluation:
@@ -90,7 +87,7 @@ def bundle(
     return write_bundle(
         folder / "bundles" / "1-abc", onnx=model,
         evaluation=of_file(evaluation or measured(), model),
-        classes=classes, constraints=Constraints(33, 0.95),
+        classes=classes, constraints=Constraints(max_latency_ms=33, min_iou=0.95),
         background=Background(**{"said": SAID, "device": DEVICE, **background}),
     )  # fmt: skip
 

@@ -23,6 +23,8 @@ pytest_plugins = ["browser"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: one thread, so that what is trained here is what is trained there.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Tests that import it themselves ask no network either.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 SPACE = """\
 network: fast_scnn
@@ -33,7 +35,11 @@ knobs:
   r: {choices: [1], baseline: 1, effort: expert}
   pp: {choices: [0], baseline: 0, effort: expert}
 """
-RECIPE = {"rungs": [3, 6], "batch": 2, "warmup_steps": 2, "learning_rate": 0.01, "augment": False}
+# Every candidate ends at an IoU of over 0.7, whatever kernels the processor has and whatever the
+# seed (test_tiny.py); FLOOR lies so far below that the probability of each promise is about 1.
+RECIPE = {"rungs": [4, 10], "batch": 2, "warmup_steps": 2, "learning_rate": 0.05, "augment": False}
+FLOOR = 0.4
+PICTURES = {"train": 8, "val": 8, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Tiny:
     @property
     def given(self) -> dict[str, Any]:
         return {
-            "data": self.data, "space": self.space, "trials": 4, "min_iou": 0.4,
+            "data": self.data, "space": self.space, "trials": 4, "min_iou": FLOOR,
             "max_latency": "100ms", "workers": 1, "recipe": RECIPE,
         }  # fmt: skip
 
@@ -108,7 +114,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 @pytest.fixture(scope="session")
 def tiny(once: Once) -> Tiny:
     def make(folder: Path) -> None:
-        write_pictures(folder / "boxes", {"train": 8, "val": 3, "test": 2})
+        write_pictures(folder / "boxes", PICTURES)
         (folder / "tiny.yaml").write_text(SPACE)
 
     root = once("tiny", make)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+from factories import make_measurement, make_score
 from PIL import Image
-from worlds import timing
 
 from autoseg.core.diagnostics import (
     Diagnostics,
@@ -19,7 +19,7 @@ from autoseg.core.diagnostics import (
     sheet_path,
     write_diagnostics,
 )
-from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement, Score
+from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement
 from autoseg.core.serialize import to_json
 
 HOSTILE = (
@@ -72,7 +72,9 @@ def _candidates(stage: Stage, rng: random.Random) -> list[Candidate]:
 
 
 def _said(stage: Stage, candidates: list[Candidate]) -> dict[str, Any]:
-    info = DeviceInfo(stage.device, stage.model, "onnxruntime 1.2", 1, "CPU")
+    info = DeviceInfo(
+        name=stage.device, model=stage.model, runtime="onnxruntime 1.2", threads=1, provider="CPU"
+    )
     return {
         "max_latency": stage.ceiling, "min_iou": stage.floor, "statistic": "p90",
         "data": "my data/it's", "device": stage.device, "effort": "expert", "space": "toy",
@@ -90,15 +92,15 @@ def _latency_ms(n: int, stage: Stage) -> float:
 
 def _measured(ms: float, phase: str, stage: Stage) -> Measurement:
     tail = tuple(ms * (0.9 + 0.005 * n) for n in range(41)) if phase == "confirm" else ()
-    return replace(
-        timing(ms, device=stage.device, phase=phase, temperature_c=51.5, reference_ratio=1.02),
+    return make_measurement(
+        ms, device=stage.device, phase=phase, temperature_c=51.5, reference_ratio=1.02,
         clock_mhz=(1500.0, 1490.0), governor="ondemand", throttled=False, quantiles_ms=tail,
     )  # fmt: skip
 
 
 def _scored(iou: float, epoch: int, stage: Stage, split: str = "val", source: str = "torch"):
     each = tuple(max(0.0, iou - 0.001 * n) for n in range(len(stage.classes)))
-    return Score(split, source, iou, (iou - 0.01, iou + 0.01), each, iou, epoch, 2.0 * epoch, 0)
+    return make_score(iou, epoch, split=split, source=source, class_iou=each, train_s=2.0 * epoch)
 
 
 def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> list[dict]:
@@ -108,7 +110,7 @@ def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> li
         ms = _latency_ms(n, stage)
         last = candidate is candidates[-1]
         slow = ms > ceiling or last
-        cost = to_json(Cost(1000 + n, round(1e6 * ms), 100_000))
+        cost = to_json(Cost(params=1000 + n, macs=round(1e6 * ms), activation_bytes=100_000))
         measured = to_json(_measured(3 * ceiling if last else ms, "screen", stage))
         about = {"key": candidate.key}
         events += [
@@ -159,9 +161,22 @@ def _exhibit(folder: Path, key: str, stage: Stage) -> None:
     confusion = tuple(
         tuple(9000 if i == j else 10 * (i + j) for j in range(size)) for i in range(size)
     )
-    operators = OperatorTime("Conv", 20, 0.8), OperatorTime("Resize", 2, 0.1)
-    frame = FrameTime((480, 640), 0.4, 1.2, 0.2, "on the device")
-    write_diagnostics(folder, key, Diagnostics("d", confusion, operators, frame))
+    operators = (
+        OperatorTime(op="Conv", nodes=20, ms=0.8),
+        OperatorTime(op="Resize", nodes=2, ms=0.1),
+    )
+    frame = FrameTime(
+        picture_hw=(480, 640),
+        resize_ms=0.4,
+        inference_ms=1.2,
+        resize_back_ms=0.2,
+        where="on the device",
+    )
+    write_diagnostics(
+        folder,
+        key,
+        Diagnostics(onnx_digest="d", confusion=confusion, operators=operators, frame=frame),
+    )
     noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
     path = sheet_path(folder, key)
     Image.fromarray(noise).resize((640, 360)).save(path, quality=80)

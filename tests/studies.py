@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from factories import make_evaluation, make_measurement, make_score
 from PIL import Image
-from worlds import WIDTH, known, scored, space_of, timing
+from worlds import WIDTH, space_of
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.records import Evaluation
@@ -36,13 +37,16 @@ def evaluations() -> list[Evaluation]:
     ]  # fmt: skip
     made = []
     for candidate, (state, ms, iou) in zip(candidates, ends, strict=False):
-        scores = () if iou is None else (scored(iou - 0.1, 3), scored(iou, 9))
+        scores = () if iou is None else (make_score(iou - 0.1, 3), make_score(iou, 9))
         if state in ("confirmed", "rejected"):
-            scores += (scored(iou, 11, decayed=True), scored(iou, 11, decayed=True, source="onnx"))
+            scores += (
+                make_score(iou, 11, decayed=True),
+                make_score(iou, 11, decayed=True, source="onnx"),
+            )
         made.append(
             replace(
-                known(candidate, state, ms, *scores),
-                measurements=(timing(ms, device=MARKUP, flags=(MARKUP,)),),
+                make_evaluation(candidate, state, ms, *scores),
+                measurements=(make_measurement(ms, device=MARKUP, flags=(MARKUP,)),),
                 p_feasible={"confirmed": 0.97, "rejected": 0.6}.get(state),
                 error=MARKUP if state in ("rejected", "stopped", "failed") else None,
             )
@@ -53,7 +57,8 @@ def evaluations() -> list[Evaluation]:
 def result_in(folder: Path, *, searched: bool = True) -> Result:
     made = evaluations()
     return Result(
-        folder, ASKED, tuple(made), made[-2], (MARKUP, "a line"), 60.0,
+        folder=folder, declaration=ASKED, evaluations=tuple(made), baseline=made[-2],
+        verdict=(MARKUP, "a line"), spent_s=60.0,
         curve=((10.0, 0.1), (20.0, 0.2), (50.0, 0.3)), searched=searched,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from worlds import scored, timing
+from factories import make_measurement, make_score
 
 from autoseg.core.records import Candidate, Constraints
 from autoseg.core.serialize import to_json
@@ -29,7 +29,7 @@ def run(script: str, *arguments: object, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def test_the_seconds_to_an_iou_lie_between_two_rungs(monkeypatch):
+def test_crossing_interpolates_seconds_to_an_iou_between_two_rungs(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from iou_tables import Point, crossing, ratio, spread
 
@@ -41,7 +41,7 @@ def test_the_seconds_to_an_iou_lie_between_two_rungs(monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-def test_the_plain_loop_minimizes_the_same_loss(monkeypatch, classes):
+def test_plain_loop_minimizes_the_loss_of_train(monkeypatch, classes):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from plain_loop import loss_of
 
@@ -54,8 +54,7 @@ def test_the_plain_loop_minimizes_the_same_loss(monkeypatch, classes):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_the_speed_of_training_is_told_beside_a_plain_loop_and_the_bound(tiny, tmp_path):
+def test_train_speed_compares_a_plain_loop_and_the_bound(tiny, tmp_path):
     said = run(
         "train_speed.py", "--data", tiny.data, "--nets", "small", "--resolutions", 96,
         "--repeats", 1, "--seconds", 0.05, "--recipe", "batch=4", "--out", tmp_path / "speed",
@@ -67,8 +66,7 @@ def test_the_speed_of_training_is_told_beside_a_plain_loop_and_the_bound(tiny, t
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_seconds_to_an_iou_are_kept_and_compared_by_label(tiny, tmp_path):
+def test_seconds_to_iou_are_appended_and_compared_by_label(tiny, tmp_path):
     given = ["--data", tiny.data, "--nets", "small 96", "--seeds", 1, "--epochs", 3]
     given += ["--recipe", "batch=2", "--out", tmp_path / "iou"]
     for label in ("before", "after", "after"):  # the third finds its row there
@@ -79,7 +77,7 @@ def test_seconds_to_an_iou_are_kept_and_compared_by_label(tiny, tmp_path):
     assert "before, s" in said and said.strip() in (tmp_path / "iou.md").read_text()
 
 
-def test_two_fronts_are_compared_as_steps(monkeypatch):
+def test_compare_fronts_as_steps(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from fronts import area, best_within, deficits, fastest_at, front_points, ratio
 
@@ -96,7 +94,7 @@ def test_two_fronts_are_compared_as_steps(monkeypatch):
     assert ratio(1.0, 2.0) == "0.500" and ratio(None, 2.0) == ""
 
 
-def test_published_models_are_built_once_for_each_architecture(monkeypatch, tmp_path):
+def test_published_models_are_built_once_per_architecture(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from against_thesis import published
     from thesis_tables import gaps, of, points_of
@@ -112,15 +110,15 @@ def test_published_models_are_built_once_for_each_architecture(monkeypatch, tmp_
     assert gaps("ours", [(0.1, 0.95)], of(points, "thesis"))[0].endswith("nowhere worse.")
 
 
-def test_the_area_of_a_live_run_grows_with_its_undecayed_scores(monkeypatch):
+def test_live_hypervolume_grows_with_undecayed_scores(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from live import areas
 
     candidate = Candidate.of("s", {"resolution": 96})
-    key, limits = candidate.key, Constraints(4.0, 0.8, "p50")
-    timed = {"measurement": to_json(timing(1.0)), "too_slow": False, "onnx_bytes": 1}
+    key, limits = candidate.key, Constraints(max_latency_ms=4.0, min_iou=0.8, statistic="p50")
+    timed = {"measurement": to_json(make_measurement(1.0)), "too_slow": False, "onnx_bytes": 1}
     about = [("proposed", {"candidate": to_json(candidate), "cost": None}), ("measured", timed)]
-    scores = [scored(0.9, 3), scored(0.85, 9), scored(0.99, 11, decayed=True)]
+    scores = [make_score(0.9, 3), make_score(0.85, 9), make_score(0.99, 11, decayed=True)]
     about += [("scored", {"score": to_json(score)}) for score in scores]
     events = [
         {"event": kind, "spent_s": float(second), "key": key, **facts}
@@ -136,8 +134,7 @@ def test_the_area_of_a_live_run_grows_with_its_undecayed_scores(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_whole_searches_are_put_beside_each_other_once(tiny, tmp_path):
+def test_live_compares_whole_searches_and_repeats_none(tiny, tmp_path):
     given = ["--data", tiny.data, "--space", tiny.space, "--effort", "expert", "--workers", 1]
     given += ["--budget", "15s", "--max-latency", "50ms", "--min-iou", 0.01, "--recipe", "batch=4"]
     given += ["--search", "autoseg", "--search", "random --recipe schedule=quick"]
@@ -157,8 +154,7 @@ def test_whole_searches_are_put_beside_each_other_once(tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_run_is_put_beside_published_models(tiny, tmp_path):
+def test_published_comparison_includes_a_run(tiny, tmp_path):
     from autoseg.api.optimize import optimize
 
     folder = optimize(**tiny.given, results=tmp_path / "results", name="run").folder

@@ -43,69 +43,90 @@ def spoiled(tiny, here):
 def refused(called, here: Path, *said: str) -> None:
     assert called.code == 2, called.stderr
     for text in said:
-        assert text in called.stderr
+        assert re.search(text, called.stderr)
     assert called.stderr.startswith("autoseg: ")
     assert called.stdout == "" and "Traceback" not in called.stderr
     assert not (here / "results").exists()
 
 
 BAD_VALUES = {
-    "IoU as a percentage": ({"min_iou": 95}, "between 0 and 1, got 95; did you mean 0.95?"),
-    "IoU of nothing": ({"min_iou": 0}, "--min-iou must be between 0 and 1, got 0"),
-    "IoU that is no number": ({"min_iou": "high"}, "Invalid value for '--min-iou'"),
-    "latency without unit": ({"max_latency": "33"}, "got '33'; did you mean 33ms?"),
-    "latency of nothing": ({"max_latency": "0ms"}, "--max-latency must be over zero, got '0ms'"),
-    "latency in words": ({"max_latency": "fast"}, "--max-latency must be a duration such as 33ms"),
+    "IoU as a percentage": ({"min_iou": 95}, r"--min-iou .*got 95\b.*0\.95"),
+    "IoU of nothing": ({"min_iou": 0}, "--min-iou .*0 and 1, got 0"),
+    "IoU that is no number": ({"min_iou": "high"}, "--min-iou"),
+    "latency without unit": ({"max_latency": "33"}, "--max-latency .*got '33'.*33ms"),
+    "latency of nothing": ({"max_latency": "0ms"}, "--max-latency .*got '0ms'"),
+    "latency in words": ({"max_latency": "fast"}, "--max-latency .*33ms"),
     "budget of 0": ({"budget": "0"}, "--budget"),
-    "budget of 0 minutes": ({"budget": "0m"}, "--budget must be over zero, got '0m'"),
+    "budget of 0 minutes": ({"budget": "0m"}, "--budget .*got '0m'"),
     "unknown space": ({"space": "fast_scn"}, "fast_scnn"),
-    "unknown effort": ({"effort": "exprt"}, "got 'exprt', did you mean 'expert'?"),
+    "unknown effort": ({"effort": "exprt"}, "got 'exprt'.*'expert'"),
     "unknown device": ({"device": "lokal"}, "lokal"),
-    "unknown sampler": ({"sampler": "nsga"}, "got 'nsga', did you mean 'nsga3'?"),
-    "unknown pool": ({"pool": "slurm"}, "--pool is one of local, got 'slurm'"),
-    "unknown statistic": ({"statistic": "p42"}, "--statistic is one of p50, p90"),
-    "no trials": ({"trials": 0}, "--trials must be at least 1, got 0"),
-    "no workers": ({"workers": 0}, "--workers must be at least 1, got 0"),
-    "negative seed": ({"seed": -1}, "--seed must be at least 0, got -1"),
-    "name with slashes": ({"name": "../up"}, "--name is a folder's name without slashes"),
-    "unknown recipe": ({"recipe": {"speed": 3}}, "recipe: unknown speed; known: schedule"),
+    "unknown sampler": ({"sampler": "nsga"}, "got 'nsga'.*'nsga3'"),
+    "unknown pool": ({"pool": "slurm"}, "--pool .*local, got 'slurm'"),
+    "unknown statistic": ({"statistic": "p42"}, "--statistic .*p50, p90"),
+    "no trials": ({"trials": 0}, "--trials .*1, got 0"),
+    "no workers": ({"workers": 0}, "--workers .*1, got 0"),
+    "negative seed": ({"seed": -1}, "--seed .*0, got -1"),
+    "name with slashes": ({"name": "../up"}, "--name .*slash"),
+    "unknown recipe": ({"recipe": {"speed": 3}}, "recipe.*speed.*schedule"),
     "missing folder": ({"data": "nowhere"}, "nowhere"),
-    "unknown option": ({"min_iuo": 0.9}, "No such option: --min-iuo"),
-    "unknown format": ({"format": "coc"}, "--format is one of voc, cityscapes"),
-    "format that it is not": ({"format": "voc"}, "as PASCAL VOC has them"),
-    "missing remap": ({"remap": "no.yaml"}, "no.yaml: must be a readable UTF-8 text file"),
-    "no expression": ({"group_pattern": "("}, "--group-pattern must be a regular expression"),
-    "two kinds of group": ({"group_pattern": ".", "group_column": "c"}, "use one of them"),
-    "no folder to remap": ({"data": None, "remap": "r.yaml"}, "give one with --data"),
-    "nothing to resume": ({"resume": ""}, "--resume continues the newest run"),
+    "unknown option": ({"min_iuo": 0.9}, "--min-iuo"),
+    "unknown format": ({"format": "coc"}, "--format .*voc, cityscapes"),
+    "format that it is not": ({"format": "voc"}, "PASCAL VOC"),
+    "missing remap": ({"remap": "no.yaml"}, "no.yaml: .*UTF-8"),
+    "no expression": ({"group_pattern": "("}, "--group-pattern .*regular expression"),
+    "two kinds of group": ({"group_pattern": ".", "group_column": "c"}, "--group-"),
+    "no folder to remap": ({"data": None, "remap": "r.yaml"}, "--data"),
+    "nothing to resume": ({"resume": ""}, "--resume"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD_VALUES)
-def test_a_bad_value_is_refused_with_its_own_message(case, tiny, here, autoseg_command):
+def test_optimize_refuses_a_bad_value_with_option_and_value(case, tiny, here, autoseg_command):
     changed, said = BAD_VALUES[case]
     arguments = [word for word in tiny.arguments(**changed) if word]
     refused(autoseg_command(*arguments), here, said)
 
 
-def test_a_result_folder_that_cannot_be_made_is_refused(tiny, here, autoseg_command):
+def test_optimize_refuses_an_impossible_result_folder(tiny, here, autoseg_command):
     (here / "file").touch()
     called = autoseg_command(*tiny.arguments(results="file/results"))
-    refused(called, here, "Not a directory; choose another folder with --results")
+    refused(called, here, "Not a directory.*--results")
 
 
-def test_a_recipe_without_a_value_is_refused(tiny, here, autoseg_command):
+def augmentation(path: Path, **crop: int) -> None:
+    kinds = [{"__class_fullname__": "HorizontalFlip", "p": 0.5}]
+    kinds += [{"__class_fullname__": "RandomCrop", "p": 0.01, **crop}] if crop else []
+    compose = {"__class_fullname__": "Compose", "p": 1.0, "transforms": kinds}
+    path.write_text(json.dumps({"transform": compose}))
+
+
+def test_optimize_refuses_an_augmentation_that_cannot_be_used(tiny, here, autoseg_command):
+    augmentation(here / "flip.json")
+    augmentation(here / "crop.json", height=64, width=64)
+    asked = tiny.arguments(augment="crop.json", recipe={"rungs": [1, 2]})
+    refused(autoseg_command(*asked), here, "crop.json: a picture must stay uint8 (96, 96, 3), got")
+    asked = tiny.arguments(augment="no.json", recipe={})
+    refused(autoseg_command(*asked), here, "no.json: must be readable JSON")
+    refused(autoseg_command(*tiny.arguments(augment="flip.json")), here, "augment=false; leave")
+    asked = ["data", "preview", str(tiny.data), "--augment", "flip.json"]
+    refused(autoseg_command(*asked), here, "--augment is that of --augmented")
+    asked += ["--augmented", "--resolution", "96", "-o", "sheet.png"]
+    assert autoseg_command(*asked).code == 0 and (here / "sheet.png").exists()
+
+
+def test_optimize_refuses_a_recipe_without_a_value(tiny, here, autoseg_command):
     called = autoseg_command(*tiny.arguments(), "--recipe", "augment")
-    refused(called, here, "--recipe takes name=value, got 'augment'")
+    refused(called, here, "--recipe .*name=value.*'augment'")
 
 
-def test_an_empty_folder_is_refused(tiny, here, autoseg_command):
+def test_optimize_refuses_an_empty_folder(tiny, here, autoseg_command):
     (here / "empty").mkdir()
     called = autoseg_command(*tiny.arguments(data="empty"))
-    refused(called, here, "the data in empty has", "images")
+    refused(called, here, "empty", "images")
 
 
-def test_all_faults_of_the_data_are_told_at_once_and_data_check_tells_the_same(
+def test_optimize_and_data_check_report_all_faults_of_the_data(
     spoiled, tiny, here, autoseg_command
 ):
     (spoiled / "classes.txt").write_text("background\nobject\n")
@@ -119,9 +140,9 @@ def test_all_faults_of_the_data_are_told_at_once_and_data_check_tells_the_same(
     jpeg = spoiled / "images" / "train" / "train3.jpg"
     jpeg.write_bytes(jpeg.read_bytes()[:700])
     faults = [
-        "masks/train/train0.png: mask values 7 are not among the 2 classes",
-        "images/val/val1.png is 40x30 and masks/val/val1.png is 96x64",
-        "images/train/train3.jpg: not a readable picture",
+        r"masks/train/train0\.png: .*\b7\b.* 2 classes",
+        r"images/val/val1\.png .*40x30 .*masks/val/val1\.png .*96x64",
+        r"images/train/train3\.jpg: ",
         "test0",
     ]
     called = autoseg_command(*tiny.arguments(data=spoiled))
@@ -129,51 +150,50 @@ def test_all_faults_of_the_data_are_told_at_once_and_data_check_tells_the_same(
     checked = autoseg_command("data", "check", str(spoiled))
     assert checked.code == 2
     for fault in faults:
-        assert fault in checked.stderr
+        assert re.search(fault, checked.stderr)
     told = [line.removeprefix("  - ") for line in called.stderr.splitlines()[1:]]
     assert told == [line.removeprefix("fault: ") for line in checked.stderr.splitlines()]
 
 
-def test_data_check_says_what_it_understood(tiny, autoseg_command):
+def test_data_check_prints_format_splits_and_classes(tiny, autoseg_command):
     called = autoseg_command("data", "check", str(tiny.data))
     assert (called.code, called.stderr) == (0, "")
-    for line in (
-        f"{tiny.data}: format plain (it holds images/ and masks/)",
-        "splits: given",
-        "pairs: train 8, val 3, test 2",
-        "sizes (pictures): 96x64 (13)",
+    for facts in (
+        f"^{tiny.data}: .*plain .*images/ .*masks/",
+        "^pairs: train 8, val 8, test 2$",
+        r"^sizes .*: 96x64 \(18\)$",
     ):
-        assert line in called.stdout.splitlines()
+        assert re.search(facts, called.stdout, re.MULTILINE), facts
     assert "background" in called.stdout and "object 23 %" in called.stdout
 
 
-def test_data_check_reads_through_a_remap(tiny, here, autoseg_command):
+def test_data_check_applies_a_remap(tiny, here, autoseg_command):
     (here / "remap.yaml").write_text("box: object\nfloor: rest\n")
     command = ["data", "check", str(tiny.data), "--group-pattern", r"\D+", "--remap"]
     called = autoseg_command(*command, "remap.yaml")
     assert called.code == 0, called.stderr
-    assert "classes (share of pixels): box 23 %, floor 77 %" in called.stdout.splitlines()
-    assert "all pictures of val are of one group, val" in called.stderr
+    assert ": box 23 %, floor 77 %\n" in called.stdout
+    assert re.search(r"\bval\b.* group, val", called.stderr)
     (here / "remap.yaml").write_text("box: objct\nfloor: [background, 7]\n")
     told = autoseg_command(*command, "remap.yaml")
     assert (told.code, told.stdout) == (2, "")
-    assert told.stderr.splitlines() == [
-        "autoseg: remap.yaml:1: box: the data has no class 'objct', did you mean 'object'?;"
-        " it has 0 background, 1 object",
-        "remap.yaml:1: named nowhere: object; add them, or a class of `rest`",
-        "remap.yaml:2: floor: the data has no class 7; it has 0 background, 1 object",
-    ]
+    patterns = (
+        r"autoseg: remap\.yaml:1: box: .*'objct'.*'object'.* 0 background, 1 object$",
+        r"remap\.yaml:1: .*: object.*`rest`",
+        r"remap\.yaml:2: floor: .*\b7\b.* 0 background, 1 object$",
+    )
+    assert all(re.match(*pair) for pair in zip(patterns, told.stderr.splitlines(), strict=True))
 
 
-def test_help_and_an_unknown_command(autoseg_command):
+def test_autoseg_has_help_and_refuses_an_unknown_command(autoseg_command):
     called = autoseg_command("--help")
     assert (called.code, called.stderr) == (0, "")
     assert "optimize" in called.stdout
     wrong = autoseg_command("optimise")
-    assert wrong.code == 2 and "No such command 'optimise'" in wrong.stderr
+    assert wrong.code == 2 and "'optimise'" in wrong.stderr
 
 
-def test_the_same_command_line_is_there_as_a_module():
+def test_autoseg_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "autoseg.cli", "spaces"], capture_output=True, text=True
     )
@@ -181,7 +201,7 @@ def test_the_same_command_line_is_there_as_a_module():
     assert "fast_scnn" in done.stdout.split()
 
 
-def test_spaces_shows_knobs_and_counts(tiny, autoseg_command):
+def test_spaces_prints_knobs_and_counts(tiny, autoseg_command):
     called = autoseg_command("spaces", "fast_scnn")
     assert called.code == 0
     assert "candidates: entry 7, intermediate 105, expert 1260" in called.stdout
@@ -190,12 +210,12 @@ def test_spaces_shows_knobs_and_counts(tiny, autoseg_command):
     assert autoseg_command("spaces", "nothing").code == 2
 
 
-def test_a_finished_run_exits_0_and_prints_nothing_but_json_on_stdout(finished):
+def test_optimize_json_of_a_finished_run_exits_0_and_prints_only_json(finished):
     assert finished.called.code == 0, finished.called.stderr
     told = json.loads(finished.called.stdout)
     assert told["run"] == str(finished.folder)
     assert told["misses"] == [] and told["explanation"] is None and told["searched"]
-    assert re.match(r"\d models? meets? 100 ms and IoU 0.4 on local; ", told["headline"])
+    assert re.match(r"\d models? .*100 ms .*IoU 0\.4 .*local", told["headline"])
     assert [from_json(Evaluation, e).state for e in told["front"]] == ["confirmed"] * len(
         told["front"]
     )
@@ -203,19 +223,18 @@ def test_a_finished_run_exits_0_and_prints_nothing_but_json_on_stdout(finished):
     assert {name: told[name] for name in on_disk} == on_disk
 
 
-def test_the_progress_tells_of_every_step_in_plain_lines(finished):
+def test_optimize_progress_has_plain_lines_for_every_step(finished):
     lines = finished.called.stderr.splitlines()
     assert lines[0].startswith("[0:0") and "seed 0" in lines[0]
     text = finished.called.stderr
     for said in (
-        "verdict before any training:", "IoU", "on val after 3 epochs", "decayed",
-        "search done; confirming the front", " confirmed: p90 ",
+        "verdict", "IoU", "on val after 4 epochs", "decayed", "confirming", " confirmed: p90 ",
     ):  # fmt: skip
         assert said in text
     assert "Traceback" not in text
 
 
-def test_front_shows_a_run_as_table_csv_and_json(finished, autoseg_command):
+def test_front_prints_a_run_as_table_csv_and_json(finished, autoseg_command):
     run = str(finished.folder)
     table = autoseg_command("front", run)
     assert (table.code, table.stderr) == (0, "")
@@ -231,7 +250,7 @@ def test_front_shows_a_run_as_table_csv_and_json(finished, autoseg_command):
 
 
 @pytest.mark.parametrize("how", ["fastest", "accurate", "balanced"])
-def test_a_pick_is_one_of_the_front_and_its_bundle_is_there(how, finished, autoseg_command):
+def test_front_pick_is_on_the_front_and_its_bundle_exists(how, finished, autoseg_command):
     called = autoseg_command("front", str(finished.folder), "--pick", how)
     chosen = autoseg.Result.from_run(finished.folder).pick(how)
     key, _, why_and_where = called.stdout.partition(" ")
@@ -245,19 +264,19 @@ def test_a_pick_is_one_of_the_front_and_its_bundle_is_there(how, finished, autos
     assert told["bundle"] == str(bundle) and told["reason"] in called.stdout
 
 
-def test_an_error_is_one_object_on_stdout_too(here, autoseg_command):
+def test_json_error_is_one_object_on_stdout(here, autoseg_command):
     gone = autoseg_command("front", "nowhere", "--json")
     said = gone.stderr.removeprefix("autoseg: ").rstrip("\n")
     error = {"kind": "InputError", "message": said}
     assert json.loads(gone.stdout) == {"schema": 1, "error": error, "exit_code": 2}
     usage = json.loads(autoseg_command("front", "--bogus", "--json").stdout)
-    assert usage["error"] == {"kind": "InputError", "message": "No such option: --bogus"}
+    assert usage["error"]["kind"] == "InputError" and "--bogus" in usage["error"]["message"]
     lost = autoseg_command("devices", "check", "nobody@127.0.0.1:1", "--json")
     told = json.loads(lost.stdout)
     assert (lost.code, told["exit_code"], told["error"]["kind"]) == (1, 1, "DeviceError")
 
 
-def test_an_interrupted_run_gives_one_object_with_what_it_has_confirmed(
+def test_optimize_json_of_an_interrupted_run_contains_the_confirmed_front(
     tiny, tmp_path, autoseg_command
 ):
     arguments = tiny.arguments(results=tmp_path, name="run", min_iou=0.05)
@@ -265,10 +284,10 @@ def test_an_interrupted_run_gives_one_object_with_what_it_has_confirmed(
     told = json.loads(called.stdout)
     assert (called.code, told["exit_code"], told["error"]["kind"]) == (130, 130, "Interrupted")
     assert "--resume --name run" in told["error"]["message"]
-    assert told["front"] and told["headline"].startswith("so far ")
+    assert told["front"] and "so far" in told["headline"]
 
 
-def test_class_names_and_what_a_board_says_control_no_terminal(tiny, tmp_path, autoseg_command):
+def test_evaluate_and_measure_escape_class_names_and_board_text(tiny, tmp_path, autoseg_command):
     data = Path(shutil.copytree(tiny.data, tmp_path / "boxes"))
     hostile = "[bold]x[/] :dog: \x1b[31m\x07"
     (data / "classes.txt").write_text(f"back<b>ground\n{hostile}\n")
@@ -279,29 +298,29 @@ def test_class_names_and_what_a_board_says_control_no_terminal(tiny, tmp_path, a
     assert not {"\x1b", "\x07"} & {*told}
 
 
-def test_front_refuses_another_pick_and_another_run(finished, here, autoseg_command):
+def test_front_refuses_an_unknown_pick_and_run(finished, here, autoseg_command):
     other = autoseg_command("front", str(finished.folder), "--pick", "best")
-    refused(other, here, "a pick is one of fastest, accurate, balanced, got 'best'")
-    refused(autoseg_command("front", "nowhere"), here, "there is no run at results/nowhere")
-    refused(autoseg_command("front", "out/demo"), here, "there is no run at out/demo")
+    refused(other, here, "fastest, accurate, balanced, got 'best'")
+    refused(autoseg_command("front", "nowhere"), here, "results/nowhere")
+    refused(autoseg_command("front", "out/demo"), here, "out/demo")
     there = autoseg_command("front", str(finished.folder.with_name("other")))
-    refused(there, here, "there are: run")
+    refused(there, here, ": run$")
 
 
-def test_a_run_is_found_by_its_name_under_results(finished, monkeypatch, autoseg_command):
+def test_front_finds_a_run_by_name_under_results(finished, monkeypatch, autoseg_command):
     monkeypatch.chdir(finished.folder.parents[1])
     assert autoseg_command("front", "run").code == 0
 
 
-def test_what_a_longer_budget_would_do_for_a_trained_run_is_told_as_it_is(
+def test_optimize_dry_run_of_a_trained_run_prints_the_resume_command(
     finished, tmp_path, autoseg_command
 ):
     shutil.copytree(finished.folder, tmp_path / "run")
     asked = ["optimize", "--resume", "--results", str(tmp_path), "--dry-run", "--budget", "2h"]
     called = autoseg_command(*asked)
-    assert called.code == 0 and "nothing is trained yet" not in called.stdout
-    going_on = f"to go on: autoseg optimize --resume --name run --budget 2h --results {tmp_path}"
-    assert called.stdout.splitlines()[-1] == going_on
+    assert called.code == 0
+    command = f"autoseg optimize --resume --name run --budget 2h --results {tmp_path}"
+    assert called.stdout.splitlines()[-1].endswith(command)
 
 
 def ended(folder: Path, kind: str, on: str | None, autoseg_command, *arguments: str):
@@ -311,38 +330,40 @@ def ended(folder: Path, kind: str, on: str | None, autoseg_command, *arguments: 
         return any((e["event"], e.get("on")) == (kind, on) for e in read_events(folder))
 
     def end() -> None:
-        while not told() and waiting:
+        while waiting and not told():
             time.sleep(0.002)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        if waiting:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
     waiting, before = [True], signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ending = threading.Thread(target=end, daemon=True)
     ending.start()
     called = autoseg_command(*arguments)
-    ending.join(10)
+    waiting.clear()
+    ending.join()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     signal.signal(signal.SIGTERM, before)
     return called
 
 
-def test_sigterm_in_the_survey_says_how_to_go_on(tiny, tmp_path, autoseg_command):
+def test_optimize_sigterm_in_the_survey_prints_the_resume_command(tiny, tmp_path, autoseg_command):
     arguments = tiny.arguments(results=tmp_path, name="run")
     called = ended(tmp_path / "run", "proposed", None, autoseg_command, *arguments)
     assert called.code == 130 and "Traceback" not in called.stderr
-    assert "interrupted; to go on: autoseg optimize --resume --name run" in called.stderr
+    assert re.search("interrupted.*autoseg optimize --resume --name run", called.stderr)
 
 
-def test_sigterm_in_a_remeasuring_says_how_to_go_on(finished, tmp_path, autoseg_command):
+def test_remeasure_sigterm_prints_the_resume_command(finished, tmp_path, autoseg_command):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     (tmp_path / "b.yaml").write_text("{name: b, kind: local}")
     arguments = ["remeasure", str(folder), "--device", str(tmp_path / "b.yaml")]
     called = ended(folder, "measured", "b", autoseg_command, *arguments)
     assert called.code == 130 and "Traceback" not in called.stderr
-    assert f"interrupted; to go on: autoseg remeasure {folder}" in called.stderr
+    assert re.search(f"interrupted.*autoseg remeasure {folder}", called.stderr)
 
 
-def test_evaluate_gives_what_the_ledger_says_of_test(finished, tiny, here, autoseg_command):
+def test_evaluate_gives_the_test_iou_of_the_ledger(finished, tiny, here, autoseg_command):
     result = autoseg.Result.from_run(finished.folder)
     for evaluation in result.front:
         model = result.bundle(evaluation.candidate.key) / "model.onnx"
@@ -355,7 +376,7 @@ def test_evaluate_gives_what_the_ledger_says_of_test(finished, tiny, here, autos
     assert not (here / "results").exists() and (here / "home" / ".cache" / "autoseg").is_dir()
 
 
-def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, autoseg_command):
+def test_predict_and_the_bundle_script_agree_to_the_pixel(finished, here, autoseg_command):
     result = autoseg.Result.from_run(finished.folder)
     bundle = result.bundle(result.pick("accurate").candidate.key)
     rng = np.random.default_rng(1)
@@ -380,7 +401,7 @@ def test_predict_and_the_bundles_own_script_agree_to_the_pixel(finished, here, a
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_no_name_of_a_picture_costs_the_result_or_reaches_the_terminal(here, encoding):
+def test_predict_accepts_any_picture_name_and_escapes_it(here, encoding):
     model = bright_pixels(here / "model.onnx", 3)
     names = ["ö.png", os.fsdecode(b"half\xff.png"), "\x1b[31mred.png"]
     for name in names:
@@ -395,7 +416,7 @@ def test_no_name_of_a_picture_costs_the_result_or_reaches_the_terminal(here, enc
     assert sorted(path.name for path in (here / "masks").iterdir()) == sorted(names)
 
 
-def test_predict_never_writes_over_a_picture_or_a_mask(finished, here, autoseg_command):
+def test_predict_never_overwrites_a_picture_or_a_mask(finished, here, autoseg_command):
     result = autoseg.Result.from_run(finished.folder)
     model = str(result.bundle(result.front[0].candidate.key) / "model.onnx")
     (here / "a").mkdir()
@@ -403,22 +424,24 @@ def test_predict_never_writes_over_a_picture_or_a_mask(finished, here, autoseg_c
         Image.new("RGB", (64, 64)).save(here / path)
     before = (here / "one.png").read_bytes()
     over = autoseg_command("predict", model, "one.png", "-o", ".")
-    refused(over, here, "one.png is a picture to be read")
-    refused(autoseg_command("predict", model, "one.png", "a/one.jpg"), here, "several pictures")
+    refused(over, here, "one.png")
+    refused(autoseg_command("predict", model, "one.png", "a/one.jpg"), here, "one.png")
     assert (here / "one.png").read_bytes() == before
     assert not (here / "masks").exists()
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "measure"])
-def test_a_file_that_is_no_model_is_refused(command, here, autoseg_command):
+def test_predict_evaluate_and_measure_refuse_a_file_that_is_no_model(
+    command, here, autoseg_command
+):
     (here / "model.onnx").write_text("not a model")
     Image.new("RGB", (64, 64)).save(here / "p.png")
     more = ["p.png"] if command == "predict" else []
     refused(autoseg_command(command, "model.onnx", *more), here, "model.onnx")
-    refused(autoseg_command(command, "gone.onnx", *more), here, "there is no file gone.onnx")
+    refused(autoseg_command(command, "gone.onnx", *more), here, "gone.onnx")
 
 
-def test_a_model_of_other_classes_is_not_evaluated(tiny, here, autoseg_command):
+def test_evaluate_refuses_a_model_of_other_classes(tiny, here, autoseg_command):
     import onnx.parser
 
     text = """<ir_version: 9, opset_import: ["": 18]>
@@ -433,10 +456,10 @@ def test_a_model_of_other_classes_is_not_evaluated(tiny, here, autoseg_command):
     onnx.save(onnx.parser.parse_model(text), here / "seven.onnx")
     called = autoseg_command("evaluate", "seven.onnx", "--data", str(tiny.data), "--split", "val")
     assert called.code == 2
-    assert "and the data has the classes background, object" in called.stderr
+    assert "background, object" in called.stderr
 
 
-def test_measure_times_a_model_of_ours(finished, autoseg_command):
+def test_measure_times_a_model_of_autoseg(finished, autoseg_command):
     result = autoseg.Result.from_run(finished.folder)
     model = result.bundle(result.front[0].candidate.key) / "model.onnx"
     called = autoseg_command("measure", str(model), "--max-time", "0.3s", "--json")
@@ -451,13 +474,13 @@ def read_digest(folder: Path, key: str) -> str:
     return confirmed[-1]["measurement"]["onnx_digest"]
 
 
-def test_a_finished_run_is_not_begun_again_and_resuming_it_repeats_nothing(
+def test_optimize_refuses_to_restart_a_finished_run_and_resume_repeats_nothing(
     finished, tiny, tmp_path, autoseg_command
 ):
     folder = Path(shutil.copytree(finished.folder.parent, tmp_path / "results")) / "run"
     again = autoseg_command(*tiny.arguments(results=folder.parent, name="run"))
     assert again.code == 2
-    assert "exists already: continue it with --resume" in again.stderr
+    assert "run" in again.stderr and "--resume" in again.stderr
     before = read_events(folder)
     resumed = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--json")
     assert resumed.code == 0, resumed.stderr
@@ -466,14 +489,14 @@ def test_a_finished_run_is_not_begun_again_and_resuming_it_repeats_nothing(
     assert json.loads(resumed.stdout)["front"] == json.loads(finished.called.stdout)["front"]
     other = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--seed", "5")
     assert other.code == 2
-    assert "begun with seed=0, and --resume cannot change it to 5" in other.stderr
+    assert re.search(r"seed=0\b.*--resume .*\b5\b", other.stderr)
     other = autoseg_command(
         "optimize", "--resume", "--results", str(folder.parent), "--sampler", "tpe"
     )
-    assert "begun with sampler='autoseg', and --resume cannot change it" in other.stderr
+    assert re.search("sampler='autoseg'.*--resume", other.stderr)
     for name, value in (("format", "voc"), ("remap", "r.yaml"), ("group-pattern", "x")):
         other = autoseg_command(
             "optimize", "--resume", "--results", str(folder.parent), f"--{name}", value
         )
         assert other.code == 2
-        assert f"{name.replace('-', '_')}=None, and --resume cannot change it" in other.stderr
+        assert re.search(f"{name.replace('-', '_')}=None.*--resume", other.stderr)

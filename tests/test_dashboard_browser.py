@@ -1,6 +1,7 @@
 """The dashboard, and a live run's report, in a real Chromium; and with the worst of names."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -61,7 +62,7 @@ def served(made: Result) -> Iterator[str]:
         dashboard.shutdown()
 
 
-def test_infeasible_trials_are_shown_as_infeasible_and_the_front_is_the_runs(
+def test_dashboard_shows_infeasible_trials_and_the_front_of_the_run(
     browser_page: BrowserPage, served: str, made: Result
 ) -> None:
     browser_page.goto(served)
@@ -77,7 +78,9 @@ def test_infeasible_trials_are_shown_as_infeasible_and_the_front_is_the_runs(
     clean(browser_page)
 
 
-def test_a_click_on_a_point_shows_its_pictures(browser_page: BrowserPage, served: str) -> None:
+def test_dashboard_click_on_a_point_shows_its_pictures(
+    browser_page: BrowserPage, served: str
+) -> None:
     browser_page.goto(served)
     names = list(traces(browser_page, PARETO))
     x, y = browser_page.evaluate(PLACE, [PARETO, names.index("Best Trial"), 0])
@@ -90,11 +93,11 @@ def test_a_click_on_a_point_shows_its_pictures(browser_page: BrowserPage, served
     clean(browser_page)
 
 
-def test_names_of_a_user_are_shown_as_text(browser_page: BrowserPage, served: str) -> None:
+def test_dashboard_shows_user_names_as_text(browser_page: BrowserPage, served: str) -> None:
     browser_page.goto(served.partition("/studies")[0])
     browser_page.get_by_text(NAME).first.wait_for()
     browser_page.goto(f"{served}/note")
-    browser_page.get_by_text("3 models meet 10 ms and IoU 0.9").wait_for()
+    browser_page.get_by_text(re.compile(r"3 models .*10 ms .*IoU 0\.9")).first.wait_for()
     (first, second) = MARKUP.splitlines()
     shown = f"{first} {second}".replace("://", ":\u200b//")
     browser_page.get_by_text(shown).first.wait_for()
@@ -106,7 +109,7 @@ def test_names_of_a_user_are_shown_as_text(browser_page: BrowserPage, served: st
     clean(browser_page)
 
 
-def test_a_run_is_watched_while_it_goes_and_looked_at_when_it_is_done(
+def test_dashboard_shows_a_live_run_and_a_finished_run(
     browser_page: BrowserPage, tiny: Any, processes: Any, tmp_path: Path
 ) -> None:
     recipe = {**tiny.given["recipe"], "rungs": [3, 6, 12, 24]}
@@ -126,7 +129,7 @@ def test_a_run_is_watched_while_it_goes_and_looked_at_when_it_is_done(
             with started("report", str(folder), "-o", str(tmp_path / "now.html")) as report:
                 assert report.wait(60) == 0
             reported(browser_page, tmp_path / "now.html", Result.from_run(folder))
-            assert "so far no model meets" in browser_page.locator("body").inner_text()
+            assert "so far" in browser_page.locator("body").inner_text()
             os.kill(run.pid, signal.SIGCONT)
             run.wait(400)
             reported(browser_page, folder / "report.html", Result.from_run(folder))

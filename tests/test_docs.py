@@ -38,8 +38,13 @@ knobs:
   r: {choices: [1], baseline: 1, effort: expert}
   pp: {choices: [0], baseline: 0, effort: expert}
 """
+FLIP = {"__class_fullname__": "HorizontalFlip", "p": 0.5}
+AUGMENTATION = {
+    "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [FLIP]}
+}  # fmt: skip
 TINY = (
-    "optimize --data pictures --space tiny.yaml --recipe rungs=[6,12] --recipe augment=false "
+    "optimize --data pictures --space tiny.yaml --recipe rungs=[3,6] --recipe batch=2 "
+    "--recipe warmup_steps=2 --recipe learning_rate=0.05 --recipe augment=false "
     "--trials 2 --workers 1 --min-iou 0.05 --name demo"
 )
 SHORT = {"budget": "20s", "workers": 2}
@@ -119,6 +124,7 @@ def finished(once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_place(place: Path) -> None:
     make_pictures(place / "pictures")
     (place / "tiny.yaml").write_text(SPACE)
+    (place / "mine.json").write_text(json.dumps(AUGMENTATION))
     for block in BLOCKS:
         if block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", block.text)):
             (place / named[1]).write_text(block.text)
@@ -170,17 +176,13 @@ def run(command: str) -> int:
     return int(stop.value.code or 0)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("block", OTHERS)
-def test_the_commands_of_each_block_in_the_docs_run_one_after_the_other(
-    block: list[str], here: Path
-) -> None:
+def test_docs_shell_blocks_run_in_order(block: list[str], here: Path) -> None:
     assert [run(command) for command in block] == [0] * len(block)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", SEARCHES)
-def test_each_search_in_the_docs_runs(
+def test_docs_optimize_commands_run(
     command: str, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resumes = "--resume" in command
@@ -195,9 +197,8 @@ def test_each_search_in_the_docs_runs(
     assert len(list(Path("results").glob("*/front.json"))) == (len(RUNS) if resumes else 1)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("block", PYTHON)
-def test_each_python_block_in_the_docs_runs(
+def test_docs_python_blocks_run(
     block: Block, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Inside this process the modules of the same names may have taken their places.
@@ -220,7 +221,7 @@ def copy_of(folder: Path, to: Path, *, with_runs: bool) -> Path:
 
 
 @pytest.mark.parametrize(("command", "told"), JSON_SECTIONS)
-def test_the_fields_of_json_are_those_of_the_docs(
+def test_docs_list_all_json_fields(
     command: str,
     told: list[str],
     here: Path,
@@ -234,7 +235,7 @@ def test_the_fields_of_json_are_those_of_the_docs(
     assert [*printed] == ["schema", *told] and printed["schema"] == 1
 
 
-def test_the_parts_of_an_evaluation_and_of_a_miss_are_those_of_the_docs() -> None:
+def test_docs_list_all_fields_of_an_evaluation_and_an_explanation() -> None:
     text = (ROOT / "docs" / "json.md").read_text()
     parts = {
         title: re.findall(
@@ -248,7 +249,7 @@ def test_the_parts_of_an_evaluation_and_of_a_miss_are_those_of_the_docs() -> Non
         assert f"`{field.name}`" in text, field.name
 
 
-def test_a_runs_folder_holds_what_the_docs_say(here: Path) -> None:
+def test_docs_list_all_files_of_a_run_folder(here: Path) -> None:
     text = (ROOT / "docs" / "concepts.md").read_text()
     section = text.split("## A run's folder")[1]
     told = set(re.findall(r"[\w.]+", re.sub("[<>]", "", section.split("The ledger")[0])))
@@ -260,7 +261,7 @@ def test_a_runs_folder_holds_what_the_docs_say(here: Path) -> None:
         assert re.search(rf"^\|.*`{kind}`.*\|", section, re.M), kind
 
 
-def test_the_command_line_page_names_every_option() -> None:
+def test_docs_name_every_command_line_option() -> None:
     text = (ROOT / "docs" / "command-line.md").read_text()
     for name, command in sub_commands(typer.main.get_command(cli.app)):
         section = re.split(rf"^## {name}$", text, flags=re.M)[1].split("\n## ")[0]
@@ -278,7 +279,7 @@ def sub_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield before + name, command
 
 
-def test_the_recipe_table_has_every_default() -> None:
+def test_docs_recipe_table_has_every_default() -> None:
     text = (ROOT / "docs" / "command-line.md").read_text()
     told = dict(re.findall(r"^\| `(\w+)` \| `(.+?)` \| ", text, re.M))
     for field in dataclasses.fields(Recipe):
@@ -306,7 +307,7 @@ def slug(heading: str) -> str:
 @pytest.mark.parametrize(
     "page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
 )
-def test_relative_links_resolve(page: Path) -> None:
+def test_docs_relative_links_resolve(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in link:

@@ -12,12 +12,23 @@ from autoseg.core.diagnostics import (
     write_diagnostics,
 )
 
-FRAME = FrameTime((240, 320), 0.5, 1.0, 0.1, "on this machine")
-WHOLE = Diagnostics("d" * 64, ((3, 1), (2, 4)), (OperatorTime("Conv", 3, 1.25),), FRAME)
+FRAME = FrameTime(
+    picture_hw=(240, 320),
+    resize_ms=0.5,
+    inference_ms=1.0,
+    resize_back_ms=0.1,
+    where="on this machine",
+)
+WHOLE = Diagnostics(
+    onnx_digest="d" * 64,
+    confusion=((3, 1), (2, 4)),
+    operators=(OperatorTime(op="Conv", nodes=3, ms=1.25),),
+    frame=FRAME,
+)
 
 
-@pytest.mark.parametrize("exhibit", [WHOLE, Diagnostics("e" * 64, ((1,),))])
-def test_what_is_written_is_read_back(exhibit, tmp_path):
+@pytest.mark.parametrize("exhibit", [WHOLE, Diagnostics(onnx_digest="e" * 64, confusion=((1,),))])
+def test_read_exhibit_returns_what_was_written(exhibit, tmp_path):
     write_diagnostics(tmp_path, "key", exhibit)
     assert read_diagnostics(tmp_path, "key") == exhibit
     assert read_diagnostics(tmp_path, "other") is None
@@ -41,7 +52,7 @@ SOUND = {"onnx_digest": "d", "confusion": [[1]]}
         b" " * 5_000_000,
     ],
 )  # fmt: skip
-def test_a_damaged_or_foreign_file_is_none(said, tmp_path):
+def test_read_exhibit_of_a_damaged_or_foreign_file_is_none(said, tmp_path):
     write_diagnostics(tmp_path, "key", WHOLE)
     data = said if isinstance(said, bytes) else json.dumps(said).encode()
     (tmp_path / "diagnostics" / "key.json").write_bytes(data)

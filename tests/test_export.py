@@ -53,7 +53,7 @@ def exported(net: nn.Module, path: Path, **given: Any) -> Exported:
         ((480, 288), 3, 1, 1),
     ],
 )
-def test_the_class_map_is_torchs(
+def test_export_gives_the_class_map_of_torch(
     tmp_path: Path, size: tuple[int, int], channels: int, classes: int, pp: int
 ) -> None:
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def test_the_class_map_is_torchs(
     assert (maps == expected.numpy())[:, borders].mean() >= 0.999
 
 
-def test_one_small_file_that_old_runtimes_load(tmp_path: Path) -> None:
+def test_export_writes_one_small_file_for_old_runtimes(tmp_path: Path) -> None:
     net = build("fast_scnn", channels=3, classes=1, a=0.125, r=1).train()
     weights = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     file = exported(net, tmp_path / "m.onnx", metadata={"key": "abc", "classes": "a,b"})
@@ -92,7 +92,7 @@ def test_one_small_file_that_old_runtimes_load(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, weights[name]) for name, tensor in net.state_dict().items())
 
 
-def test_weights_and_metadata_do_not_change_the_graphs_digest(tmp_path: Path) -> None:
+def test_graph_digest_ignores_weights_and_metadata(tmp_path: Path) -> None:
     def digest_of(a: float, seed: int, **given: Any) -> str:
         torch.manual_seed(seed)
         net = build("fast_scnn", channels=3, classes=1, a=a, r=1)
@@ -120,7 +120,9 @@ class NoConvolutionFirst(nn.Module):
 
 
 @pytest.mark.parametrize("classes", [1, 4])
-def test_a_network_that_begins_otherwise(tmp_path: Path, classes: int) -> None:
+def test_export_accepts_a_network_without_the_usual_input_layers(
+    tmp_path: Path, classes: int
+) -> None:
     net = NoConvolutionFirst(3, classes)
     file = exported(net, tmp_path / "m.onnx", classes=classes)
     frames = random_frames(1, (64, 64), 3)
@@ -128,7 +130,7 @@ def test_a_network_that_begins_otherwise(tmp_path: Path, classes: int) -> None:
     assert check(file, net, frames) >= 0.999
 
 
-def test_a_users_own_builder_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_accepts_a_users_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_exported.py").write_text(
         "from torch import nn\n"
         "def net(channels, classes, *, width=8):\n"
@@ -142,7 +144,7 @@ def test_a_users_own_builder_is_exported(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_what_cannot_be_traced_is_captured(
+def test_export_captures_a_network_that_cannot_be_traced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
@@ -154,7 +156,7 @@ def test_what_cannot_be_traced_is_captured(
     assert check(file, net, random_frames(2, (64, 96), 3)) >= 0.999
 
 
-def test_a_file_that_disagrees_with_the_network_is_refused(tmp_path: Path) -> None:
+def test_check_refuses_a_file_that_disagrees_with_the_network(tmp_path: Path) -> None:
     net = nn.Conv2d(3, 1, 3, padding=1)
     file = exported(net, tmp_path / "m.onnx")
     other = nn.Conv2d(3, 1, 3, padding=1)
@@ -175,22 +177,20 @@ class Broken(nn.Module):
         (nn.Conv2d(4, 1, 1), "channels"),
     ],
 )
-def test_a_network_that_cannot_be_exported_is_a_candidates_fault(
-    tmp_path: Path, net: nn.Module, said: str
-) -> None:
+def test_export_failure_raises_candidate_error(tmp_path: Path, net: nn.Module, said: str) -> None:
     with pytest.raises(CandidateError, match=said) as caught:
         exported(net, tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+def test_check_refuses_a_file_that_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a network")
     with pytest.raises(CandidateError, match=r"m\.onnx"):
         class_maps(tmp_path / "m.onnx", random_frames(1, (64, 64), 3))
 
 
-def test_nothing_is_said_on_the_terminal(
+def test_export_prints_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     exported(build("fast_scnn", channels=3, classes=1, a=0.125, r=1), tmp_path / "m.onnx")

@@ -9,7 +9,7 @@ from autoseg.train import batches
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_batch_changed_as_tensors_is_the_one_changed_by_opencv(channels):
+def test_feed_augmented_as_tensors_are_equal_to_opencv(channels):
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (6, 6, 8, channels), dtype=np.uint8)
     frames = coarse.repeat(12, 1).repeat(12, 2)
@@ -27,7 +27,7 @@ def test_a_batch_changed_as_tensors_is_the_one_changed_by_opencv(channels):
 
 
 @pytest.mark.gpu
-def test_a_data_set_on_the_gpu_gives_the_same_pictures():
+def test_feed_of_a_data_set_on_the_gpu_are_the_same_pictures():
     class Arrays:
         input_hw, channels = (32, 32), 3
 

@@ -41,7 +41,9 @@ def run_from_frame(net: nn.Module, frames: np.ndarray) -> tuple[np.ndarray, set[
     ],
 )
 @pytest.mark.parametrize("size", [(16, 16), (17, 22)])
-def test_folding_is_exact_at_the_borders_too(conv: nn.Conv2d, size: tuple[int, int]) -> None:
+def test_simplify_folds_normalization_exactly_at_the_borders(
+    conv: nn.Conv2d, size: tuple[int, int]
+) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     net = nn.Sequential(conv, nn.ReLU()).eval()
     folded, operators = run_from_frame(net, frames)
@@ -52,7 +54,7 @@ def test_folding_is_exact_at_the_borders_too(conv: nn.Conv2d, size: tuple[int, i
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_normalization_stays_where_no_convolution_can_take_it() -> None:
+def test_simplify_keeps_normalization_that_no_convolution_can_absorb() -> None:
     class Residual(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -72,7 +74,7 @@ def test_normalization_stays_where_no_convolution_can_take_it() -> None:
 
 @pytest.mark.parametrize(("source", "target"), [(2, 16), (8, 64), (1, 8), (12, 5), (15, 120)])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_products_interpolate_as_torch_does(source: int, target: int, aligned: bool) -> None:
+def test_interpolation_is_equal_to_torch(source: int, target: int, aligned: bool) -> None:
     x = torch.randn(1, 2, source, source)
     matrix = torch.from_numpy(
         interpolation(source, target, "align_corners" if aligned else "half_pixel")

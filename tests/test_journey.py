@@ -1,19 +1,21 @@
 """The path, with a device that answers at once: what is written down, and what a kill leaves."""
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from worlds import ASKED, WIDE, scheduler_of, scored
+from factories import make_cost, make_measurement, make_score
+from worlds import ASKED, WIDE, scheduler_of
 
 import autoseg
 from autoseg.api.optimize import write_files
 from autoseg.core.errors import DeviceError
 from autoseg.core.feasibility import p_latency_met
-from autoseg.core.records import Constraints, Cost, Job, Measurement
+from autoseg.core.records import Constraints, Job
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
 from autoseg.report.console import result_lines
@@ -53,7 +55,9 @@ def rewrite(folder: Path, events) -> None:
     (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
 
 
-def test_what_a_builder_refuses_is_left_out_and_the_plan_says_so(tiny, tmp_path, monkeypatch):
+def test_optimize_leaves_out_candidates_that_cannot_be_built_and_lists_them_in_the_plan(
+    tiny, tmp_path, monkeypatch
+):
     (tmp_path / "moody_networks.py").write_text(BUILDER)
     (tmp_path / "moody.yaml").write_text(MOODY)
     monkeypatch.syspath_prepend(tmp_path)
@@ -62,12 +66,11 @@ def test_what_a_builder_refuses_is_left_out_and_the_plan_says_so(tiny, tmp_path,
     assert [(e.candidate["kind"], e.state) for e in result.evaluations] == [
         ("plain", "too_slow")
     ] * 2
-    (said,) = [line for line in result.plan if "cannot be built" in line]
-    assert said.startswith("2 are left out") and "kind=broken" in said
-    assert "the network cannot be built: ValueError: no such block" in said
+    (line,) = [line for line in result.plan if "kind=broken" in line]
+    assert re.search(r"\b2\b", line) and "ValueError: no such block" in line
 
 
-def test_what_was_proposed_before_a_kill_is_timed_after_it(tiny, tmp_path):
+def test_optimize_resumed_times_candidates_proposed_before_a_kill(tiny, tmp_path):
     folder = autoseg.optimize(**slow(tiny, tmp_path, trials=3)).folder
     events = read_events(folder)
     last = [e for e in events if e["event"] == "proposed"][-1]["key"]
@@ -78,22 +81,17 @@ def test_what_was_proposed_before_a_kill_is_timed_after_it(tiny, tmp_path):
     assert [e.state for e in result.evaluations] == ["too_slow"] * 3
 
 
-def test_a_run_leaves_no_untrained_files_behind(tiny, tmp_path):
+def test_optimize_leaves_no_untrained_onnx_files(tiny, tmp_path):
     with pytest.raises(autoseg.DeviceError):
         asked = slow(tiny, tmp_path, trials=1)
         autoseg.optimize(**{**asked, "device": autoseg.FakeDevice(fail_on=1)})
     assert not list((tmp_path / "run" / "artifacts").iterdir())
 
 
-def timing(**said) -> Measurement:
-    facts = {
-        "device": "fake", "phase": "confirm", "runtime": "none", "threads": 1, "provider": "CPU",
-        "runs": 1024, "warmup": 1, "min_ms": 9.0, "mean_ms": 10.0, "std_ms": 1.0,
-        "p50_ms": 10.0, "p50_ci_ms": (9.99, 10.01), "p90_ms": 11.0, "p90_ci_ms": (10.9, 11.1),
-        "p95_ms": 12.0, "p99_ms": 15.0, "load_ms": 1.0, "peak_rss_bytes": 1, "onnx_digest": "d",
-        "taken_at": "now",
-    }  # fmt: skip
-    return Measurement(**{**facts, **said})
+CONFIRMED = make_measurement(
+    10.0, phase="confirm", std_ms=1.0, p50_ci_ms=(9.99, 10.01), p90_ms=11.0,
+    p90_ci_ms=(10.9, 11.1), p95_ms=12.0, p99_ms=15.0,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -109,21 +107,21 @@ def timing(**said) -> Measurement:
         ("p95", 12.1, 0.85, 0.95),
     ],
 )
-def test_the_chance_to_be_fast_enough_is_of_the_promised_statistic(
-    statistic, ceiling_ms, low, high
-):
-    found = p_latency_met(timing(), Constraints(ceiling_ms, 0.9, statistic))
+def test_optimize_p_feasible_uses_the_constrained_statistic(statistic, ceiling_ms, low, high):
+    found = p_latency_met(
+        CONFIRMED, Constraints(max_latency_ms=ceiling_ms, min_iou=0.9, statistic=statistic)
+    )
     assert low <= found <= high
 
 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("choices: [96, 64]", "choices: [128, 96]", "the space changed"),
-        ("knobs:", "recipe: {batch: 3}\nknobs:", "the recipe changed"),
+        ("choices: [96, 64]", "choices: [128, 96]", "space"),
+        ("knobs:", "recipe: {batch: 3}\nknobs:", "recipe"),
     ],
 )
-def test_a_run_does_not_go_on_with_another_space(before, after, said, tiny, tmp_path):
+def test_optimize_refuses_to_resume_with_another_space(before, after, said, tiny, tmp_path):
     space = tmp_path / "own.yaml"
     space.write_text(tiny.space.read_text())
     asked = slow(tiny, tmp_path / "results", space=space, trials=1, recipe={})
@@ -133,18 +131,18 @@ def test_a_run_does_not_go_on_with_another_space(before, after, said, tiny, tmp_
         autoseg.optimize(**asked, resume=True)
 
 
-def test_a_baseline_that_cannot_be_built_is_refused_before_a_run_is_begun(
+def test_optimize_refuses_a_baseline_that_cannot_be_built_before_the_run_begins(
     tiny, tmp_path, monkeypatch
 ):
     (tmp_path / "moody_networks.py").write_text(BUILDER)
     (tmp_path / "moody.yaml").write_text(MOODY.replace("baseline: plain", "baseline: broken"))
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(autoseg.InputError, match="baseline of moody must work: .* no such block"):
+    with pytest.raises(autoseg.InputError, match="baseline .*moody.* no such block"):
         autoseg.optimize(**slow(tiny, tmp_path / "results", space=tmp_path / "moody.yaml"))
     assert not list(tmp_path.glob("results/[!.]*"))  # what was learned of the data may be kept
 
 
-def test_bundles_of_an_interrupted_session_get_what_came_after_it(finished, tmp_path):
+def test_optimize_resumed_updates_bundles_of_an_interrupted_session(finished, tmp_path):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     whole = {p: p.read_text() for p in folder.glob("bundles/*/score.json")}
     assert whole
@@ -158,17 +156,14 @@ def test_bundles_of_an_interrupted_session_get_what_came_after_it(finished, tmp_
     assert there == {"notes.txt", *(result.bundle(e.candidate.key).name for e in result.front)}
 
 
-def test_what_fits_and_was_not_trained_is_not_called_too_slow(tiny, tmp_path):
+def test_explanation_separates_untrained_from_too_slow(tiny, tmp_path):
     asked = {**slow(tiny, tmp_path, trials=1), "device": autoseg.FakeDevice(latency=1.0)}
     asked["recipe"] = {**asked["recipe"], "learning_rate": 1e30}  # no loss stays finite
     result = autoseg.optimize(**asked)
     explained = result.explanation()
-    assert explained.says == (
-        "1 of 1 measured fit 2 ms, and none was trained to a score: 1 failed"
-    )
+    assert re.search(r"1 of 1 .*2 ms.*: 1 failed$", explained.says)
     key = result.evaluations[0].candidate.key
-    said = f"the first failure ({key}): the loss is not finite in epoch "
-    assert any(note.startswith(said) for note in explained.notes)
+    assert any(re.search(rf"{key}.*loss .*epoch \d", note) for note in explained.notes)
     assert explained.relax == ()
 
 
@@ -185,19 +180,31 @@ class Finishing:
         return [self.outcomes.pop()]
 
 
-def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
+def trip_of(run: Run, scheduler, pool, *, budget_s: float | None = None) -> RunContext:
+    """The steps of a run without data, with what a test gives for its scheduler and its pool."""
+    folder = run.folder.parent
+    task = Task(
+        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder, checkpoint_dir=folder
+    )
+    return RunContext(
+        run=run, task=task, constraints=ASKED, scheduler=scheduler, pool=pool,
+        device=autoseg.FakeDevice(), measured_before=MeasurementCache(folder / "none"),
+        budget_s=budget_s,
+    )  # fmt: skip
+
+
+def test_optimize_records_finished_jobs_before_it_stops(tmp_path):
     run = Run.create(tmp_path / "run", {})
     candidate = WIDE.baseline
-    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(make_cost())}
     run.record("proposed", candidate, **said)
-    run.record("measured", candidate, measurement=to_json(timing()), onnx_bytes=1, too_slow=False)
-    task = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path)
+    run.record("measured", candidate, measurement=to_json(CONFIRMED), onnx_bytes=1, too_slow=False)
     pool = Finishing(
-        (Job(candidate, 0, 3), scored(0.5, 3)), (Job(candidate, 3, 9), scored(0.8, 9))
+        (Job(candidate=candidate, from_epoch=0, to_epoch=3), make_score(0.5, 3)),
+        (Job(candidate=candidate, from_epoch=3, to_epoch=9), make_score(0.8, 9)),
     )
     pool.outcomes.reverse()
-    cache = MeasurementCache(tmp_path / "none")
-    rescue(RunContext(run, task, ASKED, scheduler_of(WIDE), pool, autoseg.FakeDevice(), cache))
+    rescue(trip_of(run, scheduler_of(WIDE), pool))
     run.close()
     (evaluation,) = run.evaluations.values()
     assert [s.epoch for s in evaluation.scores] == [3, 9] and evaluation.state == "scored"
@@ -206,14 +213,14 @@ def test_what_jobs_have_brought_is_written_down_before_a_run_stops(tmp_path):
 def rejected(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "interrupted") -> None:
     """One candidate is trained, decayed, and does not hold."""
     candidate = WIDE.baseline
-    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(Cost(1, 2, 3))}
+    said = {"candidate": to_json(candidate), "structure": "s", "cost": to_json(make_cost())}
     run.record("proposed", candidate, **said)
-    timed = {"measurement": to_json(timing()), "onnx_bytes": 1}
+    timed = {"measurement": to_json(CONFIRMED), "onnx_bytes": 1}
     run.record("measured", candidate, **timed, too_slow=False)
-    run.record("scored", candidate, score=to_json(scored(0.8, epoch)))
+    run.record("scored", candidate, score=to_json(make_score(0.8, epoch)))
     run.record(mark, **({"allowance": [480.0, None]} if mark == "searched" else {}))
-    run.record("scored", candidate, score=to_json(scored(0.85, epoch + 2, decayed=True)))
-    shipped = replace(scored(0.85, epoch + 2, decayed=True, source="onnx"), p_floor=p_floor)
+    run.record("scored", candidate, score=to_json(make_score(0.85, epoch + 2, decayed=True)))
+    shipped = replace(make_score(0.85, epoch + 2, decayed=True, source="onnx"), p_floor=p_floor)
     told = {"score": to_json(shipped), "p_feasible": p_floor, "reason": "not sure enough"}
     run.record("rejected", candidate, **timed, **told)
 
@@ -231,7 +238,7 @@ def rejected(run: Run, *, epoch: int = 3, p_floor: float = 0.1, mark: str = "int
         ({"mark": "searched", "epoch": 81}, [7200.0, None], False),
     ],
 )
-def test_what_was_struck_early_for_its_iou_is_open_again_when_the_run_goes_on(
+def test_optimize_resumed_reopens_candidates_rejected_early_for_their_iou(
     how, allowance, opened, tmp_path
 ):
     run = Run.create(tmp_path / "run", {})
@@ -262,7 +269,7 @@ class Asked:
         if len(self.time_left_s) > 1:
             return []
         signal.raise_signal(signal.SIGINT)
-        return [Job(WIDE.baseline, 3, 5, decay=True)]
+        return [Job(candidate=WIDE.baseline, from_epoch=3, to_epoch=5, decay=True)]
 
 
 class Handed(Finishing):
@@ -275,12 +282,11 @@ class Handed(Finishing):
         self.running.clear()
 
 
-def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_them(tmp_path):
+def test_optimize_interrupted_while_finalists_are_chosen_stops_soon(tmp_path):
     run = Run.create(tmp_path / "run", {})
     rejected(run)
     run.record("reopened", WIDE.baseline)
-    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
-    context = RunContext(run, task, ASKED, Asked(), Handed(), autoseg.FakeDevice(), cache, 7200.0)
+    context = trip_of(run, Asked(), Handed(), budget_s=7200.0)
     with context.stop.heard(lambda: None):
         confirm(context)
     run.close()
@@ -288,31 +294,45 @@ def test_who_asks_to_leave_while_finalists_are_chosen_does_not_wait_for_all_of_t
     assert first > 7000 and second <= 120 and run.events[-1]["event"] == "reopened"
 
 
-def test_what_is_not_confirmed_yet_is_not_called_unsure(finished, tmp_path):
+def test_misses_separate_unconfirmed_from_uncertain(finished, tmp_path):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     settled = ("confirmed", "rejected", "tested", "finished")
     rewrite(folder, [e for e in read_events(folder) if e["event"] not in settled])
     misses = autoseg.Result.from_run(folder).misses()
-    assert any(line.endswith("meet both figures and are not confirmed yet") for line in misses)
-    assert not any("without being sure enough" in line for line in misses)
+    assert any("not confirmed" in line for line in misses)
+    assert not any(re.search(r"\bP 0\.\d", line) for line in misses)
 
 
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
 
     def outlook(self, evaluations, running, horizon_s):
-        return Outlook(0.0123, horizon_s, 0.002, 0.0031, 0.0079)
+        return Outlook(
+            hypervolume=0.0123,
+            horizon_s=horizon_s,
+            gain_hypervolume=0.002,
+            gain_iou=0.0031,
+            gain_iou_at_most=0.0079,
+        )
 
 
-def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_path):
+def test_outlook_is_recorded_at_intervals_and_read_back(finished, tmp_path):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     before = autoseg.Result.from_run(folder)
     run = Run.open(folder)
-    task, cache = Task(WIDE, None, Recipe(), 0, tmp_path, tmp_path), MeasurementCache(tmp_path)
-    budget_s = run.spent_s + 500
-    facts = (Foreseeing(), Finishing(), autoseg.FakeDevice(), cache, budget_s)
-    context = RunContext(run, task, ASKED, *facts)
-    run.record("outlook", **to_json(Outlook(0.01, 600.0, 0.1, 0.1, 0.1)))
+    context = trip_of(run, Foreseeing(), Finishing(), budget_s=run.spent_s + 500)
+    run.record(
+        "outlook",
+        **to_json(
+            Outlook(
+                hypervolume=0.01,
+                horizon_s=600.0,
+                gain_hypervolume=0.1,
+                gain_iou=0.1,
+                gain_iou_at_most=0.1,
+            )
+        ),
+    )
     look_ahead(context)  # too soon
     assert run.events[-1]["horizon_s"] == 600
     look_ahead(context, at_end=True)  # then it looks as far as the run has come
@@ -320,10 +340,15 @@ def test_an_outlook_is_written_down_now_and_then_and_read_back(finished, tmp_pat
     run.close()
     result = autoseg.Result.from_run(folder)
     assert result.front == before.front
-    assert result.outlook == Outlook(0.0123, pytest.approx(spent_s, abs=1), 0.002, 0.0031, 0.0079)
+    assert result.outlook == Outlook(
+        hypervolume=0.0123,
+        horizon_s=pytest.approx(spent_s, abs=1),
+        gain_hypervolume=0.002,
+        gain_iou=0.0031,
+        gain_iou_at_most=0.0079,
+    )
     assert [round(volume, 4) for _, volume in result.curve][-2:] == [0.01, 0.0123]
     lines = result_lines(result)
-    assert f"going on for another {clock(result.outlook.horizon_s)}: under 0.8 IoU points" in (
-        "\n".join(lines)
-    )
+    facts = rf"{clock(result.outlook.horizon_s)}.*under 0\.8 IoU points"
+    assert re.search(facts, "\n".join(lines))
     assert result.to_json()["outlook"]["gain_iou_at_most"] == 0.0079

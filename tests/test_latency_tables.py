@@ -17,7 +17,7 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
-def test_a_measured_row_is_read_as_it_was_written(tmp_path):
+def test_measured_row_is_read_as_it_was_written(tmp_path):
     from common import write_csv
     from latency_predictor import read
     from tabular.measure_table import Bench, read_rows
@@ -33,7 +33,7 @@ def test_a_measured_row_is_read_as_it_was_written(tmp_path):
     assert figures["key"] == candidate.key and figures["knobs"] == str(candidate)
 
 
-def test_what_others_disturbed_is_measured_again():
+def test_disturbed_rows_are_measured_again():
     from tabular.measure_table import disturbed
 
     calm = {"p50_ms": "1.0", "p50_low_ms": "0.98", "p50_high_ms": "1.02", "flags": ""}
@@ -44,9 +44,12 @@ def test_what_others_disturbed_is_measured_again():
     assert disturbed({**calm, "p50_high_ms": "1.2"})
 
 
-def test_macs_alone_are_a_line_through_the_logarithms():
+def test_line_of_macs_fits_the_logarithms():
     from latency_predictor import macs_alone
 
-    known = [(autoseg.core.records.Cost(1, 10**n, 1), (64, 64), 2.0**n) for n in range(1, 5)]
+    known = [
+        (autoseg.core.records.Cost(params=1, macs=10**n, activation_bytes=1), (64, 64), 2.0**n)
+        for n in range(1, 5)
+    ]
     found = macs_alone(known[:3], known[2:])
     assert found["mean error"] < 1e-6 and found["rank correlation"] == pytest.approx(1.0)

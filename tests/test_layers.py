@@ -116,7 +116,7 @@ def test_every_entry_of_the_package_is_a_room():
 
 
 @pytest.mark.parametrize("path", FILES, ids=dotted)
-def test_a_file_imports_only_from_lower_floors(path):
+def test_imports_go_to_lower_floors_only(path):
     here = room_of(dotted(path))
     for line, place in ours(path):
         there = room_of(place)
@@ -134,7 +134,7 @@ def test_no_files_import_each_other_in_a_circle():
 
 
 @pytest.mark.parametrize("path", FILES, ids=dotted)
-def test_a_heavy_package_is_imported_only_in_its_rooms(path):
+def test_imports_of_heavy_packages_are_in_their_rooms_only(path):
     here = dotted(path)
     for line, name, for_types in imports(path):
         rooms = ROOMS.get(name.partition(".")[0])
@@ -142,13 +142,13 @@ def test_a_heavy_package_is_imported_only_in_its_rooms(path):
             assert any(within(here, room) for room in rooms.split()), f"{path}:{line}: {name}"
 
 
-def test_the_runner_needs_nothing_of_autoseg():
+def test_runner_imports_nothing_of_autoseg():
     (runner,) = (path for path in FILES if dotted(path) == "device.runner")
     assert not list(ours(runner))
 
 
 @pytest.mark.parametrize("module", ["autoseg", "autoseg.cli"])
-def test_importing_the_front_door_imports_nothing_heavy(module):
+def test_autoseg_import_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(LIGHT) & set(done.stdout.split())

@@ -8,7 +8,7 @@ import torch
 from autoseg.train.losses import segmentation_loss
 
 
-def test_one_logit_by_hand():
+def test_loss_of_one_logit_by_hand():
     logits = torch.tensor([[[[2.0, -1.0]]]])
     masks = torch.tensor([[[1, 0]]])
     p, q = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))
@@ -21,7 +21,7 @@ def test_one_logit_by_hand():
     )
 
 
-def test_three_classes_by_hand():
+def test_loss_of_three_classes_by_hand():
     logits = torch.zeros(1, 3, 1, 2)
     masks = torch.tensor([[[0, 2]]])
     # Each class has a share of 1/3 at both pixels; class 1 is absent and must not count.
@@ -32,7 +32,7 @@ def test_three_classes_by_hand():
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
-def test_ignored_pixels_change_nothing_and_get_no_gradient(outputs, weight):
+def test_loss_ignores_ignored_pixels_and_gives_them_no_gradient(outputs, weight):
     torch.manual_seed(0)
     logits = torch.randn(2, outputs, 4, 4, requires_grad=True)
     masks = torch.randint(0, max(2, outputs), (2, 4, 4))
@@ -47,7 +47,7 @@ def test_ignored_pixels_change_nothing_and_get_no_gradient(outputs, weight):
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_a_batch_of_ignored_pixels_alone_is_no_fault(outputs):
+def test_loss_of_ignored_pixels_alone_is_finite(outputs):
     logits = torch.randn(1, outputs, 2, 2, requires_grad=True)
     loss = segmentation_loss(logits, torch.full((1, 2, 2), 255), 0.5)
     loss.backward()
@@ -56,7 +56,7 @@ def test_a_batch_of_ignored_pixels_alone_is_no_fault(outputs):
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_the_right_answer_costs_nothing(outputs):
+def test_loss_of_the_right_answer_is_zero(outputs):
     masks = torch.randint(
         0, max(2, outputs), (1, 8, 8), generator=torch.Generator().manual_seed(0)
     )
@@ -67,14 +67,14 @@ def test_the_right_answer_costs_nothing(outputs):
     assert segmentation_loss(logits, masks, 0.5).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_masks_as_they_come_from_the_cache_are_taken():
+def test_loss_accepts_masks_of_the_cache():
     masks = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)
     for outputs in (1, 2):
         assert torch.isfinite(segmentation_loss(torch.zeros(1, outputs, 2, 2), masks, 0.5))
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 5])
-def test_the_gradient_is_that_of_the_value(outputs):
+def test_loss_gradient_is_that_of_its_value(outputs):
     torch.manual_seed(1)
     logits = torch.randn(2, outputs, 3, 5, dtype=torch.float64, requires_grad=True)
     masks = torch.randint(0, max(2, outputs), (2, 3, 5))

@@ -16,7 +16,7 @@ def test_confusion_has_truth_in_rows_and_skips_255():
     assert table.tolist() == [[1, 1], [0, 1]]
 
 
-def test_two_classes_give_the_foreground_and_more_give_the_mean_over_held_classes():
+def test_iou_of_two_classes_is_the_foreground_and_of_more_the_mean_over_present_classes():
     assert metrics.iou(np.array([[90, 5], [1, 4]])) == pytest.approx(4 / 10)
     table = np.array([[2, 0, 0, 0], [2, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     assert metrics.class_iou(table) == (0.5, pytest.approx(4 / 6), None, None)
@@ -24,7 +24,7 @@ def test_two_classes_give_the_foreground_and_more_give_the_mean_over_held_classe
     assert metrics.pixel_accuracy(table) == 6 / 8
 
 
-def test_nothing_to_compare_meets_no_floor():
+def test_iou_of_nothing_to_compare_meets_no_floor():
     assert metrics.iou(np.array([[10, 0], [0, 0]])) == 0
     assert metrics.pixel_accuracy(np.zeros((3, 3), np.int64)) == 0
 
@@ -32,22 +32,22 @@ def test_nothing_to_compare_meets_no_floor():
 @pytest.mark.parametrize(
     ("prediction", "truth", "message"),
     [
-        ([[2]], [[0]], "prediction must be below 2"),
-        ([[0]], [[7]], "mask value must be below 2.* got 7"),
-        ([[0, 0]], [[0]], "one size"),
+        ([[2]], [[0]], "prediction .*2"),
+        ([[0]], [[7]], "mask value .*2.* got 7"),
+        ([[0, 0]], [[0]], "size"),
     ],
 )
-def test_what_is_no_class_index_is_refused(prediction, truth, message):
+def test_confusion_refuses_values_that_are_no_class_index(prediction, truth, message):
     with pytest.raises(InputError, match=message):
         metrics.confusion(np.array(prediction, np.uint8), np.array(truth, np.uint8), 2)
 
 
-def test_255_classes_fit():
+def test_confusion_accepts_255_classes():
     every = np.arange(255, dtype=np.uint8).reshape(15, 17)
     assert metrics.iou(metrics.confusion(every, every, 255)) == 1
 
 
-def test_resize_back_is_pillows_nearest_to_the_pixel():
+def test_resize_back_is_nearest_of_pillow_to_the_pixel():
     rng = np.random.default_rng(0)
     for _ in range(150):
         height, width, new_height, new_width = (int(n) for n in rng.integers(1, 700, 4))
@@ -56,7 +56,7 @@ def test_resize_back_is_pillows_nearest_to_the_pixel():
         assert np.array_equal(metrics.resize_back(small, (new_height, new_width)), wanted)
 
 
-def test_pictures_are_scored_at_the_size_of_their_own_truth():
+def test_score_pictures_scores_at_the_size_of_each_truth():
     truths = [np.zeros((9, 12), np.uint8), np.ones((30, 20), np.uint8)]
     maps = (np.full((4, 4), value, np.uint8) for value in (0, 1))
     tables = metrics.score_pictures(maps, truths, 2)
@@ -65,7 +65,7 @@ def test_pictures_are_scored_at_the_size_of_their_own_truth():
         metrics.score_pictures([truths[0]], truths, 2)
 
 
-def test_the_bootstrap_resamples_groups_and_follows_its_seed():
+def test_bootstrap_iou_resamples_groups_and_follows_its_seed():
     rng = np.random.default_rng(1)
     tables = rng.integers(0, 50, (40, 2, 2))
     alone = metrics.bootstrap_iou(tables, [str(n) for n in range(40)])
@@ -81,8 +81,8 @@ def test_the_bootstrap_resamples_groups_and_follows_its_seed():
     )
 
 
-def test_one_group_has_no_spread():
+def test_bootstrap_iou_of_one_group_has_no_spread():
     samples = metrics.bootstrap_iou(np.array([[[5, 1], [1, 3]]] * 3), ["a", "a", "a"])
     assert np.ptp(samples) == 0
-    with pytest.raises(InputError, match="one group a picture"):
+    with pytest.raises(InputError, match="group.* got 1 for 2"):
         metrics.bootstrap_iou(np.zeros((2, 2, 2), np.int64), ["a"])

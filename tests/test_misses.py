@@ -1,10 +1,12 @@
 """Why nothing meets the constraints, told from ledgers small enough to check by hand."""
 
+import re
 from dataclasses import replace
 
 import pytest
+from factories import make_candidate, make_evaluation, make_measurement, make_score
 
-from autoseg.core.records import Candidate, Evaluation, Measurement, Score, State
+from autoseg.core.records import Evaluation, State
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
 from autoseg.run.relaxations import Story
@@ -29,57 +31,61 @@ def evaluation(
     measurements = ()
     if ms is not None:
         ci = (0.99 * ms, 1.01 * ms)
-        measurements = (
-            Measurement(
-                "here", phase, "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, ci, ms, ci,
-                None, None, 5.0, 10, "d", "now",
-            ),
-        )  # fmt: skip
-    source = "onnx" if state in ("rejected", "confirmed") else "torch"
-    trained = [Score("val", s, iou, (iou - wide, iou + wide), (iou,), 0.9, epoch, 1.0, 0)
-               for s in dict.fromkeys(("torch", source))] if iou else []  # fmt: skip
-    candidate = Candidate.of("toy", {"resolution": 64, "name": name})
-    return Evaluation(
-        candidate, state, measurements=measurements, scores=tuple(trained), p_feasible=p,
-        error=error,
+        measurements = (make_measurement(ms, phase=phase, p50_ci_ms=ci, p90_ci_ms=ci),)
+    sources = ("torch", "onnx") if state in ("rejected", "confirmed") else ("torch",)
+    scores = [make_score(iou, epoch, wide=wide, source=s) for s in sources] if iou else ()
+    return make_evaluation(
+        make_candidate(name=name), state, None, *scores, measurements=measurements,
+        p_feasible=p, error=error,
     )  # fmt: skip
 
 
 def explained(*evaluations: Evaluation, device: str | None = None, **asked) -> Explanation:
     declaration = replace(ASKED, **asked)
-    return explain(Story(evaluations, declaration, "mine", 480.0, device, RUNGS))
+    return explain(
+        Story(
+            evaluations=evaluations,
+            declaration=declaration,
+            run="mine",
+            spent_s=480.0,
+            device=device,
+            rungs=RUNGS,
+        )
+    )
 
 
 def ways(explanation: Explanation) -> dict[str, str]:
     return {f"{way.option} {way.value}": way.gives for way in explanation.relax}
 
 
-def test_a_floor_that_nothing_under_the_ceiling_meets():
+def test_explanation_of_a_floor_that_nothing_under_the_ceiling_meets():
     best, slow = evaluation("best", 8.0, 0.87), evaluation("slow", 16.0, state="too_slow")
     found = explained(best, evaluation("low", 2.0, 0.7), slow)
     assert found.binds == "floor" and [e.iou for e in found.nearest] == [0.87, 0.7]
+    # The golden text of this message; the other tests look for its facts.
     assert found.says == (
         "the floor binds: 2 of 3 measured fit 10 ms, and the best of them has IoU 0.8700 of the "
         "0.9 asked for"
     )
     told = ways(found)
     assert [*told] == ["--min-iou 0.86", "--max-latency 18ms"]
-    assert told["--min-iou 0.86"].startswith(f"{best.candidate.key} with p90 8 ms (7.92 to 8.08)")
-    assert told["--max-latency 18ms"].endswith("would fit; it is untrained, its IoU is not known")
-    assert found.notes[0] == "of 3 candidates: 1 too slow"
-    assert "IoU 0.8700 (0.8600 to 0.8800); trained to epoch 9" in "\n".join(found.lines())
+    facts = rf"^{best.candidate.key} .*p90 8 ms \(7\.92 to 8\.08\)"
+    assert re.search(facts, told["--min-iou 0.86"])
+    assert slow.candidate.key in told["--max-latency 18ms"]
+    assert re.search(r"3 candidates: 1 too slow$", found.notes[0])
+    assert re.search(r"IoU 0\.8700 \(0\.8600 to 0\.8800\).*epoch 9", "\n".join(found.lines()))
 
 
-def test_a_relaxed_constraint_is_held_to_the_ends_of_intervals():
+def test_explanation_relaxes_a_constraint_to_the_end_of_the_interval():
     """At the ceiling itself, an unsure latency must be given room as well as the floor."""
     at_it = evaluation("at", 10.0, 0.87, "rejected", phase="confirm", p=0.1)
     assert [*ways(explained(at_it))] == ["--max-latency 11ms --min-iou 0.86"]
     (way,) = explained(at_it).relax
     assert way.options == {"--max-latency": "11ms", "--min-iou": "0.86"}
-    assert way.gives.endswith("; rejected: its IoU is of the exported file")
+    assert "exported" in way.gives
 
 
-def test_a_little_of_both_lies_between_the_two():
+def test_explanation_offers_a_relaxation_of_both_between_the_two():
     low, mid, high = (evaluation("low", 5, 0.7), evaluation("mid", 12, 0.85),
                       evaluation("high", 40, 0.95))  # fmt: skip
     worse = evaluation("worse", 30, 0.86)
@@ -87,71 +93,63 @@ def test_a_little_of_both_lies_between_the_two():
     assert [*ways(found)] == [
         "--min-iou 0.69", "--max-latency 44ms", "--max-latency 14ms --min-iou 0.84"
     ]  # fmt: skip
-    assert found.binds == "both" and "the floor is met from 40 ms on" in found.says
+    assert found.binds == "both" and "40 ms" in found.says
     elsewhere = explained(low, mid, high, device="board")
     told = ways(elsewhere)
-    assert "(the floor here is the run's: begin a run with that one)" in told["--min-iou 0.69"]
-    assert "begin a run" not in told["--max-latency 44ms"]
+    remark = told["--min-iou 0.69"].removeprefix(ways(found)["--min-iou 0.69"])
+    assert "run" in remark and remark not in told["--max-latency 44ms"]
 
 
-def test_a_ceiling_that_nothing_meets():
+def test_explanation_of_a_ceiling_that_nothing_meets():
     slow = [evaluation(str(ms), ms, state="too_slow") for ms in (30.0, 20.0)]
     found = explained(*slow)
     assert found.binds == "ceiling" and found.nearest == (slow[1],)
-    assert found.says == (
-        "the ceiling binds: nothing meets 10 ms: the fastest of 2 measured needs 20 ms (p90)"
-    )
+    assert re.search(r"ceiling .*10 ms.* 2 measured .*20 ms \(p90\)$", found.says)
     assert [*ways(found)] == ["--max-latency 22ms"]
     assert explained(evaluation("a", 20.0, 0.95), device="b").binds == "ceiling"
     neither = explained(evaluation("a", 20.0, 0.8), device="b")
-    assert neither.binds == "both" and "the best IoU is 0.8000 of the 0.9" in neither.says
+    assert neither.binds == "both" and re.search(r"0\.8000 .*0\.9\b", neither.says)
 
 
-def test_time_binds_where_training_was_cut_off():
+def test_explanation_names_time_where_training_was_cut_off():
     found = explained(evaluation("a", 5.0, 0.8, epoch=3), evaluation("b", 6.0, state="measured"))
-    assert found.binds == "time" and found.says.endswith("trained to epoch 3 of 9")
+    assert found.binds == "time" and "epoch 3 of 9" in found.says
     told = ways(found)["--budget 16m"]
-    assert told == (
-        "with `autoseg optimize --resume --name mine`: of those that fit, 1 untrained, "
-        "1 trained to epoch 3 of 9 at most; what more gives is not known"
-    )
+    facts = r"`autoseg optimize --resume --name mine`.* 1 untrained, 1 .*epoch 3 of 9"
+    assert re.search(facts, told)
     by_trials = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
     assert by_trials.binds == "floor" and "--trials 8" in ways(by_trials)
     untrained = explained(evaluation("b", 6.0, state="measured"))
-    assert untrained.binds == "time" and untrained.says.endswith("none was trained to a score")
+    assert untrained.binds == "time" and "trained" in untrained.says
 
 
-def test_what_meets_both_figures_waits_or_is_not_sure_enough():
+def test_explanation_of_feasible_figures_names_waiting_or_uncertainty():
     waits = explained(evaluation("a", 5.0, 0.95))
-    assert (waits.binds, waits.says) == (
-        "time", "1 meet both figures and are not confirmed yet"
-    )  # fmt: skip
+    assert waits.binds == "time" and re.search(r"^1 .*not confirmed", waits.says)
     unsure = explained(evaluation("a", 5.0, 0.905, "rejected", wide=0.03, p=0.63))
-    assert unsure.binds == "floor" and unsure.says == (
-        "1 met both figures without being sure enough: P 0.63 at most, and 0.9 is needed"
-    )
-    assert "more pictures in val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
+    assert unsure.binds == "floor" and re.search(r"^1 .*P 0\.63 .*0\.9\b", unsure.says)
+    assert "val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
     slow = explained(evaluation("a", 9.99, 0.95, "rejected", phase="confirm", p=0.58))
     assert slow.binds == "ceiling" and [*ways(slow)] == ["--max-latency 11ms"]
 
 
-def test_failures_are_counted_and_the_first_is_told():
+def test_explanation_counts_failures_and_quotes_the_first():
     failed = [evaluation(n, 5.0, state="failed", error=f"NaN in {n}") for n in "ab"]
     found = explained(*failed, evaluation("c", 40.0, state="too_slow"))
-    assert found.says == "2 of 3 measured fit 10 ms, and none was trained to a score: 2 failed"
-    assert "of 3 candidates: 1 too slow, 2 failed" in found.notes
-    assert f"the first failure ({failed[0].candidate.key}): NaN in a" in found.notes
+    assert re.search("2 of 3 measured .*10 ms.*: 2 failed$", found.says)
+    assert any(note.endswith("3 candidates: 1 too slow, 2 failed") for note in found.notes)
+    assert any(re.search(f"{failed[0].candidate.key}.*NaN in a", n) for n in found.notes)
     nothing = explained(evaluation("a", None, state="failed", error="cannot be exported"))
-    assert nothing.says == "no candidate could be measured" and nothing.nearest == ()
+    assert "measured" in nothing.says and nothing.nearest == ()
     assert any("cannot be exported" in line for line in nothing.lines())
 
 
 @pytest.mark.parametrize("floor", [0.001, 0.004])
-def test_no_floor_of_nothing_is_offered(floor):
+def test_explanation_offers_no_floor_of_zero(floor):
     assert not ways(explained(evaluation("a", 5.0, floor + 0.005)))
 
 
-def test_the_explanation_as_json_has_figures_with_intervals():
+def test_explanation_to_json_has_figures_with_intervals():
     (near,) = explained(evaluation("a", 8.0, 0.87)).to_json()["nearest"]
     assert near["knobs"] == {"name": "a", "resolution": 64} and near["state"] == "scored"
     assert near["statistic"] == "p90"

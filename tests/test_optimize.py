@@ -42,9 +42,7 @@ def trained(folder: Path) -> dict[tuple, float]:
     }
 
 
-def test_a_plain_script_without_a_main_guard_repeats_what_the_command_line_did(
-    tiny, finished, tmp_path
-):
+def test_optimize_in_a_plain_script_repeats_the_command_line_run(tiny, finished, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     said = json.dumps({**tiny.given, "results": "results", "trials": 2}, default=str)
     done = subprocess.run(
@@ -61,11 +59,11 @@ def test_a_plain_script_without_a_main_guard_repeats_what_the_command_line_did(
     here, there = trained(result.folder), trained(finished.folder)
     common = here.keys() & there.keys()
     assert len(common) >= 2 and all(here[what] == there[what] for what in common)
-    with pytest.raises(autoseg.InputError, match="no bundle 'abc'; on its front: "):
+    with pytest.raises(autoseg.InputError, match="'abc'.*" + keys[0]):
         result.bundle("abc")
 
 
-def test_a_result_answers_from_the_folder_alone(finished):
+def test_result_from_run_answers_from_the_folder_alone(finished):
     result = autoseg.Result.from_run(finished.folder)
     front = result.front
     latencies = [e.measurement.p90_ms for e in front]
@@ -74,16 +72,16 @@ def test_a_result_answers_from_the_folder_alone(finished):
     assert result.pick("accurate") == front[-1]
     assert result.pick() in front
     assert result.misses() == []
-    assert result.verdict[0].startswith("measured 1 untrained network")
+    assert "1 untrained network" in result.verdict[0]
     assert result.baseline is not None and result.baseline.candidate["resolution"] == 96
     table = result.to_pandas()
     assert list(table["key"][: len(front)]) == [e.candidate.key for e in front]
     assert len(table) == len(result.evaluations) == 2
-    with pytest.raises(autoseg.InputError, match="no run at"):
+    with pytest.raises(autoseg.InputError, match="gone"):
         autoseg.Result.from_run(finished.folder / "gone")
 
 
-def test_every_promise_is_of_the_trained_file_measured_long_and_read_on_test_once(finished):
+def test_optimize_confirms_the_trained_file_and_reads_test_once(finished):
     for evaluation in autoseg.Result.from_run(finished.folder).front:
         assert [m.phase for m in evaluation.measurements] == ["screen", "confirm"]
         assert evaluation.measurement.runs >= 1024
@@ -128,12 +126,12 @@ def watched(tiny, tmp_path_factory):
     )
 
 
-def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(watched):
+def test_optimize_trains_nothing_over_the_ceiling_and_names_the_nearest(watched):
     result, device = watched.result, watched.device
     assert result.front == [] and result.pick() is None
     assert {e.state for e in result.evaluations} == {"too_slow"}
-    said = "the ceiling binds: nothing meets 2 ms: the fastest of 4 measured needs 5.1 ms (p90)"
-    assert result.misses()[0] == said and result.explanation().binds == "ceiling"
+    assert re.search(r"2 ms.* 4 measured .*5\.1 ms \(p90\)", result.misses()[0])
+    assert result.explanation().binds == "ceiling"
     (way,) = result.explanation().relax
     assert (way.option, way.value) == ("--max-latency", "5.7ms") and "untrained" in way.gives
     assert device.closed and not device.predicted
@@ -142,37 +140,36 @@ def test_nothing_over_the_ceiling_is_trained_and_the_nearest_is_told(watched):
     assert facts == [event["event"] for event in read_events(result.folder)]
 
 
-def test_a_live_run_is_read_at_any_moment(watched):
-    asked = "no model meets 2 ms and IoU 0.4 on fake; "
-    assert watched.seen[0][:2] == (f"so far {asked}nothing is measured yet", 1)
-    assert watched.seen[-1][:2] == (
-        f"{asked}the fastest needs 5.1 ms, and none is trained to a score", 4
-    )  # fmt: skip
+def test_result_from_run_reads_a_live_run_at_any_moment(watched):
+    (first, one), (last, four) = watched.seen[0][:2], watched.seen[-1][:2]
+    assert (one, four) == (1, 4)
+    asked = r"no model .*2 ms .*IoU 0\.4 on fake"
+    assert re.search(f"so far .*{asked}", first) and "so far" not in last
+    assert re.search(rf"{asked}.*5\.1 ms", last)
     assert watched.result.headline == watched.seen[-1][0]
 
 
-def test_what_a_callback_raises_loses_nothing_and_the_log_has_a_line_an_event(watched):
+def test_optimize_survives_a_failing_callback_and_logs_a_line_per_event(watched):
     result = watched.result
     lines = [r.getMessage() for r in watched.records if r.levelno == logging.INFO]
-    assert lines[0] == f"run {result.folder}: intermediate effort, 1 worker(s), seed 0"
+    assert re.search(f"^run {result.folder}: intermediate .*1 worker.*seed 0$", lines[0])
     key = result.evaluations[0].candidate.key
-    assert any(line.startswith(f"{key} ") and "over 2 ms: not trained" in line for line in lines)
+    assert any(line.startswith(f"{key} ") and "over 2 ms" in line for line in lines)
     failures = [r for r in watched.records if r.levelno == logging.WARNING]
     assert len(failures) == len(read_events(result.folder))
-    assert failures[0].getMessage() == (
-        "on_event failed at 'proposed' (ZeroDivisionError: division by zero); the run goes on"
-    )
+    facts = "on_event .*'proposed' .*ZeroDivisionError: division by zero"
+    assert re.search(facts, failures[0].getMessage())
     assert failures[0].exc_info and not failures[1].exc_info
 
 
-def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_alone(
+def test_optimize_stops_when_the_device_is_lost_and_resume_needs_the_same_data(
     tiny, tmp_path, caplog
 ):
     pictures = Path(shutil.copytree(tiny.data, tmp_path / "pictures"))
     asked = given(tiny, tmp_path, data=pictures, max_latency="2ms")
-    with pytest.raises(autoseg.DeviceError, match="told to fail on measurement 3") as caught:
+    with pytest.raises(autoseg.DeviceError, match="measurement 3") as caught:
         autoseg.optimize(**asked, device=autoseg.FakeDevice(latency=5.0, fail_on=3))
-    again = f"; to go on: autoseg optimize --resume --name run --results {tmp_path}"
+    again = f"autoseg optimize --resume --name run --results {tmp_path}"
     assert str(caught.value).endswith(again)
     before = read_events(tmp_path / "run")
     here = {"results": tmp_path, "name": "run", "resume": True}
@@ -184,12 +181,12 @@ def test_a_lost_device_stops_the_run_and_resume_finishes_it_with_the_same_data_a
     assert read_events(tmp_path / "run")[: len(before)] == before
     assert len(result.evaluations) == 4
     (pictures / "classes.txt").write_text("belt\nparcel\n")
-    with pytest.raises(autoseg.InputError, match="the data changed since the run began"):
+    with pytest.raises(autoseg.InputError, match="data .*changed"):
         autoseg.optimize(**asked, resume=True, device=autoseg.FakeDevice(latency=5.0))
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_networks_are_rounded_to_the_channel_step_that_the_run_began_with(tiny, tmp_path):
+def test_optimize_keeps_the_channel_step_of_the_run(tiny, tmp_path):
     params = {}
     for step in (1, 16):
         asked = given(tiny, tmp_path / str(step), max_latency="2ms", trials=1)
@@ -198,28 +195,27 @@ def test_networks_are_rounded_to_the_channel_step_that_the_run_began_with(tiny, 
         params[step] = {e.candidate.key: e.cost.params for e in result.evaluations if e.cost}
     assert params[1].keys() == params[16].keys()
     assert all(params[1][key] < params[16][key] for key in params[1])
-    said = "the channel step of the device changed since the run began"
-    with pytest.raises(autoseg.InputError, match=said):
+    with pytest.raises(autoseg.InputError, match="channel step"):
         autoseg.optimize(**asked, resume=True, device=autoseg.FakeDevice(5.0, channel_step=8))
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"max_latency": 33}, "--max-latency needs a unit, got '33'; did you mean 33ms?"),
-        ({"budget": 8}, "--budget needs a unit, got '8'"),
-        ({"min_iou": "0.95"}, "--min-iou must be a number, got '0.95'"),
-        ({"min_iou": float("nan")}, "--min-iou must be between 0 and 1, got nan"),
-        ({"trials": 2.5}, "--trials must be a whole number, got 2.5"),
-        ({"workers": True}, "--workers must be a whole number, got True"),
-        ({"seed": "1"}, "--seed must be a whole number, got '1'"),
-        ({"recipe": {"batch": 0}}, "recipe out of range: batch=0"),
+        ({"max_latency": 33}, "--max-latency .*unit, got '33'.*33ms"),
+        ({"budget": 8}, "--budget .*unit, got '8'"),
+        ({"min_iou": "0.95"}, "--min-iou .*number, got '0.95'"),
+        ({"min_iou": float("nan")}, "--min-iou .*0 and 1, got nan"),
+        ({"trials": 2.5}, "--trials .*whole number, got 2.5"),
+        ({"workers": True}, "--workers .*whole number, got True"),
+        ({"seed": "1"}, "--seed .*whole number, got '1'"),
+        ({"recipe": {"batch": 0}}, "recipe .*batch=0"),
     ],
 )
-def test_python_is_refused_in_the_same_words(changed, said, tiny, tmp_path):
+def test_optimize_refuses_wrong_python_values_with_option_and_value(changed, said, tiny, tmp_path):
     with pytest.raises(autoseg.InputError) as caught:
         autoseg.optimize(**given(tiny, tmp_path / "results", **changed))
-    assert said in str(caught.value)
+    assert re.search(said, str(caught.value))
     assert not (tmp_path / "results").exists()
 
 
@@ -233,32 +229,31 @@ def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):
             os.kill(os.getpid(), waiting.pop(0))
 
     # The last rung takes far longer than anybody waits.
-    asked = given(tiny, results, recipe={**tiny.given["recipe"], "rungs": [3, 90_000]}, **changed)
+    asked = given(tiny, results, recipe={**tiny.given["recipe"], "rungs": [4, 90_000]}, **changed)
     with pytest.raises(autoseg.AutosegError) as caught:
         autoseg.optimize(
             **asked, device=autoseg.FakeDevice(2.0),
             on_start=lambda run, declaration: run.listeners.append(hear),
         )  # fmt: skip
-    assert str(caught.value).startswith("interrupted; to go on: autoseg optimize --resume")
+    assert re.match("interrupted.*autoseg optimize --resume", str(caught.value))
     return caught.value, said
 
 
-def test_who_asks_to_leave_the_search_gets_confirmed_models(tiny, tmp_path):
+def test_optimize_interrupted_once_gives_confirmed_models(tiny, tmp_path):
     error, said = leaving(tiny, tmp_path, signal.SIGTERM, min_iou=0.05)
-    assert "interrupted; Ctrl-C again to leave now" in said
-    (finishing,) = [line for line in said if line.startswith("finishing: ")]
-    assert re.fullmatch(r"finishing: \d model\(s\), about 0:\d\d; Ctrl-C .*", finishing)
+    assert any(re.match("interrupted.*Ctrl-C", line) for line in said)
+    assert any(re.search(r"\d model.* 0:\d\d.*Ctrl-C", line) for line in said)
     assert "interrupted" in said and "searched" not in said and "finished" not in said
     assert error.result.front and error.result == autoseg.Result.from_run(tmp_path / "run")
     for evaluation in error.result.front:
         assert (error.result.bundle(evaluation.candidate.key) / "model.onnx").is_file()
         assert evaluation.score("test") is not None
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert error.result.headline in page and "This run is not finished" in page
+    assert error.result.headline in page and "not finished" in page
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_who_asks_twice_or_before_anything_is_trained_leaves_at_once(tiny, tmp_path):
+def test_optimize_interrupted_twice_or_before_training_stops_at_once(tiny, tmp_path):
     error, said = leaving(tiny, tmp_path, signal.SIGINT, on="measured")
     assert error.result is None and said[-1] == "measured"
     error, said = leaving(tiny, tmp_path, signal.SIGINT, signal.SIGINT, resume=True, on="scored")
@@ -266,7 +261,7 @@ def test_who_asks_twice_or_before_anything_is_trained_leaves_at_once(tiny, tmp_p
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_who_asks_to_leave_when_only_test_is_left_gets_a_finished_run(finished, tmp_path):
+def test_optimize_interrupted_when_only_test_is_left_finishes_the_run(finished, tmp_path):
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     events = [e for e in read_events(folder) if e["event"] not in ("tested", "finished")]
     (folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
@@ -284,15 +279,17 @@ def test_who_asks_to_leave_when_only_test_is_left_gets_a_finished_run(finished, 
     assert all(e.score("test") for e in result.evaluations if e.promised)
 
 
-def test_a_program_hears_every_event_with_its_evaluation_and_can_ask_for_the_end(tiny, tmp_path):
+def test_optimize_on_event_gets_every_event_with_its_evaluation_and_can_stop_the_run(
+    tiny, tmp_path
+):
     heard = []
 
     def hear(event):
         heard.append(event)
         return "stop" if event["event"] == "scored" else None
 
-    asked = given(tiny, tmp_path, min_iou=0.05, recipe={**tiny.given["recipe"], "rungs": [3, 999]})
-    with pytest.raises(autoseg.Interrupted, match="to go on: autoseg optimize --resume") as caught:
+    asked = given(tiny, tmp_path, min_iou=0.05, recipe={**tiny.given["recipe"], "rungs": [4, 999]})
+    with pytest.raises(autoseg.Interrupted, match="autoseg optimize --resume") as caught:
         autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0), on_event=hear)
     assert caught.value.result.front and caught.value.result.searched is False
     told = read_events(tmp_path / "run")
@@ -303,21 +300,21 @@ def test_a_program_hears_every_event_with_its_evaluation_and_can_ask_for_the_end
     assert next(e for e in heard if e["event"] == "verdict")["evaluation"] is None
 
 
-def test_a_dry_run_says_what_is_ahead_and_what_it_measured_is_kept(tiny, tmp_path):
+def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_path):
     device = autoseg.FakeDevice(2.0)
     asked = given(tiny, tmp_path, trials=None, budget="10m")
     result = autoseg.optimize(**asked, device=device, dry_run=True)
     assert result.front == [] and len(device.measured) == 4
     assert not list((result.folder / "checkpoints").iterdir())
-    assert result.verdict[0].startswith("measured 4 untrained networks: 4 fit 100 ms")
-    assert result.plan[0] == "4 candidates at intermediate effort: 4 measured (0 too slow)"
-    assert re.match(r"of the 9:\d\d left, up to \d:\d\d are kept for finishing", result.plan[2])
-    assert "to their first rung (3 epochs)" in result.plan[3]
+    assert re.search(r"4 untrained networks.* 4 .*100 ms", result.verdict[0])
+    assert re.search(r"4 candidates .*intermediate.* 4 measured \(0 too slow\)", result.plan[0])
+    assert re.search(r"\b9:\d\d .*\b\d:\d\d ", result.plan[2])
+    assert "(4 epochs)" in result.plan[3]
     again = autoseg.FakeDevice(2.0)
     more = {"results": tmp_path, "name": "run", "resume": True, "budget": "10ms", "dry_run": True}
     result = autoseg.optimize(**more, device=again)
     assert not again.measured
-    assert result.plan[-1].endswith("is spent: nothing is searched without a longer --budget")
+    assert "--budget" in result.plan[-1]
 
 
 WIDE = """\
@@ -332,7 +329,7 @@ knobs:
 
 
 @pytest.mark.slow
-def test_the_same_seed_proposes_the_same_candidates_in_the_same_order_beyond_the_survey(
+def test_optimize_with_the_same_seed_proposes_the_same_candidates_in_the_same_order(
     tiny, tmp_path
 ):
     """More trials than are surveyed, so that the sampler proposes the last of them."""
@@ -354,8 +351,8 @@ def test_the_same_seed_proposes_the_same_candidates_in_the_same_order_beyond_the
     assert stories[0] == stories[1]
 
 
-def test_the_report_of_a_run_says_it_is_finished_when_it_is(finished, tmp_path):
-    unfinished = "This run is not finished"
+def test_report_of_a_run_is_marked_unfinished_until_it_is_finished(finished, tmp_path):
+    unfinished = "not finished"
     own = finished.folder / "report.html"
     assert unfinished not in own.read_text(encoding="utf-8")
     assert "(report.html front.csv" in result_lines(autoseg.Result.from_run(finished.folder))[-1]

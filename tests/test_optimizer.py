@@ -18,7 +18,7 @@ def stepped(*gradients: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 3, 3), (16, 96, 1, 1), (96, 16, 1, 1), (5, 7, 1, 1)])
-def test_a_step_is_orthogonal_and_points_where_the_gradient_does(shape):
+def test_muon_step_is_orthogonal_and_follows_the_gradient(shape):
     torch.manual_seed(0)
     gradient = torch.randn(shape)
     (step,) = stepped(gradient)
@@ -29,7 +29,7 @@ def test_a_step_is_orthogonal_and_points_where_the_gradient_does(shape):
     assert (step * gradient).sum() > 0
 
 
-def test_neighbours_of_other_sizes_change_nothing():
+def test_muon_step_does_not_depend_on_parameters_of_other_sizes():
     torch.manual_seed(0)
     gradients = [torch.randn(s, 4 * s, 1, 1) for s in (5, 6, 8)] + [torch.randn(24, 7, 1, 1)]
     together = stepped(*gradients)
@@ -38,7 +38,7 @@ def test_neighbours_of_other_sizes_change_nothing():
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
-def test_every_parameter_is_stepped_once(name):
+def test_optimizer_steps_every_parameter_once(name):
     net = build("fast_scnn", channels=3, classes=1, a=0.25, t=2, r=1, pp=1)
     taken = [
         id(p)

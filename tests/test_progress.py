@@ -1,19 +1,20 @@
 """What is seen while a run runs: plain lines in a log, a panel in a terminal."""
 
 import io
+import re
 
 import pytest
+from factories import make_candidate, make_cost, make_measurement, make_score
 from rich.console import Console
 
 from autoseg.cli.progress import Progress, sparkline
-from autoseg.core.records import Candidate, Cost, Measurement, Score
+from autoseg.core.records import Candidate
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
 from autoseg.run.store import Run
 
-FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
-OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
+FIRST, OTHER = make_candidate(a=0.5), make_candidate(resolution=96, a=0.5)
 
 
 def tell(run: Run) -> None:
@@ -21,34 +22,31 @@ def tell(run: Run) -> None:
     for candidate, p50_ms in ((FIRST, 1.5), (OTHER, 40.0)):
         run.record(
             "proposed", candidate, candidate=to_json(candidate), structure=candidate.key,
-            cost=to_json(Cost(1, 2, 3)),
+            cost=to_json(make_cost()),
         )  # fmt: skip
-        measurement = Measurement(
-            "pi4", "screen", "onnxruntime 1.20", 1, "CPU", 40, 10, p50_ms, p50_ms, 0.1, p50_ms,
-            (p50_ms, p50_ms), 1.1 * p50_ms, None, None, None, 5.0, 1000, "d", "2026-01-01",
-        )  # fmt: skip
+        measurement = make_measurement(p50_ms, p90_ms=1.1 * p50_ms)
         run.record(
             "measured", candidate, measurement=to_json(measurement), onnx_bytes=9,
             too_slow=p50_ms > 33,
         )  # fmt: skip
-    score = Score("val", "torch", 0.91, (0.9, 0.92), (0.99, 0.91), 0.98, 3, 12.0, 0)
-    run.record("scored", FIRST, score=to_json(score))
+    run.record("scored", FIRST, score=to_json(make_score(0.91, 3, train_s=12.0)))
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0, "0:00"), (5.9, "0:05"), (75.2, "1:15"), (3600, "1:00:00")]
 )
-def test_a_clock_reads_as_one(seconds, shown):
+def test_clock_formats_seconds(seconds, shown):
     assert clock(seconds) == shown
 
 
-def test_a_log_gets_a_line_an_event(tmp_path):
+def test_progress_in_a_log_writes_a_line_per_event(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
         progress.start(run, Declaration(workers=2))
         tell(run)
     run.close()
+    # The golden text of the log's lines; the other tests look for facts.
     assert [line.partition("] ")[2] for line in out.getvalue().splitlines()] == [
         f"run {run.folder}: intermediate effort, 2 worker(s), seed 0",
         f"{FIRST.key} a=0.5 resolution=64: p90 1.65 ms",
@@ -60,7 +58,7 @@ def test_a_log_gets_a_line_an_event(tmp_path):
 HOSTILE = Candidate.of("toy", {"resolution": 64, "a": "[bold]x[/] :dog: \x1b[31m\a\u202e"})
 
 
-def test_names_are_shown_as_text_and_control_nothing(tmp_path, monkeypatch):
+def test_progress_escapes_names(tmp_path, monkeypatch):
     out = io.StringIO()
     monkeypatch.setitem(globals(), "FIRST", HOSTILE)
     run = Run.create(tmp_path / "run", {})
@@ -81,7 +79,7 @@ def test_names_are_shown_as_text_and_control_nothing(tmp_path, monkeypatch):
     assert not {"\a", "\u202e"} & {*shown}
 
 
-def test_a_remeasuring_is_told_of_as_what_it_is(tmp_path):
+def test_progress_of_remeasure_names_device_and_ceiling(tmp_path):
     out = io.StringIO()
     Run.create(tmp_path / "run", {}).close()
     run = Run.open(tmp_path / "run", "pi5")
@@ -92,11 +90,11 @@ def test_a_remeasuring_is_told_of_as_what_it_is(tmp_path):
         progress._live.refresh()
     run.close()
     shown = out.getvalue()
-    assert "measured on pi5 up to 20ms, nothing is trained" in shown
-    assert "verdict on pi5:" in shown and "front so far (val, on pi5)" in shown
+    assert re.search("pi5 .*20ms", shown)
+    assert re.search("verdict .*pi5", shown) and re.search("front .*pi5", shown)
 
 
-def test_a_terminal_gets_the_front_against_both_constraints_and_the_time_left(tmp_path):
+def test_progress_in_a_terminal_has_the_front_against_both_constraints_and_the_time_left(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     console = Console(file=out, force_terminal=True, width=140, color_system=None)
@@ -107,8 +105,7 @@ def test_a_terminal_gets_the_front_against_both_constraints_and_the_time_left(tm
     run.close()
     shown = out.getvalue()
     for said in (
-        "spent, 9:5", "left · 2 candidates: 1 too slow, 1 scored", "front so far",
-        "0.9100", "-0.040", "over 33 ms: not trained",
+        "9:5", "2 candidates: 1 too slow, 1 scored", "0.9100", "-0.040", "over 33 ms",
     ):  # fmt: skip
         assert said in shown
 
@@ -121,7 +118,7 @@ def look(run: Run, spent_s: float, volume: float) -> None:
 
 
 @pytest.mark.parametrize("end", ["searched", "interrupted"])
-def test_what_was_cancelled_at_the_end_of_the_search_is_not_shown_as_going_on(end, tmp_path):
+def test_progress_does_not_show_cancelled_jobs_as_running(end, tmp_path):
     run = Run.create(tmp_path / "run", {})
     console = Console(file=io.StringIO(), force_terminal=True, width=140, color_system=None)
     with Progress(console) as progress:
@@ -131,7 +128,7 @@ def test_what_was_cancelled_at_the_end_of_the_search_is_not_shown_as_going_on(en
         run.record(end)
         shown.append(_text(progress))
     run.close()
-    assert ["now training to epoch 9" in text for text in shown] == [True, False]
+    assert ["training to epoch 9" in text for text in shown] == [True, False]
 
 
 def _text(progress: Progress) -> str:
@@ -143,7 +140,7 @@ def _text(progress: Progress) -> str:
 LOOK = "hypervolume 0.0123 after 4:10; the next 3:50: about +0.3 IoU points, under 0.8"
 
 
-def test_an_outlook_is_a_line_a_minute_in_a_log(tmp_path):
+def test_progress_in_a_log_writes_an_outlook_per_minute(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
@@ -159,7 +156,7 @@ def test_an_outlook_is_a_line_a_minute_in_a_log(tmp_path):
     ]  # fmt: skip
 
 
-def test_an_outlook_stands_in_the_panel_with_its_course(tmp_path):
+def test_progress_panel_has_the_outlook_and_its_curve(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     console = Console(file=out, force_terminal=True, width=140, color_system=None)
@@ -173,7 +170,7 @@ def test_an_outlook_stands_in_the_panel_with_its_course(tmp_path):
     assert len(sparkline([*range(1000)])) == 40 and sparkline([0.0]) == "▁"
 
 
-def test_the_plan_is_told_after_the_verdict(tmp_path):
+def test_progress_prints_the_plan_after_the_verdict(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
@@ -181,4 +178,4 @@ def test_the_plan_is_told_after_the_verdict(tmp_path):
         run.record("plan", allowance=[480.0, None], lines=["15 candidates", "of the 8:00 left"])
     run.close()
     told = [line.partition("] ")[2] for line in out.getvalue().splitlines()[1:]]
-    assert told == ["plan:", "  15 candidates", "  of the 8:00 left"]
+    assert [line.strip() for line in told[1:]] == ["15 candidates", "of the 8:00 left"]

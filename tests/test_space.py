@@ -1,5 +1,6 @@
 """Spaces: what each effort opens, what a candidate carries, and what a faulty file is told."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def shipped_space() -> SearchSpace:
     return load_space("fast_scnn")
 
 
-def test_the_shipped_space_opens_the_thesis_choices(shipped_space):
+def test_load_space_of_fast_scnn_has_the_choices_of_the_thesis(shipped_space):
     assert [shipped_space.count(effort) for effort in EFFORTS] == [7, 7 * 5 * 3, 7 * 5 * 3 * 3 * 4]
     assert dict(shipped_space.baseline.choices) == {
         "resolution": 512, "a": 1, "t": 6, "r": 3, "pp": 1, "channels": 3,
@@ -44,14 +45,14 @@ def test_the_shipped_space_opens_the_thesis_choices(shipped_space):
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-def test_candidates_are_all_different_and_whole(shipped_space, effort):
+def test_candidates_are_distinct_and_complete(shipped_space, effort):
     every = list(shipped_space.candidates(effort))
     assert len({candidate.key for candidate in every}) == shipped_space.count(effort)
     assert shipped_space.baseline in every
     assert all(len(candidate.choices) == 6 for candidate in every)
 
 
-def test_locked_knobs_keep_their_baseline(shipped_space):
+def test_candidates_keep_locked_knobs_at_their_baseline(shipped_space):
     for candidate in shipped_space.candidates("entry"):
         assert candidate == shipped_space.candidate(resolution=candidate["resolution"])
 
@@ -63,13 +64,13 @@ def test_candidates_are_lazy():
     assert next(space.candidates("expert")) == space.baseline
 
 
-def test_the_shipped_candidates_build(shipped_space):
+def test_candidates_of_the_shipped_space_build(shipped_space):
     smallest = dict(list(shipped_space.candidates("expert"))[-1].choices)
     knobs = {name: v for name, v in smallest.items() if name not in ("resolution", "channels")}
     networks.build(shipped_space.network, channels=smallest["channels"], classes=1, **knobs)
 
 
-def test_one_value_has_one_key_however_it_is_written(tmp_path):
+def test_candidate_key_does_not_depend_on_number_format(tmp_path):
     space = load_space(written(tmp_path, GOOD))
     assert space.name == "mine"
     assert space.candidate(a=1.0).key == space.candidate(a=1).key == space.baseline.key
@@ -78,33 +79,30 @@ def test_one_value_has_one_key_however_it_is_written(tmp_path):
     assert not space.knobs[0].ordered
 
 
-def test_a_space_without_channels_is_rgb(tmp_path):
+def test_load_space_without_channels_is_rgb(tmp_path):
     assert load_space(written(tmp_path, GOOD)).baseline["channels"] == 3
 
 
-def test_the_recipe_is_passed_through(tmp_path):
+def test_load_space_keeps_the_recipe(tmp_path):
     space = load_space(written(tmp_path, GOOD + "recipe: {batch: 8}\n"))
     assert space.recipe == {"batch": 8}
 
 
-def test_a_users_own_builder_is_checked_by_its_signature(tmp_path, monkeypatch):
+def test_load_space_checks_a_users_builder_by_its_signature(tmp_path, monkeypatch):
     (tmp_path / "my_nets.py").write_text("def tiny(channels, classes, width, *, depth=1): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     head = GOOD.splitlines()[2]
     text = f"network: my_nets:tiny\nknobs:\n{head}\n"
     width = "  width: {choices: [8, 16], baseline: 8, effort: entry}\n"
     assert load_space(written(tmp_path, text + width)).count("entry") == 6
-    assert told(tmp_path, text) == [
-        "2: knobs.width: my_nets:tiny cannot be built without it; add it"
-    ]
-    assert told(tmp_path, text + width + width.replace("width", "dept")) == [
-        "5: knobs.dept: my_nets:tiny takes no such knob, did you mean 'depth'?; "
-        "it takes width, depth"
-    ]
+    (missing,) = told(tmp_path, text)
+    assert missing.startswith("2: knobs.width: my_nets:tiny ")
+    (unknown,) = told(tmp_path, text + width + width.replace("width", "dept"))
+    assert re.match("5: knobs.dept: my_nets:tiny .*'depth'.* width, depth$", unknown)
     sys.modules.pop("my_nets")
 
 
-def test_all_faults_come_at_once_with_their_lines(tmp_path):
+def test_load_space_reports_all_faults_with_their_lines(tmp_path):
     lines = told(
         tmp_path,
         """\
@@ -125,53 +123,54 @@ extra: 1
     for start, rule in [
         (
             "4: knobs.resolution.choices.0: ",
-            "multiple of 32 and at least 64, got 100; the nearest is 96",
+            r"\b32\b.*\b64, got 100\b.*\b96\b",
         ),
-        ("4: knobs.resolution.choices.1: ", "got 32; the nearest is 64"),
-        ("4: knobs.resolution.choices.3: ", "128 stands twice"),
+        ("4: knobs.resolution.choices.1: ", r"got 32\b.*\b64\b"),
+        ("4: knobs.resolution.choices.3: ", "128 .*twice"),
         ("4: knobs.resolution.choices.4: ", "got 'big'"),
-        ("5: knobs.resolution.baseline: ", "one of the choices 128, 128, got 256"),
-        ("7: knobs.a.baseline: ", "one of the choices 1, 0.5, got 0.75"),
+        ("5: knobs.resolution.baseline: ", "choices 128, 128, got 256"),
+        ("7: knobs.a.baseline: ", "choices 1, 0.5, got 0.75"),
         ("7: knobs.a.effort: ", "'entry', 'intermediate' or 'expert'"),
-        ("8: knobs.tt: ", "takes no such knob, did you mean 't'?; it takes a, t, r, pp"),
-        ("9: knobs.pp.choices.0: ", "got True; write 1 or 0"),
-        ("9: knobs.pp.baseline: ", "got True; write 1 or 0"),
-        ("10: knobs.channels.choices.0: ", "1 (luminance) or 3 (RGB), got 2"),
+        ("8: knobs.tt: ", "'t'.* a, t, r, pp"),
+        ("9: knobs.pp.choices.0: ", "got True.* 1 or 0"),
+        ("9: knobs.pp.baseline: ", "got True.* 1 or 0"),
+        ("10: knobs.channels.choices.0: ", r"1 \(luminance\) or 3 \(RGB\), got 2"),
         ("11: knobs.r.choices: ", "at least 1"),
         ("11: knobs.r.baseline: ", "required"),
-        ("12: extra: ", "unknown field"),
+        ("12: extra: ", ""),
     ]:
-        assert any(line.startswith(start) and rule in line for line in lines), (start, lines)
+        assert any(line.startswith(start) and re.search(rule, line) for line in lines), (
+            start,
+            lines,
+        )
 
 
-def test_a_file_without_resolution_or_with_an_unknown_network_is_refused(tmp_path):
+def test_load_space_refuses_a_file_without_resolution_or_with_an_unknown_network(tmp_path):
     lines = told(tmp_path, "network: fast_scn\nknobs: {}\n")
-    assert any(line.startswith("2: knobs.resolution: is required") for line in lines)
-    assert any("no network is called 'fast_scn'" in line for line in lines)
+    assert any(line.startswith("2: knobs.resolution: ") for line in lines)
+    assert any("'fast_scn'" in line for line in lines)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", "network: fast_scnn\nknobs: 3\n", "a: b: c"])
-def test_a_file_that_is_no_space_is_refused(tmp_path, text):
+def test_load_space_refuses_a_file_that_is_no_space(tmp_path, text):
     assert told(tmp_path, text)
 
 
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"widht": 1}, "no knob 'widht'"),
-        ({"a": 0.3}, "a must be one of 1, 0.75, 0.5, 0.25, 0.125, got 0.3"),
-        ({"resolution": 100}, "resolution each side must be a multiple of 32"),
-        ({"pp": True}, "pp must be a number or text, got True"),
+        ({"widht": 1}, "'widht'"),
+        ({"a": 0.3}, r"^a .*1, 0\.75, 0\.5, 0\.25, 0\.125, got 0\.3"),
+        ({"resolution": 100}, r"^resolution .*\b32\b"),
+        ({"pp": True}, "^pp .*number or text, got True"),
     ],
 )
-def test_a_candidate_outside_the_space_is_refused(shipped_space, choices, message):
+def test_candidate_outside_the_space_is_refused(shipped_space, choices, message):
     with pytest.raises(InputError) as caught:
         shipped_space.candidate(**choices)
-    assert message in str(caught.value)
+    assert re.search(message, str(caught.value))
 
 
-def test_an_unknown_effort_names_the_known_ones(shipped_space):
-    with pytest.raises(
-        InputError, match="entry, intermediate, expert, got 'export', did you mean 'expert'"
-    ):
+def test_count_of_an_unknown_effort_lists_the_known(shipped_space):
+    with pytest.raises(InputError, match="entry, intermediate, expert, got 'export'.*'expert'"):
         shipped_space.count("export")

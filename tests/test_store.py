@@ -1,6 +1,7 @@
 """A run's folder survives power cuts, full disks and second processes, and reads back the same."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -8,29 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from factories import make_candidate, make_cost, make_measurement, make_score
 
 from autoseg.core.errors import AutosegError, DeviceError, InputError
-from autoseg.core.records import Candidate, Cost, Measurement, Score
+from autoseg.core.records import Candidate
 from autoseg.core.serialize import to_json
 from autoseg.run.ledger import fold, read_events
 from autoseg.run.store import MeasurementCache, Run, read_declaration, write_atomically
 
-FIRST = Candidate.of("toy", {"resolution": 64, "a": 0.5})
-OTHER = Candidate.of("toy", {"resolution": 96, "a": 0.5})
-MEASURED = Measurement(
-    "pi4", "screen", "onnxruntime 1.20", 1, "CPU", 40, 10, 1.0, 1.1, 0.1, 1.05, (1.0, 1.1),
-    1.2, (1.1, 1.3), None, None, 5.0, 1000, "d", "2026-01-01T00:00:00Z",
-)  # fmt: skip
-
-
-def scored(iou: float, epoch: int = 3, **facts) -> Score:
-    return Score(
-        "val", "torch", iou, (iou - 0.1, iou + 0.1), (None, iou), 0.9, epoch, 1.0, 0, **facts
-    )
+FIRST, OTHER = make_candidate(a=0.5), make_candidate(resolution=96, a=0.5)
+MEASURED = make_measurement(1.05, p90_ms=1.2, p95_ms=None, p99_ms=None)
 
 
 def propose(run: Run, candidate: Candidate) -> None:
-    cost = to_json(Cost(1, 2, 3))
+    cost = to_json(make_cost())
     run.record(
         "proposed", candidate, candidate=to_json(candidate), structure=candidate.key, cost=cost
     )
@@ -41,17 +33,17 @@ def told(folder: Path) -> Run:
     run = Run.create(folder, {"seed": 0})
     propose(run, FIRST)
     run.record("measured", FIRST, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=False)
-    run.record("scored", FIRST, score=to_json(scored(0.8)))
+    run.record("scored", FIRST, score=to_json(make_score(0.8)))
     propose(run, OTHER)
     run.record("measured", OTHER, measurement=to_json(MEASURED), onnx_bytes=9, too_slow=True)
     run.record(
-        "rejected", FIRST, score=to_json(scored(0.7, 4, decayed=True)), reason="not sure enough",
+        "rejected", FIRST, score=to_json(make_score(0.7, 4, decayed=True)), reason="unsure",
         measurement=to_json(MEASURED), onnx_bytes=8, p_feasible=0.5,
     )  # fmt: skip
     return run
 
 
-def test_what_is_recorded_is_what_is_read_back(tmp_path):
+def test_run_record_is_read_back(tmp_path):
     run = told(tmp_path / "run")
     evaluations = dict(run.evaluations)
     run.close()
@@ -60,7 +52,7 @@ def test_what_is_recorded_is_what_is_read_back(tmp_path):
         (OTHER, "too_slow"),
     ]
     rejected = evaluations[FIRST.key]
-    assert (rejected.iou, rejected.p_feasible, rejected.error) == (0.7, 0.5, "not sure enough")
+    assert (rejected.iou, rejected.p_feasible, rejected.error) == (0.7, 0.5, "unsure")
     assert (len(rejected.measurements), len(rejected.scores)) == (2, 2)
     assert fold(read_events(run.folder)) == evaluations
     again = Run.open(run.folder)
@@ -69,7 +61,7 @@ def test_what_is_recorded_is_what_is_read_back(tmp_path):
     again.close()
 
 
-def test_a_listener_hears_an_event_that_is_on_the_disk_already(tmp_path):
+def test_run_listener_hears_an_event_after_it_is_on_disk(tmp_path):
     run = Run.create(tmp_path / "run", {})
     heard = []
     run.listeners.append(lambda event: heard.append((event, read_events(run.folder)[-1])))
@@ -78,7 +70,7 @@ def test_a_listener_hears_an_event_that_is_on_the_disk_already(tmp_path):
     assert [event == on_disk for event, on_disk in heard] == [True]
 
 
-def test_time_spent_goes_on_where_the_last_session_stopped(tmp_path):
+def test_run_spent_time_continues_from_the_last_session(tmp_path):
     run = Run.create(tmp_path / "run", {})
     run.close()
     line = json.dumps({"event": "verdict", "lines": [], "spent_s": 100.0})
@@ -90,7 +82,7 @@ def test_time_spent_goes_on_where_the_last_session_stopped(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b'{"event": "scored", "key": "ab', b"{}", b"\0\0\0"])
-def test_a_torn_last_line_is_dropped(tmp_path, torn):
+def test_run_open_drops_a_truncated_last_line(tmp_path, torn):
     run = told(tmp_path / "run")
     run.close()
     ledger = run.folder / "ledger.jsonl"
@@ -105,13 +97,13 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
     assert [e["event"] for e in read_events(run.folder)][-1] == "searched"
 
 
-def test_what_another_version_wrote_is_told(tmp_path):
+def test_fold_refuses_fields_of_another_version(tmp_path):
     candidate = {**to_json(FIRST), "colour": "red"}
-    with pytest.raises(AutosegError, match="no field colour: it was written by another version"):
+    with pytest.raises(AutosegError, match="field colour.*version"):
         fold([{"event": "proposed", "key": FIRST.key, "candidate": candidate, "cost": None}])
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+def test_run_open_names_a_damaged_line_in_the_middle(tmp_path):
     run = told(tmp_path / "run")
     run.close()
     ledger = run.folder / "ledger.jsonl"
@@ -123,19 +115,19 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["promoted", ""])
-def test_an_unknown_event_is_refused(tmp_path, kind):
+def test_fold_refuses_an_unknown_event(tmp_path, kind):
     run = told(tmp_path / "run")
     with pytest.raises(AutosegError, match=f"unknown kind '{kind}'"):
         fold([{"event": kind, "key": FIRST.key}], into=run.evaluations)
     run.close()
 
 
-def test_an_event_of_a_candidate_that_nobody_proposed_is_refused():
-    with pytest.raises(AutosegError, match="before it was proposed"):
+def test_fold_refuses_an_event_of_an_unproposed_candidate():
+    with pytest.raises(AutosegError, match="abc .*proposed"):
         fold([{"event": "stopped", "key": "abc", "reason": "-"}])
 
 
-def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+def test_run_open_refuses_a_second_process(tmp_path):
     run = told(tmp_path / "run")
     code = (
         "import sys, pathlib\nfrom autoseg.run.store import Run\n"
@@ -147,30 +139,30 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
         command = [sys.executable, "-c", code, str(run.folder)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    assert other().startswith("InputError another autoseg is working on the run 'run'")
+    assert re.match("InputError .*'run'", other())
     run.close()
     assert other() == "open\n"
 
 
-def test_a_run_is_not_begun_twice(tmp_path):
+def test_run_create_refuses_an_existing_run(tmp_path):
     told(tmp_path / "run").close()
-    with pytest.raises(InputError, match="exists already: continue it with --resume"):
+    with pytest.raises(InputError, match="run.*--resume"):
         Run.create(tmp_path / "run", {})
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_fault(tmp_path):
+def test_run_create_in_an_impossible_folder_raises_input_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="not possible: Not a directory; choose another folder"):
+    with pytest.raises(InputError, match="Not a directory"):
         Run.create(tmp_path / "file" / "run", {})
 
 
-def test_a_missing_run_names_those_that_are_there(tmp_path):
+def test_read_declaration_of_a_missing_run_lists_the_existing(tmp_path):
     told(tmp_path / "monday").close()
-    with pytest.raises(InputError, match="no run at .*tuesday; there are: monday"):
+    with pytest.raises(InputError, match="tuesday.*monday"):
         read_declaration(tmp_path / "tuesday")
 
 
-def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
+def test_run_record_on_a_full_disk_stops_and_keeps_what_was_written(tmp_path):
     run = told(tmp_path / "run")
     before = dict(run.evaluations)
     ledger = run.folder / "ledger.jsonl"
@@ -178,7 +170,7 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 10, hard))
     try:
         for _ in range(2):  # a line that is cut short, and one of which nothing can be written
-            with pytest.raises(DeviceError, match="cannot be written .*: fix that first"):
+            with pytest.raises(DeviceError, match=re.escape(str(run.folder))):
                 run.record("stopped", OTHER, reason="-")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -191,30 +183,26 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path):
     again.close()
 
 
-def test_a_run_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
+def test_run_open_of_an_unwritable_run_raises_input_error(tmp_path):
     run = told(tmp_path / "run")
     run.close()
     (run.folder / "lock").unlink()
     (run.folder / "lock").mkdir()
-    with pytest.raises(InputError, match="'run' cannot be written in .*Is a directory"):
+    with pytest.raises(InputError, match="'run' .*Is a directory"):
         Run.open(run.folder)
 
 
-def test_a_cache_of_measurements_that_cannot_be_written_costs_a_warning_only(tmp_path, caplog):
+def test_measurement_cache_that_cannot_be_written_only_warns(tmp_path, caplog):
     (tmp_path / "file").touch()
     cache = MeasurementCache(tmp_path / "file" / "measurements.jsonl")
     cache.put("graph on pi4", MEASURED)
     assert cache.get("graph on pi4") == MEASURED
     MeasurementCache(tmp_path).put("graph on pi4", MEASURED)
-    said = [record.getMessage() for record in caplog.records]
-    assert [line.rpartition(" (")[0].rpartition(": ")[2] for line in said] == [
-        "a measurement is not kept for other runs",
-        "measurements of other runs are not reused",
-        "a measurement is not kept for other runs",
-    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+    assert all(str(tmp_path) in record.getMessage() for record in caplog.records)
 
 
-def test_measurements_are_shared_between_runs(tmp_path):
+def test_measurement_cache_is_shared_between_runs(tmp_path):
     path = tmp_path / ".cache" / "measurements.jsonl"
     MeasurementCache(path).put("graph on pi4", MEASURED)
     with path.open("a") as file:
@@ -224,7 +212,7 @@ def test_measurements_are_shared_between_runs(tmp_path):
     assert again.get("graph on pi5") is None
 
 
-def test_a_file_is_replaced_whole_by_whoever_writes_it_and_names_in_no_encoding_are_escaped(
+def test_write_atomically_replaces_the_whole_file_and_escapes_names_in_no_encoding(
     tmp_path,
 ):
     path = tmp_path / "report.html"

@@ -13,7 +13,7 @@ from autoseg.networks.space import Knob
 from autoseg.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-ASKED = Constraints(12.0, 0.9, "p50")
+ASKED = Constraints(max_latency_ms=12.0, min_iou=0.9, statistic="p50")
 RUNGS = (1, 3, 9)
 
 
@@ -37,7 +37,9 @@ def toy():
                 epochs = 1 if decayed else rung - before
                 cells[rung, decayed] = Cell(iou, (iou - 0.01, iou + 0.01), epochs * latency_ms)
             before = rung
-        cost = Cost(1000, round(1e6 * latency_ms), round(1e5 * latency_ms))
+        cost = Cost(
+            params=1000, macs=round(1e6 * latency_ms), activation_bytes=round(1e5 * latency_ms)
+        )
         entries[c.key] = Entry(c, cost, latency_ms, 1.0, {0: cells})
     known = tuple(entry.candidate for entry in entries.values())
     only = TabularSpace(space.name, space.network, space.knobs, {}, known)
@@ -53,7 +55,7 @@ def replayed(**changed):
     return table, replay(table, scheduler, ASKED, **given)
 
 
-def test_a_replay_spends_what_the_table_says_and_never_loses_what_it_has():
+def test_replay_spends_the_time_of_the_table_and_keeps_its_best():
     table, seen = replayed()
     paid = sum(
         table.train_s(job.candidate.key, job.to_epoch)
@@ -67,22 +69,21 @@ def test_a_replay_spends_what_the_table_says_and_never_loses_what_it_has():
     late = {k for k, e in seen.evaluations.items() if e.state == "too_slow"}
     slow = {k for k, e in table.entries.items() if e.latency_ms > ASKED.max_latency_ms}
     assert late and late <= slow and not late & {job.candidate.key for job in seen.jobs}
-    assert seen.real_s < 5
 
 
-def test_the_same_seed_is_the_same_search_and_more_workers_are_done_sooner():
+def test_replay_with_the_same_seed_is_equal_and_more_workers_end_sooner():
     (_, first), (_, again), (_, two) = replayed(), replayed(), replayed(workers=2)
     assert first.moments == again.moments and first.jobs == again.jobs
     assert two.moments[-1].clock_s < first.moments[-1].clock_s
     assert two.moments[-1].clock_s < two.moments[-1].train_s
 
 
-def test_a_budget_ends_a_replay_in_simulated_time():
+def test_replay_ends_with_its_budget_in_simulated_time():
     _, seen = replayed(budget_s=120.0)
     assert 0 < seen.moments[-1].clock_s < 120
 
 
-def test_a_table_of_trainings_is_read_with_its_decays_under_their_rungs(tmp_path):
+def test_trained_table_is_read_with_decays_under_their_rungs(tmp_path):
     from tabular.tables import HERE, trained
 
     from autoseg.networks.space import load_space
@@ -110,7 +111,7 @@ HEAD = (
 )
 
 
-def test_the_published_table_knows_which_networks_were_trained_twice(tmp_path):
+def test_published_table_knows_networks_trained_twice(tmp_path):
     from tabular.tables import load
 
     path = tmp_path / "published.csv"
@@ -126,7 +127,7 @@ def test_the_published_table_knows_which_networks_were_trained_twice(tmp_path):
     assert len(table.twice) == 1
 
 
-def test_each_seed_draws_a_world_with_the_noise_of_a_training():
+def test_replay_seed_draws_the_noise_of_a_training():
     from tabular.tables import LATE_NOISE, NOISE, TWICE
 
     table = toy()
@@ -156,7 +157,7 @@ def test_each_seed_draws_a_world_with_the_noise_of_a_training():
     assert known.noise[9, True] == pytest.approx(rms)
 
 
-def test_everybody_trains_what_fits_and_an_oracle_needs_least():
+def test_replay_all_samplers_train_what_fits_and_an_oracle_needs_least():
     from tabular.rivals import RIVALS, train_all
 
     table = toy()
@@ -176,7 +177,7 @@ def test_everybody_trains_what_fits_and_an_oracle_needs_least():
 @pytest.mark.parametrize(
     "name", ["without latency first", "without early stopping", "without cost"]
 )
-def test_our_search_without_one_of_its_ideas_is_another_search(name):
+def test_ablations_change_the_search(name):
     from tabular.ablations import VARIANTS
 
     table = toy()
@@ -190,7 +191,7 @@ def test_our_search_without_one_of_its_ideas_is_another_search(name):
         assert all(e.state != "stopped" for e in seen.evaluations.values())
 
 
-def test_searches_become_rows_a_page_and_a_plot(tmp_path):
+def test_tables_write_searches_as_rows_a_page_and_a_plot(tmp_path):
     from search import Order, load_once, pair_of, search
     from search_report import write_report
 
@@ -216,7 +217,7 @@ def test_searches_become_rows_a_page_and_a_plot(tmp_path):
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
-def test_a_promise_is_judged_by_the_truth_and_not_by_what_was_seen():
+def test_replay_judges_feasibility_by_the_true_values():
     from promises import World, holds, interval, unconfirmed, walked, wilson
 
     table = toy()
@@ -224,7 +225,7 @@ def test_a_promise_is_judged_by_the_truth_and_not_by_what_was_seen():
     seen = [world.seen.point(key)[1] - world.truth.point(key)[1] for key in table.entries]
     assert 0.003 < (sum(x * x for x in seen) / len(seen)) ** 0.5 < 0.008  # intervals of +- 0.01
     assert all(world.truth.point(key) == table.drawn(1).point(key) for key in table.entries)
-    asked = Constraints(12.0, 0.8, "p50")
+    asked = Constraints(max_latency_ms=12.0, min_iou=0.8, statistic="p50")
     walk = walked(world, asked)
     states = [e.state for e in walk.evaluations.values()]
     assert "confirmed" in states

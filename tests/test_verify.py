@@ -1,5 +1,6 @@
 """`verify` says of each promise whether it holds, does not, or cannot be judged here."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,88 +54,90 @@ def checks(found) -> dict[str, bool | None]:
     return {check.name: check.holds for check in found.checks}
 
 
-def test_what_holds_is_said_to_hold(promised, tiny, cache):
+def test_verify_holds_where_all_figures_are_repeated(promised, tiny, cache):
     found = verify(promised(), autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
     assert checks(found) == {"latency p90": True, "IoU on val": True, "IoU on test": True}
     assert found.holds is True and found.measurement.phase == "confirm"
     assert found.checks[0].card == CARD_MS and "15 % faster" in found.checks[0].why
-    assert "fake 1.0 here, onnxruntime 1.16 on the card" in found.checks[0].why
+    assert re.search(r"fake 1\.0 .*onnxruntime 1\.16", found.checks[0].why)
 
 
 @pytest.mark.parametrize("latency_ms, holds", [(32.0, True), (33.0, False), (70.0, False)])
-def test_a_latency_holds_under_the_ceiling_for_sure(promised, latency_ms, holds):
+def test_verify_latency_holds_only_surely_under_the_ceiling(promised, latency_ms, holds):
     found = verify(promised(), autoseg.FakeDevice(latency_ms))
     assert found.checks[0].holds is holds
-    assert "under 33 ms with P" in found.checks[0].why
+    assert re.search(r"33 ms .*P\b", found.checks[0].why)
 
 
-def test_an_iou_that_is_not_the_cards_breaks_its_promise(promised, tiny, cache):
+def test_verify_fails_where_the_iou_differs_from_the_card(promised, tiny, cache):
     found = verify(promised(-0.002), autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
     assert checks(found) == {"latency p90": True, "IoU on val": False, "IoU on test": False}
-    assert found.holds is False and "0.0020 from the card's" in found.checks[1].why
+    assert found.holds is False and "0.0020" in found.checks[1].why
 
 
-def test_another_device_is_not_judged_but_by_a_ceiling_of_ones_own(tmp_path):
-    other = DeviceInfo("pi4", "\x1b[31mCortex", "r", 4, "C")
+def test_verify_on_another_device_judges_only_a_given_ceiling(tmp_path):
+    other = DeviceInfo(name="pi4", model="\x1b[31mCortex", runtime="r", threads=4, provider="C")
     folder = bundle(tmp_path, device=other)
     found = verify(folder, autoseg.FakeDevice(50.0))
     assert found.checks[0].holds is None and found.holds is None
-    assert "processor fake here, \\x1b[31mCortex on the card" in found.checks[0].why
-    assert "give --max-latency" in found.checks[0].why
+    assert re.search(r"processor fake .*\\x1b\[31mCortex ", found.checks[0].why)
+    assert "--max-latency" in found.checks[0].why
     for ceiling_ms, holds in ((60.0, True), (40.0, False)):
         found = verify(folder, autoseg.FakeDevice(50.0), max_latency_ms=ceiling_ms)
         assert found.checks[0].holds is holds
 
 
-def test_other_data_is_told_and_not_judged(promised, tiny, cache):
+def test_verify_of_other_data_is_not_judged(promised, tiny, cache):
     folder = promised(data_digest="else", split_column="split", seed=7)
     found = verify(folder, autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
     assert checks(found)["IoU on val"] is None and found.checks[1].found is not None
-    assert "which were read with --split-column split --seed 7" in found.checks[1].why
+    assert "--split-column split --seed 7" in found.checks[1].why
 
 
-def test_data_of_other_classes_are_refused_before_anything_is_measured(promised, tiny, cache):
+def test_verify_refuses_data_of_other_classes_before_measuring(promised, tiny, cache):
     folder, device = promised(), autoseg.FakeDevice(1.0)
     for classes in (CLASSES[::-1], (*CLASSES, "\x1broad")):
         folder = bundle(folder.parent.parent, classes=classes)
-        with pytest.raises(InputError, match="the data's classes are .*, the bundle's") as told:
+        with pytest.raises(InputError, match="data.* classes .*bundle") as told:
             verify(folder, device, data=tiny.data, cache_dir=cache)
         assert "--remap" in str(told.value) and "\x1b" not in str(told.value)
     assert device.measured == []
 
 
-def test_without_data_the_iou_is_not_repeated(promised):
+def test_verify_without_data_does_not_repeat_the_iou(promised):
     found = verify(promised(), autoseg.FakeDevice(1.0))
     assert [check.found for check in found.checks[1:]] == [None, None]
-    assert "give --data" in found.checks[1].why
-    with pytest.raises(InputError, match="how a folder is read needs the folder"):
+    assert "--data" in found.checks[1].why
+    with pytest.raises(InputError, match="--data"):
         verify(promised(), autoseg.FakeDevice(1.0), reading=Reading(seed=3))
 
 
-def test_a_model_without_test_has_no_promise_on_test(promised, tiny, cache, scores, tmp_path):
+def test_verify_of_a_model_without_test_has_no_check_of_test(
+    promised, tiny, cache, scores, tmp_path
+):
     folder = bundle(tmp_path, classes=CLASSES, evaluation=replace(measured(), scores=scores[:1]))
     found = verify(folder, autoseg.FakeDevice(1.0), data=tiny.data, cache_dir=cache)
     assert list(checks(found)) == ["latency p90", "IoU on val"]
 
 
-def test_nothing_is_measured_of_a_bundle_that_has_changed(promised):
+def test_verify_measures_nothing_of_a_changed_bundle(promised):
     folder, device = promised(), autoseg.FakeDevice(1.0)
     (folder / "card.md").write_text("better")
-    with pytest.raises(InputError, match="card.md is not as it was written"):
+    with pytest.raises(InputError, match="card.md"):
         verify(folder, device)
     assert device.measured == []
 
 
-def test_the_command_says_which_file_has_changed(promised, autoseg_command):
+def test_verify_command_names_the_changed_file(promised, autoseg_command):
     folder = promised()
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"x")
     called = autoseg_command("verify", str(folder))
     assert (called.code, called.stdout) == (2, "")
-    assert called.stderr.startswith("autoseg: ") and "model.onnx is not as it" in called.stderr
+    assert called.stderr.startswith("autoseg: ") and "model.onnx" in called.stderr
 
 
-def test_the_command_says_what_to_give_where_nothing_was_judged(
+def test_verify_command_names_options_where_nothing_was_judged(
     tmp_path, autoseg_command, monkeypatch
 ):
     monkeypatch.setattr("autoseg.device.resolve", lambda *_, **__: autoseg.FakeDevice(1.0))
@@ -142,13 +145,13 @@ def test_the_command_says_what_to_give_where_nothing_was_judged(
     called = autoseg_command("verify", str(folder))
     assert called.code == 2 and "Traceback" not in called.stderr
     last = called.stdout.splitlines()[-1]
-    assert last.startswith("nothing was judged: ") and "--max-latency" in last and "--data" in last
+    assert "--max-latency" in last and "--data" in last
     called = autoseg_command("verify", str(folder), "--json", "--max-latency", "10s")
     assert called.code == 0 and '"holds": true' in called.stdout
 
 
 @pytest.mark.slow
-def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
+def test_verify_command_repeats_figures_of_a_real_run_and_sets_its_exit_code(
     finished, tiny, autoseg_command, tmp_path, monkeypatch
 ):
     import json
@@ -165,4 +168,4 @@ def test_the_command_repeats_a_real_runs_figures_and_tells_by_its_exit_code(
     assert not (tmp_path / "results").exists()
     called = autoseg_command("verify", str(folder), "--max-latency", "0.00001ms")
     assert called.code == 3
-    assert "NO" in called.stdout and "does not hold on local" in called.stdout
+    assert "NO" in called.stdout and "local" in called.stdout

@@ -22,8 +22,7 @@ def run(*command: object, cwd: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_an_installed_wheel_lists_its_spaces_and_devices_from_anywhere(tmp_path):
+def test_wheel_installed_lists_spaces_and_devices_from_anywhere(tmp_path):
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=ROOT)
     (wheel,) = tmp_path.glob("autoseg-*.whl")
     venv.create(tmp_path / "venv", with_pip=True)

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from autoseg.core.records import Candidate, Constraints, Cost, Evaluation, Job, Measurement, Score
+from factories import make_evaluation, make_score
+
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
 from autoseg.search.scheduler import HypervolumeScheduler
@@ -20,31 +22,6 @@ def space_of(*knobs: Knob) -> SearchSpace:
     return SearchSpace("toy", "fast_scnn", (*knobs, *LOCKED))
 
 
-def timing(p50_ms: float, **facts) -> Measurement:
-    """A measurement whose interval is 1 % wide."""
-    said = {
-        "device": "fake", "phase": "screen", "runtime": "none", "threads": 1, "provider": "CPU",
-        "runs": 1024, "warmup": 1, "min_ms": p50_ms, "mean_ms": p50_ms, "std_ms": 0.05 * p50_ms,
-        "p50_ms": p50_ms, "p50_ci_ms": (0.995 * p50_ms, 1.005 * p50_ms), "p90_ms": p50_ms,
-        "p90_ci_ms": (0.995 * p50_ms, 1.005 * p50_ms), "p95_ms": p50_ms, "p99_ms": p50_ms,
-        "load_ms": 1.0, "peak_rss_bytes": 1, "onnx_digest": "d", "taken_at": "now",
-    }  # fmt: skip
-    return Measurement(**{**said, **facts})
-
-
-def scored(iou: float, epoch: int, *, decayed: bool = False, source: str = "torch") -> Score:
-    return Score(
-        "val", source, iou, (iou - 0.01, iou + 0.01), (iou, iou), iou, epoch, float(epoch), 0,
-        decayed,
-    )  # fmt: skip
-
-
-def known(candidate: Candidate, state: str, p50_ms: float, *scores: Score) -> Evaluation:
-    """An evaluation; its cost goes with its latency."""
-    cost = Cost(1000, round(1e6 * p50_ms), round(1e5 * p50_ms))
-    return Evaluation(candidate, state, cost, 100, (timing(p50_ms),), scores)
-
-
 def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
     return {e.candidate.key: e for e in evaluations}
 
@@ -52,7 +29,7 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
 def scheduler_of(space: SearchSpace, **changed) -> HypervolumeScheduler:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
-    pricing = Pricing(space, said["recipe"], 1, 100, workers)
+    pricing = Pricing(space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers)
     return HypervolumeScheduler(space, pricing=pricing, **said)
 
 
@@ -96,7 +73,9 @@ class World:
         assert candidate.key not in self.seen, "measured twice"
         p50_ms = self.latency_ms(candidate)
         late = p50_ms > self.constraints.max_latency_ms
-        self.seen[candidate.key] = known(candidate, "too_slow" if late else "measured", p50_ms)
+        self.seen[candidate.key] = make_evaluation(
+            candidate, "too_slow" if late else "measured", p50_ms
+        )
         self.spent_s += 1.0
 
     def train(self, job: Job) -> None:
@@ -110,7 +89,7 @@ class World:
         left = 2.0 if job.decay else 3.0  # of the final error, after many epochs
         iou = max(0.0, 1 - self.error(job.candidate) * (1 + left / job.to_epoch))
         score = replace(
-            scored(iou, job.to_epoch, decayed=job.decay), train_s=self.epoch_s * job.to_epoch
+            make_score(iou, job.to_epoch, decayed=job.decay), train_s=self.epoch_s * job.to_epoch
         )
         self.seen[job.candidate.key] = replace(
             before, state="scored", scores=(*before.scores, score)

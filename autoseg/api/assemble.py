@@ -16,6 +16,8 @@ from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
+from autoseg.core.units import parse_hw
+from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
 from autoseg.networks.space import SearchSpace
@@ -45,8 +47,32 @@ def recipe_of(space: SearchSpace, declaration: Declaration) -> Recipe:
     return Recipe.of({"schedule": schedule, **space.recipe, **declaration.recipe})
 
 
+def augmentation_of(declaration: Declaration, space: SearchSpace) -> Augmentation | None:
+    """The user's own augmentation, tried at every input size of the effort; None without one.
+
+    Raises InputError for one that cannot be used.
+    """
+    if declaration.augment is None:
+        return None
+    if not recipe_of(space, declaration).augment:
+        raise InputError(
+            "--augment is never applied where the recipe says augment=false; leave one of them out"
+        )
+    augmentation = load_augmentation(declaration.augment)
+    unlocked = {knob.name: knob.choices for knob in space.knobs_at(declaration.effort)}
+    choices = {**{name: (value,) for name, value in space.baseline.choices}, **unlocked}
+    sizes = [parse_hw(value) for value in choices["resolution"]]
+    check(augmentation, sizes, [int(count) for count in choices["channels"]])
+    return augmentation
+
+
 def task_of(
-    folder: Path, declaration: Declaration, space: SearchSpace, dataset: Dataset, step: int
+    folder: Path,
+    declaration: Declaration,
+    space: SearchSpace,
+    dataset: Dataset,
+    step: int,
+    augmentation: Augmentation | None = None,
 ) -> Task:
     """What the workers of the run in `folder` are told; `step` is the channel step it keeps."""
     return Task(
@@ -58,6 +84,7 @@ def task_of(
         folder / "checkpoints",
         step,
         folder,
+        augmentation,
     )
 
 
@@ -88,9 +115,16 @@ def measurements_of(folder: Path) -> MeasurementCache:
 
 
 def statement(
-    declaration: Declaration, space: SearchSpace, dataset: Dataset, device: DeviceInfo
+    declaration: Declaration,
+    space: SearchSpace,
+    dataset: Dataset,
+    device: DeviceInfo,
+    augmentation: str | None = None,
 ) -> dict[str, Any]:
-    """What run.yaml says: the declaration, and what must be the same if the run is continued."""
+    """What run.yaml says: the declaration, and what must be the same if the run is continued.
+
+    `augmentation` is the digest of the user's own, which is part of the recipe.
+    """
     try:
         net = build_candidate(space, space.baseline, dataset.outputs, device.channel_step)
     except CandidateError as error:
@@ -104,7 +138,10 @@ def statement(
         "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
-        "training": to_json(recipe_of(space, declaration)),
+        "training": {
+            **to_json(recipe_of(space, declaration)),
+            "augmentation": augmentation,
+        },
         "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),
@@ -126,7 +163,7 @@ def own_device(said: Mapping[str, Any]) -> DeviceInfo:
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises InputError where two statements differ in what results depend on."""
-    was, is_now = own_device(before), own_device(now)
+    was, is_now, trained = own_device(before), own_device(now), before.get("training", {})
     same = {
         "the data": before.get("data_digest") == now["data_digest"],
         "the device or its runtime": was.fingerprint == is_now.fingerprint,
@@ -134,7 +171,8 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         "the channel step of the device": was.channel_step == is_now.channel_step,
         "the network's code": before.get("structure") == now["structure"],
         "the space": all(before.get(name) == now[name] for name in ("baseline", "knobs")),
-        "the recipe": before.get("training") == now["training"],
+        "the augmentation": trained.get("augmentation") == now["training"]["augmentation"],
+        "the recipe": trained == now["training"],
     }
     for what, holds in same.items():
         if not holds:

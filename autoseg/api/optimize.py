@@ -12,6 +12,7 @@ from typing import Any
 from autoseg import data as data_room
 from autoseg import device as device_room
 from autoseg.api.assemble import (
+    augmentation_of,
     measurements_of,
     require_same,
     scheduler_of,
@@ -66,6 +67,7 @@ def optimize(
     resume: bool = False,
     results: str | Path = "results",
     recipe: Mapping[str, Any] | None = None,
+    augment: str | Path | None = None,
     format: str | None = None,
     remap: str | Path | None = None,
     split_column: str | None = None,
@@ -81,23 +83,25 @@ def optimize(
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
     fraction; the defaults are those of the command line. `sampler` says who proposes:
     ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
-    ``"random"``). Several devices share the run's measurements and must be alike;
-    `accept_new_host_key` trusts a board that is reached for the first time. `dry_run` ends after
-    the survey: the result has a verdict and a plan, and no front. `on_event` is called with each
-    event of the ledger after it was written, a mapping; its ``"evaluation"`` is the candidate's
-    Evaluation by then, or None. What it raises is logged, and the run goes on; when it returns
-    ``"stop"``, the run ends as on Ctrl-C. `on_start` gets the open run before its first event,
-    for listeners that also want to hear what begins. Raises InputError for what is wrong with the
-    arguments or the data, before anything is written; DeviceError when the device is lost, or the
-    run cannot go on for another reason, and Interrupted on Ctrl-C or SIGTERM, after what is
-    trained was confirmed within two minutes, but one model at least: in both cases the run can be
-    continued with ``resume=True``.
+    ``"random"``). `augment` is a file written by `albumentations.save` or a
+    ``package.module:function``. Several devices share the run's measurements and must be
+    alike; `accept_new_host_key` trusts a board that is reached for the first time. `dry_run`
+    ends after the survey: the result has a verdict and a plan, and no front. `on_event` is
+    called with each event of the ledger after it was written, a mapping; its ``"evaluation"``
+    is the candidate's Evaluation by then, or None. What it raises is logged, and the run goes
+    on; when it returns ``"stop"``, the run ends as on Ctrl-C. `on_start` gets the open run
+    before its first event, for listeners that also want to hear what begins. Raises InputError
+    for what is wrong with the arguments or the data, before anything is written; DeviceError
+    when the device is lost, or the run cannot go on for another reason, and Interrupted on
+    Ctrl-C or SIGTERM, after what is trained was confirmed within two minutes, but one model at
+    least: in both cases the run can be continued with ``resume=True``.
     """
     given = {
         "data": _text(data), "device": named(device),
         "max_latency": max_latency, "min_iou": min_iou, "statistic": statistic, "effort": effort,
         "space": _text(space), "budget": budget, "trials": trials, "sampler": sampler,
-        "pool": pool, "seed": seed, "workers": workers, "recipe": recipe, "format": format,
+        "pool": pool, "seed": seed, "workers": workers, "recipe": recipe,
+        "augment": _text(augment), "format": format,
         "remap": _text(remap), "split_column": split_column, "group_column": group_column,
         "group_pattern": group_pattern,
     }  # fmt: skip
@@ -106,6 +110,7 @@ def optimize(
     before = read_declaration(folder) if resume else None
     declaration = Declaration.of(given, before)
     chosen = load_space(declaration.space)
+    augmentation = augmentation_of(declaration, chosen)
     target = device_room.resolve(
         declaration.device if device is None else device, accept_new_host_key=accept_new_host_key
     )
@@ -113,10 +118,11 @@ def optimize(
         inspected = root / ".cache" / "inspected"
         dataset = data_room.load(declaration.data, declaration.reading, cache_dir=inspected)
         info = target.describe()
-        stated = statement(declaration, chosen, dataset, info)
+        digest = augmentation.digest if augmentation else None
+        stated = statement(declaration, chosen, dataset, info, digest)
         if before is not None:
             require_same(before, stated)
-        task = task_of(folder, declaration, chosen, dataset, info.channel_step)
+        task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
         run = Run.open(folder) if resume else Run.create(folder, stated)
         try:
             return _travel(run, task, declaration, target, (on_start, on_event), dry_run)

@@ -125,7 +125,9 @@ def task_of_run(folder: Path) -> Task:
     inspected = folder.parent / ".cache" / "inspected"
     dataset = data_room.load(declaration.data, declaration.reading, cache_dir=inspected)
     own = own_device(said)
-    require_same(said, statement(declaration, space, dataset, own))
+    # Nothing is trained: the file of an augmentation may be gone.
+    augmentation = said.get("training", {}).get("augmentation")
+    require_same(said, statement(declaration, space, dataset, own, augmentation))
     return task_of(folder, declaration, space, dataset, own.channel_step)
 
 

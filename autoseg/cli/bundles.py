@@ -10,15 +10,10 @@ import typer
 from autoseg.cli.options import (
     AcceptOption,
     DeviceOption,
-    FormatOption,
-    GroupColumnOption,
-    GroupPatternOption,
     JsonOption,
-    RemapOption,
     RunArgument,
-    SeedOption,
     SeenByOption,
-    SplitColumnOption,
+    reads_data,
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
@@ -26,6 +21,7 @@ from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
     from autoseg.api.verify import Check, Verified
+    from autoseg.data.dataset import Reading
     from autoseg.run.result import Result
 
 
@@ -71,6 +67,7 @@ def _missed(result: Result, *, as_json: bool) -> int:
     return 3
 
 
+@reads_data
 def verify(
     bundle: Annotated[Path, typer.Argument(help="a bundle's folder")],
     *,
@@ -83,22 +80,15 @@ def verify(
         Path | None,
         typer.Option(help="labelled pictures  [default: the parcels, where the card is of them]"),
     ] = None,
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
-    seed: SeedOption = 0,
+    reading: Reading,
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Check a bundle's files, repeat its latency and IoU, and say whether its promises hold."""
     from autoseg import device as device_room
     from autoseg.api.verify import verify as verify_it
-    from autoseg.data.dataset import Reading
 
     ceiling = max_latency and parse_duration_s(max_latency, "--max-latency", "33ms")
-    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
     try:
         found = verify_it(

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoseg.cli.options import (
-    FormatOption,
-    GroupColumnOption,
-    GroupPatternOption,
+    AugmentOption,
     JsonOption,
-    RemapOption,
-    SeedOption,
-    SplitColumnOption,
+    reads_data,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
@@ -31,23 +27,17 @@ INSPECTED = Path("results/.cache/inspected")
 
 
 @app.command()
+@reads_data
 def check(
     folder: FolderArgument,
     *,
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
-    seed: SeedOption = 0,
+    reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
     """Say what was understood of a data set, and every fault in it; all files are decoded."""
-    from autoseg.data.dataset import Reading
     from autoseg.data.folder import inspect
     from autoseg.report.console import inspection_facts, inspection_lines
 
-    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     inspection = inspect(folder, reading)
     if as_json:
         print_json(inspection_facts(inspection))
@@ -61,28 +51,22 @@ def check(
 
 
 @app.command()
+@reads_data
 def convert(
     folder: FolderArgument,
     out: Annotated[Path, typer.Argument(help="a folder that is not there yet, or empty")],
     *,
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
-    seed: SeedOption = 0,
+    reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
     """Write a data set in the plain layout: images/, masks/, classes.txt, index.csv."""
     from autoseg.data.convert import check_free, convert
-    from autoseg.data.dataset import Reading
 
     check_free(out)
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{out} lies in {folder}, whose pictures would join it: name another place"
         )
-    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     dataset = _load(folder, reading)
     done = convert(dataset, out)
     counts = {"copied": done.copied, "encoded": done.encoded, "renamed": done.renamed}
@@ -96,6 +80,7 @@ def convert(
 
 
 @app.command()
+@reads_data
 def preview(
     folder: Annotated[
         Path | None,
@@ -112,30 +97,24 @@ def preview(
     augmented: Annotated[
         bool, typer.Option("--augmented", help="each picture also as training sees it")
     ] = False,
+    augment: AugmentOption = None,
     resolution: Annotated[
         str | None, typer.Option(help="that of --augmented, N or HxW  [default: 256]")
     ] = None,
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="of the choice, the draws, and a split that is made")
-    ] = 0,
+    reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
     """Draw a contact sheet: pictures with their masks over them."""
-    from autoseg.data.dataset import Reading
     from autoseg.data.drawing.preview import contact_sheet, write_sheet
 
-    if resolution is not None and not augmented:
-        raise InputError("--resolution is that of --augmented: give both, or neither")
+    for name, value in (("resolution", resolution), ("augment", augment)):
+        if value is not None and not augmented:
+            raise InputError(f"--{name} is that of --augmented: give both, or neither")
     input_hw = parse_hw(resolution or 256) if augmented else None
-    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     dataset = _load(folder, reading)
     wanted = (8 if augmented else 24) if count is None else count
-    write_sheet(contact_sheet(dataset, split, wanted, seed, input_hw), out)
+    sheet = contact_sheet(dataset, split, wanted, reading.seed, input_hw, augment)
+    write_sheet(sheet, out)
     print_json({"file": str(out)}) if as_json else print_lines([str(out)])
     return 0
 

@@ -14,14 +14,9 @@ from autoseg.cli.options import (
     AcceptOption,
     DataOption,
     DeviceOption,
-    FormatOption,
-    GroupColumnOption,
-    GroupPatternOption,
     JsonOption,
     OurModelArgument,
-    RemapOption,
-    SeedOption,
-    SplitColumnOption,
+    reads_data,
 )
 from autoseg.cli.output import (
     print_aside,
@@ -35,6 +30,7 @@ from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
     from autoseg.core.records import MeasurePlan
+    from autoseg.data.dataset import Reading
     from autoseg.device.board import Board
 
 
@@ -176,25 +172,19 @@ def predict(
     return 2 if faults else 0
 
 
+@reads_data
 def evaluate(
     model: OurModelArgument,
     data: DataOption = None,
     *,
     split: Annotated[str, typer.Option(help="train, val or test")] = "test",
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
-    seed: SeedOption = 0,
+    reading: Reading,
     as_json: JsonOption = False,
 ) -> int:
     """IoU of an ONNX file on a split, at the original resolution of each picture."""
     from autoseg.api.predict import evaluate_file
     from autoseg.core.serialize import to_json
-    from autoseg.data.dataset import Reading
 
-    reading = Reading(format, remap, split_column, group_column, group_pattern, seed)
     score = evaluate_file(model, data, split, reading)
     facts = {
         k: v

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -35,9 +37,14 @@ AcceptOption = Annotated[
 DataOption = Annotated[
     Path | None, typer.Option(help="labelled pictures; without it, the synthetic parcels")
 ]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(
+        help="an augmentation saved by albumentations (.json, .yaml), or package.module:function"
+        "  [default: built in]"
+    ),
+]
 
-# How a data folder is read. A command takes all of them, in this order, by their field names of
-# `autoseg.data.dataset.Reading`, and makes one of them.
 FormatOption = Annotated[
     str | None, typer.Option(help="the data's format, where it is not recognized as what it is")
 ]
@@ -54,7 +61,45 @@ GroupPatternOption = Annotated[
     str | None,
     typer.Option(help="a regular expression: what it finds in a picture's name is its group"),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="of the split of a folder that has none")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="of the split of a folder that has none, and of draws")
+]
+# How a data folder is read, by the fields of `autoseg.data.dataset.Reading`.
+READING: dict[str, tuple[Any, Any]] = {
+    "format": (FormatOption, None),
+    "remap": (RemapOption, None),
+    "split_column": (SplitColumnOption, None),
+    "group_column": (GroupColumnOption, None),
+    "group_pattern": (GroupPatternOption, None),
+    "seed": (SeedOption, 0),
+}
+
+
+def reads_data(command: Callable[..., int]) -> Callable[..., int]:
+    """A command whose keyword `reading` is made from the options that say how data are read."""
+
+    def parsed(**given: Any) -> int:
+        from autoseg.data.dataset import Reading
+
+        reading = Reading(**{name: given.pop(name) for name in READING})
+        return command(**given, reading=reading)
+
+    command.__annotations__.pop("reading")  # the parser cannot know its type
+    hints = get_type_hints(command, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        parameter.replace(annotation=hints[name], kind=keyword)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "reading"
+    ]
+    options = [
+        inspect.Parameter(name, keyword, annotation=hint, default=default)
+        for name, (hint, default) in READING.items()
+    ]
+    parsed.__name__, parsed.__doc__ = command.__name__, command.__doc__
+    parsed.__annotations__ = {**hints, **{name: hint for name, (hint, _) in READING.items()}}
+    vars(parsed)["__signature__"] = inspect.Signature([*own, *options])
+    return parsed
 
 
 def run_folder(run: Path) -> Path:

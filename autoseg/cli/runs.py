@@ -11,6 +11,7 @@ import typer
 
 from autoseg.cli.options import (
     AcceptOption,
+    AugmentOption,
     DataOption,
     DevicesOption,
     FormatOption,
@@ -87,6 +88,7 @@ def optimize(
     recipe: Annotated[
         list[str] | None, typer.Option(help="change the training recipe, such as augment=false")
     ] = None,
+    augment: AugmentOption = None,
     format: FormatOption = None,
     remap: RemapOption = None,
     split_column: SplitColumnOption = None,
@@ -110,9 +112,10 @@ def optimize(
                 statistic=statistic,  # type: ignore[arg-type]
                 effort=effort, space=space, budget=budget, trials=trials, sampler=sampler,
                 pool=pool, workers=workers, seed=seed, name=name, resume=resume, results=results,
-                recipe=_recipe(recipe), format=format, remap=remap, split_column=split_column,
-                group_column=group_column, group_pattern=group_pattern, dry_run=dry_run,
-                accept_new_host_key=accept_new_host_key, on_start=progress.start,
+                recipe=_recipe(recipe), augment=augment, format=format, remap=remap,
+                split_column=split_column, group_column=group_column, group_pattern=group_pattern,
+                dry_run=dry_run, accept_new_host_key=accept_new_host_key,
+                on_start=progress.start,
             )  # fmt: skip
     except Interrupted as interrupted:
         if interrupted.result is not None and not as_json:  # else it stands in the error's JSON

@@ -28,14 +28,15 @@ SSH_ONLY_FIELDS = ("host", "port", "user", "key_file", "use_agent", "python")
 class Profile(BaseModel):
     """How a device is connected and timed.
 
-    `affinity`: cores that the timed process is pinned to. `providers`: onnxruntime's, in the order
-    of preference. `runs`: the minimum of a confirming measurement. For a board, None in `port`,
-    `user` or `key_file` means the value of ~/.ssh/config, else ssh's default.
+    A file without `name` is named by its stem. `affinity`: cores that the timed process is pinned
+    to. `providers`: onnxruntime's, in the order of preference. `runs`: the minimum of a confirming
+    measurement. For a board, None in `port`, `user` or `key_file` means the value of
+    ~/.ssh/config, else ssh's default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1)
+    name: str = Field(default="", min_length=1)
     description: str = ""
     kind: Literal["local", "ssh"]
     host: str | None = Field(default=None, validate_default=True)
@@ -143,10 +144,12 @@ def load_profile(device: str | Path) -> Profile:
     if "@" in text and not Path(text).expanduser().exists():
         return at_address(text)
     try:
-        return load(find("devices", device), Profile)
+        path = find("devices", device)
     except InputError as error:
         unknown = str(error).startswith("unknown device")
         raise InputError(f"{error}, or user@host") if unknown else error from None
+    profile = load(path, Profile)
+    return profile if profile.name else profile.model_copy(update={"name": path.stem})
 
 
 def at_address(text: str) -> Profile:

@@ -48,6 +48,7 @@ class Declaration:
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     seed: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError with the rule, the value and the way out."""

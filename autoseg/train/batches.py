@@ -1,7 +1,8 @@
 """Batches for a training step: gathered, augmented and normalized, on the device that trains.
 
 On a CPU a picture is changed by OpenCV, while it is in the cache of the one core that trains. On a
-GPU the data set lives on the device, and a whole batch is changed there at once.
+GPU the data set lives on the device, and a whole batch is changed there at once; a user's own
+augmentation runs on the CPU there too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.augment import OUTSIDE, Augmenter, Changes
+from autoseg.data.augmentation import OwnAugmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 
@@ -26,11 +28,13 @@ Rows = npt.NDArray[np.intp]
 Feed = Callable[[Rows, npt.NDArray[np.bool_]], tuple[Tensor, Tensor]]
 
 
-def feed_from(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> Feed:
+def feed_from(
+    data: SplitArrays, augmenter: Augmenter | OwnAugmenter, device: torch.device
+) -> Feed:
     """A function from row numbers, and which of them to augment, to inputs float32 ``[n, C, H,
     W]`` and masks uint8 ``[n, H, W]`` on `device`.
     """
-    if device.type == "cuda" and _fits(data):
+    if device.type == "cuda" and isinstance(augmenter, Augmenter) and _fits(data):
         return _resident(data, augmenter, device)
 
     def feed(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ from torch import nn
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Job, Score
-from autoseg.data.augment import Augmenter
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 from autoseg.train.batches import Feed, feed_from
@@ -25,7 +24,7 @@ from autoseg.train.checkpoints import Training, checkpoint_path, resume, save
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
-from autoseg.train.task import Task, channels_of, split_arrays
+from autoseg.train.task import Task, augmenter_of, split_arrays
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 5.0  # what a kill may cost
@@ -42,7 +41,7 @@ def run_job(task: Task, job: Job) -> Score:
     torch.set_flush_denormal(True)  # they are a hundred times slower, and mean nothing here
     data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, device)
-    augmenter = Augmenter(job.candidate.input_hw, channels_of(job.candidate), task.seed)
+    augmenter = augmenter_of(task, job.candidate)
     feed = feed_from(data, augmenter, device)
     started = saved = time.monotonic()
     before_s = training.train_s

@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from autoseg.core.records import Candidate
+from autoseg.data.augment import Augmenter
+from autoseg.data.augmentation import Augmentation, OwnAugmenter
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.networks import build, knobs_of
@@ -27,6 +29,7 @@ class Task:
     checkpoint_dir: Path
     channel_step: int = 1
     place: Path | None = None  # where contact sheets go, if any are made
+    augmentation: Augmentation | None = None  # the user's own, in place of the built-in one
 
 
 def build_candidate(
@@ -51,6 +54,13 @@ def network(task: Task, candidate: Candidate) -> nn.Module:
 def channels_of(candidate: Candidate) -> int:
     """3 (RGB) unless the space turns the knob `channels`."""
     return int(dict(candidate.choices).get("channels", 3))
+
+
+def augmenter_of(task: Task, candidate: Candidate) -> Augmenter | OwnAugmenter:
+    """The augmentation of the candidate's pictures, at the start of epoch 0."""
+    if task.augmentation is not None:
+        return OwnAugmenter(task.augmentation, task.seed)
+    return Augmenter(candidate.input_hw, channels_of(candidate), task.seed)
 
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:

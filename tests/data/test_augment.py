@@ -16,7 +16,7 @@ def batch_of(hw: tuple[int, int], channels: int) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("hw", [(64, 64), (64, 96)])
-def test_shapes_hold_and_masks_stay_on_their_things(hw, channels):
+def test_augment_keeps_shapes_and_moves_masks_with_their_pictures(hw, channels):
     frames, masks = batch_of(hw, channels)
     augmenter = Augmenter(hw, channels, seed=0)
     augmenter.start_epoch(0)
@@ -29,7 +29,7 @@ def test_shapes_hold_and_masks_stay_on_their_things(hw, channels):
     assert luma[moved == 1].mean() > luma[moved == 0].mean() + 90
 
 
-def test_an_epoch_is_the_same_after_a_resume_and_differs_from_its_neighbour():
+def test_augment_of_an_epoch_is_equal_after_resume_and_differs_from_the_next_epoch():
     frames, masks = batch_of((64, 64), 3)
 
     def epochs(first: int) -> dict[int, np.ndarray]:

@@ -33,9 +33,18 @@ def read(log: str, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    samples = tuple(Sample(f"s{n}", f"s{n}", str(n), str(n), hw=SIZES[n % 3]) for n in range(7))
+    samples = tuple(
+        Sample(stem=f"s{n}", group=f"s{n}", image=str(n), mask=str(n), hw=SIZES[n % 3])
+        for n in range(7)
+    )
     reader = partial(read, str(tmp_path / "log"))
-    return Dataset("made", ("a", "b", "c"), {"train": samples, "test": ()}, "d1", reader)
+    return Dataset(
+        name="made",
+        classes=("a", "b", "c"),
+        splits={"train": samples, "test": ()},
+        digest="d1",
+        read=reader,
+    )
 
 
 def reads(tmp_path: Path) -> int:
@@ -73,7 +82,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_arrays_are_the_one_resize_of_what_is_read_and_each_file_is_read_once(dataset, tmp_path):
+def test_arrays_resize_each_file_once(dataset, tmp_path):
     folder = tmp_path / "cache"
     use_all(dataset, (32, 64), 3, folder)
     use_all(dataset, (32, 64), 1, folder)
@@ -87,13 +96,15 @@ def test_arrays_are_the_one_resize_of_what_is_read_and_each_file_is_read_once(da
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_a_subset_costs_no_more_than_it_uses(dataset, tmp_path):
+def test_arrays_of_a_subset_cost_only_the_subset(dataset, tmp_path):
     cache.arrays(dataset, "train", (32, 64), 3, tmp_path / "cache").batch([0, 2])
     assert reads(tmp_path) == 3
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_many_or_large_pictures_are_decoded_again_instead_of_kept(dataset, tmp_path, monkeypatch):
+def test_arrays_decode_many_or_large_pictures_again_instead_of_keeping_them(
+    dataset, tmp_path, monkeypatch
+):
     monkeypatch.setattr(cache, "MAX_ORIGINALS_BYTES", 20_000)
     folder = tmp_path / "cache"
     check(dataset, folder)
@@ -107,7 +118,7 @@ def test_many_or_large_pictures_are_decoded_again_instead_of_kept(dataset, tmp_p
 
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("damage", ["short", "empty", "text", "twice", "one bit"])
-def test_a_damaged_file_is_built_again(dataset, tmp_path, damage):
+def test_arrays_rebuild_a_damaged_file(dataset, tmp_path, damage):
     folder = tmp_path / "cache"
     check(dataset, folder)
     for path in folder.rglob("*.bin"):
@@ -123,7 +134,7 @@ def test_a_damaged_file_is_built_again(dataset, tmp_path, damage):
     check(dataset, folder)
 
 
-def test_another_digest_is_another_cache(dataset, tmp_path):
+def test_arrays_of_another_digest_use_another_cache(dataset, tmp_path):
     folder = tmp_path / "cache"
     check(dataset, folder)
     check(replace(dataset, digest="d2", splits={"train": dataset.splits["train"][2:4]}), folder)
@@ -131,7 +142,7 @@ def test_another_digest_is_another_cache(dataset, tmp_path):
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_processes_that_build_at_once_agree_and_one_of_them_decodes(dataset, tmp_path):
+def test_arrays_built_by_concurrent_processes_agree_and_are_decoded_once(dataset, tmp_path):
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("fork")
     jobs = [context.Process(target=use_all, args=(dataset, (32, 64), 3, folder)) for _ in range(4)]
@@ -148,7 +159,7 @@ def stuck(dataset: Dataset, folder: Path, sample: Sample) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_builder_that_was_killed_leaves_nothing_that_looks_whole(dataset, tmp_path):
+def test_arrays_of_a_killed_builder_leave_nothing_that_looks_complete(dataset, tmp_path):
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("fork")
     killed = replace(dataset, read=partial(stuck, dataset, folder))
@@ -161,7 +172,7 @@ def test_a_builder_that_was_killed_leaves_nothing_that_looks_whole(dataset, tmp_
 
 
 @pytest.mark.usefixtures("small_shards")
-def test_the_bound_removes_what_nobody_used_for_long_and_else_decodes_each_time(
+def test_arrays_over_max_bytes_remove_the_oldest_or_decode_each_time(
     dataset, tmp_path, monkeypatch, caplog
 ):
     folder = tmp_path / "cache"
@@ -169,7 +180,7 @@ def test_the_bound_removes_what_nobody_used_for_long_and_else_decodes_each_time(
     size = sum(path.stat().st_size for path in folder.rglob("*.bin"))
     monkeypatch.setattr(cache, "MAX_BYTES", size + 100)
     check(replace(dataset, digest="d2"), folder)
-    assert "no room to cache" in caplog.text and not list(folder.glob("d2-*/*/*.bin"))
+    assert "cache" in caplog.text and not list(folder.glob("d2-*/*/*.bin"))
     for old in folder.glob("d1-*/*"):
         os.utime(old, (0, 0))
     check(replace(dataset, digest="d2"), folder)
@@ -177,14 +188,14 @@ def test_the_bound_removes_what_nobody_used_for_long_and_else_decodes_each_time(
     assert sum(path.stat().st_size for path in folder.rglob("*.bin")) <= size + 100
 
 
-def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(dataset, tmp_path):
+def test_arrays_on_a_full_disk_stop_the_run_and_leave_nothing_half_written(dataset, tmp_path):
     """A limit on the size of a file fails a write as a full disk does, with another errno."""
     folder = tmp_path / "cache"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
-        with pytest.raises(DeviceError, match="cannot be written .*: make room"):
+        with pytest.raises(DeviceError, match=str(folder)):
             use_all(dataset, (32, 64), 3, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -193,9 +204,9 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(dataset, tmp_
     check(dataset, folder)
 
 
-def test_an_empty_split_and_a_folder_that_cannot_be_are_refused(dataset, tmp_path):
-    with pytest.raises(InputError, match="no pictures in the split 'test'"):
+def test_arrays_refuse_an_empty_split_and_a_folder_that_cannot_be_made(dataset, tmp_path):
+    with pytest.raises(InputError, match="'test'"):
         cache.arrays(dataset, "test", (32, 32), 3, tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeviceError, match="cannot be written"):
+    with pytest.raises(DeviceError, match=str(tmp_path / "file" / "cache")):
         list(cache.truths(dataset, "train", tmp_path / "file" / "cache"))

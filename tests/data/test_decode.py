@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -80,22 +81,22 @@ def tiff(values: np.ndarray, sample_format: int = 1) -> bytes:
 
 @pytest.mark.parametrize("make", [png_16, tiff])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_of_16_bits_the_upper_8_are_the_picture(make, channels):
+def test_decode_picture_uses_the_upper_8_of_16_bits(make, channels):
     values = RNG.integers(0, 65536, (*HW, channels)).astype(np.uint16)
     upper = (values >> 8).astype(np.uint8)
     want = np.repeat(upper, 3, 2) if channels == 1 else upper[..., :3]
     assert decode_picture(make(values)).tolist() == want.tolist()
 
 
-def test_16_bits_that_are_dark_stay_dark():
+def test_decode_picture_keeps_dark_16_bits_dark():
     # A picture's own brightest pixel must not decide how it is read.
     assert decode_picture(png_16(np.full((*HW, 1), 200, np.uint16))).max() == 0
 
 
 @pytest.mark.parametrize("make", [png_16, tiff])
-def test_a_16_bit_mask_holds_indices(make):
+def test_decode_mask_reads_16_bit_indices(make):
     assert decode_mask(make(INDICES[..., None].astype(np.uint16))).tolist() == INDICES.tolist()
-    with pytest.raises(InputError, match="whole numbers 0..255, got up to 999"):
+    with pytest.raises(InputError, match=r"0\.\.255, .*999"):
         decode_mask(make(np.full((*HW, 1), 999, np.uint16)))
 
 
@@ -103,11 +104,11 @@ def test_a_16_bit_mask_holds_indices(make):
     ("values", "sample_format", "kind"),
     [(np.float32(0.5), 3, "floating-point"), (np.uint32(70_000), 1, "32-bit")],
 )
-def test_values_without_a_range_are_refused(values, sample_format, kind):
+def test_decode_refuses_values_without_a_fixed_range(values, sample_format, kind):
     file = tiff(np.full((*HW, 1), values), sample_format)
-    with pytest.raises(InputError, match=f"{kind} values have no fixed range: save it with 8"):
+    with pytest.raises(InputError, match=f"{kind} .*range.* 8"):
         decode_picture(file)
-    with pytest.raises(InputError, match="mask values must be whole numbers 0..255"):
+    with pytest.raises(InputError, match=r"whole numbers 0\.\.255"):
         decode_mask(file)
 
 
@@ -119,7 +120,7 @@ def palette_picture() -> Image.Image:
 
 
 @pytest.mark.parametrize("transparency", [None, 1, bytes([0, 128, 255, 255])])
-def test_palettes_are_colours_in_pictures_and_indices_in_masks(transparency):
+def test_decode_reads_palettes_as_colours_in_pictures_and_indices_in_masks(transparency):
     options = {} if transparency is None else {"transparency": transparency}
     file = encoded(palette_picture(), **options)
     colours = np.array([[9, 9, 9], [255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)
@@ -129,7 +130,7 @@ def test_palettes_are_colours_in_pictures_and_indices_in_masks(transparency):
     assert decode_mask(file).tolist() == INDICES.tolist()
 
 
-def test_transparency_is_dropped_and_the_colour_below_it_stays():
+def test_decode_drops_transparency_and_keeps_the_colour_below_it():
     alpha = RNG.integers(0, 256, HW, dtype=np.uint8)
     rgba = Image.fromarray(np.dstack([RGB, alpha]))
     assert decode_picture(encoded(rgba)).tolist() == RGB.tolist()
@@ -141,7 +142,7 @@ def test_transparency_is_dropped_and_the_colour_below_it_stays():
     assert decode_mask(encoded(grey_rgba)).tolist() == INDICES.tolist()
 
 
-def test_one_bit_is_black_and_white_in_pictures_and_0_and_1_in_masks():
+def test_decode_reads_one_bit_as_black_and_white_in_pictures_and_0_and_1_in_masks():
     bits = Image.fromarray(INDICES > 1)
     assert bits.mode == "1"
     assert decode_picture(encoded(bits))[..., 1].tolist() == (255 * (INDICES > 1)).tolist()
@@ -149,7 +150,7 @@ def test_one_bit_is_black_and_white_in_pictures_and_0_and_1_in_masks():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_undone(orientation):
+def test_decode_undoes_every_exif_orientation(orientation):
     stored_as = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -167,12 +168,12 @@ def test_every_exif_orientation_is_undone(orientation):
     assert is_turned(file) == (orientation >= 5)
 
 
-def test_a_damaged_exif_block_turns_nothing():
+def test_decode_ignores_a_damaged_exif_block():
     file = encoded(Image.fromarray(RGB), exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
     assert decode_picture(file).tolist() == RGB.tolist()
 
 
-def test_a_mask_of_the_unturned_picture_is_a_fault_that_says_so(tmp_path):
+def test_inspect_reports_a_mask_of_the_unrotated_picture(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for number in range(4):
@@ -184,11 +185,10 @@ def test_a_mask_of_the_unturned_picture_is_a_fault_that_says_so(tmp_path):
     assert inspect(tmp_path).faults == ()
     Image.fromarray(np.rot90(INDICES).copy()).save(tmp_path / "masks/n0.png")
     (fault,) = inspect(tmp_path).faults
-    assert fault.startswith("images/n0.png is 9x6 and masks/n0.png is 6x9: a picture and its mask")
-    assert "the picture's EXIF orientation turns it" in fault
+    assert re.search(r"^images/n0\.png .*9x6 .*masks/n0\.png .*6x9.*EXIF", fault)
 
 
-def test_cmyk_jpegs_are_not_inverted():
+def test_decode_does_not_invert_cmyk_jpegs():
     colour = (200, 30, 40)
     file = encoded(Image.new("RGB", (16, 16), colour).convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in file
@@ -196,11 +196,11 @@ def test_cmyk_jpegs_are_not_inverted():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
-def test_one_pixel_is_a_picture(kind):
+def test_decode_accepts_one_pixel(kind):
     assert decode_picture(encoded(Image.new("RGB", (1, 1), (7, 7, 7)), kind)).shape == (1, 1, 3)
 
 
-def test_of_several_frames_the_first_is_the_picture():
+def test_decode_takes_the_first_of_several_frames():
     frames = [Image.fromarray(np.full(HW, grey, np.uint8)) for grey in (10, 90, 200)]
     for kind in ("PNG", "TIFF", "WEBP", "GIF"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -208,7 +208,7 @@ def test_of_several_frames_the_first_is_the_picture():
         assert decode_picture(file).tolist() == np.full((*HW, 3), 10).tolist(), kind
 
 
-def test_a_picture_of_96_million_pixels_is_read_without_a_word():
+def test_decode_mask_reads_96_million_pixels_without_output():
     code = """
 import io
 from PIL import Image
@@ -231,25 +231,25 @@ def jpeg_that_claims(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (jpeg_that_claims(13_000), "bytes cannot hold 13000x13000 pixels"),
-        (b"", "the file is empty"),
-        (b"no picture", "of no known kind"),
+        (jpeg_that_claims(13_000), "bytes .*13000x13000 pixels"),
+        (b"", "empty"),
+        (b"no picture", "known"),
         (encoded(Image.fromarray(RGB))[:-30], "truncated"),
         (encoded(Image.fromarray(RGB), "JPEG")[:-80], "truncated"),
-        (encoded(Image.fromarray(RGB), "TIFF")[:-60], "not a readable picture"),
-        (encoded(Image.fromarray(RGB), "WEBP")[:-20], "not a readable picture"),
-        (png((60_000, 60_000), 8, 2, b""), "over 178 million pixels"),
+        (encoded(Image.fromarray(RGB), "TIFF")[:-60], "readable"),
+        (encoded(Image.fromarray(RGB), "WEBP")[:-20], "readable"),
+        (png((60_000, 60_000), 8, 2, b""), "178 million pixels"),
         (png((13_000, 13_000), 8, 2, b""), "truncated"),
-        (png((0, 5), 8, 2, b""), "not a readable picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "of no known kind"),
+        (png((0, 5), 8, 2, b""), "readable"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "known"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_whole_picture_is_refused_with_the_reason(file, said):
+def test_decode_refuses_incomplete_pictures_with_the_reason(file, said):
     for decode in (decode_picture, decode_mask):
         with pytest.raises(InputError) as caught:
             decode(file)
-        assert said in str(caught.value)
+        assert re.search(said, str(caught.value))
         assert "\n" not in str(caught.value)
 
 
@@ -269,7 +269,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-def test_any_name_is_a_name(tmp_path):
+def test_inspect_accepts_any_file_name(tmp_path):
     for name in NAMES:
         add(tmp_path, name)
     seen = inspect(tmp_path)
@@ -280,7 +280,7 @@ def test_any_name_is_a_name(tmp_path):
             assert dataset.read(sample)[0].shape == (24, 24, 3)
 
 
-def test_messages_stay_on_one_line_and_can_be_printed(tmp_path):
+def test_inspect_faults_are_one_printable_line(tmp_path):
     for name in NAMES:
         add(tmp_path, name)
         (tmp_path / "images" / f"{name}.png").write_bytes(b"")
@@ -288,20 +288,19 @@ def test_messages_stay_on_one_line_and_can_be_printed(tmp_path):
     assert len(faults) == len(NAMES)
     for fault in faults:
         assert fault.isprintable() and fault.encode()
-    assert any(fault.startswith(r"images/two\nlines.png: not a readable") for fault in faults)
+    assert any(fault.startswith(r"images/two\nlines.png: ") for fault in faults)
 
 
-def test_suffixes_in_capitals_pair_with_others(tmp_path):
+def test_inspect_pairs_suffixes_in_capitals(tmp_path):
     for number, suffix in enumerate((".PNG", ".Jpg", ".JPEG", ".TIF", ".WebP", ".BMP")):
         add(tmp_path, f"n{number}", suffix)
     assert sum(inspect(tmp_path).pairs.values()) == 6
     add(tmp_path, "n0", ".png")
-    assert inspect(tmp_path).faults == (
-        "images: n0.PNG and n0.png have one stem; keep one of them",
-    )
+    (fault,) = inspect(tmp_path).faults
+    assert re.search(r"^images: n0\.PNG .*n0\.png ", fault)
 
 
-def test_links_are_followed_and_broken_ones_are_faults(tmp_path):
+def test_inspect_follows_links_and_reports_broken_ones(tmp_path):
     root = tmp_path / "set"
     for number in range(8):
         add(tmp_path / "elsewhere", f"n{number}")
@@ -312,13 +311,13 @@ def test_links_are_followed_and_broken_ones_are_faults(tmp_path):
     assert inspect(root).faults == ()
     for kind in ("images", "masks"):
         (tmp_path / "elsewhere" / kind / "n0.png").unlink()
-    faults = inspect(root).faults
-    assert faults == tuple(f"{k}/n0.png is no file that can be read" for k in ("images", "masks"))
+    first, second = inspect(root).faults
+    assert first.startswith("images/n0.png ") and second.startswith("masks/n0.png ")
     (root / "images" / "loop.png").symlink_to("loop.png")
-    assert "images/loop.png is no file that can be read" in inspect(root).faults
+    assert any(fault.startswith("images/loop.png ") for fault in inspect(root).faults)
 
 
-def test_a_linked_folder_is_a_folder(tmp_path):
+def test_inspect_follows_a_linked_folder(tmp_path):
     for number in range(4):
         add(tmp_path / "elsewhere", f"n{number}")
     (tmp_path / "set").mkdir()
@@ -327,16 +326,17 @@ def test_a_linked_folder_is_a_folder(tmp_path):
     assert inspect(tmp_path / "set").faults == ()
 
 
-def test_what_is_named_like_a_picture_and_is_none(tmp_path):
+def test_inspect_reports_a_pipe_named_like_a_picture(tmp_path):
     for number in range(4):
         add(tmp_path, f"train/n{number}")
     (tmp_path / "images/train/folder.png").mkdir()
     os.mkfifo(tmp_path / "images/train/pipe.png")
-    assert inspect(tmp_path).faults == ("images/train/pipe.png is no file that can be read",)
+    (fault,) = inspect(tmp_path).faults
+    assert fault.startswith("images/train/pipe.png ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_fault(tmp_path):
+def test_inspect_reports_an_unreadable_file(tmp_path):
     for number in range(4):
         add(tmp_path, f"n{number}")
     (tmp_path / "images/n0.png").chmod(0)

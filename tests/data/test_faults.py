@@ -29,7 +29,7 @@ def all_of(dataset, size: int, cache_dir: Path) -> np.ndarray:
     return found.batch(range(len(found)))[0]
 
 
-def test_a_picture_that_is_deleted_is_used_from_the_cache_and_else_missed_by_its_name(
+def test_arrays_use_the_cache_for_a_deleted_picture_and_else_name_it(
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(cache, "MAX_ORIGINALS_BYTES", 0)
@@ -39,21 +39,19 @@ def test_a_picture_that_is_deleted_is_used_from_the_cache_and_else_missed_by_its
     assert np.array_equal(all_of(dataset, 32, tmp_path / "cache"), before)
     with pytest.raises(InputError, match="train2.png: No such file"):
         all_of(dataset, 64, tmp_path / "cache")
-    with pytest.raises(InputError, match="masks/train/train2.png has no image"):
+    with pytest.raises(InputError, match=r"masks/train/train2\.png .*image"):
         data.load(folder)
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_file_that_is_replaced_is_refused_and_a_new_run_uses_it(
-    folder, tmp_path, monkeypatch, kind
-):
+def test_arrays_refuse_a_replaced_file_and_a_new_load_uses_it(folder, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(cache, "MAX_ORIGINALS_BYTES", 0)
     dataset = data.load(folder)
     all_of(dataset, 32, tmp_path / "cache")
     changed = folder / kind / "train" / "train1.png"
     other = changed.with_name("train3.png").read_bytes()
     changed.write_bytes(other)
-    with pytest.raises(InputError, match="train1.png or its mask changed while it was in use"):
+    with pytest.raises(InputError, match=r"train1\.png .*changed"):
         all_of(dataset, 64, tmp_path / "cache")
     again = data.load(folder)
     assert again.digest != dataset.digest

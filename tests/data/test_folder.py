@@ -1,5 +1,6 @@
 """Folders of pictures and masks: what is understood, and every fault by its file name."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def only_fault(root: Path, **columns: str) -> str:
     return faults[0]
 
 
-def test_split_folders_are_understood(folder):
+def test_inspect_understands_split_folders(folder):
     seen = inspect(folder)
     assert (seen.faults, seen.warnings) == ((), ())
     assert (seen.format, seen.split_source) == ("plain", "given")
@@ -68,7 +69,7 @@ def test_split_folders_are_understood(folder):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".bmp", ".tif", ".tiff", ".webp"])
-def test_every_format_is_read(folder, suffix):
+def test_inspect_reads_every_picture_format(folder, suffix):
     add(folder, "train/other", suffix=suffix)
     assert inspect(folder).pairs["train"] == 4
 
@@ -81,7 +82,9 @@ def test_every_format_is_read(folder, suffix):
         ((0, 1, 2), "class indices", 3, {0, 1, 2}),
     ],
 )
-def test_mask_values_of_the_whole_set_tell_the_encoding(tmp_path, values, encoding, classes, last):
+def test_inspect_infers_mask_encoding_from_the_whole_set(
+    tmp_path, values, encoding, classes, last
+):
     for number in range(8):
         add(tmp_path, f"n{number}", values)
     # A picture without an object does not change what the others say.
@@ -93,7 +96,7 @@ def test_mask_values_of_the_whole_set_tell_the_encoding(tmp_path, values, encodi
     assert found == last
 
 
-def test_palette_masks_give_their_indices_and_grey_stored_as_rgb_is_accepted(folder):
+def test_inspect_reads_palette_masks_as_indices_and_accepts_grey_stored_as_rgb(folder):
     palette = Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 96).reshape(HW), "P")
     palette.putpalette([255, 0, 0, 0, 255, 0])
     palette.save(folder / "masks/train/train0.png")
@@ -105,16 +108,16 @@ def test_palette_masks_give_their_indices_and_grey_stored_as_rgb_is_accepted(fol
     assert masks[1].tolist() == grey[..., 0].tolist()
 
 
-def test_classes_txt_names_classes_and_unused_ones_are_a_warning(folder):
+def test_inspect_takes_class_names_from_classes_txt_and_warns_of_unused_ones(folder):
     (folder / "classes.txt").write_text("floor\nbox\nbag\n")
     seen = inspect(folder)
     assert seen.classes == ("floor", "box", "bag")
     assert seen.faults == ()
-    assert seen.warnings == ("classes without any pixel: bag",)
+    assert len(seen.warnings) == 1 and seen.warnings[0].endswith(": bag")
     assert open_folder(folder).outputs == 3
 
 
-def test_pictures_are_turned_as_their_exif_says(folder):
+def test_inspect_follows_exif_orientation(folder):
     wide = np.zeros((HW[1], HW[0], 3), np.uint8)
     wide[:, -1] = 255
     exif = Image.Exif()
@@ -127,17 +130,17 @@ def test_pictures_are_turned_as_their_exif_says(folder):
     assert (image[-1] == 255).all()
 
 
-def test_one_folder_is_split_by_its_seed(tmp_path):
+def test_inspect_splits_one_folder_by_the_seed(tmp_path):
     for number in range(20):
         add(tmp_path, f"n{number:02d}")
     first, again, other = (inspect(tmp_path, Reading(seed=seed)) for seed in (0, 0, 1))
-    assert first.split_source == "made 70/15/15 under seed 0"
+    assert re.search(r"70/15/15 .*seed 0", first.split_source)
     assert first.pairs == {"train": 14, "val": 3, "test": 3}
     assert first.digest == again.digest != other.digest
     assert first.splits == again.splits != other.splits
 
 
-def test_split_folders_may_be_the_outer_ones(folder):
+def test_inspect_accepts_split_folders_as_the_outer_ones(folder):
     before = inspect(folder)
     for split in ("train", "val", "test"):
         for kind in ("images", "masks"):
@@ -146,28 +149,28 @@ def test_split_folders_may_be_the_outer_ones(folder):
     for kind in ("images", "masks"):
         (folder / kind).rmdir()
     seen = inspect(folder)
-    assert (seen.faults, seen.why) == ((), "it holds train/images/ and train/masks/")
+    assert seen.faults == ()
+    assert "train/images/" in seen.why and "train/masks/" in seen.why
     assert (seen.pairs, seen.digest) == (before.pairs, before.digest)
     (folder / "val/masks/val1.png").unlink()
-    assert only_fault(folder) == "val/images/val1.png has no mask val/masks/val1.*"
+    assert re.search(r"^val/images/val1\.png .*mask val/masks/val1\.\*$", only_fault(folder))
 
 
-def test_a_folder_below_is_found_where_it_is_the_only_one(folder):
+def test_inspect_finds_the_only_data_set_one_folder_deeper(folder):
     nested = inspect(folder.parent)
-    assert (nested.faults, nested.why) == ((), "in set: it holds images/ and masks/")
+    assert nested.faults == ()
+    assert re.search(r"\bset: .*images/ .*masks/", nested.why)
     assert nested.digest == inspect(folder).digest
     add(folder.parent / "other", "a")
-    assert only_fault(folder.parent).endswith("other, set; give the folder of one")
-    assert inspect(folder, Reading(format="plain")).why == (
-        "it was asked for; it holds images/ and masks/"
-    )
+    assert "other, set" in only_fault(folder.parent)
+    assert re.search(r"images/ .*masks/", inspect(folder, Reading(format="plain")).why)
 
 
 def write_index(root: Path, lines: list[str]) -> None:
     (root / "index.csv").write_text("\n".join(lines) + "\n")
 
 
-def test_groups_stay_together(tmp_path):
+def test_inspect_keeps_groups_together(tmp_path):
     for number in range(48):
         add(tmp_path, f"n{number:02d}")
     write_index(tmp_path, ["stem,box", *(f"n{n:02d},b{n // 4}" for n in range(48))])
@@ -177,7 +180,7 @@ def test_groups_stay_together(tmp_path):
     assert all(in_split.values())
 
 
-def test_a_column_of_the_index_overrules_the_folders_and_leaks_are_named(folder):
+def test_inspect_prefers_the_split_column_to_folders_and_names_groups_that_leak(folder):
     stems = ["train0", "train1", "train2", "val0", "val1", "test0"]
     places = ["val", "train", "train", "train", "test", "test"]
     lines = [f"{s},{p},{g}" for s, p, g in zip(stems, places, "ababcd", strict=True)]
@@ -187,11 +190,11 @@ def test_a_column_of_the_index_overrules_the_folders_and_leaks_are_named(folder)
     assert [s.stem for s in seen.splits["val"]] == ["train0"]
     assert {s.stem for s in seen.splits["test"]} == {"test0", "val1"}
     assert len(seen.warnings) == 1
-    assert "more than one split" in seen.warnings[0]
+    assert "split" in seen.warnings[0]
     assert seen.warnings[0].endswith(": a")
 
 
-def test_the_digest_follows_the_bytes_not_the_place(folder, tmp_path):
+def test_inspect_digest_follows_bytes_and_not_the_path(folder, tmp_path):
     before = inspect(folder).digest
     moved = folder.rename(tmp_path / "elsewhere")
     assert inspect(moved).digest == before
@@ -213,58 +216,58 @@ def cut_jpeg(root: Path) -> None:
 BROKEN = {
     "unpaired picture": (
         lambda root: (root / "masks/val/val1.png").unlink(),
-        "images/val/val1.png has no mask masks/val/val1.*",
+        r"^images/val/val1\.png .*mask masks/val/val1\.\*",
     ),
     "unpaired mask": (
         lambda root: (root / "images/val/val1.png").unlink(),
-        "masks/val/val1.png has no image images/val/val1.*",
+        r"^masks/val/val1\.png .*image images/val/val1\.\*",
     ),
     "truncated picture": (
         lambda root: truncate(root / "images/train/train0.png"),
-        "images/train/train0.png: not a readable picture",
+        r"^images/train/train0\.png: ",
     ),
-    "truncated jpeg": (cut_jpeg, "images/train/train0.jpg: not a readable picture"),
+    "truncated jpeg": (cut_jpeg, r"^images/train/train0\.jpg: "),
     "text for a mask": (
         lambda root: (root / "masks/train/train0.png").write_text("no picture"),
-        "masks/train/train0.png: not a readable picture",
+        r"^masks/train/train0\.png: ",
     ),
     "sizes that differ": (
         lambda root: save(root / "masks/val/val0.png", np.eye(9, 8, dtype=np.uint8)),
-        "images/val/val0.png is 16x12 and masks/val/val0.png is 8x9",
+        r"^images/val/val0\.png .*16x12 .*masks/val/val0\.png .*8x9",
     ),
     "illegal value": (
         lambda root: (add(root, "val/val0", (0, 1, 2, 9)), two_classes(root)),
-        "masks/val/val0.png: mask values 2, 9 are not among the 2 classes",
+        r"^masks/val/val0\.png: .*\b2, 9\b.* 2 classes",
     ),
     "colour mask": (
         lambda root: save(
             root / "masks/val/val0.png", np.arange(576, dtype=np.uint8).reshape(*HW, 3)
         ),
-        "masks/val/val0.png: a colour picture is no mask",
+        r"^masks/val/val0\.png: .*colour",
     ),
     "grey levels": (
         lambda root: add(root, "val/val0", (0, 128)),
-        "go up to 128 and only 3 of them occur",
+        r"128\b.*\b3\b",
     ),
     "jpeg mask": (
         lambda root: jpeg_mask(root / "masks/val"),
-        "masks/val/val0.jpg: JPEG blurs class indices",
+        r"^masks/val/val0\.jpg: .*JPEG",
     ),
     "two of one stem": (
         lambda root: save(root / "images/val/val0.bmp", np.zeros((*HW, 3), np.uint8)),
-        "images/val: val0.bmp and val0.png have one stem",
+        r"^images/val: val0\.bmp .*val0\.png",
     ),
     "unknown folder": (
         lambda root: (root / "images/valid").mkdir(),
-        "unknown folder 'valid'",
+        "'valid'",
     ),
     "one class": (
         lambda root: [add(root, f"{s}/{s}{n}", (0,)) for s, n in PLACES],
-        "fewer than two classes",
+        "two classes",
     ),
     "one class named": (
         lambda root: (root / "classes.txt").write_text("box\n"),
-        "classes.txt must name 2 to 255 classes",
+        r"classes\.txt .*2 to 255 classes",
     ),
 }
 PLACES = [("train", 0), ("train", 1), ("train", 2), ("val", 0), ("val", 1), ("test", 0)]
@@ -281,13 +284,13 @@ def jpeg_mask(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_fault_is_found_and_named(folder, fault):
+def test_inspect_finds_and_names_each_fault(folder, fault):
     damage, message = BROKEN[fault]
     damage(folder)
-    assert message in only_fault(folder)
+    assert re.search(message, only_fault(folder))
 
 
-def test_all_faults_come_at_once_and_opening_lists_them(folder):
+def test_inspect_lists_all_faults_at_once_and_open_folder_raises_them(folder):
     truncate(folder / "images/train/train0.png")
     (folder / "masks/val/val1.png").unlink()
     save(folder / "masks/test/test0.png", np.eye(9, 8, dtype=np.uint8))
@@ -301,67 +304,68 @@ def test_all_faults_come_at_once_and_opening_lists_them(folder):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "no such folder"),
-        (lambda root: root.mkdir(), "there is no images/"),
-        (lambda root: (root / "images").mkdir(parents=True), "there is no masks/"),
+        (lambda root: None, "/set"),
+        (lambda root: root.mkdir(), "images/"),
+        (lambda root: (root / "images").mkdir(parents=True), "masks/"),
         (
             lambda root: [(root / kind).mkdir(parents=True) for kind in ("images", "masks")],
-            "an empty folder",
+            "empty",
         ),
-        (lambda root: root.write_text("a file"), "no such folder"),
+        (lambda root: root.write_text("a file"), "/set"),
     ],
 )
-def test_a_folder_that_is_none(tmp_path, make, message):
+def test_inspect_refuses_a_folder_without_data(tmp_path, make, message):
     make(tmp_path / "set")
     assert message in inspect(tmp_path / "set").faults[0]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path):
+def test_inspect_refuses_a_path_that_is_too_long(tmp_path):
     with pytest.raises(InputError, match="File name too long"):
         inspect(tmp_path / ("long" * 100))
 
 
-def test_missing_splits_and_too_few_pictures(tmp_path):
+def test_inspect_reports_missing_splits_and_too_few_pictures(tmp_path):
     add(tmp_path, "train/a")
     faults = inspect(tmp_path).faults
-    assert any("missing split: there are no pairs in val" in fault for fault in faults)
-    assert any("too few pictures: train needs 2" in fault for fault in faults)
+    assert any(re.search(r"split.*\bval\b", fault) for fault in faults)
+    assert any(re.search(r"train .*\b2\b", fault) for fault in faults)
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (None, "which is not there"),
-        (["stem,other", "train0,train"], "no column 'mine'; it has 'stem', 'other'"),
-        (["name,mine", "train0,train"], "no column 'stem'"),
-        (["stem,mine", *["train0,train"] * 2], "lines with one stem: train0"),
+        (None, "mine|index.csv"),
+        (["stem,other", "train0,train"], "'mine'.*'stem', 'other'"),
+        (["name,mine", "train0,train"], "'stem'"),
+        (["stem,mine", *["train0,train"] * 2], "stem: train0"),
     ],
 )
-def test_a_wrong_index_is_a_fault(folder, lines, message):
+def test_inspect_reports_a_wrong_index(folder, lines, message):
     if lines:
         write_index(folder, lines)
-    assert message in inspect(folder, Reading(split_column="mine")).faults[0]
+    assert re.search(message, inspect(folder, Reading(split_column="mine")).faults[0])
 
 
-def test_pictures_that_the_index_lacks_and_unknown_splits_are_faults(folder):
+def test_inspect_reports_pictures_missing_in_the_index_and_unknown_splits(folder):
     lines = [f"{s}{n},{s}" for s, n in PLACES if (s, n) != ("val", 1)]
     lines[0] = "train0,training"
     write_index(folder, ["stem,mine", *lines, "ghost,train"])
     seen: Inspection = inspect(folder, Reading(split_column="mine"))
-    assert any("val1: has no line in index.csv" in fault for fault in seen.faults)
-    assert any("train0 must be train, val or test, got 'training'" in f for f in seen.faults)
-    assert seen.warnings == ("index.csv has lines without a pair: ghost",)
+    assert any(re.search(r"val1: .*index\.csv", fault) for fault in seen.faults)
+    assert any(re.search(r"train0 .*train, val or test, got 'training'", f) for f in seen.faults)
+    assert len(seen.warnings) == 1 and re.search(r"index\.csv .*: ghost$", seen.warnings[0])
 
 
-def test_other_files_are_ignored_with_a_word(folder):
+def test_inspect_ignores_other_files_with_a_warning(folder):
     (folder / "images/train/notes.txt").write_text("x")
     (folder / "images/train/.DS_Store").write_text("x")
     seen = inspect(folder)
     assert seen.faults == ()
-    assert seen.warnings == ("images/train: not pictures, ignored: notes.txt",)
+    assert len(seen.warnings) == 1
+    assert re.search(r"^images/train: .*ignored: notes\.txt$", seen.warnings[0])
 
 
-def test_each_sample_says_the_rarest_class_that_its_mask_holds(tmp_path):
+def test_inspect_gives_each_sample_its_rarest_class(tmp_path):
     (tmp_path / "classes.txt").write_text("road\ncar\nsign\n")
     for name, values in {"a": (0,), "b": (0, 1), "c": (0, 1, 2), "d": (0, 1)}.items():
         add(tmp_path, f"train/{name}", values)
@@ -382,18 +386,18 @@ BOXES = ("box1_a", "box1_b", "box2_a", "box2_b", "box3_a", "box3_b")
         (r"box2|(ox3)_", ("box1_a", "box1_b", "box2", "box2", "ox3", "ox3")),
     ],
 )
-def test_a_pattern_on_the_name_gives_the_group(tmp_path, pattern, groups):
+def test_inspect_takes_groups_from_group_pattern(tmp_path, pattern, groups):
     for name in BOXES:
         add(tmp_path, f"train/{name}")
     for name in ("box7_a", "box8_a"):
         add(tmp_path, f"val/{name}")
     seen = inspect(tmp_path, Reading(group_pattern=pattern))
     assert [s.group for s in seen.splits["train"]] == list(groups)
-    told = [w for w in seen.warnings if "does not match" in w]
-    assert bool(told) == ("|" in pattern)
+    unmatched = [w for w in seen.warnings if "box1_a" in w]
+    assert bool(unmatched) == ("|" in pattern)
 
 
-def test_a_group_of_a_pattern_stays_in_one_split(tmp_path):
+def test_inspect_keeps_a_group_of_the_pattern_in_one_split(tmp_path):
     for number in range(30):
         add(tmp_path, f"box{number // 3:02d}_{number}")
     seen = inspect(tmp_path, Reading(group_pattern=r"^[^_]+"))
@@ -401,45 +405,44 @@ def test_a_group_of_a_pattern_stays_in_one_split(tmp_path):
     assert sum(len(boxes) for boxes in splits) == 10
 
 
-def test_groups_of_a_pattern_that_cross_given_splits_are_named(folder):
+def test_inspect_warns_of_groups_that_cross_given_splits(folder):
     seen = inspect(folder, Reading(group_pattern=r"\d"))
     assert seen.pairs == {"train": 3, "val": 2, "test": 1}
-    assert any(w.endswith("look better than they are: 0, 1") for w in seen.warnings)
+    assert any(w.endswith(": 0, 1") for w in seen.warnings)
 
 
-def test_a_pattern_without_any_match_is_a_fault_with_an_example(folder):
-    assert "matches no picture's name; there are train0, train1" in only_fault(
-        folder, group_pattern="zz"
-    )
+def test_inspect_reports_a_group_pattern_without_match_with_an_example(folder):
+    fault = only_fault(folder, group_pattern="zz")
+    assert re.search(r"'zz'.*train0, train1", fault)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"group_pattern": "("}, "--group-pattern must be a regular expression, got '('"),
-        ({"group_pattern": "x", "group_column": "y"}, "use one of them"),
-        ({"format": "coc"}, "--format is one of"),
+        ({"group_pattern": "("}, r"--group-pattern .*regular expression, got '\('"),
+        ({"group_pattern": "x", "group_column": "y"}, "group"),
+        ({"format": "coc"}, "--format"),
     ],
 )
-def test_a_reading_that_is_wrong_in_itself_is_refused(folder, given, message):
-    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+def test_inspect_refuses_contradictory_options(folder, given, message):
+    with pytest.raises(InputError, match=message):
         inspect(folder, Reading(**given))
 
 
-def test_the_parcels_are_no_folder_to_read_in_some_way():
-    with pytest.raises(InputError, match="give one with --data"):
+def test_load_refuses_reading_options_without_data():
+    with pytest.raises(InputError, match="--data"):
         data.load(None, Reading(group_pattern="x"))
 
 
-def test_one_group_cannot_be_split(tmp_path):
+def test_inspect_reports_that_one_group_cannot_be_split(tmp_path):
     for number in range(5):
         add(tmp_path, f"n{number}")
     fault = inspect(tmp_path, Reading(group_pattern="n")).faults[0]
-    assert fault.startswith("all pictures are of one group, 'n', and a split keeps groups whole")
+    assert re.search(r"one group, 'n'", fault)
     assert inspect(tmp_path, Reading(group_pattern=".+")).faults == ()
 
 
-def test_groups_of_unlike_sizes_leave_train_the_largest(tmp_path):
+def test_inspect_leaves_train_the_largest_where_groups_differ_in_size(tmp_path):
     sizes = {"a": 30, "b": 8, "c": 5, "d": 4, "e": 3}
     for group, size in sizes.items():
         for number in range(size):
@@ -450,19 +453,19 @@ def test_groups_of_unlike_sizes_leave_train_the_largest(tmp_path):
         assert seen.pairs["val"] and seen.pairs["test"]
 
 
-def test_without_a_val_some_of_train_becomes_it(tmp_path):
+def test_inspect_takes_val_from_train_where_val_is_missing(tmp_path):
     for number in range(20):
         add(tmp_path, f"train/n{number:02d}")
     add(tmp_path, "test/t0")
     seen = inspect(tmp_path)
     assert (seen.pairs, seen.faults) == ({"train": 17, "val": 3, "test": 1}, ())
-    assert seen.split_source == "given; val is 15 % of train under seed 0"
-    assert any(w.startswith("there is no val, which decides the search") for w in seen.warnings)
+    assert re.search(r"val .*15 % of train .*seed 0", seen.split_source)
+    assert any(re.search(r"no val\b", w) for w in seen.warnings)
 
 
-def test_train_alone_is_split_in_three(tmp_path):
+def test_inspect_splits_train_alone_in_three(tmp_path):
     for number in range(20):
         add(tmp_path, f"train/n{number:02d}")
     seen = inspect(tmp_path)
     assert (seen.pairs, seen.faults) == ({"train": 14, "val": 3, "test": 3}, ())
-    assert seen.split_source == "train alone given: 70/15/15 under seed 0"
+    assert re.search(r"train .*70/15/15 .*seed 0", seen.split_source)

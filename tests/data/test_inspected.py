@@ -54,7 +54,7 @@ def facts(seen: Inspection) -> tuple[object, ...]:
     return seen.digest, seen.splits, seen.class_share, seen.sizes, seen.warnings, seen.faults
 
 
-def test_what_did_not_change_is_not_decoded_again(folder, cache, decoded):
+def test_inspect_does_not_decode_unchanged_files_again(folder, cache, decoded):
     first = inspect(folder, cache_dir=cache)
     assert len(decoded) == 8
     again = inspect(folder, cache_dir=cache)
@@ -63,7 +63,7 @@ def test_what_did_not_change_is_not_decoded_again(folder, cache, decoded):
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_changed_file_is_decoded_again_even_with_its_old_time(folder, cache, decoded, kind):
+def test_inspect_decodes_a_changed_file_again_even_with_its_old_time(folder, cache, decoded, kind):
     before = inspect(folder, cache_dir=cache)
     path = folder / kind / "val" / "val1.png"
     about = path.stat()
@@ -75,7 +75,7 @@ def test_a_changed_file_is_decoded_again_even_with_its_old_time(folder, cache, d
     assert after.digest != before.digest and facts(after) == facts(inspect(folder))
 
 
-def test_a_new_a_lost_and_a_renamed_picture_are_seen(folder, cache, decoded):
+def test_inspect_notices_new_lost_and_renamed_pictures(folder, cache, decoded):
     inspect(folder, cache_dir=cache)
     decoded.clear()
     for kind in ("images", "masks"):
@@ -86,14 +86,14 @@ def test_a_new_a_lost_and_a_renamed_picture_are_seen(folder, cache, decoded):
     assert seen.pairs == {"train": 3, "val": 2, "test": 2}
 
 
-def test_a_moved_folder_is_another_one(folder, cache, decoded):
+def test_inspect_decodes_a_moved_folder_again(folder, cache, decoded):
     digest = inspect(folder, cache_dir=cache).digest
     moved = folder.rename(folder.with_name("moved"))
     assert inspect(moved, cache_dir=cache).digest == digest
     assert len(decoded) == 16
 
 
-def test_a_fault_stays_until_it_is_mended(folder, cache):
+def test_inspect_reports_a_fault_until_it_is_fixed(folder, cache):
     picture = folder / "images" / "val" / "val0.png"
     whole = picture.read_bytes()
     picture.write_bytes(whole[:100])
@@ -103,9 +103,7 @@ def test_a_fault_stays_until_it_is_mended(folder, cache):
     assert inspect(folder, cache_dir=cache).faults == ()
 
 
-def test_refused_data_leave_nothing_behind_unless_it_took_long(
-    folder, cache, decoded, monkeypatch
-):
+def test_inspect_caches_refused_data_only_if_it_took_long(folder, cache, decoded, monkeypatch):
     (folder / "masks" / "val" / "val0.png").write_bytes(b"no picture")
     inspect(folder, cache_dir=cache)
     assert not cache.exists()
@@ -116,14 +114,16 @@ def test_refused_data_leave_nothing_behind_unless_it_took_long(
     assert decoded == ["val0"]
 
 
-def test_a_file_that_just_changed_is_not_trusted(folder, tmp_path, decoded):
+def test_inspect_does_not_trust_a_file_that_just_changed(folder, tmp_path, decoded):
     for _ in range(2):
         inspect(folder, cache_dir=tmp_path / "cache")
     assert len(decoded) == 16
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "emptied", "no text"])
-def test_a_damaged_file_costs_time_only(folder, cache, decoded, harm, caplog):
+def test_inspect_decodes_again_where_the_cache_file_is_damaged(
+    folder, cache, decoded, harm, caplog
+):
     first = inspect(folder, cache_dir=cache)
     kept = next(cache.iterdir())
     content = bytearray(kept.read_bytes())
@@ -144,13 +144,13 @@ def test_a_damaged_file_costs_time_only(folder, cache, decoded, harm, caplog):
     assert not decoded
 
 
-def test_a_folder_that_cannot_be_written_costs_time_only(folder, cache, caplog):
+def test_inspect_continues_where_the_cache_folder_cannot_be_written(folder, cache, caplog):
     cache.write_text("a file where the folder should be")
     assert inspect(folder, cache_dir=cache).faults == ()
-    assert "cannot be written" in caplog.text
+    assert str(cache) in caplog.text
 
 
-def test_two_at_once_do_no_harm(folder, cache, decoded):
+def test_inspect_in_concurrent_processes_agrees(folder, cache, decoded):
     code = (
         "import sys; from pathlib import Path\n"
         "from autoseg.data import parallel, folder, inspected\n"
@@ -164,7 +164,7 @@ def test_two_at_once_do_no_harm(folder, cache, decoded):
     assert len(decoded) == 8  # those without a cache folder
 
 
-def test_the_file_does_not_grow_for_ever(folder, cache, monkeypatch):
+def test_inspect_cache_file_stays_bounded(folder, cache, monkeypatch):
     monkeypatch.setattr(inspected, "_SPARE_LINES", 4)
     for number in range(12):
         for split in ("train", "val"):
@@ -175,21 +175,21 @@ def test_the_file_does_not_grow_for_ever(folder, cache, monkeypatch):
     assert len(kept.read_bytes().splitlines()) <= 2 * 8 + 4
 
 
-def test_loading_takes_the_cache_folder(folder, cache, decoded):
+def test_load_uses_the_cache_folder(folder, cache, decoded):
     first = data.load(folder, cache_dir=cache)
     again = data.load(folder, cache_dir=cache)
     assert again.digest == first.digest and len(decoded) == 8
 
 
-def test_a_long_inspection_says_how_far_it_is(folder, monkeypatch, caplog):
+def test_inspect_logs_its_progress(folder, monkeypatch, caplog):
     monkeypatch.setattr(parallel, "PROGRESS_S", 0.0)
     monkeypatch.setattr(parallel, "BATCH", 3)
     caplog.set_level("INFO")
     inspect(folder)
-    assert "pairs examined: 3 of 8" in caplog.text
+    assert "3 of 8" in caplog.text
 
 
-def test_masks_inside_an_annotation_file_are_read_again_when_it_changes(tmp_path, cache, decoded):
+def test_inspect_reads_masks_in_an_annotation_file_again_when_it_changes(tmp_path, cache, decoded):
     root = tmp_path / "coco"
     (root / "images").mkdir(parents=True)
     images, areas = [], []

@@ -10,7 +10,7 @@ from autoseg import data
 from autoseg.data.synthetic.parcels import parcels, scene
 
 
-def test_no_data_means_parcels():
+def test_load_without_data_gives_parcels():
     dataset = data.load(None)
     assert dataset.classes == ("background", "parcel")
     assert dataset.outputs == 1
@@ -22,7 +22,7 @@ def test_no_data_means_parcels():
     assert dataset.digest == data.load("parcels").digest != parcels(seed=1).digest
 
 
-def test_a_scene_is_the_same_in_another_process():
+def test_scene_is_equal_in_another_process():
     code = (
         "import hashlib; from autoseg.data.synthetic.parcels import scene; "
         "print(hashlib.sha256(b''.join(p.tobytes() for p in scene(3, 100_007))).hexdigest())"
@@ -37,7 +37,7 @@ def test_a_scene_is_the_same_in_another_process():
     assert not np.array_equal(scene(3, 7)[0], scene(4, 7)[0])
 
 
-def test_scenes_survive_pickling_and_more_of_one_split_changes_no_other():
+def test_parcels_survive_pickling_and_the_size_of_one_split_changes_no_other():
     small = parcels(0, {"train": 3, "val": 2, "test": 0})
     again = pickle.loads(pickle.dumps(small))
     image, mask = again.read(small.splits["val"][1])
@@ -46,7 +46,7 @@ def test_scenes_survive_pickling_and_more_of_one_split_changes_no_other():
     assert np.array_equal(image, full.read(full.splits["val"][1])[0])
 
 
-def test_scenes_vary_and_hold_parcels():
+def test_parcels_scenes_vary_and_contain_parcels():
     pairs = [scene(0, number) for number in range(12)]
     shares = [float((mask == 1).mean()) for _, mask in pairs]
     assert all(set(np.unique(mask)) <= {0, 1} for _, mask in pairs)

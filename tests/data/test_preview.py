@@ -1,5 +1,6 @@
 """The contact sheet: right pictures, right colours, in their places, whatever the data."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,22 @@ def made(
         return np.zeros((*hw, 3), np.uint8), mask
 
     train = tuple(
-        Sample(f"picture-{n:03}", f"{n}", f"{n}", "", stratum=strata[n % len(strata)])
+        Sample(
+            stem=f"picture-{n:03}",
+            group=f"{n}",
+            image=f"{n}",
+            mask="",
+            stratum=strata[n % len(strata)],
+        )
         for n in range(len(hws))
     )
-    return Dataset("made", classes, {"train": train, "val": (), "test": ()}, "", read)
+    return Dataset(
+        name="made",
+        classes=classes,
+        splits={"train": train, "val": (), "test": ()},
+        digest="",
+        read=read,
+    )
 
 
 def pixels(sheet: Image.Image, colour: tuple[int, ...]) -> np.ndarray:
@@ -40,8 +53,8 @@ def pixels(sheet: Image.Image, colour: tuple[int, ...]) -> np.ndarray:
     return np.argwhere((np.asarray(sheet) == colour).all(axis=2))
 
 
-def test_classes_are_tinted_outlined_and_the_ignored_hatched():
-    picture, mask = made([(30, 90)]).read(Sample("", "", "0", ""))
+def test_contact_sheet_tints_and_outlines_classes_and_hatches_ignored_pixels():
+    picture, mask = made([(30, 90)]).read(Sample(stem="", group="", image="0", mask=""))
     drawn = overlay(picture + 100, mask, class_colours(("background", "part")))
     full = np.array(class_colours(("background", "part"))[1])
     assert (drawn[:, :30] == 100).all()  # the background stays
@@ -52,16 +65,16 @@ def test_classes_are_tinted_outlined_and_the_ignored_hatched():
     assert len(np.unique(drawn[:, 62:].reshape(-1, 3), axis=0)) == 2
 
 
-def test_a_first_class_that_is_no_background_is_tinted():
+def test_contact_sheet_tints_a_first_class_that_is_no_background():
     assert class_colours(("sky", "road"))[0] is not None
     assert class_colours(("Background", "road"))[0] is None
 
 
-def test_every_class_has_a_colour_of_its_own():
+def test_class_colours_give_every_class_its_own():
     assert len(set(class_colours([f"class {n}" for n in range(254)]))) == 254
 
 
-def test_masks_lie_on_their_pictures():
+def test_contact_sheet_lays_masks_on_their_pictures():
     sheet = contact_sheet(made([(180, 300)] * 6), "train", 6, 0)
     full = class_colours(("background", "part"))[1]
     drawn = pixels(sheet, full)
@@ -77,14 +90,14 @@ def test_masks_lie_on_their_pictures():
     [[(1, 1)], [(3, 4000), (4000, 3)], [(500, 40), (64, 64), (30, 900)], [(8, 8)] * 30],
     ids=["one pixel", "strips", "mixed", "small"],
 )
-def test_any_size_of_picture_fits_the_page(hws):
+def test_contact_sheet_fits_any_picture_size(hws):
     sheet = contact_sheet(made(hws), "train", 24, 0)
     assert 480 <= sheet.width < 1600 and sheet.height < 6000
     last = np.asarray(sheet)[:, -12:]
     assert (last == 255).all()  # the margin: nothing runs over it
 
 
-def test_the_sheet_is_evenly_of_all_strata():
+def test_contact_sheet_samples_all_strata_evenly():
     seen: list[str] = []
     dataset = made([(20, 30)] * 100, strata=("car",) * 9 + ("dog",))
 
@@ -92,18 +105,20 @@ def test_the_sheet_is_evenly_of_all_strata():
         seen.append(sample.stratum)
         return dataset.read(sample)
 
-    noted = Dataset("made", dataset.classes, dataset.splits, "", read)
+    noted = Dataset(
+        name="made", classes=dataset.classes, splits=dataset.splits, digest="", read=read
+    )
     contact_sheet(noted, "train", 20, 0)
     assert len(seen) == 20 and 1 <= seen.count("dog") <= 3
 
 
-def test_another_seed_shows_other_pictures_and_the_same_the_same():
+def test_contact_sheet_follows_its_seed():
     scenes = parcels(counts={"train": 12, "val": 1, "test": 1})
     sheets = [contact_sheet(scenes, "train", 2, seed).tobytes() for seed in (0, 0, 1)]
     assert sheets[0] == sheets[1] != sheets[2]
 
 
-def test_the_augmented_sheet_shows_each_picture_and_what_training_makes_of_it():
+def test_contact_sheet_augmented_shows_each_picture_and_its_variants():
     scenes = parcels(counts={"train": 2, "val": 1, "test": 1})
     sheet = np.asarray(contact_sheet(scenes, "train", 2, 0, (96, 96)))
     tile, left, step = 253, 12, 261
@@ -115,7 +130,7 @@ def test_the_augmented_sheet_shows_each_picture_and_what_training_makes_of_it():
     assert sum(changed) >= 3
 
 
-def test_names_of_any_kind_are_written():
+def test_contact_sheet_writes_any_class_name():
     classes = ("Straße", "a very long name " * 30, "two\nlines", "道路", *map(str, range(250)))
     sheet = contact_sheet(made([(40, 40)], classes), "train", 1, 0)
     assert sheet.width < 600
@@ -124,34 +139,34 @@ def test_names_of_any_kind_are_written():
 @pytest.mark.parametrize(
     ("split", "count", "told"),
     [
-        ("valid", 1, "--split is one of train, val, test, got 'valid'"),
-        ("val", 1, "no pictures in the split 'val'"),
-        ("train", 0, "--count must be between 1 and 400 here, got 0"),
-        ("train", 401, "--count must be between 1 and 400"),
+        ("valid", 1, "--split .*train, val, test, got 'valid'"),
+        ("val", 1, "'val'"),
+        ("train", 0, "--count .*1 and 400.*, got 0"),
+        ("train", 401, "--count .*1 and 400.*, got 401"),
     ],
 )
-def test_what_cannot_be_shown_is_said(split, count, told):
+def test_contact_sheet_refuses_wrong_split_and_count(split, count, told):
     assert split in (*SPLITS, "valid")
     with pytest.raises(InputError, match=told):
         contact_sheet(made([(4, 4)]), split, count, 0)
 
 
 @pytest.mark.parametrize(("count", "side", "told"), [(41, 8, "1 and 40"), (1, 1025, "most 1024")])
-def test_an_augmented_sheet_stays_within_bounds(count, side, told):
+def test_contact_sheet_augmented_stays_within_bounds(count, side, told):
     with pytest.raises(InputError, match=told):
         contact_sheet(made([(4, 4)]), "train", count, 0, (8, side))
 
 
-def test_the_file_is_written_or_said_to_be_unwritable(tmp_path: Path):
+def test_write_sheet_writes_the_file_or_raises(tmp_path: Path):
     sheet = contact_sheet(made([(40, 40)]), "train", 1, 0)
     write_sheet(sheet, tmp_path / "new" / "sheet.png")
     assert Image.open(tmp_path / "new" / "sheet.png").size == sheet.size
     for name in ("sheet.xyz", "sheet", "new/sheet.png/below.png"):
-        with pytest.raises(InputError, match="cannot be written"):
+        with pytest.raises(InputError, match=re.escape(name)):
             write_sheet(sheet, tmp_path / name)
 
 
-def test_the_command_writes_the_file_and_names_it(tiny, tmp_path, autoseg_command):
+def test_data_preview_writes_the_file_and_prints_its_path(tiny, tmp_path, autoseg_command):
     asked = ["data", "preview", str(tiny.data), "--split", "val"]
     plain, changed = tmp_path / "plain.png", tmp_path / "changed.png"
     assert autoseg_command(*asked, "-o", str(plain)).stdout == f"{plain}\n"
@@ -160,4 +175,5 @@ def test_the_command_writes_the_file_and_names_it(tiny, tmp_path, autoseg_comman
     # Three pictures in a row, and each in a row of six.
     assert Image.open(changed).height > 2 * Image.open(plain).height
     asked = ["data", "preview", "--resolution", "64"]
-    assert "--resolution is that of --augmented" in autoseg_command(*asked).stderr
+    called = autoseg_command(*asked)
+    assert called.code == 2 and re.search("--resolution .*--augmented", called.stderr)

@@ -1,5 +1,6 @@
 """A remap file merges, renames and drops classes of any data set, and tells all its faults."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +59,11 @@ def remapped(root: Path, text: str) -> tuple[tuple[str, ...], list[int]]:
         ("a: [truck, rest]\nb: [sky]\n", ("a", "b"), [1, 0, 0, 0, 255]),
     ],
 )
-def test_the_order_gives_the_indices_and_rest_takes_what_is_left(named, text, classes, rows):
+def test_remap_order_gives_indices_and_rest_takes_the_other_classes(named, text, classes, rows):
     assert remapped(named, text) == (classes, rows)
 
 
-def test_the_check_shows_the_shares_of_the_new_classes(named):
+def test_inspect_shows_shares_of_remapped_classes(named):
     (named.parent / "remap.yaml").write_text("vehicle: [car, truck]\nother: rest\n")
     seen = inspect(named, Reading(remap=str(named.parent / "remap.yaml")))
     assert seen.mask_encoding == "class indices, 255 = ignore, remapped"
@@ -70,7 +71,7 @@ def test_the_check_shows_the_shares_of_the_new_classes(named):
     assert seen.ignore_share == pytest.approx(0.2)
 
 
-def test_sets_without_names_go_by_indices_and_default_names(tmp_path):
+def test_remap_of_unnamed_classes_uses_indices_and_default_names(tmp_path):
     root = pictures(tmp_path / "set", (0, 1, 2))
     assert remapped(root, "thing: [1, class_2]\nfloor: background\n") == (
         ("thing", "floor"),
@@ -80,43 +81,43 @@ def test_sets_without_names_go_by_indices_and_default_names(tmp_path):
     assert remapped(binary, "box: object\nfloor: background\n")[1] == [1, 0]
 
 
-def test_what_was_no_class_is_no_class_after_it(named):
+def test_remap_keeps_illegal_mask_values_a_fault(named):
     add(named, "n0", (0, 9))
     (named.parent / "remap.yaml").write_text("car: car\nother: rest\n")
     (fault,) = inspect(named, Reading(remap=str(named.parent / "remap.yaml"))).faults
-    assert fault.startswith("masks/n0.png: mask values 9 are not among the 4 classes")
+    assert re.search(r"^masks/n0\.png: .*\b9\b.* 4 classes", fault)
 
 
 FAULTS = {
     "unknown name": (
         "a: [sky, rod]\nb: rest\n",
-        ":1: a: the data has no class 'rod', did you mean 'road'?; it has 0 sky, 1 road, 2 car",
+        ":1: a: .*'rod'.*'road'.*0 sky, 1 road, 2 car",
     ),
-    "unknown index": ("a: [4]\nb: rest\n", ":1: a: the data has no class 4; it has 0 sky"),
-    "twice in one": ("a: [sky, 0]\nb: rest\n", ":1: a: 'sky' may stand once, it is here twice"),
-    "twice in two": ("a: sky\nb: [sky, rest]\n", ":2: b: 'sky' may stand once, it is already in"),
-    "key twice": ("a: sky\na: rest\nb: road\n", ":2: a: a key may stand once"),
-    "rest twice": ("a: rest\nb: [sky, rest]\n", ":2: b: rest stands twice, it is already in 'a'"),
-    "named nowhere": ("a: sky\nb: road\n", ":1: named nowhere: car, truck; add them"),
-    "one class": ("a: rest\nignore: sky\n", ":1: must make 2 to 253 classes, it makes 1"),
-    "empty class": ("a: []\nb: rest\nc: sky\n", ":1: a: names no class of the data"),
-    "rest as a class": ("rest: [sky]\nb: rest\n", ":1: rest: is what a class may hold"),
-    "no text": ("1: [sky]\nb: rest\n", ":1: 1: a class's name is text: write it in quotes, '1'"),
-    "a list": ("- sky\n", "must be lines of `class: [names]`"),
-    "nothing": ("", "must be lines of `class: [names]`"),
-    "no YAML": ("a: [sky\n", "must be valid YAML"),
+    "unknown index": ("a: [4]\nb: rest\n", r":1: a: .*\b4\b.*0 sky"),
+    "twice in one": ("a: [sky, 0]\nb: rest\n", ":1: a: 'sky' .*twice"),
+    "twice in two": ("a: sky\nb: [sky, rest]\n", ":2: b: 'sky' .*'a'"),
+    "key twice": ("a: sky\na: rest\nb: road\n", ":2: a: .*once"),
+    "rest twice": ("a: rest\nb: [sky, rest]\n", ":2: b: rest .*'a'"),
+    "named nowhere": ("a: sky\nb: road\n", ":1: .*: car, truck"),
+    "one class": ("a: rest\nignore: sky\n", ":1: .*2 to 253 classes.* 1$"),
+    "empty class": ("a: []\nb: rest\nc: sky\n", ":1: a: .*class"),
+    "rest as a class": ("rest: [sky]\nb: rest\n", ":1: rest: "),
+    "no text": ("1: [sky]\nb: rest\n", ":1: 1: .*quotes, '1'"),
+    "a list": ("- sky\n", r"`class: \[names\]`"),
+    "nothing": ("", r"`class: \[names\]`"),
+    "no YAML": ("a: [sky\n", "valid YAML"),
 }
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_fault_is_told_with_its_line(named, case):
+def test_remap_fault_has_file_and_line(named, case):
     text, said = FAULTS[case]
     with pytest.raises(InputError) as caught:
         remapped(named, text)
-    assert said in str(caught.value)
+    assert re.search(said, str(caught.value))
 
 
-def test_all_faults_are_told_at_once(named):
+def test_remap_reports_all_faults_at_once(named):
     with pytest.raises(InputError) as caught:
         remapped(named, "a: [sky, tree]\nb: [sky, 9]\n")
     lines = str(caught.value).splitlines()
@@ -124,12 +125,12 @@ def test_all_faults_are_told_at_once(named):
     assert all(line.startswith(f"{named.parent / 'remap.yaml'}:") for line in lines)
 
 
-def test_a_file_that_is_not_there_is_told(named):
-    with pytest.raises(InputError, match=r"nowhere\.yaml: must be a readable UTF-8 text file"):
+def test_remap_file_that_is_missing_is_named(named):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: .*UTF-8"):
         data.load(named, Reading(remap="nowhere.yaml"))
 
 
-def test_the_digest_follows_what_the_file_says_and_not_its_name(named, tmp_path):
+def test_remap_digest_follows_the_content_and_not_the_file_name(named, tmp_path):
     def digest(name: str, text: str) -> str:
         (tmp_path / name).write_text(text)
         return data.load(named, Reading(remap=str(tmp_path / name))).digest

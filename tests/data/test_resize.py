@@ -11,7 +11,7 @@ from autoseg.data import resize
 from autoseg.train import metrics
 
 
-def test_a_frame_is_averaged_not_sampled():
+def test_resize_frame_averages_instead_of_sampling():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     small = resize.resize_frame(stripes, (8, 8), 3)
@@ -19,7 +19,7 @@ def test_a_frame_is_averaged_not_sampled():
     assert abs(small.astype(int) - 127).max() <= 6
 
 
-def test_one_channel_is_luma():
+def test_resize_frame_to_one_channel_is_luma():
     red = np.zeros((10, 20, 3), np.uint8)
     red[..., 0] = 255
     assert (resize.resize_frame(red, (4, 6), 1) == 76).all()
@@ -28,7 +28,7 @@ def test_one_channel_is_luma():
         resize.resize_frame(red, (4, 6), 2)
 
 
-def test_masks_keep_their_indices_and_both_ways_back_agree():
+def test_resize_mask_keeps_indices_and_both_ways_back_agree():
     rng = np.random.default_rng(0)
     mask = rng.choice(np.array([0, 3, 255], np.uint8), (37, 61))
     small = resize.resize_mask(mask, (16, 32))
@@ -37,7 +37,7 @@ def test_masks_keep_their_indices_and_both_ways_back_agree():
     assert np.array_equal(back, metrics.resize_back(small, (37, 61)))
 
 
-def test_the_file_runs_without_autoseg(tmp_path):
+def test_resize_file_runs_without_autoseg(tmp_path):
     (tmp_path / "resize.py").write_bytes(Path(resize.__file__).read_bytes())
     code = (
         "import sys, numpy as np, resize; "

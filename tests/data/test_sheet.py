@@ -2,22 +2,16 @@
 
 import numpy as np
 import pytest
+from factories import make_candidate, make_score
 from PIL import Image
 
-from autoseg.core.records import IGNORE_INDEX, Candidate, Score
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Dataset, Sample
 from autoseg.train.contact_sheet import EXTRA, MAX_BYTES, MISSED, errors, write_sheet
 from autoseg.train.metrics import score_pictures
 
-CANDIDATE = Candidate.of("toy", {"resolution": 64, "a": 0.25})
+CANDIDATE = make_candidate(a=0.25)
 LEFT = 14 + 3 * (208 + 6)  # of the errors
-
-
-def score(**changed) -> Score:
-    facts = {"split": "val", "source": "torch", "iou": 0.5, "iou_ci95": (0.4, 0.6),
-             "class_iou": (0.5, 0.5), "pixel_accuracy": 0.9, "epoch": 3, "train_s": 1.0,
-             "seed": 0}  # fmt: skip
-    return Score(**{**facts, **changed})
 
 
 def made(masks, classes=("background", "part"), noise: bool = False, name: str = "") -> Dataset:
@@ -30,16 +24,24 @@ def made(masks, classes=("background", "part"), noise: bool = False, name: str =
         picture = rng.integers(0, 256, shape) if noise else np.full(shape, 100)
         return picture.astype(np.uint8), mask
 
-    stems = [Sample(f"{name}{n}", f"{n}", f"{n}", "") for n in range(len(masks))]
+    stems = [
+        Sample(stem=f"{name}{n}", group=f"{n}", image=f"{n}", mask="") for n in range(len(masks))
+    ]
     digest = str(hash((classes, noise, name, *(mask.tobytes() for mask in masks))))
-    return Dataset("made", classes, {"train": (), "val": tuple(stems), "test": ()}, digest, read)
+    return Dataset(
+        name="made",
+        classes=classes,
+        splits={"train": (), "val": tuple(stems), "test": ()},
+        digest=digest,
+        read=read,
+    )
 
 
 def drawn(tmp_path, dataset, maps, **facts) -> Image.Image:
     truths = [dataset.read(sample)[1] for sample in dataset.splits["val"]][: len(maps)]
     counts = score_pictures(maps, truths, len(dataset.classes))
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, dataset, CANDIDATE, score(**facts), maps, counts)
+    write_sheet(path, dataset, CANDIDATE, make_score(**{"iou": 0.5, **facts}), maps, counts)
     assert path.stat().st_size < MAX_BYTES and not list(path.parent.glob("*.tmp"))
     return Image.open(path)
 
@@ -52,7 +54,7 @@ def near(sheet: Image.Image, colour, left: int = LEFT) -> np.ndarray:
     return np.argwhere(close)
 
 
-def test_what_is_found_and_not_there_differs_from_what_is_missed(tmp_path):
+def test_write_sheet_distinguishes_false_from_missed_pixels(tmp_path):
     truth, found = np.zeros((120, 208), np.uint8), np.zeros((60, 104), np.uint8)
     truth[20:100, 20:60] = 1
     found[10:50, 60:90] = 1
@@ -64,7 +66,7 @@ def test_what_is_found_and_not_there_differs_from_what_is_missed(tmp_path):
     assert extra[:, 1].min() == pytest.approx(120, abs=2)
 
 
-def test_of_many_classes_all_that_is_wrong_has_one_colour_and_ignored_is_hatched():
+def test_write_sheet_of_many_classes_has_one_error_colour_and_hatches_ignored_pixels():
     truth, found = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
     truth[:, 20:40], truth[:, 40:] = 2, IGNORE_INDEX
     found[:20] = 1
@@ -74,14 +76,14 @@ def test_of_many_classes_all_that_is_wrong_has_one_colour_and_ignored_is_hatched
     assert len(np.unique(shown[:, 40:].reshape(-1, 3), axis=0)) == 2
 
 
-def test_a_perfect_map_shows_no_error(tmp_path):
+def test_write_sheet_of_a_perfect_map_shows_no_error(tmp_path):
     truth = np.zeros((90, 120), np.uint8)
     truth[30:60, 30:60] = 1
     sheet = drawn(tmp_path, made([truth]), [truth])
     assert not len(near(sheet, MISSED)) and not len(near(sheet, EXTRA))
 
 
-def test_pictures_of_any_size_and_names_of_any_kind_fit(tmp_path):
+def test_write_sheet_fits_pictures_of_any_size_and_names_of_any_kind(tmp_path):
     sizes = [(1, 1), (4, 900), (900, 4), (64, 64), (30, 50), (500, 400), (8, 8), (200, 300)]
     classes = ("</script><b>", "two\nlines " * 300, "道路", *map(str, range(200)))
     masks = [np.full(hw, 2 + n, np.uint8) for n, hw in enumerate(sizes)]
@@ -89,20 +91,20 @@ def test_pictures_of_any_size_and_names_of_any_kind_fit(tmp_path):
     assert sheet.width == 878 and sheet.height < 2400
 
 
-def test_the_noisiest_pictures_stay_small(tmp_path):
+def test_write_sheet_keeps_noisy_pictures_small(tmp_path):
     masks = [np.zeros((500, 400), np.uint8) for _ in range(8)]
     assert drawn(tmp_path, made(masks, noise=True), masks).width > 400
 
 
-def test_a_picture_without_an_object_in_truth_and_prediction_is_drawn(tmp_path):
+def test_write_sheet_draws_a_picture_without_objects(tmp_path):
     empty = np.zeros((60, 80), np.uint8)
     drawn(tmp_path, made([empty]), [empty], source="onnx", decayed=True)
 
 
-def test_a_sheet_that_cannot_be_written_is_said_and_no_more(tmp_path, caplog):
+def test_write_sheet_logs_a_sheet_that_cannot_be_written(tmp_path, caplog):
     empty = np.zeros((60, 80), np.uint8)
     (tmp_path / "diagnostics").write_text("a file where the folder should be")
     counts = score_pictures([empty], [empty], 2)
     path = tmp_path / "diagnostics" / "key.jpg"
-    write_sheet(path, made([empty]), CANDIDATE, score(), [empty], counts)
-    assert f"{CANDIDATE.key}: its contact sheet was not written" in caplog.text
+    write_sheet(path, made([empty]), CANDIDATE, make_score(0.5), [empty], counts)
+    assert CANDIDATE.key in caplog.text and "contact sheet" in caplog.text

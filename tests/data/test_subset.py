@@ -16,11 +16,14 @@ SIZES = {"road": 700, "car": 200, "sign": 80, "dog": 19, "": 1}
 def samples(sizes: dict[str, int] = SIZES) -> list[Sample]:
     named = [f"{s or 'none'}{n}" for s, size in sizes.items() for n in range(size)]
     strata = [s for s, size in sizes.items() for _ in range(size)]
-    return [Sample(n, n, n, n, stratum=s) for n, s in zip(named, strata, strict=True)]
+    return [
+        Sample(stem=n, group=n, image=n, mask=n, stratum=s)
+        for n, s in zip(named, strata, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_beginning_holds_the_strata_in_their_shares(seed):
+def test_stratified_order_prefix_contains_the_strata_in_their_shares(seed):
     taken, held = samples(), Counter()
     for count, place in enumerate(stratified_order(taken, seed), start=1):
         held[taken[place].stratum] += 1
@@ -28,34 +31,34 @@ def test_every_beginning_holds_the_strata_in_their_shares(seed):
             assert abs(held[stratum] - size * count / len(taken)) < 2.5
 
 
-def test_every_sample_comes_once():
+def test_stratified_order_contains_every_sample_once():
     assert sorted(stratified_order(samples(), 0)) == list(range(1000))
     assert stratified_order([], 0).tolist() == []
 
 
-def test_the_same_pictures_come_in_the_same_order_however_they_are_listed():
+def test_stratified_order_order_does_not_depend_on_the_listing():
     taken, shuffled = samples(), samples()
     random.Random(0).shuffle(shuffled)
     orders = [[s[i].stem for i in stratified_order(s, 7)] for s in (taken, shuffled)]
     assert orders[0] == orders[1]
 
 
-def test_another_seed_gives_another_order():
+def test_stratified_order_of_another_seed_has_another_order():
     taken = samples()
     assert stratified_order(taken, 0).tolist() != stratified_order(taken, 1).tolist()
 
 
-def test_without_strata_it_is_a_plain_shuffle():
+def test_stratified_order_without_strata_is_a_plain_shuffle():
     taken = [replace(sample, stratum="") for sample in samples()]
     assert np.corrcoef(stratified_order(taken, 0), np.arange(1000))[0, 1] < 0.1
 
 
-def test_a_stratum_is_the_class_that_the_fewest_pictures_of_train_hold():
+def test_strata_are_by_the_class_that_the_fewest_pictures_of_train_contain():
     held = [{0: 90, 1: 9}, {0: 90, 1: 9, 2: 1}, {0: 90}, {2: 5}, {255: 5}, {1: 2, 2: 900}]
     assert strata(held, 3, ("road", "car", "sign")) == (
         "car", "sign", "road", "sign", "", "sign",
     )  # fmt: skip
 
 
-def test_where_every_picture_holds_both_classes_the_smaller_is_the_stratum():
+def test_strata_are_by_the_smaller_class_where_every_picture_contains_both():
     assert strata([{0: 80, 1: 20}, {0: 10, 1: 20}], 2, ("background", "parcel")) == ("parcel",) * 2

@@ -36,26 +36,26 @@ def up_to(step: int) -> Callable[[int], float]:
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
-def test_a_device_that_works_on_blocks_likes_multiples_of_them(step: int) -> None:
+def test_judge_of_a_device_with_blocks_is_the_block(step: int) -> None:
     assert ladder(up_to(step)).step == step
 
 
-def test_widths_are_classed_by_the_largest_step_that_divides_them() -> None:
+def test_judge_classes_widths_by_the_largest_divisor() -> None:
     for step, widths in WIDTHS.items():
         assert all(width % step == 0 and width % (2 * step) for width in widths if step < 32)
 
 
-def test_slow_code_for_odd_widths_is_seen_although_they_are_narrower() -> None:
+def test_judge_notices_slow_odd_widths_although_they_are_narrower() -> None:
     found = ladder(lambda width: width if width % 4 == 0 else 1.3 * width)
     assert found.step == 4
     assert found.losses["pointwise", 1] > 1.4 > 1.05 > found.losses["pointwise", 8]
 
 
-def test_less_than_two_per_cent_is_no_reason() -> None:
+def test_judge_needs_a_gain_over_two_percent() -> None:
     assert ladder(lambda width: width * (1.008 if width % 8 else 1.0)).step == 1
 
 
-def test_the_models_of_the_ladder_run(tmp_path: Path) -> None:
+def test_chain_models_of_the_ladder_run(tmp_path: Path) -> None:
     path = tmp_path / "chain.onnx"
     path.write_bytes(conv_chain(3, 23, 12))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -63,7 +63,7 @@ def test_the_models_of_the_ladder_run(tmp_path: Path) -> None:
     assert path.read_bytes() == conv_chain(3, 23, 12)
 
 
-def test_this_machine_is_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_runs_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A name of its own: what else is timed here need not be waited for.
     monkeypatch.setattr("autoseg.device.board.CLAIM_NAME", "autoseg-test-probe")
     monkeypatch.setattr(channel_step, "ROUNDS", 2)

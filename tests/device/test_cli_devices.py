@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoseg.device.check.WATCH_S", 0.05)
 
 
-def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
+def test_devices_lists_the_known_devices(autoseg_command: Command) -> None:
     called = autoseg_command("devices")
     assert called.code == 0
     lines = called.stdout.splitlines()
@@ -42,26 +43,27 @@ def test_the_known_devices_are_listed(autoseg_command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["check", "lokal"], "did you mean 'local'?"),
-        (["check", "@"], "must be user@host"),
-        (["check", "local", "--save", "x.yaml"], "--save writes what --probe finds; give both"),
+        (["check", "lokal"], "'local'"),
+        (["check", "@"], "user@host"),
+        (["check", "local", "--save", "x.yaml"], "--save .*--probe"),
         (
             ["check", "local", "--probe", "--save", "no/x.yaml"],
-            "--save no/x.yaml: there is no folder no",
+            r"--save no/x\.yaml: .*folder no\b",
         ),
-        (["setup", "local"], "local is this machine, whose onnxruntime was installed"),
-        (["trust", "local"], "local is this machine, which needs no host key"),
-        (["chek", "local"], "No such command 'chek'"),
+        (["setup", "local"], "local .*onnxruntime"),
+        (["trust", "local"], "local .*host key"),
+        (["chek", "local"], "'chek'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_devices_refuses_contradictory_arguments(
     autoseg_command: Command, arguments: list[str], told: str
 ) -> None:
     called = autoseg_command("devices", *arguments)
-    assert called.code == 2 and told in called.stderr and called.stdout == ""
+    assert called.code == 2 and called.stdout == ""
+    assert re.search(told, called.stderr, re.MULTILINE)
 
 
-def test_this_machine_is_checked(autoseg_command: Command) -> None:
+def test_devices_check_checks_this_machine(autoseg_command: Command) -> None:
     called = autoseg_command("devices", "check", "local", "--json")
     told = json.loads(called.stdout)
     assert told["facts"]["onnxruntime"] and told["facts"]["round trip"].endswith(" ms")
@@ -70,7 +72,7 @@ def test_this_machine_is_checked(autoseg_command: Command) -> None:
     assert told["trustworthy"] == (not severe) and called.code == bool(severe)
 
 
-def test_what_a_probe_found_is_kept_in_a_profile(
+def test_devices_check_probe_saves_its_result_in_a_profile(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from autoseg.device import channel_step
@@ -89,7 +91,7 @@ def test_what_a_probe_found_is_kept_in_a_profile(
 
 
 @pytest.mark.parametrize("broken", ["trust", "probe"])
-def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
+def test_devices_check_probe_without_a_trustworthy_result_saves_nothing(
     autoseg_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     # Nothing is alike enough; or the machine cannot load what is no model.
@@ -100,21 +102,19 @@ def test_a_probe_that_means_nothing_is_told_with_the_facts_and_not_kept(
         monkeypatch.setattr("autoseg.device.channel_step.conv_chain", lambda *shape: b"no model")
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
-    assert called.code == 1 and "local cannot be trusted yet" in called.stdout
-    said = "differed from itself" if broken == "trust" else "the probe of the channel step failed"
-    assert said in called.stdout and "round trip" in called.stdout
-    assert f"{save} was not written" in called.stderr and not save.exists()
-    assert ("timing convolutions" in called.stderr) == (broken == "probe")
+    assert called.code == 1 and "local" in called.stdout and "round context" in called.stdout
+    assert str(save) in called.stderr and not save.exists()
+    assert ("ladder" in called.stderr) == (broken == "probe")
 
 
-def test_operators_are_told_with_their_time(autoseg_command: Command, segments: Path) -> None:
+def test_measure_operators_shows_their_time(autoseg_command: Command, segments: Path) -> None:
     called = autoseg_command("measure", str(segments), "--operators")
     assert called.code == 0
     assert "ArgMax" in called.stdout and "1x24x32" in called.stdout
     assert called.stdout.split("by operator")[1].split("all")[1].split()[-2:] == ["100", "%"]
 
 
-def test_two_models_stand_side_by_side(
+def test_measure_against_shows_two_models_side_by_side(
     autoseg_command: Command, segments: Path, dynamic: Path
 ) -> None:
     called = autoseg_command("measure", str(segments), "--against", str(dynamic))
@@ -127,12 +127,14 @@ def test_two_models_stand_side_by_side(
     assert {node["op"] for node in nodes} >= {"ArgMax", "Cast"}
 
 
-def test_a_model_to_compare_with_must_be_there(autoseg_command: Command, segments: Path) -> None:
+def test_measure_against_requires_an_existing_model(
+    autoseg_command: Command, segments: Path
+) -> None:
     called = autoseg_command("measure", str(segments), "--against", "gone.onnx")
-    assert called.code == 2 and "there is no file gone.onnx" in called.stderr
+    assert called.code == 2 and "gone.onnx" in called.stderr
 
 
-def test_a_candidate_without_a_file_is_exported_untrained(
+def test_measure_candidate_without_a_file_exports_it_untrained(
     autoseg_command: Command, finished: Any, segments: Path
 ) -> None:
     # Its models may be timed beside other tests: only their operators are looked at.
@@ -141,7 +143,7 @@ def test_a_candidate_without_a_file_is_exported_untrained(
     measure = ("measure", str(finished.folder), "--candidate", key)
     before = sorted(finished.folder.rglob("*"))
     called = autoseg_command(*measure, "--against", str(segments))
-    assert called.code == 0 and f"{key} (untrained): the slowest of" in called.stdout
+    assert called.code == 0 and f"{key} (untrained)" in called.stdout
     rows = called.stdout.split("side by side")[1]
     assert key in rows and "segments" in rows and "Conv" in rows
     told = json.loads(autoseg_command(*measure, "--max-time", "0.1s", "--json").stdout)
@@ -149,7 +151,7 @@ def test_a_candidate_without_a_file_is_exported_untrained(
     assert sorted(finished.folder.rglob("*")) == before
 
 
-def test_a_candidate_that_is_not_there_is_refused(
+def test_measure_candidate_that_does_not_exist_is_refused(
     autoseg_command: Command, finished: Any, tmp_path: Path
 ) -> None:
     def refusal(*arguments: str) -> str:
@@ -157,9 +159,9 @@ def test_a_candidate_that_is_not_there_is_refused(
         assert called.code == 2
         return str(called.stderr)
 
-    assert "has no candidate 'x'" in refusal(str(finished.folder), "--candidate", "x")
-    assert "there is no run at" in refusal(str(tmp_path / "gone"), "--candidate", "x")
-    assert "name a candidate with --candidate KEY" in refusal(str(finished.folder))
+    assert "'x'" in refusal(str(finished.folder), "--candidate", "x")
+    assert str(tmp_path / "gone") in refusal(str(tmp_path / "gone"), "--candidate", "x")
+    assert "--candidate KEY" in refusal(str(finished.folder))
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def board(sshd: Sshd, tmp_path: Path) -> Path:
 
 
 @pytest.mark.ssh
-def test_a_board_is_checked(autoseg_command: Command, board: Path) -> None:
+def test_devices_check_checks_a_board(autoseg_command: Command, board: Path) -> None:
     called = autoseg_command("devices", "check", str(board), "--json")
     told = json.loads(called.stdout)
     assert told["facts"]["python"] and told["trust"]["pairs"] >= 20
@@ -179,7 +181,7 @@ def test_a_board_is_checked(autoseg_command: Command, board: Path) -> None:
 
 
 @pytest.mark.ssh
-def test_a_board_without_onnxruntime_is_told_how_to_get_it(
+def test_devices_check_without_onnxruntime_names_devices_setup(
     autoseg_command: Command, sshd: Sshd, tmp_path: Path
 ) -> None:
     venv.create(tmp_path / "bare")
@@ -187,15 +189,13 @@ def test_a_board_without_onnxruntime_is_told_how_to_get_it(
     write_profile(sshd.profile(python=str(tmp_path / "bare" / "bin" / "python")), path)
     called = autoseg_command("devices", "check", str(path))
     assert called.code == 1
-    assert "onnxruntime cannot be imported" in called.stdout
-    assert f"run `autoseg devices setup '{path}'`" in called.stdout
-    assert "cannot be trusted yet" in called.stdout
+    assert f"`autoseg devices setup '{path}'`" in called.stdout
     refused = autoseg_command("devices", "setup", str(path))
-    assert refused.code == 2 and "take `python` out of the profile" in refused.stderr
+    assert refused.code == 2 and "`python`" in refused.stderr
 
 
 @pytest.mark.ssh
-def test_a_board_is_asked_for_before_it_is_changed(
+def test_devices_setup_asks_before_it_changes_a_board(
     autoseg_command: Command, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     venv.create(tmp_path / "bare")
@@ -205,23 +205,25 @@ def test_a_board_is_asked_for_before_it_is_changed(
     with open("/dev/null") as nobody:
         monkeypatch.setattr("sys.stdin", nobody)
         called = autoseg_command("devices", "setup", str(path))
-    assert called.code == 2 and "say --yes" in called.stderr
-    assert "make a virtual environment in" in called.stdout
+    assert called.code == 2 and "--yes" in called.stderr
+    assert "virtual environment" in called.stdout
     assert not (sshd.cache / "venv").exists()
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     refused = autoseg_command("devices", "setup", str(path))
-    assert refused.code == 1 and "nothing was changed" in refused.stderr
+    assert refused.code == 1
     assert not (sshd.cache / "venv").exists()
 
 
 @pytest.mark.ssh
-def test_a_board_that_can_measure_needs_no_setup(autoseg_command: Command, board: Path) -> None:
+def test_devices_setup_does_nothing_on_a_board_that_can_measure(
+    autoseg_command: Command, board: Path
+) -> None:
     called = autoseg_command("devices", "setup", str(board))
-    assert called.code == 0 and called.stdout.startswith("nothing to do: ")
+    assert called.code == 0 and "onnxruntime" in called.stdout
 
 
 @pytest.mark.ssh
-def test_a_host_key_is_shown_and_remembered_when_told_so(
+def test_devices_trust_shows_a_host_key_and_stores_it_after_consent(
     autoseg_command: Command, board: Path, home: Path
 ) -> None:
     known = home / ".ssh" / "known_hosts"
@@ -233,6 +235,6 @@ def test_a_host_key_is_shown_and_remembered_when_told_so(
         asked = autoseg_command("devices", "trust", str(board))
     assert asked.code == 2 and "SHA256:" in asked.stdout and not known.exists()
     told = autoseg_command("devices", "trust", str(board), "--yes")
-    assert told.code == 0 and "is trusted: ssh-ed25519 SHA256:" in told.stdout
+    assert told.code == 0 and "ssh-ed25519 SHA256:" in told.stdout
     assert autoseg_command("devices", "trust", str(board)).code == 0
     assert autoseg_command("devices", "setup", str(board)).code == 0

@@ -8,21 +8,21 @@ from autoseg.core.errors import DeviceError
 from autoseg.core.records import Constraints, MeasurePlan
 from autoseg.device.fake import FakeDevice
 
-SCREEN = MeasurePlan.screen(Constraints(33.0, 0.95))
+SCREEN = MeasurePlan.screen(Constraints(max_latency_ms=33.0, min_iou=0.95))
 
 
-def test_the_same_file_gives_the_same_figures(segments: Path) -> None:
+def test_fake_device_gives_the_same_figures_for_the_same_file(segments: Path) -> None:
     assert FakeDevice().measure(segments, SCREEN) == FakeDevice().measure(segments, SCREEN)
 
 
-def test_latency_is_what_it_was_told(segments: Path, dynamic: Path) -> None:
+def test_fake_device_has_the_given_latency(segments: Path, dynamic: Path) -> None:
     assert FakeDevice(7.5).measure(segments, SCREEN).p50_ms == 7.5
     by_name = FakeDevice(lambda onnx: 2.0 if onnx.stem == "dynamic" else 1.0)
     assert by_name.measure(dynamic, SCREEN).p50_ms == 2.0
     assert by_name.measured == [dynamic]
 
 
-def test_it_fails_once_on_the_measurement_it_was_told(segments: Path) -> None:
+def test_fake_device_fails_once_on_the_given_measurement(segments: Path) -> None:
     device = FakeDevice(1.0, fail_on=2)
     device.measure(segments, SCREEN)
     with pytest.raises(DeviceError, match="measurement 2"):

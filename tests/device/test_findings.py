@@ -1,5 +1,6 @@
 """What is wrong with a device is said with its fix, from what it told alone."""
 
+import re
 from typing import Any
 
 import pytest
@@ -48,11 +49,11 @@ def status(**changed: Any) -> Status:
     return Status.model_validate(STATUS | changed)
 
 
-def test_a_board_that_is_well_has_nothing_to_mend() -> None:
+def test_findings_of_a_healthy_board_are_empty() -> None:
     assert findings(PI, hello(), status()) == []
 
 
-def test_what_a_device_does_not_tell_is_no_fault() -> None:
+def test_findings_ignore_unknown_facts() -> None:
     assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
     told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
     assert [name for name, text in told.items() if text] == [
@@ -61,7 +62,7 @@ def test_what_a_device_does_not_tell_is_no_fault() -> None:
     assert list(told) == list(facts(hello(), status(), skew_s=0.0, round_trip_ms=1.0))
 
 
-def test_the_device_is_told_in_words() -> None:
+def test_facts_are_formatted_with_units() -> None:
     told = facts(hello(), status(), skew_s=0.3, round_trip_ms=2.46)
     assert told == {
         "model": "Raspberry Pi 4 Model B Rev 1.4",
@@ -82,88 +83,88 @@ def test_the_device_is_told_in_words() -> None:
     }
 
 
-def test_what_a_hostile_board_tells_cannot_draw_on_the_terminal() -> None:
+def test_facts_of_a_hostile_board_contain_no_control_characters() -> None:
     bad = hello(cpu="\x1b[2J" + "x" * 1900, system="a\nb")
     told = facts(bad, status(top=[["\x1b]0;x\a", 1.0]]), skew_s=0.0, round_trip_ms=1.0)
     assert all(text and text.isprintable() and len(text) < 300 for text in told.values())
 
 
 GRAVE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
-    "32 bit": ({"machine": "armv7l"}, {}, "32 bit (armv7l)", "64-bit image"),
-    "old python": ({"python": "3.7.3"}, {}, "python 3.7.3 is older than 3.8", "newer"),
+    "32 bit": ({"machine": "armv7l"}, {}, "armv7l", "64-bit"),
+    "old python": ({"python": "3.7.3"}, {}, r"3\.7\.3 .*3\.8", ""),
     "no runtime": (
         {"runtime": None, "runtime_error": "No module named 'onnxruntime'", "providers": []},
         {},
-        "cannot be imported (No module named 'onnxruntime')",
+        "No module named 'onnxruntime'",
         "autoseg devices setup attic",
     ),
     "old runtime": (
-        {"runtime": "onnxruntime 1.9.0"}, {}, "1.9.0 is older than 1.16", "autoseg devices setup",
+        {"runtime": "onnxruntime 1.9.0"}, {}, r"1\.9\.0 .*1\.16", "autoseg devices setup",
     ),
-    "cores": ({"affinity": [0, 1, 2]}, {}, "names cores 3, but there are 0-2", "affinity"),
+    "cores": ({"affinity": [0, 1, 2]}, {}, r"\b3\b.*\b0-2\b", "affinity"),
     "governor": (
         {},
         {"governors": ["ondemand"], "clock_mhz": 600.0},
-        "the governor is ondemand",
+        "governor .*ondemand",
         "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
     ),
     "jetson": (
         {"cpu": "NVIDIA Jetson Orin Nano Developer Kit"},
         {"governors": ["schedutil"], "clock_mhz": 729.6},
-        "the governor is schedutil",
+        "governor .*schedutil",
         "sudo jetson_clocks",
     ),
-    "hot": ({}, {"temperature_c": 76.0}, "the temperature is 76 °C, over 75 °C", "let it cool"),
+    "hot": ({}, {"temperature_c": 76.0}, "76 °C.* 75 °C", "cool"),
     "weak supply": (
-        {}, {"throttled_bits": 0x50005}, "under-voltage, throttled", "power supply",
+        {}, {"throttled_bits": 0x50005}, "under-voltage, throttled", "supply",
     ),
-    "throttled": ({}, {"throttled_bits": 0xC}, "soft temperature limit", "fan"),
+    "throttled": ({}, {"throttled_bits": 0xC}, "temperature", "fan"),
     "load": (
         {},
         {"other_cores": 1.5, "top": [["chromium", 1.25], ["Xorg", 0.2]]},
-        "other programs keep 1.50 cores (chromium 1.25, Xorg 0.20) busy",
-        "stop them",
+        r"1\.50 cores \(chromium 1\.25, Xorg 0\.20\)",
+        "",
     ),
-    "full disk": ({}, {"disk_free_bytes": 30 << 20}, "only 30 MiB of disk", "make room"),
+    "full disk": ({}, {"disk_free_bytes": 30 << 20}, "30 MiB .*disk", ""),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", GRAVE)
-def test_what_must_be_mended_is_said_with_its_fix(case: str) -> None:
+def test_findings_that_forbid_measuring_name_cause_and_fix(case: str) -> None:
     told, doing, text, fix = GRAVE[case]
     (found,) = findings(PI, hello(**told), status(**doing))
-    assert text in found.text and fix in found.fix and found.severe
+    assert re.search(text, found.text) and fix in found.fix and found.severe
 
 
 @pytest.mark.parametrize(
     ("doing", "skew_s", "text"),
     [
-        ({"throttled_bits": 0x50000}, 0.0, "since the boot: under-voltage, throttled"),
-        ({"memory_available_bytes": 100 << 20}, 0.0, "only 100 MiB of memory"),
-        ({"disk_free_bytes": 500 << 20}, 0.0, "only 500 MiB of disk"),
-        ({}, -3600.0, "its clock is 3600 s behind"),
-        ({"clock_mhz": 1200.0}, 0.0, "the clock is 1200 of 1800 MHz"),
+        ({"throttled_bits": 0x50000}, 0.0, "under-voltage, throttled"),
+        ({"memory_available_bytes": 100 << 20}, 0.0, "100 MiB .*memory"),
+        ({"disk_free_bytes": 500 << 20}, 0.0, "500 MiB .*disk"),
+        ({}, -3600.0, "clock .*3600 s"),
+        ({"clock_mhz": 1200.0}, 0.0, "1200 of 1800 MHz"),
     ],
 )
-def test_advice_does_not_forbid_to_measure(
+def test_findings_that_advise_do_not_forbid_measuring(
     doing: dict[str, Any], skew_s: float, text: str
 ) -> None:
     (found,) = findings(PI, hello(), status(**doing), skew_s=skew_s)
-    assert text in found.text and not found.severe
+    assert re.search(text, found.text) and not found.severe
 
 
-def test_locked_clocks_of_a_jetson_need_no_governor() -> None:
+def test_findings_need_no_governor_for_locked_jetson_clocks() -> None:
     jetson = hello(cpu="NVIDIA Jetson Orin Nano Developer Kit")
     assert findings(PI, jetson, status(governors=["schedutil"])) == []
 
 
-def test_each_missing_provider_is_named_with_its_way() -> None:
+def test_findings_name_each_missing_provider_with_its_fix() -> None:
     profile = Profile(name="jet", kind="ssh", host="jet", providers=["TensorRT", "CUDA", "CPU"])
     found = findings(profile, hello(), status())
     assert [finding.text.split()[4] for finding in found] == ["TensorRT,", "CUDA,"]
     assert all("onnxruntime-gpu" in finding.fix for finding in found)
 
 
-def test_the_grave_comes_first() -> None:
+def test_findings_that_forbid_measuring_come_first() -> None:
     found = findings(PI, hello(machine="armv7l"), status(memory_available_bytes=1), skew_s=99.0)
     assert [finding.severe for finding in found] == [True, False, False]

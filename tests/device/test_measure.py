@@ -14,8 +14,8 @@ from autoseg.device.device_profile import Profile
 from autoseg.device.local import local_device
 from autoseg.device.rpc_schema import Node, StateAfter, Status
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
-SHORT = MeasurePlan("confirm", "p50", min_runs=40, max_runs=40, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
+SHORT = MeasurePlan(phase="confirm", statistic="p50", min_runs=40, max_runs=40, warmup_s=0.01)
 
 
 def status(**facts: Any) -> Status:
@@ -62,19 +62,19 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ({"governors": ["ondemand"], "max_clock_mhz": 1800.0}, {"clock_mhz": 1500.0}, None),
     ],
 )
-def test_throttling_is_what_changed_or_lasts(
+def test_throttled_means_changed_or_persistent(
     before: dict[str, Any], after: dict[str, Any], throttled: bool | None
 ) -> None:
     assert machine_state.throttled(status(**before), timed(**after)) is throttled
 
 
-def test_a_machine_over_its_ceiling_counts_as_throttled() -> None:
+def test_throttled_means_over_max_temperature() -> None:
     hot = timed(temperature_c=81.0)
     assert machine_state.throttled(status(), hot, 80.0) is True
     assert machine_state.throttled(status(), hot, 85.0) is False
 
 
-def test_throttling_within_a_timing_is_kept() -> None:
+def test_measure_records_throttling_during_a_timing() -> None:
     begun = timed(throttled_bits=0x50005, temperature_c=80.0, clock_mhz=900.0)
     over = machine_state.merge_state(begun, timed(throttled_bits=0x50000, temperature_c=70.0))
     assert over.throttled_bits == 0x50005 and over.temperature_c == 80.0
@@ -84,7 +84,7 @@ def test_throttling_within_a_timing_is_kept() -> None:
     assert counts.throttle_count == 5
 
 
-def test_a_governor_that_changed_is_told(
+def test_measure_flags_a_changed_governor(
     altered: Callable[[str], None], segments: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     altered(
@@ -96,22 +96,20 @@ def test_a_governor_that_changed_is_told(
     found = device.measure(segments, QUICK)
     device.close()
     assert found.governor == "performance"
-    assert "the governor went from performance to powersave" in found.flags
+    assert any(re.search("governor .*performance .*powersave", flag) for flag in found.flags)
 
 
-def test_a_percentile_that_another_stands_for_is_told(segments: Path) -> None:
+def test_measure_flags_a_percentile_that_replaces_another(segments: Path) -> None:
     device = local_device()
-    few = MeasurePlan("confirm", "p99", min_runs=40, max_runs=40, warmup_s=0.0)
+    few = MeasurePlan(phase="confirm", statistic="p99", min_runs=40, max_runs=40, warmup_s=0.0)
     flags = device.measure(segments, few).flags
     # On a busy machine disturbed runs count as well: there are more, and a p95 may do.
-    assert any(
-        re.fullmatch(r"\d+ runs cannot give a p99: the p9[05] replaces it", f) for f in flags
-    )
-    assert "replaces it" not in " ".join(device.measure(segments, SHORT).flags)
+    assert any(re.search(r"\d+ runs .*p99\b.*p9[05]\b", f) for f in flags)
+    assert "p99" not in " ".join(device.measure(segments, SHORT).flags)
     device.close()
 
 
-def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
+def test_fallen_back_counts_all_nodes_and_names_some(
     segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [
@@ -122,12 +120,11 @@ def test_every_node_that_ran_elsewhere_is_counted_and_some_are_named(
     monkeypatch.setattr(device, "nodes", lambda onnx, runs: rows)
     names, words = measure.fallen_back(device, segments)
     assert len(names) == 31 and "n1" not in names
-    assert words == (
-        "31 of 33 nodes ran on CUDAExecutionProvider and the CPU, not on TensorrtExecutionProvider"
-    )
+    pattern = "31 of 33 .*CUDAExecutionProvider .*CPU.* TensorrtExecutionProvider"
+    assert re.search(pattern, words)
 
 
-def test_what_may_be_the_reason_is_said_in_words() -> None:
+def test_suspects_names_each_possible_cause() -> None:
     told = machine_state.suspects(
         status(
             governors=["ondemand", "performance"],
@@ -137,16 +134,17 @@ def test_what_may_be_the_reason_is_said_in_words() -> None:
             temperature_c=81.4,
         )
     )
-    assert told == (
-        "the governor is ondemand, not performance",
-        "other programs keep 1.3 cores busy (python3 0.9, ffmpeg 0.3)",
-        "it is throttled now (get_throttled says 0x50004)",
-        "it is hot (81 °C)",
+    patterns = (
+        "governor .*ondemand.*performance",
+        r"1\.3 cores .*\(python3 0\.9, ffmpeg 0\.3\)",
+        "throttled .*0x50004",
+        "81 °C",
     )
+    assert all(re.search(*pair) for pair in zip(patterns, told, strict=True)), told
     assert machine_state.suspects(status(governors=["performance"], other_cores=0.1)) == ()
 
 
-def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(
+def test_measure_repeats_a_throttled_confirmation_after_a_rest_and_flags_it(
     altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     altered("def throttle_count():\n    return time.monotonic_ns()")
@@ -155,13 +153,13 @@ def test_a_throttled_confirmation_is_repeated_after_a_rest_and_then_marked(
     device = local_device()
     found = device.measure(segments, SHORT)
     assert found.throttled and len(rests) == 1
-    assert "the machine was throttled" in found.flags
+    assert any("throttled" in flag for flag in found.flags)
     # What this machine does all day is no reason to wait before each candidate.
     assert device.measure(segments, QUICK).throttled and len(rests) == 1
     device.close()
 
 
-def test_throttling_that_is_over_leaves_no_mark(
+def test_measure_leaves_no_flag_for_throttling_that_ended(
     altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     altered("def throttled_bits():\n    return int(os.path.exists(__file__ + '.hot'))")
@@ -182,7 +180,7 @@ def test_throttling_that_is_over_leaves_no_mark(
     device.close()
 
 
-def test_a_machine_that_stays_too_hot_is_told_from_one_that_cools(
+def test_measure_distinguishes_a_machine_that_stays_too_hot_from_one_that_cools(
     altered: Callable[[str], None], segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     altered(
@@ -196,6 +194,6 @@ def test_a_machine_that_stays_too_hot_is_told_from_one_that_cools(
     assert device.measure(segments, QUICK).temperature_c == 60.0
     device.close()
     monkeypatch.setattr(measure, "COOL_S", 0.0)
-    with pytest.raises(DeviceError, match="at 90 °C, over max_temperature_c 80 .* or raise max_"):
+    with pytest.raises(DeviceError, match="90 °C.*max_temperature_c 80"):
         device.measure(segments, QUICK)
     device.close()

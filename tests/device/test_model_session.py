@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from autoseg.device.local import LocalLauncher
 from autoseg.device.pipe_transport import PipeTransport
 from autoseg.device.rpc_errors import ConnectionLost
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 
 
 class Cable:
@@ -61,29 +61,29 @@ def wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Boar
     return lambda *cuts: Board(Profile(name="x", kind="local"), Wired(cuts=list(cuts)))
 
 
-def test_a_connection_that_breaks_now_and_then_is_nobodys_fault(
+def test_measure_survives_connections_that_break_now_and_then(
     wired: Callable[..., Board], segments: Path
 ) -> None:
     board = wired("put", "open", "warm", "time", "time")
-    found = board.measure(segments, QUICK)
-    # On a busy machine the seconds run out before `min_runs`.
-    assert found.runs > 0 and found.peak_rss_bytes > 0
+    plan = replace(QUICK, max_s=60.0)  # where others keep the machine busy
+    found = board.measure(segments, plan)
+    assert found.runs >= plan.min_runs and found.peak_rss_bytes > 0
     assert isinstance(board.launcher, Wired) and not board.launcher.cuts
     board.close()
 
 
-def test_a_connection_that_does_not_last_stops_the_run_and_blames_no_model(
+def test_measure_over_a_connection_that_keeps_breaking_stops_the_run(
     wired: Callable[..., Board], segments: Path
 ) -> None:
     board = wired(*["time"] * 9)
-    told = "^the board was lost 4 times in a row while timing segments.onnx.*check its power"
+    told = r"^the board .*\b4\b.*timing segments\.onnx.*power"
     with pytest.raises(DeviceError, match=told):
         board.measure(segments, QUICK)
     board.close()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", 7, "/models\x1b[2J/{digest}.onnx", "x" * 9000])
-def test_a_place_that_is_none_of_a_model_is_refused(
+def test_place_refuses_a_path_that_is_no_model(
     wired: Callable[..., Board],
     segments: Path,
     tmp_path: Path,
@@ -96,13 +96,13 @@ def test_a_place_that_is_none_of_a_model_is_refused(
     (tmp_path / "runner.py").write_text(Path(runner.__file__).read_text().replace(main, lying))
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
     board = wired()
-    with pytest.raises(DeviceError, match="the board: the reply is not from") as caught:
+    with pytest.raises(DeviceError, match="the board: .*runner") as caught:
         board.place(segments)
     assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
     board.close()
 
 
-def test_closing_lets_go_of_a_reach_that_no_runner_was_started_on(
+def test_close_releases_a_connection_without_a_runner(
     wired: Callable[..., Board],
 ) -> None:
     board = wired()
@@ -119,7 +119,7 @@ def test_closing_lets_go_of_a_reach_that_no_runner_was_started_on(
     assert board.launcher.closed == 2
 
 
-def test_one_lucky_look_at_the_calm_machine_does_not_stay_the_measure_of_all(
+def test_measure_replaces_a_lucky_first_look_at_the_calm_machine(
     wired: Callable[..., Board],
 ) -> None:
     board = wired()

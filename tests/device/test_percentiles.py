@@ -8,7 +8,7 @@ from autoseg.device.percentiles import estimate, figures
 
 
 @pytest.mark.parametrize("statistic", ["p50", "p90", "mean"])
-def test_the_interval_holds_the_truth_as_often_as_it_says(statistic: Statistic) -> None:
+def test_estimate_interval_covers_the_truth_at_its_stated_rate(statistic: Statistic) -> None:
     random = np.random.default_rng(0)
     truth = {"p50": 1.0, "p90": float(np.exp(0.1 * 1.2816)), "mean": float(np.exp(0.005))}
     held = [
@@ -19,7 +19,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(statistic: Statistic) 
     assert 0.93 <= np.mean(held) <= 1.0
 
 
-def test_a_machine_that_drifts_widens_the_interval() -> None:
+def test_estimate_interval_is_wider_on_a_drifting_machine() -> None:
     random = np.random.default_rng(0)
     drifting = 1 + np.repeat(0.01 * random.standard_normal(20), 50)
     drifting += 0.001 * random.standard_normal(1000)
@@ -31,7 +31,7 @@ def test_a_machine_that_drifts_widens_the_interval() -> None:
     assert width(drifting) > 3 * width(random.permutation(drifting))
 
 
-def test_more_runs_support_more_percentiles() -> None:
+def test_figures_of_more_runs_have_more_percentiles() -> None:
     times = np.random.default_rng(0).uniform(1, 2, 1000)
     few, some, many = (figures(list(times[:runs])) for runs in (30, 80, 1000))
     assert [[f.p90_ms is None, f.p95_ms is None, f.p99_ms is None] for f in (few, some, many)] == [

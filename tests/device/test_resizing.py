@@ -20,7 +20,7 @@ def through(graph: bytes, array: np.ndarray, folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("hw", [(48, 64), (200, 50), (75, 101)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_becomes_the_frame_that_training_saw(hw, channels, tmp_path):
+def test_frame_resize_of_a_picture_gives_the_frame_of_training(hw, channels, tmp_path):
     picture = RNG.integers(0, 256, (75, 101, 3), dtype=np.uint8)
     frame = resize_frame(picture, hw, channels)
     given = picture if channels == 3 else resize_frame(picture, (75, 101), 1)
@@ -30,7 +30,7 @@ def test_a_picture_becomes_the_frame_that_training_saw(hw, channels, tmp_path):
 
 
 @pytest.mark.parametrize("hw", [(48, 64), (480, 640), (75, 101), (31, 17)])
-def test_a_class_map_gets_the_pictures_size(hw, tmp_path):
+def test_map_resize_of_a_class_map_gives_the_size_of_the_picture(hw, tmp_path):
     class_map = RNG.integers(0, 9, (48, 64), dtype=np.uint8)
     found = through(map_resize((48, 64), hw), class_map, tmp_path)
     assert (found == resize_back(class_map, hw)).mean() > 0.9  # but for ties

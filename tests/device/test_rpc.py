@@ -49,19 +49,21 @@ def asked(*coming: bytes, limit_s: float = 5.0) -> dict[str, Any]:
     return RpcChannel(Wire(*coming)).ask("hello", limit_s=limit_s)
 
 
-def test_an_answer_may_come_in_pieces_and_between_pongs() -> None:
+def test_link_reads_an_answer_in_pieces_and_between_pongs() -> None:
     text = line(pong=True) + line(block=1, more=True) + line(pong=True) + line(timed=2)
     pieces = [text[at : at + 3] for at in range(0, len(text), 3)]
     found = RpcChannel(Wire(*pieces)).stream("time", limit_s=5.0, blocks=[])
     assert [sorted(set(each) - {"more", "raw"}) for each in found] == [["block"], ["timed"]]
 
 
-def test_raw_bytes_belong_to_their_answer_whatever_they_look_like() -> None:
+def test_link_gives_raw_bytes_to_their_answer_whatever_they_contain() -> None:
     raw = b'{"pong": true}\n{'
     assert asked(line(map={}, bytes=len(raw)) + raw[:5], raw[5:])["raw"] == raw
 
 
-def test_a_payload_is_announced_and_no_ping_falls_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_announces_a_payload_and_sends_no_ping_inside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.001)
     wire = Wire(line(path="x"))
     payload = bytes(300_000)
@@ -81,7 +83,7 @@ def test_a_payload_is_announced_and_no_ping_falls_into_it(monkeypatch: pytest.Mo
         ("news", DeviceError),
     ],
 )
-def test_an_error_line_is_the_error_it_stands_for(kind: str, error: type[Exception]) -> None:
+def test_link_raises_the_error_of_an_error_line(kind: str, error: type[Exception]) -> None:
     channel = RpcChannel(
         Wire(line(error={"kind": kind, "message": "told\x1b[2J so"}), line(fine=1))
     )
@@ -103,19 +105,19 @@ def test_an_error_line_is_the_error_it_stands_for(kind: str, error: type[Excepti
         line(map={}, bytes="many"),
     ],
 )
-def test_what_is_no_answer_is_babble_and_shown_in_part(coming: bytes) -> None:
+def test_link_raises_on_an_invalid_answer_and_quotes_part_of_it(coming: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         asked(coming)
     assert len(str(caught.value)) < 300
 
 
-def test_no_byte_at_all_is_a_hung_board(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_without_any_byte_raises_hung_board(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 0.05)
     with pytest.raises(NoHeartbeat):
         asked()
 
 
-def test_pongs_without_an_answer_are_slowness() -> None:
+def test_link_with_pongs_but_no_answer_raises_slow() -> None:
     wire = Wire(pongs=True)
     channel = RpcChannel(wire)
     with pytest.raises(RpcTimeout):
@@ -126,7 +128,7 @@ def test_pongs_without_an_answer_are_slowness() -> None:
     assert channel.usable
 
 
-def test_leaving_in_the_middle_makes_it_useless() -> None:
+def test_link_left_in_the_middle_is_unusable() -> None:
     channel = RpcChannel(Wire(line(block=1, more=True), line(timed=1)))
     answers: Iterator[dict[str, Any]] = channel.stream("time", limit_s=5.0)
     next(answers)
@@ -134,7 +136,7 @@ def test_leaving_in_the_middle_makes_it_useless() -> None:
     assert not channel.usable
 
 
-def test_pongs_that_nobody_waits_for_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_reads_pongs_between_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.002)
     wire = Wire(pongs=True)
     channel = RpcChannel(wire)
@@ -143,7 +145,9 @@ def test_pongs_that_nobody_waits_for_are_taken_in(monkeypatch: pytest.MonkeyPatc
     assert channel.ask("hello", limit_s=5.0)["hello"] == 1
 
 
-def test_a_runner_that_ends_while_nobody_asks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_notices_a_runner_that_exits_between_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.002)
 
     class Ending(Wire):
@@ -155,7 +159,7 @@ def test_a_runner_that_ends_while_nobody_asks_is_noticed(monkeypatch: pytest.Mon
     assert not channel.usable
 
 
-def test_a_fork_ends_nothing() -> None:
+def test_link_survives_a_fork() -> None:
     wire = Wire()
     channel = RpcChannel(wire)
     child = os.fork()
@@ -168,7 +172,7 @@ def test_a_fork_ends_nothing() -> None:
     assert wire.closed == 1
 
 
-def test_a_forgotten_link_stops_pinging(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_stops_pinging_when_it_is_garbage_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "PING_S", 0.002)
     before = set(threading.enumerate())
     channel = RpcChannel(Wire())

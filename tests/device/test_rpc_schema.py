@@ -24,7 +24,7 @@ HELLO = {
 }
 
 
-def test_text_of_a_board_reaches_nobody_with_control_characters() -> None:
+def test_answers_remove_control_characters_from_board_text() -> None:
     told = {**STATUS, "top": [["a\x1b]0;x\x07b", 1]], "governors": ["perf\nmode\u202e"]}
     status = parse(Status, {"status": told}, "status")
     assert status.top == [("a ]0;x b", 1.0)] and status.governors == ["perf mode "]
@@ -46,12 +46,12 @@ def test_text_of_a_board_reaches_nobody_with_control_characters() -> None:
         {"governors": ["\ud800"]},
     ],
 )
-def test_facts_that_nothing_can_be_done_with_are_refused(told: dict[str, Any]) -> None:
+def test_answers_refuse_useless_facts(told: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="status"):
         parse(Status, {"status": {**STATUS, **told}}, "status")
 
 
 @pytest.mark.parametrize("times_ms", [[], [0.0], [1.0, 1e308], [-1.0], [float("inf")], ["1"]])
-def test_times_are_positive_and_of_this_world(times_ms: list[Any]) -> None:
+def test_answers_accept_only_positive_and_plausible_times(times_ms: list[Any]) -> None:
     with pytest.raises(ProtocolError, match="times_ms"):
         parse(Block, {"block": {"model": "a", "times_ms": times_ms, "cpu_share": 1.0}}, "block")

@@ -2,6 +2,7 @@
 
 import ensurepip
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -54,23 +55,23 @@ def here(home: Path) -> Shell:
     return shell
 
 
-def test_a_fresh_board_gets_an_environment_and_packages() -> None:
+def test_steps_for_a_fresh_board_make_an_environment_and_install_packages() -> None:
     first, second = steps(board())
-    assert first == "make a virtual environment in /home/pi/.cache/autoseg/venv"
-    assert second.startswith("install onnxruntime>=1.16 and numpy into it by the board's own pip")
+    assert "virtual environment" in first and "/home/pi/.cache/autoseg/venv" in first
+    assert re.search(r"onnxruntime>=1\.16 .*numpy .*\bpip\b", second)
 
 
-def test_an_environment_that_works_is_kept() -> None:
+def test_steps_keep_a_working_environment() -> None:
     half = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=NOTHING)
     assert [step.split()[0] for step in steps(half)] == ["install"]
 
 
 @pytest.mark.parametrize("where", ["own", "inside"])
-def test_a_board_that_can_measure_needs_nothing(where: str) -> None:
+def test_steps_for_a_board_that_can_measure_are_empty(where: str) -> None:
     assert steps(board(**{where: {"runtime": "1.16.0", "error": None}})) == []
 
 
-def test_the_environment_goes_before_the_systems_python() -> None:
+def test_steps_prefer_the_environment_to_the_python_of_the_system() -> None:
     old = {"runtime": "1.15.1", "error": None}
     new = {"runtime": "1.23.2", "error": None}
     found = board(own=new, inside=old, venv=True, venv_python="3.11.2", venv_pip=True)
@@ -80,57 +81,59 @@ def test_the_environment_goes_before_the_systems_python() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"machine": "armv7l", "bits": 32}, "not built for 32 bit .armv7l.; install the 64-bit"),
-        ({"bits": 32}, "not built for 32 bit"),
-        ({"python": "3.7.3"}, "python 3.7.3 on the board is older than 3.8"),
-        ({"free_bytes": 100 << 20}, "100 MiB of free disk, 600 are needed"),
+        ({"machine": "armv7l", "bits": 32}, "32 bit .armv7l.*64-bit"),
+        ({"bits": 32}, "32 bit"),
+        ({"python": "3.7.3"}, r"python 3\.7\.3 .*3\.8"),
+        ({"free_bytes": 100 << 20}, "100 MiB .*disk.* 600"),
     ],
 )
-def test_a_board_that_cannot_be_set_up_is_refused(changed: dict[str, Any], told: str) -> None:
+def test_steps_refuse_an_unsupported_board_with_the_reason(
+    changed: dict[str, Any], told: str
+) -> None:
     with pytest.raises(DeviceError, match=told):
         steps(board(**changed))
 
 
-def test_a_python_of_ones_own_is_its_owners_to_fill() -> None:
-    with pytest.raises(InputError, match="names '/opt/python', which has no onnxruntime"):
+def test_steps_refuse_to_install_into_a_python_of_the_profile() -> None:
+    with pytest.raises(InputError, match="'/opt/python'.*onnxruntime"):
         steps(board(), "/opt/python")
     assert steps(board(own={"runtime": "1.20.0", "error": None}), "/opt/python") == []
 
 
-def test_a_python_below_the_home_folder_is_found(tmp_path: Path) -> None:
+def test_look_finds_a_python_below_the_home_folder(tmp_path: Path) -> None:
     (tmp_path / "my python").symlink_to(sys.executable)
     assert inspect_board(here(tmp_path), "~/my python").python.startswith("3.")
 
 
-def test_looking_tells_what_is_there_and_changes_nothing(tmp_path: Path) -> None:
+def test_look_reports_the_board_and_changes_nothing(tmp_path: Path) -> None:
     found = inspect_board(here(tmp_path), sys.executable)
     assert found.own.runtime == onnxruntime.__version__
     assert found.cache == f"{tmp_path}/.cache/autoseg" and not found.venv
     assert not (tmp_path / ".cache" / "autoseg").exists()
 
 
-def test_a_board_without_python_is_told_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="cannot run 'python9'.*sudo apt install python3"):
+def test_look_without_python_names_the_install_command(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="'python9'.*sudo apt install python3"):
         inspect_board(here(tmp_path), "python9")
 
 
 @pytest.mark.parametrize("said", ["", "hello", "{}", '{"cache": "../x"}', "[" * 10_000])
-def test_a_board_that_says_something_else_is_an_error(tmp_path: Path, said: str) -> None:
+def test_look_refuses_an_invalid_answer(tmp_path: Path, said: str) -> None:
     def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         return Ran(0, said.encode(), b"")
 
-    with pytest.raises(DeviceError, match="did not report its state"):
+    with pytest.raises(DeviceError):
         inspect_board(shell)
 
 
-def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
+def test_install_failure_names_step_and_reason(tmp_path: Path) -> None:
     (tmp_path / ".cache").write_text("a file where a folder belongs")
     found = inspect_board(here(tmp_path), sys.executable)
-    with pytest.raises(DeviceError, match=r"making the folder on the board failed: .*\.cache"):
+    with pytest.raises(DeviceError, match=r"folder .*\.cache"):
         install(here(tmp_path), found, lambda line: None)
 
 
-def test_a_wheel_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_fetch_shows_a_wheel_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a b.whl"
     copy = ["sh", "-c", COPY_WHOLE, "sh", str(path), "5"]
     assert here(tmp_path)(copy, b"half")[0] and not path.exists()
@@ -153,7 +156,7 @@ def wheel(folder: Path, name: str, version: str) -> Path:
 
 
 @pytest.mark.slow
-def test_without_network_and_pip_wheels_are_carried_over_once(
+def test_install_without_network_and_pip_copies_wheels_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pips = list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))

@@ -34,17 +34,17 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own_networks"
 
 
-def test_a_users_builder_gets_channels_classes_and_its_knobs(own: str) -> None:
+def test_build_passes_channels_classes_and_knobs_to_a_users_builder(own: str) -> None:
     net = build(f"{own}:tiny", channels=1, classes=5, width=7)
     assert net(torch.zeros(1, 1, 8, 8)).shape == (1, 5, 8, 8)
     assert net[0].out_channels == 7
 
 
-def test_a_builder_that_takes_any_knob_gets_any(own: str) -> None:
+def test_build_passes_any_knob_to_a_builder_with_keyword_arguments(own: str) -> None:
     assert build(f"{own}:open_ended", channels=3, classes=2, kernel=5).kernel_size == (5, 5)
 
 
-def test_knobs_are_listed_without_channels_and_classes(own: str) -> None:
+def test_knobs_of_lists_knobs_without_channels_and_classes(own: str) -> None:
     assert knobs_of("fast_scnn") == ("a", "t", "r", "pp", "round_to")
     assert knobs_of(f"{own}:tiny") == ("width",)
 
@@ -54,14 +54,14 @@ def test_knobs_are_listed_without_channels_and_classes(own: str) -> None:
     [
         ("fastscnn", {}, "fast_scnn"),
         ("fast_scnn", {"width": 3}, "a, t, r, pp, round_to"),
-        ("no_such_module:net", {}, "cannot be imported"),
+        ("no_such_module:net", {}, "no_such_module"),
         ("own_networks:absent", {}, "absent"),
-        ("own_networks:number", {}, "must be a function"),
+        ("own_networks:number", {}, "number"),
         ("own_networks:no_network", {}, "torch.nn.Module"),
-        ("own_networks:tiny", {"depth": 2}, "it has width"),
+        ("own_networks:tiny", {"depth": 2}, "depth.*width"),
     ],
 )
-def test_a_wrong_name_or_knob_is_refused_with_what_exists(
+def test_build_refuses_a_wrong_name_or_knob_with_the_known_ones(
     own: str, name: str, knobs: dict[str, int], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):

@@ -40,7 +40,7 @@ def own_digest(folder: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> st
     return structure_digest(build("own_structure:net", channels=3, classes=1), (64, 64))
 
 
-def test_networks_built_alike_share_and_others_do_not() -> None:
+def test_structure_is_equal_only_for_networks_built_alike() -> None:
     def of(size: int = 128, **knobs: float) -> str:
         return structure_digest(build("fast_scnn", channels=3, classes=1, **knobs), (size, size))
 
@@ -57,7 +57,7 @@ def test_networks_built_alike_share_and_others_do_not() -> None:
         ("classes, 1)", "classes, 3)"),
     ],
 )
-def test_an_edited_builder_is_another_network(
+def test_structure_of_an_edited_builder_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str
 ) -> None:
     first = own_digest(tmp_path / "first", OWN, monkeypatch)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def forge(folder: Path, name: str, **changed) -> None:
     resign(folder, name)
 
 
-def test_what_was_written_is_what_is_read(folder):
+def test_open_bundle_reads_what_was_written(folder):
     found = opened(folder)
     assert found.measurement == of_file(measured(), folder / "model.onnx").measurement
     assert found.scores == {"val": measured().score("val"), "test": measured().score("test")}
@@ -59,25 +60,25 @@ def test_what_was_written_is_what_is_read(folder):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "card.md", "predict.py", "score.json"])
-def test_a_changed_file_is_named(folder, name):
+def test_open_bundle_names_a_changed_file(folder, name):
     with (folder / name).open("ab") as file:
         file.write(b" ")
-    with pytest.raises(InputError, match=f"{name} is not as it was written"):
+    with pytest.raises(InputError, match=re.escape(name)):
         opened(folder)
 
 
-def test_all_faults_are_told_at_once(folder):
+def test_open_bundle_reports_all_faults_at_once(folder):
     (folder / "card.md").unlink()
     (folder / "predict.py").write_text("import os")
-    with pytest.raises(InputError, match="card.md is missing; predict.py is not as it was"):
+    with pytest.raises(InputError, match=r"card\.md .*predict\.py"):
         opened(folder)
 
 
-def test_a_link_is_no_file_of_a_bundle(folder, tmp_path):
+def test_open_bundle_refuses_a_link(folder, tmp_path):
     secret = tmp_path / "secret"
     (folder / "card.md").rename(secret)
     (folder / "card.md").symlink_to(secret)
-    with pytest.raises(InputError, match="card.md is a link"):
+    with pytest.raises(InputError, match=r"card\.md .*link"):
         opened(folder)
 
 
@@ -94,63 +95,63 @@ SUMS = {
 
 
 @pytest.mark.parametrize("case", SUMS)
-def test_a_line_of_checksums_that_leads_elsewhere_is_refused(folder, case):
+def test_open_bundle_refuses_checksums_of_other_paths(folder, case):
     with (folder / "SHA256SUMS").open("a") as file:
         file.write(SUMS[case])
-    with pytest.raises(InputError, match="no checksum of a file beside it") as told:
+    with pytest.raises(InputError, match="SHA256SUMS .*checksum") as told:
         opened(folder)
     assert "\x1b" not in str(told.value)
 
 
-def test_what_fails_while_a_bundle_is_open_is_not_its_fault(folder):
+def test_open_bundle_passes_errors_of_its_body_through(folder):
     with pytest.raises(OSError, match="the disk is full"), open_bundle(folder) as found:
         model = found.model
         raise OSError("the disk is full")
     assert not model.exists()
 
 
-def test_what_is_no_bundle_is_told(folder, tmp_path):
-    with pytest.raises(InputError, match="there is no bundle at"):
+def test_open_bundle_refuses_a_folder_that_is_no_bundle(folder, tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
         opened(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="it has no file SHA256SUMS"):
+    with pytest.raises(InputError, match="SHA256SUMS"):
         opened(tmp_path)
     lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
     (folder / "SHA256SUMS").write_text(
         "".join(line for line in lines if "bundle.json" not in line)
     )
-    with pytest.raises(InputError, match="names no bundle.json: it is no bundle of this version"):
+    with pytest.raises(InputError, match=r"bundle\.json"):
         opened(folder)
 
 
-def test_files_beside_the_bundle_are_told_and_not_read(folder):
+def test_open_bundle_lists_other_files_without_reading_them(folder):
     (folder / "mask.png").touch()
     os.mkfifo(folder / "a\x1bpipe")
     assert opened(folder).strays == ("a\\x1bpipe", "mask.png")
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder, monkeypatch):
+def test_open_bundle_refuses_a_file_that_is_too_large(folder, monkeypatch):
     monkeypatch.setitem(read.MAX_BYTES, ".onnx", 1000)
     with (folder / "model.onnx").open("ab") as file:
         file.truncate(1001)
-    with pytest.raises(InputError, match="model.onnx is larger than"):
+    with pytest.raises(InputError, match=r"model\.onnx .*larger"):
         opened(folder)
 
 
 NONSENSE = {
-    "a deep nest": ("score.json", "[" * 100_000, "no JSON of a bundle"),
-    "no JSON": ("classes.json", "hello", "no JSON of a bundle"),
-    "not a number": ("measurement.json", '{"p50_ms": NaN}', "NaN is no number"),
-    "infinity": ("measurement.json", '{"p50_ms": 1e999}', "a number is too large"),
-    "a long number": ("measurement.json", f'{{"runs": {"9" * 5000}}}', "no JSON of a bundle"),
-    "a list": ("bundle.json", "[]", "no bundle of this version"),
-    "fields that lack": ("measurement.json", "{}", "measurement.json: .*Field required"),
-    "no score": ("score.json", '{"val": null, "test": null}', "there is no score on val"),
-    "no bytes of text": ("bundle.json", "\udcff", "no JSON of a bundle"),
+    "a deep nest": ("score.json", "[" * 100_000, "JSON"),
+    "no JSON": ("classes.json", "hello", "JSON"),
+    "not a number": ("measurement.json", '{"p50_ms": NaN}', "NaN"),
+    "infinity": ("measurement.json", '{"p50_ms": 1e999}', "too large"),
+    "a long number": ("measurement.json", f'{{"runs": {"9" * 5000}}}', "JSON"),
+    "a list": ("bundle.json", "[]", "version"),
+    "fields that lack": ("measurement.json", "{}", "measurement.json: .*required"),
+    "no score": ("score.json", '{"val": null, "test": null}', "val"),
+    "no bytes of text": ("bundle.json", "\udcff", "JSON"),
 }
 
 
 @pytest.mark.parametrize("case", NONSENSE)
-def test_facts_that_are_none_are_refused(folder, case):
+def test_open_bundle_refuses_invalid_json(folder, case):
     name, text, words = NONSENSE[case]
     (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     resign(folder, name)
@@ -159,29 +160,29 @@ def test_facts_that_are_none_are_refused(folder, case):
 
 
 FORGED = {
-    "another schema": ("bundle.json", {"schema": 99}, "schema 99; this autoseg reads 1"),
-    "another model": ("bundle.json", {"onnx_digest": "0" * 64}, "speaks of another model.onnx"),
+    "another schema": ("bundle.json", {"schema": 99}, r"99\b.*\b1\b"),
+    "another model": ("bundle.json", {"onnx_digest": "0" * 64}, r"model\.onnx"),
     "a ceiling below zero": (
         "bundle.json",
         {"constraints": {"max_latency_ms": -1, "min_iou": 0.9, "statistic": "p90"}},
-        "a ceiling is over zero",
+        "ceiling",
     ),
     "another statistic": (
         "bundle.json",
         {"constraints": {"max_latency_ms": 1, "min_iou": 0.9, "statistic": "p42"}},
         "constraints.statistic",
     ),
-    "a latency of zero": ("measurement.json", {"p50_ms": 0}, "latencies and runs are over zero"),
-    "a p90 of zero": ("measurement.json", {"p90_ms": 0.0}, "latencies and runs are over zero"),
-    "a p99 below zero": ("measurement.json", {"p99_ms": -1}, "latencies and runs are over zero"),
-    "a mean that is none": ("measurement.json", {"mean_ms": "nan"}, "latencies and runs are over"),
+    "a latency of zero": ("measurement.json", {"p50_ms": 0}, "latenc"),
+    "a p90 of zero": ("measurement.json", {"p90_ms": 0.0}, "latenc"),
+    "a p99 below zero": ("measurement.json", {"p99_ms": -1}, "latenc"),
+    "a mean that is none": ("measurement.json", {"mean_ms": "nan"}, "latenc"),
     "a ceiling without end": (
         "bundle.json",
         {"constraints": {"max_latency_ms": "inf", "min_iou": 0.9, "statistic": "p90"}},
-        "a ceiling is over zero",
+        "ceiling",
     ),
-    "an interval upside down": ("measurement.json", {"p90_ci_ms": [2, 1]}, "an interval goes"),
-    "an interval without end": ("measurement.json", {"p50_ci_ms": [1, "inf"]}, "an interval goes"),
+    "an interval upside down": ("measurement.json", {"p90_ci_ms": [2, 1]}, "interval"),
+    "an interval without end": ("measurement.json", {"p50_ci_ms": [1, "inf"]}, "interval"),
     "too many classes": ("classes.json", {"classes": ["x"] * 256}, "2 to 255 classes"),
     "no colour": ("classes.json", {"colours": [None, [0, 0, 999]]}, "2 to 255 classes"),
     "a name that is no text": ("classes.json", {"classes": ["a", 1]}, "classes.1"),
@@ -189,7 +190,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_facts_that_make_no_sense_are_refused(folder, case):
+def test_open_bundle_refuses_implausible_facts(folder, case):
     name, changed, words = FORGED[case]
     forge(folder, name, **changed)
     with pytest.raises(InputError, match=words):
@@ -199,7 +200,7 @@ def test_facts_that_make_no_sense_are_refused(folder, case):
 # ---- The model
 
 
-def test_a_shipped_graph_tells_its_frame(folder):
+def test_require_shipped_gives_the_frame_of_a_shipped_graph(folder):
     assert require_shipped(folder / "model.onnx") == (*HW, 3)
 
 
@@ -240,26 +241,26 @@ def open_ended(model):
 
 
 MODELS = {
-    outside: "read from other files",
-    outside_in_a_constant: "read from other files",
-    foreign: "operators that are not of ONNX .com.evil",
-    nested: "graphs inside of graphs",
+    outside: "other files",
+    outside_in_a_constant: "other files",
+    foreign: "com.evil",
+    nested: "graphs",
     huge: "million pixels",
-    floats: "not a uint8 frame",
-    open_ended: "not a uint8 frame",
+    floats: "uint8",
+    open_ended: "uint8",
 }
 
 
 @pytest.mark.parametrize("change", MODELS, ids=lambda change: change.__name__)
-def test_a_model_as_autoseg_ships_none_is_refused_before_it_is_loaded(folder, change):
+def test_require_shipped_refuses_foreign_models_before_loading(folder, change):
     model = onnx.load(folder / "model.onnx")
     change(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match=f"model.onnx is no model as .*{MODELS[change]}"):
+    with pytest.raises(InputError, match=f"model.onnx .*{MODELS[change]}"):
         require_shipped(folder / "model.onnx")
 
 
-def test_what_is_no_onnx_is_told(tmp_path):
+def test_require_shipped_refuses_a_file_that_is_no_onnx(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\x00hello" * 100)
-    with pytest.raises(InputError, match="m.onnx is no"):
+    with pytest.raises(InputError, match="m.onnx"):
         require_shipped(tmp_path / "m.onnx")

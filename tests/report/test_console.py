@@ -15,7 +15,7 @@ def rows(result: Result) -> list[str]:
     return [line for line in result_lines(result) if line.rstrip().endswith(keys)]
 
 
-def test_a_struck_baseline_stands_once(tmp_path):
+def test_result_lines_lists_a_rejected_baseline_once(tmp_path):
     result = result_in(tmp_path)
     assert [row.split()[0] for row in rows(result)[-3:]] == ["baseline", "rejected", "rejected"]
     rejected = next(e for e in result.evaluations if e.state == "rejected")
@@ -25,7 +25,7 @@ def test_a_struck_baseline_stands_once(tmp_path):
     assert len(found) == 3 + 2 and found[1].split()[:2] == ["2", "baseline"]
 
 
-def test_the_promised_statistic_has_its_column_and_says_where_the_runs_are_too_few(tmp_path):
+def test_result_lines_has_a_column_of_the_constrained_statistic_and_marks_too_few_runs(tmp_path):
     made = result_in(tmp_path)
     asked = Declaration(**{**vars(made.declaration), "statistic": "p99"})
     few, *more = made.evaluations

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from worlds import known, scored
+from factories import make_evaluation, make_score
 
 from autoseg.core.records import Candidate, Evaluation
 from autoseg.report.importance import FEWEST, iou_importance, latency_importance
@@ -19,11 +19,11 @@ def evaluations(count: int, noise: float = 0.02, seed: int = 0) -> list[Evaluati
         epoch = rng.choice([3, 9])
         iou = 0.8 + 0.05 * (c == "y") + 0.02 * (epoch == 9) + 0.1 * noise * rng.random()
         candidate = Candidate.of("toy", {"b": b, "c": c, "d": d, "same": 7, "n": n % 2})
-        found.append(known(candidate, "scored", ms, scored(iou, epoch)))
+        found.append(make_evaluation(candidate, "scored", ms, make_score(iou, epoch)))
     return found
 
 
-def test_known_effects_are_found_again():
+def test_importance_finds_known_effects():
     found = latency_importance(evaluations(120), "p50")
     effects = {e.knob: e for e in found.effects}
     assert [e.knob for e in found.effects][:2] == ["b", "c"]
@@ -37,20 +37,23 @@ def test_known_effects_are_found_again():
     assert found.explained > 0.95
 
 
-def test_more_epochs_are_not_taken_for_a_knob():
+def test_importance_does_not_take_epochs_for_a_knob():
     found = iou_importance(evaluations(120))
     assert found.effects[0].knob == "c"
     assert found.effects[0].share > 0.95
     assert found.effects[0].swing == pytest.approx(0.05, rel=0.1)
 
 
-def test_noise_is_called_noise():
+def test_importance_reports_noise_as_noise():
     rng = random.Random(1)
-    told = [known(e.candidate, "scored", 1.0, scored(rng.random(), 3)) for e in evaluations(40)]
+    told = [
+        make_evaluation(e.candidate, "scored", 1.0, make_score(rng.random(), 3))
+        for e in evaluations(40)
+    ]
     assert iou_importance(told).explained < 0.2
 
 
-def test_of_too_few_nothing_is_said():
+def test_importance_of_too_few_candidates_is_empty():
     assert latency_importance(evaluations(FEWEST - 1), "p50") is None
     assert iou_importance([]) is None
     alike = [evaluations(1)[0]] * 20

@@ -15,11 +15,11 @@ from autoseg.core.text import markdown, markdown_code, markdown_name
         ("", ""),
     ],
 )
-def test_signs_are_switched_off(text, shown):
+def test_plain_escapes_markup_characters(text, shown):
     assert markdown(text) == shown
 
 
-def test_urls_mentions_issues_and_pictures_are_no_links_even_where_escapes_do_not_count():
+def test_plain_breaks_urls_mentions_issues_and_pictures():
     """As in `http\\://x.y`, which is a link all the same once the page is finished."""
     text = "HTTP://x.y ftp://x.y WWW.x.y a@b.cc @all #12 :tada:"
     gap = "\u200b"
@@ -29,20 +29,20 @@ def test_urls_mentions_issues_and_pictures_are_no_links_even_where_escapes_do_no
 
 
 @pytest.mark.parametrize("start", ["- x", "+ x", "1. x", "12) x", "---", "===", ":--", "-"])
-def test_no_text_begins_a_list_or_underlines_what_is_before_it(start):
+def test_plain_begins_no_list_and_no_underline(start):
     assert markdown(start).replace("\\", "") == start
     assert markdown(start).lstrip("0123456789").startswith("\\")
 
 
-def test_figures_dates_and_letters_are_left_as_they_are():
+def test_plain_keeps_figures_dates_and_letters():
     for text in ("2026-11-21T16:25:31+00:00, 1.2 ms", "-5.3", "+0.1", "größe 箱", "3 (of 4)"):
         assert markdown(text) == text
 
 
-def test_a_name_is_never_empty_and_never_long():
+def test_plain_name_is_never_empty_and_never_long():
     assert markdown_name(" \n") == "(no name)"
     assert markdown_name("x" * 5000) == "x" * 199 + "…"
 
 
-def test_nothing_in_a_command_ends_its_block():
+def test_code_cannot_be_closed_by_a_command():
     assert markdown_code("x ```` y") == "`````sh\nx ```` y\n`````"

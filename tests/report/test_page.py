@@ -81,7 +81,7 @@ def kinds(points: list[dict]) -> dict[str, int]:
     return {kind: named.count(kind) for kind in named}
 
 
-def test_the_page_says_the_verdict_first_and_draws_every_measured_candidate(tmp_path):
+def test_write_page_has_the_verdict_first_and_every_measured_candidate(tmp_path):
     page, result = page_of(tmp_path)
     assert result.headline in page.said
     assert page.said.index(result.headline) < page.said.index("Picks")
@@ -98,7 +98,7 @@ def test_the_page_says_the_verdict_first_and_draws_every_measured_candidate(tmp_
         assert result.reason(how) in page.said
 
 
-def test_each_front_model_has_all_that_was_recorded_of_it(tmp_path):
+def test_write_page_has_all_records_of_each_front_model(tmp_path):
     page, result = page_of(tmp_path)
     sheets = page.all("img")
     assert len(sheets) == len(result.front) == 5
@@ -113,16 +113,17 @@ def test_each_front_model_has_all_that_was_recorded_of_it(tmp_path):
         "--recipe augment=false",
     ):  # fmt: skip
         assert said in page.said, said
-    assert "Not recorded" not in page.said
 
 
-def test_what_was_not_recorded_is_said(tmp_path):
+def test_write_page_names_what_was_not_recorded(tmp_path):
     page, _ = page_of(tmp_path, exhibits=False)
-    assert "Not recorded: pictures, confusion of classes, time by operator" in page.said
+    assert re.search("pictures, confusion .*, time by operator", page.said)
     assert page.all("img") == []
+    whole, _ = page_of(tmp_path / "whole")
+    assert not re.search("pictures, confusion .*, time by operator", whole.said)
 
 
-def test_the_page_needs_nothing_from_elsewhere(tmp_path):
+def test_write_page_loads_nothing_from_elsewhere(tmp_path):
     page, _ = page_of(tmp_path)
     policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -133,7 +134,7 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path):
     assert "http" not in re.sub(r"http://www\.w3\.org/2000/svg|http-equiv", "", page.text)
 
 
-def test_hostile_names_are_text(tmp_path):
+def test_write_page_escapes_hostile_names(tmp_path):
     hostile = Stage(classes=("background", HOSTILE), model=HOSTILE, device=HOSTILE)
     page, result = page_of(tmp_path, hostile)
     safe, _ = page_of(tmp_path / "safe")
@@ -146,7 +147,7 @@ def test_hostile_names_are_text(tmp_path):
     assert json.loads(data) == {"name": HOSTILE}
 
 
-def test_a_run_whose_name_is_hostile_is_written_beside_itself(tmp_path):
+def test_write_page_writes_a_run_with_a_hostile_name_beside_itself(tmp_path):
     name = "my \"run\" 'n' <b>é"
     result = Result.from_run(staged(tmp_path / name))
     write_page(result, result.files / "report.html")
@@ -155,7 +156,7 @@ def test_a_run_whose_name_is_hostile_is_written_beside_itself(tmp_path):
     assert page.all("b", **{"class": "é"}) == []
 
 
-def test_without_a_front_the_page_says_why_and_marks_the_nearest(tmp_path):
+def test_write_page_without_a_front_has_the_reason_and_marks_the_nearest(tmp_path):
     page, result = page_of(tmp_path, floor=0.999)
     told = result.explanation()
     assert told.says in page.said
@@ -166,23 +167,23 @@ def test_without_a_front_the_page_says_why_and_marks_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize("trials", [1, 2, 9])
-def test_a_live_run_is_shown_as_far_as_it_has_come(tmp_path, trials):
+def test_write_page_shows_a_live_run(tmp_path, trials):
     folder = staged(tmp_path / "run", trials=trials, front=0, exhibits=False, finished=False)
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     for events in (0, 1, 2, len(lines)):
         (folder / "ledger.jsonl").write_text("".join(f"{line}\n" for line in lines[:events]))
         write_page(Result.from_run(folder), tmp_path / "report.html")
         page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-        assert "This run is not finished" in page.said
+        assert "not finished" in page.said
 
 
-def test_many_classes_are_told_by_their_largest_confusions(tmp_path):
+def test_write_page_shows_the_largest_confusions_of_many_classes(tmp_path):
     page, _ = page_of(tmp_path, classes=tuple(f"class {n}" for n in range(150)), front=2)
-    assert "The largest confusions" in page.said
+    assert "largest confusions" in page.said
     assert page.said.count("class 149") < 40
 
 
-def test_a_run_of_300_trials_stays_small_and_is_written_at_once(tmp_path):
+def test_write_page_of_300_trials_is_small(tmp_path):
     result = Result.from_run(staged(tmp_path / "run", trials=300, front=30, sheet_bytes=120_000))
     path = tmp_path / "report.html"
     write_page(result, path)  # the first one imports and compiles
@@ -197,7 +198,7 @@ def test_a_run_of_300_trials_stays_small_and_is_written_at_once(tmp_path):
     assert spent_s < 5  # a second on an idle machine
 
 
-def test_two_runs_are_laid_side_by_side(tmp_path):
+def test_write_comparison_shows_two_runs_side_by_side(tmp_path):
     one = Result.from_run(staged(tmp_path / "one"))
     other = Result.from_run(staged(tmp_path / "other", seed=1, front=3))
     write_comparison(one, other, tmp_path / "both.html")
@@ -205,25 +206,24 @@ def test_two_runs_are_laid_side_by_side(tmp_path):
     assert len(page.points()) == 80
     marks = [p["data-run"] for p in page.points() if p["class"].split()[1] == "front"]
     assert (marks.count("one"), marks.count("two")) == (5, 3)
-    assert "hypervolume, of the other's" in page.said
+    assert "hypervolume" in page.said and "not compare" not in page.said
     assert one.headline in page.said and other.headline in page.said
     assert set(page.data) == {"one", "two"}
 
 
-def test_what_does_not_compare_is_said(tmp_path):
+def test_write_comparison_names_what_does_not_compare(tmp_path):
     one = Result.from_run(staged(tmp_path / "one"))
     other = Result.from_run(
         staged(tmp_path / "other", data_digest="d2", ceiling="20ms", device=HOSTILE)
     )
     write_comparison(one, other, tmp_path / "both.html")
     page = Page((tmp_path / "both.html").read_text(encoding="utf-8"))
-    assert "their IoU does not compare" in page.said
-    assert "hypervolumes do not compare" in page.said
-    assert "hypervolume, of the other's" not in page.said
+    assert re.search("IoU .*not compare", page.said)
+    assert re.search("hypervolumes .*not compare", page.said)
     assert page.text.count("<script") == 2
 
 
-def test_every_link_to_a_model_leads_to_its_section(tmp_path):
+def test_write_page_links_to_models_lead_to_their_sections(tmp_path):
     page, result = page_of(tmp_path, trials=60, front=MAX_MODELS + 5, exhibits=False)
     sections = {s["id"] for s in page.all("details", **{"class": "model"})}
     linked = {a["href"].removeprefix("#") for _, a in page.tags if "#model-" in a.get("href", "")}
@@ -235,7 +235,7 @@ def test_every_link_to_a_model_leads_to_its_section(tmp_path):
     assert linked == sections != set()
 
 
-def test_pictures_beside_a_report_are_offered_only_where_it_lies_beside_them(tmp_path):
+def test_write_page_links_pictures_only_where_the_report_lies_beside_them(tmp_path):
     page, result = page_of(tmp_path)
     other = next(key for key, known in page.data["one"].items() if not known["section"])
     first = result.front[0].candidate.key
@@ -248,24 +248,24 @@ def test_pictures_beside_a_report_are_offered_only_where_it_lies_beside_them(tmp
     assert "beside" not in elsewhere.data["one"][other]
 
 
-def test_a_run_that_goes_on_is_live_again_and_searches_again(tmp_path):
+def test_write_page_of_a_resumed_run_is_live_and_has_a_second_search_phase(tmp_path):
     page, result = page_of(tmp_path)
-    assert "This run is not finished" not in page.said
+    assert "not finished" not in page.said
     events = read_events(result.folder)
     names = [name for name, _ in spending(events, ()).phases]
-    assert names == ["looking around", "searching", "finishing"]
+    assert len(names) == len(set(names)) == 3
     more = [e for e in events if e["event"] in ("proposed", "measured")][-2:]
     now_s = events[-1]["spent_s"] + 9
     events += [{**e, "spent_s": now_s} for e in more]
     (result.folder / "ledger.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
     write_page(Result.from_run(result.folder), tmp_path / "report.html")
     said = Page((tmp_path / "report.html").read_text(encoding="utf-8")).said
-    assert "This run is not finished" in said
-    assert spending(events, ()).phases[-1] == ("searching", now_s)
+    assert "not finished" in said
+    assert spending(events, ()).phases[-1] == (names[1], now_s)
 
 
 @pytest.mark.parametrize("statistic", ["mean", "p50", "p90", "p95", "p99"])
-def test_every_statistic_has_its_interval(tmp_path, statistic):
+def test_write_page_has_an_interval_of_every_statistic(tmp_path, statistic):
     folder = staged(tmp_path / "run")
     said = (folder / "run.yaml").read_text().replace("statistic: p90", f"statistic: {statistic}")
     (folder / "run.yaml").write_text(said)
@@ -279,7 +279,7 @@ def test_every_statistic_has_its_interval(tmp_path, statistic):
     assert "(95 %: " in rows[f"latency {statistic}"]
 
 
-def test_where_runs_are_too_few_the_statistic_that_is_shown_is_named(tmp_path):
+def test_write_page_names_the_statistic_shown_where_runs_are_too_few(tmp_path):
     folder = staged(tmp_path / "run")
     said = (folder / "run.yaml").read_text().replace("statistic: p90", "statistic: p99")
     (folder / "run.yaml").write_text(said)
@@ -292,7 +292,7 @@ def test_where_runs_are_too_few_the_statistic_that_is_shown_is_named(tmp_path):
     result = Result.from_run(folder)
     write_page(result, tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "latency p99 (few runs: p90) in ms" in page.said
+    assert re.search(r"latency p99 \(.*p90\) in ms", page.said)
     shown = {name: dict(told["rows"]) for name, told in page.data["one"].items()}
     assert [name for name, rows in shown.items() if "latency p90" in rows] == [key]
     assert sum("latency p99" in rows for rows in shown.values()) == len(shown) - 1
@@ -303,11 +303,11 @@ def test_where_runs_are_too_few_the_statistic_that_is_shown_is_named(tmp_path):
     ] == [True]
 
 
-def test_a_name_in_no_encoding_is_written_as_an_escape(tmp_path):
+def test_write_page_escapes_a_name_in_no_encoding(tmp_path):
     page, _ = page_of(tmp_path, classes=("background", "parcel \udcff"))
     assert "parcel \\udcff" in page.said
 
 
-def test_the_command_repeats_the_run_under_its_name(tmp_path):
+def test_write_page_command_repeats_the_run_under_its_name(tmp_path):
     page, result = page_of(tmp_path)
     assert result.declaration.command("run") in page.said

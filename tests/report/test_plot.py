@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from factories import make_candidate, make_evaluation, make_measurement, make_score
 from PIL import Image
 
-from autoseg.core.records import Candidate, Constraints, Evaluation, Measurement, Score, State
+from autoseg.core.records import Constraints, Evaluation, State
 from autoseg.report.plots import pareto_png
 
 LIMIT_RGB = (0xB5, 0x54, 0x1C)
@@ -13,17 +14,11 @@ STRUCK_RGB = (0xC0, 0x39, 0x2B)
 
 
 def evaluation(ms: float, iou: float | None, state: State, epoch: int = 9) -> Evaluation:
-    measurement = Measurement(
-        "here", "confirm", "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, (ms * 0.9, ms * 1.1),
-        None, None, None, None, 5.0, 10, "d", "now",
-    )  # fmt: skip
-    score = None if iou is None else Score("val", "onnx", iou, (iou, iou), (iou,), 1, epoch, 1, 0)
-    return Evaluation(
-        Candidate.of("toy", {"resolution": 64, "a": ms}),
-        state,
-        measurements=(measurement,),
-        scores=(score,) if score else (),
+    few_runs = make_measurement(
+        ms, p50_ci_ms=(ms * 0.9, ms * 1.1), p90_ms=None, p90_ci_ms=None, p95_ms=None, p99_ms=None
     )
+    scores = () if iou is None else (make_score(iou, epoch, source="onnx"),)
+    return make_evaluation(make_candidate(a=ms), state, ms, *scores, measurements=(few_runs,))
 
 
 def has(path, rgb) -> bool:
@@ -37,7 +32,7 @@ REST = [
     evaluation(4, 0.94, "scored"),
     evaluation(0.5, 0.91, "rejected"),
     evaluation(50, None, "too_slow"),
-    Evaluation(Candidate.of("toy", {"resolution": 96}), "failed", error="NaN"),
+    make_evaluation(make_candidate(resolution=96), "failed", error="NaN"),
 ]
 
 
@@ -50,15 +45,21 @@ REST = [
         (FRONT + REST, [LIMIT_RGB, FRONT_RGB, STRUCK_RGB], []),
     ],
 )
-def test_the_plot_shows_what_there_is(tmp_path, evaluations, shows, lacks):
+def test_pareto_png_shows_all_groups_of_candidates(tmp_path, evaluations, shows, lacks):
     path = tmp_path / "pareto.png"
-    pareto_png(path, evaluations, Constraints(33, 0.85), baseline=REST[1], title="toy")
+    pareto_png(
+        path,
+        evaluations,
+        Constraints(max_latency_ms=33, min_iou=0.85),
+        baseline=REST[1],
+        title="toy",
+    )
     assert all(has(path, rgb) for rgb in shows)
     assert not any(has(path, rgb) for rgb in lacks)
 
 
 @pytest.mark.parametrize("statistic", ["p50", "p90", "p99", "mean"])
-def test_every_statistic_can_be_drawn(tmp_path, statistic):
+def test_pareto_png_draws_every_statistic(tmp_path, statistic):
     path = tmp_path / "pareto.png"
-    pareto_png(path, FRONT, Constraints(3, 0.9, statistic))
+    pareto_png(path, FRONT, Constraints(max_latency_ms=3, min_iou=0.9, statistic=statistic))
     assert has(path, FRONT_RGB)

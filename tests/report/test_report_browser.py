@@ -31,7 +31,7 @@ def wide(page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
 
-def test_a_click_on_a_point_shows_its_figures_and_its_pictures(browser_page, tmp_path):
+def test_page_click_on_a_point_shows_its_figures_and_pictures(browser_page, tmp_path):
     result = opened(browser_page, tmp_path)
     measured = [e for e in result.evaluations if e.measurement]
     assert browser_page.locator(f"{SHOWN} .point").count() == len(measured)
@@ -50,7 +50,7 @@ def test_a_click_on_a_point_shows_its_figures_and_its_pictures(browser_page, tmp
     silent(browser_page)
 
 
-def test_hovering_names_the_knobs(browser_page, tmp_path):
+def test_page_hover_names_the_knobs(browser_page, tmp_path):
     result = opened(browser_page, tmp_path)
     key = result.front[0].candidate.key
     browser_page.locator(f'{SHOWN} .point[data-key="{key}"] .shape').hover()
@@ -59,7 +59,7 @@ def test_hovering_names_the_knobs(browser_page, tmp_path):
     assert not browser_page.locator("#tip").is_visible()
 
 
-def test_the_keyboard_walks_over_all_points(browser_page, tmp_path):
+def test_page_keyboard_visits_all_points(browser_page, tmp_path):
     result = opened(browser_page, tmp_path, trials=12)
     browser_page.locator(f"{SHOWN} a.point").first.focus()
     seen = set()
@@ -71,7 +71,7 @@ def test_the_keyboard_walks_over_all_points(browser_page, tmp_path):
     assert browser_page.locator("#details dl").is_visible()
 
 
-def test_the_table_sorts_by_figures_both_ways(browser_page, tmp_path):
+def test_page_table_sorts_by_figures_both_ways(browser_page, tmp_path):
     opened(browser_page, tmp_path)
     browser_page.locator("summary", has_text="other").click()
     table = browser_page.locator("#table-rest")
@@ -94,7 +94,7 @@ def test_the_table_sorts_by_figures_both_ways(browser_page, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_without_scrolling_sideways(browser_page, tmp_path, scheme):
+def test_page_on_a_phone_needs_no_horizontal_scrolling(browser_page, tmp_path, scheme):
     browser_page.emulate_media(color_scheme=scheme)
     browser_page.set_viewport_size(PHONE)
     result = opened(browser_page, tmp_path, classes=("background", "a" * 90), device="b" * 90)
@@ -111,7 +111,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(browser_page, tmp_path, sc
     silent(browser_page)
 
 
-def test_without_its_script_the_page_still_shows_all(browser, tmp_path):
+def test_page_without_script_shows_all(browser, tmp_path):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     result = opened(page, tmp_path)
@@ -122,7 +122,7 @@ def test_without_its_script_the_page_still_shows_all(browser, tmp_path):
     context.close()
 
 
-def test_hostile_names_do_nothing_in_a_browser(browser_page, tmp_path):
+def test_page_with_hostile_names_runs_no_script(browser_page, tmp_path):
     said = []
     browser_page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     hostile = {"classes": ("background", HOSTILE), "device": HOSTILE, "model": HOSTILE}
@@ -134,7 +134,7 @@ def test_hostile_names_do_nothing_in_a_browser(browser_page, tmp_path):
     silent(browser_page)
 
 
-def test_two_runs_open_side_by_side(browser_page, tmp_path):
+def test_page_of_two_runs_opens_side_by_side(browser_page, tmp_path):
     one = Result.from_run(staged(tmp_path / "one"))
     other = Result.from_run(staged(tmp_path / "other", seed=1, front=3, ceiling="20ms"))
     write_comparison(one, other, tmp_path / "both.html")
@@ -148,7 +148,7 @@ def test_two_runs_open_side_by_side(browser_page, tmp_path):
     silent(browser_page)
 
 
-def test_the_report_of_300_trials_opens_within_two_seconds(browser_page, tmp_path):
+def test_page_of_300_trials_opens_within_two_seconds(browser_page, tmp_path):
     result = Result.from_run(staged(tmp_path / "run", trials=300, front=25, sheet_bytes=110_000))
     path = tmp_path / "report.html"
     write_page(result, path)

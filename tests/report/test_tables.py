@@ -3,55 +3,29 @@
 import json
 
 import pandas as pd
+from factories import make_candidate, make_evaluation, make_measurement, make_score
 
-from autoseg.core.records import (
-    Candidate,
-    Constraints,
-    Cost,
-    Evaluation,
-    Measurement,
-    Score,
-    State,
-)
+from autoseg.core.records import Constraints, Evaluation, State
 from autoseg.core.serialize import from_json
 from autoseg.run.rows import to_pandas, write_front
 
 
-def candidate(**knobs) -> Candidate:
-    return Candidate.of("toy", {"resolution": 64, **knobs})
-
-
-def measurement(ms: float, p90: float | None) -> Measurement:
-    return Measurement(
-        "here", "confirm", "ort", 1, "CPU", 2000, 10, ms, ms, 0.1, ms, (ms, ms), p90, None, None,
-        None, 5.0, 10, "d", "now",
-    )  # fmt: skip
-
-
-def score(iou: float, split="val") -> Score:
-    return Score(split, "onnx", iou, (iou - 0.01, iou + 0.01), (None, iou), 0.99, 9, 1.0, 0)
-
-
 def evaluation(ms: float, iou: float | None, state: State = "confirmed", **knobs) -> Evaluation:
-    return Evaluation(
-        candidate(a=ms, **knobs),
-        state,
-        cost=Cost(1000, 2000, 3000),
-        onnx_bytes=4000,
-        measurements=(measurement(ms, ms * 1.1),),
-        scores=() if iou is None else (score(iou), score(iou - 0.02, "test")),
-        p_feasible=0.95,
-    )
+    scores = () if iou is None else (make_score(iou, 9), make_score(iou - 0.02, 9, split="test"))
+    return make_evaluation(
+        make_candidate(a=ms, **knobs), state, ms, *scores, p_feasible=0.95,
+        measurements=(make_measurement(ms, phase="confirm", p90_ms=ms * 1.1),),
+    )  # fmt: skip
 
 
 FAST, GOOD, BEATEN = evaluation(1, 0.9), evaluation(2.0, 0.95), evaluation(3, 0.92)
 SLOW = evaluation(40, None, "too_slow")
 STRUCK = evaluation(0.5, 0.99, "rejected")
-FAILED = Evaluation(candidate(b="x"), "failed", error="CandidateError: NaN loss")
+FAILED = make_evaluation(make_candidate(b="x"), "failed", error="CandidateError: NaN loss")
 ALL = (SLOW, BEATEN, GOOD, FAILED, STRUCK, FAST)
 
 
-def test_the_table_has_the_front_first_and_a_column_for_each_figure():
+def test_to_pandas_has_the_front_first_and_a_column_for_each_figure():
     table = to_pandas(ALL, SLOW)
     assert list(table.columns) == [
         "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_mean_ms",
@@ -75,26 +49,28 @@ def test_the_table_has_the_front_first_and_a_column_for_each_figure():
     assert list(table["iou_val_low"][:2]) == [0.9 - 0.01, 0.95 - 0.01]
 
 
-def test_a_table_of_nothing_still_has_its_columns():
+def test_to_pandas_of_nothing_has_all_columns():
     table = to_pandas([])
     assert table.empty
     assert {"key", "iou_val", "speedup_vs_baseline"} <= set(table.columns)
 
 
-def test_without_a_measured_baseline_there_is_no_speedup():
+def test_to_pandas_without_a_measured_baseline_has_no_speedup():
     assert to_pandas([FAST])["speedup_vs_baseline"].isna().all()
     assert to_pandas([FAST, FAILED], FAILED)["speedup_vs_baseline"].isna().all()
 
 
-def test_the_front_that_is_written_is_read_back(tmp_path):
-    write_front(tmp_path, ALL, Constraints(33, 0.8), SLOW)
+def test_write_front_is_read_back(tmp_path):
+    write_front(tmp_path, ALL, Constraints(max_latency_ms=33, min_iou=0.8), SLOW)
     table = pd.read_csv(tmp_path / "front.csv")
     assert list(table["key"]) == [FAST.candidate.key, GOOD.candidate.key]
     assert list(table["speedup_vs_baseline"]) == [40, 20]
     data = json.loads((tmp_path / "front.json").read_text())
     assert [from_json(Evaluation, each) for each in data["front"]] == [FAST, GOOD]
     assert from_json(Evaluation, data["baseline"]) == SLOW
-    assert from_json(Constraints, data["constraints"]) == Constraints(33, 0.8)
+    assert from_json(Constraints, data["constraints"]) == Constraints(
+        max_latency_ms=33, min_iou=0.8
+    )
     assert data["picks"] == {
         "fastest": FAST.candidate.key,
         "accurate": GOOD.candidate.key,
@@ -104,8 +80,8 @@ def test_the_front_that_is_written_is_read_back(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.csv", "front.json"]
 
 
-def test_an_empty_front_is_written_too(tmp_path):
-    write_front(tmp_path, (SLOW, FAILED), Constraints(33, 0.8))
+def test_write_front_writes_an_empty_front(tmp_path):
+    write_front(tmp_path, (SLOW, FAILED), Constraints(max_latency_ms=33, min_iou=0.8))
     assert pd.read_csv(tmp_path / "front.csv").empty
     data = json.loads((tmp_path / "front.json").read_text())
     assert data["front"] == [] and set(data["reasons"].values()) == {None}

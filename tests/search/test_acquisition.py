@@ -15,13 +15,13 @@ def steps(points=POINTS) -> Steps:
     return Steps.of(points, ASKED.max_latency_ms, FLOOR)
 
 
-def test_the_steps_have_the_hypervolume_of_their_points():
+def test_steps_have_the_hypervolume_of_their_points():
     assert steps().hypervolume() == pytest.approx(hypervolume(POINTS, ASKED))
     assert steps([]).hypervolume() == 0.0 and steps([]).empty and not steps().empty
 
 
 @pytest.mark.parametrize("point", [(1.0, 0.91), (2.5, 0.94), (5.0, 0.97), (9.9, 0.96), (3.0, 0.9)])
-def test_a_gain_is_the_difference_of_two_hypervolumes(point):
+def test_gain_is_the_difference_of_two_hypervolumes(point):
     gain = steps().gain(np.log([point[0]]), np.array([point[1]]))[0]
     before, after = hypervolume(POINTS, ASKED), hypervolume([*POINTS, point], ASKED)
     assert gain == pytest.approx(after - before, abs=1e-12)
@@ -29,7 +29,7 @@ def test_a_gain_is_the_difference_of_two_hypervolumes(point):
 
 @pytest.mark.parametrize("points", [POINTS, []])
 @pytest.mark.parametrize("ms, mean, sd", [(1.0, -2.4, 0.1), (5.0, -3.0, 0.3), (2.0, -2.7, 0.05)])
-def test_an_expected_gain_is_the_mean_of_many_draws(points, ms, mean, sd):
+def test_expected_gain_is_the_mean_of_many_draws(points, ms, mean, sd):
     where = np.log([ms]), np.array([mean]), np.array([sd])
     expected = steps(points).expected_gain(*where)[0]
     draws = 1 - np.exp(np.random.default_rng(0).normal(mean, sd, 200_000))
@@ -37,16 +37,16 @@ def test_an_expected_gain_is_the_mean_of_many_draws(points, ms, mean, sd):
     assert expected == pytest.approx(sampled, rel=0.03, abs=1e-6)
 
 
-def test_what_is_over_the_ceiling_adds_nothing_however_good():
+def test_gain_over_the_ceiling_is_zero():
     assert steps().expected_gain(np.log([11.0]), np.array([-5.0]), np.array([0.5]))[0] == 0.0
 
 
-def test_the_chance_to_meet_the_floor():
+def test_probability_over_is_the_probability_to_meet_the_iou_floor():
     chance = probability_over(0.9, np.log([0.1, 0.05, 0.2]), np.array([0.2, 0.2, 0.2]))
     assert chance[0] == pytest.approx(0.5) and chance[1] > 0.99 and chance[2] < 0.01
 
 
-def test_an_unsure_latency_adds_what_it_adds_on_average():
+def test_expected_gain_averages_over_an_uncertain_latency():
     where = np.array([np.log(9.9)]), np.array([-3.5]), np.array([0.1])
     unsure = steps().expected_gain(*where, np.array([0.2]))[0]
     draws = np.random.default_rng(0).normal(np.log(9.9), 0.2, 50_000)

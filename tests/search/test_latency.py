@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worlds import RESOLUTION, WIDTH, known, space_of
+from factories import make_evaluation
+from worlds import RESOLUTION, WIDTH, space_of
 
 from autoseg.core.records import Cost
 from autoseg.core.serialize import from_json
@@ -41,7 +42,7 @@ def logs(rows: list[Row]) -> np.ndarray:
     return np.log([ms for _, _, ms in rows])
 
 
-def test_fifty_measurements_foretell_the_others(rows):
+def test_latency_model_of_fifty_measurements_predicts_the_others(rows):
     mean, sd = predicted(LatencyModel.fit(rows[:50]), rows[50:])
     off = np.abs(mean - logs(rows[50:]))
     assert np.median(np.expm1(off)) < 0.08
@@ -50,7 +51,7 @@ def test_fifty_measurements_foretell_the_others(rows):
     assert np.mean(off < 1.96 * sd) > 0.88
 
 
-def test_leaving_one_out_says_how_it_does_on_others(rows):
+def test_latency_model_cross_validation_shows_the_error_on_others(rows):
     said = LatencyModel.fit(rows[:50]).leave_one_out()
     mean, _ = predicted(LatencyModel.fit(rows[:50]), rows[50:])
     truth = np.median(np.abs(np.expm1(mean - logs(rows[50:]))))
@@ -60,13 +61,13 @@ def test_leaving_one_out_says_how_it_does_on_others(rows):
     assert str(said).startswith("typical error ") and str(said).endswith("over 50)")
 
 
-def test_under_six_rows_say_nothing(rows):
+def test_latency_model_of_under_six_rows_is_none(rows):
     assert LatencyModel.fit(rows[:5]) is None
     mean, sd = predicted(LatencyModel.fit(rows[:6]), rows)
     assert np.all(np.isfinite(mean)) and np.all(sd >= 0.01)
 
 
-def test_one_disturbed_measurement_does_not_bend_the_others(rows):
+def test_latency_model_is_robust_to_one_disturbed_measurement(rows):
     slowest = max(range(28), key=lambda at: rows[at][2])
     cost, hw, ms = rows[3]
     assert slowest != 3
@@ -77,28 +78,31 @@ def test_one_disturbed_measurement_does_not_bend_the_others(rows):
     assert mean[3] < math.log(2 * ms)
 
 
-def test_it_is_less_sure_of_what_is_unlike_all_that_was_measured(rows):
+def test_latency_model_is_less_certain_far_from_measurements(rows):
     small = [row for row in rows if row[2] < 1][:40]
     model = LatencyModel.fit(small)
     large = max(rows, key=lambda row: row[2])
     assert predicted(model, [large])[1] > 2 * np.median(predicted(model, small)[1])
 
 
-def test_networks_that_cost_the_same_differ_by_their_noise(rows):
+def test_latency_model_of_equal_costs_differs_by_noise_only(rows):
     same = [(*rows[0][:2], ms) for ms in (1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.01)]
     mean, sd = predicted(LatencyModel.fit(same), same)
     assert mean == pytest.approx(np.zeros(7), abs=0.02) and np.all(sd < 0.1)
 
 
-def test_costs_of_before_kinds_were_counted_serve_too(rows):
-    old = [(Cost(c.params, c.macs, c.activation_bytes), hw, ms) for c, hw, ms in rows]
+def test_latency_model_accepts_costs_without_counts_by_kind(rows):
+    old = [
+        (Cost(params=c.params, macs=c.macs, activation_bytes=c.activation_bytes), hw, ms)
+        for c, hw, ms in rows
+    ]
     mean, _ = predicted(LatencyModel.fit(old[:50]), old[50:])
     assert np.median(np.abs(mean - logs(rows[50:]))) < 0.12
 
 
-def test_the_verdict_says_how_good_the_predictions_are():
+def test_verdict_states_the_accuracy_of_latency_predictions():
     candidates = list(space_of(RESOLUTION, WIDTH).candidates("expert"))
-    seen = [known(c, "measured", 1.0 + at) for at, c in enumerate(candidates)]
+    seen = [make_evaluation(c, "measured", 1.0 + at) for at, c in enumerate(candidates)]
     assert measured_model(seen[:5]) is None
     said = str(measured_model(seen).leave_one_out())
     assert "rank correlation" in said and f"over {len(candidates)}" in said

@@ -9,7 +9,7 @@ from autoseg.search.proposers.optuna import Observation, OptunaProposer, ordered
 SPACE = space_of(RESOLUTION, WIDTH, Knob("pp", (1, 0), 0, "expert"))
 ALL = list(SPACE.candidates("expert"))
 HISTORY = [
-    Observation(c, 1.0 + n, 0.9 if n % 2 else 0.95, imputed=bool(n % 2))
+    Observation(candidate=c, latency_ms=1.0 + n, iou=0.9 if n % 2 else 0.95, imputed=bool(n % 2))
     for n, c in enumerate(ALL[:12])
 ]
 
@@ -19,22 +19,29 @@ def proposer(sampler: str, seed: int = 0) -> OptunaProposer:
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])
-def test_the_same_history_gives_the_same_proposal(sampler):
+def test_proposer_with_the_same_history_gives_the_same_proposal(sampler):
     given = [proposer(sampler).propose(HISTORY, lambda c: True, 12) for _ in range(2)]
     assert given[0] == given[1] in ALL
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])
-def test_only_what_is_allowed_is_proposed_and_nothing_when_nothing_is_left(sampler):
+@pytest.mark.parametrize(
+    "sampler", [pytest.param("gp", marks=pytest.mark.slow), "tpe", "nsga2", "nsga3", "random"]
+)
+def test_proposer_gives_only_allowed_candidates_and_none_when_none_is_left(sampler):
     left = ALL[-1]
     assert proposer(sampler).propose(HISTORY, lambda c: c == left, 12) == left
     assert proposer(sampler).propose(HISTORY, lambda c: False, 12) is None
 
 
-def test_a_genetic_sampler_that_is_told_a_history_breeds_from_its_best():
+def test_proposer_with_a_genetic_sampler_breeds_from_the_best():
     front = {c.key for c in ALL[:2]}
     told = [
-        Observation(c, 1.0 if c.key in front else 9.0, 0.95 if c.key in front else 0.5, False)
+        Observation(
+            candidate=c,
+            latency_ms=1.0 if c.key in front else 9.0,
+            iou=0.95 if c.key in front else 0.5,
+            imputed=False,
+        )
         for c in ALL[:12] * 2
     ]
     ask = proposer("nsga2")
@@ -43,19 +50,19 @@ def test_a_genetic_sampler_that_is_told_a_history_breeds_from_its_best():
     assert sum(alike) / len(alike) > 1.2  # a random one agrees on two thirds of a knob
 
 
-def test_the_first_of_all_can_be_proposed():
+def test_proposer_can_propose_the_first_candidate():
     assert proposer("gp").propose([], lambda c: True, 0) in ALL
 
 
-def test_a_space_of_one_gives_it_once():
+def test_proposer_of_one_candidate_gives_it_once():
     alone = space_of(Knob("resolution", (64,), 64, "entry"))
     ask = OptunaProposer(alone, "expert", ASKED, 0, "gp")
     assert ask.propose([], lambda c: True, 0) == alone.baseline
-    seen = [Observation(alone.baseline, 1.0, 0.9, imputed=True)]
+    seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9, imputed=True)]
     assert ask.propose(seen, lambda c: c != alone.baseline, 1) is None
 
 
-def test_sizes_are_ordered_by_their_area_and_words_stay_as_written():
+def test_proposer_orders_sizes_by_area_and_keeps_words():
     sizes = Knob("resolution", (256, "192x256", 64, "64x128"), 256, "entry")
     assert ordered_choices(sizes) == [64, "64x128", "192x256", 256]
     assert list(ordered_choices(Knob("kind", ("wide", "thin"), "wide", "expert"))) == [
@@ -64,7 +71,7 @@ def test_sizes_are_ordered_by_their_area_and_words_stay_as_written():
     ]
     mixed = space_of(sizes, Knob("t", ("thin", 2), "thin", "expert"))
     seen = [
-        Observation(c, 1.0 + n, 0.9, imputed=True)
+        Observation(candidate=c, latency_ms=1.0 + n, iou=0.9, imputed=True)
         for n, c in enumerate(mixed.candidates("expert"))
     ]
     for sampler in ("gp", "tpe"):
@@ -72,7 +79,7 @@ def test_sizes_are_ordered_by_their_area_and_words_stay_as_written():
         assert ask.propose(seen, lambda c: True, len(seen)) in [s.candidate for s in seen]
 
 
-def test_a_sample_is_all_there_is_or_different_ones_in_the_seeds_order():
+def test_sample_is_the_whole_space_or_distinct_candidates_in_seed_order():
     assert {c.key for c in sample(SPACE, "expert", 100, 0)} == {c.key for c in ALL}
     some = sample(SPACE, "expert", 5, 1)
     assert len({c.key for c in some}) == 5 and some == sample(SPACE, "expert", 5, 1)

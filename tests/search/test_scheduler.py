@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from factories import make_evaluation, make_score
 from worlds import (
     ASKED,
     RESOLUTION,
@@ -12,9 +13,7 @@ from worlds import (
     area,
     by_key,
     by_width,
-    known,
     scheduler_of,
-    scored,
     space_of,
 )
 
@@ -39,20 +38,20 @@ def world(space: SearchSpace = WIDE, /, **changed) -> World:
     return World(scheduler_of(space, **changed), latency, error, **mine)
 
 
-def test_a_space_of_one_is_searched_through():
+def test_search_of_one_candidate_ends():
     alone = world(space_of(Knob("resolution", (64,), 64, "entry")))
     alone.run()
     assert alone.states() == {"confirmed": 1}
 
 
-def test_sizes_that_are_no_squares_are_searched():
+def test_search_accepts_sizes_that_are_no_squares():
     sizes = Knob("resolution", (128, "96x128", 64), 128, "entry")
     mixed = world(space_of(sizes, WIDTH), trials=8)
     mixed.run()
     assert 4 <= len(mixed.seen) <= 8 and mixed.states()["confirmed"] >= 1
 
 
-def test_an_effort_that_opens_a_few_tries_all_of_them_and_ends():
+def test_search_of_a_small_effort_tries_all_candidates_and_ends():
     few = world(effort="entry", error=lambda c: by_width(c) / 2)
     few.run()
     assert len(few.seen) == 3 and set(few.states()) <= {"confirmed", "scored", "stopped"}
@@ -60,36 +59,38 @@ def test_an_effort_that_opens_a_few_tries_all_of_them_and_ends():
 
 
 @pytest.mark.parametrize("trials", [1, 5, 40])
-def test_as_many_candidates_as_trials_are_proposed(trials):
+def test_search_proposes_as_many_candidates_as_trials(trials):
     asked = world(trials=trials)
     asked.run()
     assert min(trials, 28) / 2 <= len(asked.seen) <= trials
     assert asked.states()["confirmed"] >= 1
 
 
-def test_the_survey_has_the_baseline_first_and_no_one_twice():
+def test_survey_has_the_baseline_first_and_no_duplicates():
     chosen = scheduler_of(WIDE).survey()
     assert chosen[0] == WIDE.baseline and len(set(chosen)) == len(chosen) == 28
     assert WIDE.candidate(resolution=64, a=0.125, t=1) == chosen[1]
 
 
-@pytest.mark.parametrize("epoch_s", [0.2, 5.0])
-def test_a_budget_is_kept(epoch_s):
+@pytest.mark.parametrize("epoch_s", [pytest.param(0.2, marks=pytest.mark.slow), 5.0])
+def test_search_keeps_the_budget(epoch_s):
     timed = world(budget_s=600.0, epoch_s=epoch_s)
     timed.run()
     assert timed.spent_s <= 600.0
     assert timed.states()["confirmed"] >= 1
 
 
-def test_where_all_is_too_slow_nothing_is_trained():
+def test_search_trains_nothing_where_all_are_too_slow():
     hopeless = world(budget_s=600.0, latency_ms=lambda c: 100 + area(c))
     hopeless.run()
     assert set(hopeless.states()) == {"too_slow"} and not hopeless.jobs
     assert len(hopeless.seen) >= 28
 
 
-@pytest.mark.parametrize("limit", [{"budget_s": 600.0}, {"trials": 40}])
-def test_where_nothing_meets_the_floor_the_nearest_is_confirmed(limit):
+@pytest.mark.parametrize(
+    "limit", [{"budget_s": 600.0}, pytest.param({"trials": 40}, marks=pytest.mark.slow)]
+)
+def test_search_confirms_the_nearest_where_nothing_meets_the_floor(limit):
     """The most hopeful are never stopped, so that one is left to be shown as the nearest miss."""
     short = world(error=lambda c: 0.3 + by_width(c), **limit)
     short.run()
@@ -98,7 +99,7 @@ def test_where_nothing_meets_the_floor_the_nearest_is_confirmed(limit):
     assert rejected.iou >= max(e.iou or 0.0 for e in short.seen.values()) - 0.05
 
 
-def test_a_price_that_was_only_guessed_forbids_no_start():
+def test_search_starts_a_job_whose_time_is_only_a_guess():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
     scheduler = scheduler_of(WIDE, budget_s=600.0)
     pricing = Pricing(WIDE, Recipe(), outputs=1, pictures=100_000, workers=1)
@@ -108,19 +109,19 @@ def test_a_price_that_was_only_guessed_forbids_no_start():
     assert large.states()["confirmed"] >= 1
 
 
-def test_the_end_comes_when_every_finish_fails():
+def test_finalists_end_when_every_final_training_fails():
     failing = world(budget_s=600.0, fails=lambda job: job.decay)
     failing.run()
     assert failing.spent_s <= 600.0
     assert "confirmed" not in failing.states()
 
 
-def test_one_finish_is_tried_beyond_the_budget_but_not_one_after_the_other():
+def test_finalists_exceed_the_budget_by_one_training_at_most():
     scheduler = scheduler_of(WIDE, budget_s=600.0)
     first, second = list(WIDE.candidates("expert"))[:2]
     both = by_key(
         *(
-            known(c, "scored", 2.0 + n, scored(0.9 + n / 50, 27))
+            make_evaluation(c, "scored", 2.0 + n, make_score(0.9 + n / 50, 27))
             for n, c in enumerate((first, second))
         )
     )
@@ -132,14 +133,18 @@ def test_one_finish_is_tried_beyond_the_budget_but_not_one_after_the_other():
     assert len(scheduler.finalists(both, 5.0)) == 1
 
 
-def test_what_was_decayed_before_a_kill_is_confirmed_after_it():
+def test_finalists_decayed_before_a_kill_are_confirmed_after_it():
     """Even if it fell under the floor, or another is expected to end better: it was paid for."""
     scheduler = scheduler_of(WIDE, budget_s=600.0)
     cut, better, done = list(WIDE.candidates("expert"))[:3]
     seen = by_key(
-        known(cut, "scored", 3.0, scored(0.85, 27), scored(0.88, 32, decayed=True)),
-        known(better, "scored", 2.0, scored(0.93, 27)),
-        known(done, "rejected", 2.0, scored(0.8, 27), scored(0.8, 32, decayed=True)),
+        make_evaluation(
+            cut, "scored", 3.0, make_score(0.85, 27), make_score(0.88, 32, decayed=True)
+        ),
+        make_evaluation(better, "scored", 2.0, make_score(0.93, 27)),
+        make_evaluation(
+            done, "rejected", 2.0, make_score(0.8, 27), make_score(0.8, 32, decayed=True)
+        ),
     )
     jobs = scheduler.finalists(seen, 500.0)
     assert [(job.candidate, job.to_epoch) for job in jobs][0] == (cut, 32)
@@ -147,33 +152,38 @@ def test_what_was_decayed_before_a_kill_is_confirmed_after_it():
     assert [job.candidate for job in scheduler.finalists(seen, 25.0)] == [cut]
 
 
-def test_the_front_that_is_confirmed_ends_the_list():
+def test_finalists_end_with_the_confirmed_front():
     scheduler = scheduler_of(WIDE)
     first, second = list(WIDE.candidates("expert"))[:2]
     seen = by_key(
-        known(first, "confirmed", 2.0, scored(0.97, 27), scored(0.98, 32, decayed=True)),
-        known(second, "scored", 3.0, scored(0.94, 27)),
+        make_evaluation(
+            first, "confirmed", 2.0, make_score(0.97, 27), make_score(0.98, 32, decayed=True)
+        ),
+        make_evaluation(second, "scored", 3.0, make_score(0.94, 27)),
     )
     assert scheduler.finalists(seen, None) == []
-    seen[second.key] = known(second, "scored", 1.0, scored(0.94, 27))
+    seen[second.key] = make_evaluation(second, "scored", 1.0, make_score(0.94, 27))
     assert [job.candidate for job in scheduler.finalists(seen, None)] == [second]
 
 
-def test_what_failed_or_was_stopped_takes_no_place_of_the_hopeful():
+def test_finalists_exclude_failed_and_stopped_candidates():
     scheduler = scheduler_of(WIDE)
     dead, alive = list(WIDE.candidates("expert"))[:3], list(WIDE.candidates("expert"))[3:6]
     seen = by_key(
-        *(known(c, "stopped", 2.0, scored(0.6, 3)) for c in dead),
-        *(known(c, "scored", 2.0, scored(0.5, 81)) for c in alive),
+        *(make_evaluation(c, "stopped", 2.0, make_score(0.6, 3)) for c in dead),
+        *(make_evaluation(c, "scored", 2.0, make_score(0.5, 81)) for c in alive),
     )
     assert scheduler.stops(seen, []) == []
 
 
-def test_what_is_being_trained_is_not_stopped():
+def test_stops_exclude_candidates_in_training():
     scheduler = scheduler_of(WIDE)
     candidates = list(WIDE.candidates("expert"))[:6]
     seen = by_key(
-        *(known(c, "scored", 2.0, scored(0.1 * n, 81)) for n, c in enumerate(candidates))
+        *(
+            make_evaluation(c, "scored", 2.0, make_score(0.1 * n, 81))
+            for n, c in enumerate(candidates)
+        )
     )
     stopped = [candidate for candidate, _ in scheduler.stops(seen, [])]
     assert stopped == candidates[:3]
@@ -181,7 +191,7 @@ def test_what_is_being_trained_is_not_stopped():
     assert [candidate for candidate, _ in scheduler.stops(seen, running)] == candidates[1:3]
 
 
-def test_what_cannot_be_built_is_not_proposed_and_not_promised(tmp_path, monkeypatch):
+def test_search_does_not_propose_candidates_that_cannot_be_built(tmp_path, monkeypatch):
     (tmp_path / "picky_networks.py").write_text(
         "import torch\n"
         "def picky(channels, classes, a):\n"
@@ -198,13 +208,13 @@ def test_what_cannot_be_built_is_not_proposed_and_not_promised(tmp_path, monkeyp
     seen, proposed = {}, []
     while isinstance(step := scheduler.propose(seen, [], None), Screen):
         proposed.append(step.candidate)
-        seen[step.candidate.key] = known(step.candidate, "too_slow", 20.0)
+        seen[step.candidate.key] = make_evaluation(step.candidate, "too_slow", 20.0)
     assert isinstance(step, Done)
     assert len(proposed) == 3 and {c["a"] for c in proposed} == {0.125}
     assert scheduler.verdict(seen)
 
 
-def test_without_a_budget_nothing_depends_on_time():
+def test_search_without_budget_does_not_depend_on_time():
     once, again = world(trials=33), world(trials=33, epoch_s=7.0)
     once.run()
     again.run()
@@ -212,7 +222,7 @@ def test_without_a_budget_nothing_depends_on_time():
     assert once.states() == again.states()
 
 
-def test_the_best_that_fits_is_found_with_a_part_of_the_training_that_all_would_take():
+def test_search_finds_the_best_feasible_with_part_of_all_training():
     """Of 54 candidates, one in each size is best; the rest is looked at briefly or not at all."""
     thrifty = world(budget_s=20_000.0)
     thrifty.run()
@@ -222,44 +232,55 @@ def test_the_best_that_fits_is_found_with_a_part_of_the_training_that_all_would_
     assert thrifty.spent_s < 0.4 * WIDE.count("expert") * 81
 
 
-def test_going_on_competes_with_starting():
+def test_propose_ranks_continued_and_new_candidates_together():
     """What is far along and good goes on; where it cannot get better any more, others begin."""
     scheduler = scheduler_of(WIDE, budget_s=10_000.0)
     ahead, *others = list(WIDE.candidates("expert"))[:6]
-    fresh = [known(c, "measured", 2.0 + n) for n, c in enumerate(others)]
+    fresh = [make_evaluation(c, "measured", 2.0 + n) for n, c in enumerate(others)]
     step = scheduler.propose(
-        by_key(known(ahead, "scored", 1.0, scored(0.93, 9)), *fresh), [], 9_000.0
+        by_key(make_evaluation(ahead, "scored", 1.0, make_score(0.93, 9)), *fresh), [], 9_000.0
     )
     assert isinstance(step, Job) and step.candidate == ahead and step.from_epoch == 9
-    done = known(ahead, "scored", 5.0, *(scored(0.91, epoch) for epoch in (3, 9, 27, 81)))
+    done = make_evaluation(
+        ahead, "scored", 5.0, *(make_score(0.91, epoch) for epoch in (3, 9, 27, 81))
+    )
     step = scheduler.propose(by_key(done, *fresh), [], 9_000.0)
     assert isinstance(step, Screen) or step.from_epoch == 0
 
 
-def test_two_workers_do_not_train_the_same_and_a_third_job_waits():
+def test_propose_gives_two_workers_different_jobs_and_lets_a_third_wait():
     scheduler = scheduler_of(WIDE, workers=2)
-    seen = by_key(*(known(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30]))
+    seen = by_key(
+        *(make_evaluation(c, "measured", 2.0) for c in list(WIDE.candidates("expert"))[:30])
+    )
     first = scheduler.propose(seen, [], None)
     second = scheduler.propose(seen, [first], None)
     assert isinstance(first, Job | Screen) and first != second
-    jobs = [Job(c, 0, 3) for c in list(WIDE.candidates("expert"))[:2]]
+    jobs = [
+        Job(candidate=c, from_epoch=0, to_epoch=3) for c in list(WIDE.candidates("expert"))[:2]
+    ]
     assert scheduler.propose(seen, jobs, None) == Wait()
 
 
-def test_what_a_faster_one_would_have_if_finished_now_is_stopped():
+def test_stops_a_candidate_that_a_faster_one_would_beat_if_finished_now():
     scheduler = scheduler_of(WIDE)
     good, *hopeless = list(WIDE.candidates("expert"))[:8]
     rungs = (3, 9, 27)
     seen = by_key(
-        known(good, "scored", 2.0, *(scored(0.97 + epoch / 1000, epoch) for epoch in rungs)),
-        *(known(c, "scored", 5.0, *(scored(0.93, epoch) for epoch in rungs)) for c in hopeless),
+        make_evaluation(
+            good, "scored", 2.0, *(make_score(0.97 + epoch / 1000, epoch) for epoch in rungs)
+        ),
+        *(
+            make_evaluation(c, "scored", 5.0, *(make_score(0.93, epoch) for epoch in rungs))
+            for c in hopeless
+        ),
     )
     stopped = dict(scheduler.stops(seen, []))
     assert stopped and good not in stopped
     assert all(good.key in reason and "faster" in reason for reason in stopped.values())
 
 
-def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
+def test_outlook_shrinks_towards_the_end_of_the_search():
     searched = world(budget_s=8_000.0)
     assert searched.scheduler.outlook({}, [], 100.0) is None
     looks = []
@@ -276,8 +297,8 @@ def test_the_outlook_shrinks_as_the_search_comes_to_its_end():
     assert looks[-1].gain_iou_at_most < 0.02
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
-def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
+def test_search_with_an_optuna_sampler_trains_proposals_to_the_last_rung(sampler):
     sampled = world(budget_s=3_000.0)
     proposer = OptunaProposer(WIDE, "expert", ASKED, 0, sampler)
     sampled.scheduler = SamplerScheduler(sampled.scheduler, proposer)
@@ -288,21 +309,23 @@ def test_a_sampler_of_optuna_trains_what_it_proposes_to_the_top(sampler):
     assert len(begun - whole) <= 1 and "stopped" not in sampled.states()
 
 
-def test_the_first_finalist_is_sure_to_hold_and_adds_much():
+def test_finalists_begin_with_a_safe_and_large_gain():
     """Not the surest one, which may be slow and little better than what is fast as well."""
     scheduler = scheduler_of(WIDE)
     slow, fast, vain = list(WIDE.candidates("expert"))[:3]
     rungs = (3, 9, 27)
     seen = by_key(
-        known(slow, "scored", 8.0, *(scored(0.96, epoch) for epoch in rungs)),
-        known(fast, "scored", 1.0, *(scored(0.95, epoch) for epoch in rungs)),
-        known(vain, "scored", 0.5, *(scored(0.85, epoch) for epoch in rungs)),
+        make_evaluation(slow, "scored", 8.0, *(make_score(0.96, epoch) for epoch in rungs)),
+        make_evaluation(fast, "scored", 1.0, *(make_score(0.95, epoch) for epoch in rungs)),
+        make_evaluation(vain, "scored", 0.5, *(make_score(0.85, epoch) for epoch in rungs)),
     )
     first = scheduler.finalists(seen, None)
     assert [job.candidate for job in first] == [fast, slow]
 
 
-def test_what_a_sampler_proposes_beyond_the_sample_of_a_large_space_is_finished(monkeypatch):
+def test_search_with_a_sampler_finishes_candidates_outside_the_sample_of_a_large_space(
+    monkeypatch,
+):
     monkeypatch.setattr(candidate_set, "MOST", 10)
     monkeypatch.setattr(candidate_set, "MAX_NETWORKS", 2)
     large = world(budget_s=3_000.0)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from factories import make_evaluation, make_score
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
-from worlds import ASKED, WIDTH, by_key, known, scored, space_of
+from worlds import ASKED, WIDTH, by_key, space_of
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.networks.space import Knob
@@ -33,8 +34,12 @@ def trials_in(folder) -> dict[str, optuna.trial.FrozenTrial]:
 @pytest.fixture
 def told():
     """One evaluation of each end."""
-    first = (scored(0.6, 3), scored(0.8, 9))
-    last = (*first, scored(0.93, 11, decayed=True), scored(0.92, 11, decayed=True, source="onnx"))
+    first = (make_score(0.6, 3), make_score(0.8, 9))
+    last = (
+        *first,
+        make_score(0.93, 11, decayed=True),
+        make_score(0.92, 11, decayed=True, source="onnx"),
+    )
     states = {
         "measured": (), "too_slow": (), "failed": (), "stopped": first, "scored": first,
         "confirmed": last, "rejected": last,
@@ -44,14 +49,14 @@ def told():
         for r in (128, "96x128", 64) for a in (0.5, 0.25) for t in ("thin", 2)
     ]  # fmt: skip
     evaluations = [
-        known(candidate, state, 4.0 if state != "too_slow" else 40.0, *scores)
+        make_evaluation(candidate, state, 4.0 if state != "too_slow" else 40.0, *scores)
         for candidate, (state, scores) in zip(candidates, states.items(), strict=False)
     ]
     sure = {"confirmed": 0.97, "rejected": 0.6}
     return [replace(e, p_feasible=sure.get(e.state)) for e in evaluations]
 
 
-def test_each_state_is_optunas_and_sizes_may_be_squares_or_not(tmp_path, told):
+def test_study_has_optuna_states_and_any_size(tmp_path, told):
     mirror = mirror_in(tmp_path, told)
     untested = ("measured", "scored", "confirmed", "rejected")
     open_ends = {e.candidate.key for e in told if e.state in untested}
@@ -71,7 +76,7 @@ def test_each_state_is_optunas_and_sizes_may_be_squares_or_not(tmp_path, told):
         }
 
 
-def test_a_complete_trial_has_its_rungs_values_and_constraints(tmp_path, told):
+def test_study_trial_has_values_of_rungs_and_constraints(tmp_path, told):
     mirror_in(tmp_path, told).close()
     trials = trials_in(tmp_path)
     (done,) = [trials[e.candidate.key] for e in told if e.state == "confirmed"]
@@ -81,12 +86,12 @@ def test_a_complete_trial_has_its_rungs_values_and_constraints(tmp_path, told):
     assert over == [4.0 - 10.0, pytest.approx(0.9 - 0.92), pytest.approx(0.9 - 0.97)]
 
 
-def test_the_iou_on_test_is_there_as_soon_as_it_is_read(tmp_path, told):
+def test_study_has_iou_on_test_as_soon_as_it_is_read(tmp_path, told):
     mirror = mirror_in(tmp_path)
     for e in told:
         mirror.hear({"key": e.candidate.key}, by_key(e))
     (one,) = [e for e in told if e.state == "confirmed"]
-    tested = replace(scored(0.91, 11, decayed=True, source="onnx"), split="test")
+    tested = replace(make_score(0.91, 11, decayed=True, source="onnx"), split="test")
     mirror.hear({"key": one.candidate.key}, by_key(replace(one, scores=(*one.scores, tested))))
     trial = trials_in(tmp_path)[one.candidate.key]
     assert (trial.state.name, trial.user_attrs["IoU test"]) == ("COMPLETE", 0.91)
@@ -95,7 +100,7 @@ def test_the_iou_on_test_is_there_as_soon_as_it_is_read(tmp_path, told):
     assert states["rejected"] == "COMPLETE" and states["scored"] == "RUNNING"
 
 
-def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
+def test_study_of_a_resumed_run_is_rebuilt_and_continued(tmp_path, told):
     first = mirror_in(tmp_path, told[:4])
     first.finish(told[:4])
     first.close()
@@ -107,7 +112,7 @@ def test_a_continued_run_rebuilds_the_study_and_goes_on(tmp_path, told):
     assert list(trials_in(tmp_path)) == [e.candidate.key for e in told]
 
 
-def test_what_is_struck_or_unconfirmed_is_infeasible_even_if_both_figures_hold(tmp_path, told):
+def test_study_marks_rejected_and_unconfirmed_as_infeasible(tmp_path, told):
     mirror = mirror_in(tmp_path, told)
     mirror.finish(told)
     mirror.close()
@@ -119,7 +124,7 @@ def test_what_is_struck_or_unconfirmed_is_infeasible_even_if_both_figures_hold(t
     assert met == {"confirmed": True, "rejected": False, "scored": False}
 
 
-def test_a_sheet_that_is_drawn_anew_replaces_the_trials_artifact(tmp_path, told):
+def test_study_replaces_the_artifact_of_a_new_contact_sheet(tmp_path, told):
     (one,) = [e for e in told if e.state == "scored"]
     key = one.candidate.key
     sheet = sheet_path(tmp_path, key)
@@ -139,7 +144,7 @@ def test_a_sheet_that_is_drawn_anew_replaces_the_trials_artifact(tmp_path, told)
     assert [p.name for p in artifacts_of(tmp_path).iterdir()] == [key]
 
 
-def test_neither_a_lost_database_nor_a_failing_figure_stops_a_run(tmp_path, told, caplog):
+def test_study_failures_of_database_and_figures_do_not_stop_the_run(tmp_path, told, caplog):
     def fails() -> View:
         raise ValueError("no figure today")
 
@@ -151,17 +156,17 @@ def test_neither_a_lost_database_nor_a_failing_figure_stops_a_run(tmp_path, told
         mirror.hear({"key": e.candidate.key}, by_key(e))
     mirror.finish(told)
     mirror.close()
-    assert caplog.text.count("is not kept up any more") == 1
+    assert sum("study.db" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_damaged_database_is_begun_anew(tmp_path, told):
+def test_study_replaces_a_damaged_database(tmp_path, told):
     (tmp_path / "study.db").write_bytes(b"no database")
     (tmp_path / "study.db-journal").write_bytes(b"of another one")
     mirror_in(tmp_path, told).close()
     assert len(trials_in(tmp_path)) == len(told)
 
 
-def test_a_reader_sees_a_transaction_whole_or_not_at_all(tmp_path):
+def test_study_reader_sees_a_transaction_complete_or_not_at_all(tmp_path):
     database = Database(tmp_path / "a 'b' ?#%41.db")
     reader = read_only(tmp_path / "a 'b' ?#%41.db")
     with database.at_once():
@@ -174,7 +179,7 @@ def test_a_reader_sees_a_transaction_whole_or_not_at_all(tmp_path):
     database.close()
 
 
-def test_an_interrupt_in_the_middle_of_a_write_comes_through(tmp_path):
+def test_study_write_passes_an_interrupt_through(tmp_path):
     database = Database(tmp_path / "study.db")
     connection = database.storage.engine.raw_connection().driver_connection
     with pytest.raises(KeyboardInterrupt), database.at_once():

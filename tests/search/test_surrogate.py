@@ -27,14 +27,14 @@ def fit(*places: tuple[int, int]) -> Surrogate:
     return Surrogate.fit(FEATURES, TRENDS, RECIPE, seen(*places))
 
 
-def test_untrained_ones_are_forecast_from_others_and_unsure_far_from_them():
+def test_surrogate_forecasts_untrained_candidates_with_uncertainty_by_distance():
     model = fit(*((row, 81) for row in (8, 11, 14, 17, 20)))
     mean, sd = model.predict([13, 29], [81, 81])
     assert mean[0] == pytest.approx(truth(13, 81) - 0.06, abs=0.06)  # the decay is expected
     assert sd[1] > 1.25 * sd[0]
 
 
-def test_a_low_rung_tells_of_the_longest_and_a_higher_one_tells_more():
+def test_surrogate_learns_more_from_a_higher_rung():
     others = [(row, epoch) for row in (2, 9, 16) for epoch in (3, 9, 27, 81)]
     unknown, low, high = (
         fit(*others, *own).predict([25], [81])[1][0]
@@ -43,7 +43,7 @@ def test_a_low_rung_tells_of_the_longest_and_a_higher_one_tells_more():
     assert unknown > low > high
 
 
-def test_a_candidate_that_is_better_than_its_kind_is_believed():
+def test_surrogate_trusts_a_candidate_better_than_its_neighbours():
     kind = seen(*((row, 27) for row in range(0, 30, 3)))
     star = Seen(13, 27, False, 1 - np.exp(truth(13, 27) - 0.3))
     with_it = Surrogate.fit(FEATURES, TRENDS, RECIPE, [*kind, star]).predict([13], [81])[0][0]
@@ -51,7 +51,7 @@ def test_a_candidate_that_is_better_than_its_kind_is_believed():
     assert with_it < without - 0.05
 
 
-def test_what_a_decay_brings_is_learned_from_the_decays_seen():
+def test_surrogate_learns_the_decay_gain_from_observed_decays():
     plain = seen(*((row, 27) for row in range(0, 30, 4)))
     strong = [Seen(s.row, 27, True, 1 - (1 - s.iou) * 0.8) for s in plain]
     before = Surrogate.fit(FEATURES, TRENDS, RECIPE, plain).predict([29], [27])[0][0]
@@ -59,7 +59,7 @@ def test_what_a_decay_brings_is_learned_from_the_decays_seen():
     assert after < before - 0.02
 
 
-def test_intervals_cover_what_comes():
+def test_surrogate_intervals_cover_later_scores():
     rng, inside = np.random.default_rng(0), 0
     for _ in range(40):
         rows = rng.permutation(30)
@@ -75,7 +75,7 @@ def test_intervals_cover_what_comes():
     assert inside / 200 > 0.85
 
 
-def test_before_any_score_there_is_a_prior_and_perfect_scores_do_no_harm():
+def test_surrogate_has_a_prior_and_accepts_perfect_scores():
     mean, sd = Surrogate.fit(FEATURES, TRENDS, RECIPE, []).predict([0, 29], [3, 81])
     assert mean[0] > mean[1] and (sd > 0.5).all()
     perfect = [Seen(row, 3, False, 1.0) for row in range(5)]
@@ -84,13 +84,13 @@ def test_before_any_score_there_is_a_prior_and_perfect_scores_do_no_harm():
     ).all()
 
 
-def test_candidates_without_any_feature_are_alike():
+def test_surrogate_of_candidates_without_features_is_equal():
     empty = np.zeros((2, 0))
     model = Surrogate.fit(empty, np.zeros((2, 2)), RECIPE, [Seen(0, 3, False, 0.8)])
     assert np.isfinite(model.predict([1], [3])[0]).all()
 
 
-def test_where_curves_are_flat_a_decay_after_one_epoch_is_not_taken_for_a_long_training():
+def test_surrogate_on_flat_curves_separates_an_early_decay_from_long_training():
     flat = {1: 0.84, 3: 0.72, 9: 0.60, 27: 0.54}  # errors of 11 classes
     seen = [Seen(row, epoch, False, 1 - e) for row in range(0, 30, 6) for epoch, e in flat.items()]
     model = Surrogate.fit(FEATURES, TRENDS, RECIPE, seen)

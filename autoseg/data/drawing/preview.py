@@ -43,13 +43,18 @@ class Tile:
 
 
 def contact_sheet(
-    dataset: Dataset, split: str, count: int, seed: int, augmented_hw: HW | None = None
+    dataset: Dataset,
+    split: str,
+    count: int,
+    seed: int,
+    augmented_hw: HW | None = None,
+    augment: str | None = None,
 ) -> Image.Image:
     """`count` pictures of a split, or all if it has fewer, evenly over its strata.
 
     With `augmented_hw` each is a row: the picture at that size, and five draws of what training
-    makes of it. Raises InputError for an unknown or empty split, a count out of bounds, and files
-    that cannot be read.
+    makes of it, by the user's own augmentation where `augment` names one. Raises InputError for an
+    unknown or empty split, a count out of bounds, and files that cannot be read.
     """
     most = MOST if augmented_hw is None else MAX_AUGMENTED
     if not 1 <= count <= most:
@@ -62,7 +67,7 @@ def contact_sheet(
         rows = _rows(dataset, samples, colours)
     else:
         title += f", at {augmented_hw[1]}x{augmented_hw[0]}, as they are and as training sees them"
-        rows = _augmented_rows(dataset, samples, colours, augmented_hw, seed)
+        rows = _augmented_rows(dataset, samples, colours, augmented_hw, (seed, augment))
     return _page(title, dataset.classes, colours, rows)
 
 
@@ -135,9 +140,10 @@ def _augmented_rows(
     samples: Sequence[Sample],
     colours: Sequence[Colour | None],
     hw: HW,
-    seed: int,
+    drawn: tuple[int, str | None],
 ) -> list[list[Tile]]:
     from autoseg.data.augment import Augmenter
+    from autoseg.data.augmentation import OwnAugmenter, load_augmentation
 
     if max(hw) > MAX_PIXELS_A_SIDE:
         raise InputError(f"--resolution must be at most {MAX_PIXELS_A_SIDE} a side, got {max(hw)}")
@@ -149,7 +155,8 @@ def _augmented_rows(
         [Tile(_drawn(frame, mask, colours, shown), sample.stem)]
         for frame, mask, sample in zip(frames, masks, samples, strict=True)
     ]
-    augmenter = Augmenter(hw, 3, seed)
+    seed, own = drawn
+    augmenter = OwnAugmenter(load_augmentation(own), seed) if own else Augmenter(hw, 3, seed)
     for draw in range(DRAWS):
         augmenter.start_epoch(draw)
         for row, frame, mask in zip(rows, *augmenter.batch(frames, masks), strict=True):

@@ -1,5 +1,6 @@
 """ADE20K of the scene parsing challenge: its index masks, whose 0 is no class."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,25 +35,25 @@ def save_mask(path: Path, highest: int) -> None:
     Image.fromarray(np.repeat(rows[:, None], HW[1], 1)).save(path)
 
 
-def test_the_first_value_is_ignored_and_the_others_are_classes(challenge):
+def test_ade20k_first_value_is_ignored_and_the_others_are_classes(challenge):
     seen = understood(challenge, "ade20k")
-    assert seen.why == "it holds objectInfo150.txt and annotations/training/"
+    assert "objectInfo150.txt" in seen.why and "annotations/training/" in seen.why
     assert seen.classes == ("wall", "building", "screen", "screen, silver screen")
     assert seen.pairs == {"train": 3, "val": 2, "test": 0}
     assert seen.ignore_share == pytest.approx(0.2)
     assert list(mask_of(seen)[:5, 0]) == [255, 0, 1, 2, 3]
 
 
-def test_a_value_beyond_the_names_is_a_fault(challenge):
+def test_ade20k_value_beyond_the_names_is_a_fault(challenge):
     save_mask(challenge / "annotations/training/b.png", 5)
     (fault,) = inspect(challenge).faults
     assert fault.startswith("annotations/training/b.png: ")
 
 
-def test_what_is_missing_is_a_fault(challenge):
+def test_ade20k_missing_picture_or_class_names_are_faults(challenge):
     (challenge / "images/validation/v.jpg").unlink()
-    assert inspect(challenge).faults == ("validation: masks without a picture: v",)
+    (fault,) = inspect(challenge).faults
+    assert re.search(r"validation: .*picture.* v$", fault)
     (challenge / "objectInfo150.txt").write_text("Idx\tName\n1\twall\n")
-    assert inspect(challenge).faults == (
-        "objectInfo150.txt must name 2 to 254 classes, it names 1",
-    )
+    (fault,) = inspect(challenge).faults
+    assert re.search(r"objectInfo150\.txt .*2 to 254 classes.* 1$", fault)

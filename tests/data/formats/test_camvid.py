@@ -1,5 +1,6 @@
 """CamVid in its three layouts: Cambridge's colours, SegNet's indices, Kaggle's class_dict.csv."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def cambridge(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("with_table", [True, False])
-def test_cambridges_colours_are_31_classes_and_void(cambridge, with_table):
+def test_camvid_cambridge_colours_are_31_classes_and_void(cambridge, with_table):
     if not with_table:
         (cambridge / "label_colors.txt").unlink()
     seen = inspect(cambridge)
@@ -62,7 +63,7 @@ def test_cambridges_colours_are_31_classes_and_void(cambridge, with_table):
     assert names_of(dataset.read(dataset.splits["train"][0])[1], seen.classes) == COLOUR_NAMES
 
 
-def test_a_video_stays_in_one_split(cambridge):
+def test_camvid_frames_of_a_video_stay_in_one_split(cambridge):
     splits = inspect(cambridge).splits
     videos = {split: {s.stem.split("_")[0] for s in samples} for split, samples in splits.items()}
     assert sum(len(names) for names in videos.values()) == 4
@@ -91,21 +92,20 @@ def segnet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_segnets_indices_are_11_classes_and_void(segnet):
+def test_camvid_segnet_indices_are_11_classes_and_void(segnet):
     seen = inspect(segnet)
     assert (seen.format, seen.faults) == ("camvid", ())
-    assert seen.why == "it holds train/ and trainannot/"
+    assert "train/" in seen.why and "trainannot/" in seen.why
     assert seen.pairs == {"train": 3, "val": 2, "test": 2}
     assert len(seen.classes) == 11
     dataset = open_folder(segnet)
     classes = names_of(dataset.read(dataset.splits["test"][0])[1], seen.classes)
     assert classes == ["sky", "road", None, "bicyclist"]
-    leak = [w for w in seen.warnings if "groups in more than one split" in w]
-    assert leak and leak[0].endswith(": 0001TP, 0016E5")
-    assert any("all pictures of val are of one group, 0016E5" in w for w in seen.warnings)
+    assert any(w.endswith(": 0001TP, 0016E5") for w in seen.warnings)
+    assert any(re.search(r"\bval\b.* group.* 0016E5", w) for w in seen.warnings)
 
 
-def test_the_older_lists_pair_other_names_and_lack_val(segnet):
+def test_camvid_older_lists_pair_other_names_and_lack_val(segnet):
     for path in [*segnet.glob("val*"), *segnet.glob("valannot/*")]:
         path.unlink() if path.is_file() else None
     (segnet / "val.txt").unlink(missing_ok=True)
@@ -118,22 +118,22 @@ def test_the_older_lists_pair_other_names_and_lack_val(segnet):
     seen = inspect(segnet)
     assert seen.faults == ()
     assert seen.pairs == {"train": 2, "val": 1, "test": 1}
-    assert seen.split_source == "given; val is 15 % of train under seed 0"
-    assert any(w.startswith("there is no val") for w in seen.warnings)
+    assert re.search(r"val .*15 % of train .*seed 0", seen.split_source)
+    assert any(re.search(r"no val\b", w) for w in seen.warnings)
 
 
-def test_without_lists_files_pair_by_name(segnet):
+def test_camvid_without_lists_files_pair_by_name(segnet):
     for path in segnet.glob("*.txt"):
         path.unlink()
     assert inspect(segnet).pairs == {"train": 4, "val": 3, "test": 3}
 
 
-def test_lists_cannot_lead_outside(segnet):
+def test_camvid_lists_cannot_lead_outside_the_folder(segnet):
     (segnet / "test.txt").write_text("../../etc/passwd.png ../../etc/shadow.png")
-    assert "test: none of its 1 pictures has a mask: left out" in inspect(segnet).warnings
+    assert any(re.search(r"^test: .* 1 picture.* mask", w) for w in inspect(segnet).warnings)
 
 
-def test_colours_beside_segnets_layout_are_read_by_the_table(segnet):
+def test_camvid_colours_in_segnet_layout_are_read_by_label_colors(segnet):
     (segnet / "label_colors.txt").write_text("0 0 0 Void\n1 1 1 floor\n9 9 9 box\n")
     assert inspect(segnet).classes[0] == "sky"  # one channel: indices all the same
     for path in segnet.glob("*annot/*.png"):
@@ -142,7 +142,7 @@ def test_colours_beside_segnets_layout_are_read_by_the_table(segnet):
     assert (seen.faults, seen.classes) == ((), ("floor", "box"))
 
 
-def test_kaggles_layout(tmp_path):
+def test_camvid_kaggle_layout_is_read(tmp_path):
     for split, names in {"train": VIDEOS[:2], "val": VIDEOS[2:3], "test": VIDEOS[3:]}.items():
         for name in names:
             save(tmp_path / split / f"{name}.png", noise(name))
@@ -156,6 +156,6 @@ def test_kaggles_layout(tmp_path):
     assert names_of(dataset.read(dataset.splits["val"][0])[1], seen.classes) == COLOUR_NAMES
 
 
-def test_asked_for_where_it_is_not(tmp_path):
+def test_camvid_requested_for_an_empty_folder_names_what_is_missing(tmp_path):
     (fault,) = inspect(tmp_path, Reading(format="camvid")).faults
-    assert fault.startswith("there is no 701_StillsRaw_full/ and LabeledApproved_full/")
+    assert "701_StillsRaw_full/" in fault and "LabeledApproved_full/" in fault

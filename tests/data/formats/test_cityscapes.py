@@ -1,5 +1,6 @@
 """Cityscapes: 34 label ids become 19 classes, sequences are groups, the test split is a dummy."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_label_ids_become_train_ids(root):
+def test_cityscapes_label_ids_become_train_ids(root):
     seen = inspect(root)
     assert (seen.format, seen.faults) == ("cityscapes", ())
     assert len(seen.classes) == 19
@@ -64,19 +65,19 @@ def test_label_ids_become_train_ids(root):
     assert mask.tolist() == np.vectorize(LABELS.get)(all_ids()).tolist()
 
 
-def test_the_dummy_labels_of_test_are_left_out(root):
+def test_cityscapes_dummy_labels_of_test_are_left_out(root):
     seen = inspect(root)
     assert seen.pairs == {"train": 3, "val": 2, "test": 0}
-    assert any("ignored pixels only" in warning for warning in seen.warnings)
+    assert any(re.search(r"\btest\b.*ignored", warning) for warning in seen.warnings)
 
 
-def test_a_test_split_with_labels_is_used(root):
+def test_cityscapes_test_split_with_labels_is_used(root):
     for name in FRAMES["test"]:
         add(root, "test", name, all_ids())
     assert inspect(root).pairs == {"train": 3, "val": 2, "test": 2}
 
 
-def test_a_sequence_of_a_city_is_a_group(root):
+def test_cityscapes_sequence_of_a_city_is_a_group(root):
     groups = {s.stem: s.group for s in inspect(root).splits["train"]}
     assert groups == {
         "aachen_000000_000019": "aachen_000000",
@@ -85,7 +86,7 @@ def test_a_sequence_of_a_city_is_a_group(root):
     }
 
 
-def test_train_ids_are_read_where_only_these_are_there(root):
+def test_cityscapes_train_ids_are_read_where_label_ids_are_absent(root):
     train_ids = np.vectorize(LABELS.get)(all_ids()).astype(np.uint8)
     shutil.rmtree(root / "gtFine")
     for split, names in FRAMES.items():
@@ -95,21 +96,22 @@ def test_train_ids_are_read_where_only_these_are_there(root):
     assert dataset.read(dataset.splits["test"][0])[1].tolist() == train_ids.tolist()
 
 
-def test_both_archives_in_folders_of_their_own(root, tmp_path):
+def test_cityscapes_archives_in_separate_folders_are_read(root, tmp_path):
     for name, archive in (("leftImg8bit", "leftImg8bit_trainvaltest"), ("gtFine", "gtFine_all")):
         (root / archive).mkdir()
         (root / name).rename(root / archive / name)
     assert inspect(root).pairs == {"train": 3, "val": 2, "test": 0}
 
 
-def test_an_unknown_id_and_a_missing_mask_are_faults(root):
+def test_cityscapes_unknown_id_and_missing_mask_are_faults(root):
     add(root, "train", "aachen_000000_000019", np.full(HW, 40, np.uint8))
     (root / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png").unlink()
     first, second = inspect(root).faults
-    assert first == "val: pictures without a mask: lindau_000000_000019"
-    assert "aachen_000000_000019_gtFine_labelIds.png: mask values 40 are not among" in second
+    assert re.search(r"^val: .*mask.* lindau_000000_000019$", first)
+    assert re.search(r"aachen_000000_000019_gtFine_labelIds\.png: .*\b40\b", second)
 
 
-def test_asked_for_where_it_is_not(tmp_path):
+def test_cityscapes_requested_for_an_empty_folder_names_what_is_missing(tmp_path):
     seen = inspect(tmp_path, Reading(format="cityscapes"))
-    assert seen.faults == ("there is no leftImg8bit/ and gtFine/, as Cityscapes has them",)
+    (fault,) = seen.faults
+    assert all(fact in fault for fact in ("leftImg8bit/", "gtFine/", "Cityscapes"))

@@ -1,6 +1,7 @@
 """COCO: polygons, runs, crowds, boxes and panoptic masks as pixels, damaged files as faults."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,13 @@ def dataset(root: Path, *things: dict, **facts: object) -> Path:
     return root
 
 
-def test_polygons_lie_over_one_another_in_the_order_of_the_file(tmp_path):
+def test_coco_polygons_overlap_in_file_order(tmp_path):
     things = (
         thing(0, [corners(10, 5, 20, 15), corners(30, 5, 40, 15)], TAPE),
         thing(0, [corners(15, 5, 35, 15)]),
     )
     seen = understood(dataset(tmp_path, *things), "coco")
-    assert seen.why == "result.json is a file of COCO"
+    assert "result.json" in seen.why and "COCO" in seen.why
     assert seen.classes == ("background", "tape", "box")
     expected = area(1, slice(5, 15), slice(10, 40))
     expected[5:15, 15:35] = 2
@@ -63,22 +64,22 @@ def test_polygons_lie_over_one_another_in_the_order_of_the_file(tmp_path):
     [RUNS, [0, 1, 404, *[10, 30] * 9, 10, 1255, *[8, 32] * 9, 8, 2]],
     ids=["compressed", "numbers"],
 )
-def test_runs_go_down_the_columns(tmp_path, counts):
+def test_coco_runs_go_down_the_columns(tmp_path, counts):
     root = dataset(tmp_path, thing(0, {"size": [*HW], "counts": counts}))
     expected = area(2, slice(5, 15), slice(10, 20)) + area(2, slice(30, 38), slice(50, 60))
     expected[0, 0] = 2
     np.testing.assert_array_equal(mask_of(understood(root, "coco")), expected)
 
 
-def test_crowds_and_objects_with_a_box_only_are_ignored_pixels(tmp_path):
+def test_coco_crowds_and_box_only_objects_are_ignored_pixels(tmp_path):
     crowd = thing(0, [corners(30, 5, 40, 15)], iscrowd=1)
     seen = understood(dataset(tmp_path, thing(0, []), crowd), "coco")
     expected = area(255, slice(5, 15), slice(10, 20)) + area(255, slice(5, 15), slice(30, 40))
     np.testing.assert_array_equal(mask_of(seen), expected)
-    assert "result.json: objects with a box only, whose pixels are ignored: 100" in seen.warnings
+    assert any(re.search(r"result\.json: .*\bbox\b.*ignored.* 100$", w) for w in seen.warnings)
 
 
-def test_a_picture_without_objects_is_background(tmp_path):
+def test_coco_picture_without_objects_is_background(tmp_path):
     assert not mask_of(understood(dataset(tmp_path), "coco")).any()
 
 
@@ -99,7 +100,7 @@ def test_a_picture_without_objects_is_background(tmp_path):
     ],
     ids=["as released", "a folder a split"],
 )
-def test_splits_are_those_that_files_and_folders_are_named_after(tmp_path, files, folders):
+def test_coco_splits_come_from_file_and_folder_names(tmp_path, files, folders):
     names = {"train": ["0.png", "1.png", "2.png"], "val": ["0.png", "4.png"]}
     for split, file in files.items():
         for name in names[split]:
@@ -117,7 +118,7 @@ def test_splits_are_those_that_files_and_folders_are_named_after(tmp_path, files
         assert all(folders[split] in sample.image for sample in samples)
 
 
-def test_panoptic_masks_give_each_segment_its_class_and_ignore_the_void(tmp_path):
+def test_coco_panoptic_masks_map_segments_to_classes_and_ignore_void(tmp_path):
     names = [f"{letter}.png" for letter in "abcde"]
     for name in names:
         save_picture(tmp_path / "val2017" / name)
@@ -142,37 +143,37 @@ def test_panoptic_masks_give_each_segment_its_class_and_ignore_the_void(tmp_path
 
 HUGE = 10**12
 DAMAGED = {
-    "words": ([["a", "b"]], "is no polygons or runs"),
-    "half a point": ([[1, 2, 3, 4, 5, 6, 7]], "its points are not pairs of numbers"),
-    "two points": ([[1, 2, 3, 4]], "it needs 3 points or more, got 2"),
-    "not a number": ([[1, 2, 3, 4, float("nan"), 6]], "its points are not pairs of numbers"),
+    "words": ([["a", "b"]], "polygons or runs"),
+    "half a point": ([[1, 2, 3, 4, 5, 6, 7]], "points"),
+    "two points": ([[1, 2, 3, 4]], "3 points.* 2$"),
+    "not a number": ([[1, 2, 3, 4, float("nan"), 6]], "points"),
     "runs of a huge picture": (
         {"size": [HUGE, HUGE], "counts": [HUGE**2]},
-        "its runs are of the size [1000000000000, 1000000000000], not [40, 60]",
+        r"runs.*\[1000000000000, 1000000000000\].*\[40, 60\]",
     ),
-    "runs that pass the picture": ({"size": [*HW], "counts": [9, HUGE]}, "do not fill a picture"),
-    "runs below nothing": ({"size": [*HW], "counts": [2401, -1]}, "do not fill a picture"),
-    "runs that end early": ({"size": [*HW], "counts": RUNS[:30]}, "do not fill a picture"),
-    "a huge run": ({"size": [*HW], "counts": "o" * 40}, "its runs (counts) are damaged"),
+    "runs that pass the picture": ({"size": [*HW], "counts": [9, HUGE]}, "runs.*picture"),
+    "runs below nothing": ({"size": [*HW], "counts": [2401, -1]}, "runs.*picture"),
+    "runs that end early": ({"size": [*HW], "counts": RUNS[:30]}, "runs.*picture"),
+    "a huge run": ({"size": [*HW], "counts": "o" * 40}, "counts"),
     "signs that are no runs": (
         {"size": [*HW], "counts": "\x00é"},
-        "its runs (counts) are damaged",
+        "counts",
     ),
-    "no runs": ({"size": [*HW]}, "must be a list of whole numbers, got None"),
-    "a number": (5, "is no polygons or runs: 5"),
+    "no runs": ({"size": [*HW]}, "list of whole numbers, got None"),
+    "a number": (5, "polygons or runs: 5"),
 }
 
 
 @pytest.mark.parametrize(("segmentation", "fault"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_object_is_a_fault_that_names_file_picture_and_object(
+def test_coco_damaged_object_is_a_fault_that_names_file_picture_and_object(
     tmp_path, segmentation, fault
 ):
     (line,) = inspect(dataset(tmp_path, thing(0, segmentation))).faults
     assert line.startswith("result.json, picture 0 ('a.png'): object 100: ")
-    assert fault in line
+    assert re.search(fault, line)
 
 
-def test_polygons_far_out_of_the_picture_cost_nothing(tmp_path):
+def test_coco_polygons_far_outside_the_picture_are_clipped(tmp_path):
     far = thing(0, [[0, 0, HUGE, 0, HUGE, HUGE, -HUGE, 20]])
     assert mask_of(understood(dataset(tmp_path, far), "coco")).max() == 2
 
@@ -180,31 +181,31 @@ def test_polygons_far_out_of_the_picture_cost_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "fault"),
     [
-        ({"images": {}}, "its images must be a list, got {}"),
-        ({"images": [{"id": 0}]}, "a picture without a file_name: {'id': 0}"),
-        ({"images": [{"id": 0, "file_name": "a.png"}] * 2}, "two pictures have the id 0"),
-        ({"annotations": [{"id": 3}]}, "an annotation without an image_id and a category_id"),
-        ({"annotations": [thing(9, [])]}, "objects of pictures that are not listed: 109"),
-        ({"annotations": [thing(0, [], 9)]}, "objects of categories that are not listed: 100"),
-        ({"categories": [{"id": 1}]}, "a category without a name: {'id': 1}"),
+        ({"images": {}}, r"images .*list, got \{\}"),
+        ({"images": [{"id": 0}]}, r"file_name: \{'id': 0\}"),
+        ({"images": [{"id": 0, "file_name": "a.png"}] * 2}, "two pictures.* id 0"),
+        ({"annotations": [{"id": 3}]}, "annotation.*image_id.*category_id"),
+        ({"annotations": [thing(9, [])]}, "pictures.*: 109"),
+        ({"annotations": [thing(0, [], 9)]}, "categories.*: 100"),
+        ({"categories": [{"id": 1}]}, r"category .*name: \{'id': 1\}"),
         (
             {"images": [{"id": 0, "file_name": "../../gone.png"}], "annotations": []},
-            "result.json names pictures that are not below",
+            r"pictures.* below.*gone\.png",
         ),
         (
             {"images": [{"id": 0, "file_name": "a.png", "width": 40, "height": 60}]},
-            "it was labelled on a picture of 40x60, and this one is 60x40: not the same picture",
+            "40x60.*60x40",
         ),
     ],
 )
-def test_a_damaged_file_is_a_fault(tmp_path, facts, fault):
+def test_coco_damaged_file_is_a_fault(tmp_path, facts, fault):
     faults = inspect(dataset(tmp_path, **facts)).faults
-    assert any("result.json" in line and fault in line for line in faults), faults
+    assert any("result.json" in line and re.search(fault, line) for line in faults), faults
 
 
-def test_a_file_that_is_cut_off_is_a_fault(tmp_path):
+def test_coco_truncated_file_is_a_fault(tmp_path):
     root = dataset(tmp_path)
     whole = (root / "result.json").read_text()
     (root / "result.json").write_text(whole[:-30])
     (fault,) = inspect(root).faults
-    assert "result.json cannot be read as JSON" in fault
+    assert re.search(r"result\.json .*JSON", fault)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +102,14 @@ def pack(alpha: np.ndarray, sizes: tuple[int, ...] = (3, 4, 8, 16)) -> list[int]
     return [int(bits[n : n + 8], 2) for n in range(0, len(bits), 8)]
 
 
-def test_a_json_export_is_recognized_and_split(tmp_path):
+def test_label_studio_json_export_is_recognized_and_split(tmp_path):
     seen = understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15)), "label-studio")
-    assert seen.why == "project-1-at-2024-05-01.json is a JSON export of Label Studio"
+    assert re.search(r"project-1-at-2024-05-01\.json .*Label Studio", seen.why)
     assert seen.classes == ("background", "box", "tape")
     assert sorted(s.stem for samples in seen.splits.values() for s in samples) == list("abcde")
 
 
-def test_a_polygon_covers_the_pixels_whose_centres_it_holds(tmp_path):
+def test_label_studio_polygon_covers_pixels_whose_centres_it_contains(tmp_path):
     mask = mask_of(
         understood(three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15)), "label-studio")
     )
@@ -117,13 +118,13 @@ def test_a_polygon_covers_the_pixels_whose_centres_it_holds(tmp_path):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_later_regions_lie_over_earlier_ones(tmp_path):
+def test_label_studio_later_regions_cover_earlier_ones(tmp_path):
     areas = polygon("tape", 0, 0, 40, 40), polygon("box", 30, 0, 60, 40)
     mask = mask_of(understood(three_tasks(tmp_path, *areas), "label-studio"))
     np.testing.assert_array_equal(mask[0], np.repeat([2, 1], 30))
 
 
-def test_a_rectangle_turns_in_pixels_about_its_corner(tmp_path):
+def test_label_studio_rectangle_rotates_in_pixels_about_its_corner(tmp_path):
     turned = {"x": 50, "y": 25, "width": 20, "height": 10, "rotation": 90}  # 12 x 4 pixels
     mask = mask_of(
         understood(
@@ -135,7 +136,7 @@ def test_a_rectangle_turns_in_pixels_about_its_corner(tmp_path):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_an_ellipse_turns_in_pixels_about_its_centre(tmp_path):
+def test_label_studio_ellipse_rotates_in_pixels_about_its_centre(tmp_path):
     turned = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 12.5, "rotation": 90}  # 12 and 5 pixels
     mask = mask_of(
         understood(three_tasks(tmp_path, region("ellipselabels", "box", **turned)), "label-studio")
@@ -145,7 +146,7 @@ def test_an_ellipse_turns_in_pixels_about_its_centre(tmp_path):
     np.testing.assert_array_equal(mask, inside)
 
 
-def test_a_brush_counts_from_half_of_its_strength(tmp_path):
+def test_label_studio_brush_counts_from_half_strength(tmp_path):
     alpha = np.zeros(HW, np.uint8)
     alpha[8:20, 6:30] = 255
     alpha[8:20, 30:33] = (200, 128, 127)  # the blurred rim of a stroke
@@ -155,7 +156,7 @@ def test_a_brush_counts_from_half_of_its_strength(tmp_path):
     np.testing.assert_array_equal(mask, alpha >= 128)
 
 
-def test_a_bitmap_covers_what_it_paints(tmp_path):
+def test_label_studio_bitmap_covers_its_painted_pixels(tmp_path):
     pixels = np.zeros((*HW, 4), np.uint8)
     pixels[3:9, 4:50] = (200, 30, 30, 255)
     file = io.BytesIO()
@@ -180,7 +181,7 @@ def test_a_bitmap_covers_what_it_paints(tmp_path):
         ("/etc/pictures/a.png", "images/a.png"),
     ],
 )
-def test_pictures_are_found_below_the_folder_by_name(tmp_path, image, file):
+def test_label_studio_pictures_are_found_below_the_folder_by_name(tmp_path, image, file):
     root = three_tasks(tmp_path / "set")
     (root / "images/a.png").unlink()
     save_picture(root / file)
@@ -193,7 +194,7 @@ def test_pictures_are_found_below_the_folder_by_name(tmp_path, image, file):
     assert str(root / file) in used
 
 
-def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_label_studio_pictures_with_equal_names_are_matched_by_folder(tmp_path):
     cameras = [f"cam{number}" for number in range(5)]
     for camera in cameras:
         save_picture(tmp_path / camera / "0001.png", (HEIGHT, WIDTH + len(camera)))
@@ -208,10 +209,11 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert stems == [f"{camera}/0001" for camera in cameras]
 
     export(tmp_path, *(task(n, i.replace("cam2/", ""), boxes) for n, i in enumerate(images)))
-    assert "task 2: its picture '0001.png' may be cam0/0001.png and cam1/" in only_fault(tmp_path)
+    pattern = r"task 2: .*'0001\.png'.* cam0/0001\.png .*cam1/"
+    assert re.search(pattern, only_fault(tmp_path))
 
 
-def test_a_picture_is_labelled_as_its_exif_turns_it(tmp_path):
+def test_label_studio_labels_follow_exif_orientation(tmp_path):
     root = three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying, shown standing
@@ -220,7 +222,7 @@ def test_a_picture_is_labelled_as_its_exif_turns_it(tmp_path):
     assert mask_of(understood(root, "label-studio"))[5:15, 10:20].all()
 
 
-def test_the_ground_truth_or_else_the_newest_annotation_counts(tmp_path):
+def test_label_studio_ground_truth_or_newest_annotation_counts(tmp_path):
     root = three_tasks(tmp_path)
     old = annotation(polygon("box", 0, 0, 10, 10), id=9)
     new = annotation(polygon("box", 0, 0, 30, 10), id=2, updated_at="2024-06-01T00:00:00Z")
@@ -233,19 +235,20 @@ def test_the_ground_truth_or_else_the_newest_annotation_counts(tmp_path):
         assert any("several annotations" in warning for warning in seen.warnings)
 
 
-def test_an_annotation_without_regions_is_background_and_a_task_without_one_is_left_out(tmp_path):
+def test_label_studio_annotation_without_regions_is_background_and_unannotated_task_is_left_out(
+    tmp_path,
+):
     root = three_tasks(tmp_path)
     tasks = json.loads(next(root.glob("*.json")).read_text())
     tasks[3]["annotations"][0]["was_cancelled"] = True
     seen = understood(export(root, *tasks), "label-studio")
     assert not mask_of(seen).any()
-    assert "project-1-at-2024-05-01.json: tasks without an annotation, ignored: task 4" in (
-        seen.warnings
-    )
-    assert "pictures that no annotated task names, ignored: d.png" in seen.warnings
+    name = "project-1-at-2024-05-01.json"
+    assert any(w.startswith(name) and w.endswith("ignored: task 4") for w in seen.warnings)
+    assert any(w.endswith("ignored: d.png") for w in seen.warnings)
 
 
-def test_what_is_no_area_is_ignored_and_said(tmp_path):
+def test_label_studio_results_without_area_are_ignored_with_a_warning(tmp_path):
     point = region("keypointlabels", "nail", x=5, y=5, width=0.5)
     choice = {"type": "choices", "value": {"choices": ["wet"]}}
     plain = region("polygonlabels", "box", points=[[0, 0], [50, 0], [50, 100]])
@@ -253,21 +256,22 @@ def test_what_is_no_area_is_ignored_and_said(tmp_path):
     seen = understood(three_tasks(tmp_path, point, choice, plain), "label-studio")
     assert seen.classes == ("background", "box")
     name = "project-1-at-2024-05-01.json"
-    assert f"{name}: keypointlabels are no areas, ignored: task 1" in seen.warnings
-    assert f"{name}: regions without a label, ignored: task 1" in seen.warnings
+    for what in ("keypointlabels", "label"):
+        pattern = rf"^{name}: .*\b{what}\b.*ignored: task 1$"
+        assert any(re.search(pattern, w) for w in seen.warnings), seen.warnings
 
 
-def test_classes_txt_orders_the_classes(tmp_path):
+def test_label_studio_classes_txt_orders_the_classes(tmp_path):
     root = three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))
     (root / "classes.txt").write_text("belt\ntape\nbox\n")
     seen = understood(root, "label-studio")
     assert seen.classes == ("belt", "tape", "box")
     assert mask_of(seen).max() == 1
     (root / "classes.txt").write_text("belt\nbox\n")
-    assert "labels that classes.txt does not name: tape" in inspect(root).faults
+    assert any(re.search(r"classes\.txt .*: tape$", f) for f in inspect(root).faults)
 
 
-def test_json_min_holds_the_same_and_its_newest_line_counts(tmp_path):
+def test_label_studio_json_min_is_equal_to_json_and_its_newest_line_counts(tmp_path):
     root = three_tasks(tmp_path, polygon("tape", 10, 5, 20, 15))
     expected = mask_of(understood(root, "label-studio"))
     lines = []
@@ -288,38 +292,38 @@ HUGE = 10**12
 DAMAGED = {
     "a polygon of words": (
         region("polygonlabels", "box", points=[["a", "b"]]),
-        "its points are not pairs of numbers",
+        "points",
     ),
     "a polygon of infinities": (
         region("polygonlabels", "box", points=[[1, 2], [3, 4], [float("inf"), 5]]),
-        "its points are not pairs of numbers",
+        "points",
     ),
     "two points": (
         region("polygonlabels", "box", points=[[1, 2], [3, 4]]),
-        "it needs 3 points or more, got 2",
+        "3 points.* 2$",
     ),
-    "no points": (region("polygonlabels", "box"), "its x must be a number, got None"),
+    "no points": (region("polygonlabels", "box"), r"\bx\b.* number, got None"),
     "a size of words": (
         region("rectanglelabels", "box", x=1, y=1, width="9", height=9),
-        "its width must be a number, got '9'",
+        "width .*number, got '9'",
     ),
     "a huge ellipse": (
         region("ellipselabels", "box", x=1, y=1, radiusX=HUGE, radiusY=1),
-        "its radiusX is out of any picture",
+        "radiusX",
     ),
     "another picture": (
         region("polygonlabels", "box", points=[[0, 0], [9, 0], [9, 9]]) | {"original_width": 40},
-        "it was labelled on a picture of 40x40, and this one is 60x40: not the same picture",
+        "40x40.*60x40",
     ),
     "a huge picture": (
         region("polygonlabels", "box", points=[[0, 0], [9, 0], [9, 9]]) | {"original_width": HUGE},
-        "its original_width is out of any picture",
+        "original_width",
     ),
-    "no runs": (region("brushlabels", "box", rle=[]), "its runs (rle) are empty"),
-    "runs of words": (region("brushlabels", "box", rle=["a"]), "must be a list of bytes"),
+    "no runs": (region("brushlabels", "box", rle=[]), r"rle.*empty"),
+    "runs of words": (region("brushlabels", "box", rle=["a"]), "rle.*bytes"),
     "runs of a huge picture": (
         region("brushlabels", "box", rle=[255] * 40),
-        "its runs (rle) hold 4294967295 values of 32 bits",
+        "rle.* 4294967295 .*32 bits",
     ),
     "runs that end early": (
         region("brushlabels", "box", rle=pack(np.eye(*HW, dtype=np.uint8) * 255)[:60]),
@@ -332,59 +336,60 @@ DAMAGED = {
             imageDataURL="data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlE"
             "QVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
         ),
-        "its bitmap is 1x1, the picture 60x40",
+        "bitmap.* 1x1.* 60x40",
     ),
     "a label of numbers": (
         region("polygonlabels", "box", points=[]) | {"value": {"polygonlabels": [3]}},
-        "its polygonlabels must be a list of names",
+        "polygonlabels .*list",
     ),
-    "no value": ({"type": "polygonlabels", "value": 7}, "a result's value must be an object"),
+    "no value": ({"type": "polygonlabels", "value": 7}, r"\bvalue\b.*object"),
 }
 
 
 @pytest.mark.parametrize(("result", "fault"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_region_is_a_fault_that_names_file_and_task(tmp_path, result, fault):
+def test_label_studio_damaged_region_is_a_fault_that_names_file_and_task(tmp_path, result, fault):
     message = only_fault(three_tasks(tmp_path, result))
     assert message.startswith("project-1-at-2024-05-01.json, task 1: ")
-    assert fault in message
+    assert re.search(fault, message)
 
 
-def test_runs_that_pass_the_picture_are_a_fault(tmp_path):
+def test_label_studio_runs_beyond_the_picture_are_a_fault(tmp_path):
     packed = pack(np.full(HW, 255, np.uint8))
     header = packed[:7]  # 53 bits of header
     bits = "".join(f"{byte:08b}" for byte in header)[:53] + ("1" + "11" + "1" * 16 + "1" * 8) * 2
     bits += "0" * (-len(bits) % 8)
     rle = [int(bits[n : n + 8], 2) for n in range(0, len(bits), 8)]
     fault = only_fault(three_tasks(tmp_path, region("brushlabels", "box", rle=rle)))
-    assert "do not end with the picture" in fault
+    assert re.search(r"task 1: .*rle", fault)
 
 
 @pytest.mark.parametrize(
     ("damaged", "fault"),
     [
-        (7, "task in place 3: it is no task"),
-        ({"id": 1, "data": {"image": "a.png"}, "annotations": [5]}, "annotations must be a list"),
-        ({"id": 1, "data": {"text": "x"}, "annotations": [annotation()]}, "name no picture"),
-        (task(1, "x/gone.png", annotation()), "pictures that are not below"),
-        (task(1, "b.png", annotation()), "task 2: its picture b.png is that of"),
-        (task(1, "..", annotation()), ".. (task 1)"),
-        (task(1, "http://[", annotation()), "it names no picture"),
+        (7, "place 3: .*task"),
+        ({"id": 1, "data": {"image": "a.png"}, "annotations": [5]}, "annotations .*list"),
+        ({"id": 1, "data": {"text": "x"}, "annotations": [annotation()]}, "no picture"),
+        (task(1, "x/gone.png", annotation()), r"pictures.* below.*gone\.png"),
+        (task(1, "b.png", annotation()), r"task 2: .*b\.png"),
+        (task(1, "..", annotation()), r"\.\. \(task 1\)"),
+        (task(1, "http://[", annotation()), "no picture"),
     ],
 )
-def test_a_damaged_task_is_a_fault(tmp_path, damaged, fault):
+def test_label_studio_damaged_task_is_a_fault(tmp_path, damaged, fault):
     root = three_tasks(tmp_path)
     others = json.loads(next(root.glob("*.json")).read_text())[1:]
     export(root, *others[1:], damaged, others[0])
-    assert any(fault in line for line in inspect(root, Reading(format="label-studio")).faults)
+    faults = inspect(root, Reading(format="label-studio")).faults
+    assert any(re.search(fault, line) for line in faults), faults
 
 
 @pytest.mark.parametrize(
     "text", ['[{"id": 1, "annotations": [', '[{"annotations": ' + "[" * 99999]
 )
-def test_a_file_that_is_cut_off_is_a_fault(tmp_path, text):
+def test_label_studio_truncated_file_is_a_fault(tmp_path, text):
     save_picture(tmp_path / "a.png")
     (tmp_path / "result.json").write_text(text)
-    assert "result.json cannot be read as JSON" in inspect(tmp_path).faults[0]
+    assert re.search(r"result\.json .*JSON", inspect(tmp_path).faults[0])
 
 
 def brush_masks(folder: Path, number: int, label: str, rows: slice, suffix: str = "png") -> None:
@@ -409,35 +414,35 @@ def brushes(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path
 
 
-def test_brush_masks_are_paired_by_a_column_of_index_csv(brushes):
+def test_label_studio_brush_masks_are_paired_by_a_column_of_index_csv(brushes):
     lines = "".join(f"shot{number},{number}\n" for number in range(4))
     (brushes / "index.csv").write_text("stem,task\n" + lines)
     seen = understood(brushes, "label-studio")
-    assert seen.why == "masks/ holds brush masks of Label Studio"
+    assert re.search(r"masks/ .*Label Studio", seen.why)
     assert seen.classes == ("background", "big-box", "tape")
     np.testing.assert_array_equal(mask_of(seen, "shot3")[:, 0], np.repeat([1, 2, 0], [10, 20, 10]))
 
 
-def test_brush_masks_are_paired_by_the_names_of_the_pictures(brushes):
+def test_label_studio_brush_masks_are_paired_by_picture_names(brushes):
     for number in range(4):
         name = f"{number}.png" if number % 2 else f"task-{number}.png"
         (brushes / f"images/shot{number}.png").rename(brushes / "images" / name)
     assert len(set(mask_of(understood(brushes, "label-studio"), "3")[:, 0])) == 3
 
 
-def test_brush_masks_that_name_no_picture_are_a_fault_with_the_way_out(brushes):
+def test_label_studio_brush_masks_without_a_picture_are_a_fault_with_a_fix(brushes):
     fault = inspect(brushes).faults[0]
-    assert "task 0, task 1, task 2, task 3. Put the JSON export of the same project" in fault
+    assert re.search(r"task 0, task 1, task 2, task 3.* JSON export", fault)
 
 
-def test_brush_masks_beside_the_json_are_left_to_it(brushes):
+def test_label_studio_brush_masks_beside_a_json_are_ignored(brushes):
     made = annotation(polygon("box", 0, 0, 30, 40))
     export(brushes, *(task(n, f"shot{n}.png", made) for n in range(4)))
     seen = understood(brushes, "label-studio")
     assert (seen.classes, seen.warnings) == (("background", "box"), ())
 
 
-def test_a_brush_mask_of_another_size_is_a_fault(brushes):
+def test_label_studio_brush_mask_of_another_size_is_a_fault(brushes):
     for number in range(4):
         (brushes / f"images/shot{number}.png").rename(brushes / f"images/{number}.png")
     save_picture(brushes / "images/2.png", (10, 10))

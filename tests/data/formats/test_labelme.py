@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +47,14 @@ SQUARE = [[10, 5], [20, 5], [20, 15], [10, 15]]
         ([[20, 15], [10, 5]], "rectangle"),
     ],
 )
-def test_shapes_cover_the_pixels_whose_centres_they_hold(tmp_path, points, kind):
+def test_labelme_shapes_cover_pixels_whose_centres_they_contain(tmp_path, points, kind):
     seen = understood(dataset(tmp_path, shape("tape", points, kind)), "labelme")
-    assert seen.why == "a.json is a file of LabelMe"
+    assert re.search(r"a\.json .*LabelMe", seen.why)
     assert seen.classes == ("background", "box", "tape")
     np.testing.assert_array_equal(mask_of(seen), area(2, slice(5, 15), slice(10, 20)))
 
 
-def test_a_circle_goes_through_its_second_point(tmp_path):
+def test_labelme_circle_goes_through_its_second_point(tmp_path):
     circle = shape("box", [[30, 20], [33, 24]], "circle")  # radius 5
     rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     inside = (columns - 30) ** 2 + (rows - 20) ** 2 <= 25
@@ -62,7 +63,7 @@ def test_a_circle_goes_through_its_second_point(tmp_path):
     )
 
 
-def test_a_mask_lies_at_its_first_point(tmp_path):
+def test_labelme_mask_lies_at_its_first_point(tmp_path):
     file = io.BytesIO()
     bits = np.eye(6, 8, dtype=np.uint8) * 255
     Image.fromarray(bits).save(file, "PNG")
@@ -73,10 +74,10 @@ def test_a_mask_lies_at_its_first_point(tmp_path):
     np.testing.assert_array_equal(mask_of(understood(root, "labelme")), expected)
     write(root / "a.json", shape("box", [[55, 30], [62, 35]], "mask", mask=held))
     (fault,) = inspect(root).faults
-    assert "a.json: shape 0 (box): its bitmap covers x 55..62, y 30..35" in fault
+    assert re.search(r"a\.json: shape 0 \(box\): .* x 55\.\.62, y 30\.\.35", fault)
 
 
-def test_later_shapes_lie_over_earlier_ones_and_reserved_names_are_no_classes(tmp_path):
+def test_labelme_later_shapes_cover_earlier_ones_and_reserved_names_are_no_classes(tmp_path):
     shapes = (
         shape("tape", [[0, 0], [40, 0], [40, 40], [0, 40]]),
         shape("__ignore__", [[10, 0], [20, 0], [20, 40], [10, 40]]),
@@ -87,10 +88,10 @@ def test_later_shapes_lie_over_earlier_ones_and_reserved_names_are_no_classes(tm
     seen = understood(dataset(tmp_path, *shapes), "labelme")
     assert seen.classes == ("background", "box", "tape")
     assert list(mask_of(seen)[0, ::10]) == [2, 255, 0, 1, 1, 1]
-    assert "shapes of type 'point' have no area, ignored" in seen.warnings
+    assert any(re.search("type 'point' .*ignored", w) for w in seen.warnings)
 
 
-def test_files_in_another_folder_name_their_pictures_and_folders_name_the_splits(tmp_path):
+def test_labelme_files_name_their_pictures_and_folders_name_the_splits(tmp_path):
     for split, letters in (("train", "abc"), ("valid", "ab"), ("test", "d")):
         for letter in letters:
             save_picture(tmp_path / split / "images" / f"{letter}.png", (HEIGHT, WIDTH))
@@ -111,29 +112,29 @@ def test_files_in_another_folder_name_their_pictures_and_folders_name_the_splits
 @pytest.mark.parametrize(
     ("damaged", "fault"),
     [
-        (5, "its shapes must be a list of objects"),
-        ({"points": SQUARE}, "a shape's label must be a text, got None"),
-        (shape("box", [[1, 2], ["a", 3], [4, 5]]), "shape 0 (box): its points are not pairs"),
-        (shape("box", SQUARE[:2]), "shape 0 (box): it needs 3 points or more, got 2"),
-        (shape("box", SQUARE[:1], "circle"), "shape 0 (box): it needs 2 points or more, got 1"),
-        (shape("box", SQUARE, "mask", mask="?"), "shape 0 (box): its bitmap is no base64"),
-        (shape("box", SQUARE, "mask", mask="AAAA"), "shape 0 (box): its bitmap is not a readable"),
+        (5, "shapes .*list"),
+        ({"points": SQUARE}, "label .*text, got None"),
+        (shape("box", [[1, 2], ["a", 3], [4, 5]]), r"shape 0 \(box\): .*points"),
+        (shape("box", SQUARE[:2]), r"shape 0 \(box\): .*3 points.* 2$"),
+        (shape("box", SQUARE[:1], "circle"), r"shape 0 \(box\): .*2 points.* 1$"),
+        (shape("box", SQUARE, "mask", mask="?"), r"shape 0 \(box\): .*bitmap.*base64"),
+        (shape("box", SQUARE, "mask", mask="AAAA"), r"shape 0 \(box\): .*bitmap.*PNG"),
     ],
 )
-def test_a_damaged_shape_is_a_fault_that_names_the_file(tmp_path, damaged, fault):
+def test_labelme_damaged_shape_is_a_fault_that_names_the_file(tmp_path, damaged, fault):
     faults = inspect(dataset(tmp_path, damaged)).faults
-    assert any(line.startswith("a.json: ") and fault in line for line in faults), faults
+    assert any(re.search(f"^a.json: .*{fault}", line) for line in faults), faults
 
 
 @pytest.mark.parametrize(
     ("facts", "fault"),
     [
-        ({"imageWidth": 10**12}, "a.json: it was labelled on a picture of 1000000000000x40"),
-        ({"imagePath": 7}, "a.json: its imagePath names no picture"),
-        ({"imagePath": "../../gone.png"}, "files whose pictures are not below"),
-        ({"imagePath": "b.png"}, "its picture is that of"),
+        ({"imageWidth": 10**12}, r"a\.json: .* 1000000000000x40"),
+        ({"imagePath": 7}, r"a\.json: .*imagePath"),
+        ({"imagePath": "../../gone.png"}, r"pictures.* below.*a\.json"),
+        ({"imagePath": "b.png"}, r"(a|b)\.json: .*(a|b)\.json"),
     ],
 )
-def test_a_damaged_file_is_a_fault(tmp_path, facts, fault):
+def test_labelme_damaged_file_is_a_fault(tmp_path, facts, fault):
     faults = inspect(dataset(tmp_path, **facts)).faults
-    assert any(fault in line for line in faults), faults
+    assert any(re.search(fault, line) for line in faults), faults

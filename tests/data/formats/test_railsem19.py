@@ -1,6 +1,7 @@
 """RailSem19: one folder, 19 classes by the names of rs19-config.json, 255 ignored."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +30,23 @@ def root(tmp_path: Path) -> Path:
     return base
 
 
-def test_it_is_read_in_place_and_split_by_the_seed(root):
+def test_railsem19_is_read_in_place_and_split_by_the_seed(root):
     seen = inspect(root)
     assert (seen.format, seen.faults, seen.classes) == ("railsem19", (), NAMES)
-    assert seen.split_source == "made 70/15/15 under seed 0"
+    assert re.search(r"70/15/15 .*seed 0", seen.split_source)
     assert seen.pairs == {"train": 6, "val": 2, "test": 2}
     dataset = open_folder(root)
     assert dataset.read(dataset.splits["train"][0])[1].tolist() == MASK.tolist()
 
 
-def test_it_is_found_one_folder_deeper(root):
-    assert inspect(root.parent).why.startswith("in rs19_val: it holds jpgs/rs19_val/")
+def test_railsem19_is_found_one_folder_deeper(root):
+    assert re.search(r"in rs19_val: .*jpgs/rs19_val/", inspect(root.parent).why)
 
 
-def test_names_are_those_of_the_config_and_known_without_it(root):
+def test_railsem19_class_names_come_from_the_config_or_the_default(root):
     (root / "rs19-config.json").write_text(json.dumps({"labels": [{"name": "x"}] * 3}))
-    assert inspect(root).faults == (
-        "rs19-config.json must name each class once, under labels: name",
-    )
+    (fault,) = inspect(root).faults
+    assert re.search(r"rs19-config\.json .*class.*labels: name", fault)
     labels = [{"name": f"class {number}"} for number in range(19)]
     (root / "rs19-config.json").write_text(json.dumps({"labels": labels}))
     assert inspect(root).classes[17] == "class 17"
@@ -55,13 +55,12 @@ def test_names_are_those_of_the_config_and_known_without_it(root):
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"labels": 3}', "[" * 100_000])
-def test_a_config_that_is_none_is_a_fault(root, text):
+def test_railsem19_invalid_config_is_a_fault(root, text):
     (root / "rs19-config.json").write_text(text)
     assert len(inspect(root).faults) == 1
 
 
-def test_asked_for_where_it_is_not(tmp_path):
+def test_railsem19_requested_for_an_empty_folder_names_what_is_missing(tmp_path):
     seen = inspect(tmp_path, Reading(format="railsem19"))
-    assert seen.faults == (
-        "there is no jpgs/rs19_val/ and no uint8/rs19_val/, as RailSem19 has them",
-    )
+    (fault,) = seen.faults
+    assert all(fact in fault for fact in ("jpgs/rs19_val/", "uint8/rs19_val/", "RailSem19"))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -53,24 +54,24 @@ def dataset(root: Path, *objects: object, **facts: object) -> Path:
     return root
 
 
-def test_polygons_hold_the_pixels_they_run_through_and_their_holes_do_not(tmp_path):
+def test_supervisely_polygons_include_their_border_and_exclude_their_holes(tmp_path):
     holed = polygon("tape", square(10, 5, 29, 24), square(15, 10, 19, 14))
     seen = understood(dataset(tmp_path, holed), "supervisely")
-    assert seen.why == "it holds meta.json, ds0/img/ and ds0/ann/"
+    assert all(fact in seen.why for fact in ("meta.json", "ds0/img/", "ds0/ann/"))
     assert seen.classes == ("background", "box", "tape")
     expected = area(2, slice(5, 25), slice(10, 30))
     expected[10:15, 15:20] = 0
     np.testing.assert_array_equal(mask_of(seen), expected)
 
 
-def test_rectangles_hold_both_their_corners(tmp_path):
+def test_supervisely_rectangles_include_both_corners(tmp_path):
     box = polygon("box", [[20, 14], [10, 5]], kind="rectangle")
     seen = understood(dataset(tmp_path, box), "supervisely")
     np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 21)))
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_bitmaps_lie_at_their_origin_over_earlier_objects(tmp_path, packed):
+def test_supervisely_bitmaps_lie_at_their_origin_over_earlier_objects(tmp_path, packed):
     bits = np.triu(np.ones((6, 8)))
     objects = polygon("tape", square(50, 30, 59, 39)), bitmap("box", bits, [52, 34], packed=packed)
     expected = area(2, slice(30, 40), slice(50, 60))
@@ -80,7 +81,7 @@ def test_bitmaps_lie_at_their_origin_over_earlier_objects(tmp_path, packed):
     )
 
 
-def test_data_sets_named_after_splits_are_the_splits(tmp_path):
+def test_supervisely_datasets_named_after_splits_are_the_splits(tmp_path):
     (tmp_path / "meta.json").write_text("{}")
     for name, letters in (("train", "abc"), ("val", "de")):
         for letter in letters:
@@ -88,26 +89,26 @@ def test_data_sets_named_after_splits_are_the_splits(tmp_path):
     save_picture(tmp_path / "train/img/z.png")
     seen = understood(tmp_path, "supervisely")
     assert seen.pairs == {"train": 3, "val": 2, "test": 0}
-    assert "pictures without a file in ann/, ignored: train/img/z.png" in seen.warnings
+    assert any(w.endswith("ignored: train/img/z.png") for w in seen.warnings)
 
 
 BITS = np.ones((6, 8))
 DAMAGED = {
-    "not an object": (5, "its objects must be a list of objects"),
-    "no class": ({"points": {}}, "a classTitle must be a text, got None"),
-    "no points": ({"classTitle": "box"}, "object 0 (box): its points are not pairs of numbers"),
-    "one corner": (polygon("box", [[1, 2]], kind="rectangle"), "it needs 2 points or more, got 1"),
-    "a hole of words": (polygon("box", square(0, 0, 9, 9), ["a"]), "not pairs of numbers"),
-    "past the edge": (bitmap("box", BITS, [55, 0]), "its bitmap covers x 55..62, y 0..5"),
-    "before the edge": (bitmap("box", BITS, [-1, 0]), "its bitmap covers x -1..6, y 0..5"),
-    "no origin": (bitmap("box", BITS, []), "its points are not pairs of numbers"),
+    "not an object": (5, "objects .*list"),
+    "no class": ({"points": {}}, "classTitle .*text, got None"),
+    "no points": ({"classTitle": "box"}, r"object 0 \(box\): .*points"),
+    "one corner": (polygon("box", [[1, 2]], kind="rectangle"), "2 points.* 1$"),
+    "a hole of words": (polygon("box", square(0, 0, 9, 9), ["a"]), "points"),
+    "past the edge": (bitmap("box", BITS, [55, 0]), r"bitmap.* x 55\.\.62, y 0\.\.5"),
+    "before the edge": (bitmap("box", BITS, [-1, 0]), r"bitmap.* x -1\.\.6, y 0\.\.5"),
+    "no origin": (bitmap("box", BITS, []), "points"),
     "no bitmap": (
         {"classTitle": "box", "geometryType": "bitmap", "bitmap": {"origin": [0, 0]}},
-        "its bitmap must be a text, got None",
+        "bitmap .*text, got None",
     ),
     "a bitmap larger than the picture": (
         bitmap("box", np.ones((400, 8)), [0, 0]),
-        "its bitmap is 8x400, the picture 60x40",
+        "bitmap.* 8x400.* 60x40",
     ),
     "a bomb": (
         bitmap("box", BITS, [0, 0])
@@ -117,24 +118,22 @@ DAMAGED = {
                 "origin": [0, 0],
             }
         },
-        "its bitmap is not a readable PNG",
+        "bitmap.*PNG",
     ),
 }
 
 
 @pytest.mark.parametrize(("damaged", "fault"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_object_is_a_fault_that_names_the_file(tmp_path, damaged, fault):
+def test_supervisely_damaged_object_is_a_fault_that_names_the_file(tmp_path, damaged, fault):
     faults = inspect(dataset(tmp_path, damaged)).faults
-    assert any(line.startswith("ds0/ann/a.png.json: ") and fault in line for line in faults), (
-        faults
-    )
+    assert any(re.search(rf"^ds0/ann/a\.png\.json: .*{fault}", f) for f in faults), faults
 
 
-def test_points_far_out_of_the_picture_cost_nothing(tmp_path):
+def test_supervisely_points_far_outside_the_picture_are_clipped(tmp_path):
     far = polygon("box", [[0, 0], [10**12, 0], [10**12, 10**12], [0, 10**12]])
     assert mask_of(understood(dataset(tmp_path, far), "supervisely")).all()
 
 
-def test_another_size_is_a_fault(tmp_path):
+def test_supervisely_annotation_of_another_size_is_a_fault(tmp_path):
     (fault,) = inspect(dataset(tmp_path, size={"height": HW[0], "width": 7})).faults
-    assert "ds0/ann/a.png.json: it was labelled on a picture of 7x40" in fault
+    assert re.search(r"ds0/ann/a\.png\.json: .* 7x40", fault)

@@ -1,6 +1,7 @@
 """PASCAL VOC as the development kit lays it out, and as CVAT and Datumaro export it."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,37 +65,36 @@ def devkit(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_development_kit_is_read_in_place(devkit):
+def test_voc_development_kit_is_read_in_place(devkit):
     seen = inspect(devkit)
     assert seen.faults == ()
-    assert (seen.format, seen.why) == ("voc", "it holds SegmentationClass/ and JPEGImages/")
+    assert seen.format == "voc"
+    assert "SegmentationClass/" in seen.why and "JPEGImages/" in seen.why
     assert seen.pairs == {"train": 3, "val": 2, "test": 0}
     assert (len(seen.classes), seen.classes[0], seen.classes[15]) == (21, "background", "person")
-    assert any("no pairs in test" in warning for warning in seen.warnings)
+    assert any(re.search(r"\btest\b", warning) for warning in seen.warnings)
     dataset = open_folder(devkit)
     sample = dataset.splits["train"][0]
     assert dataset.read(sample)[1].tolist() == stripes(0, 15, 255, 20).tolist()
 
 
-def test_it_is_found_below_what_the_archive_unpacks_to(devkit):
+def test_voc_is_found_below_the_folder_of_the_archive(devkit):
     seen = inspect(devkit.parents[1])
     assert (seen.format, seen.faults) == ("voc", ())
     assert seen.why.startswith("in VOCdevkit/VOC2012: ")
     (devkit.parent / "VOC2007" / "SegmentationClass").mkdir(parents=True)
     (devkit.parent / "VOC2007" / "JPEGImages").mkdir()
-    fault = inspect(devkit.parent).faults
-    assert fault == (
-        f"several data sets lie in {devkit.parent}: VOC2007, VOC2012; give the folder of one",
-    )
+    (fault,) = inspect(devkit.parent).faults
+    assert f"{devkit.parent}: VOC2007, VOC2012" in fault
 
 
-def test_the_palette_is_the_one_of_the_development_kit():
+def test_voc_palette_is_that_of_the_development_kit():
     palette = voc_palette()
     for index, colour in PALETTE.items():
         assert tuple(palette[3 * index : 3 * index + 3]) == colour
 
 
-def test_masks_saved_as_colours_give_the_same_classes(devkit):
+def test_voc_masks_saved_as_colours_give_the_same_classes(devkit):
     path = devkit / "SegmentationClass" / "2007_000000.png"
     colours = np.array([PALETTE[0], PALETTE[15], voc.BORDER_COLOUR, PALETTE[20]], np.uint8)
     rows = colours[np.arange(HW[0]) % 4]
@@ -104,35 +104,34 @@ def test_masks_saved_as_colours_give_the_same_classes(devkit):
     assert dataset.read(sample)[1].tolist() == stripes(0, 15, 255, 20).tolist()
 
 
-def test_test_lists_without_masks_are_left_out(devkit):
+def test_voc_test_list_without_masks_is_left_out(devkit):
     add(devkit, "2008_000002", None)
     write_list(devkit, "test", ["2008_000001", "2008_000002"])
     seen = inspect(devkit)
     assert seen.faults == ()
-    assert "test: none of its 2 pictures has a mask: left out" in seen.warnings
+    assert any(re.search(r"^test: .* 2 pictures .*mask", w) for w in seen.warnings)
 
 
-def test_a_listed_name_without_its_files_is_a_fault(devkit):
+def test_voc_listed_name_without_files_is_a_fault(devkit):
     write_list(devkit, "val", ["2007_000003", "2007_000009", "../../../etc/passwd"])
     faults = inspect(devkit).faults
-    assert faults == (
-        "val: listed names without a picture: 2007_000009, ../../../etc/passwd",
-        "val: listed names without a mask: 2007_000009, ../../../etc/passwd",
-    )
+    for fault, missing in zip(faults, ("picture", "mask"), strict=True):
+        assert fault.startswith("val: ")
+        assert fault.endswith(f"{missing}: 2007_000009, ../../../etc/passwd")
 
 
-def test_without_lists_everything_with_a_mask_is_split_by_the_seed(devkit):
+def test_voc_without_lists_all_pairs_are_split_by_the_seed(devkit):
     for path in (devkit / "ImageSets" / "Segmentation").iterdir():
         path.unlink()
     seen = inspect(devkit)
     assert (seen.faults, sum(seen.pairs.values())) == ((), 5)
-    assert seen.split_source == "made 70/15/15 under seed 0"
+    assert re.search(r"70/15/15 .*seed 0", seen.split_source)
 
 
-def test_a_value_beyond_the_classes_is_a_fault(devkit):
+def test_voc_value_beyond_the_classes_is_a_fault(devkit):
     indexed(0, 21).save(devkit / "SegmentationClass" / "2007_000001.png")
     (fault,) = inspect(devkit).faults
-    assert fault.startswith("SegmentationClass/2007_000001.png: mask values 21 are not among")
+    assert re.search(r"^SegmentationClass/2007_000001\.png: .*\b21\b", fault)
 
 
 LABELMAP = """\
@@ -157,7 +156,7 @@ def exported(root: Path, colours: list[tuple[int, int, int]], *, palette: bool) 
 
 
 @pytest.mark.parametrize("palette", [False, True])
-def test_an_export_with_a_labelmap_is_read_by_its_colours(tmp_path, palette):
+def test_voc_export_with_labelmap_is_read_by_its_colours(tmp_path, palette):
     exported(tmp_path, [(0, 0, 0), (250, 50, 83), (224, 224, 192)], palette=palette)
     (tmp_path / "labelmap.txt").write_text(LABELMAP)
     seen = inspect(tmp_path)
@@ -171,7 +170,7 @@ def test_an_export_with_a_labelmap_is_read_by_its_colours(tmp_path, palette):
     assert in_a_worker.read(sample)[1].tolist() == stripes(0, 2, 255).tolist()
 
 
-def test_a_labelmap_without_background_and_colours_gets_what_datumaro_gives(tmp_path):
+def test_voc_labelmap_without_background_and_colours_gets_the_values_of_datumaro(tmp_path):
     exported(tmp_path, [(0, 0, 0), (128, 0, 0)], palette=False)
     (tmp_path / "labelmap.txt").write_text("bg:::\nbox:::\n")
     assert inspect(tmp_path).class_share == (0.5, 0.5)
@@ -183,20 +182,20 @@ def test_a_labelmap_without_background_and_colours_gets_what_datumaro_gives(tmp_
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("background:0,0,0::\nbox\n", "lines without a name and a colour: 'box'"),
-        ("background:0,0,0::\nbox:0,0,0::\n", "a colour stands twice: (0, 0, 0)"),
-        ("box:0,0,0::\nbox:1,0,0::\n", "a name stands twice: box"),
-        ("background:0,0,0::\n", "must name 2 to 253 classes, it names 1"),
-        ("background:0,0,0::\nbox:0,0,256::\n", "without a name and a colour: 'box:0,0,256::'"),
+        ("background:0,0,0::\nbox\n", "name.*colour: 'box'"),
+        ("background:0,0,0::\nbox:0,0,0::\n", r"colour.* twice: \(0, 0, 0\)"),
+        ("box:0,0,0::\nbox:1,0,0::\n", "name.* twice: box"),
+        ("background:0,0,0::\n", "2 to 253 classes.* 1$"),
+        ("background:0,0,0::\nbox:0,0,256::\n", "name.*colour: 'box:0,0,256::'"),
     ],
 )
-def test_a_wrong_labelmap_is_a_fault(tmp_path, text, fault):
+def test_voc_wrong_labelmap_is_a_fault(tmp_path, text, fault):
     exported(tmp_path, [(0, 0, 0), (1, 0, 0)], palette=False)
     (tmp_path / "labelmap.txt").write_text(text)
-    assert any(fault in told for told in inspect(tmp_path).faults)
+    assert any(re.search(fault, line) for line in inspect(tmp_path).faults)
 
 
-def test_colours_that_the_labelmap_lacks_are_ignored_when_few_and_a_fault_when_many(tmp_path):
+def test_voc_few_colours_not_in_labelmap_are_ignored_and_many_are_a_fault(tmp_path):
     exported(tmp_path, [(0, 0, 0), (250, 50, 83)], palette=False)
     (tmp_path / "labelmap.txt").write_text(LABELMAP)
     path = tmp_path / "SegmentationClass" / "shelf" / "frame_003.png"
@@ -205,20 +204,16 @@ def test_colours_that_the_labelmap_lacks_are_ignored_when_few_and_a_fault_when_m
     Image.fromarray(mask).save(path)
     seen = inspect(tmp_path)
     assert seen.faults == ()
-    told = "pixels of colours that are not in labelmap.txt are ignored: 0.052 %"
-    assert told in seen.warnings
+    assert any(re.search(r"labelmap\.txt .*ignored: 0\.052 %$", w) for w in seen.warnings)
     mask[:6] = (9, 9, 9)
     Image.fromarray(mask).save(path)
     (fault,) = inspect(tmp_path).faults
-    assert fault == (
-        "SegmentationClass/shelf/frame_003.png: 50 % of the pixels have colours that are not in"
-        " labelmap.txt: (9, 9, 9)"
-    )
+    pattern = r"^SegmentationClass/shelf/frame_003\.png: 50 % .*labelmap\.txt: \(9, 9, 9\)$"
+    assert re.search(pattern, fault)
 
 
-def test_asked_for_where_it_is_not(tmp_path):
+def test_voc_requested_for_an_empty_folder_names_what_is_missing(tmp_path):
     (tmp_path / "images").mkdir()
     seen = inspect(tmp_path, Reading(format="voc"))
-    assert seen.faults == (
-        "there is no JPEGImages/ and no SegmentationClass/, as PASCAL VOC has them",
-    )
+    (fault,) = seen.faults
+    assert all(fact in fault for fact in ("JPEGImages/", "SegmentationClass/", "PASCAL VOC"))

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -45,11 +46,11 @@ def write_config(home: Path, text: str) -> None:
     (home / ".ssh" / "config").write_text(text)
 
 
-def test_a_known_board_lets_a_known_key_in(sshd: Sshd) -> None:
+def test_connect_accepts_a_known_board_and_key(sshd: Sshd) -> None:
     assert says_hello(sshd.profile())
 
 
-def test_commands_arrive_word_by_word(sshd: Sshd) -> None:
+def test_run_command_passes_arguments_unchanged(sshd: Sshd) -> None:
     board = SshLauncher(sshd.profile())
     words = ["a b", "$HOME", "`id`", "'\"\\", "line\nend", "!!", "*", "", "~", "ü", "-n; exit 3"]
     code, out, _ = board.run_command(["printf", "%s|", *words])
@@ -59,14 +60,14 @@ def test_commands_arrive_word_by_word(sshd: Sshd) -> None:
     )
     assert (code, len(out), err) == (7, 500_000, b"bad\n")
     started = time.monotonic()
-    with pytest.raises(DeviceError, match=r"did not end within 0\.3 s"):
+    with pytest.raises(DeviceError, match=r"0\.3 s"):
         board.run_command(["sleep", "60"], limit_s=0.3)
     assert time.monotonic() - started < 3
     board.close()
 
 
 @pytest.mark.parametrize("shell", ["csh", "tcsh", "fish"])
-def test_the_login_shell_may_be_any(shell: str) -> None:
+def test_run_command_works_under_any_login_shell(shell: str) -> None:
     from autoseg.device.ssh.start_runner import COMMAND, quoted
 
     if not shutil.which(shell):
@@ -76,7 +77,7 @@ def test_the_login_shell_may_be_any(shell: str) -> None:
     assert done.stdout == "a b|$HOME|!x|line\nend|'|"
 
 
-def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_command_bounds_endless_output(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "MAX_OUTPUT_BYTES", 1000)
     board = SshLauncher(sshd.profile())
     code, out, err = board.run_command(["sh", "-c", "head -c 9999999 /dev/zero | tee /dev/stderr"])
@@ -84,33 +85,34 @@ def test_output_without_an_end_is_bounded(sshd: Sshd, monkeypatch: pytest.Monkey
     board.close()
 
 
-def test_a_wrong_key_is_told_with_the_way_in(sshd: Sshd, tmp_path: Path) -> None:
+def test_connect_with_a_wrong_key_names_it_and_ssh_copy_id(sshd: Sshd, tmp_path: Path) -> None:
     wrong = make_key(tmp_path / "wrong")
     message = refused(sshd.profile(key_file=wrong))
-    assert f"accepts none of these keys for {ME}: {wrong}" in message
+    assert ME in message and str(wrong) in message
     assert f"ssh-copy-id -p {sshd.port} {ME}@127.0.0.1" in message
     assert "PRIVATE" not in message
 
 
-def test_no_key_at_all_is_told(sshd: Sshd) -> None:
+def test_connect_without_a_key_names_ssh_copy_id(sshd: Sshd) -> None:
     message = refused(sshd.profile(key_file=None))
-    assert "no key to offer" in message and "ssh-copy-id" in message
+    assert "no key" in message and "ssh-copy-id" in message
 
 
-def test_usual_key_files_are_found(sshd: Sshd, home: Path) -> None:
+def test_connect_finds_the_usual_key_files(sshd: Sshd, home: Path) -> None:
     shutil.copy(sshd.key, home / ".ssh" / "id_ed25519")
     assert says_hello(sshd.profile(key_file=None))
     (home / ".ssh" / "id_ed25519").chmod(0o644)
-    assert "can be read by others; chmod 600" in refused(sshd.profile(key_file=None))
+    assert "chmod 600" in refused(sshd.profile(key_file=None))
 
 
-def test_a_key_file_that_is_of_no_use_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_connect_refuses_useless_key_files_with_the_reason(sshd: Sshd, tmp_path: Path) -> None:
     assert "No such file" in refused(sshd.profile(key_file=tmp_path / "gone"))
     locked = make_key(tmp_path / "locked", passphrase="secret")
     assert f"ssh-add {locked}" in refused(sshd.profile(key_file=locked))
     (tmp_path / "text").write_text("text")
     (tmp_path / "text").chmod(0o600)
-    assert "is no private key" in refused(sshd.profile(key_file=tmp_path / "text"))
+    message = refused(sshd.profile(key_file=tmp_path / "text"))
+    assert str(tmp_path / "text") in message and "private key" in message
 
 
 @pytest.fixture
@@ -123,13 +125,13 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.kill(int({key.strip(): facts[key] for key in facts}["SSH_AGENT_PID"]), 15)
 
 
-def test_the_agents_keys_are_tried_unless_told_otherwise(
+def test_connect_tries_keys_of_the_agent_unless_disabled(
     sshd: Sshd, home: Path, tmp_path: Path, agent: None
 ) -> None:
     others = [make_key(tmp_path / f"other{number}") for number in range(3)]
     subprocess.run(["ssh-add", "-q", *map(str, [*others, sshd.key])], check=True)
     assert says_hello(sshd.profile(key_file=None, use_agent=True))
-    assert "no key to offer" in refused(sshd.profile(key_file=None, use_agent=False))
+    assert "no key" in refused(sshd.profile(key_file=None, use_agent=False))
     write_config(home, f"IdentitiesOnly yes\nIdentityFile {others[0]}\n")
     message = refused(sshd.profile(key_file=None, use_agent=True))
     assert str(others[0]) in message and message.count("the agent's") == 1
@@ -137,7 +139,7 @@ def test_the_agents_keys_are_tried_unless_told_otherwise(
     assert says_hello(sshd.profile(key_file=None, use_agent=True))
 
 
-def test_a_locked_key_may_lie_in_the_agent(sshd: Sshd, tmp_path: Path, agent: None) -> None:
+def test_connect_uses_a_locked_key_from_the_agent(sshd: Sshd, tmp_path: Path, agent: None) -> None:
     locked = make_key(tmp_path / "locked", passphrase="secret")
     sshd.authorized.write_text(public(locked))
     ask = tmp_path / "ask"
@@ -148,7 +150,7 @@ def test_a_locked_key_may_lie_in_the_agent(sshd: Sshd, tmp_path: Path, agent: No
     assert says_hello(sshd.profile(key_file=locked, use_agent=True))
 
 
-def test_a_password_is_never_sent(tmp_path: Path, home: Path) -> None:
+def test_connect_never_sends_a_password(tmp_path: Path, home: Path) -> None:
     board = Sshd(
         tmp_path / "b",
         make_key(tmp_path / "key"),
@@ -160,18 +162,18 @@ def test_a_password_is_never_sent(tmp_path: Path, home: Path) -> None:
         message = refused(board.profile())
     finally:
         board.down()
-    assert "accepts no keys (only password), and autoseg sends no passwords" in message
+    assert "password" in message
     assert "password for" not in board.log
 
 
-def test_a_second_factor_is_told(sshd: Sshd) -> None:
+def test_connect_reports_a_second_factor(sshd: Sshd) -> None:
     sshd.down()
     sshd.passwords, sshd.more = "yes", "AuthenticationMethods publickey,password"
     sshd.up()
-    assert "requires password besides a key; autoseg only has keys" in refused(sshd.profile())
+    assert "password" in refused(sshd.profile())
 
 
-def test_a_board_that_hangs_up_after_some_keys_is_told(
+def test_connect_reports_a_board_that_closes_after_some_keys(
     sshd: Sshd, home: Path, tmp_path: Path
 ) -> None:
     sshd.down()
@@ -180,13 +182,11 @@ def test_a_board_that_hangs_up_after_some_keys_is_told(
     keys = [make_key(tmp_path / f"wrong{number}") for number in range(4)]
     write_config(home, "".join(f"IdentityFile {key}\n" for key in keys))
     message = refused(sshd.profile(key_file=None))
-    assert (
-        "closed the connection after the keys" in message and "key_file in the profile" in message
-    )
+    assert "key_file" in message
     assert str(keys[0]) in message and str(keys[3]) not in message
 
 
-def test_an_unknown_board_is_refused_with_both_ways_to_accept(sshd: Sshd, home: Path) -> None:
+def test_connect_refuses_an_unknown_board_with_both_ways_to_accept(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     message = refused(sshd.profile())
     shown = subprocess.run(
@@ -201,13 +201,13 @@ def test_an_unknown_board_is_refused_with_both_ways_to_accept(sshd: Sshd, home: 
     assert "Accepted publickey" not in sshd.log
 
 
-def test_an_accepted_board_is_known_from_then_on(sshd: Sshd, home: Path) -> None:
+def test_connect_knows_an_accepted_board_from_then_on(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     assert says_hello(sshd.profile(), accept_new_host_key=True)
     assert says_hello(sshd.profile())
 
 
-def test_a_key_can_be_looked_at_and_then_trusted(sshd: Sshd, home: Path) -> None:
+def test_fetch_host_key_can_be_shown_before_it_is_trusted(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
     key = fetch_host_key(sshd.profile())
     assert not key.known and key.kind == "ssh-ed25519"
@@ -217,18 +217,18 @@ def test_a_key_can_be_looked_at_and_then_trusted(sshd: Sshd, home: Path) -> None
 
 
 @pytest.mark.parametrize("accept", [False, True])
-def test_a_changed_key_is_always_refused(sshd: Sshd, tmp_path: Path, accept: bool) -> None:
+def test_connect_always_refuses_a_changed_key(sshd: Sshd, tmp_path: Path, accept: bool) -> None:
     sshd.down()
     sshd.host_key = make_key(tmp_path / "new_host_key")
     sshd.up()
     message = refused(sshd.profile(), accept_new_host_key=accept)
-    assert "ITS HOST KEY HAS CHANGED" in message and "ssh-keygen -f" in message
-    with pytest.raises(InputError, match="HAS CHANGED"):
+    assert "ssh-keygen -f" in message
+    with pytest.raises(InputError, match="ssh-keygen -f"):
         fetch_host_key(sshd.profile())
     assert "Accepted publickey" not in sshd.log
 
 
-def test_another_type_of_key_is_asked_for_where_that_is_known(
+def test_connect_requests_the_key_type_that_is_known(
     sshd: Sshd, home: Path, tmp_path: Path
 ) -> None:
     rsa = make_key(tmp_path / "rsa_host_key", "rsa")
@@ -239,27 +239,31 @@ def test_another_type_of_key_is_asked_for_where_that_is_known(
     assert says_hello(sshd.profile())
 
 
-def test_slow_is_not_silent(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_command_accepts_a_slow_command_up_to_its_limit(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rpc, "HEARTBEAT_TIMEOUT_S", 0.4)
     board = SshLauncher(sshd.profile())
     slow = "while [ $(head -c 100000 | wc -c) -gt 0 ]; do sleep 0.03; done"
     began = time.monotonic()
     assert board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000))[0] == 0
     assert time.monotonic() - began > 1.0
-    with pytest.raises(DeviceError, match=r"did not end within 0\.2 s"):
+    with pytest.raises(DeviceError, match=r"0\.2 s"):
         board.run_command(["sh", "-c", slow], stdin=bytes(5_000_000), limit_s=0.2)
     board.close()
 
 
-def test_a_closed_port_is_told(sshd: Sshd) -> None:
+def test_connect_reports_a_closed_port(sshd: Sshd) -> None:
     sshd.down()
     started = time.monotonic()
     message = refused(sshd.profile())
-    assert f"port {sshd.port} of 127.0.0.1 refuses connections" in message
+    assert f"port {sshd.port} of 127.0.0.1" in message
     assert time.monotonic() - started < 2
 
 
-def test_a_board_that_does_not_answer_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_reports_a_board_that_does_not_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "CONNECT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         port = server.getsockname()[1]
@@ -268,13 +272,13 @@ def test_a_board_that_does_not_answer_is_told(home: Path, monkeypatch: pytest.Mo
         message = refused(Profile(name="board", kind="ssh", host="127.0.0.1", port=port))
         for each in queued:
             each.close()
-    assert f"port {port} of 127.0.0.1 did not answer within 0.3 s; check its power" in message
+    assert f"port {port} of 127.0.0.1" in message and "0.3 s" in message
 
 
-def test_a_name_that_cannot_be_resolved_is_told(home: Path) -> None:
+def test_connect_reports_an_unresolvable_name(home: Path) -> None:
     for host in ("no-such-board.invalid", "a..b", "x" * 70):
         message = refused(Profile(name="board", kind="ssh", host=host))
-        assert f"the name {host!r} cannot be resolved" in message
+        assert repr(host) in message
 
 
 def babbling(answer: bytes) -> tuple[socket.socket, int]:
@@ -297,7 +301,7 @@ def babbling(answer: bytes) -> tuple[socket.socket, int]:
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n", b"no line end", b"SSH-2.0-x\r\n\xff\xff"]
 )
-def test_what_is_no_sshd_is_told(
+def test_connect_reports_a_server_that_is_not_ssh(
     home: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
     monkeypatch.setattr(connection, "CONNECT_S", 0.3)
@@ -305,11 +309,11 @@ def test_what_is_no_sshd_is_told(
     started = time.monotonic()
     message = refused(Profile(name="board", kind="ssh", host="127.0.0.1", port=port))
     server.close()
-    assert f"no proper SSH server answers at port {port} of 127.0.0.1" in message
+    assert f"port {port} of 127.0.0.1" in message and "SSH" in message
     assert time.monotonic() - started < 4
 
 
-def test_a_program_that_could_not_connect_ends_at_once(home: Path) -> None:
+def test_connect_failure_lets_the_program_exit_at_once(home: Path) -> None:
     server, port = babbling(b"SSH-2.0-x\r\n" + b"\0" * 16)
     code = (
         "from autoseg.device import resolve\n"
@@ -319,11 +323,11 @@ def test_a_program_that_could_not_connect_ends_at_once(home: Path) -> None:
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     server.close()
-    assert "no proper SSH server" in done.stdout and not done.stderr
+    assert "SSH" in done.stdout and not done.stderr
     assert time.monotonic() - started < 10
 
 
-def test_a_forked_process_leaves_the_connection_alone(sshd: Sshd) -> None:
+def test_connect_is_unaffected_by_a_forked_process(sshd: Sshd) -> None:
     board = SshLauncher(sshd.profile())
     board.run_command(["true"])
     child = os.fork()
@@ -338,12 +342,12 @@ def test_a_forked_process_leaves_the_connection_alone(sshd: Sshd) -> None:
     board.close()
 
 
-def test_no_algorithm_in_common_is_told(sshd: Sshd) -> None:
+def test_connect_reports_no_common_algorithm(sshd: Sshd) -> None:
     sshd.down()
     sshd.more = "Ciphers aes128-cbc"
     sshd.up()
     message = refused(sshd.profile())
-    assert "no algorithm in common" in message and "update the SSH server" in message
+    assert "algorithm" in message
 
 
 @pytest.fixture
@@ -361,13 +365,13 @@ def behind(sshd: Sshd, home: Path, tmp_path: Path) -> Iterator[Profile]:
     far.down()
 
 
-def test_a_board_behind_another_is_reached(sshd: Sshd, behind: Profile) -> None:
+def test_connect_reaches_a_board_through_a_jump_host(sshd: Sshd, behind: Profile) -> None:
     assert says_hello(behind)
     assert "Accepted publickey" in sshd.log
     assert SshLauncher(behind).here
 
 
-def test_a_board_that_was_cut_off_leaves_no_connection_to_its_jump_host(
+def test_connect_failure_leaves_no_connection_to_the_jump_host(
     sshd: Sshd, behind: Profile
 ) -> None:
     board = SshLauncher(behind)
@@ -386,7 +390,7 @@ def test_a_board_that_was_cut_off_leaves_no_connection_to_its_jump_host(
     board.close()
 
 
-def test_what_a_jump_host_sends_at_once_is_kept_and_bounded() -> None:
+def test_bound_keeps_early_bytes_of_a_jump_host_up_to_a_limit() -> None:
     from paramiko.channel import Channel
     from paramiko.ssh_exception import SSHException
 
@@ -395,32 +399,34 @@ def test_what_a_jump_host_sends_at_once_is_kept_and_bounded() -> None:
     channel = Channel(1)
     channel.in_buffer.feed(b"SSH-2.0")
     bound(channel)
-    with pytest.raises(SSHException, match="more bytes than the window allows"):
+    with pytest.raises(SSHException, match="bytes"):
         channel.in_buffer.feed(bytes(MAX_WAITING_BYTES))
     assert channel.recv(100) == b"SSH-2.0"
 
 
 @pytest.mark.parametrize("unknown", ["127.0.0.1", "localhost"])
-def test_every_hop_must_be_known(home: Path, behind: Profile, unknown: str) -> None:
+def test_connect_requires_every_hop_to_be_known(home: Path, behind: Profile, unknown: str) -> None:
     known = home / ".ssh" / "known_hosts"
     lines = known.read_text().splitlines(keepends=True)
     known.write_text("".join(line for line in lines if unknown not in line))
     who = f"{ME}@{'door' if unknown == '127.0.0.1' else 'far'}"
-    assert f"{who}:" in refused(behind).partition(" its host key is not known")[0]
+    assert f"{who}:" in refused(behind).partition("host key")[0]
     key = fetch_host_key(behind)
     assert not key.known and unknown in key.hop.known_as
     add_host_key(key)
     assert says_hello(behind)
 
 
-def test_a_jump_host_that_cannot_go_on_is_told(sshd: Sshd, home: Path, behind: Profile) -> None:
+def test_connect_reports_a_jump_host_that_cannot_connect(
+    sshd: Sshd, home: Path, behind: Profile
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         closed = probe.getsockname()[1]
     message = refused(behind.model_copy(update={"port": closed}))
-    assert f"the jump host {ME}@door:{sshd.port} cannot connect to port {closed}" in message
+    assert re.search(rf"{ME}@door:{sshd.port} .*port {closed}", message)
 
 
-def test_nothing_of_paramiko_reaches_the_user(
+def test_connect_shows_nothing_of_paramiko_to_the_user(
     sshd: Sshd, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)

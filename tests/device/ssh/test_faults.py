@@ -1,6 +1,7 @@
 """What goes wrong with a board: a run goes on, or stops with a message that says how to go on."""
 
 import os
+import re
 import shutil
 import sys
 import threading
@@ -25,8 +26,10 @@ from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
 
-QUICK = MeasurePlan("screen", "p50", ceiling_ms=1000.0, warmup_s=0.01)
-LONG = MeasurePlan("confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.0, warmup_s=0.01)
+QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
+LONG = MeasurePlan(
+    phase="confirm", min_runs=10_000_000, max_runs=10_000_000, max_s=1.0, warmup_s=0.01
+)
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def kill_runner(sshd: Sshd) -> None:
     os.kill(min(sshd.runners()), 9)
 
 
-def test_models_are_never_sent_twice(
+def test_measure_uploads_each_model_once(
     sshd: Sshd, board: Board, segments: Path, asked: list[str]
 ) -> None:
     board.measure(segments, QUICK)
@@ -107,7 +110,7 @@ def test_models_are_never_sent_twice(
     assert (sshd.cache / "models").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_connection_cut_in_an_upload_leaves_no_half_model(
+def test_measure_leaves_no_partial_model_after_a_broken_upload(
     sshd: Sshd, board: Board, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.describe()
@@ -128,7 +131,7 @@ def test_a_connection_cut_in_an_upload_leaves_no_half_model(
 
 
 @pytest.mark.parametrize("loss", [Sshd.cut, kill_runner])
-def test_a_measurement_goes_on_with_what_it_had(
+def test_measure_continues_with_the_blocks_it_had_after_a_broken_connection(
     sshd: Sshd,
     board: Board,
     segments: Path,
@@ -145,7 +148,7 @@ def test_a_measurement_goes_on_with_what_it_had(
     assert time.monotonic() - began < 20
 
 
-def test_a_connection_cut_between_two_measurements_is_made_anew(
+def test_measure_reconnects_after_a_connection_broke_between_measurements(
     sshd: Sshd, board: Board, segments: Path, asked: list[str]
 ) -> None:
     board.measure(segments, QUICK)
@@ -156,7 +159,7 @@ def test_a_connection_cut_between_two_measurements_is_made_anew(
 
 
 @pytest.mark.parametrize("during", [False, True])
-def test_a_board_that_reboots_without_its_cache_is_waited_for(
+def test_measure_waits_for_a_board_that_reboots_without_its_cache(
     sshd: Sshd,
     board: Board,
     segments: Path,
@@ -178,7 +181,7 @@ def test_a_board_that_reboots_without_its_cache_is_waited_for(
     assert list(sshd.cache.glob("models/*.onnx")) and list(sshd.cache.glob("runner-*"))
 
 
-def test_a_board_that_stays_away_stops_the_run_resumable(
+def test_measure_on_a_board_that_stays_away_stops_the_run_resumable(
     sshd: Sshd, board: Board, segments: Path, brief: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.measure(segments, QUICK)
@@ -186,11 +189,11 @@ def test_a_board_that_stays_away_stops_the_run_resumable(
     with pytest.raises(DeviceError) as caught:
         board.measure(segments, LONG)
     message = str(caught.value)
-    assert message.startswith(board.launcher.name) and "refuses connections" in message
-    assert "no longer answers" in message and "is sshd running there" in message
+    assert message.startswith(board.launcher.name) and f"port {sshd.port}" in message
+    assert "sshd" in message
 
 
-def test_a_frozen_board_is_noticed_and_goes_on_after_the_thaw(
+def test_measure_notices_a_frozen_board_and_continues_after_the_thaw(
     sshd: Sshd, board: Board, segments: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.measure(segments, QUICK)
@@ -203,20 +206,20 @@ def test_a_frozen_board_is_noticed_and_goes_on_after_the_thaw(
     assert board.measure(segments, LONG).runs > 1000
 
 
-def test_a_board_that_stays_frozen_stops_the_run(
+def test_measure_on_a_board_that_stays_frozen_stops_the_run(
     sshd: Sshd, board: Board, large: Path, brief: None
 ) -> None:
     board.describe()
     sshd.freeze()
     began = time.monotonic()
-    with pytest.raises(DeviceError, match="no longer answers.*check its power"):
+    with pytest.raises(DeviceError, match=f"{re.escape(board.launcher.name)} .*power"):
         board.measure(large, QUICK)
     assert time.monotonic() - began < 8
     sshd.thaw()
     assert board.measure(large, QUICK).runs
 
 
-def test_a_model_that_kills_the_runner_twice_is_at_fault(
+def test_measure_blames_a_model_that_kills_the_runner_twice(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board.measure(segments, QUICK)
@@ -229,12 +232,12 @@ def test_a_model_that_kills_the_runner_twice_is_at_fault(
 
     with monkeypatch.context() as patch:
         patch.setattr(RpcChannel, "stream", deadly)
-        with pytest.raises(CandidateError, match="lost 2 times.*out of memory"):
+        with pytest.raises(CandidateError, match=r"\b2\b.*memory"):
             board.measure(segments, QUICK)
     assert board.measure(segments, QUICK).runs
 
 
-def test_a_model_that_takes_too_much_memory_is_at_fault_at_once(
+def test_measure_blames_a_model_that_exhausts_memory_at_once(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
     board.measure(segments, QUICK)
@@ -242,7 +245,7 @@ def test_a_model_that_takes_too_much_memory_is_at_fault_at_once(
     with monkeypatch.context() as patch:
         # As the kernel does: the child, whose oom_score_adj is the highest, goes first.
         at(patch, "time", 1, lambda: os.kill(max(sshd.runners(), key=oom_score_adj), 9))
-        with pytest.raises(CandidateError, match=r"ended by signal 9 \(often: out of memory\)"):
+        with pytest.raises(CandidateError, match=r"signal 9 .*memory"):
             board.measure(segments, LONG)
     assert board.measure(segments, QUICK).runs
     assert asked.count("open") == 2 and "hello" not in asked and "put" not in asked
@@ -252,7 +255,7 @@ def oom_score_adj(pid: int) -> int:
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
-def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
+def test_measure_reports_a_full_disk_and_leaves_nothing_partial(
     small: Sshd, large: Path, segments: Path
 ) -> None:
     device = ssh_device(small.profile())
@@ -265,13 +268,13 @@ def test_a_disk_that_is_full_is_told_and_nothing_half_is_left(
     device.close()
 
 
-def test_two_runs_at_once_wait_and_are_told_who_has_the_board(
+def test_measure_of_a_second_run_waits_and_names_the_holder(
     sshd: Sshd, board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SshLauncher, "claim_wait_s", 0.3)
     board.measure(segments, QUICK)
     other = ssh_device(sshd.profile())
-    with pytest.raises(DeviceError, match="is being measured by process .* of .*try again later"):
+    with pytest.raises(DeviceError, match="process .* of "):
         other.measure(segments, QUICK)
     monkeypatch.setattr(SshLauncher, "claim_wait_s", 10.0)
     threading.Timer(0.3, board.close).start()
@@ -291,14 +294,14 @@ def pretending(path: Path, runner: str) -> str:
 @pytest.mark.parametrize(
     ("runner", "message"),
     [
-        ("yes garbage", "no JSON object: garbage"),
-        ("tr '\\0' x </dev/zero", "a line of over 1 MiB: xxx"),
-        ("echo '{\"bytes\": 99999999999}'; cat", "announced 99999999999 raw bytes"),
+        ("yes garbage", "garbage"),
+        ("tr '\\0' x </dev/zero", "1 MiB: xxx"),
+        ("echo '{\"bytes\": 99999999999}'; cat", "99999999999"),
         ('echo \'{"hello": {"python": 3}}\'; cat', "hello"),
-        ("echo Traceback >&2; exit 1", "exited with code 1: Traceback"),
+        ("echo Traceback >&2; exit 1", "code 1: Traceback"),
     ],
 )
-def test_garbage_without_an_end_is_quoted_and_never_tried_again(
+def test_describe_quotes_endless_garbage_and_does_not_retry(
     sshd: Sshd, tmp_path: Path, brief: None, runner: str, message: str
 ) -> None:
     python = pretending(tmp_path / "python", runner)
@@ -311,7 +314,7 @@ def test_garbage_without_an_end_is_quoted_and_never_tried_again(
     assert time.monotonic() - began < 5
 
 
-def test_a_board_without_onnxruntime_is_told_how_to_get_it(
+def test_measure_without_onnxruntime_names_devices_setup(
     sshd: Sshd, tmp_path: Path, segments: Path
 ) -> None:
     bare = tmp_path / "bare"
@@ -324,9 +327,7 @@ def test_a_board_without_onnxruntime_is_told_how_to_get_it(
     device.close()
 
 
-def test_an_onnxruntime_that_is_too_old_is_told(
-    sshd: Sshd, tmp_path: Path, segments: Path
-) -> None:
+def test_measure_reports_an_old_onnxruntime(sshd: Sshd, tmp_path: Path, segments: Path) -> None:
     (tmp_path / "old" / "onnxruntime").mkdir(parents=True)
     (tmp_path / "old" / "onnxruntime" / "__init__.py").write_text(
         "__version__ = '1.10.0'\nget_available_providers = lambda: ['CPUExecutionProvider']\n"
@@ -335,12 +336,12 @@ def test_an_onnxruntime_that_is_too_old_is_told(
     sshd.environment = f"PYTHONPATH={tmp_path / 'old'}"
     sshd.up()
     device = ssh_device(sshd.profile())
-    with pytest.raises(DeviceError, match=r"1\.10\.0 is older than 1\.16; .*devices setup board"):
+    with pytest.raises(DeviceError, match=r"1\.10\.0 .*1\.16\b.*devices setup board"):
         device.measure(segments, QUICK)
     device.close()
 
 
-def test_class_maps_come_from_the_board(sshd: Sshd, board: Board, segments: Path) -> None:
+def test_predict_returns_class_maps_of_the_board(sshd: Sshd, board: Board, segments: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
     maps = board.predict(segments, iter(frames))
     np.testing.assert_array_equal(np.stack(maps), frames.argmax(axis=-1))

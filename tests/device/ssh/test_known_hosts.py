@@ -1,6 +1,7 @@
 """Which host keys pass, and what a known_hosts file says about them."""
 
 import base64
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def key_of(path: Path) -> tuple[str, bytes]:
         ("", False),
     ],
 )
-def test_lines_are_read_as_ssh_reads_them(
+def test_check_reads_known_hosts_as_ssh_does(
     hop: Hop, tmp_path: Path, line: str, known: bool
 ) -> None:
     key = make_key(tmp_path / "host")
@@ -51,7 +52,7 @@ def test_lines_are_read_as_ssh_reads_them(
     assert known_hosts.check(hop, *key_of(key)).known is known
 
 
-def test_a_key_of_all_users_is_known_too(hop: Hop, tmp_path: Path) -> None:
+def test_check_accepts_a_key_of_all_users(hop: Hop, tmp_path: Path) -> None:
     key = make_key(tmp_path / "host")
     (tmp_path / "etc").mkdir()
     hop.known_hosts_of_all[0].write_text(f"[pi.lan]:2200 {public(key)}\n")
@@ -59,18 +60,20 @@ def test_a_key_of_all_users_is_known_too(hop: Hop, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
-def test_another_key_is_a_change_whatever_its_type(hop: Hop, tmp_path: Path, kind: str) -> None:
+def test_check_refuses_another_key_of_any_type_as_a_change(
+    hop: Hop, tmp_path: Path, kind: str
+) -> None:
     old, new = make_key(tmp_path / "old"), make_key(tmp_path / "new", kind)
     hop.known_hosts[0].write_text(f"\n[pi.lan]:2200 {public(old)}\n")
-    with pytest.raises(InputError, match="ITS HOST KEY HAS CHANGED") as caught:
+    with pytest.raises(InputError, match=re.escape(hop.name)) as caught:
         known_hosts.check(hop, *key_of(new))
-    assert f"{hop.known_hosts[0]}:2 has another" in str(caught.value)
-    command = str(caught.value).partition("the old key: ")[2]
+    assert f"{hop.known_hosts[0]}:2" in str(caught.value)
+    command = str(caught.value)[str(caught.value).index("ssh-keygen ") :]
     subprocess.run(["sh", "-c", command], check=True, capture_output=True)
     assert not known_hosts.check(hop, *key_of(new)).known
 
 
-def test_one_of_several_keys_of_a_name_is_enough(hop: Hop, tmp_path: Path) -> None:
+def test_check_accepts_one_of_several_keys_of_a_name(hop: Hop, tmp_path: Path) -> None:
     one, two = make_key(tmp_path / "one"), make_key(tmp_path / "two")
     hop.known_hosts[0].write_text("".join(f"[pi.lan]:2200 {public(key)}\n" for key in (one, two)))
     assert (
@@ -78,15 +81,15 @@ def test_one_of_several_keys_of_a_name_is_enough(hop: Hop, tmp_path: Path) -> No
     )
 
 
-def test_a_revoked_key_is_refused_even_where_it_is_known(hop: Hop, tmp_path: Path) -> None:
+def test_check_refuses_a_revoked_key_even_if_it_is_known(hop: Hop, tmp_path: Path) -> None:
     key = make_key(tmp_path / "host")
     hop.known_hosts[0].write_text(f"[pi.lan]:2200 {public(key)}\n@revoked * {public(key)}\n")
-    with pytest.raises(InputError, match="is revoked by .*known_hosts:2"):
+    with pytest.raises(InputError, match="revoked .*known_hosts:2"):
         known_hosts.check(hop, *key_of(key))
 
 
 @pytest.mark.parametrize("hashed", [False, True])
-def test_what_is_accepted_ssh_finds_too(hop: Hop, tmp_path: Path, hashed: bool) -> None:
+def test_add_writes_a_key_that_ssh_finds(hop: Hop, tmp_path: Path, hashed: bool) -> None:
     hop, key = replace(hop, hash_names=hashed), make_key(tmp_path / "host")
     path = hop.known_hosts[0]
     path.parent.rmdir()
@@ -99,7 +102,7 @@ def test_what_is_accepted_ssh_finds_too(hop: Hop, tmp_path: Path, hashed: bool) 
     assert known_hosts.HostKey(hop, *key_of(key)).fingerprint in done.stdout
 
 
-def test_what_is_accepted_leaves_the_rest_alone(hop: Hop, tmp_path: Path) -> None:
+def test_add_leaves_the_rest_of_the_file_unchanged(hop: Hop, tmp_path: Path) -> None:
     path = hop.known_hosts[0]
     path.write_text("other ssh-ed25519 AAAA")
     path.chmod(0o640)
@@ -109,9 +112,9 @@ def test_what_is_accepted_leaves_the_rest_alone(hop: Hop, tmp_path: Path) -> Non
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_key_is_not_accepted_into_what_keeps_nothing(hop: Hop, tmp_path: Path) -> None:
+def test_add_refuses_a_known_hosts_file_that_keeps_nothing(hop: Hop, tmp_path: Path) -> None:
     key = key_of(make_key(tmp_path / "host"))
-    for files, message in ((("/dev/null",), "/dev/null is not a file"), ((), "is none")):
+    for files, message in ((("/dev/null",), "/dev/null"), ((), "known_hosts|UserKnownHostsFile")):
         nowhere = replace(hop, known_hosts=tuple(map(Path, files)))
         with pytest.raises(InputError, match=message):
             known_hosts.add(known_hosts.check(nowhere, *key))

@@ -1,5 +1,6 @@
 """The runner comes to a board: copied once, whole, and what its python may lack is told."""
 
+import re
 import subprocess
 import sys
 import time
@@ -46,7 +47,7 @@ def modes(folder: Path) -> set[tuple[bool, int]]:
     return {(path.is_dir(), path.stat().st_mode & 0o777) for path in folder.rglob("*")}
 
 
-def test_the_runner_is_copied_once_for_the_user_alone(sshd: Sshd) -> None:
+def test_bootstrap_copies_the_runner_once_and_for_the_user_alone(sshd: Sshd) -> None:
     assert hello(sshd)["cache"] == str(sshd.cache)
     (runner,) = sshd.cache.glob("runner-*.py")
     assert sshd.cache.stat().st_mode & 0o777 == 0o700
@@ -57,14 +58,14 @@ def test_the_runner_is_copied_once_for_the_user_alone(sshd: Sshd) -> None:
     assert (runner.stat().st_ino, runner.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_cache_that_others_could_read_is_closed(sshd: Sshd) -> None:
+def test_bootstrap_closes_a_cache_that_others_could_read(sshd: Sshd) -> None:
     sshd.cache.mkdir(parents=True, mode=0o777)
     sshd.cache.chmod(0o777)
     hello(sshd)
     assert sshd.cache.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_old_or_broken_is_replaced(sshd: Sshd) -> None:
+def test_bootstrap_replaces_an_old_or_broken_runner(sshd: Sshd) -> None:
     hello(sshd)
     (runner,) = sshd.cache.glob("runner-*.py")
     whole = runner.read_bytes()
@@ -77,7 +78,7 @@ def test_what_is_old_or_broken_is_replaced(sshd: Sshd) -> None:
     assert {path.name for path in sshd.cache.iterdir()} == {runner.name, "models"}
 
 
-def test_a_connection_that_ends_leaves_nothing_running(sshd: Sshd) -> None:
+def test_bootstrap_leaves_nothing_running_when_the_connection_ends(sshd: Sshd) -> None:
     board = SshLauncher(sshd.profile())
     channel = RpcChannel(board.open())
     channel.ask("hello", limit_s=30)
@@ -102,14 +103,14 @@ def bootstrap_processes(sshd: Sshd) -> list[bytes]:
     return [command for command in found if str(sshd.cache).encode() in command]
 
 
-def test_what_a_login_shell_prints_does_no_harm(sshd: Sshd) -> None:
+def test_bootstrap_ignores_output_of_the_login_shell(sshd: Sshd) -> None:
     sshd.down()
     sshd.more = "ForceCommand sh -c 'echo Welcome to the board; eval \"$SSH_ORIGINAL_COMMAND\"'"
     sshd.up()
     assert hello(sshd)["pid"]
 
 
-def test_the_environment_of_a_setup_comes_first(sshd: Sshd) -> None:
+def test_bootstrap_prefers_the_environment_of_setup(sshd: Sshd) -> None:
     (sshd.cache / "venv" / "bin").mkdir(parents=True)
     python(sshd.cache / "venv" / "bin" / "python", f'touch ~/used; exec {sys.executable} "$@"')
     hello(sshd, python=None)
@@ -120,67 +121,64 @@ def test_the_environment_of_a_setup_comes_first(sshd: Sshd) -> None:
     assert not (sshd.home / "used").exists()
 
 
-def test_a_missing_python_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_bootstrap_names_a_missing_python(sshd: Sshd, tmp_path: Path) -> None:
     message = refused(sshd, python="/no such/python; touch /tmp/x")
-    assert "its python '/no such/python; touch /tmp/x' is missing" in message
+    assert "'/no such/python; touch /tmp/x'" in message
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
     sshd.down()
     sshd.environment = f"PATH={tmp_path / 'bin'}"
     sshd.up()
     message = refused(sshd, python=None)
-    assert "its python3 is missing; install python3 there" in message
+    assert "python3" in message
 
 
-def test_an_old_python_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_bootstrap_names_an_old_python(sshd: Sshd, tmp_path: Path) -> None:
     code = "import sys;sys.version_info=(3,5,2);code=sys.argv[1];sys.argv[1:2]=[];exec(code)"
     old = python(tmp_path / "old", f"shift 2; exec {sys.executable} -c '{code}' \"$@\"")
-    assert "is Python 3.5; autoseg needs 3.8 or newer there" in refused(sshd, python=str(old))
+    assert re.search(r"\b3\.5\b.*\b3\.8\b", refused(sshd, python=str(old)))
 
 
-def test_a_python_that_babbles_is_read_only_so_far(sshd: Sshd, tmp_path: Path) -> None:
+def test_bootstrap_reads_a_noisy_python_up_to_a_limit(sshd: Sshd, tmp_path: Path) -> None:
     loud = python(tmp_path / "loud", "yes 'garbage in, garbage out'")
     started = time.monotonic()
     message = refused(sshd, python=str(loud))
-    assert (
-        "writes unexpected output: 'garbage in, garbage out garbage" in message
-        and len(message) < 400
-    )
+    assert "'garbage in, garbage out garbage" in message and len(message) < 400
     assert time.monotonic() - started < 5
     fails = python(tmp_path / "fails", "echo so long; echo I am broken >&2; exit 3")
     message = refused(sshd, python=str(fails))
-    assert "exited with code 3: I am broken, after the output 'so long'" in message
+    assert re.search("code 3: I am broken.*'so long'", message)
 
 
-def test_wrong_answers_at_the_start_are_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_bootstrap_quotes_wrong_answers(sshd: Sshd, tmp_path: Path) -> None:
     for number, answer in enumerate(("no json", "[1, 2]", '{"error": {"a": 1}}', '{"have": 1')):
         liar = python(tmp_path / f"liar{number}", f"echo 'autoseg:{answer}'; cat >/dev/null")
         assert answer[2:6] in refused(sshd, python=str(liar))
 
 
-def test_a_python_that_says_nothing_is_given_up(
+def test_bootstrap_gives_up_on_a_silent_python(
     sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_runner, "BOOT_S", 0.5)
     mute = python(tmp_path / "mute", "exec sleep 60")
-    assert "no python answered within 0.5 s" in refused(sshd, python=str(mute))
+    assert "0.5 s" in refused(sshd, python=str(mute))
 
 
-def test_a_login_without_a_home_is_told(sshd: Sshd) -> None:
+def test_bootstrap_reports_a_login_without_home(sshd: Sshd) -> None:
     sshd.home.rmdir()
-    assert "its login has no home folder" in refused(sshd)
+    assert "home folder" in refused(sshd)
 
 
-def test_a_full_disk_is_told_and_left_as_it_was(small: Sshd) -> None:
+def test_bootstrap_reports_a_full_disk_and_leaves_it_unchanged(small: Sshd) -> None:
     (small.home / "photos").write_bytes(b"x" * (224 << 10))
     message = refused(small)
-    assert "its disk is full" in message and str(small.cache) in message
+    assert "disk" in message and str(small.cache) in message
     assert not list(small.cache.iterdir())
     (small.home / "photos").unlink()
     assert hello(small)["pid"]
 
 
-def test_a_home_that_is_read_only_is_told(small: Sshd) -> None:
+def test_bootstrap_reports_a_read_only_home(small: Sshd) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small.home)], check=True)
     message = refused(small)
-    assert "cannot write its folder there" in message and "Read-only file system" in message
+    assert "Read-only file system" in message

@@ -1,0 +1,103 @@
+"""What only local workers do: processes that are stopped, killed and started again."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from brief import START
+from pools.jobs import FOREVER, candidates, outcomes
+
+from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.core.records import Job, Score
+from autoseg.pools.local import LocalPool
+
+WORKER = "autoseg.pools.worker"
+
+
+@pytest.fixture(scope="module")
+def pool(task) -> Iterator[LocalPool]:
+    """One pool for the tests that leave it as they found it: nothing running."""
+    pool = LocalPool(task, 2)
+    yield pool
+    pool.close()
+
+
+def busy(processes, pids: list[int]) -> None:
+    """Wait until each of the workers trains: more than what importing takes."""
+    before = {pid: processes.cpu_ticks(pid) for pid in pids}
+    processes.wait_for(lambda: all(processes.cpu_ticks(p) > t + 20 for p, t in before.items()))
+
+
+def test_workers_can_be_started_ahead_of_the_first_job(task, processes):
+    before = processes.below(named=WORKER)
+    pool = LocalPool(task, 2)
+    START(pool)
+    assert len(processes.below(named=WORKER)) == len(before) + 2 and not pool.running
+    pool.close()
+    assert processes.below(named=WORKER) == before
+
+
+def test_a_paused_pool_uses_no_processor_and_a_cancelled_one_has_no_workers(pool, task, processes):
+    for candidate in candidates(task):
+        pool.submit(Job(candidate, 0, FOREVER))
+    workers = processes.below(named=WORKER)
+    assert (len(workers), len(pool.running)) == (2, 4)
+    busy(processes, workers)
+    with pool.paused():
+        time.sleep(0.05)  # for a tick that was under way
+        before = [processes.cpu_ticks(pid) for pid in workers]
+        time.sleep(0.4)
+        assert [processes.cpu_ticks(pid) for pid in workers] == before
+    busy(processes, workers)
+    pool.cancel()
+    assert not pool.running and not list(pool.wait(0.0))
+    assert not processes.alive(workers)
+
+
+def test_a_killed_worker_fails_its_job_alone(pool, task, processes):
+    lost, kept = Job(candidates(task)[0], 0, FOREVER), Job(candidates(task)[1], 0, 2)
+    pool.submit(lost)
+    (worker,) = processes.below(named=WORKER)
+    # A terminal's Ctrl-C, which goes to all of a session's foreground, does not reach it.
+    assert os.getsid(worker) != os.getsid(0)
+    busy(processes, [worker])
+    os.kill(worker, signal.SIGKILL)
+    error = outcomes(pool, 1)[lost]
+    assert isinstance(error, CandidateError) and "signal 9" in str(error)
+    pool.submit(kept)
+    assert isinstance(outcomes(pool, 1)[kept], Score)
+
+
+def test_a_worker_that_is_killed_between_jobs_costs_nothing(pool, task, processes):
+    pool.submit(Job(candidates(task)[0], 0, 1))
+    outcomes(pool, 1)
+    (idle,) = processes.below(named=WORKER)
+    os.kill(idle, signal.SIGKILL)
+    os.waitid(os.P_PID, idle, os.WEXITED | os.WNOWAIT)
+    job = Job(candidates(task)[1], 0, 1)
+    pool.submit(job)
+    assert isinstance(outcomes(pool, 1)[job], Score)
+
+
+def test_close_leaves_no_process(task, processes):
+    before = processes.below()
+    pool = LocalPool(task, 1)
+    pool.submit(Job(candidates(task)[0], 0, FOREVER))
+    assert set(processes.below()) > set(before)
+    with pool.paused():
+        pool.close()
+    assert not set(processes.below()) - set(before)
+
+
+def test_workers_that_cannot_start_stop_the_run_instead_of_failing_every_candidate(
+    task, tmp_path, monkeypatch
+):
+    (tmp_path / "torch.py").write_text("raise ImportError('a broken installation')")
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = LocalPool(task, 1)
+    pool.submit(Job(candidates(task)[0], 0, 1))
+    with pytest.raises(DeviceError, match="a training worker ended with exit code 1"):
+        outcomes(pool, 1)
+    pool.close()
