@@ -102,9 +102,9 @@ def test_devices_check_probe_without_a_trustworthy_result_saves_nothing(
         monkeypatch.setattr("autoseg.device.channel_step.conv_chain", lambda *shape: b"no model")
     save = tmp_path / "mine.yaml"
     called = autoseg_command("devices", "check", "local", "--probe", "--save", str(save))
-    assert called.code == 1 and "local" in called.stdout and "round context" in called.stdout
+    assert called.code == 1 and "local" in called.stdout and "round trip" in called.stdout
     assert str(save) in called.stderr and not save.exists()
-    assert ("ladder" in called.stderr) == (broken == "probe")
+    assert ("timing convolutions" in called.stderr) == (broken == "probe")
 
 
 def test_measure_operators_shows_their_time(autoseg_command: Command, segments: Path) -> None:
