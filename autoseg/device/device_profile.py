@@ -28,8 +28,8 @@ SSH_ONLY_FIELDS = ("host", "port", "user", "key_file", "use_agent", "python")
 class Profile(BaseModel):
     """How a device is connected and timed.
 
-    `name` defaults to the stem of the file. `affinity`: cores that the timed process is pinned to.
-    `providers`: onnxruntime's, in the order of preference. `runs`: the minimum of a confirming
+    A file without `name` is named by its stem. `affinity`: cores that the timed process is pinned
+    to. `providers`: onnxruntime's, in the order of preference. `runs`: the minimum of a confirming
     measurement. For a board, None in `port`, `user` or `key_file` means the value of
     ~/.ssh/config, else ssh's default.
     """

@@ -68,7 +68,7 @@ def test_run_command_passes_arguments_unchanged(sshd: Sshd) -> None:
 
 @pytest.mark.parametrize("shell", ["csh", "tcsh", "fish"])
 def test_run_command_works_under_any_login_shell(shell: str) -> None:
-    from autoseg.device.ssh.bootstrap import COMMAND, quoted
+    from autoseg.device.ssh.start_runner import COMMAND, quoted
 
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
