@@ -13,7 +13,7 @@ MAX_NAMES_SHOWN = 5
 
 @dataclass
 class Layout:
-    """What the reader of a format finds in a folder, before any picture is decoded.
+    """The result of a format's reader, before any picture is decoded.
 
     `by_split` has the one key "" where the folder has no splits. `read_mask` decodes a sample's
     `mask` to uint8 ``[H, W]`` of stored values, raises InputError, and can be pickled. `values`

@@ -49,7 +49,7 @@ def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, .
             faults.append(((REST,), f"is what a class may hold: write `name: {REST}`"))
         for source in _sources(sources):
             if source == REST and rest is not None:
-                faults.append(((str(key),), f"{REST} stands twice, it is already in {rest!r}"))
+                faults.append(((str(key),), f"{REST} may occur once, it is already in {rest!r}"))
             elif source == REST:
                 rest = str(key)
             else:

@@ -135,7 +135,7 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
     for what, values in (("name", names), ("colour", [str(colour) for colour in colours])):
         twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
-            faults.append(f"{shown}: a {what} stands twice: {listed(twice)}")
+            faults.append(f"{shown}: a {what} occurs twice: {listed(twice)}")
     if not 2 <= len(rows) <= MAX_CLASSES:
         faults.append(f"{shown} must name 2 to {MAX_CLASSES} classes, it names {len(rows)}")
     layout.faults += faults
