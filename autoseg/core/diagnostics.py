@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import write_atomically
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import HW
 
@@ -65,9 +66,7 @@ def write_diagnostics(place: Path, key: str, found: Diagnostics) -> None:
     """Write a model's diagnostics; a reader never sees half of them. Raises OSError."""
     path = _path(place, key)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(to_json(found)))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(to_json(found)))
 
 
 def read_diagnostics(place: Path, key: str) -> Diagnostics | None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
+from autoseg.core.files import write_atomically
 from autoseg.core.serialize import file_digest
 from autoseg.core.units import HW
 from autoseg.device.session import class_maps
@@ -83,7 +82,7 @@ def export(
     model.producer_name = "autoseg"
     onnx.helper.set_model_props(model, dict(metadata))
     data = model.SerializeToString()
-    _write(path, data)
+    write_atomically(path, data)
     return Exported(path, len(data), file_digest(path), graph_digest(model))
 
 
@@ -175,15 +174,6 @@ def _require_logits(model: onnx.ModelProto, classes: int) -> None:
         raise CandidateError(
             f"a network must return logits [1, {classes}, h, w] and nothing else, got {outputs}"
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _line(error: BaseException) -> str:

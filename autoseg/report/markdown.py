@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
+from autoseg.core.files import write_atomically
 from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.report.figure_files import FOLDER, write_figures, write_fronts
 from autoseg.report.importance import Importance
@@ -15,7 +16,6 @@ from autoseg.report.page.content import ModelSection, RunReport, run_report
 from autoseg.report.page.pictures import sheets
 from autoseg.report.page.tables import Cell, Confusion
 from autoseg.run.result import Result
-from autoseg.run.store import write_atomically
 
 MAX_CONFUSIONS = 10  # rows of a table
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.feasibility import latency_ci_ms
+from autoseg.core.files import write_atomically
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
 from autoseg.core.records import SCHEMA, Constraints, Evaluation, Measurement, Score, Statistic
 from autoseg.core.serialize import to_json
-from autoseg.run.store import write_atomically
 
 if TYPE_CHECKING:
     import pandas

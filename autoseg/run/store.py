@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from typing import IO, Any
 import yaml
 
 from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.files import write_atomically
 from autoseg.core.records import Candidate, Evaluation, Measurement
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.events import Event
@@ -183,20 +183,6 @@ def _lock(folder: Path) -> IO[str]:
             f"another autoseg is working on the run {folder.name!r}; wait for it to end"
         ) from error
     return file
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 so that a reader never sees half of it; raises OSError.
-
-    Characters outside UTF-8, as in a file's name of another encoding, are written as escapes.
-    """
-    # A random name: another process may be writing the same file.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class MeasurementCache:

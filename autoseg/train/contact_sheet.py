@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from autoseg.core.files import write_atomically
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset
@@ -87,7 +88,8 @@ def write_sheet(
             for place, (class_map, table) in enumerate(zip(maps, counts, strict=False))
         ]
         page = draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
-        _write(path, _jpeg(page))
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _jpeg(page))
     except Exception as error:  # no error here may stop a training
         log.warning("%s: its contact sheet was not written (%s)", candidate.key, error)
 
@@ -241,10 +243,3 @@ def _jpeg(page: Image.Image) -> bytes:
             if file.tell() < MAX_SHEET_BYTES:
                 return file.getvalue()
         page = page.resize((page.width * 3 // 4, page.height * 3 // 4))
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -12,10 +12,11 @@ import pytest
 from factories import make_candidate, make_cost, make_measurement, make_score
 
 from autoseg.core.errors import AutosegError, DeviceError, InputError
+from autoseg.core.files import write_atomically
 from autoseg.core.records import Candidate
 from autoseg.core.serialize import to_json
 from autoseg.run.ledger import fold, read_events
-from autoseg.run.store import MeasurementCache, Run, read_declaration, write_atomically
+from autoseg.run.store import MeasurementCache, Run, read_declaration
 
 FIRST, OTHER = make_candidate(a=0.5), make_candidate(resolution=96, a=0.5)
 MEASURED = make_measurement(1.05, p90_ms=1.2, p95_ms=None, p99_ms=None)

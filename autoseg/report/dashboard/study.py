@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.feasibility import MIN_P_FEASIBLE
+from autoseg.core.files import write_atomically
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, State
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.report.dashboard.attributes import study_attributes, trial_attributes
@@ -200,9 +201,7 @@ class StudyMirror:
         # The candidate's key is the id: a new sheet replaces the old one.
         place = artifacts_folder(self._folder)
         place.mkdir(exist_ok=True)
-        temporary = place / f"{key}.tmp"
-        temporary.write_bytes(sheet.read_bytes())
-        temporary.replace(place / key)
+        write_atomically(place / key, sheet.read_bytes())
         if key not in self._sheets and key not in self._closed:
             meta = ArtifactMeta(key, sheet.name, "image/jpeg", None)
             self._database.storage.set_trial_system_attr(

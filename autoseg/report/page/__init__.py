@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoseg.core.files import write_atomically
 from autoseg.report.page.comparison import compare
 from autoseg.report.page.content import run_report
 from autoseg.report.page.render import render
 from autoseg.run.result import Result
-from autoseg.run.store import write_atomically
 
 
 def write_page(result: Result, path: Path) -> None:

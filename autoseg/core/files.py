@@ -1,0 +1,21 @@
+"""Files that a reader sees whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, text in UTF-8, so that a reader never sees half of it; raises OSError.
+
+    Characters outside UTF-8, as in a file's name of another encoding, are written as escapes.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    # A random name: another process may be writing the same file.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
