@@ -30,12 +30,17 @@ def by_key(*evaluations: Evaluation) -> dict[str, Evaluation]:
     return {e.candidate.key: e for e in evaluations}
 
 
+# The cost of networks, counted once for all worlds of a space: it takes longer than most searches.
+COUNTED: dict[tuple[str, tuple[Knob, ...]], dict] = {}
+
+
 def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> SearchScheduler:
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
     times = said.pop("times", None) or TrainingTime(
-        space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers
-    )
+        space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers,
+        _counted=COUNTED.setdefault((space.network, space.knobs), {}),
+    )  # fmt: skip
     problem = SearchProblem(space=space, training_time=times, **said)
     policy = ExpectedHypervolume()
     if sampler:
