@@ -253,7 +253,7 @@ for module in pkgutil.walk_packages(autoseg.__path__, "autoseg."):
 from autoseg.data.augmentation import OwnAugmenter, load_augmentation
 own = OwnAugmenter(load_augmentation({path!r}), 0)
 own.batch(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8))
-from autoseg.cost import cost
+from autoseg.networks.cost import cost
 from torch import nn
 cost(nn.Conv2d(3, 4, 1), (8, 8))
 """
