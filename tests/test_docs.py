@@ -215,7 +215,7 @@ def test_docs_python_blocks_run(
 def copy_of(folder: Path, to: Path, *, with_runs: bool) -> Path:
     for name in ("pictures", *(["results"] if with_runs else [])):
         shutil.copytree(folder / name, to / name)
-    for path in folder.glob("*.yaml"):
+    for path in [*folder.glob("*.yaml"), folder / "mine.json"]:
         shutil.copy(path, to)
     return to
 
