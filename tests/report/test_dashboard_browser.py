@@ -71,7 +71,7 @@ def test_dashboard_shows_infeasible_trials_and_the_front_of_the_run(
     assert drawn["Infeasible Trial"] == 3
     assert drawn["Feasible Trial"] == 1
     assert drawn["Best Trial"] == len(made.front) == 3
-    assert traces(browser_page, FRONT)["front (3)"] == 3
+    assert traces(browser_page, FRONT)["on the front (3)"] == 3
     assert traces(browser_page, "graph-timeline")["Infeasible"] == 3
     best = browser_page.locator("text=Best Trials").locator("xpath=..")
     assert [f"Trial {n}" in best.inner_text() for n in (0, 1, 2, 5, 6)] == [True] * 3 + [False] * 2
@@ -160,7 +160,7 @@ def after(page: BrowserPage, address: str, result: Result) -> None:
     page.goto(address)
     front = len(result.front)
     drawn = traces(page, FRONT)
-    assert drawn.get(f"front ({front})", 0) == front
+    assert drawn.get(f"on the front ({front})", 0) == front
     rejected = sum(e.state == "rejected" for e in result.evaluations)
     assert drawn.get(f"rejected ({rejected})", 0) == rejected
     assert traces(page, PARETO).get("Best Trial", 0) == front
