@@ -46,7 +46,7 @@ def test_page_click_on_a_point_shows_its_figures_and_pictures(browser_page, tmp_
         assert picture.evaluate("i => i.complete && i.naturalWidth") > 100
         assert "chosen" in point.get_attribute("class")
     browser_page.locator("#details a").click()
-    assert browser_page.locator(f"#model-{key}").get_attribute("open") is not None
+    browser_page.locator(f"#model-{key}[open]").wait_for()
     silent(browser_page)
 
 
