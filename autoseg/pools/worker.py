@@ -42,6 +42,7 @@ def main(fd: int, parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent(parent)
     connection = Connection(fd)
+    import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
     from autoseg.pools.run_job import run_job
 
