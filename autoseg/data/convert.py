@@ -18,9 +18,8 @@ from PIL import Image
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.decode import PILLOW_FORMATS, orientation
 from autoseg.data.parallel import in_batches
-from autoseg.data.pictures import SUFFIXES
+from autoseg.data.pictures import PILLOW_FORMATS, SUFFIXES, orientation
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,13 @@ from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
 from autoseg.data.inspection_cache import FactsFile, examine_all
 from autoseg.data.layout import Layout
 from autoseg.data.pairs import PairFacts, read_pair
-from autoseg.data.splits import check_splits, make_splits, set_groups
-from autoseg.data.strata import rarest_classes, stratified_order
+from autoseg.data.splits import (
+    check_splits,
+    make_splits,
+    rarest_classes,
+    set_groups,
+    stratified_order,
+)
 
 log = logging.getLogger(__name__)
 

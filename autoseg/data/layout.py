@@ -1,10 +1,13 @@
-"""The layout of a data folder: its pairs, classes and encoding, found by a format's reader."""
+"""The layout of a data folder, found by a format's reader, and the columns of its index.csv."""
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
@@ -41,3 +44,32 @@ def listed(names: list[str]) -> str:
     rest = len(names) - MAX_NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+
+
+def read_column(root: Path, column: str) -> dict[str, str]:
+    """A column of index.csv by stem.
+
+    Raises InputError for a missing file or column, and for a stem on several lines.
+    """
+    path = root / "index.csv"
+    if not path.is_file():
+        raise InputError(f"column {column!r} needs the file {path}, which does not exist")
+    try:
+        lines = _lines(path, column)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    counts = Counter(stem for stem, _ in lines)
+    if twice := sorted(stem for stem, count in counts.items() if count > 1):
+        raise InputError(f"index.csv has several lines with one stem: {listed(twice)}")
+    return dict(lines)
+
+
+def _lines(path: Path, column: str) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = list(reader.fieldnames or ())
+        if absent := [name for name in ("stem", column) if name not in names]:
+            raise InputError(
+                f"index.csv has no column {absent[0]!r}; it has {', '.join(map(repr, names))}"
+            )
+        return [((line["stem"] or "").strip(), (line[column] or "").strip()) for line in reader]

@@ -12,9 +12,15 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_picture, is_turned
 from autoseg.data.duplicates import thumbnail
-from autoseg.data.pictures import ReadMask, naming_file, read_bytes, under
+from autoseg.data.pictures import (
+    ReadMask,
+    decode_picture,
+    is_turned,
+    naming_file,
+    read_bytes,
+    under,
+)
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _MAX_BLOCK_PIXELS = 2**22

@@ -16,7 +16,7 @@ from bundles import HW, bundle, picture
 from PIL import Image
 
 import autoseg
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 from autoseg.data.resize import resize_back, resize_frame
 from autoseg.train.metrics import confusion, iou
 

@@ -13,11 +13,10 @@ from PIL import Image, ImageDraw
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.drawing.overlay import Colour, overlay
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import Colour, class_colours, overlay
 from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.data.strata import stratified_order
+from autoseg.data.splits import stratified_order
 
 MAX_PICTURES, MAX_AUGMENTED_PICTURES = 400, 40
 DRAWS, MAX_SIDE_PX = 5, 1024
@@ -116,7 +115,7 @@ def _augmented_rows(
     drawn: tuple[int, str | None],
 ) -> list[list[Tile]]:
     from autoseg.data.augment import Augmenter
-    from autoseg.data.augmentation import OwnAugmenter, load_augmentation
+    from autoseg.data.user_augmentation import OwnAugmenter, load_augmentation
 
     if max(hw) > MAX_SIDE_PX:
         raise InputError(f"--resolution must be at most {MAX_SIDE_PX} a side, got {max(hw)}")

@@ -21,12 +21,11 @@ from pathlib import Path, PurePosixPath
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.decode import mode_of
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
 from autoseg.data.formats.common.files import lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
 from autoseg.data.layout import Layout
-from autoseg.data.pictures import read_bytes
+from autoseg.data.pictures import mode_of, read_bytes
 
 NAMES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",

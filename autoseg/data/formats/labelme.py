@@ -19,9 +19,14 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import visible_files
-from autoseg.data.formats.common.json_files import decode_base64, head, read_json
-from autoseg.data.formats.common.labels import class_index, class_order
+from autoseg.data.formats.common.files import (
+    class_index,
+    class_order,
+    decode_base64,
+    head,
+    read_json,
+    visible_files,
+)
 from autoseg.data.formats.common.pairing import by_folders
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
 from autoseg.data.layout import Layout, listed

@@ -7,8 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.formats.common.files import picture_files
-from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common.files import class_names, picture_files
 from autoseg.data.formats.common.pairing import paired
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import SUFFIXES

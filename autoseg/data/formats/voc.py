@@ -18,8 +18,7 @@ from autoseg.data.formats.common.colour_masks import (
     palette_colour,
     set_classes,
 )
-from autoseg.data.formats.common.files import lacks, lines, picture_files
-from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common.files import class_names, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout
 

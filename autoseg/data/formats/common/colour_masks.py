@@ -15,10 +15,9 @@ import numpy.typing as npt
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_mask, open_picture
 from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file, read_bytes, under
+from autoseg.data.pictures import decode_mask, naming_file, open_picture, read_bytes, under
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that is not in it, and the colour of borders.

@@ -18,7 +18,7 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
-from autoseg.data.decode import PILLOW_FORMATS, TURNED, orientation
+from autoseg.data.pictures import PILLOW_FORMATS, TURNED, orientation
 
 Points = npt.NDArray[np.float64]
 Covered = npt.NDArray[np.bool_]

@@ -15,12 +15,11 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common.labels import class_index, class_order
+from autoseg.data.formats.common.files import class_index, class_order
 from autoseg.data.formats.common.pairing import by_folders
 from autoseg.data.formats.common.picture_index import index_pictures
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
-from autoseg.data.index_csv import read_column
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, listed, read_column
 
 # task-17-annotation-23-by-<user>-<tag>-<label>-<n>.png; the export removes dashes from the user's
 # name.

@@ -1,6 +1,7 @@
-"""Parse the tasks of Label Studio's JSON and JSON_MIN exports; no picture is read.
+"""Parse the tasks of Label Studio's JSON and JSON_MIN exports, and the RLE of its brushes.
 
-Source: https://labelstud.io/guide/task_format, and label-studio-sdk's converter.
+Sources: https://labelstud.io/guide/task_format, label-studio-sdk's converter, and
+https://github.com/thi-ng/umbrella (rle-pack).
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from autoseg.core.errors import InputError
+from autoseg.core.units import HW
+from autoseg.data.dataset import Array
 from autoseg.data.formats.common.picture_index import path_parts
+from autoseg.data.formats.common.shapes import Covered, from_half
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES
 
@@ -23,6 +29,8 @@ _AREA_KINDS = (
     "labels",
 )
 _SHAPE_KEYS = ("rle", "imageDataURL", "points", "radiusX", "width")
+# 32 bits for the number of values, 5 for the bits of a value, 4 x 4 for the sizes of lengths.
+_HEADER_BITS = 32 + 5 + 4 * 4
 
 
 @dataclass(frozen=True)
@@ -142,3 +150,49 @@ def reference_of(task: dict[str, Any]) -> str:
 def task_name(task: object, place: int) -> str:
     number = task.get("id") if isinstance(task, dict) else None
     return f"task {number}" if isinstance(number, int) else f"task in place {place}"
+
+
+def decode_rle(packed: object, hw: HW) -> Covered:
+    """The area of a brush: runs of RGBA values, of which the alpha counts.
+
+    Raises InputError for runs that do not fill exactly one picture of `hw`.
+    """
+    try:
+        data = bytes(packed if isinstance(packed, list) else [])
+    except (TypeError, ValueError) as error:
+        raise InputError("its runs (rle) must be a list of bytes") from error
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))
+    text = (bits + ord("0")).tobytes().decode()
+    if len(text) < _HEADER_BITS:
+        raise InputError("its runs (rle) are empty")
+    count, word = int(text[:32], 2), int(text[32:37], 2) + 1
+    if word != 8 or count != hw[0] * hw[1] * 4:
+        raise InputError(
+            f"its runs (rle) hold {count} values of {word} bits; a picture of {hw[1]}x{hw[0]} has"
+            f" {hw[0] * hw[1] * 4} of 8: not the same picture"
+        )
+    sizes = [int(text[place : place + 4], 2) + 1 for place in range(37, _HEADER_BITS, 4)]
+    return from_half(_alpha(bits, text, sizes, count).reshape(hw))
+
+
+def _alpha(bits: Array, text: str, sizes: list[int], count: int) -> Array:
+    """Every fourth of the values. Each run begins with one bit (1: one value, repeated; 0: single
+    values) and two bits that select the size of its length.
+    """
+    alpha = np.zeros(count // 4, np.uint8)
+    place, value = _HEADER_BITS, 0
+    while value < count:
+        head = text[place : place + 3]
+        size = sizes[int(head[1:] or "0", 2)]
+        length = int(text[place + 3 : place + 3 + size] or "0", 2) + 1
+        place += 3 + size
+        words = 1 if head[:1] == "1" else length
+        end = place + 8 * words
+        if end > len(text) or value + length > count:
+            raise InputError("its runs (rle) are damaged: they do not end with the picture")
+        held = np.packbits(bits[place:end])
+        # The first value of each pixel's four is red, the last its alpha.
+        first, behind = value // 4, (value + length) // 4
+        alpha[first:behind] = held[0] if words == 1 else held[3 - value % 4 :: 4]
+        place, value = end, value + length
+    return alpha
