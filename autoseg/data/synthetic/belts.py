@@ -20,6 +20,9 @@ TEXTURE_PX = 1152
 # Patterns of belts, each in two widths.
 PATTERNS, BELT_VARIANTS = 6, 2
 Floats = npt.NDArray[np.float64]
+Rng = np.random.Generator
+Picture = Image.Image
+Draw = ImageDraw.ImageDraw
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Camera:
         return tuple(float(value) for value in (whole / whole[2, 2]).ravel()[:8])
 
 
-def belt_picture(camera: Camera, kind: int, shift: int) -> Image.Image:
+def belt_picture(camera: Camera, kind: int, shift: int) -> Picture:
     """The camera's grey picture of the empty belt; `shift` moves the belt along, in pixels."""
     texture = np.roll(belt_texture(kind), shift, axis=1)
     return Image.fromarray(texture).transform(
@@ -100,7 +103,7 @@ def belt_texture(kind: int) -> Array:
     return np.asarray(texture)
 
 
-def _rail(draw: ImageDraw.ImageDraw, edge: int, outward: int, *, hazard: bool) -> None:
+def _rail(draw: Draw, edge: int, outward: int, *, hazard: bool) -> None:
     for offset, width, grey in ((4, 9, 40), (14, 11, 165), (19, 3, 225), (26, 9, 110)):
         y = edge + outward * offset
         draw.line([(0, y), (TEXTURE_PX, y)], fill=grey, width=width)
@@ -112,7 +115,7 @@ def _rail(draw: ImageDraw.ImageDraw, edge: int, outward: int, *, hazard: bool) -
             draw.polygon(stripe, fill=25)
 
 
-def _clouds(rng: np.random.Generator, cell: int, middle: int, spread: int) -> Array:
+def _clouds(rng: Rng, cell: int, middle: int, spread: int) -> Array:
     """Soft blotches with a little grain, uint8 ``[TEXTURE_PX, TEXTURE_PX]``."""
     count = TEXTURE_PX // cell
     coarse = rng.integers(middle - spread, middle + spread, (count, count), dtype=np.uint8)
@@ -121,11 +124,11 @@ def _clouds(rng: np.random.Generator, cell: int, middle: int, spread: int) -> Ar
     return np.asarray(np.clip(np.asarray(soft, np.int16) + grain, 0, 255), np.uint8)
 
 
-def _canvas(rng: np.random.Generator, height: int, middle: int, spread: int) -> Image.Image:
+def _canvas(rng: Rng, height: int, middle: int, spread: int) -> Picture:
     return Image.fromarray(_clouds(rng, 48, middle, spread)[:height])
 
 
-def _rubber(rng: np.random.Generator, height: int) -> Array:
+def _rubber(rng: Rng, height: int) -> Array:
     picture = _canvas(rng, height, 88, 14)
     draw = ImageDraw.Draw(picture)
     for _ in range(70):
@@ -135,7 +138,7 @@ def _rubber(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _bricks(rng: np.random.Generator, height: int) -> Array:
+def _bricks(rng: Rng, height: int) -> Array:
     picture = _canvas(rng, height, 150, 12)
     draw = ImageDraw.Draw(picture)
     for row, y in enumerate(range(0, height, 36)):
@@ -147,7 +150,7 @@ def _bricks(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _rollers(rng: np.random.Generator, height: int) -> Array:
+def _rollers(rng: Rng, height: int) -> Array:
     period = 32
     x = np.arange(TEXTURE_PX) % period
     round_bar = 215 - ((x - 13) ** 2 * 0.75).astype(np.int64)
@@ -160,7 +163,7 @@ def _rollers(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(np.clip(bar[None] + grain + worn, 0, 255), np.uint8)
 
 
-def _chevrons(rng: np.random.Generator, height: int) -> Array:
+def _chevrons(rng: Rng, height: int) -> Array:
     y, x = np.mgrid[0:height, 0:TEXTURE_PX]
     phase = (x + np.abs(y - height // 2)) % 48
     ridge = np.where(phase < 6, 52, np.where(phase < 9, -30, 0)).astype(np.int16)
@@ -168,7 +171,7 @@ def _chevrons(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(np.clip(cloud + ridge, 0, 255), np.uint8)
 
 
-def _slats(rng: np.random.Generator, height: int) -> Array:
+def _slats(rng: Rng, height: int) -> Array:
     picture = _canvas(rng, height, 128, 16)
     draw = ImageDraw.Draw(picture)
     for x in range(0, TEXTURE_PX, 72):
@@ -180,7 +183,7 @@ def _slats(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _mesh(rng: np.random.Generator, height: int) -> Array:
+def _mesh(rng: Rng, height: int) -> Array:
     picture = _canvas(rng, height, 58, 10)
     draw = ImageDraw.Draw(picture)
     for x in range(0, TEXTURE_PX, 16):
