@@ -17,7 +17,7 @@ from autoseg.data.pictures import (
     ReadMask,
     decode_picture,
     is_turned,
-    naming_file,
+    naming,
     read_bytes,
     under,
 )
@@ -90,7 +90,7 @@ def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tupl
             f"{sample.image} or its mask changed while it was in use; start a new run on the data"
             " as it is now"
         )
-    image = naming_file(sample.image, lambda: decode_picture(data))
+    image = naming(sample.image, decode_picture, data)
     return image, stored if values is None else np.frombuffer(values, np.uint8)[stored]
 
 

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +20,7 @@ from autoseg.data.dataset import Array, Sample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ReadMask = Callable[[Sample], Array]
+Result = TypeVar("Result")
 # Detected by content, not by suffix; others are not tried, as some start external programs.
 PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
 _ORIENTATION = 0x0112
@@ -43,12 +45,12 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 def read_mask(sample: Sample) -> Array:
     """The mask file of a sample as uint8 ``[H, W]`` of stored values. Raises InputError."""
-    return naming_file(sample.mask, lambda: decode_mask(read_bytes(sample.mask)))
+    return naming(sample.mask, decode_mask, read_bytes(sample.mask))
 
 
 def read_picture(path: str | Path) -> Array:
     """A picture file as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError."""
-    return naming_file(str(path), lambda: decode_picture(read_bytes(str(path))))
+    return naming(str(path), decode_picture, read_bytes(str(path)))
 
 
 def under(root: Path, path: str) -> str:
@@ -64,12 +66,14 @@ def read_bytes(path: str) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def naming_file(path: str, decode: Callable[[], Array]) -> Array:
-    """The result of `decode`; the file's path is added to an InputError that lacks it."""
+def naming(what: str, function: Callable[..., Result], *given: Any) -> Result:
+    """The function's result; `what` (a file, or a part of it) is added to an InputError that lacks
+    it.
+    """
     try:
-        return decode()
+        return function(*given)
     except InputError as error:
-        raise InputError(str(error) if path in str(error) else f"{path}: {error}") from error
+        raise InputError(str(error) if what in str(error) else f"{what}: {error}") from error
 
 
 def decode_picture(data: bytes) -> Array:

@@ -1,6 +1,7 @@
 """Formats of data sets, read in place.
 
-Each is a module with `recognize(root)` and `find(root)`; `common/` holds what several share.
+Each is a module with `recognize(root)`, which gives the reason to read a folder in this format, or
+None if it is of another, and `find(root)`; `common/` holds what several share.
 """
 
 from __future__ import annotations

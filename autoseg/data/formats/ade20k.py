@@ -18,7 +18,6 @@ _FOLDERS = ("training", "validation")
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     if (root / _LABELS).is_file() and (root / "annotations/training").is_dir():
         return f"it holds {_LABELS} and annotations/training/"
     return None

@@ -22,7 +22,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
-from autoseg.data.formats.common.files import lines, picture_files
+from autoseg.data.formats.common.files import holds, lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import mode_of, read_bytes
@@ -46,26 +46,22 @@ COLOURS = {
 }  # fmt: skip
 VOID = "Void"
 _RAW, _APPROVED = "701_StillsRaw_full", "LabeledApproved_full"
-_TABLES = ("label_colors.txt", "class_dict.csv")
 _VIDEO = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
-        return f"it holds {_RAW}/ and {_APPROVED}/"
-    if (root / "train").is_dir() and (root / "trainannot").is_dir():
-        return "it holds train/ and trainannot/"
-    tables = [name for name in _TABLES if (root / name).is_file()]
-    if (root / "train").is_dir() and (root / "train_labels").is_dir() and tables:
-        return f"it holds train/, train_labels/ and {tables[0]}"
+    if why := holds(root, _RAW, _APPROVED) or holds(root, "train", "trainannot"):
+        return why
+    table = _table(root)
+    if table and holds(root, "train", "train_labels"):
+        return f"it holds train/, train_labels/ and {table.name}"
     return None
 
 
 def find(root: Path) -> Layout:
     """Pair pictures and masks of any of the three layouts; each video is a group."""
     layout = Layout(root)
-    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
+    if holds(root, _RAW, _APPROVED):
         layout.by_split[""] = _pairs(layout, _RAW, _APPROVED)
     elif (root / "trainannot").is_dir():
         layout.by_split = _listed(layout)
@@ -82,6 +78,11 @@ def find(root: Path) -> Layout:
         layout.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
     _set_masks(layout)
     return layout
+
+
+def _table(root: Path) -> Path | None:
+    tables = (root / name for name in ("label_colors.txt", "class_dict.csv"))
+    return next((table for table in tables if table.is_file()), None)
 
 
 def _video(stem: str) -> str:
@@ -121,7 +122,7 @@ def _stems(paths: Iterable[str]) -> list[str]:
 
 
 def _set_masks(layout: Layout) -> None:
-    table = next((layout.root / name for name in _TABLES if (layout.root / name).is_file()), None)
+    table = _table(layout.root)
     indices = (layout.root / "trainannot").is_dir() and _hold_indices(layout, table)
     if indices:
         layout.classes = NAMES

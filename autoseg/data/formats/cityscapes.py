@@ -34,7 +34,6 @@ _MASKS_CHECKED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     folders = [_folder(root, name) for name in ("leftImg8bit", "gtFine")]
     return "it holds leftImg8bit/ and gtFine/" if all(folders) else None
 

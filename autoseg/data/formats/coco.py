@@ -20,7 +20,7 @@ from autoseg.data.formats.common.files import class_index, class_order, export_f
 from autoseg.data.formats.common.pairing import named_splits, split_of
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import read_picture
+from autoseg.data.pictures import naming, read_picture
 
 # The keys of a file stand at either end of it.
 _END_BYTES = 65536
@@ -29,7 +29,6 @@ _MIN_KEYS = 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     files = _coco_files(root)
     return f"{files[0].relative_to(root).as_posix()} is a file of COCO" if files else None
 
@@ -132,7 +131,8 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
             return _panoptic(classes, coco, number, Path(name), hw)
         mask = np.zeros(hw, np.uint8)
         for one in coco.objects.get(number, ()):
-            _draw(mask, _class_of(classes, coco, one.category, one.crowd), one)
+            value = _class_of(classes, coco, one.category, one.crowd)
+            naming(f"object {one.number}", _draw, mask, value, one)
         return mask
     except InputError as error:
         shown = coco.pictures.get(number, {}).get("file_name")
@@ -148,22 +148,18 @@ def _class_of(classes: tuple[str, ...], coco: CocoFile, category: str, crowd: bo
 
 def _draw(mask: Array, value: int, one: CocoObject) -> None:
     hw = (mask.shape[0], mask.shape[1])
-    try:
-        if isinstance(one.outline, dict):
-            if one.outline.get("size") != list(hw):
-                stated = one.outline.get("size")
-                raise InputError(f"its runs are of the size {stated!r:.40}, not {list(hw)}")
-            mask[decode_rle(one.outline.get("counts"), hw)] = value
-        elif not isinstance(one.outline, tuple):
-            raise InputError(f"its segmentation is no polygons or runs: {one.outline!r:.40}")
-        elif one.outline:
-            for polygon in one.outline:
-                pairs = polygon.reshape(-1, 2) if polygon.size % 2 == 0 else None
-                shapes.fill_polygon(mask, value, shapes.read_points(pairs))
-        else:
-            _ignore_box(mask, one.box)
-    except InputError as error:
-        raise InputError(f"object {one.number}: {error}") from error
+    if isinstance(one.outline, dict):
+        if (stated := one.outline.get("size")) != list(hw):
+            raise InputError(f"its runs are of the size {stated!r:.40}, not {list(hw)}")
+        mask[decode_rle(one.outline.get("counts"), hw)] = value
+    elif not isinstance(one.outline, tuple):
+        raise InputError(f"its segmentation is no polygons or runs: {one.outline!r:.40}")
+    elif one.outline:
+        for polygon in one.outline:
+            pairs = polygon.reshape(-1, 2) if polygon.size % 2 == 0 else None
+            shapes.fill_polygon(mask, value, shapes.read_points(pairs))
+    else:
+        _ignore_box(mask, one.box)
 
 
 def _ignore_box(mask: Array, box: object) -> None:

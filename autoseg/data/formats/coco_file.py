@@ -20,6 +20,7 @@ from autoseg.core.units import HW
 from autoseg.data.formats.common.files import file_version, parse_json
 from autoseg.data.formats.common.shapes import Covered
 from autoseg.data.layout import listed
+from autoseg.data.pictures import naming
 
 _PICTURE_KEYS = ("id", "file_name", "height", "width")
 Polygon = npt.NDArray[np.float32]
@@ -56,20 +57,17 @@ class CocoFile:
 
 def read_coco(path: Path) -> CocoFile:
     """A file of COCO, cached until it changes. Raises InputError."""
-    return _read(path, file_version(path))
+    return naming(str(path), _read, path, file_version(path))
 
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _version: tuple[int, int]) -> CocoFile:
     parsed = parse_json(path, _compact)
     coco = CocoFile()
-    try:
-        _add_pictures(coco, _list(parsed, "images"))
-        _add_categories(coco, _list(parsed, "categories"))
-        for annotation in _list(parsed, "annotations"):
-            _add_annotation(coco, annotation)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    _add_pictures(coco, _list(parsed, "images"))
+    _add_categories(coco, _list(parsed, "categories"))
+    for annotation in _list(parsed, "annotations"):
+        _add_annotation(coco, annotation)
     _note_faults(coco)
     return coco
 

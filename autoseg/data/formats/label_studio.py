@@ -15,27 +15,12 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats import label_studio_brushes
-from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import (
-    class_index,
-    class_order,
-    decode_base64,
-    export_files,
-    head,
-    read_json,
-)
+from autoseg.data.formats import label_studio_brushes, label_studio_tasks
+from autoseg.data.formats.common import files, shapes
 from autoseg.data.formats.common.pairing import by_folders
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
 from autoseg.data.formats.common.shapes import Points
-from autoseg.data.formats.label_studio_tasks import (
-    Region,
-    decode_rle,
-    labelled_areas,
-    newest_places,
-    reference_of,
-    task_name,
-)
+from autoseg.data.formats.label_studio_tasks import Region, decode_rle, labelled_areas
 from autoseg.data.layout import Layout, listed
 
 _TASK_KEYS = ("annotations", "completions", "annotation_id")
@@ -44,7 +29,6 @@ _MAX_WIDTH_ERROR_PX, _MAX_WIDTH_ERROR_SHARE = 1.5, 0.02
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     if exports := _exports(root):
         return f"{exports[0].name} is a JSON export of Label Studio"
     if folder := label_studio_brushes.masks_folder(root):
@@ -68,7 +52,7 @@ def find(root: Path) -> Layout:
     labels: set[str] = set()
     for path in exports:
         _read_export(layout, path, pictures, pairs, labels)
-    layout.classes = class_order(layout, sorted(labels))
+    layout.classes = files.class_order(layout, sorted(labels))
     layout.read_mask = partial(read_mask, layout.classes)
     layout.by_split = by_folders(layout, pairs)
     spare = sorted(
@@ -83,15 +67,15 @@ def find(root: Path) -> Layout:
 
 def _exports(root: Path) -> list[Path]:
     """The JSON files at the top of a folder that are lists of tasks."""
-    return [path for path in export_files(root) if _is_export(path)]
+    return [path for path in files.export_files(root) if _is_export(path)]
 
 
 def _is_export(path: Path) -> bool:
-    start = head(path)
+    start = files.head(path)
     if not start.startswith(b"["):  # files of other tools are large objects: they are not parsed
         return False
     try:
-        tasks = read_json(path)
+        tasks = files.read_json(path)
     except InputError:
         return any(f'"{key}"'.encode() in start for key in _TASK_KEYS)
     first = tasks[0] if tasks else None
@@ -99,29 +83,25 @@ def _is_export(path: Path) -> bool:
 
 
 def _read_export(
-    layout: Layout,
-    path: Path,
-    pictures: PictureIndex,
-    pairs: dict[Path, str],
-    labels: set[str],
+    layout: Layout, path: Path, pictures: PictureIndex, pairs: dict[Path, str], labels: set[str]
 ) -> None:
     """Add an export's pairs and labels."""
     try:
-        tasks = read_json(path)
+        tasks = files.read_json(path)
     except InputError as error:
         layout.faults.append(str(error))
         return
     notes: dict[str, list[str]] = defaultdict(list)
     missing: list[str] = []
-    for place in newest_places(tasks):
-        name = task_name(tasks[place], place)
+    for place in label_studio_tasks.newest_places(tasks):
+        name = label_studio_tasks.task_name(tasks[place], place)
         try:
             labelled = labelled_areas(tasks[place])
             for note in labelled.notes:
                 notes[note].append(name)
             if labelled.regions is None:
                 continue
-            reference = reference_of(tasks[place])
+            reference = label_studio_tasks.reference_of(tasks[place])
             picture = pictures.find(reference)
             if picture is None:
                 missing.append(f"{path_parts(reference)[-1]} ({name})")
@@ -147,8 +127,8 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     mask = np.zeros(hw, np.uint8)
     number, _, name = place.partition(" ")
     try:
-        for region in labelled_areas(read_json(Path(path))[int(number)]).regions or ():
-            _draw(mask, class_index(classes, region.label), region)
+        for region in labelled_areas(files.read_json(Path(path))[int(number)]).regions or ():
+            _draw(mask, files.class_index(classes, region.label), region)
     except (LookupError, TypeError, InputError) as error:
         raise InputError(f"{path}, {name.strip('()')}: {error}") from error
     return mask
@@ -160,7 +140,7 @@ def _draw(mask: Array, index: int, region: Region) -> None:
     if "rle" in value:
         mask[decode_rle(value["rle"], hw)] = index
     elif "imageDataURL" in value:
-        mask[shapes.decode_bitmap(decode_base64(value["imageDataURL"]), hw)] = index
+        mask[shapes.decode_bitmap(files.decode_base64(value["imageDataURL"]), hw)] = index
     else:
         _check_aspect(hw, region.drawn_on)
         shapes.fill_polygon(mask, index, _outline(value, hw))

@@ -15,6 +15,7 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
+from autoseg.data.formats.common.files import objects
 from autoseg.data.formats.common.picture_index import path_parts
 from autoseg.data.formats.common.shapes import Covered, from_half
 from autoseg.data.layout import listed
@@ -73,14 +74,14 @@ def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | No
     """The results of the annotation marked as ground truth, else of the one changed last; None if
     there is none, or all were cancelled.
     """
-    annotations = _dicts(task.get("annotations", task.get("completions")), "annotations")
+    annotations = objects(task.get("annotations", task.get("completions")), "annotations")
     kept = [a for a in annotations if not (a.get("was_cancelled") or a.get("skipped"))]
     if not kept:
         return None
     if len(kept) > 1:
         notes.add("several annotations, of which the ground truth or else the newest is used")
     counting = max(kept, key=lambda a: (a.get("ground_truth") is True, *_age(a, "id")))
-    return _dicts(counting.get("result"), "results")
+    return objects(counting.get("result"), "results")
 
 
 def newest_places(tasks: list[Any]) -> list[int]:
@@ -101,12 +102,6 @@ def _age(annotation: dict[str, Any], key: str) -> tuple[str, int]:
     changed = annotation.get("updated_at") or annotation.get("created_at") or ""
     number = annotation.get(key)
     return str(changed), number if isinstance(number, int) else -1
-
-
-def _dicts(value: object, what: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise InputError(f"its {what} must be a list of objects, got {value!r:.40}")
-    return value
 
 
 def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:

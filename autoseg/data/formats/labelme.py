@@ -18,19 +18,11 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import (
-    class_index,
-    class_order,
-    decode_base64,
-    head,
-    read_json,
-    visible_files,
-)
+from autoseg.data.formats.common import files, shapes
 from autoseg.data.formats.common.pairing import by_folders
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file
+from autoseg.data.pictures import naming
 
 # Labels with this meaning in LabelMe's own converters.
 _RESERVED = {"__ignore__": IGNORE_INDEX, "_background_": 0}
@@ -40,7 +32,6 @@ _MAX_FILES_TRIED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     tried: dict[Path, int] = {}
     for path in _json_files(root):
         tried[path.parent] = tried.get(path.parent, 0) + 1
@@ -60,7 +51,7 @@ def find(root: Path) -> Layout:
     for path in _json_files(root):
         name = path.relative_to(root).as_posix()
         try:
-            labelled = read_json(path)
+            labelled = files.read_json(path)
             if not isinstance(labelled, dict) or "shapes" not in labelled:
                 notes.add(f"files without shapes, ignored, such as {name}")
                 continue
@@ -80,18 +71,18 @@ def find(root: Path) -> Layout:
     if not pairs and not layout.faults:
         layout.faults.append(f"there is no file of LabelMe in {root}")
     layout.warnings += sorted(notes)
-    layout.classes = class_order(layout, sorted(labels - set(_RESERVED)))
+    layout.classes = files.class_order(layout, sorted(labels - set(_RESERVED)))
     layout.read_mask = partial(_read_mask, layout.classes)
     layout.by_split = by_folders(layout, pairs)
     return layout
 
 
 def _json_files(root: Path) -> Iterator[Path]:
-    return (path for path in visible_files(root) if path.name.lower().endswith(".json"))
+    return (path for path in files.visible_files(root) if path.name.lower().endswith(".json"))
 
 
 def _looks_right(path: Path) -> bool:
-    start = head(path)
+    start = files.head(path)
     return start.startswith(b"{") and b'"shapes"' in start
 
 
@@ -108,10 +99,7 @@ def _picture(path: Path, labelled: dict[str, Any], pictures: PictureIndex) -> Pa
 
 def _areas(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
     """The shapes that have an area, each with its label and its shape_type."""
-    given = labelled["shapes"]
-    if not isinstance(given, list) or not all(isinstance(shape, dict) for shape in given):
-        raise InputError(f"its shapes must be a list of objects, got {given!r:.40}")
-    for shape in given:
+    for shape in files.objects(labelled["shapes"], "shapes"):
         if not isinstance(shape.get("label"), str):
             raise InputError(f"a shape's label must be a text, got {shape.get('label')!r:.40}")
         kind = shape.get("shape_type") or "polygon"
@@ -125,22 +113,19 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A file's shapes as class indices, later ones over earlier ones. Raises InputError."""
     hw = shapes.picture_hw(sample.image)
     try:
-        return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
+        return naming(sample.mask, _mask, classes, Path(sample.mask), hw)
     except (LookupError, TypeError) as error:
         raise InputError(f"{sample.mask} changed while it was in use") from error
 
 
 def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
-    labelled = read_json(path)
+    labelled = files.read_json(path)
     shapes.check_size(labelled, ("imageHeight", "imageWidth"), hw)
     for number, shape in enumerate(_areas(labelled, set())):
         label = shape["label"]
-        value = _RESERVED[label] if label in _RESERVED else class_index(classes, label)
-        try:
-            _draw(mask, value, shape)
-        except InputError as error:
-            raise InputError(f"shape {number} ({label:.40}): {error}") from error
+        value = _RESERVED[label] if label in _RESERVED else files.class_index(classes, label)
+        naming(f"shape {number} ({label:.40})", _draw, mask, value, shape)
     return mask
 
 
@@ -152,7 +137,7 @@ def _draw(mask: Array, value: int, shape: dict[str, Any]) -> None:
     first, second = shapes.read_points(points, min_points=2)[:2]
     if kind == "mask":
         hw = (mask.shape[0], mask.shape[1])
-        covered = shapes.decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
+        covered = shapes.decode_bitmap(files.decode_base64(shape.get("mask")), hw, whole=False)
         shapes.paste_bitmap(mask, value, covered, *first)
     elif kind == "circle":
         radius = math.dist(first, second)

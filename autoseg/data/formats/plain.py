@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.formats.common.files import class_names, picture_files
+from autoseg.data.formats.common.files import class_names, holds, picture_files
 from autoseg.data.formats.common.pairing import paired
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import SUFFIXES
@@ -16,12 +16,7 @@ _FOLDERS = ("images", "masks")
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if _has_both(root):
-        return "it holds images/ and masks/"
-    if _has_both(root / "train"):
-        return "it holds train/images/ and train/masks/"
-    return None
+    return holds(root, *_FOLDERS) or holds(root, "train/images", "train/masks")
 
 
 def find(root: Path) -> Layout:
@@ -31,7 +26,7 @@ def find(root: Path) -> Layout:
         layout.faults.append(f"no such folder: {root}")
         return layout
     layout.classes = class_names(layout)
-    if not _has_both(root) and _has_both(root / "train"):
+    if not holds(root, *_FOLDERS) and holds(root / "train", *_FOLDERS):
         for split in (s for s in SPLITS if (root / s).is_dir()):
             layout.by_split[split] = _pairs(layout, f"{split}/images", f"{split}/masks")
         return layout
@@ -50,10 +45,6 @@ def find(root: Path) -> Layout:
             f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
         )
     return layout
-
-
-def _has_both(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in _FOLDERS)
 
 
 def _splits(layout: Layout) -> list[str]:

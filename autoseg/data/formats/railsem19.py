@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.files import holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import pairs
 from autoseg.data.layout import Layout
 
@@ -24,10 +24,7 @@ _PICTURES, _MASKS, _CONFIG = "jpgs/rs19_val", "uint8/rs19_val", "rs19-config.jso
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _PICTURES).is_dir() and (root / _MASKS).is_dir():
-        return f"it holds {_PICTURES}/ and {_MASKS}/"
-    return None
+    return holds(root, _PICTURES, _MASKS)
 
 
 def find(root: Path) -> Layout:

@@ -18,7 +18,7 @@ from autoseg.data.formats.common.colour_masks import (
     palette_colour,
     set_classes,
 )
-from autoseg.data.formats.common.files import class_names, lacks, lines, picture_files
+from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout
 
@@ -32,13 +32,8 @@ BORDER_NAME = "ignored"  # Datumaro's name
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if not (root / "SegmentationClass").is_dir():
-        return None
-    for other in ("JPEGImages", "ImageSets/Segmentation"):
-        if (root / other).is_dir():
-            return f"it holds SegmentationClass/ and {other}/"
-    return None
+    others = ("JPEGImages", "ImageSets/Segmentation")
+    return next(filter(None, (holds(root, "SegmentationClass", other) for other in others)), None)
 
 
 def find(root: Path) -> Layout:

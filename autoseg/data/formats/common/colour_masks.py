@@ -17,7 +17,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import decode_mask, naming_file, open_picture, read_bytes, under
+from autoseg.data.pictures import decode_mask, naming, open_picture, read_bytes, under
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that is not in it, and the colour of borders.
@@ -49,7 +49,7 @@ def read_coloured(table: ColourTable, sample: Sample) -> Array:
 
     Raises InputError for an unreadable file, and for too many pixels of unknown colours.
     """
-    return naming_file(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
+    return naming(sample.mask, _decode, table, read_bytes(sample.mask))
 
 
 def _decode(table: ColourTable, data: bytes) -> Array:

@@ -78,6 +78,13 @@ def lines(layout: Layout, path: Path) -> list[str]:
     return [line for line in stripped if line and not line.startswith("#")]
 
 
+def holds(root: Path, *folders: str) -> str | None:
+    """The reason to read a folder in a format with these subfolders; None if one is missing."""
+    if all((root / name).is_dir() for name in folders):
+        return f"it holds {'/ and '.join(folders)}/"
+    return None
+
+
 def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:
     """Whether a required folder of a format is missing, which becomes one fault."""
     missing = [name for name in folders if not (layout.root / name).is_dir()]
@@ -173,6 +180,13 @@ def parse_json(path: Path, hook: Callable[[dict[str, Any]], object] | None = Non
         return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {str(error) or 'too deep'}") from error
+
+
+def objects(value: object, what: str) -> list[dict[str, Any]]:
+    """A list of JSON objects. Raises InputError for another value of `what`."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise InputError(f"its {what} must be a list of objects, got {value!r:.40}")
+    return value
 
 
 def decode_base64(value: object) -> bytes:
