@@ -48,7 +48,7 @@ class SplitArrays:
 
     def frames(self, first: int | None = None) -> Iterator[Array]:
         """The frames uint8 ``[H, W, C]`` of the first or of all samples, one by one; read-only."""
-        for row in range(_at_most(first, len(self))):
+        for row in range(len(self))[:first]:
             yield self._pairs.pair(row)[0]
 
 
@@ -93,7 +93,7 @@ def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = No
     split's samples: all of them, or the first. Raises as `arrays` does.
     """
     originals = _originals(dataset, split, cache_dir)
-    count = _at_most(first, originals.count)
+    count = len(range(originals.count)[:first])
     if originals.pair_bytes:
         return Truths(originals, count)
 
@@ -104,10 +104,6 @@ def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = No
     folder = _folder(dataset, cache_dir, f"{split}-truth")
     pair_bytes = _pixels(dataset.splits[split]) // originals.count + 1
     return Truths(ShardedPairs(folder, originals.count, pair_bytes, make), count)
-
-
-def _at_most(first: int | None, count: int) -> int:
-    return count if first is None else min(first, count)
 
 
 def _originals(dataset: Dataset, split: str, cache_dir: Path) -> ShardedPairs:

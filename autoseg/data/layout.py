@@ -12,6 +12,7 @@ from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
 MAX_NAMES_SHOWN = 5
+Splits = dict[str, list[Sample]]
 
 
 @dataclass
@@ -26,17 +27,13 @@ class Layout:
     """
 
     root: Path
-    by_split: dict[str, list[Sample]] = field(default_factory=dict)
+    by_split: Splits = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     values: bytes | None = None
     read_mask: ReadMask = read_mask
     notes: dict[int, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-    @property
-    def has_splits(self) -> bool:
-        return "" not in self.by_split
 
 
 def listed(names: list[str]) -> str:

@@ -11,13 +11,14 @@ named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.yaml_files import Fault
 
 IGNORE, REST = "ignore", "rest"
 # Of stored values that have no class: the inspection reports them.
@@ -39,7 +40,7 @@ def apply(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[str, .
     Raises InputError with all faults of the file, each with its line.
     """
     data = read(path)
-    faults: list[yaml_files.Fault] = []
+    faults: list[Fault] = []
     taken: dict[int, str] = {}
     rest: str | None = None
     for key, sources in data.items():
@@ -79,27 +80,16 @@ def _sources(value: Any) -> list[Any]:
 
 
 def _take(
-    source: Any,
-    result: str,
-    names: Sequence[str],
-    taken: dict[int, str],
-    faults: list[yaml_files.Fault],
+    source: Any, result: str, names: Sequence[str], taken: dict[int, str], found: list[Fault]
 ) -> None:
-    found = list(_indices(source, names))
-    if not found:
+    """Take a class of the data, by its name or index, into the class `result`."""
+    index = names.index(source) if isinstance(source, str) and source in names else source
+    if type(index) is not int or not 0 <= index < len(names):
         hint = yaml_files.did_you_mean(source, names) if isinstance(source, str) else ""
         known = ", ".join(f"{index} {name}" for index, name in enumerate(names))
-        faults.append(((result,), f"the data has no class {source!r}{hint}; it has {known}"))
-    for index in found:
-        if index in taken:
-            where = "here twice" if taken[index] == result else f"already in {taken[index]!r}"
-            faults.append(((result,), f"{names[index]!r} may stand once, it is {where}"))
-        taken.setdefault(index, result)
-
-
-def _indices(source: Any, names: Sequence[str]) -> Iterator[int]:
-    """The index of a class from its name or index, if it exists."""
-    if isinstance(source, str) and source in names:
-        yield names.index(source)
-    elif isinstance(source, int) and not isinstance(source, bool) and 0 <= source < len(names):
-        yield source
+        found.append(((result,), f"the data has no class {source!r}{hint}; it has {known}"))
+    elif index in taken:
+        where = "here twice" if taken[index] == result else f"already in {taken[index]!r}"
+        found.append(((result,), f"{names[index]!r} may stand once, it is {where}"))
+    else:
+        taken[index] = result

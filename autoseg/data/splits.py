@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
-from autoseg.data.layout import Layout, listed, read_column
+from autoseg.data.layout import Layout, Splits, listed, read_column
 
 MIN_TRAIN_PAIRS = 2
 SHARES = {"val": 0.15, "test": 0.15}
-Splits = dict[str, list[Sample]]
 
 
 def set_groups(layout: Layout, reading: Reading) -> None:
@@ -93,7 +92,7 @@ def make_splits(layout: Layout, reading: Reading) -> tuple[Splits, str]:
     if column := reading.split_column:
         splits = _by_column(layout, column, _column(layout, column))
         return splits, f"index.csv, column {column}"
-    if not layout.has_splits:
+    if "" in given:
         return seeded_split(given[""], seed), f"made 70/15/15 under seed {seed}"
     splits = {split: given.get(split, []) for split in SPLITS}
     if not given.get("train") or "val" in given:

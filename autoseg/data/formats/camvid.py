@@ -24,7 +24,7 @@ from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
 from autoseg.data.formats.common.files import holds, lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, Splits
 from autoseg.data.pictures import mode_of, read_bytes
 
 NAMES = (
@@ -96,9 +96,9 @@ def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
     return pairs(layout, picture_files(layout, layout.root / pictures), without_l, pictures)
 
 
-def _listed(layout: Layout) -> dict[str, list[Sample]]:
+def _listed(layout: Layout) -> Splits:
     """The pairs by the lists of the splits; by file name for a split without a list."""
-    splits: dict[str, list[Sample]] = {}
+    splits: Splits = {}
     for split in SPLITS:
         folder, annotations = layout.root / split, layout.root / f"{split}annot"
         if not (folder.is_dir() and annotations.is_dir()):

@@ -17,8 +17,8 @@ from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco_file import CocoFile, CocoObject, decode_rle, read_coco
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import class_index, class_order, export_files, head
-from autoseg.data.formats.common.pairing import named_splits, split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
+from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
+from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming, read_picture
 
@@ -36,8 +36,8 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Find the picture of each entry; entries that cannot be used become faults."""
     layout = Layout(root, values=bytes(range(256)))
-    pictures = index_pictures(root)
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    pictures = PictureIndex(root)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     names: dict[str, None] = {}
     used: dict[Path, str] = {}
     panoptic = True
@@ -88,13 +88,13 @@ def _looks_right(path: Path) -> bool:
 
 def _pairs(
     layout: Layout, path: Path, coco: CocoFile, pictures: PictureIndex, used: dict[Path, str]
-) -> list[tuple[Path, str]]:
+) -> list[Pair]:
     """A file's pictures, each with `file#id`. Pictures in the folder of its split come first."""
     own = path.parent.name
     folder = path.stem.rpartition("_")[2] if own == "annotations" else own
     # Panoptic masks lie in the folder that has the file's name.
     place = path.with_suffix("") if coco.segments else path
-    pairs: list[tuple[Path, str]] = []
+    pairs: list[Pair] = []
     missing: list[str] = []
     for number, entry in coco.pictures.items():
         name = str(entry["file_name"])

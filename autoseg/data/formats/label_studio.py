@@ -6,7 +6,6 @@ Units and anchors of regions: their serializers in Label Studio's editor (src/re
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats import label_studio_brushes, label_studio_tasks
 from autoseg.data.formats.common import files, shapes
-from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
+from autoseg.data.formats.common.pairing import set_labelled
+from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.formats.label_studio_tasks import Region, decode_rle, labelled_areas
 from autoseg.data.layout import Layout, listed
@@ -47,14 +46,12 @@ def find(root: Path) -> Layout:
     if not exports:
         layout.faults.append(f"no JSON export of Label Studio in {root}, and no brush masks")
         return layout
-    pictures = index_pictures(root)
+    pictures = PictureIndex(root)
     pairs: dict[Path, str] = {}
     labels: set[str] = set()
     for path in exports:
         _read_export(layout, path, pictures, pairs, labels)
-    layout.classes = files.class_order(layout, sorted(labels))
-    layout.read_mask = partial(read_mask, layout.classes)
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, labels, read_mask)
     spare = sorted(
         path.name
         for path in set(pictures.paths) - set(pairs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common.files import class_index, class_order
-from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.picture_index import index_pictures
+from autoseg.data.formats.common.files import class_index
+from autoseg.data.formats.common.pairing import set_labelled
+from autoseg.data.formats.common.picture_index import PictureIndex
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
 from autoseg.data.layout import Layout, listed, read_column
 
@@ -41,16 +41,14 @@ def find(layout: Layout, folder: Path) -> None:
     column "task" of index.csv does, or their file names are the tasks' (17.jpg, task-17.jpg).
     """
     masks = _newest_masks(folder, folder.stat().st_mtime_ns)
-    found = index_pictures(layout.root).paths
+    found = PictureIndex(layout.root).paths
     pictures = {path.stem: path for path in found if not FILE_NAME.match(path.name)}
     tasks = _tasks_by_stem(layout, list(pictures))
     shown = {task: pictures[stem] for stem, task in tasks.items() if stem in pictures}
     _note_unpaired(layout, masks, shown)
     labels = {label for of_task in masks.values() for label, _ in of_task}
-    layout.classes = class_order(layout, sorted(labels))
-    layout.read_mask = partial(_read_mask, layout.classes)
     pairs = {shown[task]: f"{folder}#task {task}" for task in masks if task in shown}
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, labels, _read_mask)
 
 
 def _note_unpaired(

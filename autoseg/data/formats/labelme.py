@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import files, shapes
-from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
+from autoseg.data.formats.common.pairing import set_labelled
+from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming
 
@@ -43,7 +42,7 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Pair each file with its picture; files that cannot be used become faults."""
     layout = Layout(root, values=bytes(range(256)))
-    pictures = index_pictures(root)
+    pictures = PictureIndex(root)
     pairs: dict[Path, str] = {}
     labels: set[str] = set()
     missing: list[str] = []
@@ -71,9 +70,7 @@ def find(root: Path) -> Layout:
     if not pairs and not layout.faults:
         layout.faults.append(f"there is no file of LabelMe in {root}")
     layout.warnings += sorted(notes)
-    layout.classes = files.class_order(layout, sorted(labels - set(_RESERVED)))
-    layout.read_mask = partial(_read_mask, layout.classes)
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, labels - set(_RESERVED), _read_mask)
     return layout
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import files, shapes
 from autoseg.data.formats.common.files import class_index
-from autoseg.data.formats.common.pairing import by_folders
+from autoseg.data.formats.common.pairing import set_labelled
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, naming
@@ -64,9 +63,7 @@ def find(root: Path) -> Layout:
     if not pairs and not layout.faults:
         layout.faults.append(f"there are no pictures with a file in ann/ in {root}")
     layout.warnings += sorted(notes)
-    layout.classes = files.class_order(layout, sorted(used))
-    layout.read_mask = partial(_read_mask, layout.classes)
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, used, _read_mask)
     return layout
 
 

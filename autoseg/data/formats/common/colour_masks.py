@@ -165,9 +165,8 @@ def palette_colour(index: int) -> Colour:
     """A colour of VOC's palette: the bits of the index, three by three, from the top of each
     channel (VOClabelcolormap.m of the VOC development kit).
     """
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= ((index >> channel) & 1) << (7 - bit)
-        index >>= 3
-    return channels[0], channels[1], channels[2]
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from autoseg.data.dataset import Sample
-from autoseg.data.layout import Layout, listed
+from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common.files import class_order
+from autoseg.data.layout import Layout, Splits, listed
 
+Files = Mapping[str, Path]
+Pair = tuple[Path, str]  # a picture, and the reference of its mask
 # The splits by the names that labelling tools give them.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -18,9 +22,7 @@ SPLIT_NAMES = {
 }
 
 
-def pairs(
-    layout: Layout, images: Mapping[str, Path], masks: Mapping[str, Path], where: str
-) -> list[Sample]:
+def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sample]:
     """Pairs by name; a picture or mask without partner becomes a fault with the place `where`."""
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
@@ -32,23 +34,20 @@ def pairs(
     return paired(images, masks)
 
 
-def paired(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[Sample]:
+def paired(images: Files, masks: Files) -> list[Sample]:
     """A sample for each picture that has a mask with its name."""
     return [_sample(name, images, masks) for name in images if name in masks]
 
 
 def by_lists(
-    layout: Layout,
-    lists: Mapping[str, Iterable[str]],
-    images: Mapping[str, Path],
-    masks: Mapping[str, Path],
-) -> dict[str, list[Sample]]:
+    layout: Layout, lists: Mapping[str, Iterable[str]], images: Files, masks: Files
+) -> Splits:
     """The pairs by split, as lists of names give them.
 
     A split without any mask is left out with a warning, as public data sets keep the labels of
     their test split secret; otherwise a name without its picture or mask is a fault.
     """
-    splits: dict[str, list[Sample]] = {}
+    splits: Splits = {}
     for split, listed_names in lists.items():
         names = list(dict.fromkeys(listed_names))
         if names and not any(name in masks for name in names):
@@ -65,22 +64,30 @@ def by_lists(
     return splits
 
 
-def _sample(name: str, images: Mapping[str, Path], masks: Mapping[str, Path]) -> Sample:
+def _sample(name: str, images: Files, masks: Files) -> Sample:
     return Sample(name, name, str(images[name]), str(masks[name]))
 
 
-def by_folders(layout: Layout, pairs: Mapping[Path, str]) -> dict[str, list[Sample]]:
-    """Samples by the split after which a folder above the picture is named (train, valid …)."""
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+def set_labelled(
+    layout: Layout,
+    pairs: Mapping[Path, str],
+    labels: Iterable[str],
+    read_mask: Callable[[tuple[str, ...], Sample], Array],
+) -> None:
+    """Set the samples, the classes and the reader of masks where annotations name labels.
+
+    A sample's split is the one after which a folder above its picture is named (train, valid …).
+    """
+    layout.classes = class_order(layout, sorted(labels))
+    layout.read_mask = partial(read_mask, layout.classes)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     for picture, mask in pairs.items():
         folder = picture.relative_to(layout.root).parent.as_posix()
         splits[split_of(folder)].append((picture, mask))
-    return named_splits(layout, splits)
+    layout.by_split = named_splits(layout, splits)
 
 
-def named_splits(
-    layout: Layout, splits: dict[str, list[tuple[Path, str]]]
-) -> dict[str, list[Sample]]:
+def named_splits(layout: Layout, splits: dict[str, list[Pair]]) -> Splits:
     """Samples by split from pairs by split. One split alone counts as no split; pairs without a
     split beside pairs with one become a fault.
     """
@@ -97,7 +104,7 @@ def split_of(name: str) -> str:
     return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), "")
 
 
-def _with_stems(root: Path, pairs: list[tuple[Path, str]]) -> list[Sample]:
+def _with_stems(root: Path, pairs: list[Pair]) -> list[Sample]:
     """Samples of (picture, mask), sorted; pictures that share a stem get paths as stems."""
     used = Counter(picture.stem for picture, _ in pairs)
     samples = []

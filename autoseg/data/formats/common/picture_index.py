@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -19,13 +19,19 @@ _QUERIES = ("d", "filepath")
 _UPLOAD_PREFIX = re.compile(r"^([0-9a-f]{8}-)+")
 
 
-@dataclass(frozen=True)
 class PictureIndex:
-    """The pictures below a folder, by file name and by the name that an upload makes of it."""
+    """The pictures below a folder without hidden ones, by file name and by the name that an upload
+    makes of it.
+    """
 
-    root: Path
-    by_name: dict[str, list[Path]]
-    by_upload: dict[str, list[Path]]
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths = [p for p in visible_files(root) if p.name.lower().endswith(SUFFIXES)]
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_upload: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            self._by_name[path.name].append(path)
+            self._by_upload[_upload_name(path.name)].append(path)
 
     def find(self, reference: object, near: Path | None = None) -> Path | None:
         """The picture of a path or address: by its file name, then by the folders before it, then
@@ -36,11 +42,10 @@ class PictureIndex:
         parts = path_parts(reference)
         if not parts:
             raise InputError(f"it names no picture, got {reference!r:.80}")
-        found = self.by_name.get(parts[-1]) or self.by_upload.get(_upload_name(parts[-1])) or []
-        ends = parts[-2::-1]
+        found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
         folders = () if near is None else near.parts
         matches = [
-            (_common_parts(path.parts[-2::-1], ends), _common_parts(path.parts[:-1], folders))
+            (_common(path.parts[-2::-1], parts[-2::-1]), _common(path.parts[:-1], folders))
             for path in found
         ]
         best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
@@ -48,22 +53,6 @@ class PictureIndex:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
             raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
         return best[0] if best else None
-
-    @property
-    def paths(self) -> list[Path]:
-        """All pictures."""
-        return [path for paths in self.by_name.values() for path in paths]
-
-
-def index_pictures(root: Path) -> PictureIndex:
-    """Index all pictures of a folder and its subfolders, without hidden ones."""
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    by_upload: dict[str, list[Path]] = defaultdict(list)
-    for path in visible_files(root):
-        if path.name.lower().endswith(SUFFIXES):
-            by_name[path.name].append(path)
-            by_upload[_upload_name(path.name)].append(path)
-    return PictureIndex(root, dict(by_name), dict(by_upload))
 
 
 def path_parts(reference: object) -> tuple[str, ...]:
@@ -89,9 +78,6 @@ def _upload_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "", _UPLOAD_PREFIX.sub("", name).replace(" ", "_"))
 
 
-def _common_parts(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     """The number of equal parts at the beginning of two paths."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )
+    return len(os.path.commonprefix([one, other]))
