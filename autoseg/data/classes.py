@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     values = layout.values or _IDENTITY
     names = layout.classes
     if names:
-        _note_illegal(layout, facts, np.frombuffer(values, np.uint8) >= len(names))
+        _note_illegal(layout, facts, values)
     else:
         highest = max(np.flatnonzero(_by_class(values, stored)[:IGNORE_INDEX]), default=0)
         names = _default_names(max(2, int(highest) + 1))
@@ -65,12 +66,8 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
         encoding += ", remapped"
     shares = _by_class(layout.values or _IDENTITY, stored) / max(int(stored.sum()), 1)
     _note_unused(layout, names, shares)
-    return Classes(
-        names,
-        encoding,
-        tuple(float(share) for share in shares[: len(names)]),
-        float(shares[IGNORE_INDEX]),
-    )
+    of_classes = tuple(shares[: len(names)].tolist())
+    return Classes(names, encoding, of_classes, float(shares[IGNORE_INDEX]))
 
 
 def _settle_values(layout: Layout, stored: Counts) -> str:
@@ -90,24 +87,20 @@ def _by_class(values: bytes, stored: Counts) -> Counts:
 
 
 def _default_names(count: int) -> tuple[str, ...]:
-    if count == 2:
-        return ("background", "object")
-    return ("background", *(f"class_{number}" for number in range(1, count)))
+    others = ["object"] if count == 2 else [f"class_{number}" for number in range(1, count)]
+    return ("background", *others)
 
 
-def _note_illegal(
-    layout: Layout, facts: Sequence[PairFacts], beyond: npt.NDArray[np.bool_]
-) -> None:
-    values = layout.values or _IDENTITY
+def _note_illegal(layout: Layout, facts: Sequence[PairFacts], values: bytes) -> None:
+    known = (*range(len(layout.classes)), IGNORE_INDEX)
     for fact in facts:
-        illegal = sorted(v for v in fact.counts if beyond[v] and values[v] != IGNORE_INDEX)
-        if illegal:
+        if illegal := sorted(value for value in fact.counts if values[value] not in known):
             last = len(layout.classes) - 1
-            known = f" (0..{last}, 255 = ignore)" if not layout.values else ""
+            legal = f" (0..{last}, 255 = ignore)" if not layout.values else ""
             layout.faults.append(
                 f"{under(layout.root, fact.sample.mask)}: mask values"
                 f" {listed([str(v) for v in illegal])} are not among the {len(layout.classes)}"
-                f" classes{known}"
+                f" classes{legal}"
             )
 
 
@@ -139,3 +132,22 @@ def _note_unused(layout: Layout, names: Sequence[str], shares: npt.NDArray[np.fl
         layout.faults.append("the masks hold fewer than two classes: there is nothing to learn")
     elif unused:
         layout.warnings.append(f"classes without any pixel: {listed(unused)}")
+
+
+def rarest_classes(
+    pixels_by_class: Sequence[Mapping[int, int]], train_count: int, names: Sequence[str]
+) -> tuple[str, ...]:
+    """The rarest class in each mask; "" for a mask without any.
+
+    `pixels_by_class` is given for each mask, those of train first. The rarest class is that in the
+    fewest pictures of train, and of several such classes the one with the fewest pixels there.
+    """
+    pictures, pixels = Counter[int](), Counter[int]()
+    for counts in pixels_by_class[:train_count]:
+        pictures.update(counts.keys())
+        pixels.update(counts)
+    rarity = sorted(range(len(names)), key=lambda index: (pictures[index], pixels[index]))
+    return tuple(
+        next((names[index] for index in rarity if index in counts), "")
+        for counts in pixels_by_class
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -232,24 +232,3 @@ def stratified_order(samples: Sequence[Sample], seed: int) -> npt.NDArray[np.int
         positions.append((np.arange(len(members)) + rng.random()) / len(members))
     order = np.argsort(np.concatenate(positions), kind="stable")
     return np.concatenate(places)[order]
-
-
-def rarest_classes(
-    pixels_by_class: Sequence[Mapping[int, int]], train_count: int, names: Sequence[str]
-) -> tuple[str, ...]:
-    """The rarest class in each mask; "" for a mask without any.
-
-    `pixels_by_class` is given for each mask, those of train first. The rarest class is that in the
-    fewest pictures of train, and of several such classes the one with the fewest pixels there.
-    """
-    pictures, pixels = Counter[int](), Counter[int]()
-    for counts in pixels_by_class[:train_count]:
-        pictures.update(counts.keys())
-        pixels.update(counts)
-    rarity = sorted(range(len(names)), key=lambda index: (pictures[index], pixels[index]))
-    rank = {index: place for place, index in enumerate(rarity)}
-    rarest = (
-        min((i for i in counts if i in rank), key=rank.__getitem__, default=None)
-        for counts in pixels_by_class
-    )
-    return tuple("" if index is None else names[index] for index in rarest)

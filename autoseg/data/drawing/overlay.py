@@ -18,6 +18,7 @@ from autoseg.core.records import IGNORE_INDEX
 
 Array = npt.NDArray[np.uint8]
 Colour = Tuple[int, int, int]  # noqa: UP006
+Colours = Sequence[Colour | None]  # by class; None leaves a class as it is
 TINT_SHARE = 0.45
 # Easy to tell apart, colours that are rare in pictures first; later classes get hues in steps of
 # the golden ratio.
