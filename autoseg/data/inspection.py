@@ -67,7 +67,7 @@ def inspect(
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
     inspection = Inspection(root=str(root), format=name, why=why)
-    if any(layout.by_split.values()):
+    if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir)
     return replace(
         inspection,

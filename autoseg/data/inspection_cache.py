@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import pickle
-import secrets
 import stat
 import time
 import zlib
@@ -21,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from autoseg.core.files import write_atomically
 from autoseg.data.dataset import Sample
 from autoseg.data.pairs import PairFacts, examine
 from autoseg.data.parallel import in_batches
@@ -40,12 +40,10 @@ class FactsFile:
     def __init__(self, cache_dir: Path, root: Path, read_mask: ReadMask) -> None:
         self._root = root
         self._path = cache_dir / "-".join(_identity(root, read_mask))
-        self._count = 0
-        self._by_key: dict[bytes, bytes] = {}
+        lines = _lines(self._path)
+        self._count = len(lines)
+        self._by_key = {line.split(b" ", 2)[1]: line for line in lines}
         self._new: dict[bytes, bytes] = {}
-        for line in _lines(self._path):
-            self._count += 1
-            self._by_key[line.split(b" ", 2)[1]] = line
 
     def get(self, sample: Sample, stamp: str) -> PairFacts | None:
         """The facts of a pair, if they were stored under this stamp."""
@@ -93,14 +91,10 @@ class FactsFile:
         if self._count <= 2 * len(samples) + _MAX_UNUSED_LINES:
             return
         used = (self._by_key.get(self._key(sample)) for sample in samples)
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
-            draft.write_bytes(b"\n".join(line for line in used if line) + b"\n")
-            draft.replace(self._path)
+            write_atomically(self._path, b"\n".join(line for line in used if line) + b"\n")
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def _key(self, sample: Sample) -> bytes:
         names = (under(self._root, name) for name in (sample.image, sample.mask))
@@ -199,7 +193,7 @@ def _facts(sample: Sample, text: bytes) -> PairFacts:
     return PairFacts(
         sample=sample,
         hw=(hw[0], hw[1]),
-        counts={value: count for value, count in counts},
+        counts=dict(counts),
         content=content,
         thumbnail=base64.b64decode(small),
     )

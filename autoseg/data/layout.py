@@ -35,6 +35,10 @@ class Layout:
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def samples(self) -> list[Sample]:
+        return [sample for samples in self.by_split.values() for sample in samples]
+
 
 def listed(names: list[str]) -> str:
     """The first `MAX_NAMES_SHOWN` names, and the number of the others."""

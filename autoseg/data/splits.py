@@ -42,7 +42,7 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
         raise InputError(
             f"--group-pattern must be a regular expression, got {pattern!r}: {error}"
         ) from error
-    stems = _stems(layout)
+    stems = [sample.stem for sample in layout.samples]
     matches = {stem: matched for stem in stems if (matched := expression.search(stem))}
     others = [stem for stem in stems if stem not in matches]
     if not matches:
@@ -60,10 +60,6 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
     }
 
 
-def _stems(layout: Layout) -> list[str]:
-    return [sample.stem for samples in layout.by_split.values() for sample in samples]
-
-
 def _column(layout: Layout, column: str) -> dict[str, str]:
     """A column of index.csv; its faults, and pictures that it lacks, are added to the layout."""
     try:
@@ -71,7 +67,7 @@ def _column(layout: Layout, column: str) -> dict[str, str]:
     except InputError as error:
         layout.faults.append(str(error))
         return {}
-    stems = _stems(layout)
+    stems = [sample.stem for sample in layout.samples]
     known = set(layout.faults)
     faults = [f"{stem}: has no line in index.csv" for stem in stems if stem not in values]
     layout.faults += [fault for fault in faults if fault not in known]
@@ -111,7 +107,7 @@ def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits
     """The samples of all folders in the splits that a column of index.csv gives."""
     splits: Splits = {split: [] for split in SPLITS}
     seen: set[str] = set()
-    for sample in (s for samples in layout.by_split.values() for s in samples):
+    for sample in layout.samples:
         split = values.get(sample.stem)
         if sample.stem in seen:
             layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
@@ -162,7 +158,7 @@ def check_splits(layout: Layout, splits: Splits) -> None:
     """Add missing splits to the faults, and items in several splits to the warnings."""
     if not any(splits.values()):
         # The reason that no picture is in a split is a fault already.
-        splits["train"] = [sample for samples in layout.by_split.values() for sample in samples]
+        splits["train"] = layout.samples
         return
     groups = {sample.group for samples in splits.values() for sample in samples}
     if not splits["val"] and len(groups) == 1 < len(splits["train"]):

@@ -55,9 +55,7 @@ def load_augmentation(source: str | Path) -> Augmentation:
     if path.suffix in SUFFIXES:
         try:
             is_json = path.suffix == ".json"
-            content = (
-                json.loads(path.read_text("utf-8")) if is_json else yaml_files.read(path).data
-            )
+            content = json.loads(path.read_bytes()) if is_json else yaml_files.read(path).data
         except (OSError, ValueError, RecursionError) as error:
             raise _fault(path, "must be readable JSON, as A.save writes it", error) from error
         return Augmentation(str(source), content, digest(repr(content)))
@@ -187,10 +185,8 @@ def _returned(source: str) -> Callable[..., Any]:
     except Exception as error:  # a user's own function may raise anything
         raise _fault(source, "must be callable without arguments", error) from error
     if not callable(made):
-        rule = (
-            "must return an A.Compose, or a callable (image=, mask=) that returns both in a dict"
-        )
-        raise _fault(source, f"{rule}; got {type(made).__name__}")
+        rule = "must return an A.Compose, or a callable (image=, mask=) that returns both in a"
+        raise _fault(source, f"{rule} dict; got {type(made).__name__}")
     return made  # type: ignore[no-any-return]
 
 

@@ -139,9 +139,8 @@ def _hold_indices(layout: Layout, table: Path | None) -> bool:
     """Whether SegNet's masks hold indices: they do without a table of colours; with a table, if
     the first of them has one channel.
     """
-    first = next((s for samples in layout.by_split.values() for s in samples), None)
     try:
-        mode = mode_of(read_bytes(first.mask)) if first else "L"
+        mode = mode_of(read_bytes(layout.samples[0].mask)) if layout.samples else "L"
     except InputError:  # the inspection of all files reports it
         mode = "L"
     return mode == "L" or (mode == "P" and table is None)

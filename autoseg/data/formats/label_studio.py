@@ -93,10 +93,10 @@ def _read_export(
     for place in label_studio_tasks.newest_places(tasks):
         name = label_studio_tasks.task_name(tasks[place], place)
         try:
-            labelled = labelled_areas(tasks[place])
-            for note in labelled.notes:
+            regions, ignored = labelled_areas(tasks[place])
+            for note in ignored:
                 notes[note].append(name)
-            if labelled.regions is None:
+            if regions is None:
                 continue
             reference = label_studio_tasks.reference_of(tasks[place])
             picture = pictures.find(reference)
@@ -107,7 +107,7 @@ def _read_export(
                 other = pairs[picture].rpartition("/")[2]
                 raise InputError(f"its picture {picture.name} is that of {other} too; keep one")
             pairs[picture] = f"{path}#{place} ({name})"
-            labels.update(region.label for region in labelled.regions)
+            labels.update(region.label for region in regions)
         except InputError as error:
             layout.faults.append(f"{path.name}, {name}: {error}")
     if missing:
@@ -124,7 +124,7 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     mask = np.zeros(hw, np.uint8)
     number, _, name = place.partition(" ")
     try:
-        for region in labelled_areas(files.read_json(Path(path))[int(number)]).regions or ():
+        for region in labelled_areas(files.read_json(Path(path))[int(number)])[0] or ():
             _draw(mask, files.class_index(classes, region.label), region)
     except (LookupError, TypeError, InputError) as error:
         raise InputError(f"{path}, {name.strip('()')}: {error}") from error

@@ -43,18 +43,10 @@ class Region:
     drawn_on: tuple[object, object]
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A task's areas in the order of the file (None: it has no annotation), and notes on the parts
-    of it that are ignored.
+def labelled_areas(task: object) -> tuple[list[Region] | None, set[str]]:
+    """The areas of the annotation that counts, in the order of the file (None: there is none), and
+    notes on the parts of the task that are ignored. Raises InputError for a malformed task.
     """
-
-    regions: list[Region] | None
-    notes: set[str]
-
-
-def labelled_areas(task: object) -> Labelled:
-    """The areas of the annotation that counts. Raises InputError for a malformed task."""
     if not isinstance(task, dict):
         raise InputError(f"it is no task, which is an object: {task!r:.40}")
     notes: set[str] = set()
@@ -66,8 +58,8 @@ def labelled_areas(task: object) -> Labelled:
         lists = [value for value in task.values() if isinstance(value, list)]
         results = [result for values in lists for result in values if isinstance(result, dict)]
     if results is None:
-        return Labelled(None, {"tasks without an annotation, ignored"})
-    return Labelled([r for result in results for r in _region(result, notes)], notes)
+        return None, {"tasks without an annotation, ignored"}
+    return [r for result in results for r in _region(result, notes)], notes
 
 
 def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | None:

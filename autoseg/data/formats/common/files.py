@@ -63,19 +63,20 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
 
 def lines(layout: Layout, path: Path) -> list[str]:
     """The stripped lines of a text file without comments (#); errors become faults."""
+    stripped = (line.strip() for line in (read_text(layout, path) or "").splitlines())
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def read_text(layout: Layout, path: Path) -> str | None:
+    """The content of a text file; None if it cannot be read, which is added to the faults."""
     name = under(layout.root, str(path))
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            layout.faults.append(
-                f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list"
-            )
-            return []
-        text = path.read_text(encoding="utf-8-sig")
+        if path.stat().st_size <= MAX_TEXT_BYTES:
+            return path.read_text(encoding="utf-8-sig")
+        layout.faults.append(f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list")
     except (OSError, UnicodeDecodeError) as error:
         layout.faults.append(f"{name} cannot be read: {error}")
-        return []
-    stripped = (line.strip() for line in text.splitlines())
-    return [line for line in stripped if line and not line.startswith("#")]
+    return None
 
 
 def holds(root: Path, *folders: str) -> str | None:
@@ -98,12 +99,7 @@ def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:
 def class_names(layout: Layout) -> tuple[str, ...]:
     """The lines of classes.txt; empty if there is none. Errors in it become faults."""
     path = layout.root / "classes.txt"
-    if not path.is_file():
-        return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        layout.faults.append(f"classes.txt cannot be read: {error}")
+    if not path.is_file() or (text := read_text(layout, path)) is None:
         return ()
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not 2 <= len(names) <= IGNORE_INDEX:
