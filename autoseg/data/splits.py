@@ -43,9 +43,9 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
             f"--group-pattern must be a regular expression, got {pattern!r}: {error}"
         ) from error
     stems = [sample.stem for sample in layout.samples]
-    matches = {stem: matched for stem in stems if (matched := expression.search(stem))}
-    others = [stem for stem in stems if stem not in matches]
-    if not matches:
+    matches = {stem: expression.search(stem) for stem in stems}
+    others = [stem for stem in stems if not matches[stem]]
+    if len(others) == len(stems):
         layout.faults.append(
             f"--group-pattern {pattern!r} matches no picture's name; there are {listed(others)}"
         )
@@ -54,8 +54,8 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
             f"--group-pattern {pattern!r} does not match {len(others)} names, each its own group:"
             f" {listed(others)}"
         )
-    return {stem: stem for stem in others} | {
-        stem: (matched[1] if expression.groups else None) or matched[0] or stem
+    return {
+        stem: ((expression.groups and matched[1]) or matched[0] or stem) if matched else stem
         for stem, matched in matches.items()
     }
 

@@ -17,8 +17,13 @@ from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco_file import CocoFile, CocoObject, decode_rle, read_coco
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import class_index, class_order, export_files, head
-from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
+from autoseg.data.formats.common.pairing import (
+    Pair,
+    PictureIndex,
+    named_splits,
+    path_parts,
+    split_of,
+)
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming, read_picture
 

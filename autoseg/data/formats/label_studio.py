@@ -16,8 +16,7 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats import label_studio_brushes, label_studio_tasks
 from autoseg.data.formats.common import files, shapes
-from autoseg.data.formats.common.pairing import set_labelled
-from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
+from autoseg.data.formats.common.pairing import PictureIndex, path_parts, set_labelled
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.formats.label_studio_tasks import Region, decode_rle, labelled_areas
 from autoseg.data.layout import Layout, listed

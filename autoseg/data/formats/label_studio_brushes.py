@@ -16,8 +16,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import class_index
-from autoseg.data.formats.common.pairing import set_labelled
-from autoseg.data.formats.common.picture_index import PictureIndex
+from autoseg.data.formats.common.pairing import PictureIndex, set_labelled
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
 from autoseg.data.layout import Layout, listed, read_column
 

@@ -16,7 +16,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 from autoseg.data.formats.common.files import objects
-from autoseg.data.formats.common.picture_index import path_parts
+from autoseg.data.formats.common.pairing import path_parts
 from autoseg.data.formats.common.shapes import Covered, from_half
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES

@@ -18,8 +18,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import files, shapes
-from autoseg.data.formats.common.pairing import set_labelled
-from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
+from autoseg.data.formats.common.pairing import PictureIndex, path_parts, set_labelled
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming
 
