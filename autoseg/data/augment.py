@@ -63,9 +63,7 @@ class Augmenter:
 
     def batch(self, frames: Array, masks: Array) -> tuple[Array, Array]:
         """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the
-        same size.
-
-        Pixels that a shift or rotation brings in from outside are 255 (ignore) in the mask.
+        same size; pixels that come in from outside are 255 (ignore) in the mask.
         """
         changes = self.draw(len(frames))
         changed, moved = np.empty_like(frames), np.empty_like(masks)

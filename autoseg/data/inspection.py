@@ -148,9 +148,7 @@ def _samples(
 
 
 def _digest(names: tuple[str, ...], encoding: str, values: bytes | None, splits: Samples) -> str:
-    """A digest of all that training depends on: names, groups, splits, classes and every picture;
-    the path of the folder is not part of it.
-    """
+    """A digest of all that training depends on; the folder's path is not part of it."""
     listing = {
         split: [(s.stem, s.group, s.content) for s in samples] for split, samples in splits.items()
     }

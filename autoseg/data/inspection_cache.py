@@ -121,9 +121,7 @@ def examine_all(
 def _examined(
     sample: Sample, root: Path, read_mask: ReadMask, known: FactsFile | None
 ) -> tuple[str, PairFacts]:
-    """The stamp for storing a pair's facts, and the facts; the stamp is "" if they are stored
-    already or must not be.
-    """
+    """The stamp to store a pair's facts under ("": it is stored, or must not be), and these."""
     if known is None:
         return "", examine(sample, root, read_mask)
     stamp, youngest_s = _stamp(sample)

@@ -67,9 +67,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def naming(what: str, function: Callable[..., Result], *given: Any) -> Result:
-    """The function's result; `what` (a file, or a part of it) is added to an InputError that lacks
-    it.
-    """
+    """The function's result; `what` (a file, a part of it) is put before an InputError."""
     try:
         return function(*given)
     except InputError as error:
@@ -79,8 +77,7 @@ def naming(what: str, function: Callable[..., Result], *given: Any) -> Result:
 def decode_picture(data: bytes) -> Array:
     """A picture's bytes as uint8 ``[H, W, 3]`` RGB, turned as its EXIF says. Raises InputError.
 
-    Of 16 bits the upper 8 are used, transparency is dropped, and of several frames the first is
-    used.
+    Of 16 bits the upper 8 are used, of several frames the first; transparency is dropped.
     """
     picture = open_picture(data)
     if picture.mode.startswith("I;16"):

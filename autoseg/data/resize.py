@@ -19,8 +19,7 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
     channels]``.
 
     One channel is Pillow's "L" (ITU-R 601 luma), taken before resizing. Bilinear, widened when
-    shrinking (antialiased).
-    Raises ValueError unless channels is 1 or 3.
+    shrinking (antialiased). Raises ValueError unless channels is 1 or 3.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (luma) or 3 (RGB), got {channels}")

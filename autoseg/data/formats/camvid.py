@@ -13,9 +13,7 @@ Frames of one of the four videos are similar: they are one group.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from autoseg.core.errors import InputError
@@ -23,7 +21,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
 from autoseg.data.formats.common.files import holds, lines, picture_files
-from autoseg.data.formats.common.pairing import by_lists, pairs
+from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs
 from autoseg.data.layout import Layout, Splits
 from autoseg.data.pictures import mode_of, read_bytes
 
@@ -46,7 +44,7 @@ COLOURS = {
 }  # fmt: skip
 VOID = "Void"
 _RAW, _APPROVED = "701_StillsRaw_full", "LabeledApproved_full"
-_VIDEO = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")
+_VIDEO = r"(?:^|/)(0001TP|0006R0|0016E5|Seq05VD)_[^/]*$"
 
 
 def recognize(root: Path) -> str | None:
@@ -74,8 +72,7 @@ def find(root: Path) -> Layout:
             " train_labels/, as CamVid has them"
         )
         return layout
-    for split, samples in layout.by_split.items():
-        layout.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
+    group_by_name(layout, _VIDEO)
     _set_masks(layout)
     return layout
 
@@ -83,11 +80,6 @@ def find(root: Path) -> Layout:
 def _table(root: Path) -> Path | None:
     tables = (root / name for name in ("label_colors.txt", "class_dict.csv"))
     return next((table for table in tables if table.is_file()), None)
-
-
-def _video(stem: str) -> str:
-    matched = _VIDEO.match(Path(stem).name)
-    return matched[1] if matched else stem
 
 
 def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
@@ -136,9 +128,7 @@ def _set_masks(layout: Layout) -> None:
 
 
 def _hold_indices(layout: Layout, table: Path | None) -> bool:
-    """Whether SegNet's masks hold indices: they do without a table of colours; with a table, if
-    the first of them has one channel.
-    """
+    """Whether SegNet's masks hold indices: without a colour table, or if one channel is stored."""
     try:
         mode = mode_of(read_bytes(layout.samples[0].mask)) if layout.samples else "L"
     except InputError:  # the inspection of all files reports it

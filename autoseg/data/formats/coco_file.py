@@ -129,9 +129,7 @@ def _note_faults(coco: CocoFile) -> None:
 
 
 def _compact(parsed: dict[str, Any]) -> object:
-    """A JSON object in compact form as soon as it is parsed: the numbers of a large file would
-    fill the memory.
-    """
+    """A JSON object in compact form as soon as it is parsed, to save memory."""
     if "image_id" in parsed and "category_id" in parsed:
         return CocoObject(
             number=str(parsed.get("id")),
@@ -158,10 +156,7 @@ def _polygons(outline: object) -> object:
 
 
 def decode_rle(counts: object, hw: HW) -> Covered:
-    """The covered pixels, bool ``[H, W]``; `counts` are numbers, or their compressed text.
-
-    Raises InputError for runs that do not fill exactly one picture of `hw`.
-    """
+    """The covered pixels, bool ``[H, W]``, from numbers or packed text. Raises InputError."""
     lengths = _unpack(counts) if isinstance(counts, str) else _numbers(counts)
     if min(lengths, default=0) < 0 or sum(lengths) != hw[0] * hw[1]:
         raise InputError(

@@ -140,10 +140,7 @@ def task_name(task: object, place: int) -> str:
 
 
 def decode_rle(packed: object, hw: HW) -> Covered:
-    """The area of a brush: runs of RGBA values, of which the alpha counts.
-
-    Raises InputError for runs that do not fill exactly one picture of `hw`.
-    """
+    """The area of a brush: runs of RGBA values, of which the alpha counts. Raises InputError."""
     try:
         data = bytes(packed if isinstance(packed, list) else [])
     except (TypeError, ValueError) as error:

@@ -36,9 +36,7 @@ def draw_on_belt(rng: Rng, picture: Picture, camera: Camera, half: int) -> None:
 
 
 def draw_in_front(rng: Rng, picture: Picture, truth: Picture, camera: Camera, half: int) -> None:
-    """Draw occluders: an arm that reaches in, or a bar across the belt. The pixels that they cover
-    become background in the truth.
-    """
+    """Draw an arm that reaches in, or a bar across the belt; both are background in the truth."""
     kind = rng.random()
     if kind < 0.04:
         _arm(rng, picture, truth)

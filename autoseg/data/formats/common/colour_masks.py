@@ -45,10 +45,7 @@ class ColourTable:
 
 
 def read_coloured(table: ColourTable, sample: Sample) -> Array:
-    """A mask as uint8 ``[H, W]`` of places in the table, `BORDER` and `UNKNOWN`.
-
-    Raises InputError for an unreadable file, and for too many pixels of unknown colours.
-    """
+    """A mask as uint8 ``[H, W]`` of stored values: see `ColourTable`. Raises InputError."""
     return naming(sample.mask, _decode, table, read_bytes(sample.mask))
 
 
@@ -121,7 +118,7 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
         if is_csv and number == 0 and not any(character.isdigit() for character in line):
             continue
         try:
-            rows.append(_csv_row(line) if is_csv else _row(line))
+            rows.append(_row(line, is_csv))
         except (ValueError, csv.Error):
             wrong.append(repr(line[:60]))
     names = [name for name, _ in rows]
@@ -141,17 +138,17 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
     return None if faults else ColourTable(tuple(names), tuple(colours), shown)
 
 
-def _row(line: str) -> tuple[str, Colour | None]:
-    if ":" in line:
-        name, colour = (part.strip() for part in line.split(":")[:2])
-        return name, _colour(colour.split(",")) if colour else None
-    red, green, blue, name = line.split(maxsplit=3)
-    return name.strip(), _colour([red, green, blue])
-
-
-def _csv_row(line: str) -> tuple[str, Colour | None]:
-    name, red, green, blue = next(csv.reader([line]))[:4]
-    return name.strip(), _colour([red, green, blue])
+def _row(line: str, is_csv: bool) -> tuple[str, Colour | None]:
+    if is_csv:
+        name, *colour = next(csv.reader([line]))[:4]
+    elif ":" in line:
+        name, text = (part.strip() for part in line.split(":")[:2])
+        if not text:
+            return name, None
+        colour = text.split(",")
+    else:
+        *colour, name = line.split(maxsplit=3)
+    return name.strip(), _colour(colour)
 
 
 def _colour(parts: list[str]) -> Colour:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -77,6 +78,13 @@ def _sample(name: str, images: Files, masks: Files) -> Sample:
     return Sample(name, name, str(images[name]), str(masks[name]))
 
 
+def group_by_name(layout: Layout, pattern: str) -> None:
+    """Give each sample the group in its stem, if the pattern finds one there."""
+    for split, samples in layout.by_split.items():
+        found = [(sample, re.search(pattern, sample.stem)) for sample in samples]
+        layout.by_split[split] = [replace(s, group=of[1]) if of else s for s, of in found]
+
+
 def set_labelled(
     layout: Layout,
     pairs: Mapping[Path, str],
@@ -126,9 +134,7 @@ def _with_stems(root: Path, pairs: list[Pair]) -> list[Sample]:
 
 
 class PictureIndex:
-    """The pictures below a folder without hidden ones, by file name and by the name that an upload
-    makes of it.
-    """
+    """The pictures below a folder, by file name and by the name that an upload makes of it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
