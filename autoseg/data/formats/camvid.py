@@ -115,8 +115,7 @@ def _stems(paths: Iterable[str]) -> list[str]:
 
 def _set_masks(layout: Layout) -> None:
     table = _table(layout.root)
-    indices = (layout.root / "trainannot").is_dir() and _hold_indices(layout, table)
-    if indices:
+    if (layout.root / "trainannot").is_dir() and _hold_indices(layout, table):
         layout.classes = NAMES
         void = len(NAMES)
         layout.values = bytes([*range(void), IGNORE_INDEX, *[void] * (254 - void), IGNORE_INDEX])

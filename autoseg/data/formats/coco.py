@@ -104,8 +104,7 @@ def _pairs(
     for number, entry in coco.pictures.items():
         name = str(entry["file_name"])
         try:
-            picture = pictures.find("/".join((folder, *path_parts(name))))
-            if picture is None:
+            if (picture := pictures.find("/".join((folder, *path_parts(name))))) is None:
                 missing.append(name)
                 continue
             if picture in used:

@@ -117,14 +117,11 @@ def _add_annotation(coco: CocoFile, annotation: object) -> None:
 def _note_faults(coco: CocoFile) -> None:
     """Add objects of unknown pictures or categories to the faults, boxes to the warnings."""
     objects = [one for of_picture in coco.objects.values() for one in of_picture]
-    lost = [one.number for one in objects if one.picture not in coco.pictures]
-    if lost:
+    if lost := [one.number for one in objects if one.picture not in coco.pictures]:
         coco.faults.append(f"objects of pictures that are not listed: {listed(lost)}")
-    unknown = [one.number for one in objects if one.category not in coco.names]
-    if unknown:
+    if unknown := [one.number for one in objects if one.category not in coco.names]:
         coco.faults.append(f"objects of categories that are not listed: {listed(unknown)}")
-    boxes = [one.number for one in objects if one.outline == () and not one.crowd]
-    if boxes:
+    if boxes := [one.number for one in objects if one.outline == () and not one.crowd]:
         coco.warnings.append(f"objects with a box only, whose pixels are ignored: {listed(boxes)}")
 
 

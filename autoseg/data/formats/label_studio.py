@@ -98,8 +98,7 @@ def _read_export(
             if regions is None:
                 continue
             reference = label_studio_tasks.reference_of(tasks[place])
-            picture = pictures.find(reference)
-            if picture is None:
+            if (picture := pictures.find(reference)) is None:
                 missing.append(f"{path_parts(reference)[-1]} ({name})")
                 continue
             if picture in pairs:

@@ -53,15 +53,13 @@ def find(layout: Layout, folder: Path) -> None:
 def _note_unpaired(
     layout: Layout, masks: dict[int, list[tuple[str, Path]]], shown: dict[int, Path]
 ) -> None:
-    lost = [f"task {task}" for task in masks if task not in shown]
-    if lost:
+    if lost := [f"task {task}" for task in masks if task not in shown]:
         layout.faults.append(
             f"brush masks do not say which picture they belong to: {listed(lost)}. Put the JSON"
             f" export of the same project into {layout.root}, or give index.csv the columns stem"
             " and task, or name the pictures after the tasks, such as 17.jpg"
         )
-    spare = [path.name for task, path in shown.items() if task not in masks]
-    if spare:
+    if spare := [path.name for task, path in shown.items() if task not in masks]:
         layout.warnings.append(f"pictures without a brush mask, ignored: {listed(sorted(spare))}")
 
 

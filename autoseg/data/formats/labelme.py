@@ -54,8 +54,7 @@ def find(root: Path) -> Layout:
                 notes.add(f"files without shapes, ignored, such as {name}")
                 continue
             areas = list(_areas(labelled, notes))
-            picture = _picture(path, labelled, pictures)
-            if picture is None:
+            if (picture := _picture(path, labelled, pictures)) is None:
                 missing.append(name)
             elif picture in pairs:
                 raise InputError(f"its picture is that of {Path(pairs[picture]).name} too")

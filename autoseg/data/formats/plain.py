@@ -30,8 +30,7 @@ def find(root: Path) -> Layout:
         for split in (s for s in SPLITS if (root / s).is_dir()):
             layout.by_split[split] = _pairs(layout, f"{split}/images", f"{split}/masks")
         return layout
-    missing = [name for name in _FOLDERS if not (root / name).is_dir()]
-    if missing:
+    if missing := [name for name in _FOLDERS if not (root / name).is_dir()]:
         empty = "an empty folder" if not any(root.iterdir()) else "missing"
         layout.faults += [
             f"{empty}: {root} must hold images/ and masks/; there is no {name}/"

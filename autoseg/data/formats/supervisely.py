@@ -33,8 +33,7 @@ _MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
 def recognize(root: Path) -> str | None:
     if not (root / "meta.json").is_file():
         return None
-    folder = next(_datasets(root), None)
-    if folder is None:
+    if (folder := next(_datasets(root), None)) is None:
         return None
     name = folder.relative_to(root).as_posix()
     return f"it holds meta.json, {name}/img/ and {name}/ann/"
@@ -48,8 +47,7 @@ def find(root: Path) -> Layout:
     notes: set[str] = set()
     bare: list[str] = []
     for picture in (path for folder in _datasets(root) for path in _pictures(folder / "img")):
-        file = _annotation(picture)
-        if file is None:
+        if (file := _annotation(picture)) is None:
             bare.append(picture.relative_to(root).as_posix())
             continue
         try:

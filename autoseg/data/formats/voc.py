@@ -43,8 +43,7 @@ def find(root: Path) -> Layout:
         return layout
     images = picture_files(layout, root / "JPEGImages")
     masks = picture_files(layout, root / "SegmentationClass")
-    lists = _lists(layout)
-    if lists:
+    if lists := _lists(layout):
         layout.by_split = by_lists(layout, lists, images, masks)
     else:
         with_mask = {name: path for name, path in images.items() if name in masks}
@@ -69,8 +68,7 @@ def _lists(layout: Layout) -> dict[str, list[str]]:
 def _set_masks(layout: Layout) -> None:
     path = layout.root / "labelmap.txt"
     if path.is_file():
-        table = colour_table(layout, path)
-        if table is not None:
+        if (table := colour_table(layout, path)) is not None:
             set_classes(layout, _with_background(table), ignored=[BORDER_NAME])
         return
     names = class_names(layout) or NAMES

@@ -124,13 +124,13 @@ def _clouds(rng: Rng, cell: int, middle: int, spread: int) -> Array:
     return np.asarray(np.clip(np.asarray(soft, np.int16) + grain, 0, 255), np.uint8)
 
 
-def _canvas(rng: Rng, height: int, middle: int, spread: int) -> Picture:
-    return Image.fromarray(_clouds(rng, 48, middle, spread)[:height])
+def _canvas(rng: Rng, height: int, middle: int, spread: int) -> tuple[Picture, Draw]:
+    picture = Image.fromarray(_clouds(rng, 48, middle, spread)[:height])
+    return picture, ImageDraw.Draw(picture)
 
 
 def _rubber(rng: Rng, height: int) -> Array:
-    picture = _canvas(rng, height, 88, 14)
-    draw = ImageDraw.Draw(picture)
+    picture, draw = _canvas(rng, height, 88, 14)
     for _ in range(70):
         x, y, length = rng.integers((0, 0, 30), (TEXTURE_PX, height, 300))
         draw.line([(x, y), (x + length, y + rng.integers(-3, 4))], fill=int(rng.integers(70, 125)))
@@ -139,8 +139,7 @@ def _rubber(rng: Rng, height: int) -> Array:
 
 
 def _bricks(rng: Rng, height: int) -> Array:
-    picture = _canvas(rng, height, 150, 12)
-    draw = ImageDraw.Draw(picture)
+    picture, draw = _canvas(rng, height, 150, 12)
     for row, y in enumerate(range(0, height, 36)):
         draw.line([(0, y), (TEXTURE_PX, y)], fill=60, width=4)
         for x in range((row % 2) * 24, TEXTURE_PX, 48):
@@ -172,8 +171,7 @@ def _chevrons(rng: Rng, height: int) -> Array:
 
 
 def _slats(rng: Rng, height: int) -> Array:
-    picture = _canvas(rng, height, 128, 16)
-    draw = ImageDraw.Draw(picture)
+    picture, draw = _canvas(rng, height, 128, 16)
     for x in range(0, TEXTURE_PX, 72):
         draw.line([(x, 0), (x, height)], fill=30, width=5)
         draw.line([(x + 5, 0), (x + 5, height)], fill=190, width=2)
@@ -184,8 +182,7 @@ def _slats(rng: Rng, height: int) -> Array:
 
 
 def _mesh(rng: Rng, height: int) -> Array:
-    picture = _canvas(rng, height, 58, 10)
-    draw = ImageDraw.Draw(picture)
+    picture, draw = _canvas(rng, height, 58, 10)
     for x in range(0, TEXTURE_PX, 16):
         draw.line([(x, 0), (x, height)], fill=150, width=3)
         draw.line([(x + 1, 0), (x + 1, height)], fill=190)

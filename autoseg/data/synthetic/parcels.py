@@ -89,8 +89,7 @@ def _boxes(rng: Rng, half: int) -> list[Box]:
     for _ in range(int(rng.integers(1, 3))):
         size = _size(rng)
         reach = float(np.hypot(size[0], size[1])) / 2
-        spot = _free_spot(rng, placed, reach, half)
-        if spot is None:
+        if (spot := _free_spot(rng, placed, reach, half)) is None:
             continue
         pose = np.array([*spot, 0.0, _turn(rng)])
         boxes.append(make_box(rng, size, pose))

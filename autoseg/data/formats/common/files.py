@@ -88,8 +88,7 @@ def holds(root: Path, *folders: str) -> str | None:
 
 def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:
     """Whether a required folder of a format is missing, which becomes one fault."""
-    missing = [name for name in folders if not (layout.root / name).is_dir()]
-    if missing:
+    if missing := [name for name in folders if not (layout.root / name).is_dir()]:
         them = "it" if len(missing) == 1 else "them"
         no = "/ and no ".join(missing)
         layout.faults.append(f"there is no {no}/, as {format_name} has {them}")
@@ -119,8 +118,7 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     """
     wanted = [label for label in labels if label.casefold() != BACKGROUND]
     if names := class_names(layout):
-        missing = [label for label in wanted if label not in names]
-        if missing:
+        if missing := [label for label in wanted if label not in names]:
             layout.faults.append(f"labels that classes.txt does not name: {listed(missing)}")
         return names
     if len(wanted) >= IGNORE_INDEX:

@@ -38,8 +38,7 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
     ):
-        alone = [name for name in have if name not in lack]
-        if alone:
+        if alone := [name for name in have if name not in lack]:
             layout.faults.append(f"{where}: {kind}s without a {other}: {listed(alone)}")
     return paired(images, masks)
 
@@ -66,8 +65,7 @@ def by_lists(
             )
             continue
         for kind, there in (("picture", images), ("mask", masks)):
-            absent = [name for name in names if name not in there]
-            if absent:
+            if absent := [name for name in names if name not in there]:
                 layout.faults.append(f"{split}: listed names without a {kind}: {listed(absent)}")
         complete = (name for name in names if name in images and name in masks)
         splits[split] = [_sample(name, images, masks) for name in complete]
