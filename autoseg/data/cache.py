@@ -68,10 +68,8 @@ class Truths(Sequence[Array]):
         return self._pairs.pair(index)[1]
 
 
-def arrays(
-    dataset: Dataset, split: str, input_hw: HW, channels: int, cache_dir: Path
-) -> SplitArrays:
-    """A split at `input_hw` with 1 or 3 channels, resized by `resize_frame`.
+def arrays(dataset: Dataset, split: str, hw: HW, channels: int, cache_dir: Path) -> SplitArrays:
+    """A split at `hw` with 1 or 3 channels, resized by `resize_frame`.
 
     Raises InputError for an unknown or empty split. Reading raises InputError for a picture that
     is missing or changed, and DeviceError for a cache that cannot be written.
@@ -80,12 +78,12 @@ def arrays(
 
     def make(index: int) -> Pair:
         frame, mask = originals.pair(index)
-        return resize_frame(frame, input_hw, channels), resize_mask(mask, input_hw)
+        return resize_frame(frame, hw, channels), resize_mask(mask, hw)
 
-    name = f"{split}-{input_hw[0]}x{input_hw[1]}x{channels}"
-    pair_bytes = input_hw[0] * input_hw[1] * (channels + 1)
+    name = f"{split}-{hw[0]}x{hw[1]}x{channels}"
+    pair_bytes = hw[0] * hw[1] * (channels + 1)
     folder = _folder(dataset, cache_dir, name)
-    return SplitArrays(input_hw, channels, ShardedPairs(folder, originals.count, pair_bytes, make))
+    return SplitArrays(hw, channels, ShardedPairs(folder, originals.count, pair_bytes, make))
 
 
 def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = None) -> Truths:
@@ -114,9 +112,7 @@ def _originals(dataset: Dataset, split: str, cache_dir: Path) -> ShardedPairs:
     whole = 4 * _pixels(samples)
     pair_bytes = whole // len(samples) + 1 if whole <= MAX_ORIGINALS_BYTES else 0
     folder = _folder(dataset, cache_dir, f"{split}-original")
-    return ShardedPairs(
-        folder, len(samples), pair_bytes, lambda index: dataset.read(samples[index])
-    )
+    return ShardedPairs(folder, len(samples), pair_bytes, lambda row: dataset.read(samples[row]))
 
 
 def _pixels(samples: Sequence[Sample]) -> int:

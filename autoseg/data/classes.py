@@ -157,10 +157,7 @@ def rarest_classes(
         pictures.update(counts.keys())
         pixels.update(counts)
     rarity = sorted(range(len(names)), key=lambda index: (pictures[index], pixels[index]))
-    return tuple(
-        next((names[index] for index in rarity if index in counts), "")
-        for counts in pixels_by_class
-    )
+    return tuple(next((names[i] for i in rarity if i in counts), "") for counts in pixels_by_class)
 
 
 def read_remap(path: Path) -> dict[Any, Any]:
@@ -194,11 +191,10 @@ def apply_remap(path: Path, names: Sequence[str], values: bytes) -> tuple[tuple[
                 _take(source, str(key), names, taken, faults)
         if not _sources(sources):
             faults.append(((str(key),), "names no class of the data; give names, or leave it out"))
-    unnamed = [name for index, name in enumerate(names) if index not in taken]
-    if unnamed and rest is None:
-        faults.append(
-            ((), f"named nowhere: {', '.join(unnamed)}; add them, or a class of `{REST}`")
-        )
+    absent = [name for index, name in enumerate(names) if index not in taken]
+    if absent and rest is None:
+        rule = f"named nowhere: {', '.join(absent)}; add them, or a class of `{REST}`"
+        faults.append(((), rule))
     results = [str(key) for key in data if key != IGNORE]
     if not 2 <= len(results) < _NO_CLASS:
         faults.append(((), f"must make 2 to {_NO_CLASS - 1} classes, it makes {len(results)}"))

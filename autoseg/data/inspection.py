@@ -115,9 +115,8 @@ def open_folder(
     seen = inspect(root, reading, cache_dir)
     if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
-        raise InputError(
-            f"the data in {root} has {many}:\n" + "\n".join(f"  - {f}" for f in seen.faults)
-        )
+        lines = "\n".join(f"  - {fault}" for fault in seen.faults)
+        raise InputError(f"the data in {root} has {many}:\n{lines}")
     for warning in seen.warnings:
         log.warning("%s: %s", root, warning)
     splits = {

@@ -13,14 +13,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.duplicates import thumbnail
-from autoseg.data.pictures import (
-    ReadMask,
-    decode_picture,
-    is_turned,
-    naming,
-    read_bytes,
-    under,
-)
+from autoseg.data.pictures import ReadMask, decode_picture, is_turned, naming, read_bytes, under
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _MAX_BLOCK_PIXELS = 2**22

@@ -44,10 +44,7 @@ def overlay(picture: Array, mask: Array, colours: Sequence[Colour | None]) -> Ar
     tints[rows, columns] = np.where((rows + columns) // 3 % 2, 235, 60)[:, None]
     alpha[rows, columns] = round(255 * 0.6)
     # Pillow blends bytes: with floats, a photo of 12 million pixels would fill a board's memory.
-    drawn = Image.composite(
-        Image.fromarray(tints), Image.fromarray(picture), Image.fromarray(alpha)
-    )
-    return np.array(drawn)
+    return np.array(Image.composite(*map(Image.fromarray, (tints, picture, alpha))))
 
 
 def outlines(mask: Array) -> npt.NDArray[np.bool_]:
@@ -64,10 +61,8 @@ def outlines(mask: Array) -> npt.NDArray[np.bool_]:
 def class_colours(classes: Sequence[str]) -> list[Colour | None]:
     """An RGB colour for each class; None for a background, whose tint would hide the picture."""
     background = classes[0].strip().casefold() in ("background", "_background_", "none")
-    return [
-        None if background and index == 0 else _colour(index - background)
-        for index in range(len(classes))
-    ]
+    colours: list[Colour | None] = [_colour(place) for place in range(len(classes))]
+    return [None, *colours[:-1]] if background else colours
 
 
 def _colour(place: int) -> Colour:

@@ -25,6 +25,7 @@ _SHEET_WIDTH, _MIN_PAGE_WIDTH, _TILE_AREA, _MAX_TILE_SIDE = 1320, 480, 320 * 200
 _MAX_ENLARGEMENT = 16.0
 # A picture uint8 ``[h, w, 3]`` with its mask drawn over it, and its caption.
 Tile = tuple[Array, str]
+Rows = list[list[Tile]]
 
 
 def draw_preview(
@@ -75,7 +76,7 @@ def _chosen(dataset: Dataset, split: str, count: int, seed: int) -> list[Sample]
     return sorted(chosen, key=lambda sample: sample.stem)
 
 
-def _rows(dataset: Dataset, samples: list[Sample], colours: Colours) -> list[list[Tile]]:
+def _rows(dataset: Dataset, samples: list[Sample], colours: Colours) -> Rows:
     tiles: list[Tile] = []
     for sample in samples:
         picture, mask = dataset.read(sample)
@@ -99,7 +100,7 @@ def _drawn(picture: Array, mask: Array, colours: Colours, hw: HW) -> Array:
 
 def _augmented_rows(
     dataset: Dataset, samples: list[Sample], colours: Colours, hw: HW, how: tuple[int, str | None]
-) -> list[list[Tile]]:
+) -> Rows:
     from autoseg.data.augment import Augmenter
     from autoseg.data.user_augmentation import OwnAugmenter, load_augmentation
 
@@ -122,9 +123,7 @@ def _augmented_rows(
     return rows
 
 
-def _page(
-    title: str, classes: Sequence[str], colours: Colours, rows: list[list[Tile]]
-) -> Image.Image:
+def _page(title: str, classes: Sequence[str], colours: Colours, rows: Rows) -> Image.Image:
     cell_w = max(picture.shape[1] for row in rows for picture, _ in row)
     heights = [max(picture.shape[0] for picture, _ in row) for row in rows]
     width = max(len(row) for row in rows) * (cell_w + _GAP) - _GAP

@@ -46,9 +46,8 @@ def find(root: Path) -> Layout:
         layout.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
         return layout
     by_split = {split: _masks(layout, labels / split) for split in SPLITS}
-    kind = (
-        _IDS if any(name.endswith(_IDS) for m in by_split.values() for name in m) else _TRAIN_IDS
-    )
+    all_names = [name for masks in by_split.values() for name in masks]
+    kind = _IDS if any(name.endswith(_IDS) for name in all_names) else _TRAIN_IDS
     layout.values = _values(kind)
     for split, masks in by_split.items():
         if (images / split).is_dir() or masks:

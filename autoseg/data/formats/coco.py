@@ -15,15 +15,9 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.coco_file import CocoFile, CocoObject, decode_rle, read_coco
-from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common import pairing, shapes
 from autoseg.data.formats.common.files import class_index, class_order, export_files, head
-from autoseg.data.formats.common.pairing import (
-    Pair,
-    PictureIndex,
-    named_splits,
-    path_parts,
-    split_of,
-)
+from autoseg.data.formats.common.pairing import Pair, PictureIndex, path_parts
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming, read_picture
 
@@ -54,14 +48,14 @@ def find(root: Path) -> Layout:
             continue
         panoptic = panoptic and bool(coco.segments)
         names |= dict.fromkeys(coco.names.values())
-        split = split_of(path.stem) or split_of(path.parent.name)
+        split = pairing.split_of(path.stem) or pairing.split_of(path.parent.name)
         splits[split] += _pairs(layout, path, coco, pictures, used)
     if not used and not layout.faults:
         layout.faults.append(f"there is no file of COCO with pictures in {root}")
     # Every pixel of a panoptic mask has a class, or is void: there is no background.
     layout.classes = tuple(names) if panoptic and names else class_order(layout, names)
     layout.read_mask = partial(read_mask, layout.classes)
-    layout.by_split = named_splits(layout, splits)
+    layout.by_split = pairing.named_splits(layout, splits)
     return layout
 
 
@@ -170,9 +164,8 @@ def _ignore_box(mask: Array, box: object) -> None:
     """Ignore the pixels of an object whose box is known and whose outline is not."""
     sides = dict(zip(("x", "y", "w", "h"), box, strict=False)) if isinstance(box, list) else {}
     left, top, width, height = shapes.read_numbers(sides, ("x", "y", "w", "h"))
-    shapes.fill_polygon(
-        mask, IGNORE_INDEX, shapes.rectangle((left, top), (left + width, top + height))
-    )
+    outline = shapes.rectangle((left, top), (left + width, top + height))
+    shapes.fill_polygon(mask, IGNORE_INDEX, outline)
 
 
 def _panoptic(

@@ -29,7 +29,7 @@ _AREA_KINDS = (
     "bitmasklabels",
     "labels",
 )
-_SHAPE_KEYS = ("rle", "imageDataURL", "points", "radiusX", "width")
+_SHAPE_KEYS = {"rle", "imageDataURL", "points", "radiusX", "width"}
 # 32 bits for the number of values, 5 for the bits of a value, 4 x 4 for the sizes of lengths.
 _HEADER_BITS = 32 + 5 + 4 * 4
 
@@ -105,9 +105,7 @@ def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
     if kind is None:
         return  # a choice, a text or a relation
     names = value[kind]
-    if kind not in _AREA_KINDS or (
-        kind == "labels" and not any(key in value for key in _SHAPE_KEYS)
-    ):
+    if kind not in _AREA_KINDS or (kind == "labels" and not _SHAPE_KEYS & value.keys()):
         notes.add(f"{kind} are no areas, ignored")
     elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"its {kind} must be a list of names, got {names!r:.40}")

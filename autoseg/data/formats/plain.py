@@ -48,10 +48,9 @@ def find(root: Path) -> Layout:
 
 def _splits(layout: Layout) -> list[str]:
     """The split folders in either folder; others become faults."""
-    folders = sorted(
-        {p.name for kind in _FOLDERS for p in (layout.root / kind).iterdir() if p.is_dir()}
-    )
-    shown = [name for name in folders if not name.startswith(".")]
+    kinds = (layout.root / name for name in _FOLDERS)
+    folders = {path.name for kind in kinds for path in kind.iterdir() if path.is_dir()}
+    shown = sorted(name for name in folders if not name.startswith("."))
     layout.faults += [
         f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
         for name in shown

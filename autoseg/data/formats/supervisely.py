@@ -125,9 +125,8 @@ def _draw(mask: Array, value: int, thing: dict[str, Any]) -> None:
         return
     points = thing.get("points")
     outlines = points if isinstance(points, dict) else {}
-    outer = shapes.read_points(
-        outlines.get("exterior"), min_points=2 if kind == "rectangle" else 3
-    )
+    min_points = 2 if kind == "rectangle" else 3
+    outer = shapes.read_points(outlines.get("exterior"), min_points)
     if kind == "rectangle":
         outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
     holes = outlines.get("interior") or []

@@ -12,12 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS
-from autoseg.data.formats.common.colour_masks import (
-    ColourTable,
-    colour_table,
-    palette_colour,
-    set_classes,
-)
+from autoseg.data.formats.common import colour_masks
+from autoseg.data.formats.common.colour_masks import ColourTable, set_classes
 from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout
@@ -68,11 +64,11 @@ def _lists(layout: Layout) -> dict[str, list[str]]:
 def _set_masks(layout: Layout) -> None:
     path = layout.root / "labelmap.txt"
     if path.is_file():
-        if (table := colour_table(layout, path)) is not None:
+        if (table := colour_masks.colour_table(layout, path)) is not None:
             set_classes(layout, _with_background(table), ignored=[BORDER_NAME])
         return
     names = class_names(layout) or NAMES
-    colours = tuple(palette_colour(index) for index in range(len(names)))
+    colours = tuple(colour_masks.palette_colour(index) for index in range(len(names)))
     table = ColourTable(names, colours, "the palette of PASCAL VOC", BORDER_COLOUR, True)
     set_classes(layout, table)
 

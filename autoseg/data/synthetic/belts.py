@@ -155,11 +155,9 @@ def _rollers(rng: Rng, height: int) -> Array:
     round_bar = 215 - ((x - 13) ** 2 * 0.75).astype(np.int64)
     bar = np.where(x < 27, np.clip(round_bar, 60, 255), 28).astype(np.int16)
     grain = rng.integers(-8, 9, (height, TEXTURE_PX), dtype=np.int16)
-    worn = np.repeat(
-        rng.integers(-14, 15, (height, TEXTURE_PX // period), dtype=np.int16), period, 1
-    )
-    worn[:, :] = worn[height // 2]
-    return np.asarray(np.clip(bar[None] + grain + worn, 0, 255), np.uint8)
+    wear = rng.integers(-14, 15, (height, TEXTURE_PX // period), dtype=np.int16)
+    worn = np.repeat(wear[height // 2], period)
+    return np.asarray(np.clip(bar + grain + worn, 0, 255), np.uint8)
 
 
 def _chevrons(rng: Rng, height: int) -> Array:

@@ -134,9 +134,8 @@ def draw_face(rng: Rng, box: Box, size: tuple[int, int], number: int) -> Picture
     if chance[3] < (0.65 if number == 0 else 0.35):
         _label(rng, draw, size)
     if chance[4] < 0.35:
-        _text(
-            rng, draw, (size[0] // 12, size[1] // 2, size[0] * 2 // 3, size[1] - 3), (40, 38, 36)
-        )
+        area = (size[0] // 12, size[1] // 2, size[0] * 2 // 3, size[1] - 3)
+        _text(rng, draw, area, (40, 38, 36))
     if chance[5] < 0.22:
         _dent(rng, draw, size, box.colour)
     if chance[6] < 0.15:
@@ -162,9 +161,8 @@ def _logo(rng: Rng, draw: Draw, size: tuple[int, int], colour: Colour) -> None:
     x, y = (int(rng.integers(side)) for side in size)
     if rng.random() < 0.5:
         draw.ellipse([x - reach, y - reach, x + reach, y + reach], outline=colour, width=3)
-    draw.polygon(
-        [(x, y - reach), (x + reach, y + reach // 2), (x - reach, y + reach // 2)], fill=colour
-    )
+    corners = [(x, y - reach), (x + reach, y + reach // 2), (x - reach, y + reach // 2)]
+    draw.polygon(corners, fill=colour)
 
 
 def _label(rng: Rng, draw: Draw, size: tuple[int, int]) -> None:

@@ -50,15 +50,13 @@ def draw_in_front(rng: Rng, picture: Picture, truth: Picture, camera: Camera, ha
 
 def draw_shadows(picture: Picture, outlines: list[Floats], strength: int) -> Picture:
     """The picture with blurred shadows: the outlines' convex hulls, drawn at a quarter size."""
-    small = (WIDTH_PX // 4, HEIGHT_PX // 4)
-    shadow = Image.new("L", small, 255)
+    shadow = Image.new("L", (WIDTH_PX // 4, HEIGHT_PX // 4), 255)
     draw = ImageDraw.Draw(shadow)
     for outline in outlines:
         hull = cv2.convexHull(outline.astype(np.float32), returnPoints=False).ravel()
         draw.polygon([(x / 4, y / 4) for x, y in outline[hull].tolist()], fill=255 - strength)
-    soft = shadow.filter(ImageFilter.BoxBlur(1.5)).resize(
-        (WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR
-    )
+    shadow = shadow.filter(ImageFilter.BoxBlur(1.5))
+    soft = shadow.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR)
     return ImageChops.multiply(picture, Image.merge("RGB", (soft, soft, soft)))
 
 

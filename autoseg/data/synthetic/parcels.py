@@ -89,7 +89,7 @@ def _boxes(rng: Rng, half: int) -> list[Box]:
     for _ in range(int(rng.integers(1, 3))):
         size = _size(rng)
         reach = float(np.hypot(size[0], size[1])) / 2
-        if (spot := _free_spot(rng, placed, reach, half)) is None:
+        if (spot := _spot(rng, placed, reach, half)) is None:
             continue
         pose = np.array([*spot, 0.0, _turn(rng)])
         boxes.append(make_box(rng, size, pose))
@@ -132,9 +132,7 @@ def _size(rng: Rng) -> Size:
     return length, length * float(rng.uniform(0.6, 0.95)), float(rng.uniform(24, 80))
 
 
-def _free_spot(
-    rng: Rng, placed: list[Spot], reach: float, half: int
-) -> tuple[float, float] | None:
+def _spot(rng: Rng, placed: list[Spot], reach: float, half: int) -> tuple[float, float] | None:
     limit = min(max(half - reach, 15.0), 60.0)
     for _ in range(12):
         x, y = float(rng.uniform(-120, 120)), float(rng.uniform(-limit, limit))

@@ -39,6 +39,7 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
 
     Two files with one stem and broken links become faults, other files a warning.
     """
+    shown = under(layout.root, str(folder))
     by_name: dict[str, Path] = {}
     others: list[str] = []
     for path in visible_files(folder, deep=deep):
@@ -48,16 +49,12 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
         elif not path.is_file():
             layout.faults.append(f"{under(layout.root, str(path))} is no file that can be read")
         elif name in by_name:
-            layout.faults.append(
-                f"{under(layout.root, str(folder))}: {by_name[name].name} and {path.name} have one"
-                " stem; keep one of them"
-            )
+            both = f"{by_name[name].name} and {path.name}"
+            layout.faults.append(f"{shown}: {both} have one stem; keep one of them")
         else:
             by_name[name] = path
     if others:
-        layout.warnings.append(
-            f"{under(layout.root, str(folder))}: not pictures, ignored: {listed(others)}"
-        )
+        layout.warnings.append(f"{shown}: not pictures, ignored: {listed(others)}")
     return by_name
 
 
