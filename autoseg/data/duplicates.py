@@ -79,9 +79,7 @@ def near_duplicates(
     """
     rest = iter(thumbnails)
     usable = {
-        split: [
-            (sample, small) for sample, small in zip(splits[split], rest, strict=False) if small
-        ]
+        split: [(s, small) for s, small in zip(splits[split], rest, strict=False) if small]
         for split in SPLITS
     }
     vectors = {split: _vectors([small for _, small in held]) for split, held in usable.items()}

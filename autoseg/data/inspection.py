@@ -69,11 +69,8 @@ def inspect(
     inspection = Inspection(root=str(root), format=name, why=why)
     if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir)
-    return replace(
-        inspection,
-        warnings=tuple(map(one_line, layout.warnings)),
-        faults=tuple(map(one_line, layout.faults)),
-    )
+    told = [tuple(map(one_line, texts)) for texts in (layout.warnings, layout.faults)]
+    return replace(inspection, warnings=told[0], faults=told[1])
 
 
 def _examined(

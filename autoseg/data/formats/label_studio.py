@@ -51,12 +51,8 @@ def find(root: Path) -> Layout:
     for path in exports:
         _read_export(layout, path, pictures, pairs, labels)
     set_labelled(layout, pairs, labels, read_mask)
-    spare = sorted(
-        path.name
-        for path in set(pictures.paths) - set(pairs)
-        if not label_studio_brushes.FILE_NAME.match(path.name)
-    )
-    if spare:
+    unused = [path.name for path in pictures.paths if path not in pairs]
+    if spare := sorted(n for n in unused if not label_studio_brushes.FILE_NAME.match(n)):
         layout.warnings.append(f"pictures that no annotated task names, ignored: {listed(spare)}")
     return layout
 

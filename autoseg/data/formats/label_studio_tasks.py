@@ -21,14 +21,7 @@ from autoseg.data.formats.common.shapes import Covered, from_half
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES
 
-_AREA_KINDS = (
-    "brushlabels",
-    "polygonlabels",
-    "rectanglelabels",
-    "ellipselabels",
-    "bitmasklabels",
-    "labels",
-)
+_AREA_KINDS = {"brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "bitmasklabels"}
 _SHAPE_KEYS = {"rle", "imageDataURL", "points", "radiusX", "width"}
 # 32 bits for the number of values, 5 for the bits of a value, 4 x 4 for the sizes of lengths.
 _HEADER_BITS = 32 + 5 + 4 * 4
@@ -105,7 +98,7 @@ def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
     if kind is None:
         return  # a choice, a text or a relation
     names = value[kind]
-    if kind not in _AREA_KINDS or (kind == "labels" and not _SHAPE_KEYS & value.keys()):
+    if kind not in _AREA_KINDS and not (kind == "labels" and _SHAPE_KEYS & value.keys()):
         notes.add(f"{kind} are no areas, ignored")
     elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"its {kind} must be a list of names, got {names!r:.40}")

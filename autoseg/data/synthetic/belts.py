@@ -73,13 +73,16 @@ class Camera:
 def belt_picture(camera: Camera, kind: int, shift: int) -> Picture:
     """The camera's grey picture of the empty belt; `shift` moves the belt along, in pixels."""
     texture = np.roll(belt_texture(kind), shift, axis=1)
-    return Image.fromarray(texture).transform(
-        (WIDTH_PX, HEIGHT_PX),
-        Image.Transform.PERSPECTIVE,
-        camera.plane_to_texture(),
-        Image.Resampling.BILINEAR,
-        fillcolor=60,
-    )
+    view = camera.plane_to_texture()
+    return seen(Image.fromarray(texture), (WIDTH_PX, HEIGHT_PX), view, 60)
+
+
+def seen(
+    texture: Picture, size: tuple[int, int], view: tuple[float, ...], fill: int | tuple[int, ...]
+) -> Picture:
+    """A texture in perspective: `view` are Pillow's 8 coefficients to points of the texture."""
+    smooth = Image.Resampling.BILINEAR
+    return texture.transform(size, Image.Transform.PERSPECTIVE, view, smooth, fillcolor=fill)
 
 
 def belt_half_width(kind: int) -> int:

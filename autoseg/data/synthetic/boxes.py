@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from autoseg.data.synthetic import belts
 from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Draw, Floats, Picture, Rng
 
 Colour = tuple[int, int, int]
@@ -94,16 +95,11 @@ def _paste_face(rng: Rng, patch: Picture, quad: Floats, box: Box, number: int) -
     low = np.maximum(np.floor(quad.min(0)), 0).astype(int).tolist()
     high = np.minimum(np.ceil(quad.max(0)) + 1, patch.size).astype(int).tolist()
     area = (max(high[0] - low[0], 1), max(high[1] - low[1], 1))
-    seen = face.transform(
-        area,
-        Image.Transform.PERSPECTIVE,
-        _perspective(quad - low, inner),
-        Image.Resampling.BILINEAR,
-        fillcolor=_toned(box.colour, box.light[number]),
-    )
+    tone = _toned(box.colour, box.light[number])
+    shown = belts.seen(face, area, _perspective(quad - low, inner), tone)
     mask = Image.new("1", area, 0)
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in (quad - low).tolist()], fill=1, outline=1)
-    patch.paste(seen, (low[0], low[1]), mask)
+    patch.paste(shown, (low[0], low[1]), mask)
 
 
 def _toned(colour: Colour, tone: float) -> Colour:

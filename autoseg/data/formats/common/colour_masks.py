@@ -10,7 +10,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
@@ -26,6 +25,7 @@ MAX_CLASSES = 253
 # A few stray pixels at borders are ignored, with a warning; more indicate a wrong table.
 MAX_UNKNOWN_SHARE = 0.01
 _MAX_BLOCK_PIXELS = 2**20
+_CODE = np.array([2**16, 2**8, 1], np.uint32)  # makes one number of a colour
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,18 @@ def _decode(table: ColourTable, data: bytes) -> Array:
     known = _lookup(table.colours, table.border)
     step = max(1, _MAX_BLOCK_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), step):
-        stored[top : top + step] = known[_codes(pixels[top : top + step])]
+        stored[top : top + step] = known[pixels[top : top + step] @ _CODE]
     _check_unknown(table, pixels, stored)
     return stored
-
-
-def _codes(pixels: Array) -> npt.NDArray[np.uint32]:
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
 
 
 @lru_cache(maxsize=2)
 def _lookup(colours: tuple[Colour, ...], border: Colour | None) -> Array:
     """The stored value of each of the 2**24 colours."""
     known = np.full(2**24, UNKNOWN, np.uint8)
-    by_value = {**dict(enumerate(colours)), **({} if border is None else {BORDER: border})}
-    for value, (red, green, blue) in by_value.items():
-        known[red << 16 | green << 8 | blue] = value
+    known[np.array(colours, np.uint32) @ _CODE] = np.arange(len(colours))
+    if border is not None:
+        known[np.array(border, np.uint32) @ _CODE] = BORDER
     return known
 
 
