@@ -105,13 +105,10 @@ def _note_illegal(layout: Layout, facts: Sequence[PairFacts], values: bytes) -> 
     known = (*range(len(layout.classes)), IGNORE_INDEX)
     for fact in facts:
         if illegal := sorted(value for value in fact.counts if values[value] not in known):
-            last = len(layout.classes) - 1
-            legal = f" (0..{last}, 255 = ignore)" if not layout.values else ""
-            layout.faults.append(
-                f"{under(layout.root, fact.sample.mask)}: mask values"
-                f" {listed([str(v) for v in illegal])} are not among the {len(layout.classes)}"
-                f" classes{legal}"
-            )
+            count, shown = len(layout.classes), listed([str(value) for value in illegal])
+            legal = f" (0..{count - 1}, 255 = ignore)" if not layout.values else ""
+            rule = f"mask values {shown} are not among the {count} classes{legal}"
+            layout.faults.append(f"{under(layout.root, fact.sample.mask)}: {rule}")
 
 
 def _note_gaps(layout: Layout, facts: Sequence[PairFacts], stored: Counts, highest: int) -> None:

@@ -52,11 +52,9 @@ def convert(dataset: Dataset, out: str | Path) -> Converted:
         _write_tables(draft, dataset, stems)
         copied = sum(_write_pairs(draft, dataset, split, stems[split]) for split in stems)
     pairs = {split: len(names) for split, names in stems.items()}
-    renamed = sum(
-        sample.stem != stem
-        for split, names in stems.items()
-        for sample, stem in zip(dataset.splits[split], names, strict=True)
-    )
+    old = [sample.stem for split in stems for sample in dataset.splits[split]]
+    new = [stem for names in stems.values() for stem in names]
+    renamed = sum(one != other for one, other in zip(old, new, strict=True))
     return Converted(out, pairs, copied, sum(pairs.values()) - copied, renamed)
 
 

@@ -7,7 +7,6 @@ pair counts as unchanged while size, modification time and change time of its fi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import logging
@@ -72,9 +71,8 @@ class FactsFile:
             with self._path.open("ab", buffering=0) as file:
                 file.write(b"\n" + b"\n".join(self._new.values()) + b"\n")
         except OSError as error:
-            log.warning(
-                "%s cannot be written (%s): pictures are examined again", self._path, error
-            )
+            told = "%s cannot be written (%s): pictures are examined again"
+            log.warning(told, self._path, error)
         self._by_key.update(self._new)
         self._count += len(self._new)
         self._new = {}
@@ -173,17 +171,15 @@ def _lines(path: Path) -> list[bytes]:
     except OSError:
         return []
     whole = [line for line in lines if line[:8] == b"%08x" % zlib.crc32(line[9:])]
-    wrong = sum(1 for line in lines if line) - len(whole)
-    if wrong:
-        log.warning(
-            "%s: %d damaged lines left out: their pictures are examined again", path, wrong
-        )
+    if wrong := sum(1 for line in lines if line) - len(whole):
+        told = "%s: %d damaged lines left out: their pictures are examined again"
+        log.warning(told, path, wrong)
     return whole
 
 
 def _text(fact: PairFacts) -> bytes:
-    small = base64.b64encode(fact.thumbnail).decode()
-    return json.dumps([fact.hw, [*fact.counts.items()], fact.content, small]).encode()
+    counts = [*fact.counts.items()]
+    return json.dumps([fact.hw, counts, fact.content, fact.thumbnail.hex()]).encode()
 
 
 def _facts(sample: Sample, text: bytes) -> PairFacts:
@@ -193,5 +189,5 @@ def _facts(sample: Sample, text: bytes) -> PairFacts:
         hw=(hw[0], hw[1]),
         counts=dict(counts),
         content=content,
-        thumbnail=base64.b64decode(small),
+        thumbnail=bytes.fromhex(small),
     )

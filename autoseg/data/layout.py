@@ -57,9 +57,8 @@ def read_column(root: Path, column: str) -> dict[str, str]:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
             if absent := [name for name in ("stem", column) if name not in names]:
-                raise InputError(
-                    f"index.csv has no column {absent[0]!r}; it has {', '.join(map(repr, names))}"
-                )
+                held = ", ".join(map(repr, names))
+                raise InputError(f"index.csv has no column {absent[0]!r}; it has {held}")
             lines = [[(line[name] or "").strip() for name in ("stem", column)] for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

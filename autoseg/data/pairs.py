@@ -79,10 +79,8 @@ def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tupl
     data = read_bytes(sample.image)
     stored = read_mask(sample)
     if sample.content and _content(data, stored) != sample.content:
-        raise InputError(
-            f"{sample.image} or its mask changed while it was in use; start a new run on the data"
-            " as it is now"
-        )
+        rule = "changed while it was in use; start a new run on the data as it is now"
+        raise InputError(f"{sample.image} or its mask {rule}")
     image = naming(sample.image, decode_picture, data)
     return image, stored if values is None else np.frombuffer(values, np.uint8)[stored]
 

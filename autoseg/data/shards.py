@@ -96,10 +96,8 @@ class ShardedPairs:
             os.utime(self.folder)
             shard = _load(path) or self._build(path, number)
         except OSError as error:
-            raise DeviceError(
-                f"the cache file {path} cannot be written ({error.strerror or error}): make room"
-                " or allow writing there"
-            ) from error
+            told = f"the cache file {path} cannot be written ({error.strerror or error})"
+            raise DeviceError(f"{told}: make room or allow writing there") from error
         return shard
 
     def _build(self, path: Path, number: int) -> _Shard | None:

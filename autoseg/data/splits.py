@@ -39,9 +39,8 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"--group-pattern must be a regular expression, got {pattern!r}: {error}"
-        ) from error
+        rule = "--group-pattern must be a regular expression"
+        raise InputError(f"{rule}, got {pattern!r}: {error}") from error
     stems = [sample.stem for sample in layout.samples]
     matches = {stem: expression.search(stem) for stem in stems}
     others = [stem for stem in stems if not matches[stem]]
@@ -169,9 +168,8 @@ def check_splits(layout: Layout, splits: Splits) -> None:
     elif not splits["val"]:
         layout.faults.append("missing split: there are no pairs in val, which decides the search")
     if (count := len(splits["train"])) < MIN_TRAIN_PAIRS:
-        layout.faults.append(
-            f"too few pictures: train needs {MIN_TRAIN_PAIRS} pairs or more, got {count}"
-        )
+        rule = f"train needs {MIN_TRAIN_PAIRS} pairs or more"
+        layout.faults.append(f"too few pictures: {rule}, got {count}")
     if not splits["test"]:
         layout.warnings.append("there are no pairs in test: the report will have no figure for it")
     _warn_of_leaks(layout, splits)
@@ -191,10 +189,8 @@ def _warn_of_leaks(layout: Layout, splits: Splits) -> None:
     shared_pictures = {s.stem for s in everywhere if len(by_picture[s.image]) > 1}
     for what, names in (("groups", shared_groups), ("pictures", shared_pictures)):
         if names:
-            layout.warnings.append(
-                f"{what} in more than one split make scores look better than they are: "
-                + listed(sorted(names))
-            )
+            rule = "in more than one split make scores look better than they are"
+            layout.warnings.append(f"{what} {rule}: {listed(sorted(names))}")
 
 
 def _dissolve_single_groups(layout: Layout, splits: Splits) -> None:

@@ -56,9 +56,8 @@ def find(root: Path) -> Layout:
     group_by_name(layout, _SEQUENCE)
     if _is_dummy(layout, layout.by_split.get("test", [])):
         del layout.by_split["test"]
-        layout.warnings.append(
-            "test: its masks hold ignored pixels only, as the public ones do: left out"
-        )
+        why = "its masks hold ignored pixels only, as the public ones do"
+        layout.warnings.append(f"test: {why}: left out")
     return layout
 
 

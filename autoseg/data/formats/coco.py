@@ -108,9 +108,8 @@ def _pairs(
         except InputError as error:
             layout.faults.append(f"{path.name}, picture {number} ({name:.80}): {error}")
     if missing:
-        layout.faults.append(
-            f"{path.name} names pictures that are not below {layout.root}: {listed(missing)}"
-        )
+        told = f"{path.name} names pictures that are not below {layout.root}"
+        layout.faults.append(f"{told}: {listed(missing)}")
     layout.faults += [f"{path.name}: {fault}" for fault in coco.faults]
     layout.warnings += [f"{path.name}: {warning}" for warning in coco.warnings]
     return pairs

@@ -101,9 +101,8 @@ def _add_annotation(coco: CocoFile, annotation: object) -> None:
         return
     segments = annotation.get("segments_info") if isinstance(annotation, dict) else None
     if not isinstance(annotation, dict) or not isinstance(segments, list):
-        raise InputError(
-            f"an annotation without an image_id and a category_id: {annotation!r:.80}"
-        )
+        rule = "an annotation without an image_id and a category_id"
+        raise InputError(f"{rule}: {annotation!r:.80}")
     if not isinstance(annotation.get("file_name"), str):
         raise InputError("a panoptic annotation without a file_name")
     by_number = {

@@ -105,9 +105,8 @@ def _read_export(
         except InputError as error:
             layout.faults.append(f"{path.name}, {name}: {error}")
     if missing:
-        layout.faults.append(
-            f"{path.name} names pictures that are not below {layout.root}: {listed(missing)}"
-        )
+        told = f"{path.name} names pictures that are not below {layout.root}"
+        layout.faults.append(f"{told}: {listed(missing)}")
     layout.warnings += [f"{path.name}: {note}: {listed(names)}" for note, names in notes.items()]
 
 

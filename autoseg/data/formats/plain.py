@@ -32,17 +32,14 @@ def find(root: Path) -> Layout:
         return layout
     if missing := [name for name in _FOLDERS if not (root / name).is_dir()]:
         empty = "an empty folder" if not any(root.iterdir()) else "missing"
-        layout.faults += [
-            f"{empty}: {root} must hold images/ and masks/; there is no {name}/"
-            for name in missing
-        ]
+        rule = f"{empty}: {root} must hold images/ and masks/; there is no"
+        layout.faults += [f"{rule} {name}/" for name in missing]
         return layout
     for split in _splits(layout) or [""]:
         layout.by_split[split] = _pairs(layout, *(Path(k, split).as_posix() for k in _FOLDERS))
-    if not any(layout.by_split.values()) and not layout.faults:
-        layout.faults.append(
-            f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
-        )
+    if not layout.samples and not layout.faults:
+        kinds = ", ".join(SUFFIXES)
+        layout.faults.append(f"an empty folder: no pictures ({kinds}) in {root / 'images'}")
     return layout
 
 
@@ -51,11 +48,9 @@ def _splits(layout: Layout) -> list[str]:
     kinds = (layout.root / name for name in _FOLDERS)
     folders = {path.name for kind in kinds for path in kind.iterdir() if path.is_dir()}
     shown = sorted(name for name in folders if not name.startswith("."))
-    layout.faults += [
-        f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
-        for name in shown
-        if name not in SPLITS
-    ]
+    rule = "the splits are named train, val and test"
+    strange = [name for name in shown if name not in SPLITS]
+    layout.faults += [f"unknown folder {name!r} in images/ or masks/: {rule}" for name in strange]
     return [split for split in SPLITS if split in shown]
 
 

@@ -31,9 +31,8 @@ _MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
 
 
 def recognize(root: Path) -> str | None:
-    if not (root / "meta.json").is_file():
-        return None
-    if (folder := next(_datasets(root), None)) is None:
+    folder = next(_datasets(root), None) if (root / "meta.json").is_file() else None
+    if folder is None:
         return None
     name = folder.relative_to(root).as_posix()
     return f"it holds meta.json, {name}/img/ and {name}/ann/"
@@ -46,7 +45,8 @@ def find(root: Path) -> Layout:
     used: set[str] = set()
     notes: set[str] = set()
     bare: list[str] = []
-    for picture in (path for folder in _datasets(root) for path in _pictures(folder / "img")):
+    images = (files.visible_files(folder / "img", deep=False) for folder in _datasets(root))
+    for picture in (p for paths in images for p in paths if p.suffix.lower() in SUFFIXES):
         if (file := _annotation(picture)) is None:
             bare.append(picture.relative_to(root).as_posix())
             continue
@@ -72,11 +72,6 @@ def _datasets(root: Path) -> Iterator[Path]:
             yield Path(folder)
         hidden = {name for name in folders if name.startswith(".")}
         folders[:] = sorted(set(folders) - hidden - {"img", "ann"})
-
-
-def _pictures(folder: Path) -> list[Path]:
-    found = files.visible_files(folder, deep=False)
-    return [path for path in found if path.suffix.lower() in SUFFIXES]
 
 
 def _annotation(picture: Path) -> Path | None:

@@ -80,10 +80,9 @@ def _check_unknown(table: ColourTable, pixels: Array, stored: Array) -> None:
     share = np.count_nonzero(unknown) / max(1, stored.size)
     if share > MAX_UNKNOWN_SHARE:
         some = np.unique(pixels[unknown][:1000], axis=0).tolist()
-        raise InputError(
-            f"{100 * share:.2g} % of the pixels have colours that are not in {table.source}: "
-            + listed([str(tuple(colour)) for colour in some])
-        )
+        shown = listed([str(tuple(colour)) for colour in some])
+        rule = f"of the pixels have colours that are not in {table.source}"
+        raise InputError(f"{100 * share:.2g} % {rule}: {shown}")
 
 
 def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ()) -> None:

@@ -19,6 +19,7 @@ from autoseg.data.pictures import SUFFIXES
 
 Files = Mapping[str, Path]
 Pair = tuple[Path, str]  # a picture, and the reference of its mask
+ReadLabelled = Callable[[tuple[str, ...], Sample], Array]  # with the classes by index
 # The splits by the names that labelling tools give them.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -60,9 +61,8 @@ def by_lists(
     for split, listed_names in lists.items():
         names = list(dict.fromkeys(listed_names))
         if names and not any(name in masks for name in names):
-            layout.warnings.append(
-                f"{split}: none of its {len(names)} pictures has a mask: left out"
-            )
+            told = f"none of its {len(names)} pictures has a mask"
+            layout.warnings.append(f"{split}: {told}: left out")
             continue
         for kind, there in (("picture", images), ("mask", masks)):
             if absent := [name for name in names if name not in there]:
@@ -84,10 +84,7 @@ def group_by_name(layout: Layout, pattern: str) -> None:
 
 
 def set_labelled(
-    layout: Layout,
-    pairs: Mapping[Path, str],
-    labels: Iterable[str],
-    read_mask: Callable[[tuple[str, ...], Sample], Array],
+    layout: Layout, pairs: Mapping[Path, str], labels: Iterable[str], read_mask: ReadLabelled
 ) -> None:
     """Set the samples, the classes and the reader of masks where annotations name labels.
 
@@ -154,10 +151,8 @@ class PictureIndex:
             raise InputError(f"it names no picture, got {reference!r:.80}")
         found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
         folders = () if near is None else near.parts
-        matches = [
-            (_common(path.parts[-2::-1], parts[-2::-1]), _common(path.parts[:-1], folders))
-            for path in found
-        ]
+        ends = parts[-2::-1]
+        matches = [(_common(p.parts[-2::-1], ends), _common(p.parts[:-1], folders)) for p in found]
         best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
         if len(best) > 1:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
