@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -90,14 +90,17 @@ def read(path: Path) -> Document:
     return document
 
 
-def load(path: Path, model: type[Model]) -> Model:
-    """A YAML file checked against a pydantic model.
+def load(
+    path: Path, model: type[Model], rules: Callable[[Any], Iterable[Fault]] = lambda data: ()
+) -> Model:
+    """A YAML file checked against a pydantic model, and its data against further rules.
 
     Raises InputError with every fault, one a line: `file:line: field: rule, got value; fix`.
     """
     from pydantic import ValidationError
 
     document, found = _parse(path)
+    found += rules(document.data)
     try:
         checked = model.model_validate(document.data)
     except ValidationError as error:
