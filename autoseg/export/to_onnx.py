@@ -38,9 +38,6 @@ from autoseg.export.graph import (
     simplify,
 )
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
-from autoseg.networks.structure import structure_digest
-
-__all__ = ["MIN_AGREEMENT", "Exported", "check", "export", "structure_digest"]
 
 # Pixels whose two best classes tie within rounding may differ; more is a fault of the export.
 MIN_AGREEMENT = 0.999
