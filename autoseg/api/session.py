@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from autoseg.api.assemble import measurements_of, pool_of, scheduler_of
+from autoseg.api.assemble import pool_of, scheduler_of
 from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
@@ -17,13 +17,12 @@ from autoseg.device import Device
 from autoseg.report.dashboard.snapshot import overview
 from autoseg.report.dashboard.study import StudyMirror
 from autoseg.report.page import write_page
-from autoseg.report.plots import pareto_png
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
-from autoseg.run.store import Run
+from autoseg.run.store import MeasurementCache, Run
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
@@ -57,6 +56,7 @@ class Session(ExitStack):
     ) -> RunContext:
         """What the pipeline's steps share, with a pool of so many workers."""
         pool = self.enter_context(closing(pool_of(task, declaration.pool, workers)))
+        shared = run.folder.parent / ".cache" / "measurements.jsonl"
         return RunContext(
             run=run,
             task=task,
@@ -64,7 +64,7 @@ class Session(ExitStack):
             scheduler=scheduler_of(task, declaration),
             pool=pool,
             device=device,
-            measured_before=measurements_of(run.folder),
+            measured_before=MeasurementCache(shared),
             budget_s=declaration.budget_s,
             trials=declaration.trials,
             stop=self.stop,
@@ -127,6 +127,8 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
 
     Those of a `device` that it was remeasured on lie in a folder of their own.
     """
+    from autoseg.report.plots import pareto_png
+
     result = Result.from_run(folder, device)
     place = result.files
     write_front(place, result.front, result.constraints, result.baseline)

@@ -18,13 +18,7 @@ from autoseg.cli.options import (
     OurModelArgument,
     reads_data,
 )
-from autoseg.cli.output import (
-    print_aside,
-    print_facts,
-    print_json,
-    print_lines,
-    print_table,
-)
+from autoseg.cli.output import print_aside, print_facts, print_json, print_lines, print_table
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.units import parse_duration_s
 
@@ -155,7 +149,8 @@ def predict(
     as_json: JsonOption = False,
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
-    from autoseg.api.predict import predict_files, speed, speed_facts
+    from autoseg.api.predict import predict_files, speed_facts
+    from autoseg.bundle.predict_script import speed
 
     times, faults, written = [], [], []
     for done in predict_files(model, images, out, overlays=overlay):
@@ -187,11 +182,7 @@ def evaluate(
     from autoseg.api.predict import evaluate_file
     from autoseg.core.serialize import to_json
 
-    score = evaluate_file(model, data, split, reading)
-    facts = {
-        k: v
-        for k, v in to_json(score).items()
-        if k in ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
-    }
-    print_facts(facts, as_json=as_json)
+    score = to_json(evaluate_file(model, data, split, reading))
+    shown = ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
+    print_facts({name: score[name] for name in shown}, as_json=as_json)
     return 0
