@@ -17,13 +17,12 @@ from typing import Any, NoReturn, TextIO
 import typer
 
 from autoseg.cli.bundles import bundle, verify
-from autoseg.cli.dashboard import dashboard
 from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
 from autoseg.cli.output import print_aside, print_json
-from autoseg.cli.report import report
+from autoseg.cli.report import dashboard, report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.core.errors import AutosegError, InputError
 from autoseg.core.text import terminal_safe

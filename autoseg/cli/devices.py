@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,10 +126,8 @@ def setup(
         board.close()
     if as_json:
         print_json({"device": name, "onnxruntime": version, "steps": done})
-    elif not done:
-        print_lines([f"nothing to do: {name} has onnxruntime {version}"])
     else:
-        print_lines([f"{name} has onnxruntime {version}"])
+        print_lines([f"{'' if done else 'nothing to do: '}{name} has onnxruntime {version}"])
     return 0
 
 
@@ -246,9 +245,7 @@ def _as_json(name: str, found: CheckReport) -> dict[str, Any]:
         "trustworthy": found.trustworthy,
         "facts": found.facts,
         "trust": trust and {"ratio": trust.ratio, "ci95": trust.ratio_ci, "pairs": trust.pairs},
-        "findings": [
-            {"text": each.text, "fix": each.fix, "severe": each.severe} for each in found.findings
-        ],
+        "findings": [asdict(each) for each in found.findings],
         "probe": probe
         and {
             "channel_step": probe.step,

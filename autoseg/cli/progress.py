@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -57,12 +56,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         if self._live:
             self._live.stop()
 
@@ -102,12 +96,11 @@ class Progress:
             f"{clock(self._run.spent_s)} spent{left} · {len(evaluations)} candidates: "
             + ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
         )
+        now = list(self._now.values())  # another thread changes it
         return Group(
             head,
             *(Text(line) for line in self._outlook()),
-            *(
-                Text(without_control(f"now {activity}")) for activity in list(self._now.values())
-            ),  # another thread's
+            *(Text(without_control(f"now {activity}")) for activity in now),
             _best(evaluations, constraints, self._run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
@@ -138,16 +131,12 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
         score = e.score("val")
         if e.measurement is None or score is None:
             continue
-        meets = (
-            "meets"
-            if score.iou >= constraints.min_iou
-            else f"-{constraints.min_iou - score.iou:.3f}"
-        )
+        short = constraints.min_iou - score.iou
         table.add_row(
             e.candidate.key,
             latency_text(latency(e.measurement, constraints.statistic), constraints.statistic),
             f"{score.iou:.4f}",
-            meets,
+            f"-{short:.3f}" if short > 0 else "meets",
             str(score.epoch),
             e.state,
             Text(without_control(str(e.candidate))),
