@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,8 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
+from autoseg.core.serialize import to_json
+from autoseg.core.text import one_line
 from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
@@ -109,8 +112,6 @@ def verify(
 
 
 def _print(found: Verified) -> None:
-    from autoseg.core.text import one_line
-
     bundle = found.bundle
     print_lines([f"{bundle.folder}: {bundle.files} files are unchanged"])
     if bundle.strays:
@@ -143,10 +144,6 @@ def _row(check: Check) -> list[str]:
 
 
 def _json(found: Verified) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from autoseg.core.serialize import to_json
-
     return {
         "bundle": str(found.bundle.folder),
         "key": found.bundle.manifest.key,

@@ -14,6 +14,7 @@ import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
+from autoseg.core import yaml_files
 from autoseg.core.errors import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
     """List the devices with a profile; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
-        from autoseg.core import yaml_files
         from autoseg.device.device_profile import load_profile
 
         profiles = [load_profile(name) for name in yaml_files.names("devices")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_facts, print_json, print_lines, print_table
 from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.records import STATISTICS, MeasurePlan
+from autoseg.core.serialize import to_json
 from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
-    from autoseg.core.records import MeasurePlan
     from autoseg.data.dataset import Reading
     from autoseg.device.board import Board
 
@@ -48,7 +50,6 @@ def measure(
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
-    from autoseg.core.serialize import to_json
     from autoseg.device import board_of
     from autoseg.device.device_profile import load_profile
 
@@ -71,10 +72,6 @@ def measure(
 
 
 def _plan(statistic: str, max_time: str) -> MeasurePlan:
-    import dataclasses
-
-    from autoseg.core.records import STATISTICS, MeasurePlan
-
     if statistic not in STATISTICS:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
     max_s = parse_duration_s(max_time, "--max-time", "60s")
@@ -180,7 +177,6 @@ def evaluate(
 ) -> int:
     """Compute the IoU of an ONNX file on a split, at each picture's original resolution."""
     from autoseg.api.predict import evaluate_file
-    from autoseg.core.serialize import to_json
 
     score = to_json(evaluate_file(model, data, split, reading))
     shown = ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")

@@ -21,6 +21,7 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
+from autoseg.core.serialize import to_json
 
 if TYPE_CHECKING:
     from autoseg.core.pareto import How
@@ -160,8 +161,6 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
 
 
 def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
-    from autoseg.core.serialize import to_json
-
     explained = result.explanation()
     return {
         "pick": how,
