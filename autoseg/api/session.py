@@ -7,16 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoseg.api.assemble import pool_of, scheduler_of
 from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.report.dashboard.snapshot import overview
-from autoseg.report.dashboard.study import StudyMirror
-from autoseg.report.page import write_page
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
@@ -24,6 +21,9 @@ from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 from autoseg.run.store import MeasurementCache, Run
 from autoseg.train.task import Task
+
+if TYPE_CHECKING:
+    from autoseg.report.dashboard.study import StudyMirror
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ class Session(ExitStack):
 
     def open_mirror(self, context: RunContext, declaration: Declaration) -> StudyMirror:
         """The Optuna study of the run, kept up to date with its events from now on."""
+        from autoseg.report.dashboard.snapshot import overview
+        from autoseg.report.dashboard.study import StudyMirror
+
         run = context.run
         mirror = StudyMirror(
             run.folder, context.task.space, declaration.effort, declaration.constraints,
@@ -148,6 +151,8 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
 
 def write_report(result: Result) -> None:
     """report.html beside those files; after the last event, since it shows the run's progress."""
+    from autoseg.report.page import write_page
+
     try:
         write_page(result, result.files / "report.html")
     except Exception as error:  # reporting only: no fault in it may cost a run its files
