@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,18 +93,15 @@ def verify(
     as_json: JsonOption = False,
 ) -> int:
     """Check a bundle's files, measure its latency and IoU again, and judge its promises."""
-    from autoseg import device as device_room
     from autoseg.api.verify import verify as verify_it
+    from autoseg.device import resolve
 
     ceiling = max_latency and parse_duration_s(max_latency, "--max-latency", "33ms")
-    target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
-    try:
+    with closing(resolve(device, accept_new_host_key=accept_new_host_key)) as target:
         found = verify_it(
             bundle, target, data=data, reading=reading,
             max_latency_ms=1e3 * ceiling if ceiling else None,
         )  # fmt: skip
-    finally:
-        target.close()
     if as_json:
         print_json(_json(found))
     else:

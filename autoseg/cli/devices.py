@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,12 +70,9 @@ def check(
 
     if save:
         _require_writable(save, probe=probe)
-    board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
-    try:
-        with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
-            found = check_device(board, name, print_aside, Path(folder) if probe else None)
-    finally:
-        board.close()
+    opened = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
+    with closing(opened) as board, tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
+        found = check_device(board, name, print_aside, Path(folder) if probe else None)
     if save and found.probe:
         step = {"channel_step": found.probe.step}
         write_profile(board.profile.model_copy(update=step), save)

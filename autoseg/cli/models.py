@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,9 +56,9 @@ def measure(
     plan = _plan(statistic, max_time)
     for file in (None if candidate else model, against):
         _require_file(file)
-    board = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
+    opened = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
     try:
-        with _named(model, candidate) as (name, onnx):
+        with closing(opened) as board, _named(model, candidate) as (name, onnx):
             if operators or against:
                 others = {str(against): against} if against else {}
                 _print_operators(board, {name: onnx, **others}, as_json=as_json)
@@ -66,8 +66,6 @@ def measure(
                 print_facts(to_json(board.measure(onnx, plan)), as_json=as_json)
     except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
-    finally:
-        board.close()
     return 0
 
 

@@ -173,13 +173,11 @@ def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, An
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:
-    if not overrides:
-        return None
-    pairs = [text.partition("=") for text in overrides]
+    pairs = [text.partition("=") for text in overrides or ()]
     wrong = [name for name, equals, _ in pairs if not equals]
     if wrong:
         raise InputError(f"--recipe takes name=value, got {wrong[0]!r}; for example augment=false")
-    return {name: _value(value) for name, _, value in pairs}
+    return {name: _value(value) for name, _, value in pairs} or None
 
 
 def _value(text: str) -> Any:
