@@ -14,7 +14,7 @@ from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 from autoseg.run.store import Run
 
 LOG_EVERY_S = 60.0  # at least, between two outlooks in a log

@@ -14,9 +14,8 @@ from autoseg.core.pareto import front as nondominated
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.ledger import as_seen_on, fold, read_events, spent_s
+from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.run.relaxations import InfeasibleRun
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook

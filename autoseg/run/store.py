@@ -24,8 +24,7 @@ from autoseg.core.errors import AutosegError, DeviceError, InputError
 from autoseg.core.files import write_atomically
 from autoseg.core.records import Candidate, Evaluation, Measurement
 from autoseg.core.serialize import from_json, to_json
-from autoseg.run.events import Event
-from autoseg.run.ledger import as_seen_on, fold, open_ledger, spent_s
+from autoseg.run.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
 
