@@ -72,7 +72,7 @@ class World:
     def run(self) -> Evaluations:
         for candidate in self.scheduler.survey():
             self.screen(candidate)
-        self.scheduler.planner.verdict(self.seen)
+        self.scheduler.verdict(self.seen)
         while not isinstance(step := self.scheduler.next_step(self.seen, [], self.left_s), Done):
             assert not isinstance(step, Wait), "nothing runs that could be waited for"
             self.screen(step.candidate) if isinstance(step, Screen) else self.train(step)

@@ -62,7 +62,7 @@ def survey(context: RunContext) -> None:
         return
     if len(context.run.events) > before or not context.run.first("verdict"):
         context.run.record(
-            "verdict", lines=list(context.scheduler.planner.verdict(context.run.evaluations))
+            "verdict", lines=list(context.scheduler.verdict(context.run.evaluations))
         )
 
 

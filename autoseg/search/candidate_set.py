@@ -15,7 +15,6 @@ from autoseg.core.records import Candidate, Cost
 from autoseg.core.units import HW
 from autoseg.networks.space import Knob
 from autoseg.search.gp import Array
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.training_time import TrainingTime
 
 
@@ -118,7 +117,7 @@ class CandidateSet:
         if knob.name == "resolution":
             return
         chosen = [knob.choice_in(c) for c in self.candidates]
-        choices = ordered_choices(knob)
+        choices = knob.ordered_choices
         if not knob.ordered:
             yield from ([float(value == choice) for value in chosen] for choice in choices)
         elif min(choices) > 0:

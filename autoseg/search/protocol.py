@@ -1,4 +1,4 @@
-"""The protocols of a search: the proposer, the scheduler and its steps, the planner."""
+"""The protocols of a search: the proposer, the scheduler and its steps."""
 
 from __future__ import annotations
 
@@ -69,22 +69,10 @@ class Outlook:
     gain_iou_at_most: float
 
 
-class Planner(Protocol):
-    """Describes a search to the user, in lines of text; decides nothing."""
-
-    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
-    def plan(
-        self, evaluations: Evaluations, left_s: float | None, spent_s: float
-    ) -> Sequence[str]: ...
-    def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None: ...
-
-
 class Scheduler(Protocol):
     """Decides what is worth doing next: a function of the evaluations alone, so that resuming
-    needs nothing but the ledger."""
+    needs nothing but the ledger. Verdict, plan and outlook describe the search to the user."""
 
-    @property
-    def planner(self) -> Planner: ...
     def survey(self) -> Sequence[Candidate]: ...
     def next_step(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
@@ -94,3 +82,8 @@ class Scheduler(Protocol):
     ) -> Sequence[tuple[Candidate, str]]: ...
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
     def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float: ...
+    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
+    def plan(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]: ...
+    def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None: ...

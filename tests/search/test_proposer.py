@@ -7,7 +7,6 @@ from worlds import ASKED, DEPENDENT, RESOLUTION, WIDTH, space_of
 
 from autoseg.core.records import Candidate
 from autoseg.networks.space import Knob
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.proposers.space import sample
 from autoseg.search.protocol import Observation
@@ -88,8 +87,8 @@ def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sample
 
 def test_proposer_orders_sizes_by_area_and_keeps_words():
     sizes = Knob("resolution", (256, "192x256", 64, "64x128"), 256, "entry")
-    assert ordered_choices(sizes) == [64, "64x128", "192x256", 256]
-    assert list(ordered_choices(Knob("kind", ("wide", "thin"), "wide", "expert"))) == [
+    assert sizes.ordered_choices == [64, "64x128", "192x256", 256]
+    assert list(Knob("kind", ("wide", "thin"), "wide", "expert").ordered_choices) == [
         "wide",
         "thin",
     ]

@@ -18,7 +18,6 @@ import numpy as np
 
 from autoseg.core.records import Candidate, Constraints
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.space import sample
 from autoseg.search.protocol import Observation
 
@@ -77,7 +76,7 @@ class OptunaProposer:
         log_ratio = np.log(observation.latency_ms / self.constraints.max_latency_ms)
         return optuna.trial.create_trial(
             params={
-                knob.name: ordered_choices(knob).index(knob.choice_in(observation.candidate))
+                knob.name: knob.ordered_choices.index(knob.choice_in(observation.candidate))
                 for knob in self._knobs
             },
             distributions=self._distributions(),
@@ -119,7 +118,7 @@ class OptunaProposer:
         }
 
     def _candidate(self, positions: dict[str, int]) -> Candidate:
-        by_name = {knob.name: ordered_choices(knob) for knob in self._knobs}
+        by_name = {knob.name: knob.ordered_choices for knob in self._knobs}
         return self.space.candidate(**{name: by_name[name][at] for name, at in positions.items()})
 
 

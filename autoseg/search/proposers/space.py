@@ -9,7 +9,6 @@ import numpy as np
 
 from autoseg.core.records import Candidate
 from autoseg.networks.space import SearchSpace
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.protocol import Observation
 
 MAX_NETWORKS = 300  # of a sample: each is built, counted, and proposed at all resolutions
@@ -49,7 +48,7 @@ class SpaceProposer:
 def smallest(space: SearchSpace, effort: str) -> Candidate:
     """The candidate with every ordered knob at its smallest choice."""
     knobs = [k for k in space.knobs_at(effort) if k.ordered or k.name == "resolution"]
-    return space.candidate(**{k.name: ordered_choices(k)[0] for k in knobs})
+    return space.candidate(**{k.name: k.ordered_choices[0] for k in knobs})
 
 
 def sample(space: SearchSpace, effort: str, count: int, seed: int) -> list[Candidate]:
