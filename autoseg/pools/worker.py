@@ -53,11 +53,9 @@ def main(fd: int, parent: int) -> None:
         except EOFError:
             return
         try:
-            outcome = run_job(task, job, slot)
+            connection.send(run_job(task, job, slot))
         except AutosegError as error:
             connection.send(error)
-        else:
-            connection.send(outcome)
 
 
 if __name__ == "__main__":

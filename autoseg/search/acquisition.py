@@ -81,8 +81,7 @@ def _expected_excess(edges: Array, mean: Array, sd: Array) -> Array:
     density = np.exp(-0.5 * np.minimum(sigmas**2, 1e3)) / np.sqrt(2 * np.pi)
     finite = np.isfinite(distance)
     inside = sd * density + np.where(finite, distance, 0.0) * ndtr(sigmas)
-    excess: Array = np.where(finite, inside, 0.0)
-    return excess
+    return np.where(finite, inside, 0.0)
 
 
 def expected_rise(height: Array, mean: Array, sd: Array) -> Array:

@@ -178,8 +178,7 @@ class _Scale:
         return cls(middle, spread, used, log_ms, float(np.median(log_ms)))
 
     def features(self, figures: Array) -> Array:
-        features: Array = (figures[:, self.used] - self.middle) / self.spread
-        return features
+        return (figures[:, self.used] - self.middle) / self.spread
 
 
 @dataclass(frozen=True)

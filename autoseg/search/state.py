@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist, median
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from autoseg.core.pareto import Point
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.networks.space import SearchSpace
 from autoseg.search.acquisition import StepFront, p_iou_met
-from autoseg.search.cache import SearchCache
 from autoseg.search.candidate_set import CandidateSet
 from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
@@ -25,6 +25,8 @@ from autoseg.search.status import decayed, epoch_of, p50_ms, undecayed
 from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
 from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
+
+T = TypeVar("T")
 
 MAX_CANDIDATES = 4000  # that are weighed against each other; larger spaces are sampled
 MAX_SURVEYED = 28  # untrained networks that are measured before anything is trained
@@ -46,6 +48,32 @@ class SearchProblem:
     seed: int
     budget_s: float | None = None
     trials: int | None = None
+
+
+class Latest(Generic[T]):
+    """The latest result, kept with its inputs and made again when they differ.
+
+    So dropping it costs time and changes no decision.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, T] | None = None
+
+    def get(self, inputs: object, make: Callable[[], T]) -> T:
+        """The kept result if it was made from equal inputs, else a new one."""
+        if self._kept is None or self._kept[0] != inputs:
+            self._kept = inputs, make()
+        return self._kept[1]
+
+
+@dataclass(frozen=True)
+class SearchCache:
+    """The one place where a search keeps results between two decisions."""
+
+    candidates: Latest[CandidateSet] = field(default_factory=Latest)
+    surrogate: Latest[Surrogate] = field(default_factory=Latest)
+    latency: Latest[tuple[Array, Array] | None] = field(default_factory=Latest)
+    reserve_s: Latest[float] = field(default_factory=Latest)
 
 
 @dataclass(frozen=True, kw_only=True)
