@@ -21,10 +21,8 @@ from autoseg.core.serialize import file_digest
 from autoseg.core.units import HW
 from autoseg.data.cache import truths
 from autoseg.device.profiling import Profiler
-from autoseg.device.session import class_maps
-from autoseg.run.confirm import own_maps, write_val_diagnostics
+from autoseg.run.confirm import maps_from, val_counts, write_val_diagnostics
 from autoseg.run.context import RunContext, quiet
-from autoseg.train.scoring import picture_counts
 from autoseg.train.task import split_arrays
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,8 @@ def diagnose(context: RunContext) -> None:
         return
     profiler = Profiler(context.device, picture_hw(context))
     for number, evaluation in enumerate(waiting):
-        if not _time_left(context):
+        left_s = context.remaining_s
+        if left_s is not None and left_s <= FILES_S:
             left = len(waiting) - number
             context.run.notify(f"no time was left to profile {left} model(s)")
             return
@@ -105,17 +104,9 @@ def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     if score is None or measurement is None or file_digest(onnx) != measurement.onnx_digest:
         return None
     val = split_arrays(context.task, candidate, "val")
-    own = score.source == "board"
-    maps = own_maps(context, onnx, val) if own else class_maps(onnx, val.frames())
-    counts = picture_counts(
-        context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
-    )
-    write_val_diagnostics(context, candidate, score, maps, counts)
+    maps = maps_from(score.source, context, onnx, val)
+    write_val_diagnostics(context, candidate, score, maps, val_counts(context, maps))
     return _of_same_file(context, evaluation)
-
-
-def _time_left(context: RunContext) -> bool:
-    return context.remaining_s is None or context.remaining_s > FILES_S
 
 
 def picture_hw(context: RunContext) -> HW:

@@ -25,53 +25,41 @@ log = logging.getLogger("autoseg.progress")
 OnEvent = Callable[[Mapping[str, Any]], object]
 
 
-def follow(
-    run: Run,
-    declaration: Declaration,
-    on_event: OnEvent | None = None,
-    stop: Callable[[], None] | None = None,
-) -> None:
-    """Write a run's progress to the log, and call `on_event` with each of its events.
-
-    An exception of `on_event` is logged, and the run goes on; `stop` is called when it returns
-    ``"stop"``.
-    """
+def follow(run: Run, declaration: Declaration) -> None:
+    """Write a run's progress to the log, from its start."""
     if log.isEnabledFor(logging.INFO):
         lines = ProgressLines(run, declaration, lambda line: log.info("%s", line))
         lines.start()
         run.listeners.append(lines.handle)
-    if on_event:
-        call_on_event(run, on_event, stop)
 
 
-def call_on_event(run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
-    """Call `on_event` with each event of a run, from the next one on."""
-    run.listeners.append(_Caller(run, on_event, stop))
+def call_on_event(run: Run, on_event: OnEvent, stop: Callable[[], None]) -> None:
+    """Call `on_event` with each event of a run's ledger, from the next one on.
 
+    An exception of `on_event` is logged, and the run goes on; `stop` is called when it returns
+    ``"stop"``.
+    """
+    failed = False
 
-class _Caller:
-    """Calls the user's function with each event of the ledger; logs what it raises."""
-
-    def __init__(self, run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
-        self._run, self._on_event, self._stop = run, on_event, stop
-        self._failed = False
-
-    def __call__(self, event: Event) -> None:
+    def call(event: Event) -> None:
+        nonlocal failed
         if event["event"] in ("activity", "notice"):  # not in the ledger
             return
-        evaluation = self._run.evaluations.get(event.get("key", ""))
+        evaluation = run.evaluations.get(event.get("key", ""))
         try:
-            answer = self._on_event({**event, "evaluation": evaluation})
+            answer = on_event({**event, "evaluation": evaluation})
         except Exception as error:
             fault = f"{type(error).__name__}: {error}"
             log.warning(
                 "on_event failed at %r (%s); the run goes on", event["event"], fault,
-                exc_info=not self._failed,
+                exc_info=not failed,
             )  # fmt: skip
-            self._failed = True
+            failed = True
             return
-        if self._stop and isinstance(answer, str) and answer == STOP:
-            self._stop()
+        if isinstance(answer, str) and answer == STOP:
+            stop()
+
+    run.listeners.append(call)
 
 
 class ProgressLines:

@@ -107,19 +107,16 @@ def _requirements(run: InfeasibleRun) -> list[_Requirement]:
             ceiling_ms = max(ceiling_ms, _safe_ceiling_ms(evaluation, constraints.statistic))
         if not iou_certain(evaluation, constraints):
             floor = _safe_floor(evaluation)
-        found.append(_Requirement(ceiling_ms, floor, evaluation))
-    return [need for need in found if need.floor > 0]
+        if floor > 0:
+            found.append(_Requirement(ceiling_ms, floor, evaluation))
+    return found
 
 
 def _relaxed(run: InfeasibleRun) -> list[Relaxation]:
     """The smallest change of the floor alone, of the ceiling alone, and of both, if any."""
     constraints, needs = run.constraints, _requirements(run)
-    fast = [
-        n
-        for n in needs
-        if n.ceiling_ms <= constraints.max_latency_ms and n.floor < constraints.min_iou
-    ]
     slow = [n for n in needs if n.ceiling_ms > constraints.max_latency_ms]
+    fast = [n for n in needs if n not in slow and n.floor < constraints.min_iou]
     accurate = [n for n in slow if n.floor >= constraints.min_iou]
     floor_alone = max(fast, key=lambda n: (n.floor, -run.latency_ms(n.of)), default=None)
     ceiling_alone = min(accurate, key=lambda n: (n.ceiling_ms, -iou_of(n.of)), default=None)
@@ -156,13 +153,11 @@ def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
 def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
     """A ceiling for the fastest untrained candidate, where no scored one needs it higher."""
     constraints = run.constraints
-    known = [need for need in _requirements(run) if need.floor >= constraints.min_iou]
-    untrained = sorted(
-        (e for e in run.measured if e.iou is None and e.state == "too_slow"), key=run.latency_ms
-    )
+    known = any(need.floor >= constraints.min_iou for need in _requirements(run))
+    untrained = [e for e in run.measured if e.iou is None and e.state == "too_slow"]
     if known or not untrained:
         return []
-    chosen = untrained[0]
+    chosen = min(untrained, key=run.latency_ms)
     value = f"{_safe_ceiling_ms(chosen, constraints.statistic):g}ms"
     gives = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
     return [Relaxation("--max-latency", value, f"{gives}; it is untrained, its IoU is unknown")]

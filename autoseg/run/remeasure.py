@@ -30,16 +30,12 @@ def request_remeasure(run: Run, info: DeviceInfo, max_latency: str | None) -> De
     wanted = max_latency or (before["max_latency"] if before else own)
     same = (
         before is not None
-        and _ceiling_s(before["max_latency"]) == _ceiling_s(wanted)
+        and option_s("max_latency", before["max_latency"]) == option_s("max_latency", wanted)
         and from_json(DeviceInfo, before["device"]).fingerprint == info.fingerprint
     )
     if not same:
         run.record("remeasure_requested", max_latency=wanted, device=to_json(info))
     return declaration_on(run.on, run.declaration, run.events)
-
-
-def _ceiling_s(max_latency: str) -> float:
-    return option_s("max_latency", max_latency)
 
 
 def run_on_device(context: RunContext) -> bool:

@@ -36,18 +36,12 @@ GRID = {
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """How well each of `rows` measurements is predicted from the others.
-
-    Errors are shares of the latency; `inside_80` and `inside_95` are the shares of the rows that
-    lie within those intervals.
-    """
+    """How well each of `rows` measurements is predicted from the others; errors are shares."""
 
     rows: int
     median_error: float
     mean_error: float
     rank_correlation: float
-    inside_80: float
-    inside_95: float
 
     def __str__(self) -> str:
         return (
@@ -99,15 +93,13 @@ class LatencyModel:
     def leave_one_out(self) -> LeaveOneOut:
         """How well each row is predicted from the others."""
         truth = self._scale.log_ms
-        mean, sd = self._left_out()
-        error, off = np.abs(np.expm1(mean - truth)), np.abs(mean - truth) / sd
+        mean, _ = self._left_out()
+        error = np.abs(np.expm1(mean - truth))
         return LeaveOneOut(
             rows=len(truth),
             median_error=float(np.median(error)),
             mean_error=float(np.mean(error)),
             rank_correlation=rank_correlation(mean, truth),
-            inside_80=float(np.mean(off <= _sigmas(0.8))),
-            inside_95=float(np.mean(off <= _sigmas(0.95))),
         )
 
     def _calibration(self) -> float:
