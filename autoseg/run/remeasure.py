@@ -16,7 +16,7 @@ from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration, option_s
 from autoseg.run.diagnose import diagnose
 from autoseg.run.ledger import fold
-from autoseg.run.result import declaration_on
+from autoseg.run.result import declaration_for
 from autoseg.run.screen import screen
 from autoseg.run.store import Run
 from autoseg.search.status import next_to_confirm
@@ -35,7 +35,7 @@ def request_remeasure(run: Run, info: DeviceInfo, max_latency: str | None) -> De
     )
     if not same:
         run.record("remeasure_requested", max_latency=wanted, device=to_json(info))
-    return declaration_on(run.on, run.declaration, run.events)
+    return declaration_for(run.declaration, run.first("remeasure_requested"))
 
 
 def run_on_device(context: RunContext) -> bool:

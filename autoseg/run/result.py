@@ -60,15 +60,17 @@ class Result:
         everything = read_events(folder)
         on = _view(folder, raw, everything, device)
         events = as_seen_on(on, everything)
+        request = next((e for e in events if e["event"] == "remeasure_requested"), None)
+        described = request.get("device") if request else raw.get("measured_on")
         looks = [(e["spent_s"], _outlook(e)) for e in events if e["event"] == "outlook"]
         evaluations = fold(everything, on)
         return cls(
-            folder, declaration_on(on, raw, everything), tuple(evaluations.values()),
+            folder, declaration_for(raw, request), tuple(evaluations.values()),
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
             _lines("verdict", events), spent_s(everything, on), on, _lines("plan", events),
             looks[-1][1] if looks else None, tuple((s, o.hypervolume) for s, o in looks),
-            _device(on, raw, events), tuple(raw.get("training", {}).get("rungs", ())),
-            _searched(events),
+            from_json(DeviceInfo, described) if described else None,
+            tuple(raw.get("training", {}).get("rungs", ())), _searched(events, on),
         )  # fmt: skip
 
     @property
@@ -195,35 +197,21 @@ def _outlook(event: Event) -> Outlook:
     return Outlook(**{f.name: event[f.name] for f in fields(Outlook)})
 
 
-def _searched(events: Sequence[Event]) -> bool:
+def _searched(events: Sequence[Event], on: str | None) -> bool:
     """Whether a search, or the survey of another device, has ended and none began since."""
-    ends = {"searched", "finished", "verdict"} if _elsewhere(events) else {"searched", "finished"}
+    ends = {"searched", "finished", "verdict"} if on else {"searched", "finished"}
     begins = {"proposed", "measured", "reopened", "interrupted"}
     last = next((e for e in reversed(events) if e["event"] in ends | begins), None)
     return last is not None and last["event"] in ends
 
 
-def _elsewhere(events: Sequence[Event]) -> bool:
-    return any("on" in event for event in events)
-
-
-def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
-    """The device's description of itself; None in a folder without one."""
-    requests = (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on)
-    described = next(requests, {}).get("device") if on else raw.get("measured_on")
-    return from_json(DeviceInfo, described) if described else None
-
-
-def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
-    """The declaration for a device: a remeasured one may have its own ceiling."""
+def declaration_for(raw: Mapping[str, Any], request: Event | None) -> Declaration:
+    """The run's declaration, or that for a remeasured device, which may have its own ceiling."""
     declaration = Declaration.from_yaml(raw)
-    seen = as_seen_on(on, events)
-    request = next((e for e in seen if e["event"] == "remeasure_requested"), None)
-    if on is None or request is None:
+    if request is None:
         return declaration
-    return replace(
-        declaration, device=on, max_latency=request["max_latency"], budget=None, trials=None
-    )
+    device, max_latency = request["on"], request["max_latency"]
+    return replace(declaration, device=device, max_latency=max_latency, budget=None, trials=None)
 
 
 def _view(

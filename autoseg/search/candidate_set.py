@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,17 +95,12 @@ class CandidateSet:
         zero); any other has a column for each choice. An inactive knob counts as its baseline.
         """
         columns = [
-            [math.log(max(1, figure)) for figure in figures]
-            for figures in (
-                [c.macs for c in self.costs],
-                [c.activation_bytes for c in self.costs],
-                [c.params for c in self.costs],
-            )
+            [math.log(max(1, getattr(cost, figure))) for cost in self.costs]
+            for figure in ("macs", "activation_bytes", "params")
         ]
-        columns += [
-            list(self.trends[:, 0]),
-            *itertools.chain(*(self._columns(k) for k in self.knobs)),
-        ]
+        columns.append(list(self.trends[:, 0]))
+        for knob in self.knobs:
+            columns += self._columns(knob)
         table = np.array(columns).T.reshape(len(self.candidates), -1)
         spread = table.std(axis=0)
         kept = spread > 1e-9

@@ -18,7 +18,6 @@ from autoseg.core.records import Candidate, Job
 from autoseg.search.finalists import finalists, finish_s, search_left_s
 from autoseg.search.outlook import outlook
 from autoseg.search.plan import Plan, fitting, verdict_lines
-from autoseg.search.proposers.space import SpaceProposer
 from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.state import SearchProblem, SearchState, StateBuilder
 
@@ -43,8 +42,7 @@ class SearchScheduler:
     @classmethod
     def of(cls, problem: SearchProblem, policy: Policy) -> SearchScheduler:
         """A scheduler over the problem's own space, as far as that can be enumerated."""
-        proposer = SpaceProposer(problem.space, problem.effort, problem.seed)
-        return cls(StateBuilder(problem, proposer), policy)
+        return cls(StateBuilder(problem), policy)
 
     def survey(self) -> Sequence[Candidate]:
         """The candidates that are measured before anything is trained."""

@@ -19,8 +19,8 @@ from autoseg.search.acquisition import StepFront, p_iou_met
 from autoseg.search.candidate_set import CandidateSet
 from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
-from autoseg.search.proposers.space import smallest
-from autoseg.search.protocol import Evaluations, Proposer
+from autoseg.search.proposers.space import known_candidates, smallest
+from autoseg.search.protocol import Evaluations
 from autoseg.search.status import decayed, epoch_of, p50_ms, undecayed
 from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
 from autoseg.search.training_time import TrainingTime
@@ -224,10 +224,9 @@ class SearchState:
 
 @dataclass(frozen=True)
 class StateBuilder:
-    """Makes the state of evaluations, over the candidates of a proposer and the evaluated ones."""
+    """Makes the state of evaluations, over the candidates of the space and the evaluated ones."""
 
     problem: SearchProblem
-    proposer: Proposer
     cache: SearchCache = field(default_factory=SearchCache)
 
     def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
@@ -243,10 +242,10 @@ class StateBuilder:
 
     @cached_property
     def proposed(self) -> CandidateSet:
-        """The proposer's candidates without any history."""
-        knobs = self.problem.space.knobs_at(self.problem.effort)
-        named = self.proposer.propose((), MAX_CANDIDATES)
-        return CandidateSet.of(knobs, named, self.problem.training_time)
+        """The candidates of the space, as far as it can be enumerated."""
+        space, effort = self.problem.space, self.problem.effort
+        known = known_candidates(space, effort, self.problem.seed, MAX_CANDIDATES)
+        return CandidateSet.of(space.knobs_at(effort), known, self.problem.training_time)
 
     @cached_property
     def surveyed(self) -> Sequence[Candidate]:
