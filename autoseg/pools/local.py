@@ -60,11 +60,9 @@ class LocalPool:
 
     @property
     def running(self) -> Collection[Job]:
-        """Submitted jobs that have not ended: being trained, or waiting for a worker."""
         return [*(w.job for w in self._workers if w.job is not None), *self._backlog]
 
     def submit(self, job: Job) -> None:
-        """Hand the job to an idle worker, or queue it where all are busy."""
         self._backlog.append(job)
         self._hand_out()
 
@@ -90,13 +88,11 @@ class LocalPool:
             self._signal(signal.SIGCONT)
 
     def cancel(self) -> None:
-        """End all jobs; a later run of the same job goes on from its last checkpoint."""
         self._backlog.clear()
         for worker in [w for w in self._workers if w.job is not None]:
             self._end(worker)
 
     def close(self) -> None:
-        """End all workers."""
         self._backlog.clear()
         for worker in list(self._workers):
             self._end(worker)

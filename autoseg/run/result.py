@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import InputError
-from autoseg.core.pareto import PICKS, How, meets, pick, point, reason
-from autoseg.core.pareto import front as nondominated
+from autoseg.core.pareto import PICKS, How, front_of, meets, pick, reason
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
@@ -86,8 +85,7 @@ class Result:
     def front(self) -> list[Evaluation]:
         """Confirmed models that no other confirmed one dominates, fastest first."""
         confirmed = [e for e in self.evaluations if e.state == "confirmed"]
-        points = [p for e in confirmed if (p := point(e, self.constraints.statistic))]
-        return [confirmed[i] for i in nondominated(points)]
+        return front_of(confirmed, self.constraints.statistic)
 
     def pick(self, how: How = "balanced") -> Evaluation | None:
         """The fastest, the most accurate or the balanced model of the front, if any."""

@@ -156,6 +156,11 @@ class SearchState:
 
     # -- candidates
 
+    @cached_property
+    def busy(self) -> set[str]:
+        """Keys of the candidates in training."""
+        return {job.candidate.key for job in self.running}
+
     def row(self, evaluation: Evaluation) -> int | None:
         """Its row in the candidate set; None if it cannot be built."""
         return self.candidates.rows.get(evaluation.candidate.key)

@@ -56,7 +56,7 @@ def _begun(state: SearchState, left_s: float | None) -> Job | None:
     for e in state.evaluations.values():
         # What was measured after the survey was proposed.
         proposed = e.state == "measured" and e.candidate not in state.surveyed
-        if (e.state == "scored" or proposed) and not _is_busy(state, e.candidate):
+        if (e.state == "scored" or proposed) and e.candidate.key not in state.busy:
             job = next_job(e, state.recipe)
             if job and _in_time(state, job, left_s):
                 return job
@@ -69,12 +69,8 @@ def _is_allowed(state: SearchState, candidate: Candidate, left_s: float | None) 
     if known is None:
         able = not state.all_trials_used and state.problem.training_time.buildable(candidate)
     else:
-        able = known.state == "measured" and not _is_busy(state, candidate)
+        able = known.state == "measured" and candidate.key not in state.busy
     return able and _in_time(state, Job(candidate, 0, state.recipe.rungs[-1]), left_s)
-
-
-def _is_busy(state: SearchState, candidate: Candidate) -> bool:
-    return any(job.candidate.key == candidate.key for job in state.running)
 
 
 def _in_time(state: SearchState, job: Job, left_s: float | None) -> bool:
