@@ -1,7 +1,7 @@
 """Constraint relaxation: the smallest changes of the constraints that make a model feasible.
 
 Feasible means what confirming demands, P(latency and IoU hold) >= 0.9: ends of 95 % intervals are
-compared, never the figures_text themselves.
+compared, never the figures themselves.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Relaxation(NamedTuple):
     def options(self) -> dict[str, str]:
         """Values by option; a relaxation of ceiling and floor has two."""
         words = [self.option, *self.value.split()]
-        first, value = words[0], " ".join(words[1:2])
-        return {first: value, **dict(zip(words[2::2], words[3::2], strict=True))}
+        return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +185,6 @@ def _more_training(run: InfeasibleRun) -> list[Relaxation]:
 
 
 def _twice_the_time(run: InfeasibleRun) -> str:
-    """Twice the time, as a duration."""
     seconds = 2 * max(run.declaration.budget_s or 0.0, run.spent_s)
     minutes = math.ceil(seconds / 60)
     return f"{minutes}m" if minutes < 180 else f"{math.ceil(minutes / 60)}h"

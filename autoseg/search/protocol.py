@@ -33,7 +33,7 @@ Step = Screen | Job | Wait | Done
 
 @dataclass(frozen=True)
 class Observation:
-    """One candidate of a proposer's history; `imputed`: the IoU is assumed, not trained.
+    """One candidate of a proposer's history.
 
     A candidate over the ceiling is never trained and carries the floor as its IoU: 0, NaN or a
     failure would mislead a sampler.
@@ -42,7 +42,6 @@ class Observation:
     candidate: Candidate
     latency_ms: float
     iou: float
-    imputed: bool
 
 
 class Proposer(Protocol):

@@ -197,8 +197,6 @@ class SearchState:
     def iou_of_running(self) -> dict[str, float]:
         """The IoU that finishing after the running jobs is expected to give, by key."""
         jobs = [j for j in self.running if j.candidate.key in self.candidates.rows]
-        if not jobs:
-            return {}
         rows = [self.candidates.rows[j.candidate.key] for j in jobs]
         mean, sd = self.surrogate.predict(rows, [j.to_epoch for j in jobs])
         return {j.candidate.key: _iou(m, s) for j, m, s in zip(jobs, mean, sd, strict=True)}

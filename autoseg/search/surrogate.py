@@ -197,7 +197,6 @@ class _TrainingData:
         return cls(prior, tuple(scores), prior._parts(at, at), errors - prior._prior_mean(at))
 
     def posterior(self, settings: Hyperparameters) -> Surrogate:
-        """The posterior under these hyperparameters."""
         noise = _noise(settings, self.prior._points(self.scores).epochs)
         covariance = self.parts.covariance(settings) + np.diag(noise**2 + 1e-8)
         factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
