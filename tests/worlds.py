@@ -11,7 +11,7 @@ from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
 from autoseg.search.scheduler import SearchScheduler
-from autoseg.search.state import SearchProblem
+from autoseg.search.state import SearchProblem, StateBuilder
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import Recipe
@@ -47,7 +47,7 @@ def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> S
         policy = WholeTrainings(
             OptunaProposer(space, said["effort"], ASKED, said["seed"], sampler)
         )
-    return SearchScheduler.of(problem, policy)
+    return SearchScheduler(StateBuilder(problem), policy)
 
 
 @dataclass

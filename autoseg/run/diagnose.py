@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from autoseg.core.diagnostics import Diagnostics, OperatorTime, read_diagnostics, write_diagnostics
+from autoseg.core.diagnostics import Diagnostics, read_diagnostics, write_diagnostics
 from autoseg.core.errors import DeviceError
 from autoseg.core.pareto import front_of
 from autoseg.core.records import Evaluation
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-NO_OPERATORS: tuple[OperatorTime, ...] = ()
 FILES_S = 3.0  # of the budget, kept for the files that are written last
 
 
@@ -60,18 +59,18 @@ def _diagnose_one(context: RunContext, profiler: Profiler, evaluation: Evaluatio
     began = time.monotonic()
     key, onnx = evaluation.candidate.key, context.run.artifact(evaluation.candidate)
     run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
-    known = _tried(key, lambda: _known(context, evaluation), None)
+    known = _tried(key, lambda: _known(context, evaluation))
     if known is None:
         return
     with quiet(context):
-        operators = _tried(key, lambda: profiler.operators(onnx, run_ms), NO_OPERATORS)
-        frame = _tried(key, lambda: profiler.frame(onnx, run_ms), None)
+        operators = _tried(key, lambda: profiler.operators(onnx, run_ms)) or ()
+        frame = _tried(key, lambda: profiler.frame(onnx, run_ms))
     found = replace(known, operators=operators, frame=frame)
-    _tried(key, lambda: write_diagnostics(context.run.place, key, found), None)
+    _tried(key, lambda: write_diagnostics(context.run.place, key, found))
     log.debug("%s: profiled in %.1f s", key, time.monotonic() - began)
 
 
-def _tried(key: str, find: Callable[[], Value], otherwise: Value) -> Value:
+def _tried(key: str, find: Callable[[], Value]) -> Value | None:
     try:
         return find()
     except DeviceError:
@@ -79,7 +78,7 @@ def _tried(key: str, find: Callable[[], Value], otherwise: Value) -> Value:
     # A device may be the user's own class, and nothing depends on these figures.
     except Exception as error:
         log.warning("%s: its profile is not complete: %s", key, error)
-        return otherwise
+        return None
 
 
 def _done(context: RunContext, evaluation: Evaluation) -> bool:

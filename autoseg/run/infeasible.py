@@ -16,9 +16,7 @@ from autoseg.run.relaxations import (
     InfeasibleRun,
     Relaxation,
     describe,
-    iou_certain,
     iou_of,
-    latency_certain,
     relaxations,
 )
 from autoseg.search.status import epoch_of
@@ -127,7 +125,7 @@ def _almost(run: InfeasibleRun, meeting: Sequence[Evaluation]) -> tuple[Binds, s
     if waiting:
         return "time", f"{waiting} meet both figures and are not confirmed yet"
     nearest = max(meeting, key=lambda e: e.p_feasible or 0.0)
-    certain = latency_certain(nearest, run.constraints), iou_certain(nearest, run.constraints)
+    certain = run.latency_certain(nearest), run.iou_certain(nearest)
     binds: Binds = {(True, False): "floor", (False, True): "ceiling"}.get(certain, "both")  # type: ignore[assignment]
     return binds, (
         f"{len(meeting)} met both figures, but not with enough certainty: "

@@ -126,25 +126,24 @@ def points(iou: float, unit: str = " IoU points") -> str:
 def event_line(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
     """One line for an event of a candidate, or None."""
     key, kind = evaluation.candidate.key, event["event"]
-    facts: dict[str, Any] = event
     needs = ""
     if timed := evaluation.measurement:
         statistic = timed.supported(constraints.statistic)
         needs = f"{statistic} {timed.latency_ms(statistic):.3g} ms"
     if kind == "measured" and timed:
-        slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
-        if slow and "on" not in facts:
+        slow = f", over {constraints.max_latency_ms:g} ms" if event["too_slow"] else ""
+        if slow and "on" not in event:
             slow += ": not trained"
         return f"{key} {evaluation.candidate}: {needs}{slow}"
     if kind == "scored":
-        score = facts["score"]
+        score = event["score"]
         decay = ", decayed" if score["decayed"] else ""
         after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
         return f"{key} IoU {score['iou']:.4f} on val {after}"
     if kind in ("confirmed", "rejected") and timed:
-        figures = f"{needs}, IoU {evaluation.iou:.4f} (P {facts['p_feasible']:.2f})"
-        why = f" in the final check: {facts['reason']}; {figures}" if kind == "rejected" else ""
+        figures = f"{needs}, IoU {evaluation.iou:.4f} (P {event['p_feasible']:.2f})"
+        why = f" in the final check: {event['reason']}; {figures}" if kind == "rejected" else ""
         return f"{key} {kind}{why or f': {figures}'}"
     if kind in ("stopped", "failed"):
-        return f"{key} {kind}: {facts['reason']}"
+        return f"{key} {kind}: {event['reason']}"
     return None

@@ -79,6 +79,20 @@ class InfeasibleRun:
         measurement = evaluation.measurement
         return measurement.latency_ms(self.constraints.statistic) if measurement else math.inf
 
+    def latency_certain(self, evaluation: Evaluation) -> bool:
+        measurement = evaluation.measurement
+        if measurement is None:
+            return False
+        return p_latency_met(measurement, self.constraints) >= MIN_P_EACH
+
+    def iou_certain(self, evaluation: Evaluation) -> bool:
+        score = evaluation.score("val")
+        if score is None:
+            return False
+        known = score.p_floor
+        met = p_iou_met(score, self.constraints.min_iou) if known is None else known
+        return met >= MIN_P_EACH
+
     def unfinished(self, evaluation: Evaluation) -> bool:
         """Whether its training could go on."""
         going = evaluation.state in ("measured", "scored", "rejected", "confirmed")
@@ -102,9 +116,9 @@ def _requirements(run: InfeasibleRun) -> list[_Requirement]:
     constraints, found = run.constraints, []
     for evaluation in run.scored:
         ceiling_ms, floor = constraints.max_latency_ms, constraints.min_iou
-        if not latency_certain(evaluation, constraints):
+        if not run.latency_certain(evaluation):
             ceiling_ms = max(ceiling_ms, _safe_ceiling_ms(evaluation, constraints.statistic))
-        if not iou_certain(evaluation, constraints):
+        if not run.iou_certain(evaluation):
             floor = _safe_floor(evaluation)
         if floor > 0:
             found.append(_Requirement(ceiling_ms, floor, evaluation))
@@ -121,19 +135,11 @@ def _relaxed(run: InfeasibleRun) -> list[Relaxation]:
     ceiling_alone = min(accurate, key=lambda n: (n.ceiling_ms, -iou_of(n.of)), default=None)
     lowest = floor_alone.floor if floor_alone else 0.0
     highest_ms = ceiling_alone.ceiling_ms if ceiling_alone else math.inf
-    both = _both_between(slow, lowest, constraints.min_iou, highest_ms)
+    # Less of each than the changes of one alone; a doubled ceiling counts as much as 0.1 of IoU.
+    between = [n for n in slow if lowest < n.floor < constraints.min_iou]
+    between = [n for n in between if n.ceiling_ms < highest_ms]
+    both = min(between, key=lambda n: math.log2(n.ceiling_ms) - 10 * n.floor, default=None)
     return [_relaxation(need, run) for need in (floor_alone, ceiling_alone, both) if need]
-
-
-def _both_between(
-    slow: Sequence[_Requirement], lowest: float, highest: float, highest_ms: float
-) -> _Requirement | None:
-    """The smallest change of both constraints: less of each than the changes of one alone need.
-
-    A doubled ceiling counts as much as a tenth of IoU.
-    """
-    between = [n for n in slow if lowest < n.floor < highest and n.ceiling_ms < highest_ms]
-    return min(between, key=lambda n: math.log2(n.ceiling_ms) - 10 * n.floor, default=None)
 
 
 def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
@@ -188,19 +194,6 @@ def _twice_the_time(run: InfeasibleRun) -> str:
     seconds = 2 * max(run.declaration.budget_s or 0.0, run.spent_s)
     minutes = math.ceil(seconds / 60)
     return f"{minutes}m" if minutes < 180 else f"{math.ceil(minutes / 60)}h"
-
-
-def latency_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
-    measurement = evaluation.measurement
-    return measurement is not None and p_latency_met(measurement, constraints) >= MIN_P_EACH
-
-
-def iou_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
-    score = evaluation.score("val")
-    if score is None:
-        return False
-    known = score.p_floor
-    return (p_iou_met(score, constraints.min_iou) if known is None else known) >= MIN_P_EACH
 
 
 def _safe_ceiling_ms(evaluation: Evaluation, statistic: Statistic) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -109,7 +108,8 @@ class Result:
         if not models:
             return f"{so_far}no model meets {both}{where}{self._short_of()}"
         many = "1 model meets" if len(models) == 1 else f"{len(models)} models meet"
-        needs = f"{_latency(models[0], self.constraints):.3g} ms"
+        statistic = self.constraints.statistic
+        needs = f"{min(m.latency_ms(statistic) for e in models if (m := e.measurement)):.3g} ms"
         which = "it" if len(models) == 1 else "the fastest"
         return f"{so_far}{many} {both}{where}; {which} needs {needs}"
 
@@ -118,7 +118,7 @@ class Result:
         nearest = next(iter(explained.nearest), None) if explained else None
         if nearest is None or nearest.measurement is None:
             return f"; {explained.summary}" if explained else ""
-        at = f"{_latency(nearest, self.constraints):.3g} ms"
+        at = f"{nearest.measurement.latency_ms(self.constraints.statistic):.3g} ms"
         if nearest.iou is not None:
             unsure = ", which is too uncertain" if meets(nearest, self.constraints) else ""
             return f"; the nearest has IoU {nearest.iou:.4f} at {at}{unsure}"
@@ -226,11 +226,6 @@ def _view(
             f"To measure it there: autoseg remeasure {folder.name} --device {device}"
         )
     return device
-
-
-def _latency(evaluation: Evaluation, constraints: Constraints) -> float:
-    measurement = evaluation.measurement
-    return measurement.latency_ms(constraints.statistic) if measurement else math.inf
 
 
 def runs_in(results: Path) -> Sequence[Path]:

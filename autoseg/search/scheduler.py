@@ -19,7 +19,7 @@ from autoseg.search.finalists import finalists, finish_s, search_left_s
 from autoseg.search.outlook import outlook
 from autoseg.search.plan import Plan, fitting, verdict_lines
 from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
-from autoseg.search.state import SearchProblem, SearchState, StateBuilder
+from autoseg.search.state import SearchState, StateBuilder
 
 
 class Policy(Protocol):
@@ -34,15 +34,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SearchScheduler:
-    """Survey, budget, workers and finish are the same for every policy."""
+    """Decides what is worth doing next; survey, budget, workers and finish go for every policy."""
 
     states: StateBuilder
     policy: Policy
-
-    @classmethod
-    def of(cls, problem: SearchProblem, policy: Policy) -> SearchScheduler:
-        """A scheduler over the problem's own space, as far as that can be enumerated."""
-        return cls(StateBuilder(problem), policy)
 
     def survey(self) -> Sequence[Candidate]:
         """The candidates that are measured before anything is trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist, median
@@ -206,14 +206,12 @@ class SearchState:
     @cached_property
     def front(self) -> StepFront:
         """The front that finishing now, and after the running jobs, would give."""
-        best = {**self.iou_if_finished, **self.iou_of_running}
-        return self.front_of(
-            [
-                (p50_ms(e), iou)
-                for key, iou in best.items()
-                if self.p_latency_met(e := self.evaluations[key]) > 0.5
-            ]
-        )
+        return self.front_of(self.points({**self.iou_if_finished, **self.iou_of_running}))
+
+    def points(self, ious: Mapping[str, float]) -> list[Point]:
+        """Latency and IoU of those that rather meet the ceiling than not, given IoUs by key."""
+        known = [(self.evaluations[key], iou) for key, iou in ious.items()]
+        return [(p50_ms(e), iou) for e, iou in known if self.p_latency_met(e) > 0.5]
 
     def front_of(self, points: Sequence[Point]) -> StepFront:
         return StepFront.of(points, self.p50_ceiling_ms, self.iou_floor)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class OptunaProposer:
 
     def proposals(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
         """The same; `number` is the part of the random seed that differs between calls."""
-        return chain(self._asked(history, number), self._random(number))
+        yield from self._asked(history, number)
+        yield from sample(self.space, self.effort, RANDOM, self.seed + number)
 
     def _asked(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
         distributions = self._distributions()
@@ -53,9 +54,6 @@ class OptunaProposer:
             with _one_thread():
                 params = study.ask(distributions).params
             yield self._candidate(params)
-
-    def _random(self, number: int) -> Iterator[Candidate]:
-        yield from sample(self.space, self.effort, RANDOM, self.seed + number)
 
     def _study(self, history: Sequence[Observation], number: int) -> Any:
         import optuna
