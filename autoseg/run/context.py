@@ -69,7 +69,6 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
 
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
-    """The device's measurement of one file."""
     with quiet(context):
         return context.device.measure(onnx, plan)
 

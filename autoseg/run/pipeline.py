@@ -128,7 +128,6 @@ def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
 
 
 def submit(context: RunContext, job: Job) -> None:
-    """Hand a job to the pool, and report it."""
     kind = "decaying" if job.decay else "training"
     context.run.report_activity(job.candidate, f"{kind} {job.candidate} to epoch {job.to_epoch}")
     context.pool.submit(job)

@@ -169,7 +169,6 @@ def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
 
 
 def _more_training(run: InfeasibleRun) -> list[Relaxation]:
-    """More training as an option; its gain is unknown."""
     untrained = sum(e.state == "measured" and e.iou is None for e in run.within_ceiling)
     going = [epoch_of(e) for e in run.scored_within_ceiling if run.unfinished(e)]
     waiting = sum(

@@ -167,23 +167,21 @@ class Result:
         """
         from autoseg.run.rows import front_json
 
-        shown = front_json(self.front, self.constraints, self.baseline)
-        about = {
+        explained = self.explanation()
+        return {
+            "schema": SCHEMA,
             "run": str(self.folder),
             "device": self.device,
             "searched": self.searched,
             "spent_s": self.spent_s,
-        }
-        explained = self.explanation()
-        lines = {
             "headline": self.headline,
             "verdict": [*self.verdict],
             "plan": [*self.plan],
             "misses": self.misses(),
             "explanation": explained.to_json() if explained else None,
+            "outlook": to_json(self.outlook) if self.outlook else None,
+            **front_json(self.front, self.constraints, self.baseline),
         }
-        outlook = to_json(self.outlook) if self.outlook else None
-        return {"schema": SCHEMA, **about, **lines, "outlook": outlook, **shown}
 
 
 def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:

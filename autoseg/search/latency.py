@@ -107,7 +107,8 @@ class LatencyModel:
         left_out, sd = self._left_out()
         off = np.abs(self._scale.log_ms - left_out) / sd
         # Quantiles, as the largest of a few errors would dominate the mean square.
-        shares = [np.quantile(off, share) / _sigmas(share) for share in (0.8, 0.95)]
+        sigmas = [(share, NormalDist().inv_cdf(0.5 + share / 2)) for share in (0.8, 0.95)]
+        shares = [np.quantile(off, share) / usual for share, usual in sigmas]
         # Settings that were fitted to these rows are optimistic, the more so the fewer they are.
         return float(np.mean(shares)) * (1 + 8 / len(off))
 
@@ -120,11 +121,6 @@ class LatencyModel:
     def _sd(self, variance: Array) -> Array:
         sd: Array = self._sd_factor * np.sqrt(np.maximum(variance, 0.0))
         return np.maximum(sd, MIN_SD)
-
-
-def _sigmas(share: float) -> float:
-    """How many standard deviations to either side hold this share of a normal distribution."""
-    return NormalDist().inv_cdf(0.5 + share / 2)
 
 
 def measured_model(evaluations: Iterable[Evaluation]) -> LatencyModel | None:

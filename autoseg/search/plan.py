@@ -24,12 +24,13 @@ def fitting(state: SearchState) -> list[Candidate]:
     """Those that are measured to fit, and of the others those that are expected to."""
     expected = state.predicted_log_ms[0] <= math.log(state.p50_ceiling_ms)
 
-    def fits(candidate: Candidate, expected: bool) -> bool:
+    found = []
+    for candidate, likely in zip(state.candidates.candidates, expected, strict=True):
         known = state.evaluations.get(candidate.key)
-        return expected if known is None else known.state not in UNFIT
-
-    pairs = zip(state.candidates.candidates, map(bool, expected), strict=True)
-    return [candidate for candidate, likely in pairs if fits(candidate, likely)]
+        fits = likely if known is None else known.state not in UNFIT
+        if fits:
+            found.append(candidate)
+    return found
 
 
 def verdict_lines(state: SearchState) -> list[str]:

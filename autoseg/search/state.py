@@ -272,13 +272,14 @@ def rung_scores(candidates: CandidateSet, evaluations: Evaluations) -> list[Rung
     """All scores that the surrogate learns from; a decayed one counts at the rung it left."""
     found = []
     for e in evaluations.values():
-        row, rung = candidates.rows.get(e.candidate.key), 0
-        for score in e.scores if row is not None else ():
-            if score.split != "val" or score.source != "torch" or row is None:
-                continue
-            rung = rung if score.decayed else score.epoch
-            if rung:
-                found.append(RungScore(row, rung, score.decayed, score.iou))
+        if (row := candidates.rows.get(e.candidate.key)) is None:
+            continue
+        rung = 0
+        for score in e.scores:
+            if score.split == "val" and score.source == "torch":
+                rung = rung if score.decayed else score.epoch
+                if rung:
+                    found.append(RungScore(row, rung, score.decayed, score.iou))
     return found
 
 
