@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.core.records import Evaluation, State
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 
 # From the bottom of the plot to its top.
 STACKED_STATES: tuple[State, ...] = (
