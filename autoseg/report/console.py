@@ -10,7 +10,7 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_text, varied_knobs
+from autoseg.report.plot_data import latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
 from autoseg.run.rows import TableRow, table_rows

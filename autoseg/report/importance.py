@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.units import Choice
-from autoseg.report.axes import varied_knobs
+from autoseg.report.plot_data import varied_knobs
 
 Array = NDArray[np.float64]
 MIN_CANDIDATES = 8  # with fewer, each knob alone explains all of the variance
@@ -117,8 +117,9 @@ def _residuals(fit: tuple[Array, float], inputs: Array, y: Array) -> tuple[Array
 
 
 def _effects(blocks: dict[str, tuple[Array, list[Any]]], fits: Sequence[Array]) -> list[Effect]:
-    ends = np.cumsum([0, *(len(kinds) for _, kinds in blocks.values())])
-    parts = [[weights[a:b] for a, b in zip(ends, ends[1:], strict=False)] for weights in fits]
+    ends = np.cumsum([len(kinds) for _, kinds in blocks.values()])
+    # What is behind the last knob are the weights of the nuisance.
+    parts = [np.split(weights, ends)[:-1] for weights in fits]
     variances = np.array([[float(part.var()) for part in each] for each in parts])
     shares = variances / np.maximum(1e-12, variances.sum(axis=1, keepdims=True))
     effects = []
@@ -126,22 +127,15 @@ def _effects(blocks: dict[str, tuple[Array, list[Any]]], fits: Sequence[Array]) 
         own = parts[0][place]
         low, high = np.quantile(shares[1:, place], (0.05, 0.95))
         worst, best = int(own.argmin()), int(own.argmax())
-        effects.append(
-            Effect(
-                knob,
-                float(shares[0, place]),
-                (float(low), float(high)),
-                kinds[worst],
-                kinds[best],
-                float(own[best] - own[worst]),
-            )  # fmt: skip
-        )
+        share, swing = float(shares[0, place]), float(own[best] - own[worst])
+        ci90 = float(low), float(high)
+        effects.append(Effect(knob, share, ci90, kinds[worst], kinds[best], swing))
     return sorted(effects, key=lambda effect: -effect.share)
 
 
 def _as_factors(found: Importance) -> Importance:
-    effects = tuple(
-        Effect(e.knob, e.share, e.share_ci90, e.best, e.worst, math.exp(e.swing))
-        for e in found.effects
-    )
-    return Importance(effects, found.candidates, found.explained)
+    """Effects on ln(latency) as factors of latency, of which the lower one is better."""
+    effects = [
+        replace(e, worst=e.best, best=e.worst, swing=math.exp(e.swing)) for e in found.effects
+    ]
+    return replace(found, effects=tuple(effects))

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
-from autoseg.report.axes import iou_limits, latency_name, learning_curve, ms_ticks
-from autoseg.report.points import (
+from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
     FrontPlot,
     PlotPoint,
     front_plot,
+    iou_limits,
+    latency_name,
+    learning_curve,
+    ms_ticks,
     plot_iou_limits,
     plot_ms_limits,
+    whiskers,
 )
 from autoseg.run.result import Result
 from autoseg.run.rows import Interval
@@ -82,7 +86,7 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
             if some:
                 figure.add_trace(_scatter(some, group, low, numbers))
     for point in plot.points:
-        if point.is_baseline:
+        if point.row.is_baseline:
             figure.add_trace(_baseline_mark(point, low))
     _draw_constraints(figure, plot.constraints)
     _ms_axis(figure, plot)
@@ -135,14 +139,14 @@ def _groups(plot: FrontPlot) -> dict[str, list[PlotPoint]]:
     """The points by style in the order of drawing, each group by latency."""
     groups: dict[str, list[PlotPoint]] = {name: [] for name in STYLES}
     for point in sorted(plot.points, key=lambda p: p.ms):
-        groups["front" if point.kind in BEST else point.state].append(point)
+        groups["front" if point.kind in BEST else point.evaluation.state].append(point)
     return groups
 
 
 def _group_label(points: Sequence[PlotPoint], group: str) -> str:
     if group == "front":
         return POINT_LABELS[points[0].kind]
-    label = STATE_LABELS[points[0].state]
+    label = STATE_LABELS[points[0].evaluation.state]
     without = points[0].iou is None and group not in WITHOUT_IOU
     return f"{label}, no IoU" if without else label
 
@@ -159,7 +163,7 @@ def _scatter(
         line={"shape": "hv", "color": FRONT, "width": 1} if front else None,
         marker={"color": style.color, "symbol": style.symbol, "size": style.size},
         error_x=_bars([p.latency.ci95 for p in points], each_ms) if front else None,
-        error_y=_bars([p.iou_ci95 for p in points], ious) if front else None,
+        error_y=_bars([p.row["iou_val"].ci95 for p in points], ious) if front else None,
         text=[_hover(p, numbers[p.key]) for p in points], hoverinfo="text",
     )  # fmt: skip
 
@@ -198,11 +202,10 @@ def _curves(points: Sequence[PlotPoint], group: str, numbers: Mapping[str, int])
 
 
 def _bars(intervals: Sequence[Interval | None], at: Sequence[float]) -> Mapping[str, object]:
-    pairs = [(interval or (x, x), x) for interval, x in zip(intervals, at, strict=True)]
+    down, up = whiskers(intervals, at)
     return {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": FRONT,
-        "array": [max(0.0, high - x) for (_, high), x in pairs],
-        "arrayminus": [max(0.0, x - low) for (low, _), x in pairs],
+        "array": up, "arrayminus": down,
     }  # fmt: skip
 
 
@@ -218,7 +221,7 @@ def _hover(point: PlotPoint, number: int) -> str:
         lines.append(f"IoU {score.iou:.4f}, {low:.4f} to {high:.4f}; {score.epoch} epochs")
     if evaluation.p_feasible is not None:
         lines.append(f"P(feasible) {evaluation.p_feasible:.2f}")
-    lines.append(STATE_LABELS[point.state])
+    lines.append(STATE_LABELS[point.evaluation.state])
     if evaluation.error:
         lines.append(html.escape(evaluation.error[:MAX_REASON]))
     return "<br>".join(lines)
@@ -243,10 +246,9 @@ def _draw_constraints(figure: go.Figure, constraints: Constraints) -> None:
 def _ms_axis(figure: go.Figure, plot: FrontPlot) -> None:
     left, right = plot_ms_limits([plot])
     marks = ms_ticks(left, right, 7)
-    name = latency_name([p.evaluation for p in plot.points], plot.constraints.statistic)
     figure.update_xaxes(
         type="log", range=[math.log10(left), math.log10(right)], tickvals=marks,
-        ticktext=[f"{mark:g}" for mark in marks], title_text=f"{name} [ms] (log)",
+        ticktext=[f"{mark:g}" for mark in marks], title_text=f"{latency_name([plot])} [ms] (log)",
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from autoseg.core.records import Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
-from autoseg.report.axes import latency_text
 from autoseg.report.dashboard.study import StudyOverview
+from autoseg.report.plot_data import latency_text
 from autoseg.run.result import Result
 from autoseg.run.rows import table_rows
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from autoseg.core.records import Constraints, Measurement
-from autoseg.report.axes import learning_curve, ticks
 from autoseg.report.page.formatting import point_text
 from autoseg.report.page.svg import (
     XY,
@@ -21,7 +20,7 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
-from autoseg.report.points import BEST, FrontPlot, PlotPoint
+from autoseg.report.plot_data import BEST, FrontPlot, PlotPoint, learning_curve, ticks
 
 WIDTH, HEIGHT = 400.0, 240.0
 BINS = 36

@@ -10,10 +10,9 @@ from markupsafe import Markup
 
 from autoseg.core.pareto import hypervolume, point
 from autoseg.core.records import STATE_LABELS, Evaluation
-from autoseg.report.axes import varied_knobs
 from autoseg.report.page import about, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
-from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
+from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 

@@ -12,14 +12,13 @@ from markupsafe import Markup
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation
-from autoseg.report.axes import varied_knobs
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import about, formatting, tables
 from autoseg.report.page.charts import latency_histogram, learning_curves
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.page.history import budget_picture, drift_picture, hypervolume_curve
 from autoseg.report.page.pictures import data_uris
-from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
+from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.report.spending import STACKED_STATES, Spending, spending
 from autoseg.run.infeasible import Explanation
 from autoseg.run.ledger import as_seen_on, read_events

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoseg.core.units import clock
-from autoseg.report.points import POINT_LABELS, PlotPoint
+from autoseg.report.plot_data import POINT_LABELS, PlotPoint
 from autoseg.run.rows import Quantity
 
 NONE = "–"
@@ -70,7 +70,7 @@ def time(seconds: float | None) -> str:
 
 def point_text(point: PlotPoint) -> str:
     """The tooltip and the accessible name of a point."""
-    marks = [f"{point.rank}." if point.rank else "", "baseline" if point.is_baseline else ""]
+    marks = [f"{point.rank}." if point.rank else "", "baseline" if point.row.is_baseline else ""]
     first = " ".join(mark for mark in marks if mark)
     parts = [first] if first else []
     parts += [POINT_LABELS[point.kind], f"{point.latency.statistic} {ms(point.ms)}"]

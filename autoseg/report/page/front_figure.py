@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from autoseg.core.records import STATE_LABELS
-from autoseg.report.axes import latency_name, ms_ticks, ticks
 from autoseg.report.page.formatting import point_text
 from autoseg.report.page.svg import (
     XY,
@@ -24,13 +23,16 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
-from autoseg.report.points import (
+from autoseg.report.plot_data import (
     BEST,
     FrontPlot,
     PlotPoint,
     PointKind,
+    latency_name,
+    ms_ticks,
     plot_iou_limits,
     plot_ms_limits,
+    ticks,
 )
 
 LANE = 17.0  # pixels: the height of a lane
@@ -94,12 +96,10 @@ def _lane(point: PlotPoint, low: float) -> str | None:
 
 
 def _axes(area: Area, plots: Sequence[FrontPlot], below: float, *, narrow: bool) -> Markup:
-    seen = [point.evaluation for plot in plots for point in plot.points]
-    name = latency_name(seen, plots[0].constraints.statistic)
     across = ms_ticks(area.x.low, area.x.high, 6 if narrow else 10)
     return axes(
         area, across, ticks(area.y.low, area.y.high), below=below,
-        x_name=f"{name} in ms, log scale", y_name="IoU on val",
+        x_name=f"{latency_name(plots)} in ms, log scale", y_name="IoU on val",
     )  # fmt: skip
 
 
@@ -181,8 +181,8 @@ def _whiskers(area: Area, point: PlotPoint, mark: str) -> Markup:
     if point.latency.ci95:
         ends = [area.at(end, point.iou or 0.0)[0] for end in point.latency.ci95]
         parts.append(line((ends[0], y), (ends[1], y), f"whisker {mark}"))
-    if point.iou_ci95:
-        ends = [area.at(point.ms, end)[1] for end in point.iou_ci95]
+    if point.row["iou_val"].ci95:
+        ends = [area.at(point.ms, end)[1] for end in point.row["iou_val"].ci95]
         parts.append(line((x, ends[0]), (x, ends[1]), f"whisker {mark}"))
     return join(parts)
 
@@ -191,7 +191,7 @@ def _point(point: PlotPoint, group: Series, at: XY, lane: str | None) -> Markup:
     """The point; a link to the model's section where the page has one."""
     (x, y), label = at, point_text(point)
     classes = ["point", point.kind, group.mark]
-    classes += ["baseline"] * point.is_baseline + ["near"] * point.near
+    classes += ["baseline"] * point.row.is_baseline + ["near"] * point.near
     inner = [tag("title", label), _shape(point, at, lane)]
     if point.near:
         inner.insert(1, tag("circle", cx=x, cy=y, r=10, class_="ring"))
@@ -208,7 +208,7 @@ def _point(point: PlotPoint, group: Series, at: XY, lane: str | None) -> Markup:
 
 def _shape(point: PlotPoint, at: XY, lane: str | None) -> Markup:
     x, y = at
-    if point.is_baseline:
+    if point.row.is_baseline:
         return tag("path", d=star(x, y, 9 if lane is None else 8), class_="shape")
     if point.kind == "rejected":
         return tag("path", d=cross(x, y, 4.5), class_="shape")

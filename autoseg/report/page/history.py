@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from autoseg.core.records import Evaluation
 from autoseg.core.units import clock
-from autoseg.report.axes import ticks
 from autoseg.report.page.charts import small
 from autoseg.report.page.formatting import number
 from autoseg.report.page.svg import XY, Area, axes, line, path, picture, tag
+from autoseg.report.plot_data import ticks
 from autoseg.report.spending import STACKED_STATES, Spending
 
 Item = TypeVar("Item")

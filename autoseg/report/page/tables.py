@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.records import STATE_LABELS, Evaluation
 from autoseg.report.page import formatting
-from autoseg.report.points import POINT_LABELS, PlotPoint
+from autoseg.report.plot_data import POINT_LABELS, PlotPoint
 from autoseg.run.rows import LATENCIES, Quantity, TableRow
 
 MAX_CLASSES = 20  # of a whole matrix; of more classes the largest confusions are listed
@@ -45,9 +45,9 @@ def row_cells(
     point: PlotPoint, knobs: Sequence[str], statistic: str, *, linked: bool = False
 ) -> list[Cell]:
     """One candidate, values with their intervals; `linked` if the page has a section about it."""
-    row, label = point.row, STATE_LABELS[point.state]
+    row, label = point.row, STATE_LABELS[point.evaluation.state]
     link = f"#model-{point.key}" if linked else ""
-    mark = " ".join([str(point.rank or ""), "★" if point.is_baseline else ""]).strip()
+    mark = " ".join([str(point.rank or ""), "★" if point.row.is_baseline else ""]).strip()
     around = formatting.interval(point.latency)
     if point.latency.statistic != statistic:
         around = f"{point.latency.statistic}: {around}"
@@ -74,7 +74,7 @@ def _knob(value: int | float | str | None) -> Cell:
 def result_fields(point: PlotPoint) -> Fields:
     """State, latency, IoU, feasibility and knobs of a candidate."""
     row, evaluation, val = point.row, point.evaluation, point.evaluation.score("val")
-    label, kind = STATE_LABELS[point.state], POINT_LABELS[point.kind]
+    label, kind = STATE_LABELS[point.evaluation.state], POINT_LABELS[point.kind]
     fields = [("state", label if label == kind else f"{label}, {kind}")]
     if evaluation.error:
         fields.append(("reason", evaluation.error))
