@@ -8,7 +8,6 @@ from pathlib import Path
 
 from autoseg.api.bundle import bundle_model
 from autoseg.report.page import write_page
-from autoseg.report.plots import pareto_png
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 
@@ -20,6 +19,8 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
 
     Those of a `device` that it was remeasured on lie in a folder of their own.
     """
+    from autoseg.report.plots import pareto_png  # loads matplotlib
+
     result = Result.from_run(folder, device)
     place = result.files
     write_front(place, result.front, result.constraints, result.baseline)

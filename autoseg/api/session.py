@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoseg import device as device_room
 from autoseg.api.assemble import measurements_of, pool_of, scheduler_of
@@ -13,14 +13,15 @@ from autoseg.api.files import write_files, write_report
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.report.dashboard.snapshot import overview
-from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
 from autoseg.run.store import Run
 from autoseg.train.task import Task
+
+if TYPE_CHECKING:
+    from autoseg.report.dashboard.study import StudyMirror
 
 OneDevice = str | Path | Device
 Devices = OneDevice | Sequence[OneDevice]
@@ -85,6 +86,9 @@ class Session:
 
     def open_mirror(self, context: RunContext, declaration: Declaration) -> StudyMirror:
         """The Optuna study of the run, kept up to date with its events from now on."""
+        from autoseg.report.dashboard.study import StudyMirror  # loads SQLAlchemy
+        from autoseg.report.dashboard.texts import overview
+
         run = context.run
         mirror = StudyMirror(
             run.folder, context.task.space, declaration.effort, declaration.constraints,

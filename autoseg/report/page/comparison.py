@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from autoseg.core.pareto import hypervolume, point
 from autoseg.core.records import STATE_LABELS, Evaluation
-from autoseg.report.page import about, formatting, tables
+from autoseg.report.page import formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.run.result import Result
@@ -103,7 +103,7 @@ def _compared(result: Result, name: str, mark: str) -> ComparedRun:
         declaration=read_declaration(result.folder),
         heads=tables.columns(knobs, statistic),
         rows=[tables.row_cells(p, knobs, statistic) for p in plot.highlights],
-        command=about.command(result),
+        command=tables.command(result),
         details={p.key: {"run": name, "rows": tables.result_fields(p)} for p in plot.points},
     )
 

@@ -13,10 +13,8 @@ from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation
 from autoseg.report.importance import Importance, iou_importance, latency_importance
-from autoseg.report.page import about, formatting, tables
-from autoseg.report.page.charts import latency_histogram, learning_curves
+from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
-from autoseg.report.page.history import budget_picture, drift_picture, hypervolume_curve
 from autoseg.report.page.pictures import data_uris
 from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.report.spending import STACKED_STATES, Spending, spending
@@ -131,14 +129,14 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         ],
         spent=spent,
         pictures={
-            "budget": budget_picture(spent),
-            "learning": learning_curves(plot),
-            "hypervolume": hypervolume_curve(result.curve),
-            "drift": drift_picture(result.evaluations),
+            "budget": charts.budget_picture(spent),
+            "learning": charts.learning_curves(plot),
+            "hypervolume": charts.hypervolume_curve(result.curve),
+            "drift": charts.drift_picture(result.evaluations),
         },
-        device=about.device_fields(result),
-        run=about.run_fields(result, declaration),
-        command=about.command(result),
+        device=tables.device_fields(result),
+        run=tables.run_fields(result, declaration),
+        command=tables.command(result),
         details={p.key: _details(result, p, keys, beside=beside) for p in plot.points},
     )
 
@@ -184,7 +182,7 @@ def _model(
     sheet: str | None,
     picked: Sequence[How],
 ) -> ModelSection:
-    evaluation, measurement = point.evaluation, point.evaluation.measurement
+    evaluation = point.evaluation
     diagnostics = read_diagnostics(result.files, point.key)
     return ModelSection(
         point=point,
@@ -195,7 +193,7 @@ def _model(
         classes=tables.class_ious(evaluation, classes),
         confusion=tables.confusion(diagnostics, classes),
         diagnostics=diagnostics,
-        histogram=latency_histogram(measurement, result.constraints) if measurement else None,
+        histogram=charts.latency_histogram(evaluation.measurement, result.constraints),
         sheet=sheet,
     )
 
