@@ -34,9 +34,8 @@ class Cell:
 
 
 def _cell(shown: str, value: float | None, more: str = "") -> Cell:
-    return Cell(
-        shown, "" if value is None else float(value), "" if more == formatting.NONE else more
-    )
+    more = "" if more == formatting.NONE else more
+    return Cell(shown, "" if value is None else float(value), more)
 
 
 def columns(knobs: Sequence[str], statistic: str) -> list[str]:
@@ -87,10 +86,9 @@ def result_fields(point: PlotPoint) -> Fields:
     latency = _with_interval(formatting.ms(point.ms), point.latency)
     fields.append((f"latency {point.latency.statistic}", latency))
     for split in ("val", "test"):
-        quantity = row[f"iou_{split}"]
-        if quantity.value is not None:
-            text = _with_interval(formatting.iou(quantity.value), quantity)
-            fields.append((f"IoU on {split}", text))
+        iou = row[f"iou_{split}"]
+        if iou.value is not None:
+            fields.append((f"IoU on {split}", _with_interval(formatting.iou(iou.value), iou)))
     if val:
         fields.append(("epochs", f"{val.epoch}{', decayed' if val.decayed else ''}"))
     if evaluation.p_feasible is not None:
@@ -138,9 +136,9 @@ class Confusion:
     """Shares of the true pixels of each class: a whole matrix, or only the largest confusions
     (truth, predicted, share) where there are many classes."""
 
-    names: tuple[str, ...]
-    shares: tuple[tuple[float, ...], ...]
-    mistakes: tuple[tuple[str, str, float], ...]
+    names: Sequence[str]
+    shares: Sequence[Sequence[float]]
+    mistakes: Sequence[tuple[str, str, float]]
 
 
 def confusion(diagnostics: Diagnostics | None, classes: Sequence[str]) -> Confusion | None:
@@ -148,16 +146,15 @@ def confusion(diagnostics: Diagnostics | None, classes: Sequence[str]) -> Confus
     if diagnostics is None or len(diagnostics.confusion) != len(classes):
         return None
     rows = [[count / (sum(row) or 1) for count in row] for row in diagnostics.confusion]
+    if len(classes) <= MAX_CLASSES:
+        return Confusion(classes, rows, [])
     wrong = [
-        (classes[i], classes[j], rows[i][j])
-        for i in range(len(classes))
-        for j in range(len(classes))
-        if i != j and rows[i][j] >= MIN_CONFUSION
+        (classes[i], classes[j], share)
+        for i, row in enumerate(rows)
+        for j, share in enumerate(row)
+        if i != j and share >= MIN_CONFUSION
     ]
-    wrong.sort(key=lambda each: -each[2])
-    whole = len(classes) <= MAX_CLASSES
-    shares = tuple(tuple(row) for row in rows) if whole else ()
-    return Confusion(tuple(classes), shares, tuple(wrong[:MAX_CONFUSIONS]))
+    return Confusion(classes, [], sorted(wrong, key=lambda each: -each[2])[:MAX_CONFUSIONS])
 
 
 def class_ious(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, float | None]]:
