@@ -60,11 +60,11 @@ class _Module:
 
 @dataclass
 class _Inlined:
-    """The collected import lines, and definitions in dependency order."""
+    """The collected import lines, and definitions by name in dependency order."""
 
     imports: dict[str, str] = field(default_factory=dict)
-    sources: dict[tuple[Path, int], str] = field(default_factory=dict)
-    named: dict[str, tuple[Path, int]] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
 
     def add(self, module: _Module, name: str) -> None:
         """Add a name of a module after the names that its definition uses."""
@@ -74,22 +74,17 @@ class _Inlined:
                 self.add(_module(home), name)
             else:
                 self.imports[name] = line
-            return
-        if name not in module.definitions:
-            return
-        place, node = module.definitions[name]
-        at = module.path, place
-        if at in self.named.values():
-            return
-        if name in self.named:
-            same = self.sources.get(self.named[name]) == module.source(place)
-            if not same:
+        elif name in module.definitions:
+            place, node = module.definitions[name]
+            source = module.source(place)
+            if self.named.get(name, source) != source:
                 raise RuntimeError(f"two definitions of {name} cannot be inlined into one file")
-            return
-        self.named[name] = at
-        for used in _names(node):
-            self.add(module, used)
-        self.sources[at] = module.source(place)
+            known = source in self.named.values()
+            self.named[name] = source
+            if not known:
+                for used in _names(node):
+                    self.add(module, used)
+                self.sources.append(source)
 
 
 def inlined(path: Path) -> str:
@@ -98,28 +93,17 @@ def inlined(path: Path) -> str:
     Raises RuntimeError where two modules have different definitions of one name.
     """
     module = _Module(path)
-    ours = [n for n in module.body if isinstance(n, ast.ImportFrom) and _is_ours(n)]
+    every = [n for n in module.body if isinstance(n, ast.ImportFrom)]
+    ours = [n for n in every if str(n.module).startswith("autoseg.")]
     whole = _Inlined()
     for node in ours:
         for alias in node.names:
             whole.add(_module(str(node.module)), alias.name)
     here = _bound(module.body)
     imports = sorted(line for name, line in whole.imports.items() if name not in here)
-    first, last = ours[0].lineno - 1, ours[-1].end_lineno
-    return "".join(
-        [
-            *module.lines[:first],
-            "".join(f"{line}\n" for line in imports),
-            "\n\n",
-            "\n\n\n".join(whole.sources.values()),
-            "\n\n",
-            *module.lines[last:],
-        ]
-    )
-
-
-def _is_ours(node: ast.ImportFrom) -> bool:
-    return str(node.module).startswith("autoseg.")
+    before, after = module.lines[: ours[0].lineno - 1], module.lines[ours[-1].end_lineno :]
+    code = "\n\n\n".join(whole.sources)
+    return "".join([*before, *(f"{line}\n" for line in imports), "\n\n", code, "\n\n", *after])
 
 
 def _module(name: str) -> _Module:

@@ -149,9 +149,8 @@ def _copied(path: Path, copy: Path) -> str:
     """
     most = MAX_BYTES.get(path.suffix, MAX_OTHER_BYTES)
     if path.stat().st_size > most:
-        raise InputError(
-            f"{path} is larger than {most >> 20} MiB, the limit for a file of a bundle"
-        )
+        limit = f"{most >> 20} MiB, the limit for a file of a bundle"
+        raise InputError(f"{path} is larger than {limit}")
     seen = hashlib.sha256()
     with path.open("rb") as source, copy.open("wb") as target:
         for _ in range(0, most + 1, 1 << 20):
@@ -173,9 +172,8 @@ def _read(path: Path, kind: type[Record]) -> Record:
         text = f"{path.name}: {where}: {first['msg'][:200]}; {_NOT_OURS}"
         raise InputError(text) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path.name} is not a valid JSON file of a bundle ({str(error)[:200]})"
-        ) from error
+        text = f"{path.name} is not a valid JSON file of a bundle ({str(error)[:200]})"
+        raise InputError(text) from error
 
 
 def _refuse_constant(word: str) -> Any:

@@ -35,7 +35,6 @@ FRONT, OTHER, LIMIT, REJECTED, BASELINE, ACTIVE = (
 )  # fmt: skip
 INK, GRID = "#808890", "rgba(128,136,144,0.25)"
 MAX_REASON = 160  # characters in a hover text
-WITHOUT_IOU = ("measured", "too_slow")  # states that never have one
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,10 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
 def curves_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
     """IoU over epochs of all trained candidates; a decayed score is an open marker."""
     figure = go.Figure()
-    scored = {p.key for p in plot.points if learning_curve(p.evaluation)}
     for group, points in _groups(plot).items():
-        if some := [p for p in points if p.key in scored]:
+        if some := [p for p in points if learning_curve(p.evaluation)]:
             figure.add_trace(_curves(some, group, numbers))
-    curves = [learning_curve(p.evaluation) for p in plot.points if p.key in scored]
+    curves = [curve for p in plot.points if (curve := learning_curve(p.evaluation))]
     scores, floor = [score for curve in curves for score in curve], plot.constraints.min_iou
     figure.add_hline(y=floor, line=_limit_line())
     rungs = sorted({score.epoch for score in scores})
@@ -118,20 +116,15 @@ def curves_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
 def hypervolume_figure(result: Result) -> go.Figure:
     """The hypervolume that finishing would have given, over the run's time."""
     constraints = result.constraints
-    minutes = [seconds / 60 for seconds, _ in result.curve]
-    figure = go.Figure(
-        go.Scatter(
-            x=minutes, y=[volume for _, volume in result.curve], mode="lines",
-            line={"shape": "hv", "color": FRONT}, name="if finished then", showlegend=False,
-        )
+    line = go.Scatter(
+        x=[seconds / 60 for seconds, _ in result.curve], y=[volume for _, volume in result.curve],
+        mode="lines", line={"shape": "hv", "color": FRONT}, name="if finished then",
+        showlegend=False,
     )  # fmt: skip
+    figure = go.Figure(line)
+    name = f"ln(ms) x IoU beyond ({constraints.max_latency_ms:g} ms, {constraints.min_iou:g})"
     figure.update_xaxes(title_text="minutes", rangemode="tozero")
-    figure.update_yaxes(
-        title_text=(
-            f"ln(ms) x IoU beyond ({constraints.max_latency_ms:g} ms, {constraints.min_iou:g})"
-        ),
-        rangemode="tozero",
-    )
+    figure.update_yaxes(title_text=name, rangemode="tozero")
     return _layout(figure, "Hypervolume that finishing would give")
 
 
@@ -147,7 +140,8 @@ def _group_label(points: Sequence[PlotPoint], group: str) -> str:
     if group == "front":
         return POINT_LABELS[points[0].kind]
     label = STATE_LABELS[points[0].evaluation.state]
-    without = points[0].iou is None and group not in WITHOUT_IOU
+    # States in which a candidate never has an IoU do not say so.
+    without = points[0].iou is None and group not in ("measured", "too_slow")
     return f"{label}, no IoU" if without else label
 
 
@@ -178,21 +172,16 @@ def _baseline_mark(point: PlotPoint, low: float) -> go.Scatter:
 
 def _curves(points: Sequence[PlotPoint], group: str, numbers: Mapping[str, int]) -> go.Scatter:
     """All curves of a group in one trace: hundreds of traces are slow to draw."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    texts, symbols = [], []
+    dots: list[tuple[int | None, float | None, str, str]] = []
     for point in points:
         name = f"trial {numbers[point.key]}<br>{_knobs(point.evaluation)}"
         for score in learning_curve(point.evaluation):
-            x.append(score.epoch)
-            y.append(score.iou)
             decayed = ", decayed" if score.decayed else ""
-            texts.append(f"{name}<br>IoU {score.iou:.4f} at {score.epoch} epochs{decayed}")
-            symbols.append("circle-open" if score.decayed else "circle")
-        x.append(None)  # a gap before the next one
-        y.append(None)
-        texts.append("")
-        symbols.append("circle")
+            text = f"{name}<br>IoU {score.iou:.4f} at {score.epoch} epochs{decayed}"
+            symbol = "circle-open" if score.decayed else "circle"
+            dots.append((score.epoch, score.iou, text, symbol))
+        dots.append((None, None, "", "circle"))  # a gap before the next one
+    x, y, texts, symbols = zip(*dots, strict=True)
     style = STYLES[group]
     return go.Scatter(
         x=x, y=y, mode="lines+markers", name=f"{_group_label(points, group)} ({len(points)})",
@@ -235,12 +224,11 @@ def _draw_constraints(figure: go.Figure, constraints: Constraints) -> None:
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
     figure.add_vline(x=ceiling, line=_limit_line())
     figure.add_hline(y=floor, line=_limit_line())
-    for text, where in (
-        (f"{ceiling:g} ms", {"x": math.log10(ceiling), "xref": "x", "y": 1.0, "yref": "paper"}),
-        (f"{floor:g}", {"x": 1.0, "xref": "paper", "y": floor, "yref": "y"}),
-    ):
-        beside = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
-        figure.add_annotation(text=text, font={"color": LIMIT, "size": 11}, **where, **beside)
+    beside = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    beside |= {"font": {"color": LIMIT, "size": 11}}
+    at = math.log10(ceiling)
+    figure.add_annotation(text=f"{ceiling:g} ms", x=at, xref="x", y=1.0, yref="paper", **beside)
+    figure.add_annotation(text=f"{floor:g}", x=1.0, xref="paper", y=floor, yref="y", **beside)
 
 
 def _ms_axis(figure: go.Figure, plot: FrontPlot) -> None:

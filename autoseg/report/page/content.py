@@ -31,7 +31,6 @@ class ModelSection:
     """The section of a page about one model."""
 
     point: PlotPoint
-    picked: tuple[How, ...]
     results: tables.Fields
     costs: tables.Fields
     latencies: tables.Fields
@@ -165,14 +164,7 @@ def _models(
 ) -> list[ModelSection]:
     sheets = data_uris(result.files, [point.key for point in points])
     classes = [str(name) for name in declaration.get("classes") or ()]
-    picks: dict[str, list[How]] = {}
-    for how, pick in result.picks().items():
-        if pick:
-            picks.setdefault(pick.candidate.key, []).append(how)
-    return [
-        _model(result, point, classes, sheets.get(point.key), picks.get(point.key, []))
-        for point in points
-    ]
+    return [_model(result, point, classes, sheets.get(point.key)) for point in points]
 
 
 def _model(
@@ -180,13 +172,11 @@ def _model(
     point: PlotPoint,
     classes: Sequence[str],
     sheet: str | None,
-    picked: Sequence[How],
 ) -> ModelSection:
     evaluation = point.evaluation
     diagnostics = read_diagnostics(result.files, point.key)
     return ModelSection(
         point=point,
-        picked=tuple(picked),
         results=tables.result_fields(point),
         costs=tables.cost_fields(evaluation),
         latencies=tables.latency_fields(point.row),
@@ -207,10 +197,9 @@ def _details(
     page is `beside` the sheets.
     """
     fields = tables.result_fields(point)
-    if point.evaluation.cost:
-        fields.append(("parameters", f"{point.row['params'].value:,.0f}"))
-        fields.append(("MACs", formatting.count(point.row["macs"].value)))
-    fields.append(("file", formatting.size(point.row["onnx_bytes"].value)))
+    if cost := point.evaluation.cost:
+        fields += [("parameters", f"{cost.params:,}"), ("MACs", formatting.count(cost.macs))]
+    fields.append(("file", formatting.size(point.evaluation.onnx_bytes)))
     found: dict[str, Any] = {"rows": fields, "section": point.key in sections}
     sheet = sheet_path(Path(""), point.key)
     if beside and point.key not in sections and (result.files / sheet).is_file():
