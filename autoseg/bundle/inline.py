@@ -29,15 +29,11 @@ class _Module:
     def imports(self) -> dict[str, tuple[str, str]]:
         """By name: its module, and a line that imports this name alone."""
         found = {}
-        for node in self.body:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name
-                    found[name] = alias.name, ast.unparse(ast.Import([alias]))
-            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-                for alias in node.names:
-                    one = ast.ImportFrom(node.module, [alias], 0)
-                    found[alias.asname or alias.name] = str(node.module), ast.unparse(one)
+        for node in (n for n in self.body if isinstance(n, (ast.Import, ast.ImportFrom))):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            for alias in node.names if module != "__future__" else ():
+                one = ast.ImportFrom(module, [alias], 0) if module else ast.Import([alias])
+                found[alias.asname or alias.name] = module or alias.name, ast.unparse(one)
         return found
 
     @cached_property

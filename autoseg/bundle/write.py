@@ -65,10 +65,7 @@ def write_bundle(
                 f"{onnx} differs from the measured file: it was changed afterwards. Let the run "
                 "finish (--resume if it was stopped), then write the bundle"
             )
-        for name, record in _records(evaluation).items():
-            _write_json(draft / name, record)
-        (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
-        _write_description(draft, evaluation, classes, constraints, context)
+        _describe(draft, evaluation, classes, constraints, context)
         _write_sums(draft)
         _replace(draft, folder)
     finally:
@@ -101,25 +98,25 @@ def _records(evaluation: Evaluation) -> dict[str, Any]:
     return {"measurement.json": to_json(evaluation.measurement), "score.json": scores}
 
 
-def _write_description(
+def _describe(
     draft: Path,
     evaluation: Evaluation,
     classes: Sequence[str],
     constraints: Constraints,
     context: BundleContext,
 ) -> None:
-    """Write classes.json, bundle.json, card.md and the contact sheet."""
-    _write_json(
-        draft / "classes.json",
-        {
-            "classes": list(classes),
-            "colours": class_colours(classes),
-            "ignore_index": IGNORE_INDEX,
-        },
-    )
+    """Write all files but the model and the checksums."""
     declaration, onnx = context.declaration, draft / "model.onnx"
     manifest = manifest_of(evaluation, constraints, declaration, context.device, onnx)
-    _write_json(draft / "bundle.json", to_json(manifest))
+    named = {"classes": [*classes], "colours": class_colours(classes)}
+    records = {
+        "bundle.json": to_json(manifest),
+        "classes.json": {**named, "ignore_index": IGNORE_INDEX},
+        **_records(evaluation),
+    }
+    for name, record in records.items():
+        _write_json(draft / name, record)
+    (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
     sheet = SHEET if context.sheet is not None and context.sheet.is_file() else None
     if context.sheet is not None and sheet:
         shutil.copyfile(context.sheet, draft / sheet)

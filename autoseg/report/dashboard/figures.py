@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
+from autoseg.core.records import STATE_LABELS, Constraints
 from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
@@ -33,6 +33,7 @@ from autoseg.run.rows import Interval
 FRONT, OTHER, LIMIT, REJECTED, BASELINE, ACTIVE = (
     "#2a8fc0", "#8a949e", "#d9722e", "#d64a3a", "#9a6fd0", "#3d9a5f",
 )  # fmt: skip
+LIMIT_LINE = {"color": LIMIT, "width": 1.2, "dash": "dash"}
 INK, GRID = "#808890", "rgba(128,136,144,0.25)"
 MAX_REASON = 160  # characters in a hover text
 
@@ -104,7 +105,7 @@ def curves_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
             figure.add_trace(_curves(some, group, numbers))
     curves = [curve for p in plot.points if (curve := learning_curve(p.evaluation))]
     scores, floor = [score for curve in curves for score in curve], plot.constraints.min_iou
-    figure.add_hline(y=floor, line=_limit_line())
+    figure.add_hline(y=floor, line=LIMIT_LINE)
     rungs = sorted({score.epoch for score in scores})
     figure.update_xaxes(type="log", tickvals=_apart(rungs), title_text="epochs (log)")
     ends = [curve[-1].iou for curve in curves]
@@ -174,7 +175,7 @@ def _curves(points: Sequence[PlotPoint], group: str, numbers: Mapping[str, int])
     """All curves of a group in one trace: hundreds of traces are slow to draw."""
     dots: list[tuple[int | None, float | None, str, str]] = []
     for point in points:
-        name = f"trial {numbers[point.key]}<br>{_knobs(point.evaluation)}"
+        name = f"trial {numbers[point.key]}<br>{html.escape(str(point.evaluation.candidate))}"
         for score in learning_curve(point.evaluation):
             decayed = ", decayed" if score.decayed else ""
             text = f"{name}<br>IoU {score.iou:.4f} at {score.epoch} epochs{decayed}"
@@ -201,8 +202,11 @@ def _bars(intervals: Sequence[Interval | None], at: Sequence[float]) -> Mapping[
 def _hover(point: PlotPoint, number: int) -> str:
     """Text of a point; strings of a board or a space are escaped, since plotly parses tags."""
     evaluation, latency, score = point.evaluation, point.latency, point.evaluation.score("val")
-    lines = [f"<b>trial {number}</b>  {point.key}", _knobs(evaluation)]
-    lines.append(f"{latency.statistic} {point.ms:.4g} ms")
+    lines = [
+        f"<b>trial {number}</b>  {point.key}",
+        html.escape(str(evaluation.candidate)),
+        f"{latency.statistic} {point.ms:.4g} ms",
+    ]
     if latency.ci95:
         lines[-1] += f", {latency.ci95[0]:.4g} to {latency.ci95[1]:.4g}"
     if score:
@@ -216,14 +220,10 @@ def _hover(point: PlotPoint, number: int) -> str:
     return "<br>".join(lines)
 
 
-def _knobs(evaluation: Evaluation) -> str:
-    return html.escape(str(evaluation.candidate))
-
-
 def _draw_constraints(figure: go.Figure, constraints: Constraints) -> None:
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
-    figure.add_vline(x=ceiling, line=_limit_line())
-    figure.add_hline(y=floor, line=_limit_line())
+    figure.add_vline(x=ceiling, line=LIMIT_LINE)
+    figure.add_hline(y=floor, line=LIMIT_LINE)
     beside = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
     beside |= {"font": {"color": LIMIT, "size": 11}}
     at = math.log10(ceiling)
@@ -247,10 +247,6 @@ def _apart(rungs: Sequence[int]) -> Sequence[int]:
         if not kept or epoch >= 1.4 * kept[-1]:
             kept.append(epoch)
     return kept
-
-
-def _limit_line() -> Mapping[str, object]:
-    return {"color": LIMIT, "width": 1.2, "dash": "dash"}
 
 
 def _layout(figure: go.Figure, title: str) -> go.Figure:

@@ -30,7 +30,7 @@ from optuna.trial import TrialState
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.files import write_atomically
-from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, State
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
 from autoseg.networks.space import Knob, SearchSpace
 from autoseg.report.dashboard.database import Database
 from autoseg.report.dashboard.texts import StudyOverview, study_attributes, trial_attributes
@@ -46,7 +46,6 @@ FINAL = {
     "confirmed": TrialState.COMPLETE,
     "rejected": TrialState.COMPLETE,
 }
-UNFINISHED: tuple[State, ...] = ("proposed", "measured", "scored")
 DRAW_EVERY_S = 10.0  # at least this long between two drawings of the overview
 MAX_DRAW_SHARE = 0.02  # of the run's time, also in a large run
 
@@ -103,7 +102,7 @@ class StudyMirror:
     def _close_unfinished(self, evaluation: Evaluation) -> None:
         """Close a trial that is still running at the end of the run, with its state as reason."""
         key, scored = evaluation.candidate.key, evaluation.iou is not None
-        if evaluation.state in UNFINISHED and key not in self._closed:
+        if evaluation.state not in FINAL and key not in self._closed:
             reason = f"{STATE_LABELS[evaluation.state]} at the end of the run"
             self._database.storage.set_trial_user_attr(self._trials[key], "reason", reason)
             self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)

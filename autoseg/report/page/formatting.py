@@ -56,15 +56,12 @@ def size(n_bytes: float | None) -> str:
     """``190285 -> "186 KiB"``."""
     if n_bytes is None:
         return NONE
-    if n_bytes >= 2**20:
-        return f"{number(n_bytes / 2**20)} MiB"
-    return f"{number(n_bytes / 1024)} KiB"
+    size, unit = (2**20, "MiB") if n_bytes >= 2**20 else (1024, "KiB")
+    return f"{number(n_bytes / size)} {unit}"
 
 
-def time(seconds: float | None) -> str:
+def time(seconds: float) -> str:
     """``75.2 -> "1:15"``; tenths under a minute."""
-    if seconds is None:
-        return NONE
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 

@@ -208,8 +208,8 @@ def _drift(ratios: Sequence[float | None]) -> str:
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
         return "not recorded"
-    more = f"{100 * (max(known) - 1):.0f} %"
-    return f"the reference model was up to {more} slower than on the idle device"
+    more = 100 * (max(known) - 1)
+    return f"the reference model was up to {more:.0f} % slower than on the idle device"
 
 
 def _range(values: Sequence[float | None], unit: str) -> str:
@@ -228,25 +228,22 @@ def command(result: Result) -> str:
     """The command that repeats the run, with its paths as the user typed them."""
     if result.device is None:
         return result.declaration.command(result.folder.name)
-    ceiling = str(result.declaration.max_latency)
-    again = ["remeasure", result.folder.name, "--device", result.device]
-    return shlex.join(["autoseg", *again, "--max-latency", ceiling])
+    again = ["autoseg", "remeasure", result.folder.name, "--device", result.device]
+    return shlex.join([*again, "--max-latency", str(result.declaration.max_latency)])
 
 
 def run_fields(result: Result, declaration: Mapping[str, Any]) -> Fields:
     """Data, space, budget, machine and versions of the run."""
-    pictures = declaration.get("pictures") or {}
-    knobs = declaration.get("knobs") or {}
+    knobs, trials = declaration.get("knobs") or {}, declaration.get("trials")
     rows = {
         "run": result.folder.name,
         "data": declaration.get("data") or "synthetic parcels",
-        "pictures": ", ".join(f"{split} {count}" for split, count in pictures.items()),
+        "pictures": _text_of(declaration.get("pictures")),
         "data digest": declaration.get("data_digest"),
-        "classes": ", ".join(map(str, declaration.get("classes") or ())),
+        "classes": _text(declaration.get("classes") or ()),
         "space": f"{result.declaration.space}, {result.declaration.effort} effort",
         "knobs": "; ".join(f"{name}: {_text(values)}" for name, values in knobs.items()),
-        "budget": declaration.get("budget")
-        or (f"{declaration['trials']} trials" if declaration.get("trials") else ""),
+        "budget": declaration.get("budget") or (f"{trials} trials" if trials else ""),
         "seed": declaration.get("seed"),
         "sampler": declaration.get("sampler"),
         "trained on": _text_of(declaration.get("machine")),
