@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
 from autoseg.core.records import STATE_LABELS
+from autoseg.core.text import one_line
 from autoseg.core.units import clock
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
@@ -38,12 +39,10 @@ def write_figures(result: Result, page: Path) -> list[str]:
     The files are in a folder beside the page. Returns their names without a suffix. Raises
     OSError where they cannot be written.
     """
-    folder = page.parent / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
         drawn = {name: figure for name, draw in _DRAWN.items() if (figure := draw(result))}
         for name, figure in drawn.items():
-            _save(figure, folder, name)
+            _save(figure, page, name)
     return [*drawn]
 
 
@@ -52,30 +51,26 @@ def write_fronts(one: Result, other: Result, page: Path) -> str:
 
     Returns the path of the PNG relative to the page. Raises OSError.
     """
-    folder, name = page.parent / FOLDER, f"front-{page.stem.removeprefix('report-')}"
-    folder.mkdir(parents=True, exist_ok=True)
+    file = f"front-{page.stem.removeprefix('report-')}"
     plots = [
-        front_plot(result.evaluations, result.constraints, name=_printable(name)[:MAX_NAME])
+        front_plot(result.evaluations, result.constraints, name=one_line(name)[:MAX_NAME])
         for name, result in zip(names_of(one, other), (one, other), strict=True)
     ]
     with matplotlib.rc_context(_STYLE):
-        _save(fronts_figure(plots), folder, name)
-    return f"{FOLDER}/{name}.png"
+        _save(fronts_figure(plots), page, file)
+    return f"{FOLDER}/{file}.png"
 
 
-def _save(figure: Figure, folder: Path, name: str) -> None:
+def _save(figure: Figure, page: Path, name: str) -> None:
+    folder = page.parent / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png")
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def _printable(name: str) -> str:
-    """A folder's name that is not UTF-8, with escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
 def _front(result: Result) -> Figure | None:
     plot = front_plot(result.evaluations, result.constraints, result.baseline)
-    return pareto_figure(plot, _printable(result.folder.name))
+    return pareto_figure(plot, one_line(result.folder.name))
 
 
 def _learning(result: Result) -> Figure | None:

@@ -85,17 +85,15 @@ def _importance(
     columns = np.hstack([block for block, _ in blocks.values()])
     inputs, y = np.hstack([columns, _indicators(nuisance)[0]]), np.array(values)
     rng = np.random.default_rng(0)
-    fits, left_out = [_fit(inputs, y)], []
+    fits, residuals, spread = [_fit(inputs, y)], np.zeros(0), np.zeros(0)
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(y), len(y))
         fits.append(_fit(inputs[drawn], y[drawn]))
-        out = np.setdiff1d(np.arange(len(y)), drawn)
-        left_out.append(_residuals(fits[-1], inputs[out], y[out]))
-    residuals = np.concatenate([each for each, _ in left_out])
-    spread = np.concatenate([each for _, each in left_out])
+        out, mean = np.setdiff1d(np.arange(len(y)), drawn), y[drawn].mean()
+        residuals = np.append(residuals, y[out] - mean - inputs[out] @ fits[-1])
+        spread = np.append(spread, y[out] - mean)
     explained = 1 - float((residuals**2).sum() / max(1e-12, float((spread**2).sum())))
-    effects = _effects(blocks, [weights for weights, _ in fits])
-    return Importance(tuple(effects), len(seen), explained)
+    return Importance(tuple(_effects(blocks, fits)), len(seen), explained)
 
 
 def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:
@@ -104,16 +102,10 @@ def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:
     return np.array([[float(v == kind) for kind in kinds] for v in values]), kinds
 
 
-def _fit(inputs: Array, y: Array) -> tuple[Array, float]:
-    """Ridge weights and the mean (intercept)."""
-    mean = float(y.mean())
+def _fit(inputs: Array, y: Array) -> Array:
+    """Ridge weights around the mean, which is the intercept."""
     square = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(square, inputs.T @ (y - mean)), np.float64), mean
-
-
-def _residuals(fit: tuple[Array, float], inputs: Array, y: Array) -> tuple[Array, Array]:
-    weights, mean = fit
-    return y - mean - inputs @ weights, y - mean
+    return np.asarray(np.linalg.solve(square, inputs.T @ (y - y.mean())), np.float64)
 
 
 def _effects(blocks: dict[str, tuple[Array, list[Any]]], fits: Sequence[Array]) -> list[Effect]:

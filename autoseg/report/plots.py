@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,11 +37,9 @@ def pareto_png(
     constraints: Constraints,
     *,
     baseline: Evaluation | None = None,
-    title: str = "",
 ) -> None:
     """Write the plot of `pareto_figure`."""
-    plot = front_plot(evaluations, constraints, baseline)
-    pareto_figure(plot, title).savefig(path, format="png")
+    pareto_figure(front_plot(evaluations, constraints, baseline)).savefig(path, format="png")
 
 
 def pareto_figure(plot: FrontPlot, title: str = "") -> Figure:
@@ -65,9 +64,9 @@ def fronts_figure(plots: Sequence[FrontPlot]) -> Figure:
         _draw_constraints(axes, plot.constraints, color, row)
         rest = [p for p in plot.points if p.kind not in BEST and (p.iou or 0.0) >= low]
         label = f"other networks of {plot.name}"
-        _scatter(axes, rest, label, marker="o", color=color, alpha=0.25, size=5)
+        _scatter(axes, rest, label, "o", color=color, alpha=0.25, markersize=5)
         _draw_front(axes, plot, color=color, row=row)
-    _label(axes, plots, "", columns=2)
+    _label(axes, plots, "")
     return figure
 
 
@@ -107,10 +106,10 @@ def _draw_rest(axes: Axes, plot: FrontPlot) -> None:
     rejected = [p for p in rest if p.kind == "rejected"]
     baseline = [p for p in plot.points if p.row.is_baseline]
     dots = [p for p in plain if (p.iou or 0.0) >= low]
-    _scatter(axes, dots, POINT_LABELS["dominated"], color=OTHER, alpha=0.5, size=5)
-    _scatter(axes, rejected, POINT_LABELS["rejected"], marker="X", color=_REJECTED)
+    _scatter(axes, dots, POINT_LABELS["dominated"], "o", color=OTHER, alpha=0.5, markersize=5)
+    _scatter(axes, rejected, POINT_LABELS["rejected"], "X", color=_REJECTED, markersize=8)
     stars = [p for p in baseline if (p.iou or 0.0) >= low]
-    _scatter(axes, stars, "baseline", marker="*", color=_BASELINE, size=14)
+    _scatter(axes, stars, "baseline", "*", color=_BASELINE, markersize=14)
     below = [p for p in plain + baseline if p.iou is not None and p.iou < low]
     unscored = [p for p in plain + baseline if p.iou is None]
     _draw_edge(axes, below, "v", "IoU below this plot")
@@ -126,22 +125,13 @@ def _draw_edge(axes: Axes, points: Sequence[PlotPoint], marker: str, label: str)
 
 
 def _scatter(
-    axes: Axes,
-    points: Sequence[PlotPoint],
-    label: str,
-    *,
-    color: str,
-    marker: str = "o",
-    alpha: float = 1.0,
-    size: float = 8,
+    axes: Axes, points: Sequence[PlotPoint], label: str, marker: str, **look: Any
 ) -> None:
     known = [(p.ms, p.iou) for p in points if p.iou is not None]
     count = f" ({len(known)})" if label != "baseline" else ""
     if known:
-        axes.plot(
-            *zip(*known, strict=True), marker, color=color, alpha=alpha, markersize=size,
-            markeredgewidth=0, label=label + count, zorder=3,
-        )  # fmt: skip
+        at = zip(*known, strict=True)
+        axes.plot(*at, marker, markeredgewidth=0, label=label + count, zorder=3, **look)
 
 
 def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = FRONT, row: int = 0) -> None:
@@ -166,7 +156,7 @@ def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = FRONT, row: int = 0
         )  # fmt: skip
 
 
-def _label(axes: Axes, plots: Sequence[FrontPlot], title: str, *, columns: int = 3) -> None:
+def _label(axes: Axes, plots: Sequence[FrontPlot], title: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -174,10 +164,10 @@ def _label(axes: Axes, plots: Sequence[FrontPlot], title: str, *, columns: int =
     axes.set_title(title, loc="left", fontsize=11, pad=18)
     draw_frame(axes)
     if axes.get_legend_handles_labels()[0]:
-        place = (0.5, -0.13)
         axes.legend(
-            loc="upper center", bbox_to_anchor=place, ncol=columns, fontsize=9, frameon=False
-        )
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3 if len(plots) == 1 else 2,
+            fontsize=9, frameon=False,
+        )  # fmt: skip
 
 
 def draw_frame(axes: Axes) -> None:
