@@ -143,9 +143,9 @@ def _frame(diagnostics: Diagnostics | None) -> dict[str, str]:
     height, width = frame.picture_hw
     parts = (
         f"resize {frame.resize_ms:.3g} ms, inference {frame.inference_ms:.3g} ms, "
-        f"resize back {frame.resize_back_ms:.3g} ms"
+        f"resize back {frame.resize_back_ms:.3g} ms ({plain(frame.where)})"
     )
-    return {f"an image of {width}x{height}": f"{parts} ({plain(frame.where)})"}
+    return {f"an image of {width}x{height}": parts}
 
 
 def _data(data: DataFacts | None) -> dict[str, str]:

@@ -78,13 +78,10 @@ def _data_facts(declaration: Mapping[str, Any]) -> DataFacts | None:
     reading = {name: value for name, value in given.items() if value not in (None, 0)}
     if "remap" in reading:
         reading["remap"] = _last_part(str(reading["remap"]))
-    data = declaration.get("data")
+    data, pictures = declaration.get("data"), declaration.get("pictures", {})
+    name = "parcels" if data is None else _last_part(str(data))
     return DataFacts(
-        "parcels" if data is None else _last_part(str(data)),
-        declaration["data_digest"],
-        declaration.get("pictures", {}),
-        declaration.get("licence"),
-        reading,
+        name, declaration["data_digest"], pictures, declaration.get("licence"), reading
     )
 
 

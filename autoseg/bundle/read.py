@@ -193,6 +193,7 @@ def _check_values(
     """Check the values that types do not constrain. Raises InputError."""
     constraints = manifest.constraints
     later_ms = (measurement.p90_ms, measurement.p95_ms, measurement.p99_ms)
+    each_ms = (measurement.p50_ms, measurement.mean_ms, *later_ms)
     intervals = [measurement.p50_ci_ms, *(score.iou_ci95 for score in scores.values())]
     rules = {
         f"bundle.json: schema {manifest.schema}; this version reads {SCHEMA}": (
@@ -202,12 +203,7 @@ def _check_values(
             0 < constraints.max_latency_ms < math.inf and 0 <= constraints.min_iou <= 1
         ),
         "measurement.json: latencies and runs must be over zero": (
-            measurement.runs > 0
-            and all(
-                0 < ms < math.inf
-                for ms in (measurement.p50_ms, measurement.mean_ms, *later_ms)
-                if ms is not None
-            )
+            measurement.runs > 0 and all(0 < ms < math.inf for ms in each_ms if ms is not None)
         ),
         "measurement.json, score.json: intervals must run from low to high": all(
             -math.inf < low <= high < math.inf

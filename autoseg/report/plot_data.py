@@ -101,7 +101,7 @@ def front_plot(
     return FrontPlot(tuple(points), constraints, name)
 
 
-def plot_of_run(result: Result, name: str = "") -> FrontPlot:
+def plot_of_run(result: Result) -> FrontPlot:
     """The plot of a run with its nearest misses where it has no front."""
     explained = result.explanation()
     # A scored candidate that meets both constraints misses nothing: it awaits its confirmation.
@@ -110,9 +110,7 @@ def plot_of_run(result: Result, name: str = "") -> FrontPlot:
         for e in (explained.nearest if explained else ())
         if e.state == "rejected" or not meets(e, result.constraints)
     }
-    return front_plot(
-        result.evaluations, result.constraints, result.baseline, name=name, near=near
-    )
+    return front_plot(result.evaluations, result.constraints, result.baseline, near=near)
 
 
 def _kind(row: TableRow, constraints: Constraints) -> PointKind:
@@ -194,13 +192,8 @@ def learning_curve(evaluation: Evaluation) -> list[Score]:
 def ms_ticks(low: float, high: float, most: int = 10) -> list[float]:
     """Round numbers on a log axis, 4 to about `most`: 1-2-5 a decade, finer in narrow ranges."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in (
-        (1,),
-        (1, 3),
-        (1, 2, 5),
-        (1, 1.5, 2, 3, 4, 5, 7),
-        tuple(i / 10 for i in range(10, 100)),
-    ):
+    finest = tuple(i / 10 for i in range(10, 100))
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), finest):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) >= 4:

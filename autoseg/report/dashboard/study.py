@@ -169,13 +169,11 @@ class StudyMirror:
     ) -> int:
         chosen = dict(evaluation.candidate.choices)
         active = {name: d for name, d in self._distributions.items() if name in chosen}
+        params = {name: chosen[name] for name in active}
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params={name: chosen[name] for name in active},
-            distributions=active,
-            user_attrs=attributes,
+            state=TrialState.RUNNING, params=params, distributions=active, user_attrs=attributes,
             intermediate_values=rungs,
-        )
+        )  # fmt: skip
         return self._database.storage.create_new_trial(self._study._study_id, template)
 
     def _write(self, key: str, attributes: dict[str, Any], rungs: dict[int, float]) -> None:
@@ -199,9 +197,8 @@ class StudyMirror:
         write_atomically(place / key, sheet.read_bytes())
         if key not in self._sheets and key not in self._closed:
             meta = ArtifactMeta(key, sheet.name, "image/jpeg", None)
-            self._database.storage.set_trial_system_attr(
-                self._trials[key], f"artifacts:{key}", json.dumps(asdict(meta))
-            )
+            trial, name = self._trials[key], f"artifacts:{key}"
+            self._database.storage.set_trial_system_attr(trial, name, json.dumps(asdict(meta)))
         self._sheets[key] = written
 
     def _close(self, evaluation: Evaluation, state: TrialState) -> None:
@@ -211,23 +208,16 @@ class StudyMirror:
         trial, storage = self._trials[key], self._database.storage
         values = None
         if state == TrialState.COMPLETE and evaluation.measurement and evaluation.iou is not None:
-            latency_ms = evaluation.measurement.latency_ms(self._constraints.statistic)
-            values = [latency_ms, evaluation.iou]
-            violations = self._violations(evaluation, *values)
+            asked, iou = self._constraints, evaluation.iou
+            values = [ms := evaluation.measurement.latency_ms(asked.statistic), iou]
+            # Over zero: violated. The third keeps rejected and unconfirmed candidates, which may
+            # meet the other two, off the front.
+            sure = evaluation.p_feasible or 0.0
+            over = [ms - asked.max_latency_ms, asked.min_iou - iou, MIN_P_FEASIBLE - sure]
             # The old attribute: Optuna 5 reads it as well, and dashboard 0.21 reads nothing else.
-            storage.set_trial_system_attr(trial, "constraints", violations)
+            storage.set_trial_system_attr(trial, "constraints", over)
         storage.set_trial_state_values(trial, state, values)
         self._closed.add(key)
-
-    def _violations(self, evaluation: Evaluation, latency_ms: float, iou: float) -> list[float]:
-        """Optuna's constraints (over zero: violated): ceiling, floor, and P(feasible).
-
-        The third keeps rejected and unconfirmed candidates, which may meet the other two, off
-        the front.
-        """
-        sure = evaluation.p_feasible or 0.0
-        limits = self._constraints
-        return [latency_ms - limits.max_latency_ms, limits.min_iou - iou, MIN_P_FEASIBLE - sure]
 
     def _draw(self) -> None:
         from optuna_dashboard import save_note, save_plotly_graph_object

@@ -99,7 +99,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     """Read a run's folder for a page in `folder`. Raises InputError where it holds no run."""
     declaration = read_declaration(result.folder)
     events = as_seen_on(result.device, read_events(result.folder))
-    plot = plot_of_run(result, result.folder.name)
+    plot = plot_of_run(result)
     knobs, statistic = varied_knobs(result.evaluations), result.constraints.statistic
     picks = [(how, e, result.reason(how)) for how, e in result.picks().items() if e]
     sections = _with_sections(plot, {e.candidate.key for _, e, _ in picks})
@@ -107,6 +107,8 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     beside = folder is not None and folder.resolve() == result.files.resolve()
     spent = spending(events, result.evaluations)
     series, first = [Series(plot, linked=keys)], plot.highlights
+    highlighted = {point.key for point in first}
+    others = sorted((p for p in plot.points if p.key not in highlighted), key=lambda p: p.ms)
     return RunReport(
         result=result,
         live=not events or events[-1]["event"] != "finished",
@@ -117,7 +119,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         heads=tables.columns(knobs, statistic),
         rows=[
             tables.row_cells(point, knobs, statistic, linked=point.key in keys)
-            for point in [*first, *_others(plot)]
+            for point in [*first, *others]
         ],
         first_rows=len(first),
         models=_models(result, sections, declaration),
@@ -145,12 +147,6 @@ def _with_sections(plot: FrontPlot, picks: Set[str]) -> list[PlotPoint]:
     points = plot.of_kind("front") or [p for p in plot.points if p.near or p.kind == "best"]
     kept = {p.key for p in sorted(points, key=lambda p: p.key not in picks)[:MAX_MODELS]}
     return [p for p in points if p.key in kept]
-
-
-def _others(plot: FrontPlot) -> list[PlotPoint]:
-    """All points but the highlights, the fastest first."""
-    known = {point.key for point in plot.highlights}
-    return sorted((p for p in plot.points if p.key not in known), key=lambda p: p.ms)
 
 
 def _constant(evaluations: Sequence[Evaluation], knobs: Sequence[str]) -> dict[str, str]:
