@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 from autoseg.api.bundle import bundle_model
-from autoseg.report.page import write_page
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 
@@ -41,6 +40,8 @@ def write_files(folder: Path, classes: tuple[str, ...], device: str | None = Non
 def write_report(result: Result) -> None:
     """report.html beside those files; after the last event, since it shows the run's progress."""
     try:
+        from autoseg.report.page import write_page  # loads Jinja
+
         write_page(result, result.files / "report.html")
     except Exception as error:  # reporting only: no fault in it may cost a run its files
         log.warning("the report of %s could not be written: %s", result.folder.name, error)

@@ -75,13 +75,12 @@ def write_bundle(
 
 def bundle_matches(folder: Path, evaluation: Evaluation) -> bool:
     """Whether the bundle in a folder has the model, measurement and scores of the evaluation."""
-    measurement = evaluation.measurement
+    measurement, expected = evaluation.measurement, _records(evaluation)
     try:
-        written = {name: json.loads((folder / name).read_bytes()) for name in _records(evaluation)}
+        written = {name: json.loads((folder / name).read_bytes()) for name in expected}
         digest = file_digest(folder / "model.onnx")
     except (OSError, ValueError):
         return False
-    expected = json.loads(json.dumps(_records(evaluation)))  # JSON has no tuples
     return measurement is not None and digest == measurement.onnx_digest and written == expected
 
 
@@ -117,8 +116,9 @@ def _describe(
     for name, record in records.items():
         _write_json(draft / name, record)
     (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
-    sheet = SHEET if context.sheet is not None and context.sheet.is_file() else None
-    if context.sheet is not None and sheet:
+    sheet = None
+    if context.sheet is not None and context.sheet.is_file():
+        sheet = SHEET
         shutil.copyfile(context.sheet, draft / sheet)
     text = card(evaluation, manifest, classes, context.diagnostics, sheet)
     (draft / "card.md").write_text(text, encoding="utf-8")

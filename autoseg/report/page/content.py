@@ -106,9 +106,9 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     keys = frozenset(point.key for point in sections)
     beside = folder is not None and folder.resolve() == result.files.resolve()
     spent = spending(events, result.evaluations)
-    series, first = [Series(plot, linked=keys)], plot.highlights
-    highlighted = {point.key for point in first}
-    others = sorted((p for p in plot.points if p.key not in highlighted), key=lambda p: p.ms)
+    series, first = [Series(plot, linked=keys)], {point.key for point in plot.highlights}
+    # The others are behind the highlights, the fastest first.
+    ordered = sorted(plot.points, key=lambda p: -1.0 if p.key in first else p.ms)
     return RunReport(
         result=result,
         live=not events or events[-1]["event"] != "finished",
@@ -117,10 +117,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
         heads=tables.columns(knobs, statistic),
-        rows=[
-            tables.row_cells(point, knobs, statistic, linked=point.key in keys)
-            for point in [*first, *others]
-        ],
+        rows=[tables.row_cells(p, knobs, statistic, linked=p.key in keys) for p in ordered],
         first_rows=len(first),
         models=_models(result, sections, declaration),
         constant_knobs=_constant(result.evaluations, knobs),
@@ -164,10 +161,7 @@ def _models(
 
 
 def _model(
-    result: Result,
-    point: PlotPoint,
-    classes: Sequence[str],
-    sheet: str | None,
+    result: Result, point: PlotPoint, classes: Sequence[str], sheet: str | None
 ) -> ModelSection:
     evaluation = point.evaluation
     diagnostics = read_diagnostics(result.files, point.key)
