@@ -23,7 +23,6 @@ from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers
 from autoseg.device.measure import measure
 from autoseg.device.model_session import ModelSession
-from autoseg.device.reference_model import reference_bytes
 from autoseg.device.rpc import Launcher
 from autoseg.device.rpc_errors import ProtocolError
 from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
@@ -204,6 +203,8 @@ class Board:
     @functools.cached_property
     def reference(self) -> Path:
         """The reference model as a file that lives as long as this device."""
+        from autoseg.device.graphs import reference_bytes
+
         self._reference_file = tempfile.NamedTemporaryFile(
             prefix="autoseg-reference-", suffix=".onnx"
         )

@@ -74,7 +74,7 @@ class Profiler:
             return None
 
     def _there(self, onnx: Path, run_ms: float) -> FrameTime:
-        from autoseg.device.resize_graphs import frame_resize, map_resize
+        from autoseg.device.graphs import frame_resize, map_resize
         from autoseg.device.session import open_session
 
         session = open_session(onnx)
