@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paramiko.ssh_exception import SSHException
+
 from autoseg.core.errors import InputError
 from autoseg.device.device_profile import Profile
+from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -162,10 +165,6 @@ class _Config:
     """The user's config, then the system's: the first value of a keyword counts."""
 
     def __init__(self) -> None:
-        from paramiko.ssh_exception import SSHException
-
-        from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
-
         folder = Path.home() / ".ssh"
         self._where = folder / "config"
         lines = [*_lines(self._where, folder), "Host *"]
@@ -176,8 +175,6 @@ class _Config:
             raise InputError(f"{self._where} cannot be read: {error}") from error
 
     def lookup(self, host: str) -> Mapping[str, Any]:
-        from paramiko.ssh_exception import SSHException
-
         try:
             found: Mapping[str, Any] = self._config.lookup(host)
         except (SSHException, ValueError, KeyError, OSError) as error:

@@ -9,18 +9,25 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from paramiko.channel import Channel
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadAuthenticationType,
+    ChannelException,
+    IncompatiblePeer,
+    SSHException,
+)
+from paramiko.transport import Transport
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
 from autoseg.device.ssh import known_hosts
+from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer, bound
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
 from autoseg.device.ssh.known_hosts import HostKey, UnknownHostKey
-
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
-    from paramiko.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +98,6 @@ class SshConnection:
 
     def session(self, command: str) -> Channel:
         """A channel with a command started on the board. Raises ConnectError."""
-        from autoseg.device.ssh.bounded_paramiko import bound
-
         with self.within(CONNECT_S), foreign(self._hops[-1].name):
             channel = self._transports[-1].open_session(timeout=CONNECT_S)
             bound(channel)
@@ -145,10 +150,6 @@ class SshConnection:
     def _socket(self, hop: Hop) -> Any:
         if not self._transports:
             return _tcp(hop)
-        from paramiko.ssh_exception import ChannelException
-
-        from autoseg.device.ssh.bounded_paramiko import bound
-
         before = self._hops[len(self._transports) - 1]
         with foreign(before.name):
             try:
@@ -164,8 +165,6 @@ class SshConnection:
                 ) from error
 
     def _authenticate(self, hop: Hop, transport: Transport) -> None:
-        from paramiko.ssh_exception import AuthenticationException, BadAuthenticationType
-
         identities, tried = Identities(hop), []
         for name, key in identities:
             if not transport.is_active():
@@ -199,8 +198,6 @@ class KeysRefused(DeviceError):
 @contextlib.contextmanager
 def foreign(name: str) -> Iterator[None]:
     """Turns errors of paramiko and of sockets into ConnectError, cause kept."""
-    from paramiko.ssh_exception import SSHException
-
     try:
         yield
     except (SSHException, OSError, EOFError) as error:
@@ -233,11 +230,6 @@ def _tcp(hop: Hop) -> socket.socket:
 
 
 def _handshake(hop: Hop, sock: Any) -> Transport:
-    from paramiko.ssh_exception import IncompatiblePeer, SSHException
-    from paramiko.transport import Transport
-
-    from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer
-
     transport = Transport(
         sock, disabled_algorithms=DISABLED_ALGORITHMS, packetizer_class=BoundedPacketizer
     )

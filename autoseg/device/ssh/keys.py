@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.agent import Agent
+from paramiko.pkey import PKey, UnknownKeyType
+from paramiko.ssh_exception import PasswordRequiredException, SSHException
+
 from autoseg.core.errors import InputError
 from autoseg.device.ssh.config import Hop
 
@@ -44,9 +49,6 @@ class Identities:
                 self.skipped.append(f"{path} {problem}")
 
     def _agent(self) -> Iterator[tuple[str, Any]]:
-        from paramiko.agent import Agent
-        from paramiko.ssh_exception import SSHException
-
         try:
             agent = Agent()
         except (SSHException, OSError) as error:
@@ -73,10 +75,6 @@ def _problem(path: Path) -> str | None:
 
 def _read(path: Path) -> tuple[Any, str]:
     """The key of a file, or None and the reason."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from paramiko.pkey import PKey, UnknownKeyType
-    from paramiko.ssh_exception import PasswordRequiredException, SSHException
-
     try:
         return PKey.from_path(path), ""
     # cryptography raises TypeError for a missing passphrase.
