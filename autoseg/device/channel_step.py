@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from autoseg.device.graphs import conv_chain
-from autoseg.device.model_session import ModelSession
 from autoseg.device.timing import BlockRequest, calm_median
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
             path.write_bytes(conv_chain(KERNELS[kind], names[name], INPUT_SIDES[kind]))
         medians: dict[str, list[float]] = defaultdict(list)
         with board.connection.held(f"probing {kind} convolutions"):
-            session = ModelSession(board, models, f"probing {kind} convolutions")
+            session = board.session(models, f"probing {kind} convolutions")
             for number in range(ROUNDS):
                 # Widths up, then down, so that a slow drift affects narrow and wide equally.
                 order = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)

@@ -23,6 +23,9 @@ THROTTLED_BITS = {
     2: "throttled",
     3: "the soft temperature limit is active",
 }
+THROTTLED_NOW = 0xF  # these bits; 16 higher ones say the same of the time since the boot
+# Clock over the highest one; the governor "performance" requests all of it.
+MIN_CLOCK_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
 
 def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
     now_mhz, max_mhz = status.clock_mhz, status.max_clock_mhz
-    slow = bool(now_mhz and max_mhz and now_mhz < 0.95 * max_mhz)
+    slow = bool(now_mhz and max_mhz and now_mhz < MIN_CLOCK_SHARE * max_mhz)
     jetson = any(word in hello.cpu.lower() for word in ("jetson", "nvidia"))
     governors = sorted(set(status.governors) - {"performance"})
     # jetson_clocks keeps the governor, and sets its lowest clock to the highest.
@@ -265,9 +268,7 @@ def _clock(status: Status) -> str | None:
 def _other_load(status: Status) -> str | None:
     if status.other_cores is None:
         return None
-    # Only rows of a name and its cores, as the runner lists them, are shown.
-    rows = [row for row in status.top if len(row) == 2 and isinstance(row[1], int | float)]
-    busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in rows)
+    busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in status.top)
     return f"{status.other_cores:.2f} cores" + (f" ({busiest})" if busiest else "")
 
 

@@ -7,14 +7,13 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device import machine_state
 from autoseg.device.rpc_errors import (
     ConnectionLost,
     NoHeartbeat,
@@ -37,29 +36,19 @@ MAX_EXITS, MAX_LOSSES = 2, 4
 MAX_MAP_PER_FRAME_BYTE = 4
 
 
-class SessionHost(Protocol):
-    """The part of a board that a model session needs."""
-
-    @property
-    def connection(self) -> Connection: ...
-    def settings(self) -> dict[str, Any]:
-        """The options that every session on the board is opened with."""
-
-    def upload(self, onnx: Path) -> str:
-        """The path of a model on the board. Raises the errors of `rpc_errors`."""
-
-
 class ModelSession:
-    """Models, by name, that are open on a board until it opens others.
+    """Models, by name, that are open on a board until it opens others, all with one `plan`.
 
     After a lost connection the runner is started and the models are opened again. A runner that
     exits twice in one request is the model's fault; a lost connection never is. Every method
     raises CandidateError, InputError or DeviceError.
     """
 
-    def __init__(self, board: SessionHost, models: Mapping[str, Path], doing: str) -> None:
+    def __init__(
+        self, connection: Connection, plan: dict[str, Any], models: Mapping[str, Path], doing: str
+    ) -> None:
         self.after: StateAfter | None = None
-        self._board, self._models, self._doing = board, models, doing
+        self._connection, self._plan, self._models, self._doing = connection, plan, models, doing
         self._warm: dict[str, float] = {}
         self._losses: list[Exception] = []
         self.opened: OpenedModels = self._persist(self._open)
@@ -90,7 +79,7 @@ class ModelSession:
     def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
         try:
-            reply = self._ask("open", models=places, plan=self._board.settings())
+            reply = self._ask("open", models=places, plan=self._plan)
         except CandidateError as error:
             # The user knows the file by its local path.
             text = str(error)
@@ -106,7 +95,7 @@ class ModelSession:
     def _upload(self, path: Path) -> str:
         """Uploads a model; no failure before its first run is the model's fault."""
         try:
-            return self._board.upload(path)
+            return self._connection.upload(path)
         except RunnerExited as error:
             raise ConnectionLost(str(error)) from error
         except RpcTimeout as error:
@@ -127,9 +116,8 @@ class ModelSession:
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
         blocks = [dataclasses.asdict(wanted) for wanted in left]
         timed: StateAfter | None = None
-        for reply in self._board.connection.channel().stream(
-            "time", limit_s=limit_s, blocks=blocks
-        ):
+        channel = self._connection.channel()
+        for reply in channel.stream("time", limit_s=limit_s, blocks=blocks):
             if "block" not in reply:
                 timed = parse(StateAfter, reply, "timed")
                 continue
@@ -140,7 +128,7 @@ class ModelSession:
             came.append(block)
         if left or timed is None:
             raise ProtocolError("it timed fewer blocks than requested")
-        self.after = timed if self.after is None else machine_state.merge_state(self.after, timed)
+        self.after = timed if self.after is None else self.after.merged(timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)
@@ -162,13 +150,13 @@ class ModelSession:
     def _ask(
         self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        channel = self._board.connection.channel()
+        channel = self._connection.channel()
         return channel.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """The result of `act`, repeated after each lost connection."""
         self._losses = []
-        with self._board.connection.named():
+        with self._connection.named():
             while True:
                 try:
                     return act()
@@ -183,7 +171,7 @@ class ModelSession:
 
     def _recover(self, error: Exception) -> None:
         while True:
-            self._board.connection.reopen(error)
+            self._connection.reopen(error)
             self._count(error)
             try:
                 return self._reopen()
@@ -201,14 +189,14 @@ class ModelSession:
         if len(self._losses) >= MAX_LOSSES:
             text = f"was lost {len(self._losses)} times in a row while {self._doing}"
             raise DeviceError(
-                f"{self._board.connection.name} {text}; last: the runner {error}; "
+                f"{self._connection.name} {text}; last: the runner {error}; "
                 "check its power and the network"
             ) from error
 
     def _abort(self, error: RpcTimeout) -> None:
         """Raises CandidateError where the machine can abort the model, else reconnects."""
         try:
-            self._board.connection.stop()
+            self._connection.stop()
         except (ConnectionLost, NoHeartbeat, RpcTimeout) as silence:
             return self._recover(silence)
         raise CandidateError(f"{self._doing}: the model {error}") from error

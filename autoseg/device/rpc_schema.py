@@ -1,5 +1,9 @@
 """Schema of a runner's replies. All is checked: the board may be broken, or hostile."""
 
+from __future__ import annotations
+
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -45,20 +49,24 @@ class Hello(_Checked):
     pid: Count
 
 
-class Status(_Checked):
-    """The state of a machine; None where it does not report a value.
+class _State(_Checked):
+    """Clock and heat of a machine; None where it does not report a value."""
+
+    governors: Words
+    clock_mhz: Real | None
+    temperature_c: Real | None
+    throttled_bits: Whole | None
+    throttle_count: Whole | None
+
+
+class Status(_State):
+    """The state of a machine between timings.
 
     `other_cores` is how many cores were busy with other programs than the runner, `top` the
     busiest of them with their cores.
     """
 
-    governors: Words
-    clock_mhz: Real | None
     max_clock_mhz: Real | None
-    temperature_c: Real | None
-    throttled_bits: Whole | None
-    throttle_count: Whole | None
-    load_1m: Real | None
     other_cores: Real | None
     top: Annotated[list[Program], Field(max_length=3)]
     memory_total_bytes: Whole | None
@@ -97,15 +105,19 @@ class Block(_Checked):
     cpu_share: Annotated[float, Field(ge=0)]
 
 
-class StateAfter(_Checked):
+class StateAfter(_State):
     """The state of a machine after some blocks."""
 
-    temperature_c: Real | None
-    throttled_bits: Whole | None
-    throttle_count: Whole | None
-    clock_mhz: Real | None
     peak_rss_bytes: Count
-    governors: Words = []
+
+    def merged(self, later: StateAfter) -> StateAfter:
+        """Two states as one: limits of either, the higher of maxima, the rest of the later."""
+        bits = [each.throttled_bits for each in (self, later) if each.throttled_bits is not None]
+        update = {"throttled_bits": functools.reduce(operator.or_, bits) if bits else None}
+        for name in ("temperature_c", "throttle_count", "peak_rss_bytes"):
+            known = [n for n in (getattr(self, name), getattr(later, name)) if n is not None]
+            update[name] = max(known, default=None)
+        return later.model_copy(update=update)
 
 
 class Node(_Checked):

@@ -384,7 +384,6 @@ def status(request: dict[str, Any], child: Child | None) -> dict[str, Any]:
         "temperature_c": temperature_c(),
         "throttled_bits": throttled_bits(),
         "throttle_count": throttle_count(),
-        "load_1m": os.getloadavg()[0] if os.path.exists("/proc/loadavg") else None,
         "other_cores": other_cores,
         "top": top,
         "memory_total_bytes": int(total) * 1024 if total else None,

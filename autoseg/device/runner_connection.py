@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.text import bounded
+from autoseg.core.text import bounded, without_control
 from autoseg.device.rpc import Launcher, RpcChannel
 from autoseg.device.rpc_errors import (
     ConnectionLost,
@@ -32,6 +34,9 @@ START_S = 120.0
 CLAIM_POLL_S, BOARD_POLL_S = 0.1, 1.0
 # A board that reboots is back within a minute.
 RECONNECT_S, RECONNECT_PAUSE_S = 60.0, 2.0
+# An upload that is slower counts as hung.
+MIN_UPLOAD_BYTES_S = 20e3
+MAX_PATH_CHARS = 4096
 
 
 class Connection:
@@ -82,6 +87,26 @@ class Connection:
             except (ConnectionLost, NoHeartbeat) as error:
                 self.reopen(error)
                 return act()
+
+    def upload(self, onnx: Path) -> str:
+        """The path of a model there: ours where files are shared, else in the machine's cache.
+
+        Raises the errors of `rpc_errors`.
+        """
+        if self.launcher.shares_files:
+            return str(onnx)
+        data, channel = onnx.read_bytes(), self.channel()
+        digest = hashlib.sha256(data).hexdigest()
+        path = channel.ask("has", limit_s=START_S, digest=digest).get("path")
+        if path is None:
+            limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
+            path = channel.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
+        # The path is opened there and shown in messages.
+        if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
+            raise ProtocolError(f"no path of the uploaded model: {bounded(path)}")
+        if path != without_control(path)[:MAX_PATH_CHARS]:
+            raise ProtocolError(f"an impossible path of the uploaded model: {bounded(path)}")
+        return path
 
     @contextmanager
     def named(self) -> Iterator[None]:
