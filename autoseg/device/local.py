@@ -20,7 +20,7 @@ from autoseg.device import runner
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
 from autoseg.device.rpc import HEARTBEAT_TIMEOUT_S, Transport
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat, RunnerExited
 
 CHUNK_BYTES = 1 << 16
 # Needed by Python and the dynamic linker to find the same libraries; no other variable is passed.

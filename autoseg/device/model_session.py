@@ -14,14 +14,19 @@ import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device.rpc_errors import (
+from autoseg.device.rpc_schema import (
+    Block,
+    ClassMapSize,
     ConnectionLost,
     NoHeartbeat,
+    OpenedModels,
     ProtocolError,
     RpcTimeout,
     RunnerExited,
+    StateAfter,
+    WarmUp,
+    parse,
 )
-from autoseg.device.rpc_schema import Block, ClassMapSize, OpenedModels, StateAfter, WarmUp, parse
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import BlockRequest
 

@@ -17,8 +17,13 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from autoseg.core.text import bounded
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
-from autoseg.device.rpc_schema import raise_for_error
+from autoseg.device.rpc_schema import (
+    ConnectionLost,
+    NoHeartbeat,
+    ProtocolError,
+    RpcTimeout,
+    raise_for_error,
+)
 
 PING_S = 5.0
 HEARTBEAT_TIMEOUT_S = 30.0
@@ -88,7 +93,7 @@ class RpcChannel:
     ) -> dict[str, Any]:
         """The last reply to one request; raw bytes that came with it are its `raw`.
 
-        Raises the AutosegError of an error reply, and the errors of `rpc_errors`.
+        Raises the AutosegError of an error reply, and the errors of `rpc_schema`.
         """
         return deque(self.stream(do, limit_s=limit_s, payload=payload, **facts), maxlen=1).pop()
 

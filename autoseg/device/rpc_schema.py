@@ -1,4 +1,7 @@
-"""Schema of a runner's replies. All is checked: the board may be broken, or hostile."""
+"""Schema of a runner's replies, and the errors in their place.
+
+All is checked: the board may be broken, or hostile.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded, without_control
-from autoseg.device.rpc_errors import DeviceBusy, ProtocolError
 from autoseg.device.runner import MAX_RUNS
 
 MAX_TEXT, MAX_MS, MAX_NUMBER = 2000, 1e9, 1 << 62
@@ -26,6 +28,38 @@ Words = Annotated[list[Text], Field(max_length=64)]
 Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
 # JSON has no tuples.
 Program = Annotated[tuple[Text, Real], Field(strict=False)]
+
+
+class ConnectionLost(Exception):
+    """The connection or the runner ended; the text says how (exit status, last output)."""
+
+
+class RunnerExited(ConnectionLost):
+    """The runner ended by itself, over a connection that lived on."""
+
+
+class NoHeartbeat(Exception):
+    """No byte came for HEARTBEAT_TIMEOUT_S, not even a pong: the board hangs."""
+
+
+class RpcTimeout(Exception):
+    """Pongs came, but the reply did not come in time."""
+
+
+class ProtocolError(Exception):
+    """The reply is none of a runner: too long, no JSON, wrong fields."""
+
+
+class Unreachable(DeviceError):
+    """A machine that answered before no longer does, after a minute of retries."""
+
+
+class NotRetryable(DeviceError):
+    """Retrying would not help: another program or another machine answers."""
+
+
+class DeviceBusy(DeviceError):
+    """Another process holds the machine; the text names it."""
 
 
 class _Checked(BaseModel):
@@ -150,7 +184,14 @@ Record = TypeVar("Record", bound=_Checked)
 
 def parse(kind: type[Record], reply: Mapping[str, Any], key: str) -> Record:
     """The record under one key of a reply. Raises ProtocolError."""
-    return _checked(kind, reply.get(key), key)
+    given = reply.get(key)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join([key, *map(str, first["loc"])])
+        text = f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}"
+        raise ProtocolError(text) from error
 
 
 def parse_nodes(reply: Mapping[str, Any]) -> list[Node]:
@@ -158,7 +199,7 @@ def parse_nodes(reply: Mapping[str, Any]) -> list[Node]:
     rows = reply.get("nodes")
     if not isinstance(rows, list) or len(rows) > 2000:
         raise ProtocolError(f"nodes is no table of at most 2,000 rows: {bounded(rows)}")
-    return [_checked(Node, row, "nodes") for row in rows]
+    return [parse(Node, {"nodes": row}, "nodes") for row in rows]
 
 
 def raise_for_error(reply: Mapping[str, Any]) -> None:
@@ -169,12 +210,6 @@ def raise_for_error(reply: Mapping[str, Any]) -> None:
         fault = parse(ErrorReply, reply, "error")
     except ProtocolError:
         fault = ErrorReply(kind="machine", message=bounded(reply["error"]))
-    raise error_of(fault)
-
-
-def error_of(fault: ErrorReply) -> AutosegError:
-    """The public error for one error reply."""
-    message = bounded(fault.message, MAX_TEXT)
     kinds: dict[str, type[AutosegError]] = {
         "model": CandidateError,
         "input": CandidateError,
@@ -183,15 +218,4 @@ def error_of(fault: ErrorReply) -> AutosegError:
         "plan": InputError,
         "busy": DeviceBusy,
     }
-    return kinds.get(fault.kind, DeviceError)(message)
-
-
-def _checked(kind: type[Record], given: Any, key: str) -> Record:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join([key, *map(str, first["loc"])])
-        raise ProtocolError(
-            f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}"
-        ) from error
+    raise kinds.get(fault.kind, DeviceError)(bounded(fault.message, MAX_TEXT))

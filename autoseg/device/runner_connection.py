@@ -16,16 +16,17 @@ from typing import Any, TypeVar
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded, without_control
 from autoseg.device.rpc import Launcher, RpcChannel
-from autoseg.device.rpc_errors import (
+from autoseg.device.rpc_schema import (
     ConnectionLost,
     DeviceBusy,
+    Hello,
     NoHeartbeat,
     NotRetryable,
     ProtocolError,
     RpcTimeout,
     Unreachable,
+    parse,
 )
-from autoseg.device.rpc_schema import Hello, parse
 
 Result = TypeVar("Result")
 
@@ -91,7 +92,7 @@ class Connection:
     def upload(self, onnx: Path) -> str:
         """The path of a model there: ours where files are shared, else in the machine's cache.
 
-        Raises the errors of `rpc_errors`.
+        Raises the errors of `rpc_schema`.
         """
         if self.launcher.shares_files:
             return str(onnx)
@@ -110,7 +111,7 @@ class Connection:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Names the machine in every error, and turns errors of `rpc_errors` into public ones."""
+        """Names the machine in every error, and turns errors of `rpc_schema` into public ones."""
         name = self.name
         try:
             yield
@@ -174,7 +175,7 @@ class Connection:
         )
 
     def stop(self) -> None:
-        """Makes the runner abort its work. Raises the errors of `rpc_errors`."""
+        """Makes the runner abort its work. Raises the errors of `rpc_schema`."""
         if self._channel is None:
             raise ConnectionLost("is closed")
         self._channel.stop()

@@ -13,7 +13,7 @@ from autoseg.device import runner
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
 from autoseg.device.local import LocalLauncher, PipeTransport
-from autoseg.device.rpc_errors import ConnectionLost
+from autoseg.device.rpc_schema import ConnectionLost
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 

@@ -10,7 +10,7 @@ from paramiko.ssh_exception import SSHException
 
 from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat, RunnerExited
 from autoseg.device.ssh.connection import SshConnection
 
 PIECE_BYTES = 64 << 10
