@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.device import aa_comparison
@@ -19,7 +16,7 @@ from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers, findings
 from autoseg.device.measure import measure
-from autoseg.device.model_session import ModelSession
+from autoseg.device.model_session import Image, ModelSession
 from autoseg.device.rpc import Launcher
 from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
 from autoseg.device.runner_connection import START_S, Connection
@@ -77,9 +74,7 @@ class Board:
             log.warning("%s: %s", onnx.name, "; ".join(found.flags))
         return found
 
-    def predict(
-        self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
-    ) -> list[npt.NDArray[np.uint8]]:
+    def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
         onnx = _existing(onnx)
         with self.connection.turn:
             self.describe()
@@ -170,7 +165,6 @@ class Board:
             "providers": self.profile.provider_names,
             "affinity": self.profile.affinity,
             "shapes": self._shapes,
-            "seed": 0,
         }
 
     @functools.cached_property

@@ -44,14 +44,15 @@ def facts(
     hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float
 ) -> dict[str, str | None]:
     """Facts about a device by name, as text; None where it does not report one."""
+    bits, allowed = status.throttled_bits, _ranges(hello.affinity)
     found: dict[str, str | None] = {
         "model": bounded(hello.cpu),
         "system": bounded(f"{hello.system} {hello.machine}"),
-        "cores": _cores(hello),
+        "cores": f"{hello.cores} ({allowed})" if allowed else f"{hello.cores}",
         "governor": bounded(" ".join(sorted(set(status.governors)))),
         "clock": _clock(status),
         "temperature": None if status.temperature_c is None else f"{status.temperature_c:.0f} °C",
-        "throttled": _throttled_now(status),
+        "throttled": None if bits is None else ", ".join(_words(bits)) or "no",
         "memory": _share(status.memory_available_bytes, status.memory_total_bytes),
         "free disk": _size(status.disk_free_bytes),
         "python": bounded(hello.python),
@@ -86,8 +87,7 @@ def findings(
 
 def blockers(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
     """Findings that keep models from running as the profile says."""
-    runtime = runtime_findings(profile, hello, called)
-    return [*_system(hello), *runtime, *_cores_of(profile, hello)]
+    return [*_system(hello), *_runtime(profile, hello, called), *_cores_of(profile, hello)]
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ def _system(hello: Hello) -> Iterator[Finding]:
         )
 
 
-def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterator[Finding]:
+def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
     """Parts of onnxruntime that the profile needs and the device lacks."""
     setup = f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
     if profile.kind == "local":
@@ -235,17 +235,6 @@ def _skew(status: Status, skew_s: float) -> Iterator[Finding]:
             "on the board: sudo timedatectl set-ntp true (downloads fail with a wrong date)",
             severe=False,
         )
-
-
-def _throttled_now(status: Status) -> str | None:
-    if status.throttled_bits is None:
-        return None
-    return ", ".join(_words(status.throttled_bits)) or "no"
-
-
-def _cores(hello: Hello) -> str:
-    allowed = _ranges(hello.affinity)
-    return f"{hello.cores}" + (f" ({allowed})" if allowed else "")
 
 
 def _ranges(cores: list[int]) -> str:

@@ -46,10 +46,9 @@ class MeasuredBoard(Protocol):
     before the first measurement; `note_calm` adds one.
     """
 
-    @property
-    def connection(self) -> Connection: ...
-    @property
-    def profile(self) -> Profile: ...
+    connection: Connection
+    profile: Profile
+
     @property
     def reference(self) -> Path: ...
     @property

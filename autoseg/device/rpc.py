@@ -54,16 +54,13 @@ class Launcher(Protocol):
     connected, not call by call. `claim_wait_s`: how long to wait for another holder.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    shares_files: bool
+    keeps_claim: bool
+    claim_wait_s: float
+
     @property
     def here(self) -> bool: ...
-    @property
-    def shares_files(self) -> bool: ...
-    @property
-    def claim_wait_s(self) -> float: ...
-    @property
-    def keeps_claim(self) -> bool: ...
     def open(self) -> Transport:
         """Starts a runner. Raises DeviceError; InputError where the user must decide."""
 

@@ -268,7 +268,8 @@ def _ask_for_known(transport: Transport, hop: Hop) -> None:
 
 def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: bool) -> str:
     notes = "".join(f"; {note}" for note in identities.skipped)
-    allow = f"add one with `ssh-copy-id{_port(hop)} {hop.user}@{hop.host}`"
+    port = f" -p {hop.port}" if hop.port != 22 else ""
+    allow = f"add one with `ssh-copy-id{port} {hop.user}@{hop.host}`"
     if not tried:
         return f"{hop.name}: there is no key to offer (`ssh-keygen` makes one){notes}; {allow}"
     which = ", ".join(tried)
@@ -278,7 +279,3 @@ def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: boo
             f"with key_file in the profile, or {allow}"
         )
     return f"{hop.name} accepts none of these keys for {hop.user}: {which}{notes}; {allow}"
-
-
-def _port(hop: Hop) -> str:
-    return f" -p {hop.port}" if hop.port != 22 else ""

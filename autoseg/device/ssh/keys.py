@@ -37,10 +37,7 @@ class Identities:
 
     def _files(self) -> Iterator[tuple[str, Any]]:
         for path in self._hop.key_files:
-            problem = _problem(path)
-            key = None
-            if problem is None:
-                key, problem = _read(path)
+            key, problem = _read(path)
             if key is not None:
                 yield str(path), key
             elif self._hop.key_is_named and not (self._hop.use_agent and _blob(path)):
@@ -61,20 +58,16 @@ class Identities:
                     yield f"the agent's {key.get_name()} {key.comment}".rstrip(), key
 
 
-def _problem(path: Path) -> str | None:
+def _read(path: Path) -> tuple[Any, str]:
+    """The key of a file, or None and the reason."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return None, f"cannot be read: {error.strerror}"
     if not path.is_file():
-        return "is not a file"
+        return None, "is not a file"
     if mode & 0o077:
-        return f"can be read by others; chmod 600 {path}"
-    return None
-
-
-def _read(path: Path) -> tuple[Any, str]:
-    """The key of a file, or None and the reason."""
+        return None, f"can be read by others; chmod 600 {path}"
     try:
         return PKey.from_path(path), ""
     # cryptography raises TypeError for a missing passphrase.

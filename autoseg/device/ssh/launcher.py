@@ -40,13 +40,10 @@ class SshLauncher:
     def __init__(self, profile: Profile, *, accept_new_host_key: bool = False) -> None:
         self._profile = profile
         self._hops = hops_of(profile)
+        self.name = self._hops[-1].name
         self._accept = accept_new_host_key
         self._connection: SshConnection | None = None
         self._met = False
-
-    @property
-    def name(self) -> str:
-        return self._hops[-1].name
 
     @functools.cached_property
     def here(self) -> bool:
