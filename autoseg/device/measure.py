@@ -15,7 +15,7 @@ from autoseg.core.serialize import file_digest
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
 from autoseg.device.findings import MIN_CLOCK_SHARE, THROTTLED_NOW
 from autoseg.device.model_session import ModelSession
-from autoseg.device.percentiles import figures, quantiles, supported_statistic
+from autoseg.device.percentiles import figures, quantiles
 from autoseg.device.rpc_schema import Node, StateAfter, Status
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import (
@@ -85,7 +85,7 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     board.note_calm(timing.calm_ms)
     fallen, fallen_flags = fallen_back(board, onnx)
     ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
-    return Measurement(
+    measurement = Measurement(
         device=info.name,
         phase=plan.phase,
         runtime=info.runtime,
@@ -95,12 +95,13 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reference_ratio=ratio,
         fallback_nodes=fallen[:MAX_NAMED_NODES],
-        flags=(*flags_of(found, ratio), *fallen_flags, *unsupported(plan, timing)),
         # Not for screenings: a search has hundreds, and no report shows their quantiles.
         quantiles_ms=quantiles(timing.times_ms) if plan.phase == "confirm" else (),
         **state_fields(found),
         **figures(timing.times_ms),
     )
+    flags = [*flags_of(found, ratio), *fallen_flags, *unsupported(plan, measurement)]
+    return dataclasses.replace(measurement, flags=tuple(flags))
 
 
 def state_fields(found: TimedPass) -> dict[str, Any]:
@@ -141,13 +142,12 @@ def flags_of(found: TimedPass, ratio: float) -> list[str]:
     return flags
 
 
-def unsupported(plan: MeasurePlan, timing: Timing) -> list[str]:
+def unsupported(plan: MeasurePlan, found: Measurement) -> list[str]:
     """A flag where too few runs replace the plan's percentile by a lower one."""
-    runs = len(timing.times_ms)
-    supported = supported_statistic(runs, plan.statistic)
+    supported = found.supported(plan.statistic)
     if plan.phase == "screen" or supported == plan.statistic:
         return []
-    return [f"{runs} runs cannot give a {plan.statistic}: the {supported} replaces it"]
+    return [f"{found.runs} runs cannot give a {plan.statistic}: the {supported} replaces it"]
 
 
 def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:

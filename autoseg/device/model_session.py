@@ -55,7 +55,6 @@ class ModelSession:
         self.after: StateAfter | None = None
         self._connection, self._plan, self._models, self._doing = connection, plan, models, doing
         self._warm: dict[str, float] = {}
-        self._losses: list[Exception] = []
         self.opened: OpenedModels = self._persist(self._open)
 
     def warm(self, model: str, warmup_s: float) -> int:
@@ -107,11 +106,6 @@ class ModelSession:
             text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
             raise DeviceError(f"{text}; check the network") from error
 
-    def _reopen(self) -> None:
-        self.opened = self._open()
-        for model, warmup_s in self._warm.items():
-            self._warm_up(model, warmup_s)
-
     def _warm_up(self, model: str, warmup_s: float) -> int:
         reply = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
         return parse(WarmUp, reply, "warm").runs
@@ -160,48 +154,47 @@ class ModelSession:
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """The result of `act`, repeated after each lost connection."""
-        self._losses = []
+        losses: list[Exception] = []
         with self._connection.named():
             while True:
                 try:
+                    if losses:
+                        self._reopen(losses)
                     return act()
                 except (ConnectionLost, NoHeartbeat) as error:
-                    self._recover(error)
+                    losses.append(error)
                 except RpcTimeout as error:
-                    self._abort(error)
+                    losses.append(self._abort(error))
                 except CandidateError as error:
                     if self._doing in str(error):
                         raise
                     raise CandidateError(f"{self._doing}: {error}") from error
 
-    def _recover(self, error: Exception) -> None:
-        while True:
-            self._connection.reopen(error)
-            self._count(error)
-            try:
-                return self._reopen()
-            except (ConnectionLost, NoHeartbeat) as again:
-                error = again
-            except RpcTimeout as slow:
-                self._abort(slow)
+    def _reopen(self, losses: Sequence[Exception]) -> None:
+        """Starts the runner, and opens and warms the models again."""
+        self._connection.reopen(losses[-1])
+        self._raise_if_too_many(losses)
+        self.opened = self._open()
+        for model, warmup_s in self._warm.items():
+            self._warm_up(model, warmup_s)
 
-    def _count(self, error: Exception) -> None:
-        self._losses.append(error)
-        ended = sum(isinstance(each, RunnerExited) for each in self._losses)
+    def _raise_if_too_many(self, losses: Sequence[Exception]) -> None:
+        last = losses[-1]
+        ended = sum(isinstance(each, RunnerExited) for each in losses)
         if ended >= MAX_EXITS:
             text = f"the runner was lost {ended} times while {self._doing}"
-            raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
-        if len(self._losses) >= MAX_LOSSES:
-            text = f"was lost {len(self._losses)} times in a row while {self._doing}"
+            raise CandidateError(f"{text} (often: out of memory); last: it {last}") from last
+        if len(losses) >= MAX_LOSSES:
+            text = f"was lost {len(losses)} times in a row while {self._doing}"
             raise DeviceError(
-                f"{self._connection.name} {text}; last: the runner {error}; "
+                f"{self._connection.name} {text}; last: the runner {last}; "
                 "check its power and the network"
-            ) from error
+            ) from last
 
-    def _abort(self, error: RpcTimeout) -> None:
-        """Raises CandidateError where the machine can abort the model, else reconnects."""
+    def _abort(self, slow: RpcTimeout) -> Exception:
+        """Raises CandidateError where the machine can abort the model; else returns the loss."""
         try:
             self._connection.stop()
         except (ConnectionLost, NoHeartbeat, RpcTimeout) as silence:
-            return self._recover(silence)
-        raise CandidateError(f"{self._doing}: the model {error}") from error
+            return silence
+        raise CandidateError(f"{self._doing}: the model {slow}") from slow

@@ -43,14 +43,6 @@ def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(ms), 5) for ms in spread)
 
 
-def supported_statistic(runs: int, statistic: Statistic) -> Statistic:
-    """The statistic itself, or the highest percentile below it that so many runs support."""
-    if statistic == "mean":
-        return statistic
-    order = list(NEEDED_RUNS)
-    return [n for n in order[: order.index(statistic) + 1] if runs >= NEEDED_RUNS[n]][-1]
-
-
 def estimate(times_ms: Sequence[float], statistic: Statistic) -> tuple[float, Interval]:
     """A statistic of the runs with its 95 % interval, ms."""
     times = np.asarray(times_ms, dtype=float)
