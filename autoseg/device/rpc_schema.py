@@ -112,8 +112,6 @@ class Status(_State):
 class ModelInput(_Checked):
     """One input of a model as it is fed."""
 
-    name: Text
-    dtype: Text
     shape: Shape
 
 

@@ -76,9 +76,9 @@ class Connection:
                 raise DeviceError(f"{self.name} did not describe itself")
             return self._hello
 
-    def ask(self, do: str, *, limit_s: float = START_S, **facts: Any) -> dict[str, Any]:
+    def ask(self, do: str, **facts: Any) -> dict[str, Any]:
         """The reply to one idempotent request."""
-        return self.twice(lambda: self.channel().ask(do, limit_s=limit_s, **facts))
+        return self.twice(lambda: self.channel().ask(do, limit_s=START_S, **facts))
 
     def twice(self, act: Callable[[], Result]) -> Result:
         """The result of `act`, repeated once after a lost connection."""
