@@ -87,7 +87,8 @@ def findings(
 
 def blockers(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
     """Findings that keep models from running as the profile says."""
-    return [*_system(hello), *_runtime(profile, hello, called), *_cores_of(profile, hello)]
+    system = system_findings(hello.machine, hello.python)
+    return [*system, *_runtime(profile, hello, called), *_cores_of(profile, hello)]
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -101,15 +102,16 @@ def too_old(runtime: str) -> bool:
     return version(runtime)[:2] < MIN_RUNTIME
 
 
-def _system(hello: Hello) -> Iterator[Finding]:
-    if hello.machine in MACHINES_32_BIT:
+def system_findings(machine: str, python: str, bits: int = 64) -> Iterator[Finding]:
+    """What keeps onnxruntime from being installed; `bits` are those of the python."""
+    if machine in MACHINES_32_BIT or bits == 32:
         yield Finding(
-            f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
+            f"the system is 32 bit ({bounded(machine)}), for which onnxruntime is not built",
             "install the 64-bit image of the system",
         )
-    if version(hello.python)[:2] < MIN_PYTHON:
+    if version(python)[:2] < MIN_PYTHON:
         yield Finding(
-            f"python {bounded(hello.python)} is older than 3.8",
+            f"python {bounded(python)} is older than 3.8",
             "install a newer one, and name it in the profile's `python`",
         )
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device.findings import MACHINES_32_BIT, MIN_PYTHON, too_old, version
+from autoseg.device.findings import system_findings, too_old, version
 from autoseg.device.ssh.launcher import Ran
 
 PYTHON = "python3"
@@ -109,14 +109,8 @@ def steps(found: BoardState, named: str | None = None) -> list[str]:
             f"({bounded(found.own.error or found.own.runtime)}); install it there, or "
             "remove `python` from the profile, so that setup makes an environment"
         )
-    if found.bits == 32 or found.machine in MACHINES_32_BIT:
-        raise DeviceError(
-            f"onnxruntime is not built for 32 bit ({bounded(found.machine)}); install the 64-bit "
-            "image of the board's system"
-        )
-    if version(found.python)[:2] < MIN_PYTHON:
-        text = f"python {bounded(found.python)} on the board is older than 3.8"
-        raise DeviceError(f"{text}; install a newer one and name it in the profile's `python`")
+    for finding in system_findings(found.machine, found.python, found.bits):
+        raise DeviceError(str(finding))
     if found.free_bytes < NEEDED_BYTES:
         free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
         raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; free some")
