@@ -12,15 +12,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from autoseg.device.board import Board
 from autoseg.device.graphs import conv_chain
 from autoseg.device.timing import BlockRequest, calm_median
-
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
 
 STEPS = (1, 2, 4, 8, 16, 32)
 # For each step, widths that are multiples of it but not of the next, on both sides of 32 and 64.

@@ -10,16 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import BoardLatency, DeviceInfo, Measurement, MeasurePlan
 from autoseg.device.board import Board
+from autoseg.device.model_session import Image
 from autoseg.device.protocol import Device
-
-if TYPE_CHECKING:
-    from autoseg.device.protocol import Image
-    from autoseg.device.rpc_schema import Node
+from autoseg.device.rpc_schema import Node
 
 log = logging.getLogger(__name__)
 

@@ -413,10 +413,8 @@ def cpu_model() -> str:
     board = read_text("/proc/device-tree/model").strip("\0\n ")
     if board:
         return board
-    for line in read_text("/proc/cpuinfo").splitlines():
-        if line.lower().startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name.*?:(.*)", read_text("/proc/cpuinfo"), re.M | re.I)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def allowed_cores() -> list[int]:
@@ -447,9 +445,8 @@ def governors(cores: Sequence[int] | None = None) -> list[str]:
 
 def clock_mhz(cores: Sequence[int] | None = None) -> float | None:
     """The highest clock of these cores, or of the allowed ones: that of the working core."""
-    words = [line.split(":") for line in read_text("/proc/cpuinfo").splitlines()]
-    listed = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
-    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most(listed)
+    listed = re.findall(r"^cpu MHz\s*:(.*)", read_text("/proc/cpuinfo"), re.M)
+    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most([*map(float, listed)])
 
 
 def temperature_c() -> float | None:
@@ -935,9 +932,9 @@ def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[fl
 
 def peak_rss_bytes() -> int:
     # ru_maxrss survives exec: a child of a large process would report its parent's size.
-    for line in read_text("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    found = re.search(r"^VmHWM:\s*(\d+)", read_text("/proc/self/status"), re.M)
+    if found:
+        return int(found[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
