@@ -15,6 +15,7 @@ import numpy.typing as npt
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
 from autoseg.device.rpc_schema import (
+    CHECK_POWER,
     Block,
     ClassMapSize,
     ConnectionLost,
@@ -186,10 +187,8 @@ class ModelSession:
             raise CandidateError(f"{text} (often: out of memory); last: it {last}") from last
         if len(losses) >= MAX_LOSSES:
             text = f"was lost {len(losses)} times in a row while {self._doing}"
-            raise DeviceError(
-                f"{self._connection.name} {text}; last: the runner {last}; "
-                "check its power and the network"
-            ) from last
+            text = f"{self._connection.name} {text}; last: the runner {last}"
+            raise DeviceError(f"{text}; {CHECK_POWER}") from last
 
     def _abort(self, slow: RpcTimeout) -> Exception:
         """Raises CandidateError where the machine can abort the model; else returns the loss."""

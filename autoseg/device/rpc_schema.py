@@ -16,6 +16,7 @@ from autoseg.core.errors import AutosegError, CandidateError, DeviceError, Input
 from autoseg.core.text import bounded, without_control
 from autoseg.device.runner import MAX_RUNS
 
+CHECK_POWER = "check its power and the network"
 MAX_TEXT, MAX_MS, MAX_NUMBER = 2000, 1e9, 1 << 62
 
 Ms = Annotated[float, Field(ge=0, le=MAX_MS)]
@@ -48,10 +49,6 @@ class RpcTimeout(Exception):
 
 class ProtocolError(Exception):
     """The reply is none of a runner: too long, no JSON, wrong fields."""
-
-
-class Unreachable(DeviceError):
-    """A machine that answered before no longer does, after a minute of retries."""
 
 
 class NotRetryable(DeviceError):

@@ -17,6 +17,7 @@ from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded, without_control
 from autoseg.device.rpc import Launcher, RpcChannel
 from autoseg.device.rpc_schema import (
+    CHECK_POWER,
     ConnectionLost,
     DeviceBusy,
     Hello,
@@ -24,7 +25,6 @@ from autoseg.device.rpc_schema import (
     NotRetryable,
     ProtocolError,
     RpcTimeout,
-    Unreachable,
     parse,
 )
 
@@ -64,8 +64,7 @@ class Connection:
         """The open channel. Raises DeviceError; InputError where the user must decide."""
         with self.turn:
             if self._channel is None or not self._channel.usable:
-                self._drop()
-                self._channel = self._connect()
+                self._channel = self.reopen()
             return self._channel
 
     def hello(self) -> Hello:
@@ -145,34 +144,38 @@ class Connection:
                 self._held_for = ""
                 self._release()
 
-    def reopen(self, why: Exception) -> None:
-        """Connects again after a loss. Raises DeviceError where that fails for a minute."""
+    def reopen(self, why: Exception | None = None) -> RpcChannel:
+        """Connects after the loss `why`, after an unnoticed one, or for the first time.
+
+        A board that was connected before may be booting: retries for RECONNECT_S. Raises as
+        `channel`.
+        """
         self._drop()
-        tried_s = RECONNECT_S if self.launcher.keeps_claim else 0.0
-        deadline = time.monotonic() + tried_s
+        known_board = self.launcher.keeps_claim and self._hello is not None
+        deadline = time.monotonic() + (RECONNECT_S if known_board else 0.0)
         while True:
             if self._closing:
                 raise DeviceError(f"{self.name} was closed meanwhile")
             try:
-                self.channel()
-                return
+                self._channel = self._connect()
+                return self._channel
             except NotRetryable:
                 raise
-            except Unreachable as error:  # the launcher has retried for a minute
-                raise DeviceError(f"{error} (before: the runner {why})") from error
             except DeviceError as error:
                 if time.monotonic() >= deadline:
-                    raise self._not_back(why, error, tried_s) from error
+                    if not known_board and why is None:
+                        raise
+                    raise self._not_back(why, error) from error
             time.sleep(RECONNECT_PAUSE_S)
 
-    def _not_back(self, why: Exception, error: Exception, tried_s: float) -> DeviceError:
+    def _not_back(self, why: Exception | None, error: Exception) -> DeviceError:
         name = self.name
         if not self.launcher.keeps_claim:
             return DeviceError(f"{name}: the runner {why}, and a new one did not start: {error}")
-        return DeviceError(
-            f"{name} was lost (the runner {why}) and did not come back within {tried_s:g} s: "
-            f"{error}; check its power and the network"
-        )
+        lost = f"was lost (the runner {why})" if why else "was lost"
+        lost += f" and did not come back within {RECONNECT_S:g} s"
+        cause = str(error).removesuffix(f"; {CHECK_POWER}")
+        return DeviceError(f"{name} {lost}: {cause}; {CHECK_POWER}")
 
     def stop(self) -> None:
         """Makes the runner abort its work. Raises the errors of `rpc_schema`."""
@@ -233,7 +236,7 @@ class Connection:
                 if left_s <= 0:
                     text = f"{self.name} is being measured by {busy}"
                     wait = f"waited {self.launcher.claim_wait_s:g} s, try again later"
-                    raise DeviceError(f"{text}; {wait}") from busy
+                    raise NotRetryable(f"{text}; {wait}") from busy
             time.sleep(min(left_s, BOARD_POLL_S if self.launcher.keeps_claim else CLAIM_POLL_S))
 
     def _release(self) -> None:

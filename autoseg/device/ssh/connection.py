@@ -23,6 +23,7 @@ from paramiko.transport import Transport
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
+from autoseg.device.rpc_schema import CHECK_POWER
 from autoseg.device.ssh import known_hosts
 from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer, bound
 from autoseg.device.ssh.config import Hop
@@ -39,7 +40,6 @@ DISABLED_ALGORITHMS = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
 }
-CHECK_POWER = "check its power and the network"
 
 # Errors reach the user once, as our messages; a logger of our own does not affect other users of
 # paramiko.
@@ -188,11 +188,7 @@ class SshConnection:
                 )
             transport.set_keepalive(KEEPALIVE_S)
             return
-        raise KeysRefused(_refusal(hop, identities, tried, transport.is_active()))
-
-
-class KeysRefused(DeviceError):
-    """The board accepted no key: a wrong one, or it is booting and accepts none yet."""
+        raise DeviceError(_refusal(hop, identities, tried, transport.is_active()))
 
 
 @contextlib.contextmanager

@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device.device_profile import Profile
-from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat, Unreachable
+from autoseg.device.rpc_schema import CHECK_POWER, ConnectionLost, NoHeartbeat
 from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
-from autoseg.device.ssh.connection import CHECK_POWER, ConnectError, KeysRefused, SshConnection
+from autoseg.device.ssh.connection import ConnectError, SshConnection
 
-RECONNECT_S = 60.0
-MAX_PAUSE_S = 8.0
 MAX_OUTPUT_BYTES = 1 << 20
 
 
@@ -43,7 +41,6 @@ class SshLauncher:
         self.name = self._hops[-1].name
         self._accept = accept_new_host_key
         self._connection: SshConnection | None = None
-        self._met = False
 
     @functools.cached_property
     def here(self) -> bool:
@@ -51,27 +48,12 @@ class SshLauncher:
         return all(_is_own(hop.host, hop.port) for hop in self._hops)
 
     def open(self) -> ChannelTransport:
-        """Starts a runner on the board.
-
-        A board that was connected before may be booting: retries for RECONNECT_S. Raises
-        DeviceError; InputError where the user must decide.
-        """
-        deadline, pause_s = time.monotonic() + RECONNECT_S, 1.0
-        while True:
-            kept = self._connection is not None
-            try:
-                return self._start()
-            except (ConnectError, KeysRefused) as error:
-                self.close()
-                if not self._met:
-                    raise
-                if time.monotonic() + pause_s > deadline:
-                    raise Unreachable(
-                        f"{self.name} no longer answers, tried for {RECONNECT_S:g} s ({error})"
-                    ) from error
-            if not kept:
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+        """Starts a runner. Raises DeviceError; InputError where the user must decide."""
+        try:
+            return start_runner.start(self._connected(), self.name, self._profile.python)
+        except ConnectError:
+            self.close()
+            raise
 
     def run_command(self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         """Runs one command.
@@ -91,11 +73,6 @@ class SshLauncher:
         if self._connection:
             self._connection.close()
         self._connection = None
-
-    def _start(self) -> ChannelTransport:
-        transport = start_runner.start(self._connected(), self.name, self._profile.python)
-        self._met = True
-        return transport
 
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
