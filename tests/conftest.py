@@ -214,10 +214,10 @@ def finished(tiny: Tiny, once: Once) -> Finished:
     """One run on this machine through the command line, read by many tests and changed by none."""
 
     def make(folder: Path) -> None:
-        arguments = tiny.arguments(trials=2, results=folder / "results", name="run")
+        arguments = tiny.arguments(trials=2, results=folder / "results", name="demo")
         called = call(*arguments, "--json")
         (folder / "called.json").write_text(json.dumps(asdict(called)))
 
     root = once("finished", make)
     called = Called(**json.loads((root / "called.json").read_text()))
-    return Finished(root / "results" / "run", called)
+    return Finished(root / "results" / "demo", called)

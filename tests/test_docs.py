@@ -42,11 +42,6 @@ FLIP = {"__class_fullname__": "HorizontalFlip", "p": 0.5}
 AUGMENTATION = {
     "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [FLIP]}
 }  # fmt: skip
-TINY = (
-    "optimize --data pictures --space tiny.yaml --recipe rungs=[3,6] --recipe batch=2 "
-    "--recipe warmup_steps=2 --recipe learning_rate=0.05 --recipe augment=false "
-    "--trials 2 --workers 1 --min-iou 0.05 --name demo"
-)
 SHORT = {"budget": "20s", "workers": 2}
 
 
@@ -115,34 +110,25 @@ PYTHON = [
 
 
 @pytest.fixture(scope="module")
-def finished(once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a reader has it: pictures, and finished runs by the names in the docs."""
-    place = tmp_path_factory.mktemp("docs") / "copy"  # the commands write into it
-    return Path(shutil.copytree(once("reader", make_place), place))
-
-
-def make_place(place: Path) -> None:
+def place(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a reader has it: pictures, and the finished run by the names in the docs."""
+    place = tmp_path_factory.mktemp("docs")  # the commands write into it
     make_pictures(place / "pictures")
     (place / "tiny.yaml").write_text(SPACE)
     (place / "mine.json").write_text(json.dumps(AUGMENTATION))
     for block in BLOCKS:
         if block.language == "yaml" and (named := re.match(r"# (\S+\.yaml)\n", block.text)):
             (place / named[1]).write_text(block.text)
-    before = Path.cwd()
-    os.chdir(place)
-    try:
-        assert run(TINY) == 0
-    finally:
-        os.chdir(before)
-    for name in RUNS[1:]:
-        shutil.copytree(place / "results" / "demo", place / "results" / name)
+    for name in RUNS:
+        shutil.copytree(finished.folder, place / "results" / name)
+    return place
 
 
 @pytest.fixture
-def here(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The finished folder, as the working directory."""
-    monkeypatch.chdir(finished)
-    return finished
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The reader's folder, as the working directory."""
+    monkeypatch.chdir(place)
+    return place
 
 
 def make_pictures(folder: Path) -> None:

@@ -20,7 +20,7 @@ from autoseg.core.diagnostics import FrameTime, OperatorTime
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import MeasurePlan
 from autoseg.core.units import HW
-from autoseg.data.resize import resize_back, resize_frame
+from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.device.board import Board
 from autoseg.device.graphs import frame_resize, map_resize
 from autoseg.device.protocol import Device
@@ -125,7 +125,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
         at.append(time.perf_counter())
         class_map: Any = session.run(None, {node.name: frame[None]})[0]
         at.append(time.perf_counter())
-        resize_back(class_map[0], picture_hw)
+        resize_mask(class_map[0], picture_hw)
         at.append(time.perf_counter())
         rounds.append([1e3 * (b - a) for a, b in itertools.pairwise(at)])
     return rounds[2:]  # the first two also allocate memory

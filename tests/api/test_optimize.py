@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
-from autoseg.api.files import write_report
+from autoseg.api.session import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
 
@@ -44,7 +44,7 @@ def trained(folder: Path) -> dict[tuple, float]:
 
 def test_optimize_in_a_plain_script_repeats_the_command_line_run(tiny, finished, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    said = json.dumps({**tiny.given, "results": "results", "trials": 2}, default=str)
+    said = json.dumps({**tiny.given, "results": "results", "trials": 1}, default=str)
     done = subprocess.run(
         [sys.executable, "script.py", said], cwd=tmp_path, capture_output=True, text=True
     )
@@ -58,7 +58,7 @@ def test_optimize_in_a_plain_script_repeats_the_command_line_run(tiny, finished,
     # That device says other latencies than this machine does, so others may be trained further.
     here, there = trained(result.folder), trained(finished.folder)
     common = here.keys() & there.keys()
-    assert len(common) >= 2 and all(here[what] == there[what] for what in common)
+    assert common and all(here[what] == there[what] for what in common)
     with pytest.raises(autoseg.InputError, match="'abc'.*" + keys[0]):
         result.bundle("abc")
 

@@ -304,12 +304,12 @@ def test_front_refuses_an_unknown_pick_and_run(finished, here, autoseg_command):
     refused(autoseg_command("front", "nowhere"), here, "results/nowhere")
     refused(autoseg_command("front", "out/demo"), here, "out/demo")
     there = autoseg_command("front", str(finished.folder.with_name("other")))
-    refused(there, here, ": run$")
+    refused(there, here, f": {finished.folder.name}$")
 
 
 def test_front_finds_a_run_by_name_under_results(finished, monkeypatch, autoseg_command):
     monkeypatch.chdir(finished.folder.parents[1])
-    assert autoseg_command("front", "run").code == 0
+    assert autoseg_command("front", finished.folder.name).code == 0
 
 
 def test_optimize_dry_run_of_a_trained_run_prints_the_resume_command(
@@ -477,10 +477,11 @@ def read_digest(folder: Path, key: str) -> str:
 def test_optimize_refuses_to_restart_a_finished_run_and_resume_repeats_nothing(
     finished, tiny, tmp_path, autoseg_command
 ):
-    folder = Path(shutil.copytree(finished.folder.parent, tmp_path / "results")) / "run"
-    again = autoseg_command(*tiny.arguments(results=folder.parent, name="run"))
+    folder = Path(shutil.copytree(finished.folder.parent, tmp_path / "results"))
+    folder /= finished.folder.name
+    again = autoseg_command(*tiny.arguments(results=folder.parent, name=folder.name))
     assert again.code == 2
-    assert "run" in again.stderr and "--resume" in again.stderr
+    assert folder.name in again.stderr and "--resume" in again.stderr
     before = read_events(folder)
     resumed = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--json")
     assert resumed.code == 0, resumed.stderr
