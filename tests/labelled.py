@@ -19,6 +19,14 @@ def save_picture(path: Path, hw: tuple[int, int] = HW) -> None:
     Image.fromarray(noise).save(path)
 
 
+def turn_by_exif(path: Path) -> None:
+    """Store a picture on its side, with the EXIF orientation that shows it at its old size."""
+    picture = Image.open(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+
+
 def understood(root: Path, name: str) -> Inspection:
     """What is understood of a folder that is recognized as a format, and has no fault."""
     seen = inspect(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def listed(names: list[str]) -> str:
     rest = len(names) - MAX_NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+
+
+def counted(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each note, with the number of its names and the first of them; a name that
+    occurs again counts again.
+    """
+    return [
+        f"{note} ({len(names)}): {listed([*dict.fromkeys(names)])}"
+        for note, names in notes.items()
+    ]
 
 
 def read_column(root: Path, column: str) -> dict[str, str]:

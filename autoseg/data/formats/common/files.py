@@ -21,7 +21,7 @@ BACKGROUND = "background"
 # Exports are a few files in one folder; more are files of a tool that writes one per picture.
 MAX_EXPORT_FILES = 20
 # Enough of a file to recognize its format without parsing all of it.
-_HEAD_BYTES = 4096
+_HEAD_BYTES, _END_BYTES = 4096, 65536
 
 
 def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
@@ -142,6 +142,17 @@ def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return b""
+
+
+def ends(path: Path, max_bytes: int = _END_BYTES) -> bytes:
+    """The first and last bytes of a file, where the keys of a large JSON object stand."""
+    held = head(path, max_bytes)
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - max_bytes))
+            return held + file.read(max_bytes)
     except OSError:
         return b""
 
