@@ -33,7 +33,7 @@ def card(
         markdown_table(["quantity", "value", "95 % interval"], _results(evaluation, manifest)),
         markdown_table(["class", "colour", "IoU on val", "IoU on test"],
               _classes(evaluation, classes)),
-        _ABOUT_RESULTS,
+        _ABOUT_RESULTS.format(iou_of=plain(_iou_of(evaluation))),
         f"![images of val with truth, prediction and errors]({sheet})" if sheet else "",
         "## Measured on",
         markdown_table(["", ""], _measured(evaluation, manifest, diagnostics).items()),
@@ -106,7 +106,12 @@ def _class_iou(score: Score | None, index: int) -> str:
 _ABOUT_RESULTS = """\
 All results are of this `model.onnx` with its trained weights. The model was selected by its IoU on
 val; test was evaluated once, after the selection. IoU is computed over the whole split at the
-original size of each image: of the foreground for two classes, else the mean over classes."""
+original size of each image: it is that of {iou_of}."""
+
+
+def _iou_of(evaluation: Evaluation) -> str:
+    told = [score.iou_of for score in evaluation.scores if score.iou_of]
+    return told[-1] if told else "the foreground for two classes, else the mean over classes"
 
 
 def _measured(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from autoseg.core.units import HW
 
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Dataset:
     255 = ignore.
 
     The first n samples of a split are a stratified subset for every n. `classes` are names by
-    index (two or more). `digest` changes with any content. A data set can be pickled.
+    index (two or more), `val_classes` the indices of those in the truth of val (empty: all).
+    `digest` changes with any content. A data set can be pickled.
     """
 
     name: str
@@ -69,8 +71,44 @@ class Dataset:
     splits: Samples
     digest: str
     read: Read
+    val_classes: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> int:
         """Channels of a network's logits: one for two classes (a sigmoid), else one per class."""
         return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """The classes of which the IoU is the mean, on every split; see `scored_classes`."""
+        return scored_classes(self.classes, self.val_classes)
+
+    @property
+    def iou_of(self) -> str:
+        """Which IoU that is, for reports; see `iou_of`."""
+        return iou_of(self.classes, self.val_classes)
+
+
+def scored_classes(classes: Sequence[str], val_classes: Sequence[int] = ()) -> tuple[int, ...]:
+    """The indices of the classes of which the IoU is the mean: the foreground alone where the
+    truth of val holds exactly it and the background, else all classes that val's truth holds
+    (without `val_classes`, all). Names that no pixel of val has change nothing.
+
+    The background is the class of this name, else the first.
+    """
+    there = tuple(val_classes) or tuple(range(len(classes)))
+    folded = [name.casefold() for name in classes]
+    background = folded.index(BACKGROUND) if BACKGROUND in folded else 0
+    if len(there) == 2 and background in there:
+        return tuple(one for one in there if one != background)
+    return there
+
+
+def iou_of(classes: Sequence[str], val_classes: Sequence[int] = ()) -> str:
+    """Of which classes the IoU is, as a text: "the foreground, crate"."""
+    scored = scored_classes(classes, val_classes)
+    if len(scored) == 1:
+        kind = "only class that val holds" if len(val_classes) == 1 else "foreground"
+        return f"the {kind}, {classes[scored[0]]}"
+    rest = f" that val holds, of {len(classes)}" if len(scored) < len(classes) else ""
+    return f"the mean over the {len(scored)} classes{rest}"

@@ -15,11 +15,13 @@ from autoseg.core.text import one_line
 from autoseg.core.units import HW
 from autoseg.data import duplicates, formats
 from autoseg.data.classes import check_remap, rarest_classes, settle_classes
-from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Samples
+from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample, Samples, iou_of
 from autoseg.data.inspection_cache import FactsFile, examine_all
 from autoseg.data.layout import Layout, Splits
+from autoseg.data.occurring import check_occurring, occurring
 from autoseg.data.pairs import PairFacts, read_pair
-from autoseg.data.splits import check_splits, make_splits, set_groups, stratified_order
+from autoseg.data.splits import check_splits, make_splits, set_groups
+from autoseg.data.stratification import stratified_order
 
 log = logging.getLogger(__name__)
 AS_FOUND = Reading()  # without any option of the user
@@ -44,8 +46,14 @@ class Inspection:
     splits: Samples = field(default_factory=dict)
     digest: str = ""
     read: Read | None = None
+    val_classes: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+
+    @property
+    def iou_of(self) -> str:
+        """Of which classes the IoU is; empty where the classes are not known."""
+        return iou_of(self.classes, self.val_classes) if self.classes else ""
 
     @property
     def pairs(self) -> dict[str, int]:
@@ -79,15 +87,20 @@ def _examined(
     """The inspection with the facts of all pairs; faults and warnings are added to the layout."""
     check_remap(layout, reading.remap)
     set_groups(layout, reading)
-    splits, split_source = make_splits(layout, reading)
-    check_splits(layout, splits)
-    samples = [sample for split in SPLITS for sample in splits[split]]
+    samples = layout.samples
     known = None if cache_dir is None else FactsFile(cache_dir, layout.root, layout.read_mask)
     facts = examine_all(samples, layout.root, layout.read_mask, known)
     layout.faults += [fault for fact in facts for fault in fact.faults]
     classes = settle_classes(layout, facts, reading.remap)
+    of_pair = {_pair(fact.sample): fact for fact in facts}
+    held = {pair: frozenset(_by_class(layout, fact)) for pair, fact in of_pair.items()}
+    splits, split_source = make_splits(layout, reading, held)
+    check_splits(layout, splits)
+    facts = [of_pair[_pair(sample)] for split in SPLITS for sample in splits[split]]
     if near := duplicates.warning(splits, [fact.thumbnail for fact in facts]):
         layout.warnings.append(near)
+    if not layout.faults:
+        check_occurring(layout, classes.names, splits, held)
     if known is not None and not layout.faults:  # refused data leave nothing behind
         known.keep(samples)
     inspected = _samples(layout, splits, facts, classes.names)
@@ -102,6 +115,7 @@ def _examined(
         splits=inspected,
         digest=_digest(classes.names, classes.encoding, layout.values, inspected),
         read=partial(read_pair, layout.read_mask, layout.values),
+        val_classes=occurring(splits["val"], held, len(classes.names)),
     )
 
 
@@ -120,18 +134,15 @@ def open_folder(
         split: tuple(samples[place] for place in stratified_order(samples, seed=0))
         for split, samples in seen.splits.items()
     }
-    return Dataset(Path(root).resolve().name, seen.classes, splits, seen.digest, seen.read)
+    name = Path(root).resolve().name
+    return Dataset(name, seen.classes, splits, seen.digest, seen.read, seen.val_classes)
 
 
 def _samples(
     layout: Layout, splits: Splits, facts: list[PairFacts], names: Sequence[str]
 ) -> Samples:
     """The samples with the facts of their pairs; `facts` are in the order of the splits."""
-    table = layout.values or bytes(range(256))
-    by_class = [Counter[int]() for _ in facts]
-    for classes, fact in zip(by_class, facts, strict=True):
-        for value, count in fact.counts.items():
-            classes[table[value]] += count  # a remap gives several values one class
+    by_class = [_by_class(layout, fact) for fact in facts]
     rarest = rarest_classes(by_class, len(splits["train"]), names)
     known = iter(zip(facts, rarest, strict=True))
     return {
@@ -141,6 +152,19 @@ def _samples(
         )
         for split in SPLITS
     }
+
+
+def _pair(sample: Sample) -> tuple[str, str]:
+    return sample.image, sample.mask
+
+
+def _by_class(layout: Layout, fact: PairFacts) -> Counter[int]:
+    """The pixels of each class in a mask, 255 included."""
+    by_class = Counter[int]()
+    for value, count in fact.counts.items():
+        # A remap gives several values one class.
+        by_class[layout.values[value] if layout.values else value] += count
+    return by_class
 
 
 def _digest(names: tuple[str, ...], encoding: str, values: bytes | None, splits: Samples) -> str:

@@ -13,6 +13,7 @@ from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
 MAX_NAMES_SHOWN = 5
+INDEX = "index.csv"
 Splits = dict[str, list[Sample]]
 
 
@@ -60,20 +61,33 @@ def counted(notes: Mapping[str, Sequence[str]]) -> list[str]:
 
 def read_column(root: Path, column: str) -> dict[str, str]:
     """A column of index.csv by stem. Raises InputError if it is missing, or repeats a stem."""
-    path = root / "index.csv"
+    path = root / INDEX
     if not path.is_file():
         raise InputError(f"column {column!r} needs the file {path}, which does not exist")
+    columns = read_columns(root)
+    if column not in columns:
+        held = ", ".join(map(repr, ("stem", *columns)))
+        raise InputError(f"{INDEX} has no column {column!r}; it has {held}")
+    return columns[column]
+
+
+def read_columns(root: Path) -> dict[str, dict[str, str]]:
+    """The columns of index.csv by name, their values by stem. Raises InputError if the file or
+    its column `stem` is missing, or repeats a stem.
+    """
+    path = root / INDEX
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            if absent := [name for name in ("stem", column) if name not in names]:
+            names = list(dict.fromkeys(reader.fieldnames or ()))
+            if "stem" not in names:
                 held = ", ".join(map(repr, names))
-                raise InputError(f"index.csv has no column {absent[0]!r}; it has {held}")
-            lines = [[(line[name] or "").strip() for name in ("stem", column)] for line in reader]
+                raise InputError(f"{INDEX} has no column 'stem'; it has {held}")
+            lines = [{name: (line[name] or "").strip() for name in names} for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    counts = Counter(stem for stem, _ in lines)
+    counts = Counter(line["stem"] for line in lines)
     if twice := sorted(stem for stem, count in counts.items() if count > 1):
-        raise InputError(f"index.csv has several lines with one stem: {listed(twice)}")
-    return {stem: value for stem, value in lines}
+        raise InputError(f"{INDEX} has several lines with one stem: {listed(twice)}")
+    others = [name for name in names if name != "stem"]
+    return {name: {line["stem"]: line[name] for line in lines} for name in others}

@@ -51,6 +51,7 @@ def inspection_lines(seen: Inspection) -> list[str]:
         "classes (share of pixels): "
         + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares)
         + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
+        f"IoU: of {seen.iou_of}",
         f"sizes (images): {sizes}{more}",
     ]
 
@@ -67,6 +68,7 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
         "mask_encoding": seen.mask_encoding,
         "classes": [{"name": name, "share": share} for name, share in shares],
         "ignore_share": seen.ignore_share,
+        "iou_of": seen.iou_of,
         "sizes": [{"hw": [*hw], "pictures": count} for hw, count in seen.sizes],
         "warnings": [*seen.warnings],
         "faults": [*seen.faults],

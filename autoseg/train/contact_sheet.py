@@ -83,7 +83,7 @@ def write_sheet(
     """
     try:
         rows = [
-            _row(_example(dataset, score.split, place), class_map, table)
+            _row(_example(dataset, score.split, place), class_map, table, dataset.scored)
             for place, (class_map, table) in enumerate(zip(maps, counts, strict=False))
         ]
         page = draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
@@ -192,16 +192,16 @@ def _title(candidate: Candidate, score: Score) -> str:
     return f"{candidate.key}   IoU {score.iou:.4f} ({low:.3f} to {high:.3f})   {epoch}"
 
 
-def _row(example: Example, class_map: Array, counts: Counts) -> Row:
+def _row(example: Example, class_map: Array, counts: Counts, scored: Sequence[int]) -> Row:
     height, width = example.truth.shape
-    return Row(example, resize_mask(class_map, (height, width)), _iou_text(counts))
+    return Row(example, resize_mask(class_map, (height, width)), _iou_text(counts, scored))
 
 
-def _iou_text(counts: Counts) -> str:
+def _iou_text(counts: Counts, scored: Sequence[int]) -> str:
     """The IoU of one picture."""
-    if len(counts) == 2 and class_iou(counts)[1] is None:
+    if len(scored) == 1 and class_iou(counts)[scored[0]] is None:
         return "nothing there, nothing found"
-    return f"IoU {iou(counts):.3f}"
+    return f"IoU {iou(counts, scored):.3f}"
 
 
 def _example(dataset: Dataset, split: str, place: int) -> Example:

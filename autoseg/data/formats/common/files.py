@@ -12,12 +12,12 @@ from typing import Any
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.data.dataset import BACKGROUND
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
 # Lists of a million names fit; a larger file is no list, and is not read into memory.
 MAX_TEXT_BYTES = 64 * 2**20
-BACKGROUND = "background"
 # Exports are a few files in one folder; more are files of a tool that writes one per picture.
 MAX_EXPORT_FILES = 20
 # Enough of a file to recognize its format without parsing all of it.
