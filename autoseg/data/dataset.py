@@ -105,10 +105,11 @@ def scored_classes(classes: Sequence[str], val_classes: Sequence[int] = ()) -> t
 
 
 def iou_of(classes: Sequence[str], val_classes: Sequence[int] = ()) -> str:
-    """Of which classes the IoU is, as a text: "the foreground, crate"."""
+    """Of which classes the IoU is, as a text: "crate, the foreground"."""
     scored = scored_classes(classes, val_classes)
     if len(scored) == 1:
         kind = "only class that val holds" if len(val_classes) == 1 else "foreground"
-        return f"the {kind}, {classes[scored[0]]}"
-    rest = f" that val holds, of {len(classes)}" if len(scored) < len(classes) else ""
-    return f"the mean over the {len(scored)} classes{rest}"
+        return f"{classes[scored[0]]}, the {kind}"
+    if len(scored) == len(classes):
+        return f"{len(classes)} classes, their mean"
+    return f"{len(scored)} of {len(classes)} classes, their mean: val holds no others"
