@@ -76,18 +76,21 @@ class _Placing:
                 self.members[one].append(name)
         # Any last: it stands for groups without a class.
         self.rarity = sorted(self.members, key=lambda c: (len(self.members[c]), c == _ANY, c))
-        self.total = sum(self.held.values(), Counter[int]())
+        self.total = Counter[int]()
+        for classes in self.held.values():
+            self.total.update(classes)
         self.pictures = {split: Counter[int]() for split in self.wanted}
         self.groups = {split: Counter[int]() for split in self.wanted}
 
     def put(self, name: str, split: str) -> None:
         """Place a group in a split, or move it there."""
+        held = self.held[name]
         if before := self.split_of.get(name):
-            self.pictures[before] -= self.held[name]
-            self.groups[before] -= Counter(self.held[name].keys())
+            self.pictures[before].subtract(held)
+            self.groups[before].subtract(held.keys())
         self.split_of[name] = split
-        self.pictures[split] += self.held[name]
-        self.groups[split] += Counter(self.held[name].keys())
+        self.pictures[split].update(held)
+        self.groups[split].update(held.keys())
 
     def split_that_lacks(self, one: int, name: str) -> str:
         """The split that lacks most pictures of a class, then of any, and can take the group."""

@@ -26,9 +26,10 @@ from autoseg.data.formats.common.shapes import Points
 from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import SUFFIXES, naming
 
-# Points that an outline needs: fewer are a stray click. The pixels of an outline belong to it, so
-# that more points have an area even on one line.
-_MIN_POINTS = {"polygon": 3, "rectangle": 2}
+# Fewer points are a stray click. The pixels of an outline belong to it, so that more points have an
+# area even on one line.
+_MIN_POLYGON_POINTS = 3
+_RECTANGLE_POINTS = (2, 4)  # opposite corners, or all
 # The PNG of a mask is smaller than its pixels, apart from its head; a larger one is no mask.
 _MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
 
@@ -110,24 +111,31 @@ def _objects(annotation: object, name: str, notes: dict[str, list[str]]) -> Iter
         elif kind not in ("polygon", "rectangle"):
             notes[f"objects of type {kind!r:.40} are ignored"].append(name)
         else:
-            outer, *holes = naming(what, _outlines, thing.get("points"))
-            kept = [hole for hole in holes if len(hole) >= _MIN_POINTS["polygon"]]
-            whole = len(outer) >= _MIN_POINTS[kind]
-            if stray := len(holes) - len(kept) + (not whole):
+            exterior, *holes = naming(what, _outlines, kind, thing.get("points"))
+            drawn = tuple(outline for outline in (exterior, *holes) if len(outline))
+            if stray := 1 + len(holes) - len(drawn):
                 notes[shapes.NO_AREA] += [name] * stray
-            if kind == "rectangle" and whole:
-                outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
-            if whole:
-                yield _Thing(what, label, (outer, *kept))
+            if len(exterior):
+                yield _Thing(what, label, drawn)
 
 
-def _outlines(points: object) -> list[Points]:
-    """The exterior, and the interior's holes."""
+def _outlines(kind: str, points: object) -> list[Points]:
+    """The exterior, then the interior's holes; those of too few points are empty."""
     outlines = points if isinstance(points, dict) else {}
     holes = outlines.get("interior") or []
     if not isinstance(holes, list):
         raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
-    return [shapes.read_points(one) for one in (outlines.get("exterior"), *holes)]
+    exterior = _exterior(kind, shapes.read_points(outlines.get("exterior")))
+    found = [exterior, *(shapes.read_points(hole) for hole in holes)]
+    return [outline if len(outline) >= _MIN_POLYGON_POINTS else outline[:0] for outline in found]
+
+
+def _exterior(kind: str, points: Points) -> Points:
+    if kind == "polygon" or len(points) < 2:
+        return points
+    if len(points) not in _RECTANGLE_POINTS:
+        raise InputError(f"a rectangle has 2 or 4 points, got {len(points)}")
+    return shapes.rectangle(points.min(axis=0), points.max(axis=0))
 
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:

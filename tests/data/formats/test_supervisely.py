@@ -64,8 +64,10 @@ def test_supervisely_polygons_include_their_border_and_exclude_their_holes(tmp_p
     np.testing.assert_array_equal(mask_of(seen), expected)
 
 
-def test_supervisely_rectangles_include_both_corners(tmp_path):
-    box = polygon("box", [[20, 14], [10, 5]], kind="rectangle")
+@pytest.mark.parametrize("count", [2, 4])
+def test_supervisely_rectangles_include_their_corners(tmp_path, count):
+    corners = [[20, 14], [10, 5]] if count == 2 else square(10, 5, 20, 14)
+    box = polygon("box", corners, kind="rectangle")
     seen = understood(dataset(tmp_path, box), "supervisely")
     np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 21)))
 
@@ -120,6 +122,10 @@ DAMAGED = {
     "not an object": (5, "objects .*list"),
     "no class": ({"points": {}}, "classTitle .*text, got None"),
     "no points": ({"classTitle": "box"}, r"object 0 \(box\): .*points"),
+    "three corners": (
+        polygon("box", [[1, 2], [9, 2], [9, 9]], kind="rectangle"),
+        r"object 5 \(box\): .*2 or 4 points, got 3$",
+    ),
     "a hole of words": (polygon("box", square(0, 0, 9, 9), ["a"]), "points"),
     "past the edge": (bitmap("box", BITS, [55, 0]), r"bitmap.* x 55\.\.62, y 0\.\.5"),
     "before the edge": (bitmap("box", BITS, [-1, 0]), r"bitmap.* x -1\.\.6, y 0\.\.5"),
