@@ -43,7 +43,9 @@ class Line:
                 raise InputError(f"{self.where}: {self.keyword} has a quote without its end")
             if word[0].startswith("#"):
                 break
-            found.append("".join(part[part.lastgroup or 0] for part in re.finditer(_PART, word[0])))
+            found.append(
+                "".join(part[part.lastgroup or 0] for part in re.finditer(_PART, word[0]))
+            )
         return found
 
     @property

@@ -85,9 +85,7 @@ class _Reader:
         """The host that HostName names."""
         if self.is_final or "hostname" not in self.values:
             return self.host or self.typed
-        return expand(
-            f"HostName of {self.typed}", self.values["hostname"][0], {"h": self.typed}
-        )
+        return expand(f"HostName of {self.typed}", self.values["hostname"][0], {"h": self.typed})
 
     def read_all(self) -> None:
         for path, folder in config_files.config_files():
@@ -111,8 +109,11 @@ class _Reader:
                 self._take(line)
 
     def _would_count(self, keyword: str) -> bool:
-        if keyword in PROXIES:
-            return not any(each in self.values for each in PROXIES)
+        # The two exclude each other, but a ProxyJump of `none` does not.
+        if keyword == "proxycommand" and self.first("proxyjump", "none").lower() != "none":
+            return False
+        if keyword == "proxyjump" and "proxycommand" in self.values:
+            return False
         is_new = keyword not in self.values or keyword in COLLECTED
         return keyword == "include" or (keyword in READ and is_new)
 
@@ -125,7 +126,8 @@ class _Reader:
         elif self._would_count(keyword):
             if keyword == "port":
                 _check_port(line)
-            self.values[keyword] = line.words if keyword in LISTS else [value]
+            several = line.words if keyword in LISTS else [value]
+            self.values[keyword] = [line.rest] if keyword == "proxycommand" else several
 
     def _met(self, line: Line) -> tuple[bool, str]:
         """Whether a `Match` is met, and what it leaves open: where it stands, and a criterion."""

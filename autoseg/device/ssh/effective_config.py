@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # For commands of `Match exec` and for names that are looked up.
 LIMIT_S = 20.0
+# Keywords whose `~` ssh expands before it prints them.
+EXPANDED = ("userknownhostsfile", "identityagent")
 
 
 def effective_config(typed: str, user: str | None = None, port: int | None = None) -> Values:
@@ -106,7 +108,7 @@ def _own_files() -> Iterator[tuple[list[str], dict[str, str]]]:
 
 
 class _Copies:
-    """Copies of config files, whose `Include` and known_hosts files are found from $HOME."""
+    """Copies of config files in which `Include` and the `~` of files mean $HOME."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -126,9 +128,9 @@ class _Copies:
             named = config_files.included(line, folder)
             copies = [self.add(each, folder, depth + 1) for each in named]
             return f"Include {config_files.quoted(copies)}" if copies else ""
-        if line.keyword == "userknownhostsfile":
+        if line.keyword in EXPANDED:
             paths = [Path(os.path.expanduser(word)) for word in line.words]
-            return f"UserKnownHostsFile {config_files.quoted(paths)}" if paths else line.text
+            return f"{line.keyword} {config_files.quoted(paths)}" if paths else line.text
         return line.text
 
 

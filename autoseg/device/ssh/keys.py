@@ -33,26 +33,21 @@ class Identities:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Yields name and key. Raises InputError for a required key that cannot be used."""
+        files = self._hop.key_files
         with contextlib.closing(_Agent(self._hop, self.skipped)) as agent:
-            publics = {path: public_of(path) for path in self._hop.key_files}
-            if self._hop.are_named:
-                for path, public in publics.items():
-                    yield from self._named(path, agent.keys.pop(public, None))
-            for public in publics.values():
-                yield from self._of_agent(agent.keys.pop(public, None))
-            for key in [] if self._hop.only_these else agent.keys.values():
+            found = {path: agent.keys.pop(public_of(path), None) for path in files}
+            held = {path: key for path, key in found.items() if key}
+            for path in files if self._hop.are_named else held:
+                yield from self._of_agent(held[path]) if path in held else self._of_file(path)
+            for key in () if self._hop.only_these else agent.keys.values():
                 yield from self._of_agent(key)
-            for path in () if self._hop.are_named else self._hop.key_files:
-                if path.exists():
+            for path in () if self._hop.are_named else files:
+                if path not in held and path.exists():
                     yield from self._of_file(path)
 
-    def _named(self, path: Path, held: Any) -> Iterator[tuple[str, Any]]:
-        yield from self._of_agent(held) if held else self._of_file(path)
-
     def _of_agent(self, key: Any) -> Iterator[tuple[str, Any]]:
-        if key:
-            name = f"the agent's {key.get_name()} {key.comment}".rstrip()
-            yield from self._certified(name, key, key.blob)
+        name = f"the agent's {key.get_name()} {key.comment}".rstrip()
+        yield from self._certified(name, key, key.blob)
 
     def _of_file(self, path: Path) -> Iterator[tuple[str, Any]]:
         problem = _problem(path)
