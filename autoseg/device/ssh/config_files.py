@@ -106,9 +106,11 @@ def quoted(paths: Sequence[Path]) -> str:
 
 
 def _line(where: str, text: str) -> Line:
+    if not text.strip() or text.lstrip().startswith("#"):
+        return Line(where, text, "", "")
     match = _LINE.match(text)
     if not match:
-        return Line(where, text, "", "")
+        raise InputError(f"{where}: {text.strip()[:80]!r} is no keyword with a value")
     return Line(where, text, match["keyword"].lower(), match["rest"].rstrip())
 
 

@@ -24,6 +24,7 @@ Values = dict[str, list[str]]
 
 KNOWN_HOSTS = ("userknownhostsfile", "globalknownhostsfile")
 LISTS = (*KNOWN_HOSTS, "canonicaldomains")
+NUMBERS = {"port": (1, 65535), "canonicalizemaxdots": (0, 255)}
 COLLECTED = ("identityfile", "certificatefile")
 PROXIES = ("proxyjump", "proxycommand")
 READ = (
@@ -124,8 +125,8 @@ class _Reader:
             if value not in kept:
                 kept.append(value)
         elif self._would_count(keyword):
-            if keyword == "port":
-                _check_port(line)
+            if keyword in NUMBERS:
+                _check_number(line)
             several = line.words if keyword in LISTS else [value]
             self.values[keyword] = [line.rest] if keyword == "proxycommand" else several
 
@@ -212,9 +213,13 @@ def _matches(patterns: str, text: str) -> bool:
     return found
 
 
-def _check_port(line: Line) -> None:
-    if not line.value.isdecimal() or not 1 <= int(line.value) <= 65535:
-        raise InputError(f"{line.where}: Port must be between 1 and 65535, got {line.value}")
+def _check_number(line: Line) -> None:
+    lowest, highest = NUMBERS[line.keyword]
+    text = line.value
+    if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
+        raise InputError(
+            f"{line.where}: {line.keyword} must be between {lowest} and {highest}, got {text}"
+        )
 
 
 def _canonical(host: str, reader: _Reader) -> str:

@@ -31,11 +31,8 @@ class Target:
 
     def path(self, keyword: str, text: str) -> str:
         """A file's name with its `~`, tokens and variables expanded. Raises InputError."""
-        return self.expanded(keyword, os.path.expanduser(text))
-
-    def expanded(self, keyword: str, text: str) -> str:
-        """Text with all tokens of ssh and the environment's variables. Raises InputError."""
-        return expand(f"{keyword} of {self.typed}", text, self._tokens(), variables=True)
+        what = f"{keyword} of {self.typed}"
+        return os.path.expanduser(expand(what, text, self._tokens(), variables=True))
 
     def jumps(self, text: str) -> str:
         """A `ProxyJump`, in which few tokens count. Raises InputError."""

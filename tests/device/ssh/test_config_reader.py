@@ -40,7 +40,7 @@ CONFIGS = {
     "HostName": "Host pi\n HostName %h.lab%%1\n HostKeyAlias thepi\n",
     "address": "Host pi\n HostName FE80::AbC%%enP1\n",
     "match host": "Host pi\n HostName board\nMatch host board\n Port 1\nMatch host pi\n Port 2\n",
-    "match several": "Match originalhost x,p? user me,u*\n Port 1\nMatch localuser nobody\n User a\n",
+    "match several": "Match originalhost x,p? user me,u*\n Port 1\nMatch localuser no\n User a\n",
     "match negated": "Match !originalhost pi\n Port 1\nMatch !user me originalhost pi\n Port 2\n",
     "match user set": "User me\nMatch user me\n Port 1\n",
     "match all": "Match all\n Port 7\n",
@@ -134,9 +134,11 @@ def test_read_config_agrees_with_ssh(files: Path, config: str) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("Host pi\n Port high\n", "config:2: Port must be between 1 and 65535, got high"),
-        ("Include {folder}/bad\n", "bad:3: Port must be between 1 and 65535, got 0"),
+        ("Host pi\n Port high\n", "config:2: port must be between 1 and 65535, got high"),
+        ("Include {folder}/bad\n", "bad:3: port must be between 1 and 65535, got 0"),
+        ("CanonicalizeMaxDots one\n", "config:1: canonicalizemaxdots .* 0 and 255, got one"),
         ("\nHost\n", "config:2: Host has no value"),
+        ("=Host\n", "config:1: '=Host' is no keyword with a value"),
         ("Match\n", "config:1: Match needs criteria"),
         ("Match host\n", "config:1: Match host has no value"),
         ("Match all host pi\n", "config:1: Match needs .*`all`"),
@@ -169,7 +171,7 @@ def test_read_config_names_a_fault_in_the_config_of_the_system(
 ) -> None:
     write(tmp_path / "etc", {"ssh_config": "Include {folder}/d/*.conf\n"})
     write(tmp_path / "etc" / "d", {"50-vendor.conf": "Match final all\n Port none\n"})
-    with pytest.raises(InputError, match=r"50-vendor\.conf:2: Port"):
+    with pytest.raises(InputError, match=r"50-vendor\.conf:2: port"):
         read_config("pi")
 
 
