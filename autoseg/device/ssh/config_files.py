@@ -63,12 +63,15 @@ def config_files() -> list[tuple[Path, Path]]:
     return [(own / "config", own), (SYSTEM_FOLDER / "ssh_config", SYSTEM_FOLDER)]
 
 
-def default_known_hosts() -> dict[str, list[Path]]:
+def default_known_hosts(home: Path, system: Path) -> dict[str, list[str]]:
     """The files of known host keys where the config names none, by their keyword."""
-    own, system = Path.home() / ".ssh", SYSTEM_FOLDER
+    own = home / ".ssh"
     return {
-        "userknownhostsfile": [own / "known_hosts", own / "known_hosts2"],
-        "globalknownhostsfile": [system / "ssh_known_hosts", system / "ssh_known_hosts2"],
+        "userknownhostsfile": [str(own / "known_hosts"), str(own / "known_hosts2")],
+        "globalknownhostsfile": [
+            str(system / "ssh_known_hosts"),
+            str(system / "ssh_known_hosts2"),
+        ],
     }
 
 

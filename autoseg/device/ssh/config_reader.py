@@ -132,14 +132,15 @@ class _Reader:
 
     def _met(self, line: Line) -> tuple[bool, str]:
         """Whether a `Match` is met, and what it leaves open: where it stands, and a criterion."""
-        doubt = ""
+        doubt, met = "", True
+        # To the end: `final` asks for its pass also where another criterion is not met.
         for negated, criterion, argument in _criteria(line):
             holds = self._holds(criterion, argument)
             if holds is None:
                 doubt = doubt or f"{line.where}: Match {criterion}"
             elif holds == negated:
-                return False, ""
-        return not doubt, doubt
+                met = False
+        return met and not doubt, doubt if met else ""
 
     def _holds(self, criterion: str, argument: str) -> bool | None:
         """Whether a criterion holds; None where that is not known here."""
@@ -263,8 +264,9 @@ def _completed(values: Values, typed: str, host: str) -> Values:
     values.setdefault("port", ["22"])
     values.setdefault("user", [login()])
     values.setdefault("identityfile", [f"~/.ssh/{name}" for name in DEFAULT_KEYS])
-    for keyword, files in config_files.default_known_hosts().items():
-        values.setdefault(keyword, [str(path) for path in files])
+    defaults = config_files.default_known_hosts(Path.home(), config_files.SYSTEM_FOLDER)
+    for keyword, files in defaults.items():
+        values.setdefault(keyword, files)
     port, user = int(values["port"][0]), values["user"][0]
     target = Target(typed, host, port, user, values.get("hostkeyalias", [""])[0])
     known = values["userknownhostsfile"]

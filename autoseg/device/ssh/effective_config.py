@@ -44,7 +44,7 @@ def effective_config(typed: str, user: str | None = None, port: int | None = Non
         with _own_files() as (options, names):
             found, problem = _asked([*command, *options, "--", typed])
         if found:
-            return found
+            return _with_own_defaults(found)
         for copy, original in names.items():
             problem = problem.replace(copy, original)
         log.warning(
@@ -93,17 +93,14 @@ def _own_files() -> Iterator[tuple[list[str], dict[str, str]]]:
     container, sudo), it gets copies of the config whose relative includes point there. `-F` also
     excludes the system's config, so the copies end with it.
     """
-    if _is_home_of_login():
+    if os.path.realpath(_home_of_login()) == os.path.realpath(Path.home()):
         yield [], {}
         return
     with tempfile.TemporaryDirectory(prefix="autoseg-ssh-") as folder:
         copies = _Copies(Path(folder))
         top = [copies.add(path, folder) for path, folder in config_files.config_files()]
-        lines = [f"Include {config_files.quoted(top)}", "Match all"]
-        for keyword, files in config_files.default_known_hosts().items():
-            lines.append(f"{keyword} {config_files.quoted(files)}")
         config = Path(folder) / "all"
-        config.write_text("\n".join(lines))
+        config.write_text(f"Include {config_files.quoted(top)}\n")
         yield ["-F", str(config)], copies.originals
 
 
@@ -134,10 +131,17 @@ class _Copies:
         return line.text
 
 
-def _is_home_of_login() -> bool:
+def _with_own_defaults(found: Values) -> Values:
+    """Values with the default known_hosts files of $HOME, where ssh names those of the login."""
+    theirs = config_files.default_known_hosts(_home_of_login(), Path("/etc/ssh"))
+    mine = config_files.default_known_hosts(Path.home(), config_files.SYSTEM_FOLDER)
+    changed = {key: mine[key] for key, files in theirs.items() if found.get(key) == files}
+    return {**found, **changed}
+
+
+def _home_of_login() -> Path:
+    """The home that ssh uses. ssh refuses to run for a login without an entry, so any will do."""
     try:
-        home = pwd.getpwuid(os.getuid()).pw_dir
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
-        # ssh refuses to run for a login without an entry.
-        return True
-    return os.path.realpath(home) == os.path.realpath(Path.home())
+        return Path.home()

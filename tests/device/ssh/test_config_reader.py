@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -55,6 +56,8 @@ CONFIGS = {
     "final HostName": "Match final all\n HostName elsewhere\n IdentityFile /f\nIdentityFile /g\n",
     "final in another block": "Host other\n Include {folder}/final\nHost pi\n HostName b\n"
     "Host b\n Port 3\n",
+    "final after what is not met": "Match host x final\n Port 3\nMatch canonical\n User last\n",
+    "known only in the final pass": "Match final all\n UserKnownHostsFile /a\n",
     "include": "Include {folder}/more\nPort 9\n",
     "include in a block": "Host pi\n Include {folder}/more\n User after\nHost *\n Port 9\n",
     "include in no block": "Host other\n Include {folder}/more\nHost *\n Port 9\n",
@@ -110,25 +113,63 @@ def asked(config: Path) -> Values:
     return values
 
 
-def compared(values: Values, config: str) -> dict[str, str]:
-    """Values as text; of keywords with long defaults only where the config has them."""
-    kept = {key: " ".join(values[key]) for key in COMPARED if key in values}
-    switches = {"identitiesonly": "no", "hashknownhosts": "no", "proxyjump": "none"}
-    long = ("identityfile", "userknownhostsfile", "globalknownhostsfile")
-    dropped = {key for key in long if key not in config.lower()}
-    return {key: kept[key] for key in {**switches, **kept}.keys() & kept.keys() - dropped}
+def compared(values: Values) -> dict[str, str]:
+    """Values as text, without the long defaults, which ssh takes from another home."""
+    found = {key: " ".join(values.get(key, [])) for key in COMPARED}
+    for key in ("identitiesonly", "hashknownhosts"):
+        found[key] = found[key] or "no"
+    for key in ("proxyjump", "proxycommand"):
+        found[key] = found[key] or "none"
+    for key, default in (
+        ("identityfile", "~/.ssh/id_rsa"),
+        ("userknownhostsfile", "/.ssh/known_hosts2"),
+        ("globalknownhostsfile", "/ssh_known_hosts2"),
+    ):
+        found[key] = "default" if default in found[key] else found[key]
+    return found
 
 
 @needs_ssh
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_read_config_agrees_with_ssh(files: Path, config: str) -> None:
     write(files, {"config": config})
-    expected = compared(asked(files / "config"), config)
-    for found in (read_config("pi", "me"), effective_config("pi", "me")):
-        mine = compared(found, config)
-        assert {**expected, **mine} == {**mine, **expected}
-        assert expected.keys() - mine.keys() <= {"identitiesonly", "hashknownhosts"}
-        assert mine.get("proxyjump", "none") == expected.get("proxyjump", "none")
+    expected = compared(asked(files / "config"))
+    assert compared(read_config("pi", "me")) == expected
+    assert compared(effective_config("pi", "me")) == expected
+
+
+HOSTS = ("pi", "b", "pi.lab", "10.0.0.7", "*", "p?", "!pi", "!b", "*.lab", "p*", "10.*", "PI")
+CRITERIA = ("host", "originalhost", "user", "localuser", "!host", "!user", "final", "canonical")
+SETTINGS = (
+    *("HostName b", "HostName %h.lab", "HostName 10.0.0.7", "Port 1", "Port 2", "User u1"),
+    *("IdentityFile /a", "IdentityFile /b", "CertificateFile /c", "IdentityAgent /d"),
+    *("ProxyJump none", "ProxyJump a", "ProxyCommand none", "ProxyCommand nc %h %p"),
+    *("HostKeyAlias k", "UserKnownHostsFile /k/%n-%h-%p-%r-%k", "IdentitiesOnly yes"),
+    *("CanonicalizeHostname yes", "CanonicalizeHostname no", "CanonicalDomains invalid"),
+    *("ForwardAgent yes", "", "# x", "Include {folder}/more", "Include {folder}/final"),
+)
+
+
+def some_config(random: Random) -> str:
+    lines = []
+    for _ in range(random.randint(1, 12)):
+        hosts = " ".join(random.choices(HOSTS, k=2))
+        names = random.choices(CRITERIA, k=random.randint(1, 3))
+        tests = [each if each[0] in "fc" else f"{each} {random.choice(HOSTS)}" for each in names]
+        lines += random.choice(
+            [[], [f"Host {hosts}"], [f"Match {' '.join(tests)}"], ["Match final all"]]
+        )
+        lines += random.choices(SETTINGS, k=random.randint(0, 3))
+    return "\n".join(lines)
+
+
+@needs_ssh
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(300))
+def test_read_config_agrees_with_ssh_on_any_config(files: Path, seed: int) -> None:
+    random = Random(seed)
+    write(files, {name: some_config(random).replace("Include", "#") for name in INCLUDED})
+    test_read_config_agrees_with_ssh(files, some_config(random))
 
 
 @pytest.mark.parametrize(
