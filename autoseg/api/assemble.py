@@ -15,16 +15,16 @@ from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
-from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
+from autoseg.data.user_augmentation import Augmentation, check, load_augmentation
 from autoseg.networks.space import SearchSpace
 from autoseg.networks.space_file import load_space
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.run.declaration import Declaration
-from autoseg.run.store import MeasurementCache, read_declaration
+from autoseg.run.store import read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Scheduler
@@ -140,11 +140,6 @@ def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
     return SearchScheduler.of(problem, WholeTrainings(proposer))
 
 
-def measurements_of(folder: Path) -> MeasurementCache:
-    """The screening measurements that the runs of a results folder share."""
-    return MeasurementCache(folder.parent / ".cache" / "measurements.jsonl")
-
-
 def statement(
     declaration: Declaration,
     space: SearchSpace,
@@ -169,10 +164,7 @@ def statement(
         "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
-        "training": {
-            **to_json(recipe_of(space, declaration)),
-            "augmentation": augmentation,
-        },
+        "training": {**to_json(recipe_of(space, declaration)), "augmentation": augmentation},
         "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),

@@ -11,7 +11,7 @@ from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePla
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
-from autoseg.networks.candidate import channels_of
+from autoseg.networks.space import channels_of
 from autoseg.pools.protocol import Pool
 from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Scheduler

@@ -14,9 +14,10 @@ from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.records import Candidate, Measurement, MeasurePlan
 from autoseg.core.serialize import digest, from_json, to_json
-from autoseg.export.to_onnx import Exported, structure_digest
-from autoseg.networks.candidate import identity, parts_of
+from autoseg.export.to_onnx import Exported
 from autoseg.networks.cost import cost
+from autoseg.networks.space import identity, parts_of
+from autoseg.networks.structure import structure_digest
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.task import network
 
