@@ -27,9 +27,8 @@ from autoseg.run.declaration import Declaration
 from autoseg.run.store import read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.protocol import Scheduler
 from autoseg.search.scheduler import SearchScheduler
-from autoseg.search.state import SearchProblem
+from autoseg.search.state import SearchProblem, StateBuilder
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
@@ -112,7 +111,7 @@ def pool_of(task: Task, name: str, workers: int) -> Pool:
     return pools[name](task, workers)
 
 
-def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
+def scheduler_of(task: Task, declaration: Declaration) -> SearchScheduler:
     """The scheduler for a task, a latency ceiling and an IoU floor."""
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
@@ -135,9 +134,9 @@ def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
         trials=declaration.trials,
     )
     if declaration.sampler == "autoseg":
-        return SearchScheduler.of(problem, ExpectedHypervolume())
+        return SearchScheduler(StateBuilder(problem), ExpectedHypervolume())
     proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
-    return SearchScheduler.of(problem, WholeTrainings(proposer))
+    return SearchScheduler(StateBuilder(problem), WholeTrainings(proposer))
 
 
 def statement(

@@ -17,7 +17,7 @@ from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import OPTIONS, Declaration
-from autoseg.run.messages import OnEvent, follow
+from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
 from autoseg.run.reopen import reopen
 from autoseg.run.result import Result, runs_in
@@ -100,7 +100,9 @@ def optimize(
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:
             on_start(run, declaration)
-        follow(run, declaration, on_event, context.stop.request)
+        follow(run, declaration)
+        if on_event:
+            call_on_event(run, on_event, context.stop.request)
         return _run(session, context, declaration, dry_run=dry_run)
 
 

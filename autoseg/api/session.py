@@ -72,8 +72,8 @@ class Session(ExitStack):
 
     def open_mirror(self, context: RunContext, declaration: Declaration) -> StudyMirror:
         """The Optuna study of the run, kept up to date with its events from now on."""
-        from autoseg.report.dashboard.snapshot import overview
-        from autoseg.report.dashboard.study import StudyMirror
+        from autoseg.report.dashboard.study import StudyMirror  # loads SQLAlchemy
+        from autoseg.report.dashboard.texts import overview
 
         run = context.run
         mirror = StudyMirror(

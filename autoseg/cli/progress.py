@@ -13,9 +13,9 @@ from autoseg.core.pareto import front_of
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_text
+from autoseg.report.plot_data import latency_text
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 from autoseg.run.messages import ProgressLines, outlook_line
 from autoseg.run.rows import latency
 from autoseg.run.store import Run

@@ -44,6 +44,13 @@ class Knob:
         """Whether all choices are numbers, so that a search may use their distances."""
         return all(isinstance(choice, (int, float)) for choice in self.choices)
 
+    @property
+    def ordered_choices(self) -> list[Any]:
+        """The choices from small to large (resolutions by area); as written if no numbers."""
+        if self.name == "resolution":
+            return sorted(self.choices, key=lambda choice: math.prod(parse_hw(choice)))
+        return sorted(self.choices) if self.ordered else list(self.choices)
+
     def is_active(self, chosen: Mapping[str, Choice]) -> bool:
         """Whether the knob is turned at all, given the choices of the knobs before it."""
         return all(chosen.get(name) == value for name, value in self.when)

@@ -330,10 +330,6 @@ def test_misses_separate_unconfirmed_from_uncertain(finished, tmp_path):
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
 
-    @property
-    def planner(self):
-        return self
-
     def outlook(self, evaluations, horizon_s):
         return Outlook(
             hypervolume=0.0123,

@@ -7,15 +7,13 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paramiko.agent import AgentSSH
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.channel import Channel
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
-
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
 
 # As OpenSSH: PACKET_MAX_SIZE, and its limit for lines before a server's identification.
 MAX_PACKET_BYTES = 256 << 10

@@ -6,14 +6,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoseg.core.errors import InputError
 from autoseg.device.device_profile import Profile
-from autoseg.device.ssh.config_reader import DEFAULT_KEYS, Values
+from autoseg.device.ssh.config_reader import Values
 from autoseg.device.ssh.effective_config import effective_config
 from autoseg.device.ssh.tokens import Target
 
 MAX_HOPS = 8
+USUAL_KEYS = ("id_rsa", "id_ecdsa", "id_ed25519")
 JUMP_HOST = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^\s/]+)@)?"
     r"(?:\[(?P<address>[^\]\s/@]+)\]|(?P<name>[^:@/\s]+))(?::(?P<port>\d+))?/?"
@@ -48,13 +50,12 @@ class Hop:
 
 def hops_of(profile: Profile) -> list[Hop]:
     """The hops to a board, jump hosts first. Raises InputError for an unusable config."""
-    typed = profile.host or ""
-    found = effective_config(typed, profile.user, profile.port)
-    last = _hop(found, typed, profile.use_agent, profile.key_file)
-    return [*_jumps(found, typed, profile.use_agent, (last.name,)), last]
+    found = _config_of(profile)
+    last = _hop(found, profile)
+    return [*_jumps(found, profile, (last.name,)), last]
 
 
-def _jumps(found: Values, typed: str, use_agent: bool, seen: tuple[str, ...]) -> list[Hop]:
+def _jumps(found: Values, profile: Profile, seen: tuple[str, ...]) -> list[Hop]:
     """The jump hosts before one host; the first of them may have jump hosts of its own."""
     spec = _one(found, "proxyjump", "none")
     if spec.lower() == "none":
@@ -65,43 +66,53 @@ def _jumps(found: Values, typed: str, use_agent: bool, seen: tuple[str, ...]) ->
             )
         return []
     hops: list[Hop] = []
-    for index, part in enumerate(_target(found, typed).jumps(spec).split(",")):
-        host, user, port = _jump_host(part.strip(), spec)
-        own = effective_config(host, user, port)
-        hop = _hop(own, host, use_agent)
+    for index, part in enumerate(_target(found, profile).jumps(spec).split(",")):
+        jump = _jump_host(part.strip(), spec, profile.use_agent)
+        own = _config_of(jump)
+        hop = _hop(own, jump)
         if hop.name in seen or len(seen) > MAX_HOPS:
             raise InputError(f"ProxyJump in the ssh config is circular: {', '.join(seen)}")
         seen = (*seen, hop.name)
         # As ssh -J: explicitly named hosts are used in their order.
-        hops += [*(_jumps(own, host, use_agent, seen) if index == 0 else []), hop]
+        hops += [*(_jumps(own, jump, seen) if index == 0 else []), hop]
     return hops
 
 
-def _jump_host(part: str, spec: str) -> tuple[str, str | None, int | None]:
+def _jump_host(part: str, spec: str, use_agent: bool) -> Profile:
     match = JUMP_HOST.fullmatch(part)
-    if not match:
-        raise InputError(f"ProxyJump {spec!r} in the ssh config is no list of user@host:port")
-    port = _port(match["port"]) if match["port"] else None
-    return match["address"] or match["name"], match["user"], port
+    fields: dict[str, Any] = match.groupdict() if match else {}
+    address, name = fields.pop("address", None), fields.pop("name", None)
+    try:
+        return Profile(kind="ssh", host=address or name, use_agent=use_agent, **fields)
+    except ValueError as error:
+        rule = "in the ssh config is no list of user@host:port"
+        raise InputError(f"ProxyJump {spec!r} {rule}") from error
 
 
-def _hop(found: Values, typed: str, use_agent: bool, key_file: Path | None = None) -> Hop:
-    target = _target(found, typed)
-    key_files, are_named = _key_files(found, target)
+def _config_of(profile: Profile) -> Values:
+    return effective_config(profile.host or "", profile.user, profile.port)
+
+
+def _hop(found: Values, profile: Profile) -> Hop:
+    """One hop; what its profile gives precedes the ssh config, `found`."""
+    target, key_file = _target(found, profile), profile.key_file
+    typed = f"[{target.typed}]" if ":" in target.typed else target.typed
     at = f":{target.port}" if target.port != 22 else ""
     named = f"[{target.host}]{at}" if at else target.host
+    # `ssh -G` prints the default files where the config names none.
+    are_defaults = {f"~/.ssh/{name}" for name in USUAL_KEYS} <= set(found["identityfile"])
     return Hop(
-        name=f"{target.user}@" + (f"[{typed}]" if ":" in typed else typed) + at,
+        name=f"{target.user}@{typed}{at}",
         host=target.host,
         port=target.port,
         user=target.user,
         known_as=(target.alias or named).lower(),
-        key_files=(key_file,) if key_file else key_files,
+        key_files=(key_file,) if key_file else _paths(found, "identityfile", target),
         certificates=_paths(found, "certificatefile", target),
-        are_named=are_named or key_file is not None,
+        are_named=key_file is not None or not are_defaults,
         is_required=key_file is not None,
         only_these=_yes(found, "identitiesonly"),
-        agent=_agent(found, target) if use_agent else None,
+        agent=_agent(found, target) if profile.use_agent else None,
         known_hosts=_known_hosts(found, "userknownhostsfile"),
         known_hosts_of_all=_known_hosts(found, "globalknownhostsfile"),
         revoked=next(iter(_paths(found, "revokedhostkeys", target)), None),
@@ -109,25 +120,17 @@ def _hop(found: Values, typed: str, use_agent: bool, key_file: Path | None = Non
     )
 
 
-def _target(found: Values, typed: str) -> Target:
+def _target(found: Values, profile: Profile) -> Target:
     """A host, with the values that `ssh -G` leaves tokens in."""
     jump = _one(found, "proxyjump", "")
     return Target(
-        typed=typed,
+        typed=profile.host or "",
         host=found["hostname"][0],
         port=_port(_one(found, "port", "22")),
         user=found["user"][0],
         alias=_one(found, "hostkeyalias", ""),
         jump="" if jump.lower() == "none" else jump,
     )
-
-
-def _key_files(found: Values, target: Target) -> tuple[tuple[Path, ...], bool]:
-    """The key files of a host, and whether the config names them."""
-    # `ssh -G` prints the default files where the config names none.
-    defaults = {f"~/.ssh/{name}" for name in DEFAULT_KEYS if not name.endswith("_sk")}
-    are_named = not defaults <= set(found["identityfile"])
-    return _paths(found, "identityfile", target), are_named
 
 
 def _paths(found: Values, keyword: str, target: Target) -> tuple[Path, ...]:

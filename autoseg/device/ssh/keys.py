@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.pkey import PKey, PublicBlob, UnknownKeyType
+from paramiko.ssh_exception import PasswordRequiredException, SSHException
+
 from autoseg.core.errors import InputError
+from autoseg.device.ssh.bounded_paramiko import AgentAt
 from autoseg.device.ssh.config import Hop
 
 MAX_FILE_BYTES = 1 << 20
@@ -50,8 +55,7 @@ class Identities:
         yield from self._certified(name, key, key.blob)
 
     def _of_file(self, path: Path) -> Iterator[tuple[str, Any]]:
-        problem = _problem(path)
-        key, problem = (None, problem) if problem else _read(path)
+        key, problem = _read(path)
         if key is not None:
             yield from self._certified(str(path), key, public_of(path) or key.asbytes())
         elif self._hop.is_required:
@@ -61,8 +65,6 @@ class Identities:
 
     def _certified(self, name: str, key: Any, public: bytes) -> Iterator[tuple[str, Any]]:
         """A key with each of its certificates, then alone."""
-        from paramiko.pkey import PublicBlob
-
         beside = (Path(f"{path}-cert.pub") for path in self._hop.key_files)
         for path in dict.fromkeys((*self._hop.certificates, *beside)):
             certificate = _public_in(path)
@@ -77,10 +79,6 @@ class _Agent:
     """The keys of a hop's agent by their public half; none where there is no agent."""
 
     def __init__(self, hop: Hop, skipped: list[str]) -> None:
-        from paramiko.ssh_exception import SSHException
-
-        from autoseg.device.ssh.bounded_paramiko import AgentAt
-
         self.keys: dict[bytes | None, Any] = {}
         self._agent = None
         if hop.agent is None:
@@ -151,28 +149,20 @@ def _certifies(certificate: bytes, public: bytes) -> bool:
         return False
 
 
-def _problem(path: Path) -> str | None:
+def _read(path: Path) -> tuple[Any, str]:
+    """The key of a file, or None and the reason."""
     beside = Path(f"{path}.pub")
     try:
         mode = path.stat().st_mode
     except OSError as error:
         lacks = f", and the agent does not hold the key of {beside}" if beside.exists() else ""
-        return f"cannot be read: {error.strerror}{lacks}"
+        return None, f"cannot be read: {error.strerror}{lacks}"
     if not path.is_file():
-        return "is not a file"
+        return None, "is not a file"
     if _public_in(path):
-        return "is a public key, and the agent does not hold its private half"
+        return None, "is a public key, and the agent does not hold its private half"
     if mode & 0o077:
-        return f"can be read by others; chmod 600 {path}"
-    return None
-
-
-def _read(path: Path) -> tuple[Any, str]:
-    """The key of a file, or None and the reason."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from paramiko.pkey import PKey, UnknownKeyType
-    from paramiko.ssh_exception import PasswordRequiredException, SSHException
-
+        return None, f"can be read by others; chmod 600 {path}"
     try:
         return PKey.from_path(path), ""
     # cryptography raises TypeError for a missing passphrase.

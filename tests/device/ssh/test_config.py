@@ -131,7 +131,7 @@ def test_hops_of_take_host_key_alias_as_name_in_known_hosts(home: Path) -> None:
         ("Host pi\n  ProxyCommand nc %h %p\n", "ProxyCommand.*ProxyJump"),
         ("Host pi\n  ProxyJump pi\n", "ProxyJump.*pi|circle.*pi"),
         ("Host pi\n  ProxyJump a/b\n", "user@host:port"),
-        ("Host pi\n  ProxyJump -oProxyCommand=x\n", "begins with a dash"),
+        ("Host pi\n  ProxyJump -oProxyCommand=x\n", "user@host:port"),
         ("Host pi\n  ProxyJump a%x\n", "ProxyJump of pi is 'a%x', but %x is no token"),
         ("Host pi\n  IdentityFile ~/%x\n", "identityfile of pi .*%x is no token"),
         ("Host pi\n  CertificateFile ${NONE_SUCH}/x\n", "NONE_SUCH is not set"),
