@@ -10,6 +10,7 @@ from typing import Any
 
 from autoseg.core.errors import InputError
 from autoseg.device.device_profile import Profile
+from autoseg.device.ssh.config_files import where
 from autoseg.device.ssh.config_reader import Values
 from autoseg.device.ssh.effective_config import effective_config
 from autoseg.device.ssh.tokens import Target
@@ -59,10 +60,11 @@ def _jumps(found: Values, profile: Profile, seen: tuple[str, ...]) -> list[Hop]:
     """The jump hosts before one host; the first of them may have jump hosts of its own."""
     spec = _one(found, "proxyjump", "none")
     if spec.lower() == "none":
-        if _one(found, "proxycommand", "none").lower() != "none":
+        command = _one(found, "proxycommand", "none")
+        if command.lower() != "none":
             raise InputError(
-                f"the ssh config reaches {found['hostname'][0]} by ProxyCommand, which autoseg "
-                "does not run; use ProxyJump"
+                f"{where('proxycommand', command)} reaches {profile.host} by ProxyCommand, which "
+                "autoseg does not run; use ProxyJump"
             )
         return []
     hops: list[Hop] = []
@@ -71,7 +73,8 @@ def _jumps(found: Values, profile: Profile, seen: tuple[str, ...]) -> list[Hop]:
         own = _config_of(jump)
         hop = _hop(own, jump)
         if hop.name in seen or len(seen) > MAX_HOPS:
-            raise InputError(f"ProxyJump in the ssh config is circular: {', '.join(seen)}")
+            at = where("proxyjump", spec)
+            raise InputError(f"{at}: ProxyJump is circular: {', '.join(seen)}")
         seen = (*seen, hop.name)
         # As ssh -J: explicitly named hosts are used in their order.
         hops += [*(_jumps(own, jump, seen) if index == 0 else []), hop]
@@ -85,8 +88,8 @@ def _jump_host(part: str, spec: str, use_agent: bool) -> Profile:
     try:
         return Profile(kind="ssh", host=address or name, use_agent=use_agent, **fields)
     except ValueError as error:
-        rule = "in the ssh config is no list of user@host:port"
-        raise InputError(f"ProxyJump {spec!r} {rule}") from error
+        rule = f"ProxyJump {spec!r} is no list of user@host:port"
+        raise InputError(f"{where('proxyjump', spec)}: {rule}") from error
 
 
 def _config_of(profile: Profile) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -65,14 +66,21 @@ def config_files() -> list[tuple[Path, Path]]:
 
 def default_known_hosts(home: Path, system: Path) -> dict[str, list[str]]:
     """The files of known host keys where the config names none, by their keyword."""
-    own = home / ".ssh"
+    own, of_all = f"{home}/.ssh/known_hosts", f"{system}/ssh_known_hosts"
     return {
-        "userknownhostsfile": [str(own / "known_hosts"), str(own / "known_hosts2")],
-        "globalknownhostsfile": [
-            str(system / "ssh_known_hosts"),
-            str(system / "ssh_known_hosts2"),
-        ],
+        "userknownhostsfile": [own, f"{own}2"],
+        "globalknownhostsfile": [of_all, f"{of_all}2"],
     }
+
+
+def where(keyword: str, value: str) -> str:
+    """File and number of the line that sets a keyword to a value, for messages."""
+    with contextlib.suppress(InputError):
+        for path, folder in config_files():
+            for line in _all_lines(path, folder):
+                if line.keyword == keyword.lower() and value in line.rest:
+                    return line.where
+    return "the ssh config"
 
 
 def lines_of(path: Path, depth: int = 0) -> list[Line]:
@@ -101,6 +109,14 @@ def included(line: Line, folder: Path) -> Iterator[Path]:
     for name in line.words:
         pattern = folder / os.path.expanduser(name)
         yield from map(Path, sorted(glob.glob(str(pattern))))
+
+
+def _all_lines(path: Path, folder: Path, depth: int = 0) -> Iterator[Line]:
+    for line in lines_of(path, depth):
+        yield line
+        if line.keyword == "include":
+            for each in included(line, folder):
+                yield from _all_lines(each, folder, depth + 1)
 
 
 def quoted(paths: Sequence[Path]) -> str:

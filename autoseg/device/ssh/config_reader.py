@@ -86,7 +86,7 @@ class _Reader:
         """The host that HostName names."""
         if self.is_final or "hostname" not in self.values:
             return self.host or self.typed
-        return expand(f"HostName of {self.typed}", self.values["hostname"][0], {"h": self.typed})
+        return expand("HostName", self.values["hostname"][0], {"h": self.typed})
 
     def read_all(self) -> None:
         for path, folder in config_files.config_files():
@@ -161,9 +161,9 @@ class _Reader:
     def _leave_out(self, doubt: str, line: Line) -> None:
         if doubt.endswith(" exec"):
             raise InputError(
-                f"{doubt} decides on {line.keyword} of {self.typed}, and only ssh itself runs "
-                "that command; install OpenSSH's client, use Host, or exclude this board: "
-                f"Match !originalhost {self.typed} exec ..."
+                f"{doubt} decides on {line.keyword} of {self.typed}, and only ssh runs that "
+                "command; install an OpenSSH client that reads this config, use Host, or exclude "
+                f"this board: Match !originalhost {self.typed} exec ..."
             )
         if doubt not in self.warned:
             log.warning(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.device.ssh.config_files import where
 
 _SPECIAL = re.compile(r"%(?P<token>.?)|\$\{(?P<variable>[^}]*)\}", re.DOTALL)
 
@@ -30,14 +31,13 @@ class Target:
     jump: str = ""
 
     def path(self, keyword: str, text: str) -> str:
-        """A file's name with its `~`, tokens and variables expanded. Raises InputError."""
-        what = f"{keyword} of {self.typed}"
-        return os.path.expanduser(expand(what, text, self._tokens(), variables=True))
+        """A file's name with its tokens, variables and `~` expanded. Raises InputError."""
+        return os.path.expanduser(expand(keyword, text, self._tokens(), variables=True))
 
     def jumps(self, text: str) -> str:
         """A `ProxyJump`, in which few tokens count. Raises InputError."""
         some = {token: value for token, value in self._tokens().items() if token in "hnpr"}
-        return expand(f"ProxyJump of {self.typed}", text, some)
+        return expand("ProxyJump", text, some)
 
     def _tokens(self) -> dict[str, str]:
         local = socket.gethostname()
@@ -58,8 +58,8 @@ class Target:
         }
 
 
-def expand(what: str, text: str, tokens: Mapping[str, str], *, variables: bool = False) -> str:
-    """Text with its tokens replaced, `%%` by `%`; `${VAR}` as well where `variables` is set.
+def expand(keyword: str, text: str, tokens: Mapping[str, str], *, variables: bool = False) -> str:
+    """A keyword's value with its tokens replaced, and its `${VAR}` where `variables` is set.
 
     Raises InputError for another token, and for a variable that is not set.
     """
@@ -72,7 +72,7 @@ def expand(what: str, text: str, tokens: Mapping[str, str], *, variables: bool =
             found = os.environ.get(name) if variables else match[0]
         if found is None:
             kind = f"the variable {name} is not set" if name else f"{match[0]} is no token of it"
-            raise InputError(f"the ssh config: {what} is {text!r}, but {kind}")
+            raise InputError(f"{where(keyword, text)}: {keyword} is {text!r}, but {kind}")
         return found
 
     return _SPECIAL.sub(value, text)

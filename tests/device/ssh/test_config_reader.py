@@ -185,10 +185,10 @@ def test_read_config_agrees_with_ssh_on_any_config(files: Path, seed: int) -> No
         ("Match all host pi\n", "config:1: Match needs .*`all`"),
         ('Host "pi\n', "config:1: host has a quote without its end"),
         ("HostName\n", "config:1: hostname has no value"),
-        ("HostName %x\n", "HostName of pi is '%x', but %x is no token"),
+        ("HostName %x\n", "config:1: HostName is '%x', but %x is no token"),
         (
             "UserKnownHostsFile ${{NONE_SUCH}}/x\n",
-            "UserKnownHostsFile of pi .*NONE_SUCH is not set",
+            "config:1: UserKnownHostsFile .*NONE_SUCH is not set",
         ),
         ("Include {folder}/config\n", "config: the ssh config includes itself"),
         ("Include {folder}\n", r"\.ssh cannot be read: Is a directory"),
