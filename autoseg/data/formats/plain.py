@@ -1,5 +1,6 @@
-"""The plain layout: images/ and masks/ with the same stems, in split folders or not; or split
-folders with images/ and masks/ in each.
+"""The plain layout: images/ (or imgs/) and masks/ with the same stems, in split folders or not; or
+split folders with images/ and masks/ in each. A table of colours beside them (class_dict.csv,
+labelmap.txt, label_colors.txt) gives the classes of masks that show colours.
 """
 
 from __future__ import annotations
@@ -7,26 +8,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS, Sample
+from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import picture_files
 from autoseg.data.formats.common.labels import class_names
 from autoseg.data.formats.common.pairing import paired
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import SUFFIXES
 
-_FOLDERS = ("images", "masks")
+_IMAGES, _MASKS = ("images", "imgs"), "masks"
 
 
 def recognize(root: Path) -> str | None:
     """The reason to read `root` in this format; None if it is of another."""
     if _has_both(root):
-        return "it holds images/ and masks/"
+        return f"it holds {'/ and '.join(_folders(root))}/"
     if _has_both(root / "train"):
-        return "it holds train/images/ and train/masks/"
+        return f"it holds train/{'/ and train/'.join(_folders(root / 'train'))}/"
     return None
 
 
 def find(root: Path) -> Layout:
     """Pair pictures and masks by stem; files without a partner become faults."""
+    layout = _paired_layout(root)
+    use_table(layout)
+    return layout
+
+
+def _paired_layout(root: Path) -> Layout:
     layout = Layout(root)
     if not root.is_dir():
         layout.faults.append(f"no such folder: {root}")
@@ -34,9 +42,10 @@ def find(root: Path) -> Layout:
     layout.classes = class_names(layout)
     if not _has_both(root) and _has_both(root / "train"):
         for split in (s for s in SPLITS if (root / s).is_dir()):
-            layout.by_split[split] = _pairs(layout, f"{split}/images", f"{split}/masks")
+            folders = (f"{split}/{name}" for name in _folders(root / split))
+            layout.by_split[split] = _pairs(layout, *folders)
         return layout
-    missing = [name for name in _FOLDERS if not (root / name).is_dir()]
+    missing = [name for name in _folders(root) if not (root / name).is_dir()]
     if missing:
         empty = "an empty folder" if not any(root.iterdir()) else "missing"
         layout.faults += [
@@ -45,7 +54,9 @@ def find(root: Path) -> Layout:
         ]
         return layout
     for split in _splits(layout) or [""]:
-        layout.by_split[split] = _pairs(layout, *(Path(k, split).as_posix() for k in _FOLDERS))
+        layout.by_split[split] = _pairs(
+            layout, *(Path(k, split).as_posix() for k in _folders(root))
+        )
     if not any(layout.by_split.values()) and not layout.faults:
         layout.faults.append(
             f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
@@ -54,13 +65,24 @@ def find(root: Path) -> Layout:
 
 
 def _has_both(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in _FOLDERS)
+    return all((folder / name).is_dir() for name in _folders(folder))
+
+
+def _folders(folder: Path) -> tuple[str, str]:
+    """The names of the folders of pictures and of masks."""
+    images = next((name for name in _IMAGES if (folder / name).is_dir()), _IMAGES[0])
+    return images, _MASKS
 
 
 def _splits(layout: Layout) -> list[str]:
     """The split folders in either folder; others become faults."""
     folders = sorted(
-        {p.name for kind in _FOLDERS for p in (layout.root / kind).iterdir() if p.is_dir()}
+        {
+            p.name
+            for kind in _folders(layout.root)
+            for p in (layout.root / kind).iterdir()
+            if p.is_dir()
+        }
     )
     shown = [name for name in folders if not name.startswith(".")]
     layout.faults += [

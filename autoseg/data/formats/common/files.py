@@ -50,8 +50,8 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
     return by_name
 
 
-def lines(layout: Layout, path: Path) -> list[str]:
-    """The stripped lines of a text file without comments (#); errors become faults."""
+def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
+    """The stripped lines of a text file, with `comments` (#) or without; errors become faults."""
     name = under(layout.root, str(path))
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
@@ -64,7 +64,7 @@ def lines(layout: Layout, path: Path) -> list[str]:
         layout.faults.append(f"{name} cannot be read: {error}")
         return []
     stripped = (line.strip() for line in text.splitlines())
-    return [line for line in stripped if line and not line.startswith("#")]
+    return [line for line in stripped if line and (comments or not line.startswith("#"))]
 
 
 def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:

@@ -5,30 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
 
 BACKGROUND = "background"
+_NAME_FILES = ("classes.txt", "class_names.txt")
+# The first lines of labelme's own lists: no class, and the background.
+_LABELME_IGNORE, _LABELME_BACKGROUND = "__ignore__", "_background_"
 
 
 def class_names(layout: Layout) -> tuple[str, ...]:
-    """The lines of classes.txt; empty if there is none. Errors in it become faults."""
-    path = layout.root / "classes.txt"
-    if not path.is_file():
+    """The lines of classes.txt, or of labelme's class_names.txt; empty if there is neither. Errors
+    in it become faults.
+    """
+    files = (layout.root / name for name in _NAME_FILES)
+    path = next((path for path in files if path.is_file()), None)
+    if path is None:
         return ()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        layout.faults.append(f"classes.txt cannot be read: {error}")
+    known = len(layout.faults)
+    given = lines(layout, path, comments=True)
+    if len(layout.faults) > known:
         return ()
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if given[:1] == [_LABELME_IGNORE]:
+        del given[0]
+    names = tuple(BACKGROUND if name == _LABELME_BACKGROUND else name for name in given)
     if not 2 <= len(names) <= IGNORE_INDEX:
         layout.faults.append(
-            "classes.txt must name 2 to 255 classes, one a line, the background's first if there"
+            f"{path.name} must name 2 to 255 classes, one a line, the background's first if there"
             f" is one; it names {len(names)}"
         )
         return ()
     if len(set(names)) < len(names):
-        layout.faults.append("classes.txt names a class twice")
+        layout.faults.append(f"{path.name} names a class twice")
     return names
 
 

@@ -1,0 +1,118 @@
+"""Label files of YOLO: a line for each object, ``class x y x y …``, in shares of the picture.
+
+Source: docs.ultralytics.com/datasets/segment, "Label format"; ultralytics 8.4,
+ultralytics/data/utils.py (verify_image_label). A line ``class x y width height`` is a box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.data.dataset import Array
+from autoseg.data.formats.common import shapes
+
+# What one picture may hold, so that no file takes unbounded time or memory.
+MAX_FILE_BYTES = 4 * 2**20
+MAX_OBJECTS = 20_000
+_BOX_NUMBERS = 4
+_MIN_OUTLINE_NUMBERS = 6
+# Converters write outlines that pass the edge a little; pixels instead of shares go far beyond.
+_LOWEST_SHARE, _HIGHEST_SHARE = -1.0, 2.0
+# Ultralytics' own tolerance.
+_EDGE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class LabelledObject:
+    """An object's class id and its outline: float64 ``[n, 2]`` of x, y in shares of width and
+    height. Of a box the outline is not known, only its four corners.
+    """
+
+    class_id: int
+    outline: shapes.Points
+    is_box: bool
+
+    @property
+    def area(self) -> float:
+        """The area as a share of the picture (shoelace formula)."""
+        x, y = self.outline.T
+        return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+    @property
+    def passes_edge(self) -> bool:
+        """Whether it lies partly outside of the picture."""
+        beyond = np.abs(self.outline - 0.5).max() - 0.5
+        return bool(beyond > _EDGE_TOLERANCE)
+
+
+def read_objects(path: Path) -> list[LabelledObject]:
+    """The objects of a label file, those without an area too; none for an empty file.
+
+    Raises InputError with the line for numbers that are no class and outline.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"it is over {MAX_FILE_BYTES // 2**20} MiB, too large for labels")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"it cannot be read: {error}") from error
+    lines = text.split("\n", MAX_OBJECTS)
+    if len(lines) > MAX_OBJECTS and lines[-1].strip():
+        raise InputError(f"it holds over {MAX_OBJECTS} lines, and an object is a line")
+    rows = ((number, line.split()) for number, line in enumerate(lines, 1))
+    return [_object(number, words) for number, words in rows if words]
+
+
+def draw(mask: Array, objects: list[LabelledObject], values: dict[int, int]) -> Array:
+    """Draw objects into a mask and return it; `values` are mask values by class id, and others
+    are ignored.
+
+    The pixels of boxes are ignored where no outline covers them. Smaller outlines cover larger
+    ones, as in Ultralytics' semantic segmentation.
+    """
+    scale = np.array(mask.shape[::-1], np.float64)
+    for box in (one for one in objects if one.is_box):
+        shapes.fill_polygon(mask, IGNORE_INDEX, box.outline * scale)
+    outlined = [one for one in objects if not one.is_box and len(one.outline)]
+    for one in sorted(outlined, key=lambda one: -one.area):
+        shapes.fill_polygon(mask, values.get(one.class_id, IGNORE_INDEX), one.outline * scale)
+    return mask
+
+
+def _object(number: int, words: list[str]) -> LabelledObject:
+    try:
+        class_id, *shares = [float(word) for word in words]
+    except ValueError as error:
+        raise InputError(f"line {number}: {' '.join(words):.40} are not all numbers") from error
+    if class_id < 0 or not class_id.is_integer():
+        raise InputError(f"line {number}: a class id is 0, 1, 2 …, got {words[0]:.20}")
+    if len(shares) % 2:
+        raise InputError(
+            f"line {number}: {len(words)} numbers; an outline is a class and pairs of x and y"
+            " (a last number that is a confidence shows the output of a model, not labels)"
+        )
+    wrong = [share for share in shares if not _LOWEST_SHARE <= share <= _HIGHEST_SHARE]
+    if wrong:
+        raise InputError(
+            f"line {number}: x and y are shares of the picture's width and height, 0 to 1, got"
+            f" {wrong[0]:g}"
+        )
+    return LabelledObject(int(class_id), *_outline(shares))
+
+
+def _outline(shares: list[float]) -> tuple[shapes.Points, bool]:
+    """The outline of the numbers behind a class, and whether it is a box; fewer than three points
+    have no area.
+    """
+    if len(shares) == _BOX_NUMBERS:
+        x, y, width, height = shares
+        corner = (x - width / 2, y - height / 2)
+        return shapes.rectangle(corner, (corner[0] + width, corner[1] + height)), True
+    if len(shares) < _MIN_OUTLINE_NUMBERS:
+        return np.empty((0, 2)), False
+    return np.array(shares, np.float64).reshape(-1, 2), False
