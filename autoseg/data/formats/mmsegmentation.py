@@ -17,6 +17,7 @@ from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
 
 _PICTURES, _MASKS = "img_dir", "ann_dir"
+_NO_SUFFIXES = ("", "")
 # `img_suffix` and `seg_map_suffix` without file types: the more specific ones first.
 _SUFFIXES = (
     ("_leftImg8bit", "_gtFine_labelTrainIds"),
@@ -27,7 +28,7 @@ _SUFFIXES = (
     ("", "_1stHO"),
     ("", "_manual1"),
     ("", ".ah"),
-    ("", ""),
+    _NO_SUFFIXES,
 )
 _ZERO = (
     "0 is a class, as with reduce_zero_label=False (the files do not say which of the two holds);"
@@ -92,18 +93,18 @@ def _files(layout: Layout, split: str) -> tuple[dict[str, Path], dict[str, Path]
     images, masks = (
         picture_files(layout, layout.root / kind / split) for kind in (_PICTURES, _MASKS)
     )
-    best = max(
-        _SUFFIXES, key=lambda ends: len(_cut(images, ends[0]).keys() & _cut(masks, ends[1]))
-    )
-    paired = _cut(masks, best[1])
-    others = [
-        under(layout.root, str(path)) for path in masks.values() if path not in paired.values()
-    ]
+    found = {
+        ends: _cut(images, ends[0]).keys() & _cut(masks, ends[1]).keys() for ends in _SUFFIXES
+    }
+    best = max(_SUFFIXES, key=lambda ends: len(found[ends]))
+    of_picture, of_mask = best if found[best] else _NO_SUFFIXES
+    used = _cut(masks, of_mask)
+    others = [under(layout.root, str(masks[name])) for name in masks if not name.endswith(of_mask)]
     if others:
         layout.warnings.append(
-            f"masks that do not end with {best[1]} are not used: {listed(others)}"
+            f"masks that do not end with {of_mask} are not used: {listed(others)}"
         )
-    return _cut(images, best[0]), paired
+    return _cut(images, of_picture), used
 
 
 def _cut(files: Mapping[str, Path], ending: str) -> dict[str, Path]:

@@ -29,6 +29,7 @@ from autoseg.data.formats.yolo_yaml import MAX_NAMES, DataYaml, find_yaml, read_
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming_file, under
 
+_LABELS = "labels"
 _NAME_FILES = ("classes.txt", "obj.names")
 _LABEL_LINE = re.compile(rb"\d+( [-+.\de]+){4,}\s*$", re.M)
 # Label files looked at to recognize the format; those of pictures without objects are empty.
@@ -64,9 +65,9 @@ def find(root: Path) -> Layout:
         _set_masks(layout, about)
     else:
         texts = [path for path in visible_files(root) if path.suffix.lower() == ".txt"]
-        pairs = _pairs(layout, pictures, texts, "labels")
+        pairs = _pairs(layout, pictures, texts, _LABELS)
         _set_labels(layout, about, pairs)
-    layout.by_split = named_splits(layout, pairs)
+    layout.by_split = named_splits(layout, {split: of for split, of in pairs.items() if of})
     if not any(layout.by_split.values()) and not layout.faults:
         layout.faults.append(f"there is no picture with labels of YOLO in {root}")
     return layout
@@ -168,9 +169,9 @@ def _pairs(
         there = {path: label for path, label in found.items() if label is not None}
         lacking = [path for path in paths if path not in there]
         used.update(there.values())
-        pairs[split] = [(path, str(found[path] or f"{path}{_NO_LABELS}")) for path in paths]
-        if lacking:
-            _note_lacking(layout, split, lacking, folder, bool(there), pairs)
+        pairs[split] = [(path, str(label)) for path, label in there.items()]
+        if lacking and _may_lack(layout, split, lacking, folder, bool(there)):
+            pairs[split] += [(path, f"{path}{_NO_LABELS}") for path in lacking]
     _note_unused(layout, by_name.values(), used)
     return pairs
 
@@ -191,25 +192,24 @@ def _label(place: PurePath, by_name: Mapping[str, Path], folder: str) -> Path | 
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _note_lacking(
-    layout: Layout, split: str, lacking: list[Path], folder: str, others: bool, pairs: Pairs
-) -> None:
-    """Say that pictures lack labels; a test without any is left out: it may be secret."""
+def _may_lack(layout: Layout, split: str, lacking: list[Path], folder: str, others: bool) -> bool:
+    """Say that pictures have no label; True if they are background. A test without any label is
+    left out: its labels may be secret.
+    """
     where = split or "the pictures"
     names = listed([under(layout.root, str(path)) for path in lacking])
     if split == "test" and not others:
         layout.warnings.append(f"test: none of its {len(lacking)} pictures has labels: left out")
-        del pairs[split]
-    elif folder == "labels" and others:
+        return False
+    if folder == _LABELS and others:
         layout.warnings.append(
             f"{where}: {len(lacking)} pictures have no label file and are background, as for"
             f" Ultralytics: {names}"
         )
-    else:
-        what = "label file (.txt)" if folder == "labels" else "mask"
-        layout.faults.append(
-            f"{where}: {len(lacking)} pictures have no {what} in {folder}/: {names}"
-        )
+        return True
+    what = "label file (.txt)" if folder == _LABELS else "mask"
+    layout.faults.append(f"{where}: {len(lacking)} pictures have no {what} in {folder}/: {names}")
+    return False
 
 
 def _note_unused(layout: Layout, labels: Iterable[Path], used: set[Path]) -> None:
@@ -269,7 +269,7 @@ def _note_kinds(layout: Layout, objects: Mapping[str, list[LabelledObject]]) -> 
         )
         return True
     empty = [file for file, of in objects.items() if not of and not file.endswith(_NO_LABELS)]
-    without = [file for file, one in every if not one.is_box and not one.area]
+    without = [file for file, one in every if not one.is_box and not one.has_area]
     beyond = [file for file, one in every if one.passes_edge]
     for files, text in (
         (boxes, "of {all} labels are boxes without an outline; their pixels are ignored"),

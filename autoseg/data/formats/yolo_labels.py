@@ -23,6 +23,8 @@ _BOX_NUMBERS = 4
 _MIN_OUTLINE_NUMBERS = 6
 # Converters write outlines that pass the edge a little; pixels instead of shares go far beyond.
 _LOWEST_SHARE, _HIGHEST_SHARE = -1.0, 2.0
+# A hundredth of a pixel of 10,000 x 10,000; more than rounding makes of points on one line.
+_MIN_AREA = 1e-10
 # Ultralytics' own tolerance.
 _EDGE_TOLERANCE = 0.01
 
@@ -38,6 +40,11 @@ class LabelledObject:
     is_box: bool
 
     @property
+    def has_area(self) -> bool:
+        """Whether it can cover a pixel of any picture."""
+        return self.area > _MIN_AREA
+
+    @property
     def area(self) -> float:
         """The area as a share of the picture (shoelace formula)."""
         x, y = self.outline.T
@@ -46,7 +53,7 @@ class LabelledObject:
     @property
     def passes_edge(self) -> bool:
         """Whether it lies partly outside of the picture."""
-        beyond = np.abs(self.outline - 0.5).max() - 0.5
+        beyond = np.abs(self.outline - 0.5).max(initial=0) - 0.5
         return bool(beyond > _EDGE_TOLERANCE)
 
 
@@ -78,7 +85,7 @@ def draw(mask: Array, objects: list[LabelledObject], values: dict[int, int]) -> 
     scale = np.array(mask.shape[::-1], np.float64)
     for box in (one for one in objects if one.is_box):
         shapes.fill_polygon(mask, IGNORE_INDEX, box.outline * scale)
-    outlined = [one for one in objects if not one.is_box and len(one.outline)]
+    outlined = [one for one in objects if not one.is_box and one.has_area]
     for one in sorted(outlined, key=lambda one: -one.area):
         shapes.fill_polygon(mask, values.get(one.class_id, IGNORE_INDEX), one.outline * scale)
     return mask
