@@ -24,7 +24,7 @@ from autoseg.data.formats.common.json_files import head
 from autoseg.data.formats.common.labels import BACKGROUND
 from autoseg.data.formats.common.pairing import named_splits, split_of
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
-from autoseg.data.formats.yolo_labels import LabelledObject, draw, read_objects
+from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels, read_objects
 from autoseg.data.formats.yolo_yaml import MAX_NAMES, DataYaml, find_yaml, read_yaml
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming_file, under
@@ -234,19 +234,18 @@ def _set_labels(layout: Layout, about: DataYaml, pairs: Pairs) -> None:
     """Read all label files, say what they hold beside outlines, and set the classes; pairs of
     files that are not YOLO's are removed.
     """
-    objects: dict[str, list[LabelledObject]] = {}
-    wrong: dict[str, str] = {}
-    for file in sorted({label for of in pairs.values() for _, label in of}):
-        try:
-            objects[under(layout.root, file)] = _objects(file)
-        except InputError as error:
-            wrong[file] = f"{under(layout.root, file)}: {error}"
-    if wrong:
-        layout.faults.append(f"label files that are not YOLO's: {listed([*wrong.values()])}")
-    boxes_only = _note_kinds(layout, objects)
+    files = sorted({label for of in pairs.values() for _, label in of})
+    shown = {file: under(layout.root, file) for file in files if not file.endswith(_NO_LABELS)}
+    contents = examine_labels({name: Path(file) for file, name in shown.items()})
+    if contents.wrong:
+        wrong = [f"{name}: {why}" for name, why in contents.wrong.items()]
+        layout.faults.append(f"label files that are not YOLO's: {listed(wrong)}")
+    boxes_only = _note_kinds(layout, contents)
     for split, of in pairs.items():
-        pairs[split] = [] if boxes_only else [pair for pair in of if pair[1] not in wrong]
-    names = _names(layout, about, objects)
+        pairs[split] = [pair for pair in of if shown.get(pair[1]) not in contents.wrong]
+        if boxes_only:
+            pairs[split] = []
+    names = _names(layout, about, contents.ids)
     background = next((name for name in names if name.casefold() == BACKGROUND), BACKGROUND)
     layout.classes = (background, *(name for name in names if name != background))
     layout.values = bytes(range(256))
@@ -254,31 +253,25 @@ def _set_labels(layout: Layout, about: DataYaml, pairs: Pairs) -> None:
     layout.read_mask = partial(_read_mask, values)
 
 
-def _objects(file: str) -> list[LabelledObject]:
-    return [] if file.endswith(_NO_LABELS) else read_objects(Path(file))
-
-
-def _note_kinds(layout: Layout, objects: Mapping[str, list[LabelledObject]]) -> bool:
+def _note_kinds(layout: Layout, contents: Contents) -> bool:
     """Warn of what is not drawn as an outline; True if there are boxes only, which is a fault."""
-    every = [(file, one) for file, of in objects.items() for one in of]
-    boxes = [file for file, one in every if one.is_box]
-    if boxes and len(boxes) == len(every):
+    count = contents.objects
+    if count and len(contents.boxes) == count:
         layout.faults.append(
-            f"all {len(boxes)} labels are boxes (class x y width height), for detection: label"
-            f" outlines (class x y x y x y …) to learn segmentation; see {_listed_once(boxes)}"
+            f"all {count} labels are boxes (class x y width height), for detection: label outlines"
+            f" (class x y x y x y …) to learn segmentation; see {_listed_once(contents.boxes)}"
         )
         return True
-    empty = [file for file, of in objects.items() if not of and not file.endswith(_NO_LABELS)]
-    without = [file for file, one in every if not one.is_box and not one.has_area]
-    beyond = [file for file, one in every if one.passes_edge]
-    for files, text in (
-        (boxes, "of {all} labels are boxes without an outline; their pixels are ignored"),
-        (without, "of {all} labels have no area and are left out"),
-        (beyond, "of {all} labels pass the edge of the picture and are cut there"),
-        (empty, "label files are empty: their pictures are background"),
+    for files, said in (
+        (
+            contents.boxes,
+            f"of {count} labels are boxes without an outline: their pixels are ignored",
+        ),
+        (contents.flat, f"of {count} labels have no area: they are left out"),
+        (contents.beyond, f"of {count} labels pass the edge of the picture: they are cut there"),
+        (contents.empty, "label files are empty: their pictures are background"),
     ):
         if files:
-            said = text.format(all=len(every))
             layout.warnings.append(f"{len(files)} {said}: {_listed_once(files)}")
     return False
 
@@ -287,9 +280,7 @@ def _listed_once(files: Iterable[str]) -> str:
     return listed(list(dict.fromkeys(files)))
 
 
-def _names(
-    layout: Layout, about: DataYaml, objects: Mapping[str, list[LabelledObject]]
-) -> tuple[str, ...]:
+def _names(layout: Layout, about: DataYaml, ids: Mapping[int, str]) -> tuple[str, ...]:
     """The class names by id, of data.yaml, else of a list, else made up; ids beyond them become a
     fault.
     """
@@ -297,7 +288,6 @@ def _names(
     for name in _NAME_FILES:
         if not names and (layout.root / name).is_file():
             names, source = tuple(lines(layout, layout.root / name)), name
-    ids = {one.class_id: file for file, of in objects.items() for one in of}
     highest = max(ids, default=0)
     if not names and highest < MAX_NAMES:
         layout.warnings.append("nothing names the classes: they are named by their ids")
@@ -318,4 +308,6 @@ def _names(
 def _read_mask(values: dict[int, int], sample: Sample) -> Array:
     """A picture's labels as class indices. Raises InputError."""
     mask = np.zeros(shapes.picture_hw(sample.image), np.uint8)
-    return naming_file(sample.mask, lambda: draw(mask, _objects(sample.mask), values))
+    if sample.mask.endswith(_NO_LABELS):
+        return mask
+    return naming_file(sample.mask, lambda: draw(mask, read_objects(Path(sample.mask)), values))

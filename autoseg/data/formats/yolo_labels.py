@@ -6,7 +6,8 @@ ultralytics/data/utils.py (verify_image_label). A line ``class x y width height`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,49 @@ class LabelledObject:
     @property
     def area(self) -> float:
         """The area as a share of the picture (shoelace formula)."""
-        x, y = self.outline.T
-        return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+        points = np.concatenate([self.outline, self.outline[:1]])
+        x, y = points.T
+        return abs(float(x[:-1] @ y[1:] - x[1:] @ y[:-1])) / 2
 
     @property
     def passes_edge(self) -> bool:
         """Whether it lies partly outside of the picture."""
         beyond = np.abs(self.outline - 0.5).max(initial=0) - 0.5
         return bool(beyond > _EDGE_TOLERANCE)
+
+
+@dataclass
+class Contents:
+    """What label files hold: the number of objects, a file for each class id, files by the kind
+    of object that is not drawn as it is (one entry an object), those without objects, and the
+    reasons of files that are not YOLO's.
+    """
+
+    objects: int = 0
+    ids: dict[int, str] = field(default_factory=dict)
+    boxes: list[str] = field(default_factory=list)
+    flat: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+
+def examine_labels(files: Mapping[str, Path]) -> Contents:
+    """Read all label files, given by the names that messages show."""
+    contents = Contents()
+    for name, path in files.items():
+        try:
+            objects = read_objects(path)
+        except InputError as error:
+            contents.wrong[name] = str(error)
+            continue
+        contents.objects += len(objects)
+        contents.ids |= {one.class_id: name for one in objects}
+        contents.boxes += [name for one in objects if one.is_box]
+        contents.flat += [name for one in objects if not one.is_box and not one.has_area]
+        contents.beyond += [name for one in objects if one.passes_edge]
+        contents.empty += [] if objects else [name]
+    return contents
 
 
 def read_objects(path: Path) -> list[LabelledObject]:

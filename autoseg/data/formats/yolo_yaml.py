@@ -88,7 +88,7 @@ def _entries(data: Mapping[Any, Any], key: str) -> list[str]:
     entries = value if isinstance(value, list) else [value] if value else []
     if wrong := [entry for entry in entries if not isinstance(entry, str)]:
         raise InputError(
-            f"{key} must be a folder, a list of pictures or several, got {wrong[0]!r:.60}"
+            f"{key} must be a folder, a list of pictures or several, got {_shown(wrong[0])}"
         )
     return entries
 
@@ -99,7 +99,7 @@ def _names(data: Mapping[Any, Any]) -> tuple[str, ...]:
         count = data.get("nc")
         given = [f"class_{number}" for number in range(_class_id(count, "nc"))] if count else []
     if not isinstance(given, list | dict):
-        raise InputError(f"names must be a list, or lines of `id: name`, got {given!r:.60}")
+        raise InputError(f"names must be a list, or lines of `id: name`, got {_shown(given)}")
     items = enumerate(given) if isinstance(given, list) else given.items()
     by_id = {_class_id(key, "an id of names"): _name(value) for key, value in items}
     names = tuple(
@@ -115,13 +115,13 @@ def _class_id(value: object, what: str) -> int:
     text = str(value) if isinstance(value, int | str) else ""
     number = int(text) if re.fullmatch(r"\d{1,4}", text) else MAX_NAMES + 1
     if number > MAX_NAMES:
-        raise InputError(f"{what} must be a number up to {MAX_NAMES}, got {value!r:.40}")
+        raise InputError(f"{what} must be a number up to {MAX_NAMES}, got {_shown(value)}")
     return number
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str | int | float):
-        raise InputError(f"a name must be a text, got {value!r:.40}")
+        raise InputError(f"a name must be a text, got {_shown(value)}")
     return str(value).strip()
 
 
@@ -129,7 +129,7 @@ def _masks_folder(data: Mapping[Any, Any]) -> str:
     given = data.get("masks_dir")
     parts = path_parts(given)
     if given is not None and (not parts or ".." in parts):
-        raise InputError(f"masks_dir must be a folder in the data set, got {given!r:.60}")
+        raise InputError(f"masks_dir must be a folder in the data set, got {_shown(given)}")
     return "/".join(parts)
 
 
@@ -137,16 +137,25 @@ def _mapping(data: Mapping[Any, Any]) -> Iterator[tuple[int, int]]:
     """The class of each mask value that `label_mapping` names."""
     given = data.get("label_mapping") or {}
     if not isinstance(given, dict):
-        raise InputError(f"label_mapping must be lines of `value: class`, got {given!r:.60}")
+        raise InputError(f"label_mapping must be lines of `value: class`, got {_shown(given)}")
     for value, target in given.items():
         ignored = target in (None, "ignore_label", -1, IGNORE_INDEX)
         try:
             source, index = int(value), IGNORE_INDEX if ignored else int(target)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"label_mapping: {value!r:.20}: {target!r:.20} are no numbers"
+                f"label_mapping: {_shown(value)}: {_shown(target)} are no numbers"
             ) from error
         if not 0 <= index <= IGNORE_INDEX:
-            raise InputError(f"label_mapping: a class is 0 to {IGNORE_INDEX}, got {index:.20}")
+            raise InputError(
+                f"label_mapping: a class is 0 to {IGNORE_INDEX}, got {_shown(target)}"
+            )
         if 0 <= source <= IGNORE_INDEX:  # -1 stands for values that no picture can hold
             yield source, index
+
+
+def _shown(value: object) -> str:
+    # Not the text of lists: aliases of a hostile file make it endless.
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return f"{value!r:.60}"

@@ -117,3 +117,9 @@ def test_plain_mask_that_is_transparent_everywhere_is_background(tmp_path):
 def test_plain_one_colour_with_alpha_is_no_mask_as_other_files_may_have_another(tmp_path):
     dataset(tmp_path, stripes((0, 0, 0, 0), (*CRATE, 255)))
     assert any("a colour picture is no mask" in fault for fault in inspect(tmp_path).faults)
+
+
+def test_plain_labelmap_of_names_alone_names_the_indices(tmp_path):
+    dataset(tmp_path, stripes(0, 1))
+    (tmp_path / "labelmap.txt").write_text("floor\nbig crate\n")
+    assert understood(tmp_path, "plain").classes == ("floor", "big crate")

@@ -21,6 +21,12 @@ def line(class_id: int, rows: tuple[int, int], columns: tuple[int, int]) -> str:
     return " ".join([str(class_id), *(f"{x / WIDTH:.6f} {y / HEIGHT:.6f}" for x, y in corners)])
 
 
+# A few lines that would be 10**12 texts if they were written out.
+ALIASES = (
+    "&a0 [x, x], "
+    + ", ".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))
+    + "]"
+)
 CRATE = line(0, (5, 15), (10, 20))
 TAPE = line(1, (8, 10), (12, 40))
 
@@ -203,6 +209,9 @@ def test_yolo_file_of_too_many_lines_is_a_fault(tmp_path):
         ("names: [crate, tape]\nmasks_dir: ../masks", "masks_dir must be a folder in"),
         ("names: [crate, tape]\ntest: 5", "test must be a folder"),
         ("names: [crate, tape]\nlabel_mapping: {a: 1}", "label_mapping: .*no numbers"),
+        ("names: [crate]\nlabel_mapping: {1: -7}", "a class is 0 to 255, got -7"),
+        ("names: [crate]\nlabel_mapping: {1: .inf}", "label_mapping: .*no numbers"),
+        ("names: [" + ALIASES, "a name must be a text, got a list"),
         ("names: !!python/object/apply:os.getcwd []", "valid YAML"),
         ("names: [crate\n", "valid YAML"),
     ],

@@ -35,7 +35,8 @@ IGNORED = ("void", "ignored")
 _NUMBER = r"\s*(\d+)\s*"
 # A name may hold colons: the last part that is a colour ends it.
 _NAME_AND_COLOUR = re.compile(rf"(.+):{_NUMBER},{_NUMBER},{_NUMBER}(?::[^:]*){{0,2}}")
-_NAME_ALONE = re.compile(r"(.+?):(?::[^:]*){0,2}")
+_COLOUR_AND_NAME = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(.+)")
+_NAME_ALONE = re.compile(r"(.+?):{0,3}")
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,13 @@ def _row(line: str) -> tuple[str, Colour | None]:
     if matched := _NAME_AND_COLOUR.fullmatch(line):
         name, *colour = matched.groups()
         return name.strip(), _colour(colour)
-    if matched := _NAME_ALONE.fullmatch(line):
-        if line.startswith("#"):
-            raise ValueError(line)
-        return matched[1].strip(), None
-    red, green, blue, name = line.split(maxsplit=3)
-    return name.strip(), _colour([red, green, blue])
+    if matched := _COLOUR_AND_NAME.fullmatch(line):
+        *colour, name = matched.groups()
+        return name.strip(), _colour(colour)
+    matched = _NAME_ALONE.fullmatch(line)
+    if matched is None or line.startswith("#"):
+        raise ValueError(line)
+    return matched[1].strip(), None
 
 
 def _csv_row(line: str) -> tuple[str, Colour | None]:
