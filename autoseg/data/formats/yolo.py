@@ -8,7 +8,6 @@ in `masks_dir`); ultralytics 8.4, ultralytics/data/utils.py (img2label_paths) an
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
@@ -16,16 +15,21 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from autoseg.core.errors import InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import lines, visible_files
 from autoseg.data.formats.common.json_files import head
 from autoseg.data.formats.common.labels import BACKGROUND
-from autoseg.data.formats.common.pairing import named_splits, split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
+from autoseg.data.formats.common.pairing import named_splits
+from autoseg.data.formats.common.picture_index import index_pictures
 from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels, read_objects
-from autoseg.data.formats.yolo_yaml import MAX_NAMES, DataYaml, find_yaml, read_yaml
+from autoseg.data.formats.yolo_yaml import (
+    MAX_NAMES,
+    DataYaml,
+    find_yaml,
+    pictures_by_split,
+    read_yaml,
+)
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import naming_file, under
 
@@ -57,10 +61,9 @@ def find(root: Path) -> Layout:
         return layout
     folder = about.masks_folder or _other_masks(layout)
     index = index_pictures(root)
-    in_masks = {path: _within(path.relative_to(root), folder) for path in index.paths}
-    pictures = _pictures(layout, about, index, [path for path in in_masks if not in_masks[path]])
+    masks = [path for path in index.paths if _within(path.relative_to(root), folder)]
+    pictures = pictures_by_split(layout, about, index, set(masks))
     if folder:
-        masks = [path for path in index.paths if in_masks[path]]
         pairs = _pairs(layout, pictures, masks, folder)
         _set_masks(layout, about)
     else:
@@ -91,68 +94,6 @@ def _other_masks(layout: Layout) -> str:
 
 def _within(place: PurePath, folder: str) -> bool:
     return bool(folder) and f"/{folder}/" in f"/{place.as_posix()}"
-
-
-def _pictures(
-    layout: Layout, about: DataYaml, index: PictureIndex, all_pictures: list[Path]
-) -> dict[str, list[Path]]:
-    """The pictures by split; where data.yaml names none, by the names of their folders."""
-    by_split: dict[str, list[Path]] = defaultdict(list)
-    for split, entries in about.pictures.items():
-        for parts in entries:
-            by_split[split] += _named(layout, split, parts, index, all_pictures)
-    if not about.pictures:
-        for path in all_pictures:
-            by_split[split_of(path.relative_to(layout.root).parent.as_posix())].append(path)
-    used = {path for pictures in by_split.values() for path in pictures}
-    if others := [under(layout.root, str(path)) for path in all_pictures if path not in used]:
-        layout.warnings.append(
-            f"{len(others)} pictures that data.yaml does not name are not used: {listed(others)}"
-        )
-    return {split: list(dict.fromkeys(pictures)) for split, pictures in by_split.items()}
-
-
-def _named(
-    layout: Layout,
-    split: str,
-    parts: tuple[str, ...],
-    index: PictureIndex,
-    all_pictures: list[Path],
-) -> list[Path]:
-    """The pictures of a folder or list that data.yaml names."""
-    # It may name a folder of another machine (/content/set/train/images): its end counts.
-    ends = (layout.root.joinpath(*parts[first:]) for first in range(max(1, len(parts))))
-    place = next((path for path in ends if path.exists()), None)
-    if place is None:
-        text = f"{split}: data.yaml names {'/'.join(parts)}, which is not below {layout.root}"
-        if split == "test":
-            layout.warnings.append(f"{text}: left out")
-        else:
-            layout.faults.append(text)
-        return []
-    if place.is_dir():
-        return [path for path in all_pictures if path.is_relative_to(place)]
-    return _listed(layout, place, index)
-
-
-def _listed(layout: Layout, path: Path, index: PictureIndex) -> list[Path]:
-    """The pictures that a list names; others become a fault."""
-    found, missing = [], []
-    for line in lines(layout, path):
-        try:
-            picture = index.find(line, path.parent)
-        except InputError:  # several pictures match equally
-            picture = None
-        if picture is None:
-            missing.append(line)
-        else:
-            found.append(picture)
-    if missing:
-        layout.faults.append(
-            f"{under(layout.root, str(path))} names pictures that are not below {layout.root}:"
-            f" {listed(missing)}"
-        )
-    return found
 
 
 def _pairs(

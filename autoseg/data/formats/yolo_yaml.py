@@ -7,8 +7,8 @@ ultralytics/cfg/datasets/*.yaml.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from typing import Any
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import visible_files
+from autoseg.data.formats.common.files import lines, visible_files
 from autoseg.data.formats.common.json_files import head
-from autoseg.data.formats.common.picture_index import path_parts
+from autoseg.data.formats.common.pairing import split_of
+from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
 from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import under
 
 # The background is one class more.
 MAX_NAMES = IGNORE_INDEX - 1
@@ -159,3 +161,69 @@ def _shown(value: object) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a mapping"
     return f"{value!r:.60}"
+
+
+def pictures_by_split(
+    layout: Layout, about: DataYaml, index: PictureIndex, masks: Set[Path]
+) -> dict[str, list[Path]]:
+    """The pictures that data.yaml names by split, without `masks`; if it names none, those below
+    images/ by the names of their folders. Others become a warning.
+    """
+    pictures = [path for path in index.paths if path not in masks]
+    by_split: dict[str, list[Path]] = defaultdict(list)
+    for split, entries in about.pictures.items():
+        for parts in entries:
+            by_split[split] += _named(layout, split, parts, index, pictures)
+    if not about.pictures:
+        for path in pictures:
+            folder = path.relative_to(layout.root).parent
+            if "images" in folder.parts:
+                by_split[split_of(folder.as_posix())].append(path)
+    used = {path for of in by_split.values() for path in of}
+    if others := [under(layout.root, str(path)) for path in pictures if path not in used]:
+        where = "that data.yaml does not name" if about.pictures else "outside of images/"
+        layout.warnings.append(f"{len(others)} pictures {where} are not used: {listed(others)}")
+    return {split: list(dict.fromkeys(of)) for split, of in by_split.items()}
+
+
+def _named(
+    layout: Layout,
+    split: str,
+    parts: tuple[str, ...],
+    index: PictureIndex,
+    pictures: list[Path],
+) -> list[Path]:
+    """Those of `pictures` in a folder that data.yaml names, or the pictures of a list."""
+    # It may name a folder of another machine (/content/set/train/images): its end counts.
+    ends = (layout.root.joinpath(*parts[first:]) for first in range(max(1, len(parts))))
+    place = next((path for path in ends if path.exists()), None)
+    if place is None:
+        text = f"{split}: data.yaml names {'/'.join(parts)}, which is not below {layout.root}"
+        if split == "test":
+            layout.warnings.append(f"{text}: left out")
+        else:
+            layout.faults.append(text)
+        return []
+    if place.is_dir():
+        return [path for path in pictures if path.is_relative_to(place)]
+    return _listed(layout, place, index)
+
+
+def _listed(layout: Layout, path: Path, index: PictureIndex) -> list[Path]:
+    """The pictures that a list names; others become a fault."""
+    found, missing = [], []
+    for line in lines(layout, path):
+        try:
+            picture = index.find(line, path.parent)
+        except InputError:  # several pictures match equally
+            picture = None
+        if picture is None:
+            missing.append(line)
+        else:
+            found.append(picture)
+    if missing:
+        layout.faults.append(
+            f"{under(layout.root, str(path))} names pictures that are not below {layout.root}:"
+            f" {listed(missing)}"
+        )
+    return found

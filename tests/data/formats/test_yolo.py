@@ -115,7 +115,9 @@ def test_yolo_of_roboflow_has_images_and_labels_in_each_split(tmp_path):
 
 
 def test_yolo_without_data_yaml_is_recognized_and_split_by_folders(tmp_path):
-    seen = understood(dataset(tmp_path, yaml=None), "yolo")
+    save_picture(dataset(tmp_path, yaml=None) / "results.png")
+    seen = understood(tmp_path, "yolo")
+    assert any(re.search(r"1 pictures outside .*results\.png", w) for w in seen.warnings)
     assert seen.pairs == {"train": 3, "val": 2, "test": 0}
     assert seen.classes == ("background", "class_0", "class_1")
     assert any("nothing names the classes" in warning for warning in seen.warnings)
