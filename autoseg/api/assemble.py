@@ -15,9 +15,9 @@ from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
-from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
+from autoseg.data.user_augmentation import Augmentation, check, load_augmentation
 from autoseg.networks.space import SearchSpace
 from autoseg.networks.space_file import load_space
 from autoseg.networks.structure import structure_digest

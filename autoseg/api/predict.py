@@ -26,7 +26,7 @@ from autoseg.bundle.targets import mask_tasks
 from autoseg.core.errors import InputError
 from autoseg.core.records import Score
 from autoseg.data.dataset import Array, Dataset, Reading
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 from autoseg.device import runner
 from autoseg.device.session import class_maps
 from autoseg.export.contract import require_shipped

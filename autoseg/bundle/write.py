@@ -18,7 +18,7 @@ from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX, Constraints, DeviceInfo, Evaluation, Measurement
 from autoseg.core.serialize import file_digest, to_json
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 
 SHEET = "examples.jpg"
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import InputError
+from autoseg.data.dataset import Array
 
-Array = npt.NDArray[np.uint8]
 # Masks have fewer classes: a picture with more colours is a photograph, cut out by its alpha.
 _MAX_LABEL_COLOURS = 255
 

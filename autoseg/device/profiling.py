@@ -116,7 +116,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
     """Milliseconds of the three parts, by picture."""
     import numpy as np
 
-    from autoseg.data.resize import resize_back, resize_frame
+    from autoseg.data.resize import resize_frame, resize_mask
     from autoseg.device.session import open_session
 
     if board.profile.affinity and hasattr(os, "sched_setaffinity"):
@@ -132,7 +132,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
         at.append(time.perf_counter())
         class_map: Any = session.run(None, {node.name: frame[None]})[0]
         at.append(time.perf_counter())
-        resize_back(class_map[0], picture_hw)
+        resize_mask(class_map[0], picture_hw)
         at.append(time.perf_counter())
         rounds.append([1e3 * (b - a) for a, b in itertools.pairwise(at)])
     return rounds[2:]  # the first two also allocate memory

@@ -10,9 +10,9 @@ from torch import nn
 
 from autoseg.core.records import Candidate
 from autoseg.data.augment import Augmenter
-from autoseg.data.augmentation import Augmentation, OwnAugmenter
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
+from autoseg.data.user_augmentation import Augmentation, OwnAugmenter
 from autoseg.networks import build, knobs_of
 from autoseg.networks.candidate import channels_of, parts_of
 from autoseg.networks.space import SearchSpace

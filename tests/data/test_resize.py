@@ -33,7 +33,7 @@ def test_resize_mask_keeps_indices_and_both_ways_back_agree():
     mask = rng.choice(np.array([0, 3, 255], np.uint8), (37, 61))
     small = resize.resize_mask(mask, (16, 32))
     assert set(np.unique(small)) <= {0, 3, 255}
-    back = resize.resize_back(small, (37, 61))
+    back = resize.resize_mask(small, (37, 61))
     assert np.array_equal(back, metrics.resize_back(small, (37, 61)))
 
 

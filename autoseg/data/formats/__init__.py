@@ -1,12 +1,13 @@
 """Formats of data sets, read in place.
 
-Each is a module with `recognize(root)` and `find(root)`; `common/` holds what several share.
+Each is a module with `recognize(root)`, which gives the reason to read a folder in this format, or
+None if it is of another, and `find(root)`; `common/` holds what several share.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,11 @@ from typing import Any
 from autoseg.core.errors import InputError
 from autoseg.data.layout import Layout, listed
 
-# Names and modules, tried in this order: the more specific formats first.
-FORMATS = {
-    "voc": "voc",
-    "cityscapes": "cityscapes",
-    "railsem19": "railsem19",
-    "camvid": "camvid",
-    "ade20k": "ade20k",
-    "supervisely": "supervisely",
-    "label-studio": "label_studio.reader",
-    "yolo": "yolo",
-    "mmsegmentation": "mmsegmentation",
-    "beside": "beside",
-    "comma10k": "comma10k",
-    "plain": "plain",
-    "coco": "coco.reader",
-    "labelme": "labelme",
-}
+# Each is read by the module of its name, and tried in this order: the more specific ones first.
+FORMATS = (
+    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "supervisely", "label-studio", "yolo",
+    "mmsegmentation", "beside", "comma10k", "plain", "coco", "labelme",
+)  # fmt: skip
 
 # Levels of folders in which a data set is searched, and folders per level.
 _MAX_LEVELS = 3
@@ -48,7 +37,7 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")
     level = [root] if root.is_dir() else []
     for _ in range(_MAX_LEVELS):
-        fitting = list(_recognized(level, [name] if name else list(FORMATS)))
+        fitting = list(_recognized(level, [name] if name else FORMATS))
         if fitting:
             return _chosen(root, fitting, name)
         level = [path for place in level for path in _subfolders(place)]
@@ -57,7 +46,7 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     return _module(fallback).find(root), fallback, why
 
 
-def _recognized(places: list[Path], names: list[str]) -> Iterator[tuple[Path, str, str]]:
+def _recognized(places: list[Path], names: Sequence[str]) -> Iterator[tuple[Path, str, str]]:
     """Each place that fits a format, the first of the names that fits, and the reason."""
     for place in places:
         for name in names:
@@ -86,4 +75,4 @@ def _subfolders(place: Path) -> list[Path]:
 
 
 def _module(name: str) -> Any:
-    return import_module(f"{__name__}.{FORMATS[name]}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -25,7 +25,6 @@ _HEADER = "pixel value"
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     for folder in _folders(root):
         shown = f"{folder.relative_to(root).as_posix()}/" if folder != root else "it"
         if _is_roboflow(folder / _CLASSES):

@@ -12,7 +12,7 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.data.formats.common.colour_masks import ColourTable, find_table, set_classes
-from autoseg.data.formats.common.files import lacks, picture_files, visible_files
+from autoseg.data.formats.common.files import holds, lacks, picture_files, visible_files
 from autoseg.data.formats.common.pairing import pairs
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import read_picture
@@ -27,8 +27,7 @@ _IN_VAL = "9"
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if not (root / _PICTURES).is_dir() or not (root / _MASKS).is_dir() or find_table(root):
+    if not holds(root, _PICTURES, _MASKS) or find_table(root):
         return None
     first = next((p for p in visible_files(root / _MASKS) if p.suffix.lower() == ".png"), None)
     if first is None or not _has_colours(first):

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg.data.formats.common.colour_masks import use_table
-from autoseg.data.formats.common.files import lacks, lines, picture_files
-from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
@@ -37,10 +36,7 @@ _ZERO = (
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _PICTURES).is_dir() and (root / _MASKS).is_dir():
-        return f"it holds {_PICTURES}/ and {_MASKS}/"
-    return None
+    return holds(root, _PICTURES, _MASKS)
 
 
 def find(root: Path) -> Layout:

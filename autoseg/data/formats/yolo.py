@@ -17,12 +17,9 @@ import numpy as np
 
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import lines, visible_files
-from autoseg.data.formats.common.json_files import head
-from autoseg.data.formats.common.labels import BACKGROUND
-from autoseg.data.formats.common.pairing import named_splits
-from autoseg.data.formats.common.picture_index import index_pictures
-from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels, read_objects
+from autoseg.data.formats.common.files import BACKGROUND, head, lines, visible_files
+from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits
+from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels
 from autoseg.data.formats.yolo_yaml import (
     MAX_NAMES,
     DataYaml,
@@ -31,7 +28,7 @@ from autoseg.data.formats.yolo_yaml import (
     read_yaml,
 )
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file, under
+from autoseg.data.pictures import naming, under
 
 _LABELS = "labels"
 _NAME_FILES = ("classes.txt", "obj.names")
@@ -40,11 +37,10 @@ _LABEL_LINE = re.compile(rb"\d+( [-+.\de]+){4,}\s*$", re.M)
 _MAX_FILES_TRIED = 20
 # The end of a sample's `mask` where a picture has no label file, as pictures without objects may.
 _NO_LABELS = "#no labels"
-Pairs = dict[str, list[tuple[Path, str]]]
+Pairs = dict[str, list[Pair]]
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     if path := find_yaml(root):
         return f"{path.name} names classes and splits, as YOLO's does"
     for images, labels in (("images", "labels"), ("train/images", "train/labels")):
@@ -60,7 +56,7 @@ def find(root: Path) -> Layout:
     if layout.faults:
         return layout
     folder = about.masks_folder or _other_masks(layout)
-    index = index_pictures(root)
+    index = PictureIndex(root)
     masks = [path for path in index.paths if _within(path.relative_to(root), folder)]
     pictures = pictures_by_split(layout, about, index, set(masks))
     if folder:
@@ -251,4 +247,4 @@ def _read_mask(values: dict[int, int], sample: Sample) -> Array:
     mask = np.zeros(shapes.picture_hw(sample.image), np.uint8)
     if sample.mask.endswith(_NO_LABELS):
         return mask
-    return naming_file(sample.mask, lambda: draw(mask, read_objects(Path(sample.mask)), values))
+    return naming(sample.mask, draw, mask, Path(sample.mask), values)

@@ -111,13 +111,15 @@ def read_objects(path: Path) -> list[LabelledObject]:
     return [_object(number, words) for number, words in rows if words]
 
 
-def draw(mask: Array, objects: list[LabelledObject], values: dict[int, int]) -> Array:
-    """Draw objects into a mask and return it; `values` are mask values by class id, and others
-    are ignored.
+def draw(mask: Array, path: Path, values: dict[int, int]) -> Array:
+    """Draw the objects of a label file into a mask and return it; `values` are mask values by
+    class id, and others are ignored.
 
     The pixels of boxes are ignored where no outline covers them. Smaller outlines cover larger
     ones, as in Ultralytics' semantic segmentation.
+    Raises InputError.
     """
+    objects = read_objects(path)
     scale = np.array(mask.shape[::-1], np.float64)
     for box in (one for one in objects if one.is_box):
         shapes.fill_polygon(mask, IGNORE_INDEX, box.outline * scale)

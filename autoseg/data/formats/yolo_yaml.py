@@ -16,10 +16,8 @@ from typing import Any
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import lines, visible_files
-from autoseg.data.formats.common.json_files import head
-from autoseg.data.formats.common.pairing import split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, path_parts
+from autoseg.data.formats.common.files import head, lines, visible_files
+from autoseg.data.formats.common.pairing import PictureIndex, path_parts, split_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
 

@@ -11,15 +11,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_mask, mode_of, open_picture
 from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file, read_bytes, under
+from autoseg.data.pictures import decode_mask, mode_of, naming, open_picture, read_bytes, under
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that is not in it, and the colour of borders.
@@ -37,6 +35,7 @@ _NUMBER = r"\s*(\d+)\s*"
 _NAME_AND_COLOUR = re.compile(rf"(.+):{_NUMBER},{_NUMBER},{_NUMBER}(?::[^:]*){{0,2}}")
 _COLOUR_AND_NAME = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(.+)")
 _NAME_ALONE = re.compile(r"(.+?):{0,3}")
+_CODE = np.array([2**16, 2**8, 1], np.uint32)  # makes one number of a colour
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,8 @@ class ColourTable:
 
 
 def read_coloured(table: ColourTable, sample: Sample) -> Array:
-    """A mask as uint8 ``[H, W]`` of places in the table, `BORDER` and `UNKNOWN`.
-
-    Raises InputError for an unreadable file, and for too many pixels of unknown colours.
-    """
-    return naming_file(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
+    """A mask as uint8 ``[H, W]`` of stored values: see `ColourTable`. Raises InputError."""
+    return naming(sample.mask, _decode, table, read_bytes(sample.mask))
 
 
 def _decode(table: ColourTable, data: bytes) -> Array:
@@ -74,25 +70,20 @@ def _decode(table: ColourTable, data: bytes) -> Array:
     known = _lookup(table.colours, table.border)
     step = max(1, _MAX_BLOCK_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), step):
-        stored[top : top + step] = known[_codes(pixels[top : top + step])]
-    if alpha.size:  # where nothing is painted, the colour of paper without ink does not count
+        stored[top : top + step] = known[pixels[top : top + step] @ _CODE]
+    if alpha.size:  # where nothing is painted, the colour that is stored does not count
         stored[(alpha[..., 0] == 0) & (stored == UNKNOWN)] = known[0]
     _check_unknown(table, pixels, stored)
     return stored
-
-
-def _codes(pixels: Array) -> npt.NDArray[np.uint32]:
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
 
 
 @lru_cache(maxsize=2)
 def _lookup(colours: tuple[Colour, ...], border: Colour | None) -> Array:
     """The stored value of each of the 2**24 colours."""
     known = np.full(2**24, UNKNOWN, np.uint8)
-    by_value = {**dict(enumerate(colours)), **({} if border is None else {BORDER: border})}
-    for value, (red, green, blue) in by_value.items():
-        known[red << 16 | green << 8 | blue] = value
+    known[np.array(colours, np.uint32) @ _CODE] = np.arange(len(colours))
+    if border is not None:
+        known[np.array(border, np.uint32) @ _CODE] = BORDER
     return known
 
 
@@ -101,10 +92,9 @@ def _check_unknown(table: ColourTable, pixels: Array, stored: Array) -> None:
     share = np.count_nonzero(unknown) / max(1, stored.size)
     if share > MAX_UNKNOWN_SHARE:
         some = np.unique(pixels[unknown][:1000], axis=0).tolist()
-        raise InputError(
-            f"{100 * share:.2g} % of the pixels have colours that are not in {table.source}: "
-            + listed([str(tuple(colour)) for colour in some])
-        )
+        shown = listed([str(tuple(colour)) for colour in some])
+        rule = f"of the pixels have colours that are not in {table.source}"
+        raise InputError(f"{100 * share:.2g} % {rule}: {shown}")
 
 
 def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ()) -> None:
@@ -133,8 +123,7 @@ def use_table(layout: Layout) -> bool:
     path = find_table(layout.root)
     if path is None or (layout.classes and not _shows_colours(layout)):
         return False
-    table = colour_table(layout, path)
-    if table is not None:
+    if table := colour_table(layout, path):
         set_classes(layout, table, IGNORED)
         if ignored := [name for name in table.names if name not in layout.classes]:
             layout.warnings.append(f"{path.name}: pixels of {listed(ignored)} are ignored")
@@ -142,11 +131,11 @@ def use_table(layout: Layout) -> bool:
 
 
 def _shows_colours(layout: Layout) -> bool:
-    first = next((sample for samples in layout.by_split.values() for sample in samples), None)
     try:
-        return first is not None and mode_of(read_bytes(first.mask)) in ("RGB", "RGBA")
+        modes = [mode_of(read_bytes(sample.mask)) for sample in layout.samples[:1]]
     except InputError:  # the inspection of all files reports it
-        return False
+        modes = []
+    return modes in (["RGB"], ["RGBA"])
 
 
 def colour_table(layout: Layout, path: Path) -> ColourTable | None:
@@ -164,10 +153,9 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
         if is_csv and number == 0 and not any(character.isdigit() for character in line):
             continue
         try:
-            rows.append(_csv_row(line) if is_csv else _row(line))
+            rows.append(_row(line, is_csv))
         except (ValueError, csv.Error):
-            if not line.startswith("#"):
-                wrong.append(repr(line[:60]))
+            wrong += [] if line.startswith("#") else [repr(line[:60])]
     names = [name for name, _ in rows]
     given = [colour for _, colour in rows if colour is not None]
     colours = given or [palette_colour(place) for place in range(len(names))]
@@ -185,22 +173,18 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
     return None if faults else ColourTable(tuple(names), tuple(colours), shown)
 
 
-def _row(line: str) -> tuple[str, Colour | None]:
-    if matched := _NAME_AND_COLOUR.fullmatch(line):
+def _row(line: str, is_csv: bool) -> tuple[str, Colour | None]:
+    if is_csv:
+        name, *colour = next(csv.reader([line]))[:4]
+    elif matched := _NAME_AND_COLOUR.fullmatch(line):
         name, *colour = matched.groups()
-        return name.strip(), _colour(colour)
-    if matched := _COLOUR_AND_NAME.fullmatch(line):
+    elif matched := _COLOUR_AND_NAME.fullmatch(line):
         *colour, name = matched.groups()
-        return name.strip(), _colour(colour)
-    matched = _NAME_ALONE.fullmatch(line)
-    if matched is None or line.startswith("#"):
+    elif line.startswith("#") or not (matched := _NAME_ALONE.fullmatch(line)):
         raise ValueError(line)
-    return matched[1].strip(), None
-
-
-def _csv_row(line: str) -> tuple[str, Colour | None]:
-    name, red, green, blue = next(csv.reader([line]))[:4]
-    return name.strip(), _colour([red, green, blue])
+    else:
+        return matched[1].strip(), None
+    return name.strip(), _colour(colour)
 
 
 def _colour(parts: list[str]) -> Colour:
@@ -214,9 +198,8 @@ def palette_colour(index: int) -> Colour:
     """A colour of VOC's palette: the bits of the index, three by three, from the top of each
     channel (VOClabelcolormap.m of the VOC development kit).
     """
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= ((index >> channel) & 1) << (7 - bit)
-        index >>= 3
-    return channels[0], channels[1], channels[2]
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue
