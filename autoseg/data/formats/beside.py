@@ -3,6 +3,7 @@
 - Roboflow's "Semantic Segmentation Masks": train/, valid/ and test/, each with _classes.csv,
   lines of ``Pixel Value, Class``. Source: https://docs.roboflow.com/datasets/download-a-dataset.
 - DeepGlobe's: NAME_sat.jpg and NAME_mask.png, with class_dict.csv. Source: deepglobe.org.
+- Others, with classes.txt or a table of colours, or without.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
-from autoseg.data.formats.common.colour_masks import find_table, use_table
-from autoseg.data.formats.common.files import lines, picture_files
+from autoseg.data.formats.common.colour_masks import use_table
+from autoseg.data.formats.common.files import class_names, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import under
+from autoseg.data.pictures import SUFFIXES, under
 
 _CLASSES = "_classes.csv"
 _MASK, _PICTURE = "_mask", "_sat"
@@ -29,8 +30,8 @@ def recognize(root: Path) -> str | None:
         shown = f"{folder.relative_to(root).as_posix()}/" if folder != root else "it"
         if _is_roboflow(folder / _CLASSES):
             return f"{shown} holds {_CLASSES} of Roboflow"
-        if (table := find_table(root)) and next(folder.glob(f"*{_MASK}.png"), None):
-            return f"{shown} holds pictures and NAME{_MASK}.png, beside {table.name}"
+        if any(_has_picture(mask) for mask in folder.glob(f"*{_MASK}.png")):
+            return f"{shown} holds pictures, each with NAME{_MASK}.png beside it"
     return None
 
 
@@ -46,6 +47,7 @@ def find(root: Path) -> Layout:
         layout.faults.append(f"pictures beside the folders of splits: {listed(stray)}")
     if not layout.by_split and not layout.faults:
         layout.faults.append(f"there are no pictures with NAME{_MASK}.png beside them in {root}")
+    layout.classes = class_names(layout)
     if not use_table(layout):
         _use_values(layout)
     return layout
@@ -64,6 +66,12 @@ def _is_roboflow(path: Path) -> bool:
             return file.readline(200).lower().startswith(_HEADER)
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def _has_picture(mask: Path) -> bool:
+    name = mask.stem.removesuffix(_MASK)
+    names = (f"{name}{ending}{suffix}" for ending in ("", _PICTURE) for suffix in SUFFIXES)
+    return any(mask.with_name(name).is_file() for name in names)
 
 
 def _samples(layout: Layout, folder: Path) -> list[Sample]:

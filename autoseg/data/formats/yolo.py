@@ -17,7 +17,7 @@ import numpy as np
 
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import BACKGROUND, head, lines, visible_files
+from autoseg.data.formats.common.files import BACKGROUND, background_of, head, lines, visible_files
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits
 from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels
 from autoseg.data.formats.yolo_yaml import (
@@ -183,7 +183,7 @@ def _set_labels(layout: Layout, about: DataYaml, pairs: Pairs) -> None:
         if boxes_only:
             pairs[split] = []
     names = _names(layout, about, contents.ids)
-    background = next((name for name in names if name.casefold() == BACKGROUND), BACKGROUND)
+    background = background_of(names) or BACKGROUND
     layout.classes = (background, *(name for name in names if name != background))
     layout.values = bytes(range(256))
     values = {number: layout.classes.index(name) for number, name in enumerate(names)}

@@ -87,7 +87,19 @@ def test_beside_picture_without_mask_and_mask_without_picture_are_faults(tmp_pat
 
 def test_beside_does_not_take_classification_tables(tmp_path):
     roboflow(tmp_path, "filename, crate\na.jpg, 1\n")
+    for mask in tmp_path.glob("*/*_mask.png"):
+        mask.unlink()
     assert inspect(tmp_path).format != "beside"
+
+
+def test_beside_reads_masks_without_a_table(tmp_path):
+    for letter in "abcde":
+        save_picture(tmp_path / f"scan ({letter}).png")
+        save_mask(tmp_path / f"scan ({letter})_mask.png", 0, 255)
+    seen = understood(tmp_path, "beside")
+    assert seen.classes == ("background", "object")
+    (tmp_path / "classes.txt").write_text("tissue\nlesion\n")
+    assert understood(tmp_path, "beside").classes == ("tissue", "lesion")
 
 
 def test_beside_reads_deepglobe_by_its_colours_and_leaves_out_what_has_no_masks(tmp_path):

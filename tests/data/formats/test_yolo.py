@@ -70,6 +70,12 @@ def test_yolo_class_named_background_is_the_background(tmp_path):
     assert set(np.unique(mask_of(seen))) == {0, 1}
 
 
+def test_yolo_background_in_another_case_beside_background_is_a_class(tmp_path):
+    names = "names: [Background, tape, background]"
+    seen = understood(dataset(tmp_path, yaml=YAML[: YAML.index("names")] + names), "yolo")
+    assert seen.classes == ("background", "Background", "tape")
+
+
 @pytest.mark.parametrize(
     ("yaml", "classes"),
     [

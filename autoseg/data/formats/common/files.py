@@ -122,7 +122,9 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     """The classes by index: the lines of classes.txt if it exists, else the background and the
     labels in the given order. A label that classes.txt lacks becomes a fault.
     """
-    wanted = [label for label in labels if label.casefold() != BACKGROUND]
+    given = list(labels)
+    background = background_of(given)
+    wanted = [label for label in given if label != background]
     if names := class_names(layout):
         if missing := [label for label in wanted if label not in names]:
             layout.faults.append(f"labels that classes.txt does not name: {listed(missing)}")
@@ -131,6 +133,14 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
         layout.faults.append(f"there may be at most 254 labels, got {len(wanted)}")
         return ()
     return (BACKGROUND, *wanted)
+
+
+def background_of(names: Iterable[str]) -> str | None:
+    """The one name that means the background: "background", else it in another case. Of two that
+    differ in case, as CVAT allows them, the other is a class of its own.
+    """
+    found = [name for name in names if name.casefold() == BACKGROUND]
+    return BACKGROUND if BACKGROUND in found else next(iter(found), None)
 
 
 def class_index(classes: tuple[str, ...], label: str) -> int:
