@@ -195,16 +195,17 @@ def _named(
     # It may name a folder of another machine (/content/set/train/images): its end counts.
     ends = (layout.root.joinpath(*parts[first:]) for first in range(max(1, len(parts))))
     place = next((path for path in ends if path.exists()), None)
-    if place is None:
-        text = f"{split}: data.yaml names {'/'.join(parts)}, which is not below {layout.root}"
+    if place is not None and not place.is_dir():
+        return _listed(layout, place, index)
+    found = [path for path in pictures if place and path.is_relative_to(place)]
+    if not found:
+        lacks = "holds no pictures" if place else f"is not below {layout.root}"
+        text = f"{split}: data.yaml names {'/'.join(parts)}, which {lacks}"
         if split == "test":
             layout.warnings.append(f"{text}: left out")
         else:
             layout.faults.append(text)
-        return []
-    if place.is_dir():
-        return [path for path in pictures if path.is_relative_to(place)]
-    return _listed(layout, place, index)
+    return found
 
 
 def _listed(layout: Layout, path: Path, index: PictureIndex) -> list[Path]:
