@@ -237,8 +237,7 @@ def test_yolo_missing_places_of_data_yaml_are_named(tmp_path):
     assert any(re.match("test: data.yaml names images/away", w) for w in seen.warnings)
     assert any(re.match(r"2 pictures .* not used: images/val/d\.png", w) for w in seen.warnings)
     (tmp_path / "images" / "gone").mkdir()
-    (fault,) = inspect(tmp_path).faults
-    assert fault == "val: data.yaml names images/gone, which holds no pictures"
+    assert "val: data.yaml names images/gone, which holds no pictures" in inspect(tmp_path).faults
 
 
 def with_masks(root: Path, yaml: str, *values: int, folder: str = "masks") -> Path:
