@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
-from autoseg.api.files import write_report
+from autoseg.api.session import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.device.resize_graphs import frame_resize, map_resize
+from autoseg.device.graphs import frame_resize, map_resize
 from autoseg.device.session import open_session
 
 RNG = np.random.default_rng(0)
