@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
+from autoseg.data.archive import folder_of
 from autoseg.data.layout import Layout, listed
 
 # Names and modules, tried in this order: the more specific formats first.
@@ -21,11 +22,16 @@ FORMATS = {
     "railsem19": "railsem19",
     "camvid": "camvid",
     "ade20k": "ade20k",
+    "oxford-pet": "oxford_pet",
+    "nnunet": "nnunet",
     "supervisely": "supervisely",
     "label-studio": "label_studio.reader",
     "plain": "plain",
+    "dsb2018": "dsb2018",
     "coco": "coco.reader",
+    "via": "via.reader",
     "labelme": "labelme",
+    "kaggle-rle": "kaggle_rle.reader",
 }
 
 # Levels of folders in which a data set is searched, and folders per level.
@@ -36,12 +42,14 @@ _MAX_FOLDERS = 100
 def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     """The layout of a folder, the name of its format, and the reason for that format.
 
-    If the folder itself fits no format, the only fitting folder up to two levels deeper is taken.
-    Raises InputError for an unknown format. A folder that fits no format is read as a plain one,
+    A .zip is unpacked into the user's cache. If the folder itself fits no format, the only fitting
+    folder up to two levels deeper is taken. Raises InputError for an unknown format, and for a
+    file that is no .zip or cannot be unpacked. A folder that fits no format is read as a plain one,
     whose faults name the missing folders.
     """
     if name is not None and name not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")
+    root = folder_of(root)
     level = [root] if root.is_dir() else []
     for _ in range(_MAX_LEVELS):
         fitting = list(_recognized(level, [name] if name else list(FORMATS)))

@@ -1,0 +1,1 @@
+"""Tables of runs (run-length encoded masks), as Kaggle's competitions ship them."""

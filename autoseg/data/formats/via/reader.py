@@ -1,0 +1,168 @@
+"""Find the files of VIA in a folder, pair their entries with pictures, and draw their regions."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
+from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common.labels import class_index, class_order
+from autoseg.data.formats.common.pairing import named_splits, split_of
+from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
+from autoseg.data.formats.common.shapes import Points
+from autoseg.data.formats.via.files import read_entries, regions_of, via_files
+from autoseg.data.formats.via.labels import class_attribute, label_of
+from autoseg.data.layout import Layout, listed
+
+# A picture, and the file and key of its entry.
+_Found = dict[Path, tuple[Path, str]]
+
+
+def recognize(root: Path) -> str | None:
+    """The reason to read `root` in this format; None if it is of another."""
+    files = via_files(root)
+    return f"{files[0].relative_to(root).as_posix()} is a file of VIA" if files else None
+
+
+def find(root: Path) -> Layout:
+    """Find the picture of each entry; entries that cannot be used become faults."""
+    layout = Layout(root, values=bytes(range(256)))
+    pictures = index_pictures(root)
+    found: _Found = {}
+    for path in via_files(root):
+        try:
+            _add_entries(layout, path, pictures, found)
+        except InputError as error:
+            layout.faults.append(str(error).replace(f"{root}/", ""))
+    if not found and not layout.faults:
+        layout.faults.append(f"there is no file of VIA with regions in {root}")
+    try:
+        key, labels = _labels(layout, found)
+    except InputError as error:
+        layout.faults.append(str(error).replace(f"{root}/", ""))
+        return layout
+    layout.classes = class_order(layout, labels)
+    layout.read_mask = partial(read_mask, layout.classes, key)
+    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    for picture, (path, entry) in found.items():
+        folder = picture.relative_to(root).parent.as_posix()
+        split = split_of(path.stem) or split_of(folder)
+        splits[split].append((picture, f"{path}#{quote(entry)}"))
+    layout.by_split = named_splits(layout, splits)
+    return layout
+
+
+def _add_entries(layout: Layout, path: Path, pictures: PictureIndex, found: _Found) -> None:
+    """The entries of a file that have regions and a picture."""
+    missing: list[str] = []
+    bare: list[str] = []
+    wrong: list[str] = []
+    for key, entry in read_entries(path).items():
+        try:
+            picture = pictures.find(entry["filename"], path.parent)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
+        if picture is None:
+            missing.append(entry["filename"])
+        elif picture in found:
+            wrong.append(f"{picture.name} is listed in {found[picture][0].name} too; keep one")
+        elif not entry.get("regions"):
+            bare.append(picture.name)
+        else:
+            found[picture] = (path, key)
+    if missing:
+        layout.faults.append(
+            f"{path.name} names pictures that are not below {layout.root}: {listed(missing)}"
+        )
+    if wrong:
+        layout.faults.append(f"{path.name}: {listed(wrong)}")
+    if bare:
+        layout.warnings.append(
+            f"{path.name}: pictures without a region, left out: {listed(bare)}; if they show no"
+            " object, draw a region of the class background"
+        )
+
+
+def _labels(layout: Layout, found: _Found) -> tuple[str, list[str]]:
+    """The attribute that names the class, and the classes; regions without one are warned of."""
+    notes: set[str] = set()
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for picture, (path, key) in found.items():
+        try:
+            regions = regions_of(read_entries(path)[key], notes)
+            by_name[picture.name] = [attributes for _, attributes in regions]
+        except InputError as error:
+            layout.faults.append(f"{path.name}, picture {picture.name}: {error}")
+    attribute = class_attribute(one for of_picture in by_name.values() for one in of_picture)
+    labels: set[str] = set()
+    unnamed: list[str] = []
+    for name, of_picture in by_name.items():
+        try:
+            names = {label_of(one, attribute) for one in of_picture}
+        except InputError as error:
+            layout.faults.append(f"{name}: {error}")
+            continue
+        labels |= names - {""}
+        unnamed += [name] if "" in names else []
+    if unnamed:
+        notes.add(
+            f"regions without a {attribute}, whose pixels are ignored, in: {listed(unnamed)}"
+        )
+    layout.warnings += sorted(notes)
+    return attribute, sorted(labels)
+
+
+def read_mask(classes: tuple[str, ...], attribute: str, sample: Sample) -> Array:
+    """A picture's regions as class indices, later ones over earlier ones. Raises InputError."""
+    name, _, key = sample.mask.rpartition("#")
+    mask = np.zeros(shapes.picture_hw(sample.image), np.uint8)
+    try:
+        entry = read_entries(Path(name)).get(unquote(key))
+        if entry is None:
+            raise InputError("it is no longer listed")
+        for number, (shape, attributes) in enumerate(regions_of(entry, set())):
+            label = label_of(attributes, attribute)
+            value = class_index(classes, label) if label else IGNORE_INDEX
+            _draw(mask, value, number, shape)
+    except InputError as error:
+        raise InputError(f"{name}, picture {Path(sample.image).name}: {error}") from error
+    return mask
+
+
+def _draw(mask: Array, value: int, number: int, shape: dict[str, Any]) -> None:
+    try:
+        shapes.fill_polygon(mask, value, _outline(shape))
+    except InputError as error:
+        raise InputError(f"region {number} ({shape['name']}): {error}") from error
+
+
+def _outline(shape: dict[str, Any]) -> Points:
+    kind = shape["name"]
+    if kind == "polygon":
+        return shapes.read_points(_pairs(shape.get("all_points_x"), shape.get("all_points_y")))
+    if kind == "rect":
+        left, top, width, height = shapes.read_numbers(shape, ("x", "y", "width", "height"))
+        return shapes.rectangle((left, top), (left + width, top + height))
+    if kind == "circle":
+        x, y, radius = shapes.read_numbers(shape, ("cx", "cy", "r"))
+        return shapes.ellipse((x, y), (radius, radius), 0)
+    x, y, across, down, radians = shapes.read_numbers(
+        {"theta": 0, **shape}, ("cx", "cy", "rx", "ry", "theta")
+    )
+    return shapes.ellipse((x, y), (across, down), math.degrees(radians))
+
+
+def _pairs(xs: object, ys: object) -> list[tuple[object, object]]:
+    if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
+        raise InputError("its all_points_x and all_points_y must be lists of one length")
+    return list(zip(xs, ys, strict=True))
