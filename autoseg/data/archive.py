@@ -38,12 +38,17 @@ _ENCRYPTED, _UTF_8 = 0x1, 0x800
 _END, _END_64_PLACE = b"PK\x05\x06", b"PK\x06\x07"
 # The end record and its comment, the 64-bit record before it, and the place of that one.
 _END_BYTES, _MAX_COMMENT_BYTES, _END_64_BYTES, _PLACE_BYTES = 22, 65535, 56, 20
+_LFS_HEAD = b"version https://git-lfs"
 _SKIPPED = "__MACOSX"  # copies of the files' attributes
-_OTHER = (
-    ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".parquet", ".arrow", ".h5",
-    ".hdf5", ".tfrecord", ".npz", ".lmdb",
+# What zipfile raises for damaged files: names that are no UTF-8 although marked so, cut fields …
+_DAMAGED = (
+    OSError, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, ValueError,
+    RuntimeError, struct.error,
 )  # fmt: skip
-_TABLES = (".parquet", ".arrow", ".h5", ".hdf5", ".tfrecord", ".npz", ".lmdb")
+# Others (Deflate64, bzip2, LZMA) cannot be read, or take memory as the file states it.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_TABLES = (".parquet", ".arrow", ".h5", ".hdf5", ".tfrecord", ".npz", ".lmdb", ".mdb")
 
 
 def folder_of(data: Path) -> Path:
@@ -62,7 +67,7 @@ def folder_of(data: Path) -> Path:
             f"{data} is not read: write its pictures and masks as files, images/NAME.png and"
             " masks/NAME.png, and give the folder"
         )
-    if name.endswith(_OTHER):
+    if name.endswith(_ARCHIVES):
         raise InputError(f"{data} is not read: unpack it and give the folder, or make it a .zip")
     raise InputError(f"{data} is a file: give the folder that holds the data set, or a .zip of it")
 
@@ -80,8 +85,7 @@ def _unpacked(path: Path) -> Path:
         if not folder.is_dir():
             _unpack(path, folder)
         return _inner(folder)
-    # What zipfile raises for damaged files and for methods that it lacks.
-    except (OSError, zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}): unpack it yourself and give the folder"
         ) from error
@@ -142,6 +146,11 @@ def _entries(path: Path, file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         )
     if links := [info for info in infos if _is_special(info)]:
         raise InputError(f"{path} holds links or devices, which are not unpacked: {_shown(links)}")
+    if other := [info for info in infos if info.compress_type not in _METHODS]:
+        raise InputError(
+            f"{path} is packed by another method than Deflate ({_shown(other)}): unpack it"
+            " yourself and give the folder"
+        )
     if unsafe := [info for info in infos if not _is_inside(_name(info))]:
         raise InputError(f"{path} has entries that lead out of its folder: {_shown(unsafe)}")
     files = [info for info in infos if not _name(info).endswith("/")]
@@ -213,15 +222,15 @@ def _mib(size_bytes: int) -> str:
 def _check_directory(path: Path) -> None:
     """Raise InputError for a file that is no zip, or whose directory would fill the memory."""
     with path.open("rb") as file:
-        if file.read(24).startswith(b"version https://git-lfs"):
+        if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
             raise InputError(f"{path} is a pointer of Git LFS: fetch the file with `git lfs pull`")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is no zip file, or not all of it: get it again")
     if (size := _directory_bytes(path)) > MAX_DIRECTORY_BYTES:
         raise InputError(
             f"{path} has a directory of {_mib(size)}, more than {_mib(MAX_DIRECTORY_BYTES)}:"
             " unpack it yourself and give the folder"
         )
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no zip file, or not all of it: get it again")
 
 
 def _directory_bytes(path: Path) -> int:

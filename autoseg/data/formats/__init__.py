@@ -44,8 +44,8 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
 
     A .zip is unpacked into the user's cache. If the folder itself fits no format, the only fitting
     folder up to two levels deeper is taken. Raises InputError for an unknown format, and for a
-    file that is no .zip or cannot be unpacked. A folder that fits no format is read as a plain one,
-    whose faults name the missing folders.
+    file that is no .zip or cannot be unpacked. A folder that fits no format is read as a plain
+    one, whose faults name the missing folders.
     """
     if name is not None and name not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")

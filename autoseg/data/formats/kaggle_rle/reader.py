@@ -10,7 +10,6 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from autoseg.core.errors import InputError
-from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.labels import class_index, class_order

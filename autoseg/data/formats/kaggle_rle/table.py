@@ -155,5 +155,7 @@ def _add(table: Table, columns: Columns, row: list[str]) -> None:
 
 def _size(columns: Columns, row: list[str]) -> dict[str, int]:
     places = {"height": columns.height, "width": columns.width}
-    cells = {key: row[place] for key, place in places.items() if place in range(len(row))}
-    return {key: int(cell) for key, cell in cells.items() if cell.strip().isdecimal()}
+    cells = {
+        key: row[at].strip() for key, at in places.items() if at is not None and at < len(row)
+    }
+    return {key: int(cell) for key, cell in cells.items() if cell.isdecimal()}
