@@ -29,9 +29,9 @@ FORMATS = {
     "plain": "plain",
     "dsb2018": "dsb2018",
     "coco": "coco.reader",
-    "via": "via.reader",
+    "via": "via",
     "labelme": "labelme",
-    "kaggle-rle": "kaggle_rle.reader",
+    "kaggle-rle": "kaggle_rle",
 }
 
 # Levels of folders in which a data set is searched, and folders per level.

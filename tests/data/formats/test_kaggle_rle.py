@@ -103,6 +103,23 @@ def test_kaggle_rle_class_stands_in_a_column_or_behind_the_name(pictures, head, 
     np.testing.assert_array_equal(mask_of(seen), expected)
 
 
+def test_kaggle_rle_of_jpeg_pictures_with_several_classes(tmp_path):
+    rows = []
+    for letter in LETTERS:
+        save_picture(tmp_path / f"train/{letter}.jpg")
+        rows += [(f"{letter}.jpg", "1", encode(BOX)), (f"{letter}.jpg", "2", "1 9")]
+    write(tmp_path / "train.csv", "ImageId,ClassId,EncodedPixels", *rows)
+    assert understood(tmp_path, "kaggle-rle").classes == ("background", "class_1", "class_2")
+
+
+def test_kaggle_rle_picture_in_two_tables_is_a_fault(pictures):
+    for name in ("train.csv", "train_v2.csv"):
+        rows = [(f"{letter}.png", encode(BOX)) for letter in LETTERS]
+        write(pictures / name, "ImageId,EncodedPixels", *rows)
+    (fault,) = inspect(pictures).faults
+    assert fault.startswith("train_v2.csv: a.png is listed in train.csv too; keep one, b.png")
+
+
 def test_kaggle_rle_empty_cell_is_a_picture_of_background(pictures):
     write(
         pictures / "train.csv",

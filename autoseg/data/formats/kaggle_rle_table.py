@@ -36,7 +36,7 @@ OBJECT = "object"
 _NONE = ("", "-1", "nan")
 # Real tables have up to 300 MB; the rows of a file are held in memory.
 _MAX_TABLE_BYTES = 2**30
-_MAX_CELL_CHARS = 2**27
+_MAX_CELL_CHARS = 2**24
 
 
 @dataclass(frozen=True)
@@ -158,4 +158,4 @@ def _size(columns: Columns, row: list[str]) -> dict[str, int]:
     cells = {
         key: row[at].strip() for key, at in places.items() if at is not None and at < len(row)
     }
-    return {key: int(cell) for key, cell in cells.items() if cell.isdecimal()}
+    return {key: int(cell) for key, cell in cells.items() if cell.isdecimal() and len(cell) < 10}

@@ -1,22 +1,22 @@
-"""Find tables of runs in a folder, and pair their entries with pictures."""
+"""Tables of runs (run-length encoded masks), as Kaggle's competitions ship them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common.entries import entry_of, reference
 from autoseg.data.formats.common.labels import class_index, class_order
 from autoseg.data.formats.common.pairing import named_splits, split_of
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
-from autoseg.data.formats.kaggle_rle.runs import decode_runs, go_by_rows, neighbours
-from autoseg.data.formats.kaggle_rle.table import Table, columns_of, read_table
+from autoseg.data.formats.kaggle_rle_runs import decode_runs, go_by_rows, neighbours
+from autoseg.data.formats.kaggle_rle_table import Table, columns_of, read_table
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES
 
@@ -37,12 +37,13 @@ def find(root: Path) -> Layout:
     pictures = index_pictures(root)
     splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     labels: set[str] = set()
+    used: dict[Path, str] = {}
     try:
         for path in _tables(root):
             table = read_table(path)
             _check_relative(path, table)
             labels |= {label for objects in table.objects.values() for label, _ in objects}
-            splits[split_of(path.stem)] += _pairs(layout, path, table, pictures)
+            splits[split_of(path.stem)] += _pairs(layout, path, table, pictures, used)
         pairs = [pair for of_split in splits.values() for pair in of_split]
         by_rows = _order(layout, pairs)
     except InputError as error:
@@ -59,7 +60,7 @@ def find(root: Path) -> Layout:
 
 def read_mask(classes: tuple[str, ...], by_rows: bool, sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
-    path, entry = _place(sample.mask)
+    path, entry = entry_of(sample.mask)
     hw = shapes.picture_hw(sample.image)
     mask = np.zeros(hw, np.uint8)
     try:
@@ -72,12 +73,6 @@ def read_mask(classes: tuple[str, ...], by_rows: bool, sample: Sample) -> Array:
     return mask
 
 
-def _place(mask: str) -> tuple[Path, str]:
-    """The table and the entry of `file#entry`."""
-    name, _, entry = mask.rpartition("#")
-    return Path(name), unquote(entry)
-
-
 def _tables(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
@@ -86,11 +81,11 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _pairs(
-    layout: Layout, path: Path, table: Table, pictures: PictureIndex
+    layout: Layout, path: Path, table: Table, pictures: PictureIndex, used: dict[Path, str]
 ) -> list[tuple[Path, str]]:
-    """A table's pictures, each with `file#entry`."""
+    """A table's pictures, each with `file#entry`; `used` are those of the tables before."""
     by_stem = _by_stem(pictures)
-    pairs: dict[Path, str] = {}
+    pairs: list[tuple[Path, str]] = []
     missing: list[str] = []
     doubtful: list[str] = []
     for entry in table.objects:
@@ -101,15 +96,18 @@ def _pairs(
             continue
         if picture is None:
             missing.append(entry)
+        elif picture in used:
+            doubtful.append(f"{picture.name} is listed in {used[picture]} too; keep one")
         else:
-            pairs[picture] = f"{path}#{quote(entry)}"
+            used[picture] = path.name
+            pairs.append((picture, reference(path, entry)))
     if missing:
         layout.faults.append(
             f"{path.name} names pictures that are not below {layout.root}: {listed(missing)}"
         )
     if doubtful:
         layout.faults.append(f"{path.name}: {listed(doubtful)}")
-    return list(pairs.items())
+    return pairs
 
 
 def _by_stem(pictures: PictureIndex) -> dict[str, list[str]]:
@@ -138,7 +136,7 @@ def _order(layout: Layout, pairs: list[tuple[Path, str]]) -> bool:
     seen: list[tuple[int, int]] = []
     faults: list[InputError] = []
     for picture, mask in pairs:
-        path, entry = _place(mask)
+        path, entry = entry_of(mask)
         for _, runs in read_table(path).objects[entry]:
             try:
                 seen.append(neighbours(runs, shapes.picture_hw(str(picture))))
@@ -178,4 +176,4 @@ def _note_bare(layout: Layout, pictures: PictureIndex, used: set[Path]) -> None:
 def _by_number(label: str) -> tuple[int, str]:
     """class_2 before class_10."""
     number = label.rpartition("_")[2]
-    return (int(number) if number.isdecimal() else 0), label
+    return (len(number) if number.isdecimal() else 0), label

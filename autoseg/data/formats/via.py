@@ -1,4 +1,7 @@
-"""Find the files of VIA in a folder, pair their entries with pictures, and draw their regions."""
+"""VGG Image Annotator (VIA), versions 1 and 2: projects and exports as JSON or CSV.
+
+Source: gitlab.com/vgg/via, via-2.x.y/CodeDoc.md.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -15,12 +17,18 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
+from autoseg.data.formats.common.entries import entry_of, reference
 from autoseg.data.formats.common.labels import class_index, class_order
 from autoseg.data.formats.common.pairing import named_splits, split_of
 from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
 from autoseg.data.formats.common.shapes import Points
-from autoseg.data.formats.via.files import read_entries, regions_of, via_files
-from autoseg.data.formats.via.labels import class_attribute, label_of
+from autoseg.data.formats.via_file import (
+    class_attribute,
+    label_of,
+    read_entries,
+    regions_of,
+    via_files,
+)
 from autoseg.data.layout import Layout, listed
 
 # A picture, and the file and key of its entry.
@@ -56,7 +64,7 @@ def find(root: Path) -> Layout:
     for picture, (path, entry) in found.items():
         folder = picture.relative_to(root).parent.as_posix()
         split = split_of(path.stem) or split_of(folder)
-        splits[split].append((picture, f"{path}#{quote(entry)}"))
+        splits[split].append((picture, reference(path, entry)))
     layout.by_split = named_splits(layout, splits)
     return layout
 
@@ -124,10 +132,10 @@ def _labels(layout: Layout, found: _Found) -> tuple[str, list[str]]:
 
 def read_mask(classes: tuple[str, ...], attribute: str, sample: Sample) -> Array:
     """A picture's regions as class indices, later ones over earlier ones. Raises InputError."""
-    name, _, key = sample.mask.rpartition("#")
+    path, key = entry_of(sample.mask)
     mask = np.zeros(shapes.picture_hw(sample.image), np.uint8)
     try:
-        entry = read_entries(Path(name)).get(unquote(key))
+        entry = read_entries(path).get(key)
         if entry is None:
             raise InputError("it is no longer listed")
         for number, (shape, attributes) in enumerate(regions_of(entry, set())):
@@ -135,7 +143,7 @@ def read_mask(classes: tuple[str, ...], attribute: str, sample: Sample) -> Array
             value = class_index(classes, label) if label else IGNORE_INDEX
             _draw(mask, value, number, shape)
     except InputError as error:
-        raise InputError(f"{name}, picture {Path(sample.image).name}: {error}") from error
+        raise InputError(f"{path}, picture {Path(sample.image).name}: {error}") from error
     return mask
 
 

@@ -1,4 +1,5 @@
-"""Read the files of VIA: a project, or its annotations exported as JSON or as CSV.
+"""Read the files of VIA: a project, or its annotations exported as JSON or as CSV; and find the
+attribute of a region that names its class.
 
 Source: gitlab.com/vgg/via, via-2.x.y/CodeDoc.md (``_via_img_metadata``, regions with
 shape_attributes and region_attributes); version 1 holds regions by number instead of as a list.
@@ -8,13 +9,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.data.formats.common.json_files import export_files, file_version, head, read_json
+from autoseg.data.formats.common.json_files import export_files, file_version, head, parse_json
+from autoseg.data.layout import listed
 
 _HEAD_BYTES = 65536
 _CSV_HEAD = (
@@ -23,8 +26,12 @@ _CSV_HEAD = (
 )
 _MAX_CSV_BYTES = 2**30
 _MAX_CSV_FILES = 20
-_MAX_CELL_CHARS = 2**27
+_MAX_CELL_CHARS = 2**24
 AREA_SHAPES = ("polygon", "rect", "circle", "ellipse")
+
+# Of several attributes, one with such a name is the class.
+_USUAL = ("class", "label", "category", "classname", "categoryname", "type", "object", "name")
+OBJECT = "object"
 
 Region = tuple[dict[str, Any], dict[str, Any]]
 
@@ -65,14 +72,19 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
     """The pictures of a file by their keys, each with `filename` and `regions`; cached until the
     file changes. Raises InputError.
     """
+    return _entries(path, file_version(path))
+
+
+@lru_cache(maxsize=4)
+def _entries(path: Path, version: tuple[int, int]) -> dict[str, dict[str, Any]]:
     if path.suffix.lower() == ".csv":
-        return _csv_entries(path, file_version(path))
+        return _csv_entries(path, version[1])
     if is_project_of_via_3(path):
         raise InputError(
             f"{path} is a project of VIA 3, which is not read: export it as COCO, or annotate with"
             " VIA 2"
         )
-    held = read_json(path)
+    held = parse_json(path)
     entries = held.get("_via_img_metadata", held) if isinstance(held, dict) else None
     if not isinstance(entries, dict):
         raise InputError(f"{path}: its _via_img_metadata must be an object, got {entries!r:.40}")
@@ -87,10 +99,9 @@ def _is_entry(path: Path, key: str, entry: object) -> bool:
     return True
 
 
-@lru_cache(maxsize=4)
-def _csv_entries(path: Path, version: tuple[int, int]) -> dict[str, dict[str, Any]]:
+def _csv_entries(path: Path, size_bytes: int) -> dict[str, dict[str, Any]]:
     """A line is a region, or a picture without any; pictures are told apart by name and size."""
-    if version[1] > _MAX_CSV_BYTES:
+    if size_bytes > _MAX_CSV_BYTES:
         raise InputError(f"{path} is over {_MAX_CSV_BYTES // 2**20} MiB, too large for a table")
     csv.field_size_limit(_MAX_CELL_CHARS)
     entries: dict[str, dict[str, Any]] = {}
@@ -131,3 +142,43 @@ def regions_of(entry: dict[str, Any], notes: set[str]) -> Iterator[Region]:
             yield shape, attributes
         else:
             notes.add(f"regions of the shape {shape.get('name')!r:.40} have no area, ignored")
+
+
+def class_attribute(attributes: Iterable[dict[str, Any]]) -> str:
+    """The attribute that names the class of a region: the only one, or the only one with a usual
+    name; "" if the regions have none. Raises InputError if it is open.
+    """
+    counts = Counter(key for one in attributes for key in one)
+    usual = [key for key in counts if _plain(key) in _USUAL]
+    for keys in (list(counts), usual):
+        if len(keys) == 1:
+            return keys[0]
+    if not counts:
+        return ""
+    raise InputError(
+        f"the regions have several attributes, {listed(sorted(counts))}: name the one that holds"
+        " the class `class`, and the others otherwise"
+    )
+
+
+def _plain(key: str) -> str:
+    return "".join(filter(str.isalnum, key)).lower()
+
+
+def label_of(attributes: dict[str, Any], key: str) -> str:
+    """The class of a region: a text, a number, or the one ticked box of several; "" if it has
+    none. Raises InputError for several ticked boxes and other values.
+    """
+    if not key:
+        return OBJECT
+    value = attributes.get(key)
+    if isinstance(value, dict):
+        ticked = [name for name, on in value.items() if on]
+        if len(ticked) > 1:
+            raise InputError(f"a region has several classes: {key}: {listed(ticked)}")
+        value = next(iter(ticked), "")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"class_{value}"
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    raise InputError(f"a region's {key} must be a text, got {value!r:.40}")
