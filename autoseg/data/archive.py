@@ -194,7 +194,7 @@ def _is_no_utf_8(info: zipfile.ZipInfo) -> bool:
 
 def _is_inside(name: str) -> bool:
     parts = name.split("/")
-    drive = len(parts[0]) > 1 and parts[0][1] == ":"
+    drive = parts[0][:1].isalpha() and parts[0][1:2] == ":"
     return not (drive or ".." in parts or name.startswith("/") or "\0" in name)
 
 
