@@ -23,7 +23,7 @@ from autoseg.core.records import Candidate, Job, MeasurePlan
 from autoseg.data.dataset import Reading
 from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
-from autoseg.networks.candidate import channels_of
+from autoseg.networks.space import channels_of
 from autoseg.networks.space_file import load_space
 from autoseg.pools.slots import default_slots
 from autoseg.train.checkpoints import checkpoint_path, trained_network

@@ -29,8 +29,7 @@ from fronts import area, front_points, ratio, steps_of
 
 from autoseg.core.pareto import Point, point
 from autoseg.core.records import Constraints, Evaluation
-from autoseg.run.events import Event
-from autoseg.run.ledger import fold, read_events
+from autoseg.run.ledger import Event, fold, read_events
 from autoseg.run.result import Result
 
 MOMENTS = 6

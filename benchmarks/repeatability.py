@@ -118,7 +118,7 @@ def spread(values: Sequence[float]) -> str:
 
 def naive_ms(device: Board, onnx: Path) -> float:
     """The mean of ten runs in a new process there, the first one included."""
-    path = device.place(onnx)
+    path = device.connection.twice(lambda: device.connection.upload(onnx.resolve()))
     if isinstance(device.launcher, SshLauncher):
         python = device.profile.python or "python3"
         said = device.launcher.run_command([python, "-c", NAIVE, path], limit_s=300)[1]

@@ -22,7 +22,7 @@ from autoseg.core.records import Candidate, Job, Score
 from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.networks.blocks import normalize
-from autoseg.networks.candidate import channels_of
+from autoseg.networks.space import channels_of
 from autoseg.train.checkpoints import checkpoint_path, resume
 from autoseg.train.loop import train_job
 from autoseg.train.losses import segmentation_loss

@@ -74,7 +74,7 @@ class Runner:
 
     def open(self, plan: Line | None = None, **models: Path) -> Line:
         default = {"threads": 1, "providers": ["CPUExecutionProvider"], "affinity": None}
-        given = {**default, "shapes": {}, "seed": 0, **(plan or {})}
+        given = {**default, "shapes": {}, **(plan or {})}
         return self.ask("open", models={n: str(p) for n, p in models.items()}, plan=given)
 
     def class_map(self, model: str, frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

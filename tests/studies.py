@@ -10,8 +10,8 @@ from worlds import WIDTH, space_of
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.records import Evaluation
 from autoseg.networks.space import Knob
-from autoseg.report.dashboard.snapshot import overview
 from autoseg.report.dashboard.study import StudyMirror
+from autoseg.report.dashboard.texts import overview
 from autoseg.run.declaration import Declaration
 from autoseg.run.result import Result
 

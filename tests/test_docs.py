@@ -4,7 +4,6 @@ import dataclasses
 import glob
 import importlib
 import json
-import os
 import re
 import shlex
 import shutil

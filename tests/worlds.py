@@ -11,7 +11,7 @@ from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.protocol import Done, Evaluations, Screen, Wait
 from autoseg.search.scheduler import SearchScheduler
-from autoseg.search.state import SearchProblem
+from autoseg.search.state import SearchProblem, StateBuilder
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import Recipe
@@ -47,7 +47,7 @@ def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> S
         policy = WholeTrainings(
             OptunaProposer(space, said["effort"], ASKED, said["seed"], sampler)
         )
-    return SearchScheduler.of(problem, policy)
+    return SearchScheduler(StateBuilder(problem), policy)
 
 
 @dataclass
@@ -72,7 +72,7 @@ class World:
     def run(self) -> Evaluations:
         for candidate in self.scheduler.survey():
             self.screen(candidate)
-        self.scheduler.planner.verdict(self.seen)
+        self.scheduler.verdict(self.seen)
         while not isinstance(step := self.scheduler.next_step(self.seen, [], self.left_s), Done):
             assert not isinstance(step, Wait), "nothing runs that could be waited for"
             self.screen(step.candidate) if isinstance(step, Screen) else self.train(step)

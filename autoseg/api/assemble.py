@@ -15,21 +15,20 @@ from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
-from autoseg.data.augmentation import Augmentation, check, load_augmentation
 from autoseg.data.dataset import Dataset
 from autoseg.data.licence import licence_of
+from autoseg.data.user_augmentation import Augmentation, check, load_augmentation
 from autoseg.networks.space import SearchSpace
 from autoseg.networks.space_file import load_space
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.run.declaration import Declaration
-from autoseg.run.store import MeasurementCache, read_declaration
+from autoseg.run.store import read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
-from autoseg.search.protocol import Scheduler
 from autoseg.search.scheduler import SearchScheduler
-from autoseg.search.state import SearchProblem
+from autoseg.search.state import SearchProblem, StateBuilder
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
@@ -112,7 +111,7 @@ def pool_of(task: Task, name: str, workers: int) -> Pool:
     return pools[name](task, workers)
 
 
-def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
+def scheduler_of(task: Task, declaration: Declaration) -> SearchScheduler:
     """The scheduler for a task, a latency ceiling and an IoU floor."""
     constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
@@ -135,14 +134,9 @@ def scheduler_of(task: Task, declaration: Declaration) -> Scheduler:
         trials=declaration.trials,
     )
     if declaration.sampler == "autoseg":
-        return SearchScheduler.of(problem, ExpectedHypervolume())
+        return SearchScheduler(StateBuilder(problem), ExpectedHypervolume())
     proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
-    return SearchScheduler.of(problem, WholeTrainings(proposer))
-
-
-def measurements_of(folder: Path) -> MeasurementCache:
-    """The screening measurements that the runs of a results folder share."""
-    return MeasurementCache(folder.parent / ".cache" / "measurements.jsonl")
+    return SearchScheduler(StateBuilder(problem), WholeTrainings(proposer))
 
 
 def statement(
@@ -169,10 +163,7 @@ def statement(
         "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
-        "training": {
-            **to_json(recipe_of(space, declaration)),
-            "augmentation": augmentation,
-        },
+        "training": {**to_json(recipe_of(space, declaration)), "augmentation": augmentation},
         "measured_on": to_json(device),
         "machine": {
             "platform": platform.platform(),

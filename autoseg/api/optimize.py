@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from autoseg.api.assemble import augmentation_of, dataset_of, require_same, statement, task_of
-from autoseg.api.session import (
-    Devices,
-    OnStart,
-    Session,
-    device_names,
-    finish,
-    resumable,
-)
+from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import Statistic
+from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext
-from autoseg.run.declaration import Declaration
-from autoseg.run.messages import OnEvent, follow
+from autoseg.run.declaration import OPTIONS, Declaration
+from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
 from autoseg.run.reopen import reopen
 from autoseg.run.result import Result, runs_in
-from autoseg.run.store import read_declaration
-
-Value = TypeVar("Value")
+from autoseg.run.store import Run, read_declaration
 
 
 def optimize(
@@ -81,32 +74,11 @@ def optimize(
     Ctrl-C or SIGTERM, after confirming trained models for up to two minutes, at least one. In the
     last two cases the run can be continued with ``resume=True``.
     """
+    given = {option: value for option, value in locals().items() if option in OPTIONS}
     folder = _folder(Path(results), name, resume=resume)
     before = read_declaration(folder) if resume else None
     base = Declaration.from_yaml(before) if before else Declaration()
-    declaration = replace(
-        base,
-        max_latency=_or(max_latency, base.max_latency),
-        min_iou=_or(min_iou, base.min_iou),
-        statistic=_or(statistic, base.statistic),
-        data=_or(_text(data), base.data),
-        format=_or(format, base.format),
-        remap=_or(_text(remap), base.remap),
-        split_column=_or(split_column, base.split_column),
-        group_column=_or(group_column, base.group_column),
-        group_pattern=_or(group_pattern, base.group_pattern),
-        device=_or(device_names(device), base.device),
-        effort=_or(effort, base.effort),
-        space=_or(_text(space), base.space),
-        budget=_or(budget, base.budget),
-        trials=_or(trials, base.trials),
-        sampler=_or(sampler, base.sampler),
-        pool=_or(pool, base.pool),
-        workers=_or(workers, base.workers),
-        seed=_or(seed, base.seed),
-        recipe=_or(recipe, base.recipe),
-        augment=_or(_text(augment), base.augment),
-    )
+    declaration = replace(base, **_plain({**given, "device": device_names(device)}))
     if resume:
         declaration.require_continues(base)
     else:
@@ -114,21 +86,23 @@ def optimize(
     chosen = load_space(declaration.space)
     augmentation = augmentation_of(declaration, chosen)
     with Session() as session:
-        target = session.open_device(
-            declaration.device if device is None else device,
-            accept_new_host_key=accept_new_host_key,
-        )
+        wanted = declaration.device if device is None else device
+        found = resolve(wanted, accept_new_host_key=accept_new_host_key)
+        target = session.enter_context(closing(found))
         dataset, info = dataset_of(folder.parent, declaration), target.describe()
         digest = augmentation.digest if augmentation else None
         facts = statement(declaration, chosen, dataset, info, digest)
         if before is not None:
             require_same(before, facts)
         task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
-        run = session.create_run(folder, facts) if before is None else session.open_run(folder)
+        opened = Run.create(folder, facts) if before is None else Run.open(folder)
+        run = session.enter_context(closing(opened))
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:
             on_start(run, declaration)
-        follow(run, declaration, on_event, context.stop.request)
+        follow(run, declaration)
+        if on_event:
+            call_on_event(run, on_event, context.stop.request)
         return _run(session, context, declaration, dry_run=dry_run)
 
 
@@ -163,10 +137,10 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
     return runs[-1]
 
 
-def _or(given: Value | None, otherwise: Value) -> Value:
-    """The given value, or else the default or that of the continued run."""
-    return otherwise if given is None else given
-
-
-def _text(value: str | Path | None) -> str | None:
-    return None if value is None else str(value)
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are given, with paths as text."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if value is not None
+    }

@@ -5,7 +5,6 @@ Both use the resize of training.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from autoseg.bundle.predict_script import (
     input_of,
     load,
     medians,
-    speed,
     write_masks,
 )
 from autoseg.bundle.read import open_bundle
@@ -26,15 +24,12 @@ from autoseg.bundle.targets import mask_tasks
 from autoseg.core.errors import InputError
 from autoseg.core.records import Score
 from autoseg.data.dataset import Array, Dataset, Reading
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 from autoseg.device import runner
 from autoseg.device.session import class_maps
 from autoseg.export.contract import require_shipped
 from autoseg.train.scoring import picture_score
 
-__all__ = ["cache_here", "evaluate_file", "predict_files", "score_file", "speed", "speed_facts"]
-
-log = logging.getLogger(__name__)
 ClassMaps = Callable[[Path, Iterable[Array]], list[Array]]
 
 
@@ -72,14 +67,13 @@ def _opened(model: Path) -> tuple[Any, Colours | None]:
 
 def speed_facts(times: Sequence[FrameSeconds]) -> dict[str, float | int | None]:
     """The figures of `speed` as JSON data: medians in ms; None where nothing was predicted."""
-    names = [field.replace("_s", "_ms") for field in FrameSeconds._fields]
-    parts = medians(times) if times else None
-    shown = [1e3 * part for part in parts] if parts else [None] * len(names)
-    per_second = 1 / max(sum(parts), 1e-9) if parts else None
+    parts: dict[str, Any] = dict.fromkeys(FrameSeconds._fields)
+    if times:
+        parts = medians(times)._asdict()
     return {
         "pictures": len(times),
-        "per_second": per_second,
-        **dict(zip(names, shown, strict=True)),
+        "per_second": 1 / max(sum(parts.values()), 1e-9) if times else None,
+        **{name.replace("_s", "_ms"): s and 1e3 * s for name, s in parts.items()},
     }
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import closing
 from pathlib import Path
 
 from autoseg.api.assemble import own_device, task_of_run
-from autoseg.api.session import (
-    Devices,
-    OnStart,
-    Session,
-    device_names,
-    finish,
-    resumable,
-)
+from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import DeviceInfo
+from autoseg.device import resolve
 from autoseg.run.declaration import option_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.remeasure import request_remeasure, run_on_device
 from autoseg.run.result import Result
-from autoseg.run.store import read_declaration
+from autoseg.run.store import Run, read_declaration
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +46,12 @@ def remeasure(
     if max_latency is not None:
         option_s("max_latency", max_latency)
     with Session() as session:
-        target = session.open_device(device, accept_new_host_key=accept_new_host_key)
+        found = resolve(device, accept_new_host_key=accept_new_host_key)
+        target = session.enter_context(closing(found))
         info = target.describe()
         _require_another(folder, info, own_device(raw))
         task = task_of_run(folder)
-        opened = session.open_run(folder, info.name)
+        opened = session.enter_context(closing(Run.open(folder, info.name)))
         if on_event:
             call_on_event(opened, on_event, session.stop.request)
         declaration = request_remeasure(opened, info, max_latency)

@@ -1,26 +1,31 @@
-"""Opens and closes the parts of a run in one place: device, run, pool and study mirror."""
+"""Opens and closes the parts of a run in one place, and writes its files when it ends."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autoseg import device as device_room
-from autoseg.api.assemble import measurements_of, pool_of, scheduler_of
-from autoseg.api.files import write_files, write_report
+from autoseg.api.assemble import pool_of, scheduler_of
+from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.report.dashboard.snapshot import overview
-from autoseg.report.dashboard.study import StudyMirror
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
-from autoseg.run.store import Run
+from autoseg.run.rows import write_front
+from autoseg.run.store import MeasurementCache, Run
 from autoseg.train.task import Task
+
+if TYPE_CHECKING:
+    from autoseg.report.dashboard.study import StudyMirror
+
+log = logging.getLogger(__name__)
 
 OneDevice = str | Path | Device
 Devices = OneDevice | Sequence[OneDevice]
@@ -36,40 +41,22 @@ class Interrupted(AutosegError):
     result: Result | None = None
 
 
-class Session:
+class Session(ExitStack):
     """Device, run, pool and study mirror, opened in this order, since each needs the one before.
 
     Leaving the `with` block closes them in reverse.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.stop = StopRequest()
-        self._parts = ExitStack()
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        self._parts.__exit__(*failure)
-
-    def open_device(self, device: Devices, *, accept_new_host_key: bool) -> Device:
-        """The device of a name, a profile or an object, or the group of several."""
-        found = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
-        return self._parts.enter_context(closing(found))
-
-    def open_run(self, folder: Path, on: str | None = None) -> Run:
-        """An existing run; `on` names the device of a remeasurement."""
-        return self._parts.enter_context(closing(Run.open(folder, on)))
-
-    def create_run(self, folder: Path, facts: dict[str, Any]) -> Run:
-        """A new run whose run.yaml holds these facts."""
-        return self._parts.enter_context(closing(Run.create(folder, facts)))
 
     def open_context(
         self, run: Run, task: Task, declaration: Declaration, device: Device, workers: int
     ) -> RunContext:
         """What the pipeline's steps share, with a pool of so many workers."""
-        pool = self._parts.enter_context(closing(pool_of(task, declaration.pool, workers)))
+        pool = self.enter_context(closing(pool_of(task, declaration.pool, workers)))
+        shared = run.folder.parent / ".cache" / "measurements.jsonl"
         return RunContext(
             run=run,
             task=task,
@@ -77,7 +64,7 @@ class Session:
             scheduler=scheduler_of(task, declaration),
             pool=pool,
             device=device,
-            measured_before=measurements_of(run.folder),
+            measured_before=MeasurementCache(shared),
             budget_s=declaration.budget_s,
             trials=declaration.trials,
             stop=self.stop,
@@ -85,13 +72,16 @@ class Session:
 
     def open_mirror(self, context: RunContext, declaration: Declaration) -> StudyMirror:
         """The Optuna study of the run, kept up to date with its events from now on."""
+        from autoseg.report.dashboard.study import StudyMirror  # loads SQLAlchemy
+        from autoseg.report.dashboard.texts import overview
+
         run = context.run
         mirror = StudyMirror(
             run.folder, context.task.space, declaration.effort, declaration.constraints,
             declaration=run.declaration, evaluations=run.evaluations.values(),
             overview=lambda: overview(Result.from_run(run.folder)),
         )  # fmt: skip
-        self._parts.callback(mirror.close)
+        self.callback(mirror.close)
         run.listeners.append(lambda event: mirror.update(event, run.evaluations))
         return mirror
 
@@ -133,6 +123,40 @@ def finish(context: RunContext) -> Result:
     result = Result.from_run(run.folder, run.on)
     write_report(result)
     return result
+
+
+def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:
+    """front.csv, front.json, pareto.png and bundles of a run, from its ledger.
+
+    Those of a `device` that it was remeasured on lie in a folder of their own.
+    """
+    from autoseg.report.plots import pareto_png
+
+    result = Result.from_run(folder, device)
+    place = result.files
+    write_front(place, result.front, result.constraints, result.baseline)
+    pareto_png(
+        place / "pareto.png", result.evaluations, result.constraints, baseline=result.baseline
+    )
+    names = [f"{rank}-{e.candidate.key}" for rank, e in enumerate(result.front, start=1)]
+    for name, evaluation in zip(names, result.front, strict=True):
+        # Even if it exists: a bundle of an interrupted session has no test score yet.
+        bundle_model(result, evaluation, place / "bundles" / name, classes)
+    for old in (place / "bundles").iterdir():
+        # Of an earlier session, dominated or ranked otherwise since; a user's own files stay.
+        if old.is_dir() and old.name not in names:
+            shutil.rmtree(old)
+    return result
+
+
+def write_report(result: Result) -> None:
+    """report.html beside those files; after the last event, since it shows the run's progress."""
+    from autoseg.report.page import write_page
+
+    try:
+        write_page(result, result.files / "report.html")
+    except Exception as error:  # reporting only: no fault in it may cost a run its files
+        log.warning("the report of %s could not be written: %s", result.folder.name, error)
 
 
 def device_names(device: Any) -> str | list[str] | None:

@@ -137,7 +137,10 @@ def _latency(
     other = _otherwise(bundle, info)
     if max_latency_ms is not None:
         constraints = replace(constraints, max_latency_ms=max_latency_ms)
-    remarks = [remark for remark in (other, _other_runtime(card, found)) if remark]
+    remarks = [other] if other else []
+    if card.runtime != found.runtime:
+        there, here = one_line(card.runtime)[:100], one_line(found.runtime)
+        remarks.append(f"{here} here, {there} on the card")
     compared = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
     name, ci95 = f"latency {found.supported(statistic)}", latency_ci_ms(found, statistic)
     if other and max_latency_ms is None:
@@ -165,12 +168,6 @@ def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:
         if then != now
     ]
     return "another kind of device: " + "; ".join(differing) if differing else ""
-
-
-def _other_runtime(card: Measurement, found: Measurement) -> str:
-    if card.runtime == found.runtime:
-        return ""
-    return f"{one_line(found.runtime)} here, {one_line(card.runtime)[:100]} on the card"
 
 
 def _beside(ratio: float) -> str:

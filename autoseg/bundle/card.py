@@ -10,7 +10,7 @@ from autoseg.core.records import Evaluation, Score
 from autoseg.core.text import markdown_name as plain
 from autoseg.core.text import markdown_table
 from autoseg.core.units import parse_hw
-from autoseg.data.drawing.overlay import Colour
+from autoseg.data.drawing.overlay import class_colours
 from autoseg.run.rows import table_rows
 
 
@@ -18,10 +18,8 @@ def card(
     evaluation: Evaluation,
     manifest: Manifest,
     classes: Sequence[str],
-    colours: Sequence[Colour | None],
-    diagnostics: Diagnostics | None = None,
-    *,
-    sheet: str | None = None,
+    diagnostics: Diagnostics | None,
+    sheet: str | None,
 ) -> str:
     """The card's text; `sheet` is the file name of a contact sheet beside it.
 
@@ -34,7 +32,7 @@ def card(
         "## Results",
         markdown_table(["quantity", "value", "95 % interval"], _results(evaluation, manifest)),
         markdown_table(["class", "colour", "IoU on val", "IoU on test"],
-              _classes(evaluation, classes, colours)),
+              _classes(evaluation, classes)),
         _ABOUT_RESULTS,
         f"![images of val with truth, prediction and errors]({sheet})" if sheet else "",
         "## Measured on",
@@ -88,29 +86,21 @@ def _results(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Score]:
-    found = {split: evaluation.score(split) for split in ("val", "test")}
-    return {split: score for split, score in found.items() if score}
+    return {s: score for s in ("val", "test") if (score := evaluation.score(s))}
 
 
-def _classes(
-    evaluation: Evaluation, classes: Sequence[str], colours: Sequence[Colour | None]
-) -> list[list[str]]:
+def _classes(evaluation: Evaluation, classes: Sequence[str]) -> list[list[str]]:
     scores = _scores(evaluation)
     return [
-        [plain(name), f"`{_hex(colours[index])}`" if colours[index] else "not tinted"]
+        [plain(name), f"`#{bytes(colour).hex()}`" if colour else "not tinted"]
         + [_class_iou(scores.get(split), index) for split in ("val", "test")]
-        for index, name in enumerate(classes)
+        for index, (name, colour) in enumerate(zip(classes, class_colours(classes), strict=True))
     ]
 
 
 def _class_iou(score: Score | None, index: int) -> str:
-    known = score is not None and index < len(score.class_iou)
-    value = score.class_iou[index] if score and known else None
+    value = score.class_iou[index] if score and index < len(score.class_iou) else None
     return "-" if value is None else f"{value:.4f}"
-
-
-def _hex(colour: Colour | None) -> str:
-    return "#" + bytes(colour or ()).hex()
 
 
 _ABOUT_RESULTS = """\
@@ -153,9 +143,9 @@ def _frame(diagnostics: Diagnostics | None) -> dict[str, str]:
     height, width = frame.picture_hw
     parts = (
         f"resize {frame.resize_ms:.3g} ms, inference {frame.inference_ms:.3g} ms, "
-        f"resize back {frame.resize_back_ms:.3g} ms"
+        f"resize back {frame.resize_back_ms:.3g} ms ({plain(frame.where)})"
     )
-    return {f"an image of {width}x{height}": f"{parts} ({plain(frame.where)})"}
+    return {f"an image of {width}x{height}": parts}
 
 
 def _data(data: DataFacts | None) -> dict[str, str]:
@@ -168,9 +158,8 @@ def _data(data: DataFacts | None) -> dict[str, str]:
         "licence": plain(data.licence) if data.licence else _NO_LICENCE,
     }
     if data.reading:
-        rows["read with"] = ", ".join(
-            f"{name.replace('_', '-')} {plain(value)}" for name, value in data.reading.items()
-        )
+        each = (f"{k.replace('_', '-')} {plain(value)}" for k, value in data.reading.items())
+        rows["read with"] = ", ".join(each)
     return rows
 
 

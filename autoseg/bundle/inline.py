@@ -3,93 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class _Module:
-    """A Python file with its imports and definitions."""
-
-    path: Path
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-
-    @cached_property
-    def body(self) -> list[ast.stmt]:
-        return ast.parse("".join(self.lines)).body
-
-    @cached_property
-    def imports(self) -> dict[str, tuple[str, str]]:
-        """By name: its module, and a line that imports this name alone."""
-        found = {}
-        for node in self.body:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name
-                    found[name] = alias.name, ast.unparse(ast.Import([alias]))
-            elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-                for alias in node.names:
-                    one = ast.ImportFrom(node.module, [alias], 0)
-                    found[alias.asname or alias.name] = str(node.module), ast.unparse(one)
-        return found
-
-    @cached_property
-    def definitions(self) -> dict[str, tuple[int, ast.stmt]]:
-        """Its functions, classes and constants by name, with their position in the file."""
-        found = {}
-        for place, node in enumerate(self.body):
-            names = [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
-            if isinstance(node, ast.Assign):
-                targets = [n for t in node.targets for n in ast.walk(t)]
-                names = [n.id for n in targets if isinstance(n, ast.Name)]
-            found.update(dict.fromkeys(names, (place, node)))
-        return found
-
-    def source(self, place: int) -> str:
-        """The source of a definition, with the comments above it."""
-        before = self.body[place - 1].end_lineno or 0
-        return "".join(self.lines[before : self.body[place].end_lineno]).strip()
-
-
-@dataclass
-class _Inlined:
-    """The collected import lines, and definitions in dependency order."""
-
-    imports: dict[str, str] = field(default_factory=dict)
-    sources: dict[tuple[Path, int], str] = field(default_factory=dict)
-    named: dict[str, tuple[Path, int]] = field(default_factory=dict)
-
-    def add(self, module: _Module, name: str) -> None:
-        """Add a name of a module after the names that its definition uses."""
-        if name in module.imports:
-            home, line = module.imports[name]
-            if home.startswith("autoseg."):
-                self.add(_module(home), name)
-            else:
-                self.imports[name] = line
-            return
-        if name not in module.definitions:
-            return
-        place, node = module.definitions[name]
-        at = module.path, place
-        if at in self.named.values():
-            return
-        if name in self.named:
-            same = self.sources.get(self.named[name]) == module.source(place)
-            if not same:
-                raise RuntimeError(f"two definitions of {name} cannot be inlined into one file")
-            return
-        self.named[name] = at
-        for used in _names(node):
-            self.add(module, used)
-        self.sources[at] = module.source(place)
 
 
 def inlined(path: Path) -> str:
@@ -97,42 +16,78 @@ def inlined(path: Path) -> str:
 
     Raises RuntimeError where two modules have different definitions of one name.
     """
-    module = _Module(path)
-    ours = [n for n in module.body if isinstance(n, ast.ImportFrom) and _is_ours(n)]
+    lines, body = _read(path)
+    ours = [n for n in body if isinstance(n, ast.ImportFrom) and _is_ours(n)]
     whole = _Inlined()
     for node in ours:
         for alias in node.names:
-            whole.add(_module(str(node.module)), alias.name)
-    here = _bound(module.body)
+            whole.add(_file_of(node), alias.name)
+    # Also what the file imports inside a block.
+    nodes = [n for statement in body for n in ast.walk(statement)]
+    here = {b for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for b in _bound(n)}
     imports = sorted(line for name, line in whole.imports.items() if name not in here)
-    first, last = ours[0].lineno - 1, ours[-1].end_lineno
-    return "".join(
-        [
-            *module.lines[:first],
-            "".join(f"{line}\n" for line in imports),
-            "\n\n",
-            "\n\n\n".join(whole.sources.values()),
-            "\n\n",
-            *module.lines[last:],
-        ]
-    )
+    before, after = lines[: ours[0].lineno - 1], lines[ours[-1].end_lineno :]
+    code = "\n\n\n".join(whole.sources)
+    return "".join([*before, *(f"{line}\n" for line in imports), "\n\n", code, "\n\n", *after])
+
+
+@dataclass
+class _Inlined:
+    """The collected import lines, and definitions by name in dependency order."""
+
+    imports: dict[str, str] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, name: str) -> None:
+        """Add a name of a file after the names that its definition uses."""
+        lines, body = _read(path)
+        for place, node in enumerate(body):
+            if name not in _bound(node):
+                continue
+            if isinstance(node, ast.ImportFrom) and _is_ours(node):
+                self.add(_file_of(node), name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                alone = copy(node)
+                alone.names = [a for a in node.names if name in (a.asname, a.name)]
+                self.imports[name] = ast.unparse(alone)
+            else:
+                # With the comments above it.
+                before = body[place - 1].end_lineno or 0
+                self._define(path, name, node, "".join(lines[before : node.end_lineno]).strip())
+
+    def _define(self, path: Path, name: str, node: ast.stmt, source: str) -> None:
+        if self.named.get(name, source) != source:
+            raise RuntimeError(f"two definitions of {name} cannot be inlined into one file")
+        known = source in self.named.values()
+        self.named[name] = source
+        if not known:
+            # Annotations included.
+            for used in dict.fromkeys(n.id for n in ast.walk(node) if isinstance(n, ast.Name)):
+                self.add(path, used)
+            self.sources.append(source)
+
+
+@lru_cache
+def _read(path: Path) -> tuple[list[str], list[ast.stmt]]:
+    """The lines and the statements of a file."""
+    text = path.read_text(encoding="utf-8")
+    return text.splitlines(keepends=True), ast.parse(text).body
+
+
+def _bound(node: ast.AST) -> list[str]:
+    """The names that an import, a definition or an assignment binds."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
 
 
 def _is_ours(node: ast.ImportFrom) -> bool:
     return str(node.module).startswith("autoseg.")
 
 
-def _module(name: str) -> _Module:
-    return _Module(_PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py"))
-
-
-def _names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition uses, once each, annotations included."""
-    yield from dict.fromkeys(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-
-
-def _bound(body: list[ast.stmt]) -> set[str]:
-    """All names that a file imports, also inside functions."""
-    nodes = [n for node in body for n in ast.walk(node)]
-    imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
-    return {a.asname or a.name for node in imports for a in node.names}
+def _file_of(node: ast.ImportFrom) -> Path:
+    return _PACKAGE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")

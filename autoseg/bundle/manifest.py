@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from autoseg.core.records import Constraints, DeviceInfo, Evaluation
+from autoseg.core.serialize import file_digest
 from autoseg.core.units import Choice
 
 SCHEMA = 1  # of bundle.json, which is read back; the output of commands has its own
@@ -50,12 +51,10 @@ def manifest_of(
     evaluation: Evaluation,
     constraints: Constraints,
     declaration: Mapping[str, Any],
-    *,
     device: DeviceInfo | None,
-    onnx_digest: str,
-    onnx_bytes: int,
+    onnx: Path,
 ) -> Manifest:
-    """The manifest of an evaluation; `declaration` is the content of run.yaml, or empty."""
+    """The manifest of a model and its file; `declaration` is the content of run.yaml, or empty."""
     candidate = evaluation.candidate
     versions = {str(name): str(value) for name, value in declaration.get("versions", {}).items()}
     return Manifest(
@@ -63,8 +62,8 @@ def manifest_of(
         candidate.space,
         dict(candidate.choices),
         constraints,
-        onnx_digest,
-        onnx_bytes,
+        file_digest(onnx),
+        onnx.stat().st_size,
         evaluation.p_feasible,
         device,
         _data_facts(declaration),
@@ -75,20 +74,14 @@ def manifest_of(
 def _data_facts(declaration: Mapping[str, Any]) -> DataFacts | None:
     if "data_digest" not in declaration:
         return None
-    reading = {
-        name: declaration[name]
-        for name in READING_OPTIONS
-        if declaration.get(name) not in (None, 0)
-    }
+    given: dict[str, Any] = {name: declaration.get(name) for name in READING_OPTIONS}
+    reading = {name: value for name, value in given.items() if value not in (None, 0)}
     if "remap" in reading:
         reading["remap"] = _last_part(str(reading["remap"]))
-    data = declaration.get("data")
+    data, pictures = declaration.get("data"), declaration.get("pictures", {})
+    name = "parcels" if data is None else _last_part(str(data))
     return DataFacts(
-        "parcels" if data is None else _last_part(str(data)),
-        declaration["data_digest"],
-        declaration.get("pictures", {}),
-        declaration.get("licence"),
-        reading,
+        name, declaration["data_digest"], pictures, declaration.get("licence"), reading
     )
 
 

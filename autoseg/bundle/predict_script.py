@@ -38,7 +38,7 @@ from autoseg.bundle.targets import MaskTask, mask_tasks
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
-from autoseg.data.resize import resize_back, resize_frame
+from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.device.session import class_map, open_session
 
 MODEL = Path(__file__).with_name("model.onnx")
@@ -107,7 +107,7 @@ def timed(session: Any, image: Array) -> tuple[Array, FrameSeconds]:
     with _model_is_input():
         classes = class_map(session, frame)
     inferred = time.perf_counter()
-    mask = resize_back(classes, (image.shape[0], image.shape[1]))
+    mask = resize_mask(classes, (image.shape[0], image.shape[1]))
     ended = time.perf_counter()
     return mask, FrameSeconds(resized - began, inferred - resized, ended - inferred)
 

@@ -149,9 +149,8 @@ def _copied(path: Path, copy: Path) -> str:
     """
     most = MAX_BYTES.get(path.suffix, MAX_OTHER_BYTES)
     if path.stat().st_size > most:
-        raise InputError(
-            f"{path} is larger than {most >> 20} MiB, the limit for a file of a bundle"
-        )
+        limit = f"{most >> 20} MiB, the limit for a file of a bundle"
+        raise InputError(f"{path} is larger than {limit}")
     seen = hashlib.sha256()
     with path.open("rb") as source, copy.open("wb") as target:
         for _ in range(0, most + 1, 1 << 20):
@@ -173,9 +172,8 @@ def _read(path: Path, kind: type[Record]) -> Record:
         text = f"{path.name}: {where}: {first['msg'][:200]}; {_NOT_OURS}"
         raise InputError(text) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path.name} is not a valid JSON file of a bundle ({str(error)[:200]})"
-        ) from error
+        text = f"{path.name} is not a valid JSON file of a bundle ({str(error)[:200]})"
+        raise InputError(text) from error
 
 
 def _refuse_constant(word: str) -> Any:
@@ -195,6 +193,7 @@ def _check_values(
     """Check the values that types do not constrain. Raises InputError."""
     constraints = manifest.constraints
     later_ms = (measurement.p90_ms, measurement.p95_ms, measurement.p99_ms)
+    each_ms = (measurement.p50_ms, measurement.mean_ms, *later_ms)
     intervals = [measurement.p50_ci_ms, *(score.iou_ci95 for score in scores.values())]
     rules = {
         f"bundle.json: schema {manifest.schema}; this version reads {SCHEMA}": (
@@ -204,12 +203,7 @@ def _check_values(
             0 < constraints.max_latency_ms < math.inf and 0 <= constraints.min_iou <= 1
         ),
         "measurement.json: latencies and runs must be over zero": (
-            measurement.runs > 0
-            and all(
-                0 < ms < math.inf
-                for ms in (measurement.p50_ms, measurement.mean_ms, *later_ms)
-                if ms is not None
-            )
+            measurement.runs > 0 and all(0 < ms < math.inf for ms in each_ms if ms is not None)
         ),
         "measurement.json, score.json: intervals must run from low to high": all(
             -math.inf < low <= high < math.inf

@@ -39,7 +39,7 @@ def mask_tasks(inputs: Sequence[Path], output: Path, overlays: bool) -> list[Mas
     alone = suffix == ".png" and not output.is_dir()
     masks = [output if alone else (output / name).with_suffix(".png") for _, name in found]
     planned = [
-        MaskTask(picture, mask, _overlay_path(mask) if overlays else None)
+        MaskTask(picture, mask, mask.with_name(f"{mask.stem}_overlay.jpg") if overlays else None)
         for (picture, _), mask in zip(found, masks)  # noqa: B905 (Python 3.8)
     ]
     _require_apart(planned)
@@ -66,10 +66,6 @@ def _pictures(given: Path, output: Path) -> list[tuple[Path, Path]]:
     if not found:
         raise InputError(f"the folder {given} has no pictures ({' '.join(SUFFIXES)})")
     return [(file, file.relative_to(given)) for file in found]
-
-
-def _overlay_path(mask: Path) -> Path:
-    return mask.with_name(f"{mask.stem}_overlay.jpg")
 
 
 def _require_apart(planned: Sequence[MaskTask]) -> None:

@@ -16,9 +16,9 @@ from autoseg.bundle.inline import inlined
 from autoseg.bundle.manifest import manifest_of
 from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.errors import InputError
-from autoseg.core.records import IGNORE_INDEX, Constraints, DeviceInfo, Evaluation, Measurement
+from autoseg.core.records import IGNORE_INDEX, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest, to_json
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 
 SHEET = "examples.jpg"
 
@@ -59,10 +59,13 @@ def write_bundle(
     draft.chmod(0o755)
     try:
         shutil.copyfile(onnx, draft / "model.onnx")
-        _require_measured(onnx, draft / "model.onnx", evaluation.measurement)
-        _write_records(draft, evaluation, classes)
-        (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
-        _write_description(draft, evaluation, classes, constraints, context)
+        # The copy is checked: the file may change meanwhile.
+        if file_digest(draft / "model.onnx") != evaluation.measurement.onnx_digest:
+            raise InputError(
+                f"{onnx} differs from the measured file: it was changed afterwards. Let the run "
+                "finish (--resume if it was stopped), then write the bundle"
+            )
+        _describe(draft, evaluation, classes, constraints, context)
         _write_sums(draft)
         _replace(draft, folder)
     finally:
@@ -72,13 +75,12 @@ def write_bundle(
 
 def bundle_matches(folder: Path, evaluation: Evaluation) -> bool:
     """Whether the bundle in a folder has the model, measurement and scores of the evaluation."""
-    measurement = evaluation.measurement
+    measurement, expected = evaluation.measurement, _records(evaluation)
     try:
-        written = {name: json.loads((folder / name).read_bytes()) for name in _records(evaluation)}
+        written = {name: json.loads((folder / name).read_bytes()) for name in expected}
         digest = file_digest(folder / "model.onnx")
     except (OSError, ValueError):
         return False
-    expected = json.loads(json.dumps(_records(evaluation)))  # JSON has no tuples
     return measurement is not None and digest == measurement.onnx_digest and written == expected
 
 
@@ -88,17 +90,6 @@ def predict_source() -> str:
     return inlined(Path(__file__).with_name("predict_script.py"))
 
 
-def _write_records(draft: Path, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    for name, record in _records(evaluation).items():
-        _write_json(draft / name, record)
-    content = {
-        "classes": list(classes),
-        "colours": class_colours(classes),
-        "ignore_index": IGNORE_INDEX,
-    }
-    _write_json(draft / "classes.json", content)
-
-
 def _records(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation's measurement and scores by their file names."""
     found = {split: evaluation.score(split) for split in ("val", "test")}
@@ -106,40 +97,30 @@ def _records(evaluation: Evaluation) -> dict[str, Any]:
     return {"measurement.json": to_json(evaluation.measurement), "score.json": scores}
 
 
-def _require_measured(onnx: Path, copy: Path, measurement: Measurement) -> None:
-    """Raises InputError unless the copied file is the measured one."""
-    if file_digest(copy) != measurement.onnx_digest:
-        raise InputError(
-            f"{onnx} differs from the measured file: it was changed afterwards. Let the run "
-            "finish (--resume if it was stopped), then write the bundle"
-        )
-
-
-def _write_description(
+def _describe(
     draft: Path,
     evaluation: Evaluation,
     classes: Sequence[str],
     constraints: Constraints,
     context: BundleContext,
 ) -> None:
-    """Write bundle.json, card.md and the contact sheet."""
-    onnx = draft / "model.onnx"
-    manifest = manifest_of(
-        evaluation,
-        constraints,
-        context.declaration,
-        device=context.device,
-        onnx_digest=file_digest(onnx),
-        onnx_bytes=onnx.stat().st_size,
-    )
-    _write_json(draft / "bundle.json", to_json(manifest))
-    sheet = context.sheet
-    if sheet is not None and sheet.is_file():
-        shutil.copyfile(sheet, draft / SHEET)
-    text = card(
-        evaluation, manifest, classes, class_colours(classes), context.diagnostics,
-        sheet=SHEET if (draft / SHEET).exists() else None,
-    )  # fmt: skip
+    """Write all files but the model and the checksums."""
+    declaration, onnx = context.declaration, draft / "model.onnx"
+    manifest = manifest_of(evaluation, constraints, declaration, context.device, onnx)
+    named = {"classes": [*classes], "colours": class_colours(classes)}
+    records = {
+        "bundle.json": to_json(manifest),
+        "classes.json": {**named, "ignore_index": IGNORE_INDEX},
+        **_records(evaluation),
+    }
+    for name, record in records.items():
+        _write_json(draft / name, record)
+    (draft / "predict.py").write_text(predict_source(), encoding="utf-8")
+    sheet = None
+    if context.sheet is not None and context.sheet.is_file():
+        sheet = SHEET
+        shutil.copyfile(context.sheet, draft / sheet)
+    text = card(evaluation, manifest, classes, context.diagnostics, sheet)
     (draft / "card.md").write_text(text, encoding="utf-8")
 
 

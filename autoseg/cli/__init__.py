@@ -17,13 +17,12 @@ from typing import Any, NoReturn, TextIO
 import typer
 
 from autoseg.cli.bundles import bundle, verify
-from autoseg.cli.dashboard import dashboard
 from autoseg.cli.data import app as data_app
 from autoseg.cli.devices import app as devices_app
 from autoseg.cli.listings import spaces
 from autoseg.cli.models import evaluate, measure, predict
 from autoseg.cli.output import print_aside, print_json
-from autoseg.cli.report import report
+from autoseg.cli.report import dashboard, report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.core.errors import AutosegError, InputError
 from autoseg.core.text import terminal_safe
@@ -53,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A file name that the terminal's encoding lacks must not end a command.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    handler = _Stderr()
-    handler.setFormatter(_Plain("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler])
+    logging.basicConfig(handlers=[_Stderr()], format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("autoseg").setLevel(logging.INFO)  # the progress of long inspections
     logging.getLogger("autoseg.progress").setLevel(logging.WARNING)  # the panel shows it
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
@@ -91,15 +88,14 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to the current sys.stderr, which the live panel replaces to stay in one piece."""
+    """Writes without control sequences, which a name in a message may hold.
+
+    It takes the current sys.stderr, which the live panel replaces to stay in one piece.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
-
-
-class _Plain(logging.Formatter):
-    """Removes control sequences, which a name in a message may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
         return terminal_safe(super().format(record))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,8 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
+from autoseg.core.serialize import to_json
+from autoseg.core.text import one_line
 from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
@@ -89,18 +93,15 @@ def verify(
     as_json: JsonOption = False,
 ) -> int:
     """Check a bundle's files, measure its latency and IoU again, and judge its promises."""
-    from autoseg import device as device_room
     from autoseg.api.verify import verify as verify_it
+    from autoseg.device import resolve
 
     ceiling = max_latency and parse_duration_s(max_latency, "--max-latency", "33ms")
-    target = device_room.resolve(device, accept_new_host_key=accept_new_host_key)
-    try:
+    with closing(resolve(device, accept_new_host_key=accept_new_host_key)) as target:
         found = verify_it(
             bundle, target, data=data, reading=reading,
             max_latency_ms=1e3 * ceiling if ceiling else None,
         )  # fmt: skip
-    finally:
-        target.close()
     if as_json:
         print_json(_json(found))
     else:
@@ -109,8 +110,6 @@ def verify(
 
 
 def _print(found: Verified) -> None:
-    from autoseg.core.text import one_line
-
     bundle = found.bundle
     print_lines([f"{bundle.folder}: {bundle.files} files are unchanged"])
     if bundle.strays:
@@ -143,10 +142,6 @@ def _row(check: Check) -> list[str]:
 
 
 def _json(found: Verified) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from autoseg.core.serialize import to_json
-
     return {
         "bundle": str(found.bundle.folder),
         "key": found.bundle.manifest.key,

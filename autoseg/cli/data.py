@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoseg.cli.options import (
-    AugmentOption,
-    JsonOption,
-    reads_data,
-)
+from autoseg.cli.options import AugmentOption, JsonOption, reads_data
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
 from autoseg.core.units import parse_hw
@@ -28,12 +24,7 @@ INSPECTED = Path("results/.cache/inspected")
 
 @app.command()
 @reads_data
-def check(
-    folder: FolderArgument,
-    *,
-    reading: Reading,
-    as_json: JsonOption = False,
-) -> int:
+def check(folder: FolderArgument, *, reading: Reading, as_json: JsonOption = False) -> int:
     """Show how a data set is read, and every fault in it; decodes all files."""
     from autoseg.data.inspection import inspect
     from autoseg.report.console import inspection_facts, inspection_lines

@@ -6,6 +6,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ import typer
 
 from autoseg.cli.options import AcceptOption, JsonOption
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
+from autoseg.core import yaml_files
 from autoseg.core.errors import AutosegError, DeviceError, InputError
 
 if TYPE_CHECKING:
@@ -34,7 +37,6 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 def devices(context: typer.Context, *, as_json: JsonOption = False) -> int:
     """List the devices with a profile; check one, set it up, trust its host key."""
     if context.invoked_subcommand is None:
-        from autoseg.core import yaml_files
         from autoseg.device.device_profile import load_profile
 
         profiles = [load_profile(name) for name in yaml_files.names("devices")]
@@ -68,12 +70,9 @@ def check(
 
     if save:
         _require_writable(save, probe=probe)
-    board = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
-    try:
-        with tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
-            found = check_device(board, name, print_aside, Path(folder) if probe else None)
-    finally:
-        board.close()
+    opened = board_of(load_profile(name), accept_new_host_key=accept_new_host_key)
+    with closing(opened) as board, tempfile.TemporaryDirectory(prefix="autoseg-probe-") as folder:
+        found = check_device(board, name, print_aside, Path(folder) if probe else None)
     if save and found.probe:
         step = {"channel_step": found.probe.step}
         write_profile(board.profile.model_copy(update=step), save)
@@ -125,10 +124,8 @@ def setup(
         board.close()
     if as_json:
         print_json({"device": name, "onnxruntime": version, "steps": done})
-    elif not done:
-        print_lines([f"nothing to do: {name} has onnxruntime {version}"])
     else:
-        print_lines([f"{name} has onnxruntime {version}"])
+        print_lines([f"{'' if done else 'nothing to do: '}{name} has onnxruntime {version}"])
     return 0
 
 
@@ -246,9 +243,7 @@ def _as_json(name: str, found: CheckReport) -> dict[str, Any]:
         "trustworthy": found.trustworthy,
         "facts": found.facts,
         "trust": trust and {"ratio": trust.ratio, "ci95": trust.ratio_ci, "pairs": trust.pairs},
-        "findings": [
-            {"text": each.text, "fix": each.fix, "severe": each.severe} for each in found.findings
-        ],
+        "findings": [asdict(each) for each in found.findings],
         "probe": probe
         and {
             "channel_step": probe.step,

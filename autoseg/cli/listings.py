@@ -8,6 +8,8 @@ import typer
 
 from autoseg.cli.options import JsonOption
 from autoseg.cli.output import print_json, print_lines, print_table
+from autoseg.core import yaml_files
+from autoseg.core.serialize import to_json
 
 
 def spaces(
@@ -16,8 +18,6 @@ def spaces(
     as_json: JsonOption = False,
 ) -> int:
     """List the search spaces, or show one: its knobs and the candidates of each effort."""
-    from autoseg.core import yaml_files
-    from autoseg.core.serialize import to_json
     from autoseg.networks.space import EFFORTS
     from autoseg.networks.space_file import load_space
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,18 +19,13 @@ from autoseg.cli.options import (
     OurModelArgument,
     reads_data,
 )
-from autoseg.cli.output import (
-    print_aside,
-    print_facts,
-    print_json,
-    print_lines,
-    print_table,
-)
+from autoseg.cli.output import print_aside, print_facts, print_json, print_lines, print_table
 from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.records import STATISTICS, MeasurePlan
+from autoseg.core.serialize import to_json
 from autoseg.core.units import parse_duration_s
 
 if TYPE_CHECKING:
-    from autoseg.core.records import MeasurePlan
     from autoseg.data.dataset import Reading
     from autoseg.device.board import Board
 
@@ -54,16 +50,15 @@ def measure(
     as_json: JsonOption = False,
 ) -> int:
     """Time an ONNX file on a device: percentiles with 95 % intervals, load time, memory."""
-    from autoseg.core.serialize import to_json
     from autoseg.device import board_of
     from autoseg.device.device_profile import load_profile
 
     plan = _plan(statistic, max_time)
     for file in (None if candidate else model, against):
         _require_file(file)
-    board = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
+    opened = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
     try:
-        with _named(model, candidate) as (name, onnx):
+        with closing(opened) as board, _named(model, candidate) as (name, onnx):
             if operators or against:
                 others = {str(against): against} if against else {}
                 _print_operators(board, {name: onnx, **others}, as_json=as_json)
@@ -71,16 +66,10 @@ def measure(
                 print_facts(to_json(board.measure(onnx, plan)), as_json=as_json)
     except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
-    finally:
-        board.close()
     return 0
 
 
 def _plan(statistic: str, max_time: str) -> MeasurePlan:
-    import dataclasses
-
-    from autoseg.core.records import STATISTICS, MeasurePlan
-
     if statistic not in STATISTICS:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
     max_s = parse_duration_s(max_time, "--max-time", "60s")
@@ -155,7 +144,8 @@ def predict(
     as_json: JsonOption = False,
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
-    from autoseg.api.predict import predict_files, speed, speed_facts
+    from autoseg.api.predict import predict_files, speed_facts
+    from autoseg.bundle.predict_script import speed
 
     times, faults, written = [], [], []
     for done in predict_files(model, images, out, overlays=overlay):
@@ -185,13 +175,8 @@ def evaluate(
 ) -> int:
     """Compute the IoU of an ONNX file on a split, at each picture's original resolution."""
     from autoseg.api.predict import evaluate_file
-    from autoseg.core.serialize import to_json
 
-    score = evaluate_file(model, data, split, reading)
-    facts = {
-        k: v
-        for k, v in to_json(score).items()
-        if k in ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
-    }
-    print_facts(facts, as_json=as_json)
+    score = to_json(evaluate_file(model, data, split, reading))
+    shown = ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
+    print_facts({name: score[name] for name in shown}, as_json=as_json)
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoseg.core.diagnostics import OperatorTime
+from autoseg.core.text import bounded
 from autoseg.device.profiling import operator_times
 
 if TYPE_CHECKING:
@@ -91,13 +92,9 @@ def _shape(node: Node) -> str:
 
 def _end(name: str) -> str:
     """The end of a node's name; its beginning is the path, which nodes share."""
-    from autoseg.core.text import bounded
-
     whole = re.sub(r"_output_\d+|_nchwc$", "", bounded(name, 1000))
     return whole if len(whole) <= MAX_NAME else f"…{whole[1 - MAX_NAME :]}"
 
 
 def _clean(text: str) -> str:
-    from autoseg.core.text import bounded
-
     return bounded(text, 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,9 +13,9 @@ from autoseg.core.pareto import front_of
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_text
+from autoseg.report.plot_data import latency_text
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 from autoseg.run.messages import ProgressLines, outlook_line
 from autoseg.run.rows import latency
 from autoseg.run.store import Run
@@ -34,21 +33,17 @@ class Progress:
         self._live: Live | None = None
         self._recent: list[str] = []
         self._now: dict[str, str] = {}
-        self._run: Run | None = None
-        self._declaration: Declaration | None = None
         self._outlooks: list[Event] = []
-        self._lines: ProgressLines | None = None
 
     def start(self, run: Run, declaration: Declaration) -> None:
         """Begin to listen."""
-        self._run, self._declaration = run, declaration
-        self._lines = ProgressLines(run, declaration, self._print)
-        run.listeners.append(self._handle)
-        self._lines.start()
+        lines = ProgressLines(run, declaration, lambda line: self._print(run, line))
+        run.listeners.append(lambda event: self._handle(event, lines))
+        lines.start()
         if self.console.is_terminal:
             self._live = Live(
                 console=self.console,
-                get_renderable=self._panel,
+                get_renderable=lambda: self._panel(run, declaration),
                 refresh_per_second=2,
                 transient=True,
             )
@@ -57,16 +52,11 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         if self._live:
             self._live.stop()
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event, lines: ProgressLines) -> None:
         if event["event"] == "activity":
             self._now[event["candidate"]] = event["text"]
             return
@@ -77,38 +67,32 @@ class Progress:
             if self._live:  # the panel has its own line for it
                 return
         self._now.pop(event.get("key", ""), None)
-        if self._lines:
-            self._lines.handle(event)
+        lines.handle(event)
 
-    def _print(self, line: str) -> None:
+    def _print(self, run: Run, line: str) -> None:
         if self._live:
             self._recent = [*self._recent, line][-RECENT:]
         else:
-            stamp = f"[{clock(self._run.spent_s)}] " if self._run else ""
-            self.console.print(
-                stamp + line, highlight=False, markup=False, emoji=False, soft_wrap=True
-            )
+            stamped = f"[{clock(run.spent_s)}] {line}"
+            self.console.print(stamped, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def _panel(self) -> Group:
-        if self._run is None or self._declaration is None:
-            return Group()
-        evaluations = list(self._run.evaluations.values())
-        constraints = self._declaration.constraints
+    def _panel(self, run: Run, declaration: Declaration) -> Group:
+        evaluations = list(run.evaluations.values())
+        constraints = declaration.constraints
         counts = {state: sum(e.state == state for e in evaluations) for state in (
             "too_slow", "stopped", "scored", "confirmed", "rejected", "failed")}  # fmt: skip
-        budget_s = self._declaration.budget_s
-        left = f", {clock(max(0.0, budget_s - self._run.spent_s))} left" if budget_s else ""
+        budget_s = declaration.budget_s
+        left = f", {clock(max(0.0, budget_s - run.spent_s))} left" if budget_s else ""
         head = Text(
-            f"{clock(self._run.spent_s)} spent{left} · {len(evaluations)} candidates: "
+            f"{clock(run.spent_s)} spent{left} · {len(evaluations)} candidates: "
             + ", ".join(f"{n} {s.replace('_', ' ')}" for s, n in counts.items() if n)
         )
+        now = list(self._now.values())  # another thread changes it
         return Group(
             head,
             *(Text(line) for line in self._outlook()),
-            *(
-                Text(without_control(f"now {activity}")) for activity in list(self._now.values())
-            ),  # another thread's
-            _best(evaluations, constraints, self._run.on),
+            *(Text(without_control(f"now {activity}")) for activity in now),
+            _best(evaluations, constraints, run.on),
             *(Text(line, style="dim") for line in self._recent),
         )
 
@@ -138,16 +122,12 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
         score = e.score("val")
         if e.measurement is None or score is None:
             continue
-        meets = (
-            "meets"
-            if score.iou >= constraints.min_iou
-            else f"-{constraints.min_iou - score.iou:.3f}"
-        )
+        short = constraints.min_iou - score.iou
         table.add_row(
             e.candidate.key,
             latency_text(latency(e.measurement, constraints.statistic), constraints.statistic),
             f"{score.iou:.4f}",
-            meets,
+            f"-{short:.3f}" if short > 0 else "meets",
             str(score.epoch),
             e.state,
             Text(without_control(str(e.candidate))),

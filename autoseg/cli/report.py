@@ -1,7 +1,8 @@
-"""`autoseg report`: a run's report as a page or as Markdown, or two runs side by side."""
+"""`autoseg report` and `dashboard`: a run as a page or Markdown, or live in a browser."""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoseg.cli.options import SEEN_BY, JsonOption, RunArgument, run_folder
-from autoseg.cli.output import print_json, print_lines
+from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ def report(
         raise InputError(f"-o is the report's file, got the folder {str(path)!r}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if other is not None:
-            _compare(one, other, path, format, alone=out is not None)
-        else:
-            _write(one, path, format, alone=out is not None)
+        _write(one, other, path, format, alone=out is not None)
     except OSError as error:
         raise InputError(
             f"the report cannot be written to {path} ({error.strerror}): choose another file "
@@ -76,26 +74,53 @@ def _name(other: Result | None, format: str) -> str:
     return f"report-vs-{safe}.{format}"
 
 
-def _compare(one: Result, other: Result, path: Path, format: str, *, alone: bool) -> None:
-    from autoseg.report import markdown, page
-    from autoseg.report.figure_files import write_fronts
-
-    if format == "md":
-        markdown.write_markdown_comparison(one, other, path)
-        return
-    page.write_comparison(one, other, path)
-    if not alone:
-        write_fronts(one, other, path)
-
-
-def _write(result: Result, path: Path, format: str, *, alone: bool) -> None:
+def _write(one: Result, other: Result | None, path: Path, format: str, *, alone: bool) -> None:
     """A page with a path of its own is `alone`, without figures; Markdown has them beside it."""
-    from autoseg.report import markdown, page
-    from autoseg.report.figure_files import write_figures
+    from autoseg.report import figure_files, markdown, page
 
-    if format == "md":
-        markdown.write_markdown(result, path)
-        return
-    page.write_page(result, path)
-    if not alone:
-        write_figures(result, path)
+    if other is not None and format == "md":
+        markdown.write_markdown_comparison(one, other, path)
+    elif format == "md":
+        markdown.write_markdown(one, path)
+    elif other is not None:
+        page.write_comparison(one, other, path)
+        if not alone:
+            figure_files.write_fronts(one, other, path)
+    else:
+        page.write_page(one, path)
+        if not alone:
+            figure_files.write_figures(one, path)
+
+
+def dashboard(
+    run: RunArgument,
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="the port to listen on; 0 takes a free one")
+    ] = 8080,
+    host: Annotated[
+        str, typer.Option(help="the address to listen on; the default serves this machine only")
+    ] = "127.0.0.1",
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="also open it in the browser")
+    ] = False,
+) -> int:
+    """Show a run, live or finished, in Optuna's dashboard, until Ctrl-C."""
+    from autoseg.report.dashboard.server import Dashboard
+
+    logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
+    folder = run_folder(run)
+    with Dashboard(folder, host, port) as served:
+        print(served.address, flush=True)
+        print_aside(f"showing the run {folder.resolve().name}; Ctrl-C stops it")
+        if not served.private:
+            print_aside("warning: there is no password: all who reach this port can see the run")
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(served.address)
+        try:
+            served.serve_forever()
+        except KeyboardInterrupt:
+            print_aside("")
+    return 0

@@ -12,24 +12,16 @@ import typer
 
 from autoseg.cli.options import (
     AcceptOption,
-    AugmentOption,
-    DataOption,
-    DevicesOption,
-    FormatOption,
-    GroupColumnOption,
-    GroupPatternOption,
     JsonOption,
     NeededDevicesOption,
-    RemapOption,
-    ResultsOption,
     RunArgument,
     SeenByOption,
-    SplitColumnOption,
-    declared,
+    declares,
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
+from autoseg.core.serialize import to_json
 
 if TYPE_CHECKING:
     from autoseg.core.pareto import How
@@ -37,21 +29,10 @@ if TYPE_CHECKING:
     from autoseg.run.result import Result
 
 
+@declares
 def optimize(
-    data: DataOption = None,
     *,
-    device: DevicesOption = None,
-    max_latency: Annotated[str | None, declared("max_latency")] = None,
-    min_iou: Annotated[float | None, declared("min_iou")] = None,
-    statistic: Annotated[str | None, declared("statistic")] = None,
-    effort: Annotated[str | None, declared("effort")] = None,
-    space: Annotated[str | None, declared("space")] = None,
-    budget: Annotated[str | None, declared("budget")] = None,
-    trials: Annotated[int | None, declared("trials")] = None,
-    sampler: Annotated[str | None, declared("sampler")] = None,
-    pool: Annotated[str | None, declared("pool")] = None,
-    workers: Annotated[int | None, declared("workers")] = None,
-    seed: Annotated[int | None, declared("seed")] = None,
+    given: dict[str, Any],
     name: Annotated[
         str | None, typer.Option(help="the run's name  [default: date and time]")
     ] = None,
@@ -62,15 +43,8 @@ def optimize(
     resume: Annotated[
         bool, typer.Option("--resume", help="continue a run (the newest, or --name)")
     ] = False,
-    recipe: Annotated[list[str] | None, declared("recipe")] = None,
-    augment: AugmentOption = None,
-    format: FormatOption = None,
-    remap: RemapOption = None,
-    split_column: SplitColumnOption = None,
-    group_column: GroupColumnOption = None,
-    group_pattern: GroupPatternOption = None,
+    results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
     accept_new_host_key: AcceptOption = False,
-    results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> int:
     """Search, train, measure and confirm: the Pareto front under a latency ceiling."""
@@ -80,26 +54,19 @@ def optimize(
     from autoseg.api.session import Interrupted
     from autoseg.cli.progress import Progress
 
+    given |= {"device": given["device"] or None, "recipe": _recipe(given["recipe"])}
     try:
         with Progress(Console(stderr=True)) as progress:
             result = run_it(
-                data=data, device=device or None, max_latency=max_latency, min_iou=min_iou,
-                statistic=statistic,  # type: ignore[arg-type]
-                effort=effort, space=space, budget=budget, trials=trials, sampler=sampler,
-                pool=pool, workers=workers, seed=seed, name=name, resume=resume, results=results,
-                recipe=_recipe(recipe), augment=augment, format=format, remap=remap,
-                split_column=split_column, group_column=group_column, group_pattern=group_pattern,
-                dry_run=dry_run, accept_new_host_key=accept_new_host_key,
-                on_start=progress.start,
+                **given, name=name, resume=resume, results=results, dry_run=dry_run,
+                accept_new_host_key=accept_new_host_key, on_start=progress.start,
             )  # fmt: skip
     except Interrupted as interrupted:
         if interrupted.result is not None and not as_json:  # the error's JSON holds it
             _print_result(interrupted.result, as_json=False)
         raise
     if dry_run:
-        given = {"budget": budget, "trials": trials, "workers": workers}
-        changed = {name: value for name, value in given.items() if value is not None}
-        _print_plan(result, changed, as_json=as_json)
+        _print_plan(result, given, as_json=as_json)
         return 0
     _print_result(result, as_json=as_json)
     return 0 if result.front else 3
@@ -168,13 +135,14 @@ def _print_result(result: Result, *, as_json: bool) -> None:
     print_lines(result_lines(result))
 
 
-def _print_plan(result: Result, changed: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_plan(result: Result, given: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_result(result, as_json=True)
         return
     print_lines([*result.verdict, *result.plan])
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
+    changed = {n: given[n] for n in ("budget", "trials", "workers") if given[n] is not None}
     declaration = replace(result.declaration, **changed)
     command = declaration.resume_command(result.folder, result.declaration.to_yaml())
     print_lines([f"{so_far}to go on: {command}"])
@@ -193,8 +161,6 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
 
 
 def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
-    from autoseg.core.serialize import to_json
-
     explained = result.explanation()
     return {
         "pick": how,
@@ -207,13 +173,11 @@ def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, An
 
 
 def _recipe(overrides: list[str] | None) -> dict[str, Any] | None:
-    if not overrides:
-        return None
-    pairs = [text.partition("=") for text in overrides]
+    pairs = [text.partition("=") for text in overrides or ()]
     wrong = [name for name, equals, _ in pairs if not equals]
     if wrong:
         raise InputError(f"--recipe takes name=value, got {wrong[0]!r}; for example augment=false")
-    return {name: _value(value) for name, _, value in pairs}
+    return {name: _value(value) for name, _, value in pairs} or None
 
 
 def _value(text: str) -> Any:

@@ -92,8 +92,7 @@ def pick(
     if not choice:
         return None
     if how == "balanced":
-        points = [point(e, constraints.statistic) for e in choice]
-        return choice[_knee([at for at in points if at is not None])]
+        return choice[_knee([_at(e, constraints) for e in choice])]
     # Equal points all stay on the front; the first of them is the pick, as for the fastest.
     return choice[0] if how == "fastest" else max(choice, key=lambda e: e.iou or 0.0)
 

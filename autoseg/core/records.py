@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from autoseg.core.serialize import digest
 from autoseg.core.units import HW, Choice, parse_hw
@@ -29,7 +29,7 @@ STATE_LABELS: dict[State, str] = {  # the names of states in output for users
     "rejected": "rejected",
     "failed": "failed",
 }
-STATISTICS: tuple[Statistic, ...] = ("p50", "p90", "p95", "p99", "mean")
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 IGNORE_INDEX = 255
 SCHEMA = 1  # of all JSON output; rises when a field is removed or changes its meaning
 

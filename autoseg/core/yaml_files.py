@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -90,14 +90,17 @@ def read(path: Path) -> Document:
     return document
 
 
-def load(path: Path, model: type[Model]) -> Model:
-    """A YAML file checked against a pydantic model.
+def load(
+    path: Path, model: type[Model], rules: Callable[[Any], Iterable[Fault]] = lambda data: ()
+) -> Model:
+    """A YAML file checked against a pydantic model, and its data against further rules.
 
     Raises InputError with every fault, one a line: `file:line: field: rule, got value; fix`.
     """
     from pydantic import ValidationError
 
     document, found = _parse(path)
+    found += rules(document.data)
     try:
         checked = model.model_validate(document.data)
     except ValidationError as error:
@@ -215,32 +218,11 @@ def _rule(fault: Mapping[str, Any], known: Sequence[str]) -> str:
 
 def _fields(model: Any, loc: Loc) -> list[str]:
     """The fields of a model at a place, as candidates for a misspelled one."""
-    hints = _spread(model)
     for part in loc:
-        hints = [inner for hint in hints for inner in _inside(hint, part)]
-    return [
-        field.alias or name
-        for hint in hints
-        for name, field in getattr(hint, "model_fields", {}).items()
-    ]
-
-
-def _inside(hint: Any, part: str | int) -> list[Any]:
-    for name, field in getattr(hint, "model_fields", {}).items():
-        if part in (name, field.alias):
-            return _spread(field.annotation)
-    args = [arg for arg in typing.get_args(hint) if arg is not Ellipsis]
-    return _spread(args[-1]) if args else []
-
-
-def _spread(hint: Any) -> list[Any]:
-    """The members of a union, the bare type of an Annotated, else the hint itself."""
-    origin = typing.get_origin(hint)
-    if origin is typing.Annotated:
-        return _spread(typing.get_args(hint)[0])
-    if origin is typing.Union or type(hint).__name__ == "UnionType":
-        return [inner for arg in typing.get_args(hint) for inner in _spread(arg)]
-    return [hint]
+        fields = getattr(model, "model_fields", {})
+        inner = typing.get_args(model)  # of a mapping or a list: the last is its values' type
+        model = fields[part].annotation if part in fields else inner[-1] if inner else None
+    return [*getattr(model, "model_fields", {})]
 
 
 def _report(document: Document, found: Iterable[Fault]) -> InputError:

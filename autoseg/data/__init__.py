@@ -26,10 +26,8 @@ def load(
         from autoseg.data.synthetic.parcels import parcels
 
         if reading != Reading(seed=reading.seed):
-            raise InputError(
-                "--format, --remap, --split-column, --group-column and --group-pattern say how a"
-                " folder is read: give one with --data"
-            )
+            options = "--format, --remap, --split-column, --group-column and --group-pattern"
+            raise InputError(f"{options} say how a folder is read: give one with --data")
         return parcels()
     from autoseg.data.inspection import open_folder
 

@@ -22,6 +22,7 @@ from autoseg.data.dataset import Array
 # Training workers have one thread each; OpenCV's own pool would compete for the cores.
 cv2.setNumThreads(0)
 
+Floats = npt.NDArray[np.float64]
 OUTSIDE_GREY = 127  # the middle of all values
 P_FLIP = 0.5
 P_WARP, MAX_SHIFT_SHARE, MAX_TURN_DEGREES = 0.75, 0.12, 15.0
@@ -36,7 +37,7 @@ class Changes:
     to those of the old one, and `tables` uint8 ``[N, 256, C]``, the new value for each old one.
     """
 
-    maps: npt.NDArray[np.float64]
+    maps: Floats
     tables: Array
 
 
@@ -62,9 +63,7 @@ class Augmenter:
 
     def batch(self, frames: Array, masks: Array) -> tuple[Array, Array]:
         """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the
-        same size.
-
-        Pixels that a shift or rotation brings in from outside are 255 (ignore) in the mask.
+        same size; pixels that come in from outside are 255 (ignore) in the mask.
         """
         changes = self.draw(len(frames))
         changed, moved = np.empty_like(frames), np.empty_like(masks)
@@ -87,7 +86,7 @@ def _warp(picture: Array, to_old: Any, interpolation: int, outside: int) -> Any:
     )
 
 
-def _maps(rng: np.random.Generator, count: int, hw: HW) -> npt.NDArray[np.float64]:
+def _maps(rng: np.random.Generator, count: int, hw: HW) -> Floats:
     """Flip, zoom, turn about the middle, and shift, in one matrix per picture."""
     warped = rng.random(count) < P_WARP
     zoom = np.where(warped, rng.uniform(*ZOOM_RANGE, count), 1.0)
@@ -119,7 +118,5 @@ def _tables(rng: np.random.Generator, count: int, channels: int) -> Array:
     return values.clip(0, 255).round().astype(np.uint8)
 
 
-def _within(
-    rng: np.random.Generator, bound: float, size: int | tuple[int, ...]
-) -> npt.NDArray[np.float64]:
+def _within(rng: np.random.Generator, bound: float, size: int | tuple[int, ...]) -> Floats:
     return rng.uniform(-bound, bound, size)

@@ -48,7 +48,7 @@ class SplitArrays:
 
     def frames(self, first: int | None = None) -> Iterator[Array]:
         """The frames uint8 ``[H, W, C]`` of the first or of all samples, one by one; read-only."""
-        for row in range(_at_most(first, len(self))):
+        for row in range(len(self))[:first]:
             yield self._pairs.pair(row)[0]
 
 
@@ -68,10 +68,8 @@ class Truths(Sequence[Array]):
         return self._pairs.pair(index)[1]
 
 
-def arrays(
-    dataset: Dataset, split: str, input_hw: HW, channels: int, cache_dir: Path
-) -> SplitArrays:
-    """A split at `input_hw` with 1 or 3 channels, resized by `resize_frame`.
+def arrays(dataset: Dataset, split: str, hw: HW, channels: int, cache_dir: Path) -> SplitArrays:
+    """A split at `hw` with 1 or 3 channels, resized by `resize_frame`.
 
     Raises InputError for an unknown or empty split. Reading raises InputError for a picture that
     is missing or changed, and DeviceError for a cache that cannot be written.
@@ -80,12 +78,12 @@ def arrays(
 
     def make(index: int) -> Pair:
         frame, mask = originals.pair(index)
-        return resize_frame(frame, input_hw, channels), resize_mask(mask, input_hw)
+        return resize_frame(frame, hw, channels), resize_mask(mask, hw)
 
-    name = f"{split}-{input_hw[0]}x{input_hw[1]}x{channels}"
-    pair_bytes = input_hw[0] * input_hw[1] * (channels + 1)
+    name = f"{split}-{hw[0]}x{hw[1]}x{channels}"
+    pair_bytes = hw[0] * hw[1] * (channels + 1)
     folder = _folder(dataset, cache_dir, name)
-    return SplitArrays(input_hw, channels, ShardedPairs(folder, originals.count, pair_bytes, make))
+    return SplitArrays(hw, channels, ShardedPairs(folder, originals.count, pair_bytes, make))
 
 
 def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = None) -> Truths:
@@ -93,7 +91,7 @@ def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = No
     split's samples: all of them, or the first. Raises as `arrays` does.
     """
     originals = _originals(dataset, split, cache_dir)
-    count = _at_most(first, originals.count)
+    count = len(range(originals.count)[:first])
     if originals.pair_bytes:
         return Truths(originals, count)
 
@@ -106,10 +104,6 @@ def truths(dataset: Dataset, split: str, cache_dir: Path, first: int | None = No
     return Truths(ShardedPairs(folder, originals.count, pair_bytes, make), count)
 
 
-def _at_most(first: int | None, count: int) -> int:
-    return count if first is None else min(first, count)
-
-
 def _originals(dataset: Dataset, split: str, cache_dir: Path) -> ShardedPairs:
     """The pairs at their original sizes; stored only where they take little space."""
     samples = dataset.splits.get(split, ())
@@ -118,9 +112,7 @@ def _originals(dataset: Dataset, split: str, cache_dir: Path) -> ShardedPairs:
     whole = 4 * _pixels(samples)
     pair_bytes = whole // len(samples) + 1 if whole <= MAX_ORIGINALS_BYTES else 0
     folder = _folder(dataset, cache_dir, f"{split}-original")
-    return ShardedPairs(
-        folder, len(samples), pair_bytes, lambda index: dataset.read(samples[index])
-    )
+    return ShardedPairs(folder, len(samples), pair_bytes, lambda row: dataset.read(samples[row]))
 
 
 def _pixels(samples: Sequence[Sample]) -> int:

@@ -6,7 +6,7 @@ import csv
 import logging
 import secrets
 import shutil
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +18,8 @@ from PIL import Image
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.decode import PILLOW_FORMATS, orientation
 from autoseg.data.parallel import in_batches
-from autoseg.data.pictures import SUFFIXES
+from autoseg.data.pictures import PILLOW_FORMATS, SUFFIXES, orientation
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +52,9 @@ def convert(dataset: Dataset, out: str | Path) -> Converted:
         _write_tables(draft, dataset, stems)
         copied = sum(_write_pairs(draft, dataset, split, stems[split]) for split in stems)
     pairs = {split: len(names) for split, names in stems.items()}
-    renamed = sum(
-        sample.stem != stem
-        for split, names in stems.items()
-        for sample, stem in zip(dataset.splits[split], names, strict=True)
-    )
+    old = [sample.stem for split in stems for sample in dataset.splits[split]]
+    new = [stem for names in stems.values() for stem in names]
+    renamed = sum(one != other for one, other in zip(old, new, strict=True))
     return Converted(out, pairs, copied, sum(pairs.values()) - copied, renamed)
 
 
@@ -68,24 +65,20 @@ def new_stems(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[str]]:
     Stems that differ only in case count as equal, as on some file systems.
     """
     samples = [(split, sample) for split in SPLITS for sample in splits.get(split, ())]
-    plain = [_file_name(sample.stem) for _, sample in samples]
-    parents = [_file_name(Path(sample.image).parent.name) for _, sample in samples]
-    candidates = [
-        plain,
-        [f"{parent}-{stem}" for parent, stem in zip(parents, plain, strict=True)],
-        [f"{split}-{stem}" for (split, _), stem in zip(samples, plain, strict=True)],
-    ]
+    names: list[tuple[str, str, str]] = []
+    for split, sample in samples:
+        stem, folder = _file_name(sample.stem), _file_name(Path(sample.image).parent.name)
+        names.append((stem, f"{folder}-{stem}", f"{split}-{stem}"))
     chosen: dict[int, str] = {}
     used: set[str] = set()
-    for stems_of in candidates:
-        places = defaultdict(list)
-        for place in (place for place in range(len(samples)) if place not in chosen):
-            places[stems_of[place].casefold()].append(place)
-        alone = {name: same[0] for name, same in places.items() if len(same) == 1}
-        chosen |= {place: stems_of[place] for name, place in alone.items() if name not in used}
-        used |= alone.keys()
+    for kind in range(3):
+        rest = {place: of[kind] for place, of in enumerate(names) if place not in chosen}
+        times = Counter(name.casefold() for name in rest.values())
+        alone = {place: name for place, name in rest.items() if times[name.casefold()] == 1}
+        chosen |= {place: name for place, name in alone.items() if name.casefold() not in used}
+        used |= {name.casefold() for name in alone.values()}
     for place in (place for place in range(len(samples)) if place not in chosen):
-        numbers = (f"{number}-{plain[place]}" for number in count(1))
+        numbers = (f"{number}-{names[place][0]}" for number in count(1))
         chosen[place] = next(name for name in numbers if name.casefold() not in used)
         used.add(chosen[place].casefold())
     stems: dict[str, list[str]] = {}

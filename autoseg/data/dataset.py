@@ -50,6 +50,7 @@ class Reading:
 
 
 Read = Callable[[Sample], tuple[Array, Array]]
+Samples = Mapping[str, tuple[Sample, ...]]  # by split
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    splits: Mapping[str, tuple[Sample, ...]]
+    splits: Samples
     digest: str
     read: Read
 

@@ -77,23 +77,19 @@ def near_duplicates(
     `thumbnails` are those of all samples in the order of the splits. The search is exact, and fast
     enough for 100,000 pictures: only pictures close on the principal axis are compared.
     """
-    samples = [sample for split in SPLITS for sample in splits[split]]
-    ends = np.cumsum([0, *(len(splits[split]) for split in SPLITS)])
-    usable = np.array([bool(small) for small in thumbnails], bool)
-    vectors = _vectors([small for small in thumbnails if small])
-    # Where all pictures are similar (one camera, one background), the limits shrink alike.
-    scale = min(1.0, _spread(vectors))
-    row = np.cumsum(usable) - 1
-    found: dict[tuple[str, str], list[Pair]] = {}
-    members = {
-        split: np.flatnonzero(usable[ends[i] : ends[i + 1]]) + ends[i]
-        for i, split in enumerate(SPLITS)
+    rest = iter(thumbnails)
+    usable = {
+        split: [(s, small) for s, small in zip(splits[split], rest, strict=False) if small]
+        for split in SPLITS
     }
+    vectors = {split: _vectors([small for _, small in held]) for split, held in usable.items()}
+    # Where all pictures are similar (one camera, one background), the limits shrink alike.
+    scale = min(1.0, _spread(np.concatenate([*vectors.values()])))
+    found: dict[tuple[str, str], list[Pair]] = {}
     for split, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        ours, theirs = members[split], members[other]
-        if len(ours) and len(theirs):
-            alike = _nearest_pairs(vectors[row[ours]], vectors[row[theirs]], scale)
-            pairs = [Pair(samples[ours[a]], samples[theirs[b]], rms) for a, b, rms in alike]
+        if usable[split] and usable[other]:
+            alike = _nearest_pairs(vectors[split], vectors[other], scale)
+            pairs = [Pair(usable[split][a][0], usable[other][b][0], rms) for a, b, rms in alike]
             if pairs:
                 found[split, other] = pairs
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,15 @@ from autoseg.core.serialize import digest
 from autoseg.core.text import one_line
 from autoseg.core.units import HW
 from autoseg.data import duplicates, formats
-from autoseg.data.classes import check_remap, settle_classes
-from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Sample
+from autoseg.data.classes import check_remap, rarest_classes, settle_classes
+from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Samples
 from autoseg.data.inspection_cache import FactsFile, examine_all
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, Splits
 from autoseg.data.pairs import PairFacts, read_pair
-from autoseg.data.splits import check_splits, make_splits, set_groups
-from autoseg.data.strata import rarest_classes, stratified_order
+from autoseg.data.splits import check_splits, make_splits, set_groups, stratified_order
 
 log = logging.getLogger(__name__)
+AS_FOUND = Reading()  # without any option of the user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Inspection:
     class_share: tuple[float, ...] = ()
     ignore_share: float = 0.0
     sizes: tuple[tuple[HW, int], ...] = ()
-    splits: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    splits: Samples = field(default_factory=dict)
     digest: str = ""
     read: Read | None = None
     warnings: tuple[str, ...] = ()
@@ -54,9 +54,7 @@ class Inspection:
 
 
 def inspect(
-    root: str | Path,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
-    cache_dir: Path | None = None,
+    root: str | Path, reading: Reading = AS_FOUND, cache_dir: Path | None = None
 ) -> Inspection:
     """Read a folder completely and describe its content; faults are listed.
 
@@ -69,13 +67,10 @@ def inspect(
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
     inspection = Inspection(root=str(root), format=name, why=why)
-    if any(layout.by_split.values()):
+    if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir)
-    return replace(
-        inspection,
-        warnings=tuple(map(one_line, layout.warnings)),
-        faults=tuple(map(one_line, layout.faults)),
-    )
+    told = [tuple(map(one_line, texts)) for texts in (layout.warnings, layout.faults)]
+    return replace(inspection, warnings=told[0], faults=told[1])
 
 
 def _examined(
@@ -111,17 +106,14 @@ def _examined(
 
 
 def open_folder(
-    root: str | Path,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
-    cache_dir: Path | None = None,
+    root: str | Path, reading: Reading = AS_FOUND, cache_dir: Path | None = None
 ) -> Dataset:
     """The data set in a folder; warnings are logged. Raises InputError with all faults."""
     seen = inspect(root, reading, cache_dir)
     if seen.faults or seen.read is None:
         many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
-        raise InputError(
-            f"the data in {root} has {many}:\n" + "\n".join(f"  - {f}" for f in seen.faults)
-        )
+        lines = "\n".join(f"  - {fault}" for fault in seen.faults)
+        raise InputError(f"the data in {root} has {many}:\n{lines}")
     for warning in seen.warnings:
         log.warning("%s: %s", root, warning)
     splits = {
@@ -132,11 +124,8 @@ def open_folder(
 
 
 def _samples(
-    layout: Layout,
-    splits: Mapping[str, list[Sample]],
-    facts: list[PairFacts],
-    names: Sequence[str],
-) -> dict[str, tuple[Sample, ...]]:
+    layout: Layout, splits: Splits, facts: list[PairFacts], names: Sequence[str]
+) -> Samples:
     """The samples with the facts of their pairs; `facts` are in the order of the splits."""
     table = layout.values or bytes(range(256))
     by_class = [Counter[int]() for _ in facts]
@@ -154,15 +143,8 @@ def _samples(
     }
 
 
-def _digest(
-    names: tuple[str, ...],
-    encoding: str,
-    values: bytes | None,
-    splits: Mapping[str, tuple[Sample, ...]],
-) -> str:
-    """A digest of all that training depends on: names, groups, splits, classes and every picture;
-    the path of the folder is not part of it.
-    """
+def _digest(names: tuple[str, ...], encoding: str, values: bytes | None, splits: Samples) -> str:
+    """A digest of all that training depends on; the folder's path is not part of it."""
     listing = {
         split: [(s.stem, s.group, s.content) for s in samples] for split, samples in splits.items()
     }

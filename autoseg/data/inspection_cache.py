@@ -7,13 +7,11 @@ pair counts as unchanged while size, modification time and change time of its fi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import logging
 import os
 import pickle
-import secrets
 import stat
 import time
 import zlib
@@ -21,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from autoseg.core.files import write_atomically
 from autoseg.data.dataset import Sample
 from autoseg.data.pairs import PairFacts, examine
 from autoseg.data.parallel import in_batches
@@ -40,12 +39,10 @@ class FactsFile:
     def __init__(self, cache_dir: Path, root: Path, read_mask: ReadMask) -> None:
         self._root = root
         self._path = cache_dir / "-".join(_identity(root, read_mask))
-        self._count = 0
-        self._by_key: dict[bytes, bytes] = {}
+        lines = _lines(self._path)
+        self._count = len(lines)
+        self._by_key = {line.split(b" ", 2)[1]: line for line in lines}
         self._new: dict[bytes, bytes] = {}
-        for line in _lines(self._path):
-            self._count += 1
-            self._by_key[line.split(b" ", 2)[1]] = line
 
     def get(self, sample: Sample, stamp: str) -> PairFacts | None:
         """The facts of a pair, if they were stored under this stamp."""
@@ -74,9 +71,8 @@ class FactsFile:
             with self._path.open("ab", buffering=0) as file:
                 file.write(b"\n" + b"\n".join(self._new.values()) + b"\n")
         except OSError as error:
-            log.warning(
-                "%s cannot be written (%s): pictures are examined again", self._path, error
-            )
+            told = "%s cannot be written (%s): pictures are examined again"
+            log.warning(told, self._path, error)
         self._by_key.update(self._new)
         self._count += len(self._new)
         self._new = {}
@@ -93,14 +89,10 @@ class FactsFile:
         if self._count <= 2 * len(samples) + _MAX_UNUSED_LINES:
             return
         used = (self._by_key.get(self._key(sample)) for sample in samples)
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
-            draft.write_bytes(b"\n".join(line for line in used if line) + b"\n")
-            draft.replace(self._path)
+            write_atomically(self._path, b"\n".join(line for line in used if line) + b"\n")
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def _key(self, sample: Sample) -> bytes:
         names = (under(self._root, name) for name in (sample.image, sample.mask))
@@ -127,9 +119,7 @@ def examine_all(
 def _examined(
     sample: Sample, root: Path, read_mask: ReadMask, known: FactsFile | None
 ) -> tuple[str, PairFacts]:
-    """The stamp for storing a pair's facts, and the facts; the stamp is "" if they are stored
-    already or must not be.
-    """
+    """The stamp to store a pair's facts under ("": it is stored, or must not be), and these."""
     if known is None:
         return "", examine(sample, root, read_mask)
     stamp, youngest_s = _stamp(sample)
@@ -185,17 +175,15 @@ def _lines(path: Path) -> list[bytes]:
     except OSError:
         return []
     whole = [line for line in lines if line[:8] == b"%08x" % zlib.crc32(line[9:])]
-    wrong = sum(1 for line in lines if line) - len(whole)
-    if wrong:
-        log.warning(
-            "%s: %d damaged lines left out: their pictures are examined again", path, wrong
-        )
+    if wrong := sum(1 for line in lines if line) - len(whole):
+        told = "%s: %d damaged lines left out: their pictures are examined again"
+        log.warning(told, path, wrong)
     return whole
 
 
 def _text(fact: PairFacts) -> bytes:
-    small = base64.b64encode(fact.thumbnail).decode()
-    return json.dumps([fact.hw, [*fact.counts.items()], fact.content, small]).encode()
+    counts = [*fact.counts.items()]
+    return json.dumps([fact.hw, counts, fact.content, fact.thumbnail.hex()]).encode()
 
 
 def _facts(sample: Sample, text: bytes) -> PairFacts:
@@ -203,7 +191,7 @@ def _facts(sample: Sample, text: bytes) -> PairFacts:
     return PairFacts(
         sample=sample,
         hw=(hw[0], hw[1]),
-        counts={value: count for value, count in counts},
+        counts=dict(counts),
         content=content,
-        thumbnail=base64.b64decode(small),
+        thumbnail=bytes.fromhex(small),
     )

@@ -1,14 +1,18 @@
-"""The layout of a data folder: its pairs, classes and encoding, found by a format's reader."""
+"""The layout of a data folder, found by a format's reader, and the columns of its index.csv."""
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autoseg.core.errors import InputError
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
 MAX_NAMES_SHOWN = 5
+Splits = dict[str, list[Sample]]
 
 
 @dataclass
@@ -23,7 +27,7 @@ class Layout:
     """
 
     root: Path
-    by_split: dict[str, list[Sample]] = field(default_factory=dict)
+    by_split: Splits = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     values: bytes | None = None
     read_mask: ReadMask = read_mask
@@ -32,8 +36,8 @@ class Layout:
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def has_splits(self) -> bool:
-        return "" not in self.by_split
+    def samples(self) -> list[Sample]:
+        return [sample for samples in self.by_split.values() for sample in samples]
 
 
 def listed(names: list[str]) -> str:
@@ -41,3 +45,24 @@ def listed(names: list[str]) -> str:
     rest = len(names) - MAX_NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+
+
+def read_column(root: Path, column: str) -> dict[str, str]:
+    """A column of index.csv by stem. Raises InputError if it is missing, or repeats a stem."""
+    path = root / "index.csv"
+    if not path.is_file():
+        raise InputError(f"column {column!r} needs the file {path}, which does not exist")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            if absent := [name for name in ("stem", column) if name not in names]:
+                held = ", ".join(map(repr, names))
+                raise InputError(f"index.csv has no column {absent[0]!r}; it has {held}")
+            lines = [[(line[name] or "").strip() for name in ("stem", column)] for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    counts = Counter(stem for stem, _ in lines)
+    if twice := sorted(stem for stem, count in counts.items() if count > 1):
+        raise InputError(f"index.csv has several lines with one stem: {listed(twice)}")
+    return {stem: value for stem, value in lines}

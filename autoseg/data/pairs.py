@@ -12,9 +12,8 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_picture, is_turned
 from autoseg.data.duplicates import thumbnail
-from autoseg.data.pictures import ReadMask, naming_file, read_bytes, under
+from autoseg.data.pictures import ReadMask, decode_picture, is_turned, naming, read_bytes, under
 
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 _MAX_BLOCK_PIXELS = 2**22
@@ -80,11 +79,9 @@ def read_pair(read_mask: ReadMask, values: bytes | None, sample: Sample) -> tupl
     data = read_bytes(sample.image)
     stored = read_mask(sample)
     if sample.content and _content(data, stored) != sample.content:
-        raise InputError(
-            f"{sample.image} or its mask changed while it was in use; start a new run on the data"
-            " as it is now"
-        )
-    image = naming_file(sample.image, lambda: decode_picture(data))
+        rule = "changed while it was in use; start a new run on the data as it is now"
+        raise InputError(f"{sample.image} or its mask {rule}")
+    image = naming(sample.image, decode_picture, data)
     return image, stored if values is None else np.frombuffer(values, np.uint8)[stored]
 
 

@@ -19,8 +19,7 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
     channels]``.
 
     One channel is Pillow's "L" (ITU-R 601 luma), taken before resizing. Bilinear, widened when
-    shrinking (antialiased).
-    Raises ValueError unless channels is 1 or 3.
+    shrinking (antialiased). Raises ValueError unless channels is 1 or 3.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (luma) or 3 (RGB), got {channels}")
@@ -32,17 +31,25 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
     return resized.reshape(height, width, channels)
 
 
-def resize_mask(mask: Array, input_hw: tuple[int, int]) -> Array:
-    """A mask uint8 ``[H, W]`` at a network's size, nearest: indices stay indices."""
-    return _nearest(mask, input_hw)
+def nearest_index(size: int, new_size: int) -> npt.NDArray[np.intp]:
+    """The source index of each of `new_size` places under nearest-neighbour resizing.
+
+    Equal to Pillow's NEAREST in every pixel: like Pillow it sums the step up place by place, so
+    rounding is the same.
+    """
+    step = size / new_size
+    places = np.full(new_size, step)
+    places[0] = step * 0.5
+    return np.minimum(np.cumsum(places).astype(np.intp), size - 1)
 
 
-def resize_back(class_map: Array, hw: tuple[int, int]) -> Array:
-    """A class map at the picture's size: uint8 ``[h, w]`` to uint8 ``[*hw]``, nearest."""
-    return _nearest(class_map, hw)
+def resize_mask(mask: Array, hw: tuple[int, int]) -> Array:
+    """A mask or class map uint8 ``[h, w]`` at another size, nearest: indices stay indices.
 
-
-def _nearest(indices: Array, hw: tuple[int, int]) -> Array:
-    height, width = hw
-    picture = Image.fromarray(np.ascontiguousarray(indices))
-    return np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+    The pixels are those of Pillow's NEAREST, which takes ten times as long on large pictures.
+    """
+    if mask.shape == tuple(hw):
+        return mask
+    rows = nearest_index(mask.shape[0], hw[0])
+    columns = nearest_index(mask.shape[1], hw[1])
+    return np.take(np.take(mask, columns, axis=1), rows, axis=0)

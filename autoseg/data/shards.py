@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,12 @@ class _Shard:
     """Pairs end to end: each a frame ``[h, w, c]`` (empty for c = 0) and a mask ``[h, w]``."""
 
     shapes: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
     data: Array
 
-    @classmethod
-    def of(cls, shapes: npt.NDArray[np.int64], data: Array) -> _Shard:
-        pixels = shapes[:, 0] * shapes[:, 1]
-        ends = np.cumsum(np.stack([pixels * shapes[:, 2], pixels], 1).ravel())
-        return cls(shapes, ends, data)
+    @cached_property
+    def ends(self) -> npt.NDArray[np.int64]:
+        pixels = self.shapes[:, 0] * self.shapes[:, 1]
+        return np.cumsum(np.stack([pixels * self.shapes[:, 2], pixels], 1).ravel())
 
     def pair(self, place: int) -> Pair:
         height, width, channels = self.shapes[place].tolist()
@@ -97,10 +96,8 @@ class ShardedPairs:
             os.utime(self.folder)
             shard = _load(path) or self._build(path, number)
         except OSError as error:
-            raise DeviceError(
-                f"the cache file {path} cannot be written ({error.strerror or error}): make room"
-                " or allow writing there"
-            ) from error
+            told = f"the cache file {path} cannot be written ({error.strerror or error})"
+            raise DeviceError(f"{told}: make room or allow writing there") from error
         return shard
 
     def _build(self, path: Path, number: int) -> _Shard | None:
@@ -166,7 +163,7 @@ def _load(path: Path) -> _Shard | None:
         return None
     start = body - count * 3 * 8
     shapes = np.frombuffer(data[start:body].tobytes(), np.int64).reshape(count, 3)
-    return _Shard.of(shapes, data[:start])
+    return _Shard(shapes, data[:start])
 
 
 def _intact(path: Path, body: Array, checksum: int) -> bool:

@@ -1,22 +1,21 @@
-"""Groups and splits of a data set: those of the folder, those of index.csv, and seeded ones."""
+"""Groups, splits (of the folder, of index.csv, or seeded) and strata of a data set."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
-from autoseg.data.index_csv import read_column
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, Splits, listed, read_column
 
 MIN_TRAIN_PAIRS = 2
 SHARES = {"val": 0.15, "test": 0.15}
-Splits = dict[str, list[Sample]]
 
 
 def set_groups(layout: Layout, reading: Reading) -> None:
@@ -40,13 +39,12 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InputError(
-            f"--group-pattern must be a regular expression, got {pattern!r}: {error}"
-        ) from error
-    stems = _stems(layout)
-    matches = {stem: matched for stem in stems if (matched := expression.search(stem))}
-    others = [stem for stem in stems if stem not in matches]
-    if not matches:
+        rule = "--group-pattern must be a regular expression"
+        raise InputError(f"{rule}, got {pattern!r}: {error}") from error
+    stems = [sample.stem for sample in layout.samples]
+    matches = {stem: expression.search(stem) for stem in stems}
+    others = [stem for stem in stems if not matches[stem]]
+    if len(others) == len(stems):
         layout.faults.append(
             f"--group-pattern {pattern!r} matches no picture's name; there are {listed(others)}"
         )
@@ -55,14 +53,10 @@ def _by_pattern(layout: Layout, pattern: str) -> dict[str, str]:
             f"--group-pattern {pattern!r} does not match {len(others)} names, each its own group:"
             f" {listed(others)}"
         )
-    return {stem: stem for stem in others} | {
-        stem: (matched[1] if expression.groups else None) or matched[0] or stem
+    return {
+        stem: ((expression.groups and matched[1]) or matched[0] or stem) if matched else stem
         for stem, matched in matches.items()
     }
-
-
-def _stems(layout: Layout) -> list[str]:
-    return [sample.stem for samples in layout.by_split.values() for sample in samples]
 
 
 def _column(layout: Layout, column: str) -> dict[str, str]:
@@ -72,7 +66,7 @@ def _column(layout: Layout, column: str) -> dict[str, str]:
     except InputError as error:
         layout.faults.append(str(error))
         return {}
-    stems = _stems(layout)
+    stems = [sample.stem for sample in layout.samples]
     known = set(layout.faults)
     faults = [f"{stem}: has no line in index.csv" for stem in stems if stem not in values]
     layout.faults += [fault for fault in faults if fault not in known]
@@ -93,7 +87,7 @@ def make_splits(layout: Layout, reading: Reading) -> tuple[Splits, str]:
     if column := reading.split_column:
         splits = _by_column(layout, column, _column(layout, column))
         return splits, f"index.csv, column {column}"
-    if not layout.has_splits:
+    if "" in given:
         return seeded_split(given[""], seed), f"made 70/15/15 under seed {seed}"
     splits = {split: given.get(split, []) for split in SPLITS}
     if not given.get("train") or "val" in given:
@@ -112,7 +106,7 @@ def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits
     """The samples of all folders in the splits that a column of index.csv gives."""
     splits: Splits = {split: [] for split in SPLITS}
     seen: set[str] = set()
-    for sample in (s for samples in layout.by_split.values() for s in samples):
+    for sample in layout.samples:
         split = values.get(sample.stem)
         if sample.stem in seen:
             layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
@@ -163,7 +157,7 @@ def check_splits(layout: Layout, splits: Splits) -> None:
     """Add missing splits to the faults, and items in several splits to the warnings."""
     if not any(splits.values()):
         # The reason that no picture is in a split is a fault already.
-        splits["train"] = [sample for samples in layout.by_split.values() for sample in samples]
+        splits["train"] = layout.samples
         return
     groups = {sample.group for samples in splits.values() for sample in samples}
     if not splits["val"] and len(groups) == 1 < len(splits["train"]):
@@ -174,9 +168,8 @@ def check_splits(layout: Layout, splits: Splits) -> None:
     elif not splits["val"]:
         layout.faults.append("missing split: there are no pairs in val, which decides the search")
     if (count := len(splits["train"])) < MIN_TRAIN_PAIRS:
-        layout.faults.append(
-            f"too few pictures: train needs {MIN_TRAIN_PAIRS} pairs or more, got {count}"
-        )
+        rule = f"train needs {MIN_TRAIN_PAIRS} pairs or more"
+        layout.faults.append(f"too few pictures: {rule}, got {count}")
     if not splits["test"]:
         layout.warnings.append("there are no pairs in test: the report will have no figure for it")
     _warn_of_leaks(layout, splits)
@@ -196,10 +189,8 @@ def _warn_of_leaks(layout: Layout, splits: Splits) -> None:
     shared_pictures = {s.stem for s in everywhere if len(by_picture[s.image]) > 1}
     for what, names in (("groups", shared_groups), ("pictures", shared_pictures)):
         if names:
-            layout.warnings.append(
-                f"{what} in more than one split make scores look better than they are: "
-                + listed(sorted(names))
-            )
+            rule = "in more than one split make scores look better than they are"
+            layout.warnings.append(f"{what} {rule}: {listed(sorted(names))}")
 
 
 def _dissolve_single_groups(layout: Layout, splits: Splits) -> None:
@@ -212,3 +203,24 @@ def _dissolve_single_groups(layout: Layout, splits: Splits) -> None:
                 " IoU are taken over its pictures, and are narrower than over groups"
             )
             splits[split] = [replace(sample, group=sample.stem) for sample in samples]
+
+
+def stratified_order(samples: Sequence[Sample], seed: int) -> npt.NDArray[np.intp]:
+    """Indices of all samples, ordered so that the first n hold the strata in about the shares of
+    the whole, within one or two samples.
+
+    Systematic sampling: rank k of a stratum of s samples comes at (k + u) / s, with one u in
+    [0, 1) and one shuffle per stratum. The order depends on the stems, not on the order given.
+    """
+    rng = np.random.default_rng(seed)
+    strata: dict[str, list[int]] = defaultdict(list)
+    for place in sorted(range(len(samples)), key=lambda i: (samples[i].stem, samples[i].image)):
+        strata[samples[place].stratum].append(place)
+    places: list[npt.NDArray[np.intp]] = [np.empty(0, np.intp)]
+    positions: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    for name in sorted(strata):
+        members = np.array(strata[name], np.intp)
+        places.append(rng.permutation(members))
+        positions.append((np.arange(len(members)) + rng.random()) / len(members))
+    order = np.argsort(np.concatenate(positions), kind="stable")
+    return np.concatenate(places)[order]

@@ -30,7 +30,9 @@ def resolve(
     if device is None:
         device = "local"
     if isinstance(device, str | Path):
-        return _named(device, accept_new_host_key)
+        from autoseg.device.device_profile import load_profile
+
+        return board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
     if not isinstance(device, Sequence):
         return device
     members = [resolve(each, accept_new_host_key=accept_new_host_key) for each in device]
@@ -41,12 +43,6 @@ def resolve(
     from autoseg.device.group import Group
 
     return Group(members)
-
-
-def _named(device: str | Path, accept_new_host_key: bool) -> Device:
-    from autoseg.device.device_profile import load_profile
-
-    return board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
 
 
 def board_of(profile: Profile, *, accept_new_host_key: bool = False) -> Board:

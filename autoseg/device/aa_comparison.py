@@ -22,7 +22,7 @@ class AAResult:
 
     `ratio` is the median over neighbouring pairs of one model's median over the other's, with its
     95 % interval; `calm_ms` is the calm median of the model. It `passed` where the interval lies
-    within 1 ± MAX_DIFFERENCE; else `suspects` names possible reasons.
+    within 1 ± MAX_DIFFERENCE.
     """
 
     ratio: float
@@ -30,7 +30,6 @@ class AAResult:
     pairs: int
     calm_ms: float
     passed: bool
-    suspects: tuple[str, ...] = ()
 
     @property
     def doubt(self) -> str:

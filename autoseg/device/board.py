@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
-from autoseg.core.text import bounded, without_control
-from autoseg.device import aa_comparison, machine_state
+from autoseg.device import aa_comparison
 from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
-from autoseg.device.findings import blockers
+from autoseg.device.findings import blockers, findings
 from autoseg.device.measure import measure
-from autoseg.device.model_session import ModelSession
-from autoseg.device.reference_model import reference_bytes
+from autoseg.device.model_session import Image, ModelSession
 from autoseg.device.rpc import Launcher
-from autoseg.device.rpc_errors import ProtocolError
 from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
 from autoseg.device.runner_connection import START_S, Connection
 from autoseg.device.timing import REFERENCE_WARMUP_S, calm_median
@@ -34,9 +26,6 @@ log = logging.getLogger(__name__)
 
 # The name that is claimed on a machine while something is timed there.
 CLAIM_NAME = "autoseg"
-# An upload that is slower counts as hung.
-MIN_UPLOAD_BYTES_S = 20e3
-MAX_PATH_CHARS = 4096
 
 
 class Board:
@@ -85,13 +74,11 @@ class Board:
             log.warning("%s: %s", onnx.name, "; ".join(found.flags))
         return found
 
-    def predict(
-        self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
-    ) -> list[npt.NDArray[np.uint8]]:
+    def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
         onnx = _existing(onnx)
         with self.connection.turn:
             self.describe()
-            session = ModelSession(self, {"model": onnx}, f"running {onnx.name}")
+            session = self.session({"model": onnx}, f"running {onnx.name}")
             maps = [session.class_map("model", image) for image in images]
             self.connection.ask("close")
         return maps
@@ -125,7 +112,7 @@ class Board:
         onnx = _existing(onnx)
 
         def profiled() -> dict[str, Any]:
-            path, plan = self.upload(onnx), self.settings()
+            path, plan = self.connection.upload(onnx), self._plan()
             return self.connection.channel().ask(
                 "nodes", limit_s=START_S, path=path, plan=plan, runs=runs
             )
@@ -144,7 +131,6 @@ class Board:
             if not found.passed:
                 found = self._compare()
             if not found.passed:
-                found = dataclasses.replace(found, suspects=machine_state.suspects(self.status()))
                 self._report_failed(found)
         self.note_calm(found.calm_ms)
         self._aa_result = found
@@ -152,9 +138,8 @@ class Board:
 
     def _compare(self) -> AAResult:
         try:
-            session = ModelSession(
-                self, dict.fromkeys(aa_comparison.MODELS, self.reference), "comparing"
-            )
+            models = dict.fromkeys(aa_comparison.MODELS, self.reference)
+            session = self.session(models, "comparing")
             for name in aa_comparison.MODELS:
                 session.warm(name, REFERENCE_WARMUP_S)
             return run_aa_test(session.blocks)
@@ -164,46 +149,29 @@ class Board:
 
     def _report_failed(self, found: AAResult) -> None:
         text = f"{self.launcher.name} cannot be trusted yet: {found.doubt}"
-        reason = "; ".join(found.suspects) or "stop other programs there, and try again"
+        severe = [f.text for f in findings(self.profile, self.hello(), self.status()) if f.severe]
+        reason = "; ".join(severe) or "stop other programs there, and try again"
         if self.launcher.keeps_claim:
             raise DeviceError(f"{text}: {reason}")
         log.warning("%s: %s", text, reason)
 
-    def place(self, onnx: Path) -> str:
-        """The path of a model on the machine: ours where files are shared, else in its cache."""
-        return self.connection.twice(lambda: self.upload(_existing(onnx)))
+    def session(self, models: Mapping[str, Path], doing: str) -> ModelSession:
+        """Opens models there; `doing` stands in messages."""
+        return ModelSession(self.connection, self._plan(), models, doing)
 
-    def upload(self, onnx: Path) -> str:
-        """As `place`, without a retry. Raises the errors of `rpc_errors`."""
-        if self.launcher.shares_files:
-            return str(onnx)
-        data = onnx.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        channel = self.connection.channel()
-        path = channel.ask("has", limit_s=START_S, digest=digest).get("path")
-        if path is None:
-            limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
-            path = channel.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
-        # The path is opened there and shown in messages.
-        if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
-            raise ProtocolError(f"no path of the uploaded model: {bounded(path)}")
-        if path != without_control(path)[:MAX_PATH_CHARS]:
-            raise ProtocolError(f"an impossible path of the uploaded model: {bounded(path)}")
-        return path
-
-    def settings(self) -> dict[str, Any]:
-        """The options that every session on this board is opened with."""
+    def _plan(self) -> dict[str, Any]:
         return {
             "threads": self.profile.threads,
             "providers": self.profile.provider_names,
             "affinity": self.profile.affinity,
             "shapes": self._shapes,
-            "seed": 0,
         }
 
     @functools.cached_property
     def reference(self) -> Path:
         """The reference model as a file that lives as long as this device."""
+        from autoseg.device.graphs import reference_bytes
+
         self._reference_file = tempfile.NamedTemporaryFile(
             prefix="autoseg-reference-", suffix=".onnx"
         )

@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from autoseg.device.board import Board
+from autoseg.device.graphs import conv_chain
 from autoseg.device.timing import BlockRequest, calm_median
-
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
 
 STEPS = (1, 2, 4, 8, 16, 32)
 # For each step, widths that are multiples of it but not of the next, on both sides of 32 and 64.
@@ -32,8 +32,6 @@ WIDTHS = {
 KERNELS = {"pointwise": 1, "3 x 3": 3}
 # Input sizes at which both kinds take about as long.
 INPUT_SIDES = {"pointwise": 24, "3 x 3": 12}
-# With a single convolution, the changes of layout at its ends would dominate.
-CONVS_PER_MODEL = 4
 ROUNDS, BLOCK_RUNS, BLOCK_S = 12, 8, 0.05
 MAX_SCORE_RATIO = 1.02
 
@@ -58,8 +56,6 @@ class ChannelProbe:
 
 def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
     """Times all widths; writes their models into `folder`. Raises DeviceError."""
-    from autoseg.device.model_session import ModelSession
-
     times_ms: dict[Key, float] = {}
     for kind in KERNELS:
         names = {f"{kind}, {width} channels": width for each in WIDTHS.values() for width in each}
@@ -68,7 +64,7 @@ def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
             path.write_bytes(conv_chain(KERNELS[kind], names[name], INPUT_SIDES[kind]))
         medians: dict[str, list[float]] = defaultdict(list)
         with board.connection.held(f"probing {kind} convolutions"):
-            session = ModelSession(board, models, f"probing {kind} convolutions")
+            session = board.session(models, f"probing {kind} convolutions")
             for number in range(ROUNDS):
                 # Widths up, then down, so that a slow drift affects narrow and wide equally.
                 order = sorted(names, key=lambda name: names[name], reverse=number % 2 == 1)
@@ -82,8 +78,6 @@ def probe_channel_step(board: Board, folder: Path) -> ChannelProbe:
 
 def choose_step(times_ms: Mapping[Key, float]) -> ChannelProbe:
     """The smallest step about as fast as the best, from the times of all widths."""
-    import numpy as np
-
     losses: dict[Key, float] = {}
     for kind, kernel in KERNELS.items():
         times = {width: ms for (which, width), ms in times_ms.items() if which == kind}
@@ -106,34 +100,3 @@ def _score(losses: Mapping[Key, float], step: int) -> float:
     shares[-1] *= 2
     means = [statistics.fmean(losses[kind, each] for kind in KERNELS) for each in allowed]
     return sum(share * mean for share, mean in zip(shares, means, strict=True))
-
-
-def conv_chain(kernel: int, channels: int, side: int) -> bytes:
-    """An ONNX file of a chain of convolutions (kernel x kernel), each with a ReLU."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    names = ["x", *[f"y{number}" for number in range(CONVS_PER_MODEL - 1)], "y"]
-    shape = [1, channels, side, side]
-    count = channels * channels * kernel * kernel
-    # No zeros and no denormals, which have a speed of their own on some processors.
-    values = ((np.arange(count) * 37 % 101 - 50.5) / (30 * channels * kernel)).astype(np.float32)
-    weights = numpy_helper.from_array(values.reshape(channels, channels, kernel, kernel), "w")
-    pads = [kernel // 2] * 4
-    nodes = []
-    for number, (before, after) in enumerate(zip(names, names[1:], strict=False)):
-        nodes += [
-            helper.make_node("Conv", [before, "w"], [f"c{number}"], pads=pads),
-            helper.make_node("Relu", [f"c{number}"], [after]),
-        ]
-    graph = helper.make_graph(
-        nodes,
-        "chain",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [weights],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="autoseg"
-    )
-    return bytes(model.SerializeToString(deterministic=True))

@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.device.aa_comparison import AAResult
+from autoseg.device.board import Board
+from autoseg.device.channel_step import ChannelProbe, probe_channel_step
 from autoseg.device.findings import Finding, blockers, facts, findings
-
-if TYPE_CHECKING:
-    from autoseg.device.aa_comparison import AAResult
-    from autoseg.device.board import Board
-    from autoseg.device.channel_step import ChannelProbe
 
 ROUND_TRIPS = 7
 # As long as a block of a measurement, so that a short pause of other programs does not count.
@@ -77,8 +74,6 @@ def _aa_test(board: Board) -> tuple[AAResult | None, list[Finding]]:
 
 
 def _probe(board: Board, folder: Path) -> tuple[ChannelProbe | None, list[Finding]]:
-    from autoseg.device.channel_step import probe_channel_step
-
     try:
         return probe_channel_step(board, folder), []
     except (CandidateError, DeviceError) as error:

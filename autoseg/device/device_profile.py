@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from autoseg.core.errors import InputError
 from autoseg.core.yaml_files import find, load
@@ -42,7 +42,7 @@ class Profile(BaseModel):
     host: str | None = Field(default=None, validate_default=True)
     port: int | None = Field(default=None, ge=1, le=65535)
     user: str | None = None
-    key_file: Path | None = None
+    key_file: Annotated[Path, AfterValidator(Path.expanduser)] | None = None
     use_agent: bool = True
     python: str | None = Field(default=None, min_length=1)
     threads: int = Field(default=1, ge=1, le=256)
@@ -76,11 +76,6 @@ class Profile(BaseModel):
             what = "a host's name or address" if info.field_name == "host" else "a user's name"
             raise ValueError(f"must be {what} without spaces, slashes and @, got {value!r}")
         return value
-
-    @field_validator("key_file")
-    @classmethod
-    def _at_home(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser()
 
     @field_validator("affinity", mode="before")
     @classmethod

@@ -1,25 +1,23 @@
 """A fake device for tests of pipelines: declared latency, predictions by real onnxruntime."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
 from autoseg.core.serialize import file_digest
 from autoseg.device.percentiles import NEEDED_RUNS
 from autoseg.device.rpc_schema import Node
-from autoseg.device.session import class_maps, open_session
+from autoseg.device.session import Array, class_maps, open_session
 
 
 def by_size(onnx: Path) -> float:
     """A latency in ms from the input's elements and the file's bytes."""
-    elements = 1
-    for node in open_session(onnx).get_inputs():
-        for size in node.shape:
-            elements *= size if isinstance(size, int) else 1
+    sizes = [size for node in open_session(onnx).get_inputs() for size in node.shape]
+    elements = math.prod(size for size in sizes if isinstance(size, int))
     return elements * (1.0 + onnx.stat().st_size / 1e5) / 1e5
 
 
@@ -93,9 +91,7 @@ class FakeDevice:
             quantiles_ms=_spread(p50_ms) if plan.phase == "confirm" else (),
         )
 
-    def predict(
-        self, onnx: Path, images: Iterable[npt.NDArray[np.uint8]]
-    ) -> list[npt.NDArray[np.uint8]]:
+    def predict(self, onnx: Path, images: Iterable[Array]) -> list[Array]:
         self.predicted.append(onnx)
         return class_maps(onnx, images)
 

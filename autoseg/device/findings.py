@@ -23,6 +23,9 @@ THROTTLED_BITS = {
     2: "throttled",
     3: "the soft temperature limit is active",
 }
+THROTTLED_NOW = 0xF  # these bits; 16 higher ones say the same of the time since the boot
+# Clock over the highest one; the governor "performance" requests all of it.
+MIN_CLOCK_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,15 @@ def facts(
     hello: Hello, status: Status, *, skew_s: float, round_trip_ms: float
 ) -> dict[str, str | None]:
     """Facts about a device by name, as text; None where it does not report one."""
+    bits, allowed = status.throttled_bits, _ranges(hello.affinity)
     found: dict[str, str | None] = {
         "model": bounded(hello.cpu),
         "system": bounded(f"{hello.system} {hello.machine}"),
-        "cores": _cores(hello),
+        "cores": f"{hello.cores} ({allowed})" if allowed else f"{hello.cores}",
         "governor": bounded(" ".join(sorted(set(status.governors)))),
         "clock": _clock(status),
         "temperature": None if status.temperature_c is None else f"{status.temperature_c:.0f} °C",
-        "throttled": _throttled_now(status),
+        "throttled": None if bits is None else ", ".join(_words(bits)) or "no",
         "memory": _share(status.memory_available_bytes, status.memory_total_bytes),
         "free disk": _size(status.disk_free_bytes),
         "python": bounded(hello.python),
@@ -83,8 +87,8 @@ def findings(
 
 def blockers(profile: Profile, hello: Hello, called: str = "") -> list[Finding]:
     """Findings that keep models from running as the profile says."""
-    runtime = runtime_findings(profile, hello, called)
-    return [*_system(hello), *runtime, *_cores_of(profile, hello)]
+    system = system_findings(hello.machine, hello.python)
+    return [*system, *_runtime(profile, hello, called), *_cores_of(profile, hello)]
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -98,20 +102,21 @@ def too_old(runtime: str) -> bool:
     return version(runtime)[:2] < MIN_RUNTIME
 
 
-def _system(hello: Hello) -> Iterator[Finding]:
-    if hello.machine in MACHINES_32_BIT:
+def system_findings(machine: str, python: str, bits: int = 64) -> Iterator[Finding]:
+    """What keeps onnxruntime from being installed; `bits` are those of the python."""
+    if machine in MACHINES_32_BIT or bits == 32:
         yield Finding(
-            f"the system is 32 bit ({hello.machine}), for which onnxruntime is not built",
+            f"the system is 32 bit ({bounded(machine)}), for which onnxruntime is not built",
             "install the 64-bit image of the system",
         )
-    if version(hello.python)[:2] < MIN_PYTHON:
+    if version(python)[:2] < MIN_PYTHON:
         yield Finding(
-            f"python {bounded(hello.python)} is older than 3.8",
+            f"python {bounded(python)} is older than 3.8",
             "install a newer one, and name it in the profile's `python`",
         )
 
 
-def runtime_findings(profile: Profile, hello: Hello, called: str = "") -> Iterator[Finding]:
+def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
     """Parts of onnxruntime that the profile needs and the device lacks."""
     setup = f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
     if profile.kind == "local":
@@ -157,7 +162,7 @@ def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
 
 def _clocks(hello: Hello, status: Status) -> Iterator[Finding]:
     now_mhz, max_mhz = status.clock_mhz, status.max_clock_mhz
-    slow = bool(now_mhz and max_mhz and now_mhz < 0.95 * max_mhz)
+    slow = bool(now_mhz and max_mhz and now_mhz < MIN_CLOCK_SHARE * max_mhz)
     jetson = any(word in hello.cpu.lower() for word in ("jetson", "nvidia"))
     governors = sorted(set(status.governors) - {"performance"})
     # jetson_clocks keeps the governor, and sets its lowest clock to the highest.
@@ -234,17 +239,6 @@ def _skew(status: Status, skew_s: float) -> Iterator[Finding]:
         )
 
 
-def _throttled_now(status: Status) -> str | None:
-    if status.throttled_bits is None:
-        return None
-    return ", ".join(_words(status.throttled_bits)) or "no"
-
-
-def _cores(hello: Hello) -> str:
-    allowed = _ranges(hello.affinity)
-    return f"{hello.cores}" + (f" ({allowed})" if allowed else "")
-
-
 def _ranges(cores: list[int]) -> str:
     parts: list[list[int]] = []
     for core in sorted(set(cores)):
@@ -265,9 +259,7 @@ def _clock(status: Status) -> str | None:
 def _other_load(status: Status) -> str | None:
     if status.other_cores is None:
         return None
-    # Only rows of a name and its cores, as the runner lists them, are shown.
-    rows = [row for row in status.top if len(row) == 2 and isinstance(row[1], int | float)]
-    busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in rows)
+    busiest = ", ".join(f"{bounded(name, 40)} {cores:.2f}" for name, cores in status.top)
     return f"{status.other_cores:.2f} cores" + (f" ({busiest})" if busiest else "")
 
 

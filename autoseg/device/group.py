@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import BoardLatency, DeviceInfo, Measurement, MeasurePlan
 from autoseg.device.board import Board
+from autoseg.device.model_session import Image
 from autoseg.device.protocol import Device
-
-if TYPE_CHECKING:
-    from autoseg.device.protocol import Image
-    from autoseg.device.rpc_schema import Node
+from autoseg.device.rpc_schema import Node
 
 log = logging.getLogger(__name__)
 
 MATCHING_FIELDS = ("model", "runtime", "threads", "provider", "affinity", "channel_step")
 MAX_BOARD_RATIO = 1.05  # slowest over fastest median, from which a flag says that boards differ
-
-Answer = TypeVar("Answer")
 
 
 class Group:
@@ -66,8 +60,7 @@ class Group:
             with self._one() as member:
                 return member.measure(onnx, plan)
         with self._every() as members:
-            found = self._together([partial(member.measure, onnx, plan) for member in members])
-        return _slowest(found, plan)
+            return _slowest(self._all_measured(members, onnx, plan), plan)
 
     def predict(self, onnx: Path, images: Iterable[Image]) -> list[Image]:
         with self._one() as member:
@@ -95,12 +88,14 @@ class Group:
         with self._all, ExitStack() as taken:  # two calls that each hold a part would deadlock
             yield [taken.enter_context(self._one()) for _ in self.members]
 
-    def _together(self, verbs: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    def _all_measured(
+        self, members: Sequence[Device], onnx: Path, plan: MeasurePlan
+    ) -> list[Measurement]:
         # Boards that are all this machine would disturb each other.
-        threads = ThreadPoolExecutor(1 if self.describe().here else len(verbs))
+        threads = ThreadPoolExecutor(1 if self.describe().here else len(members))
         wait = True
         try:
-            return list(threads.map(lambda verb: verb(), verbs))
+            return list(threads.map(lambda member: member.measure(onnx, plan), members))
         except KeyboardInterrupt:  # closing the boards ends their work
             wait = False
             raise

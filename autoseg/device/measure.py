@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,11 +12,12 @@ from typing import Any, Protocol
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.core.serialize import file_digest
-from autoseg.device import machine_state
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
-from autoseg.device.model_session import ModelSession, SessionHost
-from autoseg.device.percentiles import figures, quantiles, supported_statistic
+from autoseg.device.findings import MIN_CLOCK_SHARE, THROTTLED_NOW
+from autoseg.device.model_session import ModelSession
+from autoseg.device.percentiles import figures, quantiles
 from autoseg.device.rpc_schema import Node, StateAfter, Status
+from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import (
     CANDIDATE,
     FAR_OVER_CEILING_COLD,
@@ -31,22 +33,28 @@ CPU = ONNXRUNTIME_NAMES["CPU"]
 WATCH_S = {"screen": 0.2, "confirm": 0.3}
 MAX_NAMED_NODES = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
+COOL_MARGIN_C = 5.0
+MIN_FLAGGED_CORES = 0.5
+# Reference over its calm median from which the whole measurement is flagged.
+MIN_FLAGGED_RATIO = 1.05
 
 
-class MeasuredBoard(SessionHost, Protocol):
-    """The part of a board that a measurement needs.
+class MeasuredBoard(Protocol):
+    """The part of a board that a measurement needs; `Board` imports this module.
 
     `reference` is the file of the reference model, `calm_ms` its median on the calm machine, None
     before the first measurement; `note_calm` adds one.
     """
 
-    @property
-    def profile(self) -> Profile: ...
+    connection: Connection
+    profile: Profile
+
     @property
     def reference(self) -> Path: ...
     @property
     def calm_ms(self) -> float | None: ...
     def note_calm(self, calm_ms: float) -> None: ...
+    def session(self, models: Mapping[str, Path], doing: str) -> ModelSession: ...
     def describe(self) -> DeviceInfo: ...
     def status(self, window_s: float) -> Status: ...
     def nodes(self, onnx: Path, runs: int) -> list[Node]: ...
@@ -75,17 +83,9 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         found = time_once(board, onnx, plan)
     past_ms, timing = board.calm_ms, found.timing
     board.note_calm(timing.calm_ms)
-    fallen, words = fallen_back(board, onnx)
+    fallen, fallen_flags = fallen_back(board, onnx)
     ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
-    flags = machine_state.flags(
-        ratio=ratio,
-        timing=timing,
-        was_throttled=found.throttled,
-        status=found.before,
-        after=found.after,
-        fallen_back=words,
-    )
-    return Measurement(
+    measurement = Measurement(
         device=info.name,
         phase=plan.phase,
         runtime=info.runtime,
@@ -95,12 +95,13 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reference_ratio=ratio,
         fallback_nodes=fallen[:MAX_NAMED_NODES],
-        flags=(*flags, *unsupported(plan, timing)),
         # Not for screenings: a search has hundreds, and no report shows their quantiles.
         quantiles_ms=quantiles(timing.times_ms) if plan.phase == "confirm" else (),
         **state_fields(found),
-        **dataclasses.asdict(figures(timing.times_ms)),
+        **figures(timing.times_ms),
     )
+    flags = [*flags_of(found, ratio), *fallen_flags, *unsupported(plan, measurement)]
+    return dataclasses.replace(measurement, flags=tuple(flags))
 
 
 def state_fields(found: TimedPass) -> dict[str, Any]:
@@ -121,13 +122,32 @@ def state_fields(found: TimedPass) -> dict[str, Any]:
     }
 
 
-def unsupported(plan: MeasurePlan, timing: Timing) -> tuple[str, ...]:
+def flags_of(found: TimedPass, ratio: float) -> list[str]:
+    """Everything irregular while a model was timed, in words; `ratio` is the reference's."""
+    before, after, timing = found.before, found.after, found.timing
+    flags = []
+    if found.throttled:
+        flags.append("the machine was throttled")
+    if after.governors and after.governors != before.governors:
+        now = ", ".join(after.governors)
+        flags.append(f"the governor went from {', '.join(before.governors)} to {now}")
+    if timing.disturbed:
+        flags.append(f"{timing.disturbed} of {timing.blocks} blocks disturbed")
+    if ratio >= MIN_FLAGGED_RATIO:
+        flags.append(f"reference {100 * (ratio - 1):.0f} % slower than when calm")
+    if before.other_cores is not None and before.other_cores >= MIN_FLAGGED_CORES:
+        top = ", ".join(f"{name} {cores:.1f}" for name, cores in before.top if cores)
+        busy = f"other programs keep {before.other_cores:.1f} cores busy"
+        flags.append(f"{busy} ({top})" if top else busy)
+    return flags
+
+
+def unsupported(plan: MeasurePlan, found: Measurement) -> list[str]:
     """A flag where too few runs replace the plan's percentile by a lower one."""
-    runs = len(timing.times_ms)
-    supported = supported_statistic(runs, plan.statistic)
+    supported = found.supported(plan.statistic)
     if plan.phase == "screen" or supported == plan.statistic:
-        return ()
-    return (f"{runs} runs cannot give a {plan.statistic}: the {supported} replaces it",)
+        return []
+    return [f"{found.runs} runs cannot give a {plan.statistic}: the {supported} replaces it"]
 
 
 def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
@@ -145,7 +165,7 @@ def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
     """One timing beside the reference. Raises CandidateError, DeviceError."""
     before = board.status(WATCH_S[plan.phase])
     models = {CANDIDATE: onnx, REFERENCE: board.reference}
-    session = ModelSession(board, models, f"timing {onnx.name}")
+    session = board.session(models, f"timing {onnx.name}")
     opened = session.opened
     cold = far_over_ceiling(plan, opened.first_ms[CANDIDATE], FAR_OVER_CEILING_COLD)
     warmup = 0 if cold else session.warm(CANDIDATE, plan.warmup_s)
@@ -155,27 +175,43 @@ def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
     after = session.after
     if after is None:
         raise DeviceError(f"{board.connection.name} did not report its state after the timing")
-    limited = machine_state.throttled(before, after, board.profile.max_temperature_c)
     return TimedPass(
         before=before,
         after=after,
         timing=timing,
         warmup=warmup,
         load_ms=opened.load_ms[CANDIDATE],
-        throttled=limited,
+        throttled=throttled(before, after, board.profile.max_temperature_c),
     )
 
 
-def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], str | None]:
+def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], list[str]]:
     """The nodes that ran on another provider than the profile's first, and a flag about them."""
     wanted = board.profile.provider_names
     if wanted[0] == CPU:
-        return (), None
+        return (), []
     nodes = board.nodes(onnx, runs=1)
     fallen = [node for node in nodes if node.provider not in ("", wanted[0])]
     where = sorted({"the CPU" if node.provider == CPU else node.provider for node in fallen})
     text = f"{len(fallen)} of {len(nodes)} nodes ran on {' and '.join(where)}, not on {wanted[0]}"
-    return tuple(node.name for node in fallen), text if fallen else None
+    return tuple(node.name for node in fallen), [text] if fallen else []
+
+
+def throttled(
+    before: Status, after: StateAfter, max_temperature_c: float | None = None
+) -> bool | None:
+    """Whether the clock was limited in between; None where the machine does not report it."""
+    bits = (before.throttled_bits, after.throttled_bits)
+    counts = (before.throttle_count, after.throttle_count)
+    signs = [pair[0] != pair[1] for pair in (bits, counts) if None not in pair]
+    signs += [bool(word & THROTTLED_NOW) for word in bits if word is not None]
+    if not signs and set(before.governors) == {"performance"}:
+        # Only without counters: with them, a clock below the highest is merely not boosted.
+        clocks = (after.clock_mhz, before.max_clock_mhz)
+        signs += [clocks[0] < MIN_CLOCK_SHARE * clocks[1]] if clocks[0] and clocks[1] else []
+    if max_temperature_c is not None and after.temperature_c is not None:
+        signs += [after.temperature_c > max_temperature_c]
+    return any(signs) if signs else None
 
 
 def cool_down(board: MeasuredBoard) -> None:
@@ -200,5 +236,13 @@ def rest(board: MeasuredBoard) -> None:
     """Waits until a throttled machine is well below its limit, or a while without a limit."""
     max_c = board.profile.max_temperature_c
     deadline = time.monotonic() + (REST_S if max_c is None else COOL_S)
-    while time.monotonic() < deadline and not machine_state.is_cool(board.status(0.0), max_c):
+    while time.monotonic() < deadline and not is_cool(board.status(0.0), max_c):
         time.sleep(COOL_POLL_S)
+
+
+def is_cool(status: Status, max_temperature_c: float | None) -> bool:
+    """Whether a machine that was hot or throttled may be timed again."""
+    if (status.throttled_bits or 0) & THROTTLED_NOW:
+        return False
+    known = None not in (status.temperature_c, max_temperature_c)
+    return known and (status.temperature_c or 0) <= (max_temperature_c or 0) - COOL_MARGIN_C

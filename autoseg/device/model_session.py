@@ -7,22 +7,27 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device import machine_state
-from autoseg.device.rpc_errors import (
+from autoseg.device.rpc_schema import (
+    CHECK_POWER,
+    Block,
+    ClassMapSize,
     ConnectionLost,
     NoHeartbeat,
+    OpenedModels,
     ProtocolError,
     RpcTimeout,
     RunnerExited,
+    StateAfter,
+    WarmUp,
+    parse,
 )
-from autoseg.device.rpc_schema import Block, ClassMapSize, OpenedModels, StateAfter, WarmUp, parse
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import BlockRequest
 
@@ -37,31 +42,20 @@ MAX_EXITS, MAX_LOSSES = 2, 4
 MAX_MAP_PER_FRAME_BYTE = 4
 
 
-class SessionHost(Protocol):
-    """The part of a board that a model session needs."""
-
-    @property
-    def connection(self) -> Connection: ...
-    def settings(self) -> dict[str, Any]:
-        """The options that every session on the board is opened with."""
-
-    def upload(self, onnx: Path) -> str:
-        """The path of a model on the board. Raises the errors of `rpc_errors`."""
-
-
 class ModelSession:
-    """Models, by name, that are open on a board until it opens others.
+    """Models, by name, that are open on a board until it opens others, all with one `plan`.
 
     After a lost connection the runner is started and the models are opened again. A runner that
     exits twice in one request is the model's fault; a lost connection never is. Every method
     raises CandidateError, InputError or DeviceError.
     """
 
-    def __init__(self, board: SessionHost, models: Mapping[str, Path], doing: str) -> None:
+    def __init__(
+        self, connection: Connection, plan: dict[str, Any], models: Mapping[str, Path], doing: str
+    ) -> None:
         self.after: StateAfter | None = None
-        self._board, self._models, self._doing = board, models, doing
+        self._connection, self._plan, self._models, self._doing = connection, plan, models, doing
         self._warm: dict[str, float] = {}
-        self._losses: list[Exception] = []
         self.opened: OpenedModels = self._persist(self._open)
 
     def warm(self, model: str, warmup_s: float) -> int:
@@ -90,7 +84,7 @@ class ModelSession:
     def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
         try:
-            reply = self._ask("open", models=places, plan=self._board.settings())
+            reply = self._ask("open", models=places, plan=self._plan)
         except CandidateError as error:
             # The user knows the file by its local path.
             text = str(error)
@@ -106,17 +100,12 @@ class ModelSession:
     def _upload(self, path: Path) -> str:
         """Uploads a model; no failure before its first run is the model's fault."""
         try:
-            return self._board.upload(path)
+            return self._connection.upload(path)
         except RunnerExited as error:
             raise ConnectionLost(str(error)) from error
         except RpcTimeout as error:
             text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
             raise DeviceError(f"{text}; check the network") from error
-
-    def _reopen(self) -> None:
-        self.opened = self._open()
-        for model, warmup_s in self._warm.items():
-            self._warm_up(model, warmup_s)
 
     def _warm_up(self, model: str, warmup_s: float) -> int:
         reply = self._ask("warm", 3 * warmup_s, model=model, warmup_s=warmup_s)
@@ -127,9 +116,8 @@ class ModelSession:
         limit_s = LOAD_S + 2 * sum(wanted.max_s for wanted in left)
         blocks = [dataclasses.asdict(wanted) for wanted in left]
         timed: StateAfter | None = None
-        for reply in self._board.connection.channel().stream(
-            "time", limit_s=limit_s, blocks=blocks
-        ):
+        channel = self._connection.channel()
+        for reply in channel.stream("time", limit_s=limit_s, blocks=blocks):
             if "block" not in reply:
                 timed = parse(StateAfter, reply, "timed")
                 continue
@@ -140,7 +128,7 @@ class ModelSession:
             came.append(block)
         if left or timed is None:
             raise ProtocolError("it timed fewer blocks than requested")
-        self.after = timed if self.after is None else machine_state.merge_state(self.after, timed)
+        self.after = timed if self.after is None else self.after.merged(timed)
 
     def _run(self, model: str, image: Image) -> Image:
         payload, shape = np.ascontiguousarray(image).tobytes(), list(image.shape)
@@ -162,53 +150,50 @@ class ModelSession:
     def _ask(
         self, do: str, more_s: float = 0.0, payload: bytes = b"", **facts: Any
     ) -> dict[str, Any]:
-        channel = self._board.connection.channel()
+        channel = self._connection.channel()
         return channel.ask(do, limit_s=LOAD_S + more_s, payload=payload, **facts)
 
     def _persist(self, act: Callable[[], Result]) -> Result:
         """The result of `act`, repeated after each lost connection."""
-        self._losses = []
-        with self._board.connection.named():
+        losses: list[Exception] = []
+        with self._connection.named():
             while True:
                 try:
+                    if losses:
+                        self._reopen(losses)
                     return act()
                 except (ConnectionLost, NoHeartbeat) as error:
-                    self._recover(error)
+                    losses.append(error)
                 except RpcTimeout as error:
-                    self._abort(error)
+                    losses.append(self._abort(error))
                 except CandidateError as error:
                     if self._doing in str(error):
                         raise
                     raise CandidateError(f"{self._doing}: {error}") from error
 
-    def _recover(self, error: Exception) -> None:
-        while True:
-            self._board.connection.reopen(error)
-            self._count(error)
-            try:
-                return self._reopen()
-            except (ConnectionLost, NoHeartbeat) as again:
-                error = again
-            except RpcTimeout as slow:
-                self._abort(slow)
+    def _reopen(self, losses: Sequence[Exception]) -> None:
+        """Starts the runner, and opens and warms the models again."""
+        self._connection.reopen(losses[-1])
+        self._raise_if_too_many(losses)
+        self.opened = self._open()
+        for model, warmup_s in self._warm.items():
+            self._warm_up(model, warmup_s)
 
-    def _count(self, error: Exception) -> None:
-        self._losses.append(error)
-        ended = sum(isinstance(each, RunnerExited) for each in self._losses)
+    def _raise_if_too_many(self, losses: Sequence[Exception]) -> None:
+        last = losses[-1]
+        ended = sum(isinstance(each, RunnerExited) for each in losses)
         if ended >= MAX_EXITS:
             text = f"the runner was lost {ended} times while {self._doing}"
-            raise CandidateError(f"{text} (often: out of memory); last: it {error}") from error
-        if len(self._losses) >= MAX_LOSSES:
-            text = f"was lost {len(self._losses)} times in a row while {self._doing}"
-            raise DeviceError(
-                f"{self._board.connection.name} {text}; last: the runner {error}; "
-                "check its power and the network"
-            ) from error
+            raise CandidateError(f"{text} (often: out of memory); last: it {last}") from last
+        if len(losses) >= MAX_LOSSES:
+            text = f"was lost {len(losses)} times in a row while {self._doing}"
+            text = f"{self._connection.name} {text}; last: the runner {last}"
+            raise DeviceError(f"{text}; {CHECK_POWER}") from last
 
-    def _abort(self, error: RpcTimeout) -> None:
-        """Raises CandidateError where the machine can abort the model, else reconnects."""
+    def _abort(self, slow: RpcTimeout) -> Exception:
+        """Raises CandidateError where the machine can abort the model; else returns the loss."""
         try:
-            self._board.connection.stop()
+            self._connection.stop()
         except (ConnectionLost, NoHeartbeat, RpcTimeout) as silence:
-            return self._recover(silence)
-        raise CandidateError(f"{self._doing}: the model {error}") from error
+            return silence
+        raise CandidateError(f"{self._doing}: the model {slow}") from slow

@@ -6,7 +6,7 @@ the design effect of batches (Woodruff 1952), as neighbouring runs are not indep
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,60 +20,27 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatencyFigures:
-    """Statistics of the runs of one model in ms; None for a percentile without enough runs."""
-
-    runs: int
-    min_ms: float
-    mean_ms: float
-    std_ms: float
-    p50_ms: float
-    p50_ci_ms: Interval
-    p90_ms: float | None
-    p90_ci_ms: Interval | None
-    p95_ms: float | None
-    p99_ms: float | None
-
-
-def figures(times_ms: Sequence[float]) -> LatencyFigures:
-    """Statistics of at least one run."""
-    p50, p50_ci = estimate(times_ms, "p50")
-    p90, p90_ci = _supported(times_ms, "p90")
-    return LatencyFigures(
-        runs=len(times_ms),
-        min_ms=min(times_ms),
-        mean_ms=float(np.mean(times_ms)),
-        std_ms=float(np.std(times_ms)),
-        p50_ms=p50,
-        p50_ci_ms=p50_ci,
-        p90_ms=p90,
-        p90_ci_ms=p90_ci,
-        p95_ms=_supported(times_ms, "p95")[0],
-        p99_ms=_supported(times_ms, "p99")[0],
-    )
+def figures(times_ms: Sequence[float]) -> dict[str, Any]:
+    """Fields of a Measurement from at least one run; None for a percentile without enough."""
+    found = {
+        name: estimate(times_ms, name) if len(times_ms) >= needed else (None, None)
+        for name, needed in NEEDED_RUNS.items()
+    }
+    return {
+        "runs": len(times_ms),
+        "min_ms": min(times_ms),
+        "mean_ms": float(np.mean(times_ms)),
+        "std_ms": float(np.std(times_ms)),
+        **{f"{name}_ms": value for name, (value, _) in found.items()},
+        "p50_ci_ms": found["p50"][1],
+        "p90_ci_ms": found["p90"][1],
+    }
 
 
 def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:
     """41 evenly spaced quantiles of the runs, ms: 0, 2.5 … 100 %."""
     spread = np.quantile(np.asarray(times_ms, dtype=float), np.linspace(0, 1, 41))
     return tuple(round(float(ms), 5) for ms in spread)
-
-
-def supported_statistic(runs: int, statistic: Statistic) -> Statistic:
-    """The statistic itself, or the highest percentile below it that so many runs support."""
-    if statistic == "mean":
-        return statistic
-    order = list(NEEDED_RUNS)
-    return [n for n in order[: order.index(statistic) + 1] if runs >= NEEDED_RUNS[n]][-1]
-
-
-def _supported(
-    times_ms: Sequence[float], statistic: Statistic
-) -> tuple[float, Interval] | tuple[None, None]:
-    return (
-        estimate(times_ms, statistic) if len(times_ms) >= NEEDED_RUNS[statistic] else (None, None)
-    )
 
 
 def estimate(times_ms: Sequence[float], statistic: Statistic) -> tuple[float, Interval]:

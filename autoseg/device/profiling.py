@@ -12,17 +12,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from autoseg.core.diagnostics import FrameTime, OperatorTime
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import MeasurePlan
 from autoseg.core.units import HW
-
-if TYPE_CHECKING:
-    from autoseg.device.board import Board
-    from autoseg.device.protocol import Device
-    from autoseg.device.rpc_schema import Node
+from autoseg.data.resize import resize_frame, resize_mask
+from autoseg.device.board import Board
+from autoseg.device.graphs import frame_resize, map_resize
+from autoseg.device.protocol import Device
+from autoseg.device.rpc_schema import Node
+from autoseg.device.session import open_session
 
 PROFILE_S, MIN_RUNS, MAX_RUNS = 0.5, 3, 20
 LOOP_S, MIN_PICTURES, MAX_PICTURES = 0.6, 5, 200
@@ -62,8 +65,6 @@ class Profiler:
         On this machine it is timed as `autoseg predict` runs it. A board is only sure to have
         onnxruntime: it resizes with that, and the model takes its confirmed `run_ms`.
         """
-        from autoseg.device.board import Board
-
         board = self.device
         # Not `info.here`: a board in an emulator on this machine runs other code.
         if isinstance(board, Board) and board.profile.kind == "local":
@@ -74,9 +75,6 @@ class Profiler:
             return None
 
     def _there(self, onnx: Path, run_ms: float) -> FrameTime:
-        from autoseg.device.resize_graphs import frame_resize, map_resize
-        from autoseg.device.session import open_session
-
         session = open_session(onnx)
         _, height, width, channels = session.get_inputs()[0].shape
         _, *map_hw = session.get_outputs()[0].shape
@@ -114,11 +112,6 @@ def _here(board: Board, onnx: Path, picture_hw: HW) -> FrameTime:
 
 def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
     """Milliseconds of the three parts, by picture."""
-    import numpy as np
-
-    from autoseg.data.resize import resize_back, resize_frame
-    from autoseg.device.session import open_session
-
     if board.profile.affinity and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, board.profile.affinity)
     session = open_session(onnx, board.profile.threads, board.profile.provider_names)
@@ -132,7 +125,7 @@ def _rounds(board: Board, onnx: Path, picture_hw: HW) -> list[list[float]]:
         at.append(time.perf_counter())
         class_map: Any = session.run(None, {node.name: frame[None]})[0]
         at.append(time.perf_counter())
-        resize_back(class_map[0], picture_hw)
+        resize_mask(class_map[0], picture_hw)
         at.append(time.perf_counter())
         rounds.append([1e3 * (b - a) for a, b in itertools.pairwise(at)])
     return rounds[2:]  # the first two also allocate memory

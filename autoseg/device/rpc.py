@@ -17,8 +17,13 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from autoseg.core.text import bounded
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
-from autoseg.device.rpc_schema import raise_for_error
+from autoseg.device.rpc_schema import (
+    ConnectionLost,
+    NoHeartbeat,
+    ProtocolError,
+    RpcTimeout,
+    raise_for_error,
+)
 
 PING_S = 5.0
 HEARTBEAT_TIMEOUT_S = 30.0
@@ -49,16 +54,13 @@ class Launcher(Protocol):
     connected, not call by call. `claim_wait_s`: how long to wait for another holder.
     """
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    shares_files: bool
+    keeps_claim: bool
+    claim_wait_s: float
+
     @property
     def here(self) -> bool: ...
-    @property
-    def shares_files(self) -> bool: ...
-    @property
-    def claim_wait_s(self) -> float: ...
-    @property
-    def keeps_claim(self) -> bool: ...
     def open(self) -> Transport:
         """Starts a runner. Raises DeviceError; InputError where the user must decide."""
 
@@ -88,7 +90,7 @@ class RpcChannel:
     ) -> dict[str, Any]:
         """The last reply to one request; raw bytes that came with it are its `raw`.
 
-        Raises the AutosegError of an error reply, and the errors of `rpc_errors`.
+        Raises the AutosegError of an error reply, and the errors of `rpc_schema`.
         """
         return deque(self.stream(do, limit_s=limit_s, payload=payload, **facts), maxlen=1).pop()
 

@@ -1,5 +1,12 @@
-"""Schema of a runner's replies. All is checked: the board may be broken, or hostile."""
+"""Schema of a runner's replies, and the errors in their place.
 
+All is checked: the board may be broken, or hostile.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -7,9 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded, without_control
-from autoseg.device.rpc_errors import DeviceBusy, ProtocolError
 from autoseg.device.runner import MAX_RUNS
 
+CHECK_POWER = "check its power and the network"
 MAX_TEXT, MAX_MS, MAX_NUMBER = 2000, 1e9, 1 << 62
 
 Ms = Annotated[float, Field(ge=0, le=MAX_MS)]
@@ -22,6 +29,34 @@ Words = Annotated[list[Text], Field(max_length=64)]
 Shape = Annotated[list[Whole | Text | None], Field(max_length=16)]
 # JSON has no tuples.
 Program = Annotated[tuple[Text, Real], Field(strict=False)]
+
+
+class ConnectionLost(Exception):
+    """The connection or the runner ended; the text says how (exit status, last output)."""
+
+
+class RunnerExited(ConnectionLost):
+    """The runner ended by itself, over a connection that lived on."""
+
+
+class NoHeartbeat(Exception):
+    """No byte came for HEARTBEAT_TIMEOUT_S, not even a pong: the board hangs."""
+
+
+class RpcTimeout(Exception):
+    """Pongs came, but the reply did not come in time."""
+
+
+class ProtocolError(Exception):
+    """The reply is none of a runner: too long, no JSON, wrong fields."""
+
+
+class NotRetryable(DeviceError):
+    """Retrying would not help: another program or another machine answers."""
+
+
+class DeviceBusy(DeviceError):
+    """Another process holds the machine; the text names it."""
 
 
 class _Checked(BaseModel):
@@ -45,20 +80,24 @@ class Hello(_Checked):
     pid: Count
 
 
-class Status(_Checked):
-    """The state of a machine; None where it does not report a value.
+class _State(_Checked):
+    """Clock and heat of a machine; None where it does not report a value."""
+
+    governors: Words
+    clock_mhz: Real | None
+    temperature_c: Real | None
+    throttled_bits: Whole | None
+    throttle_count: Whole | None
+
+
+class Status(_State):
+    """The state of a machine between timings.
 
     `other_cores` is how many cores were busy with other programs than the runner, `top` the
     busiest of them with their cores.
     """
 
-    governors: Words
-    clock_mhz: Real | None
     max_clock_mhz: Real | None
-    temperature_c: Real | None
-    throttled_bits: Whole | None
-    throttle_count: Whole | None
-    load_1m: Real | None
     other_cores: Real | None
     top: Annotated[list[Program], Field(max_length=3)]
     memory_total_bytes: Whole | None
@@ -70,8 +109,6 @@ class Status(_Checked):
 class ModelInput(_Checked):
     """One input of a model as it is fed."""
 
-    name: Text
-    dtype: Text
     shape: Shape
 
 
@@ -97,15 +134,19 @@ class Block(_Checked):
     cpu_share: Annotated[float, Field(ge=0)]
 
 
-class StateAfter(_Checked):
+class StateAfter(_State):
     """The state of a machine after some blocks."""
 
-    temperature_c: Real | None
-    throttled_bits: Whole | None
-    throttle_count: Whole | None
-    clock_mhz: Real | None
     peak_rss_bytes: Count
-    governors: Words = []
+
+    def merged(self, later: StateAfter) -> StateAfter:
+        """Two states as one: limits of either, the higher of maxima, the rest of the later."""
+        bits = [each.throttled_bits for each in (self, later) if each.throttled_bits is not None]
+        update = {"throttled_bits": functools.reduce(operator.or_, bits) if bits else None}
+        for name in ("temperature_c", "throttle_count", "peak_rss_bytes"):
+            known = [n for n in (getattr(self, name), getattr(later, name)) if n is not None]
+            update[name] = max(known, default=None)
+        return later.model_copy(update=update)
 
 
 class Node(_Checked):
@@ -138,7 +179,14 @@ Record = TypeVar("Record", bound=_Checked)
 
 def parse(kind: type[Record], reply: Mapping[str, Any], key: str) -> Record:
     """The record under one key of a reply. Raises ProtocolError."""
-    return _checked(kind, reply.get(key), key)
+    given = reply.get(key)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        at = ".".join([key, *map(str, first["loc"])])
+        text = f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}"
+        raise ProtocolError(text) from error
 
 
 def parse_nodes(reply: Mapping[str, Any]) -> list[Node]:
@@ -146,7 +194,7 @@ def parse_nodes(reply: Mapping[str, Any]) -> list[Node]:
     rows = reply.get("nodes")
     if not isinstance(rows, list) or len(rows) > 2000:
         raise ProtocolError(f"nodes is no table of at most 2,000 rows: {bounded(rows)}")
-    return [_checked(Node, row, "nodes") for row in rows]
+    return [parse(Node, {"nodes": row}, "nodes") for row in rows]
 
 
 def raise_for_error(reply: Mapping[str, Any]) -> None:
@@ -157,12 +205,6 @@ def raise_for_error(reply: Mapping[str, Any]) -> None:
         fault = parse(ErrorReply, reply, "error")
     except ProtocolError:
         fault = ErrorReply(kind="machine", message=bounded(reply["error"]))
-    raise error_of(fault)
-
-
-def error_of(fault: ErrorReply) -> AutosegError:
-    """The public error for one error reply."""
-    message = bounded(fault.message, MAX_TEXT)
     kinds: dict[str, type[AutosegError]] = {
         "model": CandidateError,
         "input": CandidateError,
@@ -171,15 +213,4 @@ def error_of(fault: ErrorReply) -> AutosegError:
         "plan": InputError,
         "busy": DeviceBusy,
     }
-    return kinds.get(fault.kind, DeviceError)(message)
-
-
-def _checked(kind: type[Record], given: Any, key: str) -> Record:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = ".".join([key, *map(str, first["loc"])])
-        raise ProtocolError(
-            f"{bounded(at)} is wrong ({first['msg']}): {bounded(given)}"
-        ) from error
+    raise kinds.get(fault.kind, DeviceError)(bounded(fault.message, MAX_TEXT))

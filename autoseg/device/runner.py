@@ -11,7 +11,7 @@ A request has its verb in "do"; every reply to it but the last has `"more": true
              has {digest}   put {digest} + the file   close
     child    open {models: {name: path}, plan}   warm {model, warmup_s}   nodes {path, plan, runs}
              time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
-    plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}, seed}
+    plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}}
 
 `ping` is answered at once, even while the child works: that distinguishes a slow model from a dead
 board. The child computes, and a model that crashes kills only the child. It holds the claim as
@@ -378,19 +378,24 @@ def status(request: dict[str, Any], child: Child | None) -> dict[str, Any]:
     memory = dict(re.findall(r"(\w+): +(\d+) kB", read_text("/proc/meminfo")))
     total, available = memory.get("MemTotal"), memory.get("MemAvailable")
     return {
-        "governors": governors(cores),
-        "clock_mhz": clock_mhz(cores),
+        **clock_and_heat(cores),
         "max_clock_mhz": most(numbers(cpufreq("cpuinfo_max_freq", cores)), 1e-3),
-        "temperature_c": temperature_c(),
-        "throttled_bits": throttled_bits(),
-        "throttle_count": throttle_count(),
-        "load_1m": os.getloadavg()[0] if os.path.exists("/proc/loadavg") else None,
         "other_cores": other_cores,
         "top": top,
         "memory_total_bytes": int(total) * 1024 if total else None,
         "memory_available_bytes": int(available) * 1024 if available else None,
         "disk_free_bytes": disk_free_bytes(),
         "time": time.time(),
+    }
+
+
+def clock_and_heat(cores: Sequence[int] | None = None) -> dict[str, Any]:
+    return {
+        "governors": governors(cores),
+        "clock_mhz": clock_mhz(cores),
+        "temperature_c": temperature_c(),
+        "throttled_bits": throttled_bits(),
+        "throttle_count": throttle_count(),
     }
 
 
@@ -408,10 +413,8 @@ def cpu_model() -> str:
     board = read_text("/proc/device-tree/model").strip("\0\n ")
     if board:
         return board
-    for line in read_text("/proc/cpuinfo").splitlines():
-        if line.lower().startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name.*?:(.*)", read_text("/proc/cpuinfo"), re.M | re.I)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def allowed_cores() -> list[int]:
@@ -442,9 +445,8 @@ def governors(cores: Sequence[int] | None = None) -> list[str]:
 
 def clock_mhz(cores: Sequence[int] | None = None) -> float | None:
     """The highest clock of these cores, or of the allowed ones: that of the working core."""
-    words = [line.split(":") for line in read_text("/proc/cpuinfo").splitlines()]
-    listed = [float(line[1]) for line in words if line[0].strip() == "cpu MHz"]
-    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most(listed)
+    listed = re.findall(r"^cpu MHz\s*:(.*)", read_text("/proc/cpuinfo"), re.M)
+    return most(numbers(cpufreq("scaling_cur_freq", cores)), 1e-3) or most([*map(float, listed)])
 
 
 def temperature_c() -> float | None:
@@ -621,7 +623,6 @@ def touch(path: str) -> None:
 class Model(NamedTuple):
     session: Any
     feeds: dict[str, Any]
-    load_ms: float
 
     def run(self) -> None:
         try:
@@ -688,14 +689,12 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
     if set(plan["shapes"]) - known:
         unknown = sorted(set(plan["shapes"]) - known)
         raise Fault("plan", f"no model has an input {unknown}; there are: {sorted(known)}")
-    for name, (session, load_ms) in sessions.items():
-        worker.models[name] = Model(session, make_feeds(session, plan), load_ms)
+    worker.models = {n: Model(s, make_feeds(s, plan)) for n, (s, _) in sessions.items()}
     models = worker.models.items()
     opened = {
         "first_ms": {name: time_runs(model.run, 1, 0.0)[0][0] for name, model in models},
-        "load_ms": {name: model.load_ms for name, model in models},
+        "load_ms": {name: load_ms for name, (_, load_ms) in sessions.items()},
         "inputs": {name: model.fed() for name, model in models},
-        "providers": {name: model.session.get_providers() for name, model in models},
     }
     worker.reply({"opened": opened})
 
@@ -716,15 +715,7 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
         times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
         timed = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
         worker.reply({"block": timed, "more": True})
-    after = {
-        "governors": governors(),
-        "clock_mhz": clock_mhz(),
-        "temperature_c": temperature_c(),
-        "throttled_bits": throttled_bits(),
-        "throttle_count": throttle_count(),
-        "peak_rss_bytes": peak_rss_bytes(),
-    }
-    worker.reply({"timed": after})
+    worker.reply({"timed": dict(clock_and_heat(), peak_rss_bytes=peak_rss_bytes())})
 
 
 def class_map(worker: Worker, request: dict[str, Any]) -> None:
@@ -759,7 +750,7 @@ def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="profile-", dir=cache()) as folder:
         session, _ = load(request["path"], plan, profile=os.path.join(folder, "run"))
-        model = Model(session, make_feeds(session, plan), 0.0)
+        model = Model(session, make_feeds(session, plan))
         for _ in range(1 + runs):
             model.run()
         with open(session.end_profiling()) as file:
@@ -784,7 +775,7 @@ def node_rows(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:
             "op": found[0]["args"].get("op_name", "")[:80],
             "provider": found[0]["args"].get("provider", "")[:80],
             "ms": middle_mean([each["dur"] for each in found], runs) / 1e3,
-            "output": next((s for each in outputs(found[0]) for s in each.values()), []),
+            "output": first_shape(found[0]["args"].get("output_type_shape") or []),
         }
         for (name, _), found in list(kernels.items())[:MAX_NODES]
     ]
@@ -798,8 +789,8 @@ def middle_mean(durations: list[int], runs: int) -> float:
     return each * sum(middle) / len(middle)
 
 
-def outputs(event: dict[str, Any]) -> list[dict[str, list[int]]]:
-    return event["args"].get("output_type_shape") or []
+def first_shape(outputs: list[dict[str, list[int]]]) -> list[int]:
+    return next((shape for each in outputs for shape in each.values()), [])
 
 
 WORK: dict[str, Callable[[Worker, dict[str, Any]], None]] = {
@@ -827,9 +818,9 @@ def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float
     """A session of one model, and the ms it took to open."""
     runtime = library("onnxruntime")
     known = runtime.get_available_providers()
-    if set(plan["providers"]) - set(known):
-        text = f"onnxruntime here has no {sorted(set(plan['providers']) - set(known))}"
-        raise Fault("machine", f"{text}; it has: {known}")
+    missing = sorted(set(plan["providers"]) - set(known))
+    if missing:
+        raise Fault("machine", f"onnxruntime here has no {missing}; it has: {known}")
     if not os.path.isfile(path):
         raise Fault("machine", f"no file at {path}")
     options = runtime.SessionOptions()
@@ -856,12 +847,10 @@ def fault_of(kind: str, what: str, error: Exception) -> Fault:
 
 def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """Seeded random arrays for every input; `shapes` of the plan fills open sizes."""
-    numpy = library("numpy")
-    random = numpy.random.RandomState(plan["seed"])
+    numpy, shapes = library("numpy"), plan["shapes"]
+    random = numpy.random.RandomState(0)
     return {
-        each.name: random_array(
-            numpy, random, each, fill(each.shape, plan["shapes"].get(each.name))
-        )
+        each.name: random_array(numpy, random, each, fill(each.shape, shapes.get(each.name)))
         for each in session.get_inputs()
     }
 
@@ -943,9 +932,9 @@ def time_runs(run: Callable[[], None], runs: int, max_s: float) -> tuple[list[fl
 
 def peak_rss_bytes() -> int:
     # ru_maxrss survives exec: a child of a large process would report its parent's size.
-    for line in read_text("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    found = re.search(r"^VmHWM:\s*(\d+)", read_text("/proc/self/status"), re.M)
+    if found:
+        return int(found[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

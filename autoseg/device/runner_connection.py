@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.text import bounded
+from autoseg.core.text import bounded, without_control
 from autoseg.device.rpc import Launcher, RpcChannel
-from autoseg.device.rpc_errors import (
+from autoseg.device.rpc_schema import (
+    CHECK_POWER,
     ConnectionLost,
     DeviceBusy,
+    Hello,
     NoHeartbeat,
     NotRetryable,
     ProtocolError,
     RpcTimeout,
-    Unreachable,
+    parse,
 )
-from autoseg.device.rpc_schema import Hello, parse
 
 Result = TypeVar("Result")
 
@@ -32,6 +35,9 @@ START_S = 120.0
 CLAIM_POLL_S, BOARD_POLL_S = 0.1, 1.0
 # A board that reboots is back within a minute.
 RECONNECT_S, RECONNECT_PAUSE_S = 60.0, 2.0
+# An upload that is slower counts as hung.
+MIN_UPLOAD_BYTES_S = 20e3
+MAX_PATH_CHARS = 4096
 
 
 class Connection:
@@ -58,8 +64,7 @@ class Connection:
         """The open channel. Raises DeviceError; InputError where the user must decide."""
         with self.turn:
             if self._channel is None or not self._channel.usable:
-                self._drop()
-                self._channel = self._connect()
+                self._channel = self.reopen()
             return self._channel
 
     def hello(self) -> Hello:
@@ -70,9 +75,9 @@ class Connection:
                 raise DeviceError(f"{self.name} did not describe itself")
             return self._hello
 
-    def ask(self, do: str, *, limit_s: float = START_S, **facts: Any) -> dict[str, Any]:
+    def ask(self, do: str, **facts: Any) -> dict[str, Any]:
         """The reply to one idempotent request."""
-        return self.twice(lambda: self.channel().ask(do, limit_s=limit_s, **facts))
+        return self.twice(lambda: self.channel().ask(do, limit_s=START_S, **facts))
 
     def twice(self, act: Callable[[], Result]) -> Result:
         """The result of `act`, repeated once after a lost connection."""
@@ -83,9 +88,29 @@ class Connection:
                 self.reopen(error)
                 return act()
 
+    def upload(self, onnx: Path) -> str:
+        """The path of a model there: ours where files are shared, else in the machine's cache.
+
+        Raises the errors of `rpc_schema`.
+        """
+        if self.launcher.shares_files:
+            return str(onnx)
+        data, channel = onnx.read_bytes(), self.channel()
+        digest = hashlib.sha256(data).hexdigest()
+        path = channel.ask("has", limit_s=START_S, digest=digest).get("path")
+        if path is None:
+            limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
+            path = channel.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
+        # The path is opened there and shown in messages.
+        if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
+            raise ProtocolError(f"no path of the uploaded model: {bounded(path)}")
+        if path != without_control(path)[:MAX_PATH_CHARS]:
+            raise ProtocolError(f"an impossible path of the uploaded model: {bounded(path)}")
+        return path
+
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Names the machine in every error, and turns errors of `rpc_errors` into public ones."""
+        """Names the machine in every error, and turns errors of `rpc_schema` into public ones."""
         name = self.name
         try:
             yield
@@ -119,37 +144,41 @@ class Connection:
                 self._held_for = ""
                 self._release()
 
-    def reopen(self, why: Exception) -> None:
-        """Connects again after a loss. Raises DeviceError where that fails for a minute."""
+    def reopen(self, why: Exception | None = None) -> RpcChannel:
+        """Connects after the loss `why`, after an unnoticed one, or for the first time.
+
+        A board that was connected before may be booting: retries for RECONNECT_S. Raises as
+        `channel`.
+        """
         self._drop()
-        tried_s = RECONNECT_S if self.launcher.keeps_claim else 0.0
-        deadline = time.monotonic() + tried_s
+        known_board = self.launcher.keeps_claim and self._hello is not None
+        deadline = time.monotonic() + (RECONNECT_S if known_board else 0.0)
         while True:
             if self._closing:
                 raise DeviceError(f"{self.name} was closed meanwhile")
             try:
-                self.channel()
-                return
+                self._channel = self._connect()
+                return self._channel
             except NotRetryable:
                 raise
-            except Unreachable as error:  # the launcher has retried for a minute
-                raise DeviceError(f"{error} (before: the runner {why})") from error
             except DeviceError as error:
                 if time.monotonic() >= deadline:
-                    raise self._not_back(why, error, tried_s) from error
+                    if not known_board and why is None:
+                        raise
+                    raise self._not_back(why, error) from error
             time.sleep(RECONNECT_PAUSE_S)
 
-    def _not_back(self, why: Exception, error: Exception, tried_s: float) -> DeviceError:
+    def _not_back(self, why: Exception | None, error: Exception) -> DeviceError:
         name = self.name
         if not self.launcher.keeps_claim:
             return DeviceError(f"{name}: the runner {why}, and a new one did not start: {error}")
-        return DeviceError(
-            f"{name} was lost (the runner {why}) and did not come back within {tried_s:g} s: "
-            f"{error}; check its power and the network"
-        )
+        lost = f"was lost (the runner {why})" if why else "was lost"
+        lost += f" and did not come back within {RECONNECT_S:g} s"
+        cause = str(error).removesuffix(f"; {CHECK_POWER}")
+        return DeviceError(f"{name} {lost}: {cause}; {CHECK_POWER}")
 
     def stop(self) -> None:
-        """Makes the runner abort its work. Raises the errors of `rpc_errors`."""
+        """Makes the runner abort its work. Raises the errors of `rpc_schema`."""
         if self._channel is None:
             raise ConnectionLost("is closed")
         self._channel.stop()
@@ -207,7 +236,7 @@ class Connection:
                 if left_s <= 0:
                     text = f"{self.name} is being measured by {busy}"
                     wait = f"waited {self.launcher.claim_wait_s:g} s, try again later"
-                    raise DeviceError(f"{text}; {wait}") from busy
+                    raise NotRetryable(f"{text}; {wait}") from busy
             time.sleep(min(left_s, BOARD_POLL_S if self.launcher.keeps_claim else CLAIM_POLL_S))
 
     def _release(self) -> None:

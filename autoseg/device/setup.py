@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded
-from autoseg.device.findings import MACHINES_32_BIT, MIN_PYTHON, too_old, version
+from autoseg.device.findings import system_findings, too_old, version
+from autoseg.device.ssh.launcher import Ran
 
 PYTHON = "python3"
 PACKAGES = ["onnxruntime>=1.16", "numpy"]
@@ -27,23 +28,13 @@ SHORT_TIMEOUT = ["--timeout", "15", "--retries", "1"]
 Text = Annotated[str, Field(max_length=2000)]
 
 
-class Ran(NamedTuple):
-    """The result of a command on the board."""
-
-    code: int
-    out: bytes
-    err: bytes
-
-
 class Shell(Protocol):
-    """Runs a command on the board, each word quoted; returns exit code, stdout and stderr.
+    """Runs a command on the board, each word quoted.
 
     Raises DeviceError where it fails to run, or does not end within `limit_s`.
     """
 
-    def __call__(
-        self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
-    ) -> tuple[int, bytes, bytes]: ...
+    def __call__(self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran: ...
 
 
 class _Strict(BaseModel):
@@ -88,7 +79,7 @@ def inspect_board(shell: Shell, named: str | None = None) -> BoardState:
     """
     python = named or PYTHON
     script = (Path(__file__).parent / "inspect_board.py").read_bytes()
-    ran = _run(shell, [*_words(python), "-"], 300, script)
+    ran = shell([*_words(python), "-"], script, 300)
     if ran.code in (126, 127):
         raise DeviceError(
             f"the board cannot run {python!r} ({bounded(ran.err)}); install it there (sudo apt "
@@ -118,14 +109,8 @@ def steps(found: BoardState, named: str | None = None) -> list[str]:
             f"({bounded(found.own.error or found.own.runtime)}); install it there, or "
             "remove `python` from the profile, so that setup makes an environment"
         )
-    if found.bits == 32 or found.machine in MACHINES_32_BIT:
-        raise DeviceError(
-            f"onnxruntime is not built for 32 bit ({bounded(found.machine)}); install the 64-bit "
-            "image of the board's system"
-        )
-    if version(found.python)[:2] < MIN_PYTHON:
-        text = f"python {bounded(found.python)} on the board is older than 3.8"
-        raise DeviceError(f"{text}; install a newer one and name it in the profile's `python`")
+    for finding in system_findings(found.machine, found.python, found.bits):
+        raise DeviceError(str(finding))
     if found.free_bytes < NEEDED_BYTES:
         free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
         raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; free some")
@@ -143,13 +128,13 @@ def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) ->
     if found.venv_python is None:
         progress(f"making {venv}")
         flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
-        _must(_run(shell, ["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
-        made = _run(shell, [PYTHON, "-m", "venv", *flags, venv], 600)
+        _must(shell(["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
+        made = shell([PYTHON, "-m", "venv", *flags, venv], limit_s=600)
         _must(made, "making the virtual environment")
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
         progress(f"installing {', '.join(PACKAGES)} by the board's own pip")
         pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *PACKAGES]
-        ran = _run(shell, pip, 1800)
+        ran = shell(pip, limit_s=1800)
         if ran.code == 0:
             return _require_ready(inspect_board(shell))
         progress(f"that failed: {_last(ran)}")
@@ -173,20 +158,20 @@ def _copy_wheels(
         progress(f"copying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
         try:
             # An interrupted setup may have left a part of a wheel.
-            _run(shell, ["rm", "-rf", there])
-            _must(_run(shell, ["mkdir", "-p", "-m", "700", there]), "making the folder")
+            shell(["rm", "-rf", there])
+            _must(shell(["mkdir", "-p", "-m", "700", there]), "making the folder")
             for wheel in wheels:
                 data, path = wheel.read_bytes(), f"{there}/{wheel.name}"
                 copy = ["sh", "-c", COPY_WHOLE, "sh", path, str(len(data))]
-                _must(_run(shell, copy, 600, data), f"copying {wheel.name}")
+                _must(shell(copy, data, 600), f"copying {wheel.name}")
             (pip,) = [wheel.name for wheel in wheels if wheel.name.startswith("pip-")]
             progress("installing them")
             # Runs pip from its wheel: without ensurepip the environment has none.
             words = [inside, f"{there}/{pip}/pip", "install", *PIP, "--no-index", "--upgrade"]
-            ran = _run(shell, [*words, "--find-links", there, "pip", *PACKAGES], 1800)
+            ran = shell([*words, "--find-links", there, "pip", *PACKAGES], limit_s=1800)
             _must(ran, "installing the wheels")
         finally:
-            _run(shell, ["rm", "-rf", there])
+            shell(["rm", "-rf", there])
 
 
 def fetch(found: BoardState, folder: Path) -> list[Path]:
@@ -218,10 +203,6 @@ def _require_ready(found: BoardState) -> BoardState:
     used = found.inside or found.own
     text = "onnxruntime is installed on the board, but cannot be used"
     raise DeviceError(f"{text}: {bounded(used.error or used.runtime, 500)}")
-
-
-def _run(shell: Shell, words: Sequence[str], limit_s: float = 60, stdin: bytes = b"") -> Ran:
-    return Ran(*shell(words, stdin, limit_s))
 
 
 def _words(python: str) -> list[str]:

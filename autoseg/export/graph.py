@@ -12,8 +12,6 @@ import numpy.typing as npt
 import onnx
 import onnx.compose
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnxscript import ir, optimizer
-from onnxscript.ir.passes import common as passes
 
 from autoseg.core.units import HW
 
@@ -36,6 +34,9 @@ def simplify(model: ModelProto) -> ModelProto:
     Uses only passes that ignore the values of weights: an untrained and a trained network must
     give the same graph (onnxscript's rewrite rules drop a bias that happens to be zero).
     """
+    from onnxscript import ir, optimizer
+    from onnxscript.ir.passes import common as passes
+
     graph = ir.serde.deserialize_model(model)
     optimizer.fold_constants(graph, onnx_shape_inference=True)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)

@@ -11,7 +11,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,6 @@ from autoseg.export.graph import (
     simplify,
 )
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE, normalize
-from autoseg.networks.structure import structure_digest
-
-__all__ = ["MIN_AGREEMENT", "Exported", "check", "export", "structure_digest"]
 
 # Pixels whose two best classes tie within rounding may differ; more is a fault of the export.
 MIN_AGREEMENT = 0.999
@@ -69,8 +66,8 @@ def export(
 ) -> Exported:
     """Writes `net` as one ONNX file, from a copy in evaluation mode; `classes` are its outputs.
 
-    The file is replaced atomically. Raises CandidateError where the
-    network cannot be exported or its logits are not `[1, classes, h, w]`.
+    The file is replaced atomically. Raises CandidateError where the network cannot be exported or
+    its logits are not `[1, classes, h, w]`.
     """
     model = simplify(_convert(_copy(net), torch.zeros(1, channels, *input_hw)))
     _require_logits(model, classes)
@@ -122,17 +119,19 @@ def _convert(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
     search exports dozens of untrained networks within a tenth of its budget. torch.export is the
     fallback for networks that cannot be traced.
     """
-    exporters: tuple[Callable[[nn.Module, Tensor], onnx.ModelProto], ...] = (_trace, _capture)
     with _silence(), torch.no_grad():
         causes: list[Exception] = []
-        for exporter in exporters:
+        for exporter in (_trace, _capture):
             try:
                 return exporter(net, picture)
             except Exception as error:
                 # A user's forward and the exporters may raise any exception.
                 causes.append(error)
     # Tracing runs the network itself, so its error is the clearest.
-    raise CandidateError(f"the network cannot be exported: {_line(causes[0])}") from causes[0]
+    line = str(causes[0]).strip().partition("\n")[0].rstrip()
+    raise CandidateError(
+        f"the network cannot be exported: {type(causes[0]).__name__}: {line}"
+    ) from causes[0]
 
 
 def _trace(net: nn.Module, picture: Tensor) -> onnx.ModelProto:
@@ -174,9 +173,3 @@ def _require_logits(model: onnx.ModelProto, classes: int) -> None:
         raise CandidateError(
             f"a network must return logits [1, {classes}, h, w] and nothing else, got {outputs}"
         )
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an exception's message."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}"

@@ -1,4 +1,4 @@
-"""Search spaces: a network's knobs, their choices, and the effort that unlocks each."""
+"""Search spaces: a network's knobs and their choices; a candidate's four parts, its identity."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import Candidate
+from autoseg.core.serialize import digest
 from autoseg.core.units import Choice, parse_hw
 from autoseg.core.yaml_files import did_you_mean
 
@@ -42,6 +43,13 @@ class Knob:
     def ordered(self) -> bool:
         """Whether all choices are numbers, so that a search may use their distances."""
         return all(isinstance(choice, (int, float)) for choice in self.choices)
+
+    @property
+    def ordered_choices(self) -> list[Any]:
+        """The choices from small to large (resolutions by area); as written if no numbers."""
+        if self.name == "resolution":
+            return sorted(self.choices, key=lambda choice: math.prod(parse_hw(choice)))
+        return sorted(self.choices) if self.ordered else list(self.choices)
 
     def is_active(self, chosen: Mapping[str, Choice]) -> bool:
         """Whether the knob is turned at all, given the choices of the knobs before it."""
@@ -125,6 +133,33 @@ def _assignments(
         return
     for choice in knob.choices if knob.name in free else (knob.baseline,):
         yield from _assignments(rest, free, {**chosen, knob.name: choice})
+
+
+def parts_of(space: SearchSpace, candidate: Candidate) -> dict[Stage, dict[str, Choice]]:
+    """The candidate's choices, told apart by the stages of the space's knobs.
+
+    `input` is what the network sees, `build` the arguments of its builder, `train` numbers of the
+    recipe, `compress` what is done to the trained network.
+    """
+    stages = {knob.name: knob.stage for knob in space.knobs}
+    parts: dict[Stage, dict[str, Choice]] = {stage: {} for stage in get_args(Stage)}
+    for name, value in candidate.choices:
+        parts[stages[name]][name] = value
+    return parts
+
+
+def identity(structure: str, parts: Mapping[Stage, Mapping[str, Choice]]) -> str:
+    """12 hex digits, equal only where two candidates would give the same shipped network.
+
+    `structure` is the digest of the built network and stands for the build part, since different
+    choices may round to the same widths.
+    """
+    return digest([structure, parts["input"], parts["train"], parts["compress"]])
+
+
+def channels_of(candidate: Candidate) -> int:
+    """3 (RGB) unless the space turns the knob `channels`."""
+    return int(dict(candidate.choices).get("channels", 3))
 
 
 def check_effort_rank(effort: str) -> int:

@@ -34,17 +34,7 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     Raises InputError with all faults of the file at once, each with its line and the fix.
     """
     path = yaml_files.find("search_spaces", name_or_path)
-    lines: list[str] = []
-    try:
-        yaml_files.load(path, _SpaceFile)
-    except InputError as error:
-        lines.append(str(error))
-    data = _data(path) if lines else yaml_files.read(path).data
-    if found := list(_faults(data)):
-        lines.append(str(yaml_files.faults(path, found)))
-    if lines:
-        raise InputError("\n".join(lines))
-    return _space(path.stem, _SpaceFile.model_validate(data))
+    return _space(path.stem, yaml_files.load(path, _SpaceFile, _faults))
 
 
 class _KnobFile(BaseModel):
@@ -80,14 +70,6 @@ def _space(name: str, file: _SpaceFile) -> SearchSpace:
     if "channels" not in file.knobs:
         knobs.append(Knob("channels", (3,), 3, "expert"))
     return SearchSpace(name, file.network, tuple(knobs), file.recipe)
-
-
-def _data(path: Path) -> Any:
-    """The readable part of a file that is known to be faulty."""
-    try:
-        return yaml_files.read(path).data
-    except InputError:  # The failed loading has reported it already.
-        return None
 
 
 def _faults(data: Any) -> Iterator[Fault]:

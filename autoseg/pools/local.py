@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job
+from autoseg.core.records import Job, Score
 from autoseg.pools.protocol import Outcome
 from autoseg.pools.slots import Slot, default_slots
 from autoseg.train.task import Task
@@ -60,11 +60,9 @@ class LocalPool:
 
     @property
     def running(self) -> Collection[Job]:
-        """Submitted jobs that have not ended: being trained, or waiting for a worker."""
         return [*(w.job for w in self._workers if w.job is not None), *self._backlog]
 
     def submit(self, job: Job) -> None:
-        """Hand the job to an idle worker, or queue it where all are busy."""
         self._backlog.append(job)
         self._hand_out()
 
@@ -74,12 +72,9 @@ class LocalPool:
         A worker that died gives its job a CandidateError. Raises AutosegError for what is not the
         candidate's fault.
         """
-        busy = {w.connection: w for w in self._workers if w.job is not None}
-        outcomes = [
-            self._receive(busy[c])
-            for c in wait(list(busy), timeout_s)
-            if isinstance(c, Connection)
-        ]
+        busy = [(w, w.job) for w in self._workers if w.job is not None]
+        ended = wait([w.connection for w, _ in busy], timeout_s)
+        outcomes = [(job, self._receive(w)) for w, job in busy if w.connection in ended]
         self._hand_out()
         return outcomes
 
@@ -93,13 +88,11 @@ class LocalPool:
             self._signal(signal.SIGCONT)
 
     def cancel(self) -> None:
-        """End all jobs; a later run of the same job goes on from its last checkpoint."""
         self._backlog.clear()
         for worker in [w for w in self._workers if w.job is not None]:
             self._end(worker)
 
     def close(self) -> None:
-        """End all workers."""
         self._backlog.clear()
         for worker in list(self._workers):
             self._end(worker)
@@ -137,16 +130,13 @@ class LocalPool:
         worker.connection.send((self._task, slot))
         return worker
 
-    def _receive(self, worker: _Worker) -> Outcome:
-        job, worker.job = worker.job, None
-        if job is None:
-            raise AutosegError("a worker answered without a job")
+    def _receive(self, worker: _Worker) -> Score | CandidateError:
+        worker.job = None
         try:
-            outcome = worker.connection.recv()
+            outcome: Score | CandidateError | AutosegError = worker.connection.recv()
         except (EOFError, ConnectionError):
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # killed now, its own exit code would be lost
+            # Killed now, its own exit code would be lost.
+            with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(5)
             self._end(worker)
             code = worker.process.returncode
@@ -154,12 +144,12 @@ class LocalPool:
                 raise DeviceError(
                     f"a training worker ended with exit code {code}; its own output stands above"
                 ) from None
-            return job, CandidateError(
+            return CandidateError(
                 f"its worker process was ended by signal {-code}; out of memory ends so"
             )
-        if isinstance(outcome, AutosegError):
-            raise outcome
-        return job, outcome[1]
+        if isinstance(outcome, Score | CandidateError):
+            return outcome
+        raise outcome
 
     def _end(self, worker: _Worker) -> None:
         worker.process.kill()

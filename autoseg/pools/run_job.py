@@ -7,8 +7,7 @@ import logging
 import torch
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job
-from autoseg.pools.protocol import Outcome
+from autoseg.core.records import Job, Score
 from autoseg.pools.slots import Slot
 from autoseg.train.loop import train_job
 from autoseg.train.task import Task
@@ -16,24 +15,24 @@ from autoseg.train.task import Task
 log = logging.getLogger(__name__)
 
 
-def run_job(task: Task, job: Job, slot: Slot) -> Outcome:
-    """Train `job` in this process, and score it; the outcome carries a fault of the candidate.
+def run_job(task: Task, job: Job, slot: Slot) -> Score | CandidateError:
+    """Train `job` in this process, and score it; a fault of the candidate is returned.
 
     Foreign exceptions are translated here and nowhere else. Raises AutosegError for what is not
     the candidate's fault.
     """
     torch.set_num_threads(slot.threads)
     try:
-        return job, train_job(task, job, slot.device)
+        return train_job(task, job, slot.device)
     except CandidateError as error:
-        return job, error
+        return error
     except AutosegError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return job, CandidateError(f"out of memory: {error}")
+        return CandidateError(f"out of memory: {error}")
     except OSError as error:
         text = f"training cannot read or write a file ({error}): fix that, then --resume"
         raise DeviceError(text) from error
     except Exception as error:  # a user's own network may raise anything
         log.debug("%s", job, exc_info=True)
-        return job, CandidateError(f"training failed: {type(error).__name__}: {error}")
+        return CandidateError(f"training failed: {type(error).__name__}: {error}")

@@ -11,8 +11,6 @@ import ctypes
 import os
 import signal
 import sys
-import threading
-import time
 from multiprocessing.connection import Connection
 
 from autoseg.core.errors import AutosegError
@@ -21,17 +19,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent(parent: int) -> None:
-    """No orphan trains on: Linux kills this process with its parent, elsewhere a thread does."""
-    try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (AttributeError, OSError):
-
-        def watch() -> None:
-            while os.getppid() == parent:
-                time.sleep(1.0)
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
+    """No orphan trains on: Linux kills this process with its parent."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel could be asked
         os._exit(1)
 
@@ -53,11 +42,9 @@ def main(fd: int, parent: int) -> None:
         except EOFError:
             return
         try:
-            outcome = run_job(task, job, slot)
+            connection.send(run_job(task, job, slot))
         except AutosegError as error:
             connection.send(error)
-        else:
-            connection.send(outcome)
 
 
 if __name__ == "__main__":

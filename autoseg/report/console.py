@@ -10,7 +10,7 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.axes import latency_text, varied_knobs
+from autoseg.report.plot_data import latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
 from autoseg.run.rows import TableRow, table_rows
@@ -30,10 +30,9 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int =
         table.add_column(without_control(name), overflow="fold")
     for row in rows:
         table.add_row(*map(without_control, row))
-    plain = {"highlight": False, "markup": False, "emoji": False}
-    console = Console(file=io.StringIO(), width=max(80, width), **plain)  # type: ignore[arg-type]
-    console.print(table)
-    return console.file.getvalue().rstrip("\n").split("\n")  # type: ignore[attr-defined,no-any-return]
+    text, wide = io.StringIO(), max(80, width)
+    Console(file=text, width=wide, highlight=False, markup=False, emoji=False).print(table)
+    return text.getvalue().rstrip("\n").split("\n")
 
 
 def inspection_lines(seen: Inspection) -> list[str]:
@@ -95,13 +94,9 @@ def result_lines(result: Result) -> list[str]:
         lines.append(f"going on for another {clock(outlook.horizon_s)}: under {most} expected")
     if model := measured_model(result.evaluations):
         lines.append(f"latency predictor: {model.leave_one_out()}")
-    return [*lines, *result.misses(), f"files: {result.files}/  ({_files(result)})"]
-
-
-def _files(result: Result) -> str:
     page = "report.html " if (result.files / "report.html").exists() else ""
-    bundles = " bundles/" if result.front else ""
-    return f"{page}front.csv front.json pareto.png{bundles}"
+    files = f"{page}front.csv front.json pareto.png{' bundles/' if result.front else ''}"
+    return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
 
 
 def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
@@ -117,8 +112,11 @@ def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
 
 def _cells(row: TableRow, knobs: Sequence[str], latencies: Sequence[Statistic]) -> list[str]:
     choices = [row.knob(knob) for knob in knobs]
+    # The rank on the front, and whether it is rejected or the baseline.
+    rank = str(row.rank) if row.on_front else ""
+    rejected = "rejected" if row.evaluation.state == "rejected" else ""
     return [
-        _marks(row),
+        " ".join(filter(None, (rank, rejected, "baseline" if row.is_baseline else ""))),
         *("" if choice is None else str(choice) for choice in choices),
         row["params"].text(",.0f"),
         row["macs"].text(".1f", 1e-6),
@@ -129,13 +127,6 @@ def _cells(row: TableRow, knobs: Sequence[str], latencies: Sequence[Statistic]) 
         row["speedup_vs_baseline"].text(".1f"),
         row.key,
     ]
-
-
-def _marks(row: TableRow) -> str:
-    """The rank on the front, and whether it is rejected or the baseline."""
-    rank = str(row.rank) if row.on_front else ""
-    rejected = "rejected" if row.evaluation.state == "rejected" else ""
-    return " ".join(filter(None, (rank, rejected, "baseline" if row.is_baseline else "")))
 
 
 def _measurement_lines(evaluation: Evaluation) -> list[str]:

@@ -12,19 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
 from autoseg.core.records import STATE_LABELS
+from autoseg.core.text import one_line
 from autoseg.core.units import clock
-from autoseg.report.axes import learning_curve
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page.comparison import names_of
-from autoseg.report.plots import fronts_figure, pareto_figure
-from autoseg.report.points import front_plot
+from autoseg.report.plot_data import front_plot, learning_curve
+from autoseg.report.plots import FRONT, LIMIT, OTHER, draw_frame, fronts_figure, pareto_figure
 from autoseg.report.spending import STACKED_STATES, spending
 from autoseg.run.ledger import as_seen_on, read_events
 from autoseg.run.result import Result
 
 FOLDER = "figures"  # beside a report
 MAX_NAME = 32  # characters of a run's name in a legend
-_FRONT, _OTHER, _LIMIT = "#0b6e99", "#8a949e", "#b5541c"
 _STATE_COLORS = ("#0b6e99", "#c0392b", "#5aa6c4", "#c9a24b", "#c5cdd5", "#98a2ad", "#6b3fa0")
 # Text is stored as text, `$` starts no formula, and the same run gives the same file.
 _STYLE: dict[Any, Any] = {
@@ -40,17 +39,11 @@ def write_figures(result: Result, page: Path) -> list[str]:
     The files are in a folder beside the page. Returns their names without a suffix. Raises
     OSError where they cannot be written.
     """
-    folder = page.parent / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
     with matplotlib.rc_context(_STYLE):
-        for name, draw in _DRAWN.items():
-            figure = draw(result)
-            if figure is None:
-                continue
-            _save(figure, folder, name)
-            drawn.append(name)
-    return drawn
+        drawn = {name: figure for name, draw in _DRAWN.items() if (figure := draw(result))}
+        for name, figure in drawn.items():
+            _save(figure, page, name)
+    return [*drawn]
 
 
 def write_fronts(one: Result, other: Result, page: Path) -> str:
@@ -58,49 +51,43 @@ def write_fronts(one: Result, other: Result, page: Path) -> str:
 
     Returns the path of the PNG relative to the page. Raises OSError.
     """
-    folder, name = page.parent / FOLDER, f"front-{page.stem.removeprefix('report-')}"
-    folder.mkdir(parents=True, exist_ok=True)
+    file = f"front-{page.stem.removeprefix('report-')}"
     plots = [
-        front_plot(result.evaluations, result.constraints, name=_printable(name)[:MAX_NAME])
+        front_plot(result.evaluations, result.constraints, name=one_line(name)[:MAX_NAME])
         for name, result in zip(names_of(one, other), (one, other), strict=True)
     ]
     with matplotlib.rc_context(_STYLE):
-        _save(fronts_figure(plots), folder, name)
-    return f"{FOLDER}/{name}.png"
+        _save(fronts_figure(plots), page, file)
+    return f"{FOLDER}/{file}.png"
 
 
-def _save(figure: Figure, folder: Path, name: str) -> None:
+def _save(figure: Figure, page: Path, name: str) -> None:
+    folder = page.parent / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png")
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
-def _printable(name: str) -> str:
-    """A folder's name that is not UTF-8, with escapes."""
-    return name.encode(errors="backslashreplace").decode()
-
-
 def _front(result: Result) -> Figure | None:
     plot = front_plot(result.evaluations, result.constraints, result.baseline)
-    return pareto_figure(plot, _printable(result.folder.name))
+    return pareto_figure(plot, one_line(result.folder.name))
 
 
 def _learning(result: Result) -> Figure | None:
     best = {e.candidate.key for e in result.front}
-    curves = [
-        (e.candidate.key in best, [(float(s.epoch), s.iou) for s in learning_curve(e)])
-        for e in result.evaluations
-    ]
-    curves = sorted((each for each in curves if each[1]), key=lambda each: each[0])
+    # The front is drawn last, on top.
+    drawn = sorted(result.evaluations, key=lambda e: e.candidate.key in best)
+    curves = {e.candidate.key: curve for e in drawn if (curve := learning_curve(e))}
     if not curves:
         return None
     figure, axes = _empty("epochs (log scale)", "IoU on val")
     axes.set_xscale("log")
-    for on_front, curve in curves:
-        color, alpha = (_FRONT, 0.9) if on_front else (_OTHER, 0.45)
-        epochs, ious = [epoch for epoch, _ in curve], [iou for _, iou in curve]
+    for key, curve in curves.items():
+        color, alpha = (FRONT, 0.9) if key in best else (OTHER, 0.45)
+        epochs, ious = [score.epoch for score in curve], [score.iou for score in curve]
         axes.plot(epochs, ious, "o-", color=color, alpha=alpha, markersize=3, linewidth=1.2)
-    axes.axhline(result.constraints.min_iou, color=_LIMIT, linewidth=1.1, linestyle="--")
-    epochs = sorted({epoch for _, curve in curves for epoch, _ in curve})
+    axes.axhline(result.constraints.min_iou, color=LIMIT, linewidth=1.1, linestyle="--")
+    epochs = sorted({score.epoch for curve in curves.values() for score in curve})
     axes.set_xticks(epochs[:: max(1, len(epochs) // 8)])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -113,16 +100,15 @@ def _budget(result: Result) -> Figure | None:
     if len(spent.counts) < 2:
         return None
     figure, axes = _timed("candidates")
-    counts = [*spent.counts, (max(result.spent_s, spent.counts[-1][0]), spent.counts[-1][1])]
-    seconds = [second for second, _ in counts]
-    for place, (state, color) in enumerate(zip(STACKED_STATES, _STATE_COLORS, strict=True)):
-        bottoms = [sum(each[:place]) for _, each in counts]
-        tops = [sum(each[: place + 1]) for _, each in counts]
-        if bottoms != tops:
-            axes.fill_between(
-                seconds, bottoms, tops, step="post", color=color, linewidth=0,
-                label=STATE_LABELS[state],
-            )  # fmt: skip
+    last_s, last = spent.counts[-1]
+    counts = [*spent.counts, (max(result.spent_s, last_s), last)]
+    layers = list(zip(*(each for _, each in counts), strict=True))
+    shown = [place for place, layer in enumerate(layers) if any(layer)]
+    axes.stackplot(
+        [second for second, _ in counts], [layers[place] for place in shown], step="post",
+        labels=[STATE_LABELS[STACKED_STATES[place]] for place in shown],
+        colors=[_STATE_COLORS[place] for place in shown], linewidth=0,
+    )  # fmt: skip
     axes.legend(loc="upper left", fontsize=9, frameon=False)
     return figure
 
@@ -131,9 +117,7 @@ def _hypervolume(result: Result) -> Figure | None:
     if len(result.curve) < 2:
         return None
     figure, axes = _timed("hypervolume")
-    axes.step(
-        [s for s, _ in result.curve], [v for _, v in result.curve], where="post", color=_FRONT
-    )
+    axes.step(*zip(*result.curve, strict=True), where="post", color=FRONT)
     axes.set_ylim(bottom=0)
     return figure
 
@@ -158,7 +142,7 @@ def _bars(axes: Axes, name: str, found: Importance) -> None:
     shares = [100 * e.share for e in effects]
     low = [max(0.0, 100 * (e.share - e.share_ci90[0])) for e in effects]
     high = [max(0.0, 100 * (e.share_ci90[1] - e.share)) for e in effects]
-    axes.barh([e.knob for e in effects], shares, xerr=[low, high], color=_FRONT, capsize=2)
+    axes.barh([e.knob for e in effects], shares, xerr=[low, high], color=FRONT, capsize=2)
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"share of main effects on {name}, %", fontsize=9)
     axes.set_title(f"{name}, {found.candidates} candidates", loc="left", fontsize=10)
@@ -167,11 +151,8 @@ def _bars(axes: Axes, name: str, found: Importance) -> None:
 
 def _empty(x_name: str, y_name: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 3.8), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_name)
-    axes.set_ylabel(y_name)
-    axes.grid(color="#000000", alpha=0.08, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes = figure.add_subplot(xlabel=x_name, ylabel=y_name)
+    draw_frame(axes)
     return figure, axes
 
 
@@ -182,8 +163,7 @@ def _timed(y_name: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-Draw = Callable[[Result], Figure | None]
-_DRAWN: dict[str, Draw] = {
+_DRAWN: dict[str, Callable[[Result], Figure | None]] = {
     "front": _front,
     "learning": _learning,
     "budget": _budget,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.units import Choice
-from autoseg.report.axes import varied_knobs
+from autoseg.report.plot_data import varied_knobs
 
 Array = NDArray[np.float64]
 MIN_CANDIDATES = 8  # with fewer, each knob alone explains all of the variance
@@ -85,17 +85,15 @@ def _importance(
     columns = np.hstack([block for block, _ in blocks.values()])
     inputs, y = np.hstack([columns, _indicators(nuisance)[0]]), np.array(values)
     rng = np.random.default_rng(0)
-    fits, left_out = [_fit(inputs, y)], []
+    fits, residuals, spread = [_fit(inputs, y)], np.zeros(0), np.zeros(0)
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(y), len(y))
         fits.append(_fit(inputs[drawn], y[drawn]))
-        out = np.setdiff1d(np.arange(len(y)), drawn)
-        left_out.append(_residuals(fits[-1], inputs[out], y[out]))
-    residuals = np.concatenate([each for each, _ in left_out])
-    spread = np.concatenate([each for _, each in left_out])
+        out, mean = np.setdiff1d(np.arange(len(y)), drawn), y[drawn].mean()
+        residuals = np.append(residuals, y[out] - mean - inputs[out] @ fits[-1])
+        spread = np.append(spread, y[out] - mean)
     explained = 1 - float((residuals**2).sum() / max(1e-12, float((spread**2).sum())))
-    effects = _effects(blocks, [weights for weights, _ in fits])
-    return Importance(tuple(effects), len(seen), explained)
+    return Importance(tuple(_effects(blocks, fits)), len(seen), explained)
 
 
 def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:
@@ -104,21 +102,16 @@ def _indicators(values: Sequence[Any]) -> tuple[Array, list[Any]]:
     return np.array([[float(v == kind) for kind in kinds] for v in values]), kinds
 
 
-def _fit(inputs: Array, y: Array) -> tuple[Array, float]:
-    """Ridge weights and the mean (intercept)."""
-    mean = float(y.mean())
+def _fit(inputs: Array, y: Array) -> Array:
+    """Ridge weights around the mean, which is the intercept."""
     square = inputs.T @ inputs + _RIDGE * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(square, inputs.T @ (y - mean)), np.float64), mean
-
-
-def _residuals(fit: tuple[Array, float], inputs: Array, y: Array) -> tuple[Array, Array]:
-    weights, mean = fit
-    return y - mean - inputs @ weights, y - mean
+    return np.asarray(np.linalg.solve(square, inputs.T @ (y - y.mean())), np.float64)
 
 
 def _effects(blocks: dict[str, tuple[Array, list[Any]]], fits: Sequence[Array]) -> list[Effect]:
-    ends = np.cumsum([0, *(len(kinds) for _, kinds in blocks.values())])
-    parts = [[weights[a:b] for a, b in zip(ends, ends[1:], strict=False)] for weights in fits]
+    ends = np.cumsum([len(kinds) for _, kinds in blocks.values()])
+    # What is behind the last knob are the weights of the nuisance.
+    parts = [np.split(weights, ends)[:-1] for weights in fits]
     variances = np.array([[float(part.var()) for part in each] for each in parts])
     shares = variances / np.maximum(1e-12, variances.sum(axis=1, keepdims=True))
     effects = []
@@ -126,22 +119,15 @@ def _effects(blocks: dict[str, tuple[Array, list[Any]]], fits: Sequence[Array]) 
         own = parts[0][place]
         low, high = np.quantile(shares[1:, place], (0.05, 0.95))
         worst, best = int(own.argmin()), int(own.argmax())
-        effects.append(
-            Effect(
-                knob,
-                float(shares[0, place]),
-                (float(low), float(high)),
-                kinds[worst],
-                kinds[best],
-                float(own[best] - own[worst]),
-            )  # fmt: skip
-        )
+        share, swing = float(shares[0, place]), float(own[best] - own[worst])
+        ci90 = float(low), float(high)
+        effects.append(Effect(knob, share, ci90, kinds[worst], kinds[best], swing))
     return sorted(effects, key=lambda effect: -effect.share)
 
 
 def _as_factors(found: Importance) -> Importance:
-    effects = tuple(
-        Effect(e.knob, e.share, e.share_ci90, e.best, e.worst, math.exp(e.swing))
-        for e in found.effects
-    )
-    return Importance(effects, found.candidates, found.explained)
+    """Effects on ln(latency) as factors of latency, of which the lower one is better."""
+    effects = [
+        replace(e, worst=e.best, best=e.worst, swing=math.exp(e.swing)) for e in found.effects
+    ]
+    return replace(found, effects=tuple(effects))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,12 +27,10 @@ def write_markdown(result: Result, path: Path) -> None:
     """
     report, folder = run_report(result), path.parent / FOLDER
     drawn = [f"{name}.png" for name in write_figures(result, path)]
-    found = sheets(result.files, [model.point.key for model in report.models])
-    for key, raw in found.items():
+    for key, raw in sheets(result.files, [model.point.key for model in report.models]).items():
         (folder / f"{key}.jpg").write_bytes(raw)
-    write_atomically(
-        path, "\n".join(_lines(report, {*drawn, *(f"{k}.jpg" for k in found)})) + "\n"
-    )
+        drawn.append(f"{key}.jpg")
+    write_atomically(path, "\n".join(_lines(report, drawn)) + "\n")
 
 
 def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
@@ -41,7 +39,7 @@ def write_markdown_comparison(one: Result, other: Result, path: Path) -> None:
     write_atomically(path, "\n".join(lines) + "\n")
 
 
-def _lines(report: RunReport, pictures: Set[str]) -> list[str]:
+def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     """`pictures` are the names of the existing picture files."""
     result = report.result
     lines = [f"# {markdown(result.headline)}", "", f"autoseg report of {markdown(report.name)}."]
@@ -50,10 +48,8 @@ def _lines(report: RunReport, pictures: Set[str]) -> list[str]:
     lines += _explanation(report)
     if report.picks:
         lines += ["", "## Picks", ""]
-        lines += [
-            f"- **{how}**: {markdown(e.candidate.key)}, {markdown(why)}"
-            for how, e, why in report.picks
-        ]
+    for how, e, why in report.picks:
+        lines.append(f"- **{how}**: {markdown(e.candidate.key)}, {markdown(why)}")
     lines += ["", "## Models"]
     lines += _picture("front.png", "latency against IoU", pictures)
     lines += ["", *_cells(report.heads, report.rows[: report.first_rows])]
@@ -85,7 +81,7 @@ _FIGURES = {
 }
 
 
-def _picture(file: str, shows: str, pictures: Set[str]) -> list[str]:
+def _picture(file: str, shows: str, pictures: Sequence[str]) -> list[str]:
     return ["", f"![{shows}]({FOLDER}/{file})"] if file in pictures else []
 
 
@@ -100,10 +96,11 @@ def _shown(model: ModelSection) -> list[str]:
         each = [(o.op, str(o.nodes), formatting.ms(o.ms)) for o in model.diagnostics.operators]
         lines += ["", *_table(("operator", "nodes", "time"), each)]
     if model.diagnostics and (frame := model.diagnostics.frame):
-        parts = frame.resize_ms, frame.inference_ms, frame.resize_back_ms
-        rows = list(
-            zip(("resize", "inference", "resize back"), map(formatting.ms, parts), strict=True)
-        )
+        rows = [
+            ("resize", formatting.ms(frame.resize_ms)),
+            ("inference", formatting.ms(frame.inference_ms)),
+            ("resize back", formatting.ms(frame.resize_back_ms)),
+        ]
         lines += ["", *_table(("whole frame", "time"), rows)]
     return lines
 
@@ -136,8 +133,8 @@ def _explanation(report: RunReport) -> list[str]:
     found = report.explanation
     if found is None:
         return []
-    title = "## Why no model is feasible"
-    lines = ["", title, "", markdown(found.summary), *map(markdown, found.notes)]
+    lines = ["", "## Why no model is feasible", ""]
+    lines += [markdown(found.summary), *map(markdown, found.notes)]
     if found.relax:
         rows = [(f"{each.option} {each.value}", each.gives) for each in found.relax]
         lines += ["", *_table(("option", "expected result"), rows)]
@@ -151,12 +148,8 @@ def _knobs(what: str, sign: str, found: Importance | None) -> list[str]:
     for each in found.effects:
         low, high = (round(100 * end) for end in each.share_ci90)
         swing = f"×{formatting.number(each.swing, 2)}" if sign == "x" else f"+{each.swing:.3f}"
-        rows.append(
-            (
-                each.knob, f"{100 * each.share:.0f} % ({low} to {high})",
-                f"{swing} ({each.worst} → {each.best})",
-            )
-        )  # fmt: skip
+        share, change = f"{100 * each.share:.0f} %", f"{each.worst} → {each.best}"
+        rows.append((each.knob, f"{share} ({low} to {high})", f"{swing} ({change})"))
     explained = max(0, round(100 * found.explained))
     head = (
         f"{what}, from {found.candidates} candidates; the model explains {explained} % of the "
@@ -182,9 +175,8 @@ def _compared(both: Comparison, figure: str) -> list[str]:
 
 
 def _cells(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[str]:
-    return _table(
-        heads, [[f"{c.shown} ({c.more})" if c.more else c.shown for c in row] for row in rows]
-    )
+    texts = ([f"{c.shown} ({c.more})" if c.more else c.shown for c in row] for row in rows)
+    return _table(heads, texts)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
-from autoseg.report.axes import latency_name, ms_ticks
-from autoseg.report.points import (
+from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
     FrontPlot,
     PlotPoint,
     front_plot,
+    latency_name,
+    ms_ticks,
     plot_iou_limits,
     plot_ms_limits,
+    whiskers,
 )
-from autoseg.run.rows import Interval
 
-_RUN_COLORS = "#0b6e99", "#b8601a"
-_FRONT, _OTHER, _LIMIT, _REJECTED, _BASELINE = (
+FRONT, OTHER, LIMIT, _REJECTED, _BASELINE = (
     "#0b6e99", "#8a949e", "#b5541c", "#c0392b", "#5b3a8c",
 )  # fmt: skip
+_RUN_COLORS = FRONT, "#b8601a"
 _EDGE_HEIGHT = 0.02  # of the plot: marks on its lower edge
 
 
@@ -35,11 +37,9 @@ def pareto_png(
     constraints: Constraints,
     *,
     baseline: Evaluation | None = None,
-    title: str = "",
 ) -> None:
     """Write the plot of `pareto_figure`."""
-    plot = front_plot(evaluations, constraints, baseline)
-    pareto_figure(plot, title).savefig(path, format="png")
+    pareto_figure(front_plot(evaluations, constraints, baseline)).savefig(path, format="png")
 
 
 def pareto_figure(plot: FrontPlot, title: str = "") -> Figure:
@@ -64,9 +64,9 @@ def fronts_figure(plots: Sequence[FrontPlot]) -> Figure:
         _draw_constraints(axes, plot.constraints, color, row)
         rest = [p for p in plot.points if p.kind not in BEST and (p.iou or 0.0) >= low]
         label = f"other networks of {plot.name}"
-        _scatter(axes, rest, label, marker="o", color=color, alpha=0.25, size=5)
+        _scatter(axes, rest, label, "o", color=color, alpha=0.25, markersize=5)
         _draw_front(axes, plot, color=color, row=row)
-    _label(axes, plots, "", columns=2)
+    _label(axes, plots, "")
     return figure
 
 
@@ -79,7 +79,7 @@ def _empty(plots: Sequence[FrontPlot]) -> tuple[Figure, Axes]:
 
 
 def _draw_constraints(
-    axes: Axes, constraints: Constraints, color: str = _LIMIT, row: int = 0
+    axes: Axes, constraints: Constraints, color: str = LIMIT, row: int = 0
 ) -> None:
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
     dashes = (4 * row, (4, 4))  # two lines at one place show both colours
@@ -101,15 +101,15 @@ def _draw_constraints(
 def _draw_rest(axes: Axes, plot: FrontPlot) -> None:
     """All points but the front; those without a place by their IoU lie on the lower edge."""
     low = axes.get_ylim()[0]
-    rest = [p for p in plot.points if p.kind not in BEST]
-    plain = [p for p in rest if p.kind != "rejected" and not p.is_baseline]
-    rejected = [p for p in rest if p.kind == "rejected" and not p.is_baseline]
-    baseline = [p for p in plot.points if p.is_baseline]
+    rest = [p for p in plot.points if p.kind not in BEST and not p.row.is_baseline]
+    plain = [p for p in rest if p.kind != "rejected"]
+    rejected = [p for p in rest if p.kind == "rejected"]
+    baseline = [p for p in plot.points if p.row.is_baseline]
     dots = [p for p in plain if (p.iou or 0.0) >= low]
-    _scatter(axes, dots, POINT_LABELS["dominated"], color=_OTHER, alpha=0.5, size=5)
-    _scatter(axes, rejected, POINT_LABELS["rejected"], marker="X", color=_REJECTED)
+    _scatter(axes, dots, POINT_LABELS["dominated"], "o", color=OTHER, alpha=0.5, markersize=5)
+    _scatter(axes, rejected, POINT_LABELS["rejected"], "X", color=_REJECTED, markersize=8)
     stars = [p for p in baseline if (p.iou or 0.0) >= low]
-    _scatter(axes, stars, "baseline", marker="*", color=_BASELINE, size=14)
+    _scatter(axes, stars, "baseline", "*", color=_BASELINE, markersize=14)
     below = [p for p in plain + baseline if p.iou is not None and p.iou < low]
     unscored = [p for p in plain + baseline if p.iou is None]
     _draw_edge(axes, below, "v", "IoU below this plot")
@@ -119,32 +119,22 @@ def _draw_rest(axes: Axes, plot: FrontPlot) -> None:
 def _draw_edge(axes: Axes, points: Sequence[PlotPoint], marker: str, label: str) -> None:
     if points:
         axes.plot(
-            [p.ms for p in points], [_EDGE_HEIGHT] * len(points), marker, color=_OTHER, alpha=0.7,
+            [p.ms for p in points], [_EDGE_HEIGHT] * len(points), marker, color=OTHER, alpha=0.7,
             markersize=7, transform=axes.get_xaxis_transform(), label=f"{label} ({len(points)})",
         )  # fmt: skip
 
 
 def _scatter(
-    axes: Axes,
-    points: Sequence[PlotPoint],
-    label: str,
-    *,
-    color: str,
-    marker: str = "o",
-    alpha: float = 1.0,
-    size: float = 8,
+    axes: Axes, points: Sequence[PlotPoint], label: str, marker: str, **look: Any
 ) -> None:
     known = [(p.ms, p.iou) for p in points if p.iou is not None]
-    if not known:
-        return
     count = f" ({len(known)})" if label != "baseline" else ""
-    axes.plot(
-        [ms for ms, _ in known], [iou for _, iou in known], marker, color=color, alpha=alpha,
-        markersize=size, markeredgewidth=0, label=label + count, zorder=3,
-    )  # fmt: skip
+    if known:
+        at = zip(*known, strict=True)
+        axes.plot(*at, marker, markeredgewidth=0, label=label + count, zorder=3, **look)
 
 
-def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = _FRONT, row: int = 0) -> None:
+def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = FRONT, row: int = 0) -> None:
     """Draw the ranks of a second front (`row` 1) on the other side of its points."""
     best = [(p, p.iou) for p in plot.of_kind(*BEST) if p.iou is not None]
     if not best:
@@ -155,9 +145,9 @@ def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = _FRONT, row: int = 
     # Steps: for a latency between two models, the faster one's IoU is the best available.
     axes.plot(each_ms, ious, drawstyle="steps-post", color=color, linewidth=1.2, alpha=0.6)
     axes.errorbar(
-        each_ms, ious, xerr=_bars([p.latency.ci95 for p, _ in best], each_ms),
-        yerr=_bars([p.iou_ci95 for p, _ in best], ious), fmt="o", color=color, markersize=6,
-        elinewidth=1.0, capsize=2, label=f"{name}, 95 % intervals", zorder=4,
+        each_ms, ious, xerr=whiskers([p.latency.ci95 for p, _ in best], each_ms),
+        yerr=whiskers([p.row["iou_val"].ci95 for p, _ in best], ious), fmt="o", color=color,
+        markersize=6, elinewidth=1.0, capsize=2, label=f"{name}, 95 % intervals", zorder=4,
     )  # fmt: skip
     for rank, at in enumerate(zip(each_ms, ious, strict=True), start=1):
         axes.annotate(
@@ -166,31 +156,21 @@ def _draw_front(axes: Axes, plot: FrontPlot, *, color: str = _FRONT, row: int = 
         )  # fmt: skip
 
 
-def _bars(
-    intervals: Sequence[Interval | None], at: Sequence[float]
-) -> tuple[list[float], list[float]]:
-    """Lengths down and up from each point; zero without an interval."""
-    known = [interval or (x, x) for interval, x in zip(intervals, at, strict=True)]
-    down = [max(0.0, x - low) for (low, _), x in zip(known, at, strict=True)]
-    return down, [max(0.0, high - x) for (_, high), x in zip(known, at, strict=True)]
-
-
-def _label(axes: Axes, plots: Sequence[FrontPlot], title: str, *, columns: int = 3) -> None:
-    seen = [point.evaluation for plot in plots for point in plot.points]
+def _label(axes: Axes, plots: Sequence[FrontPlot], title: str) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ms_ticks(*axes.get_xlim())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    name = latency_name(seen, plots[0].constraints.statistic)
-    axes.set_xlabel(f"{name} in ms (log scale)")
-    axes.set_ylabel("IoU on val")
+    axes.set(xlabel=f"{latency_name(plots)} in ms (log scale)", ylabel="IoU on val")
     axes.set_title(title, loc="left", fontsize=11, pad=18)
-    axes.grid(color="#000000", alpha=0.08, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    draw_frame(axes)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.13),
-            ncol=columns,
-            fontsize=9,
-            frameon=False,
-        )
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3 if len(plots) == 1 else 2,
+            fontsize=9, frameon=False,
+        )  # fmt: skip
+
+
+def draw_frame(axes: Axes) -> None:
+    """A faint grid, and only the left and the lower edge."""
+    axes.grid(color="#000000", alpha=0.08, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

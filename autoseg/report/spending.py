@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autoseg.core.records import Evaluation, State
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 
 # From the bottom of the plot to its top.
 STACKED_STATES: tuple[State, ...] = (
     "confirmed", "rejected", "scored", "stopped", "measured", "too_slow", "failed",
 )  # fmt: skip
-_STATE_AFTER: dict[str, State] = {
-    **{state: state for state in STACKED_STATES},
-    "reopened": "scored",
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,8 @@ def spending(events: Sequence[Event], evaluations: Sequence[Evaluation]) -> Spen
 def _state_after(event: Event) -> State | None:
     if event["event"] == "measured":
         return "too_slow" if event["too_slow"] else "measured"
-    return _STATE_AFTER.get(event["event"])
+    name = "scored" if event["event"] == "reopened" else event["event"]
+    return next((state for state in STACKED_STATES if state == name), None)
 
 
 def _phases(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
@@ -81,9 +79,7 @@ def _searches(event: Event) -> bool:
 
 def _training_s(evaluations: Sequence[Evaluation]) -> dict[State, float]:
     """Training without a score afterwards is not counted."""
-    spent: dict[State, float] = {}
+    spent: defaultdict[State, float] = defaultdict(float)
     for evaluation in evaluations:
-        took = max((s.train_s for s in evaluation.scores), default=0.0)
-        if took:
-            spent[evaluation.state] = spent.get(evaluation.state, 0.0) + took
-    return {state: spent[state] for state in STACKED_STATES if state in spent}
+        spent[evaluation.state] += max((s.train_s for s in evaluation.scores), default=0.0)
+    return {state: spent[state] for state in STACKED_STATES if spent[state]}

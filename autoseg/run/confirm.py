@@ -45,7 +45,7 @@ def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None
     try:
         path = _trained_file(context, job, val, onnx)
         maps, source, agreement = _class_maps(context, path, val)
-        counts = _counts(context, maps)
+        counts = val_counts(context, maps)
         score = _score(context, job, counts, source)
         write_val_diagnostics(context, candidate, score, maps, counts)
         # Last, since it takes longest on a board.
@@ -100,11 +100,13 @@ def _class_maps(
     agreement = float(np.mean(same))
     if agreement >= MIN_AGREEMENT:
         return ours, "onnx", agreement
-    return own_maps(context, onnx, val), "board", agreement
+    return maps_from("board", context, onnx, val), "board", agreement
 
 
-def own_maps(context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array]:
-    """The device's class maps; they are scored where they disagree with this machine's."""
+def maps_from(source: str, context: RunContext, onnx: Path, frames: SplitArrays) -> list[Array]:
+    """Class maps by the device ("board"), or by this machine's runtime."""
+    if source != "board":
+        return class_maps(onnx, frames.frames())
     maps = context.device.predict(onnx, frames.frames())
     highest = max((int(class_map.max(initial=0)) for class_map in maps), default=0)
     if len(maps) != len(frames) or highest >= len(context.task.dataset.classes):
@@ -124,7 +126,8 @@ def _disagreement(context: RunContext, agreement: float) -> str:
     )
 
 
-def _counts(context: RunContext, maps: Iterable[Array]) -> Counts:
+def val_counts(context: RunContext, maps: Iterable[Array]) -> Counts:
+    """The confusion matrix of each picture of val, ``[N, C, C]``."""
     return picture_counts(
         context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
     )
@@ -171,9 +174,8 @@ def read_test(context: RunContext) -> None:
             continue
         frames = split_arrays(task, evaluation.candidate, "test")
         onnx = context.run.artifact(evaluation.candidate)
-        own = promised.source == "board"
         try:
-            maps = own_maps(context, onnx, frames) if own else class_maps(onnx, frames.frames())
+            maps = maps_from(promised.source, context, onnx, frames)
         except CandidateError as error:
             context.run.record("failed", evaluation.candidate, reason=str(error))
             continue

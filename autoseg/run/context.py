@@ -11,10 +11,10 @@ from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePla
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
-from autoseg.networks.candidate import channels_of
+from autoseg.networks.space import channels_of
 from autoseg.pools.protocol import Pool
 from autoseg.run.store import MeasurementCache, Run
-from autoseg.search.protocol import Scheduler
+from autoseg.search.scheduler import SearchScheduler
 from autoseg.train.task import Task
 
 
@@ -25,7 +25,7 @@ class RunContext:
     run: Run
     task: Task
     constraints: Constraints
-    scheduler: Scheduler
+    scheduler: SearchScheduler
     pool: Pool
     device: Device
     measured_before: MeasurementCache
@@ -69,7 +69,6 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
 
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
-    """The device's measurement of one file."""
     with quiet(context):
         return context.device.measure(onnx, plan)
 

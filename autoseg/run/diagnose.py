@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from autoseg.core.diagnostics import Diagnostics, OperatorTime, read_diagnostics, write_diagnostics
+from autoseg.core.diagnostics import Diagnostics, read_diagnostics, write_diagnostics
 from autoseg.core.errors import DeviceError
 from autoseg.core.pareto import front_of
 from autoseg.core.records import Evaluation
@@ -21,17 +21,14 @@ from autoseg.core.serialize import file_digest
 from autoseg.core.units import HW
 from autoseg.data.cache import truths
 from autoseg.device.profiling import Profiler
-from autoseg.device.session import class_maps
-from autoseg.run.confirm import own_maps, write_val_diagnostics
+from autoseg.run.confirm import maps_from, val_counts, write_val_diagnostics
 from autoseg.run.context import RunContext, quiet
-from autoseg.train.scoring import picture_counts
 from autoseg.train.task import split_arrays
 
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-NO_OPERATORS: tuple[OperatorTime, ...] = ()
 FILES_S = 3.0  # of the budget, kept for the files that are written last
 
 
@@ -44,7 +41,8 @@ def diagnose(context: RunContext) -> None:
         return
     profiler = Profiler(context.device, picture_hw(context))
     for number, evaluation in enumerate(waiting):
-        if not _time_left(context):
+        left_s = context.remaining_s
+        if left_s is not None and left_s <= FILES_S:
             left = len(waiting) - number
             context.run.notify(f"no time was left to profile {left} model(s)")
             return
@@ -61,18 +59,18 @@ def _diagnose_one(context: RunContext, profiler: Profiler, evaluation: Evaluatio
     began = time.monotonic()
     key, onnx = evaluation.candidate.key, context.run.artifact(evaluation.candidate)
     run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
-    known = _tried(key, lambda: _known(context, evaluation), None)
+    known = _tried(key, lambda: _known(context, evaluation))
     if known is None:
         return
     with quiet(context):
-        operators = _tried(key, lambda: profiler.operators(onnx, run_ms), NO_OPERATORS)
-        frame = _tried(key, lambda: profiler.frame(onnx, run_ms), None)
+        operators = _tried(key, lambda: profiler.operators(onnx, run_ms)) or ()
+        frame = _tried(key, lambda: profiler.frame(onnx, run_ms))
     found = replace(known, operators=operators, frame=frame)
-    _tried(key, lambda: write_diagnostics(context.run.place, key, found), None)
+    _tried(key, lambda: write_diagnostics(context.run.place, key, found))
     log.debug("%s: profiled in %.1f s", key, time.monotonic() - began)
 
 
-def _tried(key: str, find: Callable[[], Value], otherwise: Value) -> Value:
+def _tried(key: str, find: Callable[[], Value]) -> Value | None:
     try:
         return find()
     except DeviceError:
@@ -80,7 +78,7 @@ def _tried(key: str, find: Callable[[], Value], otherwise: Value) -> Value:
     # A device may be the user's own class, and nothing depends on these figures.
     except Exception as error:
         log.warning("%s: its profile is not complete: %s", key, error)
-        return otherwise
+        return None
 
 
 def _done(context: RunContext, evaluation: Evaluation) -> bool:
@@ -105,17 +103,9 @@ def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     if score is None or measurement is None or file_digest(onnx) != measurement.onnx_digest:
         return None
     val = split_arrays(context.task, candidate, "val")
-    own = score.source == "board"
-    maps = own_maps(context, onnx, val) if own else class_maps(onnx, val.frames())
-    counts = picture_counts(
-        context.task.dataset, maps, cache_dir=context.task.cache_dir, split="val"
-    )
-    write_val_diagnostics(context, candidate, score, maps, counts)
+    maps = maps_from(score.source, context, onnx, val)
+    write_val_diagnostics(context, candidate, score, maps, val_counts(context, maps))
     return _of_same_file(context, evaluation)
-
-
-def _time_left(context: RunContext) -> bool:
-    return context.remaining_s is None or context.remaining_s > FILES_S
 
 
 def picture_hw(context: RunContext) -> HW:

@@ -16,9 +16,7 @@ from autoseg.run.relaxations import (
     InfeasibleRun,
     Relaxation,
     describe,
-    iou_certain,
     iou_of,
-    latency_certain,
     relaxations,
 )
 from autoseg.search.status import epoch_of
@@ -66,15 +64,13 @@ class Explanation:
 def explain(run: InfeasibleRun) -> Explanation:
     """The explanation of a run without a front."""
     binds, summary = _binding(run)
-    notes = [*_doubts(run), *_counts(run), *_beyond(run)]
-    statistic, near = run.constraints.statistic, tuple(_nearest(run))
     return Explanation(
         binds=binds,
         summary=summary,
-        statistic=statistic,
-        nearest=near,
+        statistic=run.constraints.statistic,
+        nearest=tuple(_nearest(run)),
         relax=relaxations(run),
-        notes=tuple(notes),
+        notes=(*_doubts(run), *_counts(run), *_beyond(run)),
     )
 
 
@@ -129,7 +125,7 @@ def _almost(run: InfeasibleRun, meeting: Sequence[Evaluation]) -> tuple[Binds, s
     if waiting:
         return "time", f"{waiting} meet both figures and are not confirmed yet"
     nearest = max(meeting, key=lambda e: e.p_feasible or 0.0)
-    certain = latency_certain(nearest, run.constraints), iou_certain(nearest, run.constraints)
+    certain = run.latency_certain(nearest), run.iou_certain(nearest)
     binds: Binds = {(True, False): "floor", (False, True): "ceiling"}.get(certain, "both")  # type: ignore[assignment]
     return binds, (
         f"{len(meeting)} met both figures, but not with enough certainty: "
@@ -140,7 +136,7 @@ def _almost(run: InfeasibleRun, meeting: Sequence[Evaluation]) -> tuple[Binds, s
 def _nearest(run: InfeasibleRun) -> list[Evaluation]:
     """The nearest misses: a doubled ceiling counts as much as a tenth of IoU."""
     if not run.scored:
-        return sorted(run.measured, key=run.latency_ms)[: 1 if run.measured else 0]
+        return sorted(run.measured, key=run.latency_ms)[:1]
 
     def away(evaluation: Evaluation) -> float:
         over = math.log2(run.latency_ms(evaluation) / run.constraints.max_latency_ms)
@@ -153,12 +149,9 @@ def _nearest(run: InfeasibleRun) -> list[Evaluation]:
 
 
 def _doubts(run: InfeasibleRun) -> list[str]:
-    unsure = sum(
-        meets(e, run.constraints) and e.state == "rejected" for e in run.scored_within_ceiling
-    )
-    if not unsure:
-        return []
-    return ["more pictures in val would narrow the interval of the IoU"]
+    rejected = [e for e in run.scored_within_ceiling if e.state == "rejected"]
+    unsure = any(meets(e, run.constraints) for e in rejected)
+    return ["more pictures in val would narrow the interval of the IoU"] if unsure else []
 
 
 def _counts(run: InfeasibleRun) -> list[str]:

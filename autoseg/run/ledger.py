@@ -1,6 +1,8 @@
 """Reads a ledger, and folds its events into evaluations, in the view of one device.
 
-One JSON line is one event; `docs/concepts.md` lists the kinds and their facts.
+One JSON line is one event; `docs/concepts.md` lists the kinds and their facts. Two kinds occur
+only in the view of another device: `score_shared`, an IoU of the run (it holds on every device),
+and `scores_withdrawn`, where the run reopened a candidate, whose state there stays.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import Evaluation
-from autoseg.run.events import Event, apply, read, shared
+from autoseg.core.records import Candidate, Cost, Evaluation, Measurement, Score
+from autoseg.core.serialize import from_json
 
 log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
 
 
 def read_events(folder: Path) -> list[Event]:
@@ -57,27 +63,90 @@ def spent_s(events: Iterable[Event], on: str | None = None) -> float:
 def as_seen_on(on: str | None, events: Sequence[Event]) -> list[Event]:
     """The view of one device; None is the run's own.
 
-    Another device sees the candidates of the run and their IoU (`events.shared`), and its own
-    events since its last `remeasure_requested`.
+    Another device sees the candidates of the run, each IoU that this machine's runtime has found,
+    and its own events since its last `remeasure_requested`.
     """
     own = [e for e in events if e.get("on") == on]
     if on is None:
         return own
     requests = [i for i, event in enumerate(own) if event["event"] == "remeasure_requested"]
-    from_run = [shared(e) for e in events if "on" not in e]
+    from_run = [_shared(e) for e in events if "on" not in e]
     return [*(e for e in from_run if e), *own[requests[-1] if requests else 0 :]]
+
+
+def _shared(event: Event) -> Event | None:
+    """What another device sees of an event of the run's own device; None: nothing."""
+    if event["event"] == "proposed":
+        return event
+    if event["event"] == "reopened":
+        return {"event": "scores_withdrawn", "key": event["key"]}
+    if "score" in event and event["score"]["source"] != "board":
+        return {"event": "score_shared", "key": event["key"], "score": event["score"]}
+    return None
 
 
 def fold(
     events: Iterable[Event], on: str | None = None, *, into: dict[str, Evaluation] | None = None
 ) -> dict[str, Evaluation]:
-    """The evaluations in the view of one device, in the order in which they were proposed."""
+    """The evaluations in the view of one device, in the order in which they were proposed.
+
+    Raises AutosegError for an unknown kind, and for a candidate that was never proposed.
+    """
     evaluations = {} if into is None else into
     for event in as_seen_on(on, list(events)):
-        if (key := event.get("key")) is None:
-            continue
-        after = apply(read(event), evaluations.get(key))
-        if after is None:
-            raise AutosegError(f"the ledger names {key} before it was proposed: it was edited")
-        evaluations[key] = after
+        if (key := event.get("key")) is not None:
+            evaluations[key] = _after(event, evaluations.get(key))
     return evaluations
+
+
+def _after(event: Event, before: Evaluation | None) -> Evaluation:
+    """The evaluation after an event of its candidate."""
+    kind = event["event"]
+    if kind == "proposed":
+        cost = from_json(Cost, event["cost"]) if event["cost"] else None
+        candidate = from_json(Candidate, event["candidate"])
+        return Evaluation(candidate=candidate, state="proposed", cost=cost)
+    if before is None:
+        raise AutosegError(
+            f"the ledger names {event['key']} before it was proposed: it was edited"
+        )
+    match kind:
+        case "measured":
+            timed = _timed(before, event)
+            return replace(timed, state="too_slow" if event["too_slow"] else "measured")
+        case "scored":
+            return replace(_scored(before, event), state="scored", error=None)
+        case "confirmed" | "rejected":
+            return replace(
+                _timed(_scored(before, event), event),
+                state=kind,
+                p_feasible=event["p_feasible"],
+                error=event.get("reason"),
+                agreement=event.get("agreement"),
+            )
+        case "reopened":
+            open_ = _withdrawn(before)
+            return replace(open_, state="scored", p_feasible=None, error=None, agreement=None)
+        case "scores_withdrawn":
+            return _withdrawn(before)
+        case "tested" | "score_shared":
+            return _scored(before, event)
+        case "stopped" | "failed":
+            return replace(before, state=kind, error=event["reason"])
+    raise AutosegError(f"the ledger holds an event of an unknown kind {kind!r}")
+
+
+def _timed(before: Evaluation, event: Event) -> Evaluation:
+    measurement = from_json(Measurement, event["measurement"])
+    measurements = (*before.measurements, measurement)
+    return replace(before, measurements=measurements, onnx_bytes=event["onnx_bytes"])
+
+
+def _scored(before: Evaluation, event: Event) -> Evaluation:
+    return replace(before, scores=(*before.scores, from_json(Score, event["score"])))
+
+
+def _withdrawn(before: Evaluation) -> Evaluation:
+    """Without the scores of a decay and of a final check."""
+    kept = tuple(s for s in before.scores if s.source == "torch" and not s.decayed)
+    return replace(before, scores=kept)

@@ -14,7 +14,7 @@ from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
+from autoseg.run.ledger import Event
 from autoseg.run.store import Run
 
 LOG_EVERY_S = 60.0  # at least, between two outlooks in a log
@@ -25,53 +25,41 @@ log = logging.getLogger("autoseg.progress")
 OnEvent = Callable[[Mapping[str, Any]], object]
 
 
-def follow(
-    run: Run,
-    declaration: Declaration,
-    on_event: OnEvent | None = None,
-    stop: Callable[[], None] | None = None,
-) -> None:
-    """Write a run's progress to the log, and call `on_event` with each of its events.
-
-    An exception of `on_event` is logged, and the run goes on; `stop` is called when it returns
-    ``"stop"``.
-    """
+def follow(run: Run, declaration: Declaration) -> None:
+    """Write a run's progress to the log, from its start."""
     if log.isEnabledFor(logging.INFO):
         lines = ProgressLines(run, declaration, lambda line: log.info("%s", line))
         lines.start()
         run.listeners.append(lines.handle)
-    if on_event:
-        call_on_event(run, on_event, stop)
 
 
-def call_on_event(run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
-    """Call `on_event` with each event of a run, from the next one on."""
-    run.listeners.append(_Caller(run, on_event, stop))
+def call_on_event(run: Run, on_event: OnEvent, stop: Callable[[], None]) -> None:
+    """Call `on_event` with each event of a run's ledger, from the next one on.
 
+    An exception of `on_event` is logged, and the run goes on; `stop` is called when it returns
+    ``"stop"``.
+    """
+    failed = False
 
-class _Caller:
-    """Calls the user's function with each event of the ledger; logs what it raises."""
-
-    def __init__(self, run: Run, on_event: OnEvent, stop: Callable[[], None] | None) -> None:
-        self._run, self._on_event, self._stop = run, on_event, stop
-        self._failed = False
-
-    def __call__(self, event: Event) -> None:
+    def call(event: Event) -> None:
+        nonlocal failed
         if event["event"] in ("activity", "notice"):  # not in the ledger
             return
-        evaluation = self._run.evaluations.get(event.get("key", ""))
+        evaluation = run.evaluations.get(event.get("key", ""))
         try:
-            answer = self._on_event({**event, "evaluation": evaluation})
+            answer = on_event({**event, "evaluation": evaluation})
         except Exception as error:
             fault = f"{type(error).__name__}: {error}"
             log.warning(
                 "on_event failed at %r (%s); the run goes on", event["event"], fault,
-                exc_info=not self._failed,
+                exc_info=not failed,
             )  # fmt: skip
-            self._failed = True
+            failed = True
             return
-        if self._stop and isinstance(answer, str) and answer == STOP:
-            self._stop()
+        if isinstance(answer, str) and answer == STOP:
+            stop()
+
+    run.listeners.append(call)
 
 
 class ProgressLines:
@@ -138,25 +126,24 @@ def points(iou: float, unit: str = " IoU points") -> str:
 def event_line(event: Event, evaluation: Evaluation, constraints: Constraints) -> str | None:
     """One line for an event of a candidate, or None."""
     key, kind = evaluation.candidate.key, event["event"]
-    facts: dict[str, Any] = event
     needs = ""
     if timed := evaluation.measurement:
         statistic = timed.supported(constraints.statistic)
         needs = f"{statistic} {timed.latency_ms(statistic):.3g} ms"
     if kind == "measured" and timed:
-        slow = f", over {constraints.max_latency_ms:g} ms" if facts["too_slow"] else ""
-        if slow and "on" not in facts:
+        slow = f", over {constraints.max_latency_ms:g} ms" if event["too_slow"] else ""
+        if slow and "on" not in event:
             slow += ": not trained"
         return f"{key} {evaluation.candidate}: {needs}{slow}"
     if kind == "scored":
-        score = facts["score"]
+        score = event["score"]
         decay = ", decayed" if score["decayed"] else ""
         after = f"after {score['epoch']} epochs{decay} ({score['train_s']:.0f} s)"
         return f"{key} IoU {score['iou']:.4f} on val {after}"
     if kind in ("confirmed", "rejected") and timed:
-        figures = f"{needs}, IoU {evaluation.iou:.4f} (P {facts['p_feasible']:.2f})"
-        why = f" in the final check: {facts['reason']}; {figures}" if kind == "rejected" else ""
+        figures = f"{needs}, IoU {evaluation.iou:.4f} (P {event['p_feasible']:.2f})"
+        why = f" in the final check: {event['reason']}; {figures}" if kind == "rejected" else ""
         return f"{key} {kind}{why or f': {figures}'}"
     if kind in ("stopped", "failed"):
-        return f"{key} {kind}: {facts['reason']}"
+        return f"{key} {kind}: {event['reason']}"
     return None

@@ -57,7 +57,7 @@ def survey(context: RunContext) -> None:
     if context.run.first("verdict"):
         return
     screen(context, _in_time(context))
-    lines = context.scheduler.planner.verdict(context.run.evaluations)
+    lines = context.scheduler.verdict(context.run.evaluations)
     context.run.record("verdict", lines=list(lines))
 
 
@@ -73,7 +73,7 @@ def plan(context: RunContext) -> None:
     """Record what the budget pays for, once for each allowance."""
     planned = [e["allowance"] for e in context.run.events if e["event"] == "plan"]
     if context.allowance not in planned:
-        lines = context.scheduler.planner.plan(
+        lines = context.scheduler.plan(
             context.run.evaluations, context.budget_left_s, context.run.spent_s
         )
         context.run.record("plan", allowance=context.allowance, lines=list(lines))
@@ -123,12 +123,11 @@ def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
     soon = run.spent_s - last_s < max(LOOK_EVERY_S, LOOK_SHARE * ahead_s)
     if context.stop.requested or (soon and not at_end):
         return
-    if outlook := context.scheduler.planner.outlook(run.evaluations, max(ahead_s, 1.0)):
+    if outlook := context.scheduler.outlook(run.evaluations, max(ahead_s, 1.0)):
         run.record("outlook", **to_json(outlook))
 
 
 def submit(context: RunContext, job: Job) -> None:
-    """Hand a job to the pool, and report it."""
     kind = "decaying" if job.decay else "training"
     context.run.report_activity(job.candidate, f"{kind} {job.candidate} to epoch {job.to_epoch}")
     context.pool.submit(job)

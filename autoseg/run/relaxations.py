@@ -1,7 +1,7 @@
 """Constraint relaxation: the smallest changes of the constraints that make a model feasible.
 
 Feasible means what confirming demands, P(latency and IoU hold) >= 0.9: ends of 95 % intervals are
-compared, never the figures_text themselves.
+compared, never the figures themselves.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Relaxation(NamedTuple):
     def options(self) -> dict[str, str]:
         """Values by option; a relaxation of ceiling and floor has two."""
         words = [self.option, *self.value.split()]
-        first, value = words[0], " ".join(words[1:2])
-        return {first: value, **dict(zip(words[2::2], words[3::2], strict=True))}
+        return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +79,20 @@ class InfeasibleRun:
         measurement = evaluation.measurement
         return measurement.latency_ms(self.constraints.statistic) if measurement else math.inf
 
+    def latency_certain(self, evaluation: Evaluation) -> bool:
+        measurement = evaluation.measurement
+        if measurement is None:
+            return False
+        return p_latency_met(measurement, self.constraints) >= MIN_P_EACH
+
+    def iou_certain(self, evaluation: Evaluation) -> bool:
+        score = evaluation.score("val")
+        if score is None:
+            return False
+        known = score.p_floor
+        met = p_iou_met(score, self.constraints.min_iou) if known is None else known
+        return met >= MIN_P_EACH
+
     def unfinished(self, evaluation: Evaluation) -> bool:
         """Whether its training could go on."""
         going = evaluation.state in ("measured", "scored", "rejected", "confirmed")
@@ -103,41 +116,30 @@ def _requirements(run: InfeasibleRun) -> list[_Requirement]:
     constraints, found = run.constraints, []
     for evaluation in run.scored:
         ceiling_ms, floor = constraints.max_latency_ms, constraints.min_iou
-        if not latency_certain(evaluation, constraints):
+        if not run.latency_certain(evaluation):
             ceiling_ms = max(ceiling_ms, _safe_ceiling_ms(evaluation, constraints.statistic))
-        if not iou_certain(evaluation, constraints):
+        if not run.iou_certain(evaluation):
             floor = _safe_floor(evaluation)
-        found.append(_Requirement(ceiling_ms, floor, evaluation))
-    return [need for need in found if need.floor > 0]
+        if floor > 0:
+            found.append(_Requirement(ceiling_ms, floor, evaluation))
+    return found
 
 
 def _relaxed(run: InfeasibleRun) -> list[Relaxation]:
     """The smallest change of the floor alone, of the ceiling alone, and of both, if any."""
     constraints, needs = run.constraints, _requirements(run)
-    fast = [
-        n
-        for n in needs
-        if n.ceiling_ms <= constraints.max_latency_ms and n.floor < constraints.min_iou
-    ]
     slow = [n for n in needs if n.ceiling_ms > constraints.max_latency_ms]
+    fast = [n for n in needs if n not in slow and n.floor < constraints.min_iou]
     accurate = [n for n in slow if n.floor >= constraints.min_iou]
     floor_alone = max(fast, key=lambda n: (n.floor, -run.latency_ms(n.of)), default=None)
     ceiling_alone = min(accurate, key=lambda n: (n.ceiling_ms, -iou_of(n.of)), default=None)
     lowest = floor_alone.floor if floor_alone else 0.0
     highest_ms = ceiling_alone.ceiling_ms if ceiling_alone else math.inf
-    both = _both_between(slow, lowest, constraints.min_iou, highest_ms)
+    # Less of each than the changes of one alone; a doubled ceiling counts as much as 0.1 of IoU.
+    between = [n for n in slow if lowest < n.floor < constraints.min_iou]
+    between = [n for n in between if n.ceiling_ms < highest_ms]
+    both = min(between, key=lambda n: math.log2(n.ceiling_ms) - 10 * n.floor, default=None)
     return [_relaxation(need, run) for need in (floor_alone, ceiling_alone, both) if need]
-
-
-def _both_between(
-    slow: Sequence[_Requirement], lowest: float, highest: float, highest_ms: float
-) -> _Requirement | None:
-    """The smallest change of both constraints: less of each than the changes of one alone need.
-
-    A doubled ceiling counts as much as a tenth of IoU.
-    """
-    between = [n for n in slow if lowest < n.floor < highest and n.ceiling_ms < highest_ms]
-    return min(between, key=lambda n: math.log2(n.ceiling_ms) - 10 * n.floor, default=None)
 
 
 def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
@@ -156,20 +158,17 @@ def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
 def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
     """A ceiling for the fastest untrained candidate, where no scored one needs it higher."""
     constraints = run.constraints
-    known = [need for need in _requirements(run) if need.floor >= constraints.min_iou]
-    untrained = sorted(
-        (e for e in run.measured if e.iou is None and e.state == "too_slow"), key=run.latency_ms
-    )
+    known = any(need.floor >= constraints.min_iou for need in _requirements(run))
+    untrained = [e for e in run.measured if e.iou is None and e.state == "too_slow"]
     if known or not untrained:
         return []
-    chosen = untrained[0]
+    chosen = min(untrained, key=run.latency_ms)
     value = f"{_safe_ceiling_ms(chosen, constraints.statistic):g}ms"
     gives = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
     return [Relaxation("--max-latency", value, f"{gives}; it is untrained, its IoU is unknown")]
 
 
 def _more_training(run: InfeasibleRun) -> list[Relaxation]:
-    """More training as an option; its gain is unknown."""
     untrained = sum(e.state == "measured" and e.iou is None for e in run.within_ceiling)
     going = [epoch_of(e) for e in run.scored_within_ceiling if run.unfinished(e)]
     waiting = sum(
@@ -191,23 +190,9 @@ def _more_training(run: InfeasibleRun) -> list[Relaxation]:
 
 
 def _twice_the_time(run: InfeasibleRun) -> str:
-    """Twice the time, as a duration."""
     seconds = 2 * max(run.declaration.budget_s or 0.0, run.spent_s)
     minutes = math.ceil(seconds / 60)
     return f"{minutes}m" if minutes < 180 else f"{math.ceil(minutes / 60)}h"
-
-
-def latency_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
-    measurement = evaluation.measurement
-    return measurement is not None and p_latency_met(measurement, constraints) >= MIN_P_EACH
-
-
-def iou_certain(evaluation: Evaluation, constraints: Constraints) -> bool:
-    score = evaluation.score("val")
-    if score is None:
-        return False
-    known = score.p_floor
-    return (p_iou_met(score, constraints.min_iou) if known is None else known) >= MIN_P_EACH
 
 
 def _safe_ceiling_ms(evaluation: Evaluation, statistic: Statistic) -> float:

@@ -16,7 +16,7 @@ from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration, option_s
 from autoseg.run.diagnose import diagnose
 from autoseg.run.ledger import fold
-from autoseg.run.result import declaration_on
+from autoseg.run.result import declaration_for
 from autoseg.run.screen import screen
 from autoseg.run.store import Run
 from autoseg.search.status import next_to_confirm
@@ -30,16 +30,12 @@ def request_remeasure(run: Run, info: DeviceInfo, max_latency: str | None) -> De
     wanted = max_latency or (before["max_latency"] if before else own)
     same = (
         before is not None
-        and _ceiling_s(before["max_latency"]) == _ceiling_s(wanted)
+        and option_s("max_latency", before["max_latency"]) == option_s("max_latency", wanted)
         and from_json(DeviceInfo, before["device"]).fingerprint == info.fingerprint
     )
     if not same:
         run.record("remeasure_requested", max_latency=wanted, device=to_json(info))
-    return declaration_on(run.on, run.declaration, run.events)
-
-
-def _ceiling_s(max_latency: str) -> float:
-    return option_s("max_latency", max_latency)
+    return declaration_for(run.declaration, run.first("remeasure_requested"))
 
 
 def run_on_device(context: RunContext) -> bool:
@@ -62,7 +58,7 @@ def survey(context: RunContext) -> None:
         return
     if len(context.run.events) > before or not context.run.first("verdict"):
         context.run.record(
-            "verdict", lines=list(context.scheduler.planner.verdict(context.run.evaluations))
+            "verdict", lines=list(context.scheduler.verdict(context.run.evaluations))
         )
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import InputError
-from autoseg.core.pareto import PICKS, How, meets, pick, point, reason
-from autoseg.core.pareto import front as nondominated
+from autoseg.core.pareto import PICKS, How, front_of, meets, pick, reason
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
-from autoseg.run.events import Event
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.ledger import as_seen_on, fold, read_events, spent_s
+from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.run.relaxations import InfeasibleRun
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
@@ -61,15 +58,17 @@ class Result:
         everything = read_events(folder)
         on = _view(folder, raw, everything, device)
         events = as_seen_on(on, everything)
+        request = next((e for e in events if e["event"] == "remeasure_requested"), None)
+        described = request.get("device") if request else raw.get("measured_on")
         looks = [(e["spent_s"], _outlook(e)) for e in events if e["event"] == "outlook"]
         evaluations = fold(everything, on)
         return cls(
-            folder, declaration_on(on, raw, everything), tuple(evaluations.values()),
+            folder, declaration_for(raw, request), tuple(evaluations.values()),
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
             _lines("verdict", events), spent_s(everything, on), on, _lines("plan", events),
             looks[-1][1] if looks else None, tuple((s, o.hypervolume) for s, o in looks),
-            _device(on, raw, events), tuple(raw.get("training", {}).get("rungs", ())),
-            _searched(events),
+            from_json(DeviceInfo, described) if described else None,
+            tuple(raw.get("training", {}).get("rungs", ())), _searched(events, on),
         )  # fmt: skip
 
     @property
@@ -85,8 +84,7 @@ class Result:
     def front(self) -> list[Evaluation]:
         """Confirmed models that no other confirmed one dominates, fastest first."""
         confirmed = [e for e in self.evaluations if e.state == "confirmed"]
-        points = [p for e in confirmed if (p := point(e, self.constraints.statistic))]
-        return [confirmed[i] for i in nondominated(points)]
+        return front_of(confirmed, self.constraints.statistic)
 
     def pick(self, how: How = "balanced") -> Evaluation | None:
         """The fastest, the most accurate or the balanced model of the front, if any."""
@@ -110,7 +108,8 @@ class Result:
         if not models:
             return f"{so_far}no model meets {both}{where}{self._short_of()}"
         many = "1 model meets" if len(models) == 1 else f"{len(models)} models meet"
-        needs = f"{_latency(models[0], self.constraints):.3g} ms"
+        statistic = self.constraints.statistic
+        needs = f"{min(m.latency_ms(statistic) for e in models if (m := e.measurement)):.3g} ms"
         which = "it" if len(models) == 1 else "the fastest"
         return f"{so_far}{many} {both}{where}; {which} needs {needs}"
 
@@ -119,7 +118,7 @@ class Result:
         nearest = next(iter(explained.nearest), None) if explained else None
         if nearest is None or nearest.measurement is None:
             return f"; {explained.summary}" if explained else ""
-        at = f"{_latency(nearest, self.constraints):.3g} ms"
+        at = f"{nearest.measurement.latency_ms(self.constraints.statistic):.3g} ms"
         if nearest.iou is not None:
             unsure = ", which is too uncertain" if meets(nearest, self.constraints) else ""
             return f"; the nearest has IoU {nearest.iou:.4f} at {at}{unsure}"
@@ -168,23 +167,21 @@ class Result:
         """
         from autoseg.run.rows import front_json
 
-        shown = front_json(self.front, self.constraints, self.baseline)
-        about = {
+        explained = self.explanation()
+        return {
+            "schema": SCHEMA,
             "run": str(self.folder),
             "device": self.device,
             "searched": self.searched,
             "spent_s": self.spent_s,
-        }
-        explained = self.explanation()
-        lines = {
             "headline": self.headline,
             "verdict": [*self.verdict],
             "plan": [*self.plan],
             "misses": self.misses(),
             "explanation": explained.to_json() if explained else None,
+            "outlook": to_json(self.outlook) if self.outlook else None,
+            **front_json(self.front, self.constraints, self.baseline),
         }
-        outlook = to_json(self.outlook) if self.outlook else None
-        return {"schema": SCHEMA, **about, **lines, "outlook": outlook, **shown}
 
 
 def _lines(kind: str, events: Sequence[Event]) -> tuple[str, ...]:
@@ -196,35 +193,21 @@ def _outlook(event: Event) -> Outlook:
     return Outlook(**{f.name: event[f.name] for f in fields(Outlook)})
 
 
-def _searched(events: Sequence[Event]) -> bool:
+def _searched(events: Sequence[Event], on: str | None) -> bool:
     """Whether a search, or the survey of another device, has ended and none began since."""
-    ends = {"searched", "finished", "verdict"} if _elsewhere(events) else {"searched", "finished"}
+    ends = {"searched", "finished", "verdict"} if on else {"searched", "finished"}
     begins = {"proposed", "measured", "reopened", "interrupted"}
     last = next((e for e in reversed(events) if e["event"] in ends | begins), None)
     return last is not None and last["event"] in ends
 
 
-def _elsewhere(events: Sequence[Event]) -> bool:
-    return any("on" in event for event in events)
-
-
-def _device(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> DeviceInfo | None:
-    """The device's description of itself; None in a folder without one."""
-    requests = (e for e in events if e["event"] == "remeasure_requested" and e.get("on") == on)
-    described = next(requests, {}).get("device") if on else raw.get("measured_on")
-    return from_json(DeviceInfo, described) if described else None
-
-
-def declaration_on(on: str | None, raw: Mapping[str, Any], events: Sequence[Event]) -> Declaration:
-    """The declaration for a device: a remeasured one may have its own ceiling."""
+def declaration_for(raw: Mapping[str, Any], request: Event | None) -> Declaration:
+    """The run's declaration, or that for a remeasured device, which may have its own ceiling."""
     declaration = Declaration.from_yaml(raw)
-    seen = as_seen_on(on, events)
-    request = next((e for e in seen if e["event"] == "remeasure_requested"), None)
-    if on is None or request is None:
+    if request is None:
         return declaration
-    return replace(
-        declaration, device=on, max_latency=request["max_latency"], budget=None, trials=None
-    )
+    device, max_latency = request["on"], request["max_latency"]
+    return replace(declaration, device=device, max_latency=max_latency, budget=None, trials=None)
 
 
 def _view(
@@ -241,11 +224,6 @@ def _view(
             f"To measure it there: autoseg remeasure {folder.name} --device {device}"
         )
     return device
-
-
-def _latency(evaluation: Evaluation, constraints: Constraints) -> float:
-    measurement = evaluation.measurement
-    return measurement.latency_ms(constraints.statistic) if measurement else math.inf
 
 
 def runs_in(results: Path) -> Sequence[Path]:

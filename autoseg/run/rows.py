@@ -6,7 +6,6 @@ Every table and plot of a run formats these rows: no other place computes a valu
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from autoseg.core.files import write_atomically
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
 from autoseg.core.records import SCHEMA, Constraints, Evaluation, Measurement, Score, Statistic
 from autoseg.core.serialize import to_json
+from autoseg.search.status import p50_ms
 
 if TYPE_CHECKING:
     import pandas
@@ -91,7 +91,7 @@ def table_rows(
     rest by median latency."""
     best = front_of(evaluations, statistic)
     ranks = {e.candidate.key: rank for rank, e in enumerate(best, start=1)}
-    rest = sorted((e for e in evaluations if e.candidate.key not in ranks), key=_median_ms)
+    rest = sorted((e for e in evaluations if e.candidate.key not in ranks), key=p50_ms)
     return [
         TableRow(
             evaluation,
@@ -146,10 +146,6 @@ def _speedup(evaluation: Evaluation, baseline: Evaluation | None) -> float | Non
     if not (evaluation.measurement and baseline and baseline.measurement):
         return None
     return baseline.measurement.p50_ms / evaluation.measurement.p50_ms
-
-
-def _median_ms(evaluation: Evaluation) -> float:
-    return evaluation.measurement.p50_ms if evaluation.measurement else math.inf
 
 
 def to_pandas(

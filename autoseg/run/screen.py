@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.records import Candidate, Measurement, MeasurePlan
 from autoseg.core.serialize import digest, from_json, to_json
-from autoseg.export.to_onnx import Exported, structure_digest
-from autoseg.networks.candidate import identity, parts_of
+from autoseg.export.to_onnx import Exported
 from autoseg.networks.cost import cost
+from autoseg.networks.space import identity, parts_of
+from autoseg.networks.structure import structure_digest
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.task import network
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """An exported candidate, a call that gives its measurement, and whether it is ready."""
+    """An exported candidate, and its measurement where a thread takes it."""
 
     candidate: Candidate
     exported: Exported
-    timing: Callable[[], Measurement]
-    done: Callable[[], bool]
+    measured: Future[Measurement] | None
 
 
 def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
@@ -43,7 +42,9 @@ def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
     try:
         for candidate in candidates:
             if exported := _untrained(context, candidate):
-                waiting.append(_start(context, candidate, exported, threads, side_by_side))
+                own = side_by_side > 1
+                measured = threads.submit(_measured, context, exported) if own else None
+                waiting.append(_Pending(candidate, exported, measured))
             if len(waiting) >= side_by_side:
                 _record(context, waiting.popleft())
         while waiting:
@@ -56,26 +57,12 @@ def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(
-    context: RunContext,
-    candidate: Candidate,
-    exported: Exported,
-    threads: ThreadPoolExecutor,
-    side_by_side: int,
-) -> _Pending:
-    timing = partial(_screen_measurement, context, exported)
-    if side_by_side == 1:
-        return _Pending(candidate, exported, timing, lambda: False)
-    future = threads.submit(timing)
-    return _Pending(candidate, exported, future.result, future.done)
-
-
 def _record_rest(context: RunContext, waiting: Iterable[_Pending], *, wait: bool) -> None:
-    for timed in waiting:
+    for pending in waiting:
         with suppress(AutosegError):
-            if wait or timed.done():
-                _record(context, timed)
-        timed.exported.path.unlink(missing_ok=True)
+            if wait or (pending.measured and pending.measured.done()):
+                _record(context, pending)
+        pending.exported.path.unlink(missing_ok=True)
 
 
 def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
@@ -96,10 +83,10 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     return None
 
 
-def _record(context: RunContext, timed: _Pending) -> None:
-    candidate, exported = timed.candidate, timed.exported
+def _record(context: RunContext, pending: _Pending) -> None:
+    candidate, exported, measured = pending.candidate, pending.exported, pending.measured
     try:
-        measurement = timed.timing()
+        measurement = measured.result() if measured else _measured(context, exported)
     except CandidateError as error:
         context.run.record("failed", candidate, reason=str(error))
         return
@@ -153,6 +140,6 @@ def _identity(context: RunContext, exported: Exported) -> str:
     return digest([exported.graph_digest, context.device.describe().fingerprint, *ceiling])
 
 
-def _screen_measurement(context: RunContext, exported: Exported) -> Measurement:
+def _measured(context: RunContext, exported: Exported) -> Measurement:
     known = context.measured_before.get(_identity(context, exported))
     return known or measure(context, exported.path, MeasurePlan.screen(context.constraints))

@@ -22,10 +22,9 @@ import yaml
 
 from autoseg.core.errors import AutosegError, DeviceError, InputError
 from autoseg.core.files import write_atomically
-from autoseg.core.records import Candidate, Evaluation, Measurement
+from autoseg.core.records import Candidate, Measurement
 from autoseg.core.serialize import from_json, to_json
-from autoseg.run.events import Event
-from autoseg.run.ledger import as_seen_on, fold, open_ledger, spent_s
+from autoseg.run.ledger import Event, as_seen_on, fold, open_ledger, spent_s
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,6 @@ class Run:
         self.folder = folder
         self.on = on
         self.declaration = dict(declaration)
-        self.events: list[Event] = []
-        self.evaluations: dict[str, Evaluation] = {}
         self.listeners: list[Callable[[Event], None]] = []
         self._lock = _lock(folder)
         self._file, self.events = open_ledger(folder / "ledger.jsonl")

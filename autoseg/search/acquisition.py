@@ -43,26 +43,19 @@ class StepFront:
         """Whether no point meets both constraints."""
         return len(self.heights) == 1
 
-    def widths(self, log_ms: Array, log_sd: Array) -> Array:
-        """``[n, steps]``: the expected part of each step, in ln ms, that is slower."""
-        slower = _expected_excess(self.edges[None], log_ms[:, None], log_sd[:, None])
-        return np.diff(slower, axis=1)
-
-    def gain(self, log_ms: Array, iou: Array) -> Array:
-        """Hypervolume that points add, each alone; ``[n]``."""
-        rises = np.maximum(iou[:, None] - self.heights[None], 0.0)
-        total: Array = np.sum(self.widths(log_ms, np.zeros(len(log_ms))) * rises, axis=1)
-        return total
-
     def expected_gain(
         self, log_ms: Array, mean: Array, sd: Array, log_sd: Array | None = None
     ) -> Array:
-        """The expectation of `gain` for ln(1 - IoU) ~ Normal(`mean`, `sd`); all ``[n]``.
+        """The hypervolume that points are expected to add, each alone; all ``[n]``.
 
-        `log_sd` is the standard deviation of ln ms; none where it was measured.
+        ln(1 - IoU) ~ Normal(`mean`, `sd`). `log_sd` is the standard deviation of ln ms; none
+        where it was measured.
         """
-        widths = self.widths(log_ms, np.zeros(len(log_ms)) if log_sd is None else log_sd)
-        expected: Array = np.sum(widths * expected_rise(self.heights[None], mean, sd), axis=1)
+        spread = np.zeros(len(log_ms)) if log_sd is None else log_sd
+        # The expected part of each step, in ln ms, that is slower.
+        slower = _expected_excess(self.edges[None], log_ms[:, None], spread[:, None])
+        rises = expected_rise(self.heights[None], mean, sd)
+        expected: Array = np.sum(np.diff(slower, axis=1) * rises, axis=1)
         return expected
 
     def hypervolume(self) -> float:
@@ -81,8 +74,7 @@ def _expected_excess(edges: Array, mean: Array, sd: Array) -> Array:
     density = np.exp(-0.5 * np.minimum(sigmas**2, 1e3)) / np.sqrt(2 * np.pi)
     finite = np.isfinite(distance)
     inside = sd * density + np.where(finite, distance, 0.0) * ndtr(sigmas)
-    excess: Array = np.where(finite, inside, 0.0)
-    return excess
+    return np.where(finite, inside, 0.0)
 
 
 def expected_rise(height: Array, mean: Array, sd: Array) -> Array:

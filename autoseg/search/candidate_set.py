@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from autoseg.core.records import Candidate, Cost
 from autoseg.core.units import HW
 from autoseg.networks.space import Knob
 from autoseg.search.gp import Array
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.training_time import TrainingTime
 
 
@@ -97,17 +95,12 @@ class CandidateSet:
         zero); any other has a column for each choice. An inactive knob counts as its baseline.
         """
         columns = [
-            [math.log(max(1, figure)) for figure in figures]
-            for figures in (
-                [c.macs for c in self.costs],
-                [c.activation_bytes for c in self.costs],
-                [c.params for c in self.costs],
-            )
+            [math.log(max(1, getattr(cost, figure))) for cost in self.costs]
+            for figure in ("macs", "activation_bytes", "params")
         ]
-        columns += [
-            list(self.trends[:, 0]),
-            *itertools.chain(*(self._columns(k) for k in self.knobs)),
-        ]
+        columns.append(list(self.trends[:, 0]))
+        for knob in self.knobs:
+            columns += self._columns(knob)
         table = np.array(columns).T.reshape(len(self.candidates), -1)
         spread = table.std(axis=0)
         kept = spread > 1e-9
@@ -118,7 +111,7 @@ class CandidateSet:
         if knob.name == "resolution":
             return
         chosen = [knob.choice_in(c) for c in self.candidates]
-        choices = ordered_choices(knob)
+        choices = knob.ordered_choices
         if not knob.ordered:
             yield from ([float(value == choice) for value in chosen] for choice in choices)
         elif min(choices) > 0:

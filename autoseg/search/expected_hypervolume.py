@@ -146,11 +146,10 @@ def _predicted(state: SearchState) -> Eligible:
 
 def _known(state: SearchState) -> Eligible:
     """Candidates that are measured, not settled, and not in training now."""
-    busy = {job.candidate.key for job in state.running}
     found = [
         (row, e)
         for e in state.evaluations.values()
-        if (row := state.row(e)) is not None and e.candidate.key not in busy and _is_open(e)
+        if (row := state.row(e)) is not None and e.candidate.key not in state.busy and _is_open(e)
     ]
     none = np.zeros(len(found))
     return Eligible(

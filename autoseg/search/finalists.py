@@ -11,7 +11,7 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Job
 from autoseg.search.acquisition import p_iou_met
 from autoseg.search.state import SearchState
-from autoseg.search.status import decay_job, decayed, p50_ms, undecayed
+from autoseg.search.status import decay_job, decayed, epoch_of, p50_ms, undecayed
 
 REPORT_S = 8.0  # front, plot and bundles
 MAX_FINALISTS = 8  # at a time, and that time is set aside for
@@ -78,7 +78,7 @@ def _best(
     state: SearchState, rest: Sequence[Evaluation], reached: Sequence[tuple[float, float]]
 ) -> int | None:
     """The position of the one that adds most to the points reached, if that is enough."""
-    mean, sd = state.forecast(rest, [_rung(e) for e in rest])
+    mean, sd = state.forecast(rest, [epoch_of(e) for e in rest])
     p_latency = np.array([state.p_latency_met(e) for e in rest])
     front, log_ms = state.front_of(reached), np.log([p50_ms(e) for e in rest])
     gains, least = front.expected_gain(log_ms, mean, sd) * p_latency, MIN_GAIN
@@ -96,11 +96,6 @@ def _best(
 def _nearness(state: SearchState, evaluation: Evaluation) -> tuple[bool, float]:
     iou = state.iou_if_finished[evaluation.candidate.key]
     return state.p_latency_met(evaluation) > 0.5, iou
-
-
-def _rung(evaluation: Evaluation) -> int:
-    score = undecayed(evaluation)
-    return score.epoch if score else 1
 
 
 def _in_time(

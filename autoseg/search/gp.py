@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ def fit_hyperparameters(
         for value in values:
             if value == getattr(best, name):
                 continue
-            changed: dict[str, Any] = {name: value}
-            tried = replace(best, **changed)  # type: ignore[type-var]
+            tried = replace(best, **{name: value})  # type: ignore[type-var]
             if (reached := likelihood(tried)) > highest:
                 best, highest = tried, reached
     return best

@@ -36,18 +36,12 @@ GRID = {
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """How well each of `rows` measurements is predicted from the others.
-
-    Errors are shares of the latency; `inside_80` and `inside_95` are the shares of the rows that
-    lie within those intervals.
-    """
+    """How well each of `rows` measurements is predicted from the others; errors are shares."""
 
     rows: int
     median_error: float
     mean_error: float
     rank_correlation: float
-    inside_80: float
-    inside_95: float
 
     def __str__(self) -> str:
         return (
@@ -99,15 +93,13 @@ class LatencyModel:
     def leave_one_out(self) -> LeaveOneOut:
         """How well each row is predicted from the others."""
         truth = self._scale.log_ms
-        mean, sd = self._left_out()
-        error, off = np.abs(np.expm1(mean - truth)), np.abs(mean - truth) / sd
+        mean, _ = self._left_out()
+        error = np.abs(np.expm1(mean - truth))
         return LeaveOneOut(
             rows=len(truth),
             median_error=float(np.median(error)),
             mean_error=float(np.mean(error)),
             rank_correlation=rank_correlation(mean, truth),
-            inside_80=float(np.mean(off <= _sigmas(0.8))),
-            inside_95=float(np.mean(off <= _sigmas(0.95))),
         )
 
     def _calibration(self) -> float:
@@ -115,7 +107,8 @@ class LatencyModel:
         left_out, sd = self._left_out()
         off = np.abs(self._scale.log_ms - left_out) / sd
         # Quantiles, as the largest of a few errors would dominate the mean square.
-        shares = [np.quantile(off, share) / _sigmas(share) for share in (0.8, 0.95)]
+        sigmas = [(share, NormalDist().inv_cdf(0.5 + share / 2)) for share in (0.8, 0.95)]
+        shares = [np.quantile(off, share) / usual for share, usual in sigmas]
         # Settings that were fitted to these rows are optimistic, the more so the fewer they are.
         return float(np.mean(shares)) * (1 + 8 / len(off))
 
@@ -128,11 +121,6 @@ class LatencyModel:
     def _sd(self, variance: Array) -> Array:
         sd: Array = self._sd_factor * np.sqrt(np.maximum(variance, 0.0))
         return np.maximum(sd, MIN_SD)
-
-
-def _sigmas(share: float) -> float:
-    """How many standard deviations to either side hold this share of a normal distribution."""
-    return NormalDist().inv_cdf(0.5 + share / 2)
 
 
 def measured_model(evaluations: Iterable[Evaluation]) -> LatencyModel | None:
@@ -178,8 +166,7 @@ class _Scale:
         return cls(middle, spread, used, log_ms, float(np.median(log_ms)))
 
     def features(self, figures: Array) -> Array:
-        features: Array = (figures[:, self.used] - self.middle) / self.spread
-        return features
+        return (figures[:, self.used] - self.middle) / self.spread
 
 
 @dataclass(frozen=True)

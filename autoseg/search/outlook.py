@@ -25,11 +25,7 @@ def outlook(state: SearchState, horizon_s: float) -> Outlook:
     Ends are drawn from the surrogate, each candidate independently, so the rise is rather too
     large than too small.
     """
-    points = [
-        (p50_ms(state.evaluations[key]), iou)
-        for key, iou in state.iou_if_finished.items()
-        if state.p_latency_met(state.evaluations[key]) > 0.5
-    ]
+    points = state.points(state.iou_if_finished)
     now = state.front_of(points).hypervolume()
     rises, span = _ends(state, points, horizon_s) - now, _span(state)
     return Outlook(

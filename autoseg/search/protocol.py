@@ -1,8 +1,8 @@
-"""The protocols of a search: the proposer, the scheduler and its steps, the planner."""
+"""The steps of a scheduler, the outlook, and the protocol of proposers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ Step = Screen | Job | Wait | Done
 
 @dataclass(frozen=True)
 class Observation:
-    """One candidate of a proposer's history; `imputed`: the IoU is assumed, not trained.
+    """One candidate of a proposer's history.
 
     A candidate over the ceiling is never trained and carries the floor as its IoU: 0, NaN or a
     failure would mislead a sampler.
@@ -42,7 +42,6 @@ class Observation:
     candidate: Candidate
     latency_ms: float
     iou: float
-    imputed: bool
 
 
 class Proposer(Protocol):
@@ -67,30 +66,3 @@ class Outlook:
     gain_hypervolume: float
     gain_iou: float
     gain_iou_at_most: float
-
-
-class Planner(Protocol):
-    """Describes a search to the user, in lines of text; decides nothing."""
-
-    def verdict(self, evaluations: Evaluations) -> Sequence[str]: ...
-    def plan(
-        self, evaluations: Evaluations, left_s: float | None, spent_s: float
-    ) -> Sequence[str]: ...
-    def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None: ...
-
-
-class Scheduler(Protocol):
-    """Decides what is worth doing next: a function of the evaluations alone, so that resuming
-    needs nothing but the ledger."""
-
-    @property
-    def planner(self) -> Planner: ...
-    def survey(self) -> Sequence[Candidate]: ...
-    def next_step(
-        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
-    ) -> Step: ...
-    def stops(
-        self, evaluations: Evaluations, running: Collection[Job]
-    ) -> Sequence[tuple[Candidate, str]]: ...
-    def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]: ...
-    def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float: ...

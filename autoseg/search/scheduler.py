@@ -16,10 +16,10 @@ from typing import Protocol
 
 from autoseg.core.records import Candidate, Job
 from autoseg.search.finalists import finalists, finish_s, search_left_s
-from autoseg.search.planner import SearchPlanner
-from autoseg.search.proposers.space import SpaceProposer
-from autoseg.search.protocol import Done, Evaluations, Screen, Step, Wait
-from autoseg.search.state import SearchProblem, SearchState, StateBuilder
+from autoseg.search.outlook import outlook
+from autoseg.search.plan import Plan, fitting, verdict_lines
+from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
+from autoseg.search.state import SearchState, StateBuilder
 
 
 class Policy(Protocol):
@@ -34,20 +34,10 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SearchScheduler:
-    """Survey, budget, workers and finish are the same for every policy."""
+    """Decides what is worth doing next; survey, budget, workers and finish go for every policy."""
 
     states: StateBuilder
     policy: Policy
-
-    @classmethod
-    def of(cls, problem: SearchProblem, policy: Policy) -> SearchScheduler:
-        """A scheduler over the problem's own space, as far as that can be enumerated."""
-        proposer = SpaceProposer(problem.space, problem.effort, problem.seed)
-        return cls(StateBuilder(problem, proposer), policy)
-
-    @property
-    def planner(self) -> SearchPlanner:
-        return SearchPlanner(self.states)
 
     def survey(self) -> Sequence[Candidate]:
         """The candidates that are measured before anything is trained."""
@@ -79,3 +69,21 @@ class SearchScheduler:
     def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float:
         """Seconds until these are confirmed and all files are written."""
         return finish_s(self.states.state(evaluations), jobs)
+
+    # -- for the user: decides nothing
+
+    def verdict(self, evaluations: Evaluations) -> Sequence[str]:
+        """What of the space fits the ceiling, and how much of it the budget can train."""
+        return verdict_lines(self.states.state(evaluations))
+
+    def plan(
+        self, evaluations: Evaluations, left_s: float | None, spent_s: float
+    ) -> Sequence[str]:
+        """What is ahead: candidates, seconds of a training, and what the budget pays for."""
+        state = self.states.state(evaluations)
+        return Plan(state, fitting(state)).lines(left_s, spent_s)
+
+    def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None:
+        """What is reached, and what going on is expected to add; None before any training."""
+        state = self.states.state(evaluations)
+        return outlook(state, horizon_s) if state.active else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist, median
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,16 +16,17 @@ from autoseg.core.pareto import Point
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job
 from autoseg.networks.space import SearchSpace
 from autoseg.search.acquisition import StepFront, p_iou_met
-from autoseg.search.cache import SearchCache
 from autoseg.search.candidate_set import CandidateSet
 from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
-from autoseg.search.proposers.space import smallest
-from autoseg.search.protocol import Evaluations, Proposer
+from autoseg.search.proposers.space import known_candidates, smallest
+from autoseg.search.protocol import Evaluations
 from autoseg.search.status import decayed, epoch_of, p50_ms, undecayed
 from autoseg.search.surrogate import MIN_ERROR, RungScore, Surrogate
 from autoseg.search.training_time import TrainingTime
 from autoseg.train.recipe import Recipe
+
+T = TypeVar("T")
 
 MAX_CANDIDATES = 4000  # that are weighed against each other; larger spaces are sampled
 MAX_SURVEYED = 28  # untrained networks that are measured before anything is trained
@@ -46,6 +48,32 @@ class SearchProblem:
     seed: int
     budget_s: float | None = None
     trials: int | None = None
+
+
+class Latest(Generic[T]):
+    """The latest result, kept with its inputs and made again when they differ.
+
+    So dropping it costs time and changes no decision.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, T] | None = None
+
+    def get(self, inputs: object, make: Callable[[], T]) -> T:
+        """The kept result if it was made from equal inputs, else a new one."""
+        if self._kept is None or self._kept[0] != inputs:
+            self._kept = inputs, make()
+        return self._kept[1]
+
+
+@dataclass(frozen=True)
+class SearchCache:
+    """The one place where a search keeps results between two decisions."""
+
+    candidates: Latest[CandidateSet] = field(default_factory=Latest)
+    surrogate: Latest[Surrogate] = field(default_factory=Latest)
+    latency: Latest[tuple[Array, Array] | None] = field(default_factory=Latest)
+    reserve_s: Latest[float] = field(default_factory=Latest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +156,11 @@ class SearchState:
 
     # -- candidates
 
+    @cached_property
+    def busy(self) -> set[str]:
+        """Keys of the candidates in training."""
+        return {job.candidate.key for job in self.running}
+
     def row(self, evaluation: Evaluation) -> int | None:
         """Its row in the candidate set; None if it cannot be built."""
         return self.candidates.rows.get(evaluation.candidate.key)
@@ -164,8 +197,6 @@ class SearchState:
     def iou_of_running(self) -> dict[str, float]:
         """The IoU that finishing after the running jobs is expected to give, by key."""
         jobs = [j for j in self.running if j.candidate.key in self.candidates.rows]
-        if not jobs:
-            return {}
         rows = [self.candidates.rows[j.candidate.key] for j in jobs]
         mean, sd = self.surrogate.predict(rows, [j.to_epoch for j in jobs])
         return {j.candidate.key: _iou(m, s) for j, m, s in zip(jobs, mean, sd, strict=True)}
@@ -175,14 +206,12 @@ class SearchState:
     @cached_property
     def front(self) -> StepFront:
         """The front that finishing now, and after the running jobs, would give."""
-        best = {**self.iou_if_finished, **self.iou_of_running}
-        return self.front_of(
-            [
-                (p50_ms(e), iou)
-                for key, iou in best.items()
-                if self.p_latency_met(e := self.evaluations[key]) > 0.5
-            ]
-        )
+        return self.front_of(self.points({**self.iou_if_finished, **self.iou_of_running}))
+
+    def points(self, ious: Mapping[str, float]) -> list[Point]:
+        """Latency and IoU of those that rather meet the ceiling than not, given IoUs by key."""
+        known = [(self.evaluations[key], iou) for key, iou in ious.items()]
+        return [(p50_ms(e), iou) for e, iou in known if self.p_latency_met(e) > 0.5]
 
     def front_of(self, points: Sequence[Point]) -> StepFront:
         return StepFront.of(points, self.p50_ceiling_ms, self.iou_floor)
@@ -196,10 +225,9 @@ class SearchState:
 
 @dataclass(frozen=True)
 class StateBuilder:
-    """Makes the state of evaluations, over the candidates of a proposer and the evaluated ones."""
+    """Makes the state of evaluations, over the candidates of the space and the evaluated ones."""
 
     problem: SearchProblem
-    proposer: Proposer
     cache: SearchCache = field(default_factory=SearchCache)
 
     def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
@@ -215,10 +243,10 @@ class StateBuilder:
 
     @cached_property
     def proposed(self) -> CandidateSet:
-        """The proposer's candidates without any history."""
-        knobs = self.problem.space.knobs_at(self.problem.effort)
-        named = self.proposer.propose((), MAX_CANDIDATES)
-        return CandidateSet.of(knobs, named, self.problem.training_time)
+        """The candidates of the space, as far as it can be enumerated."""
+        space, effort = self.problem.space, self.problem.effort
+        known = known_candidates(space, effort, self.problem.seed, MAX_CANDIDATES)
+        return CandidateSet.of(space.knobs_at(effort), known, self.problem.training_time)
 
     @cached_property
     def surveyed(self) -> Sequence[Candidate]:
@@ -244,13 +272,14 @@ def rung_scores(candidates: CandidateSet, evaluations: Evaluations) -> list[Rung
     """All scores that the surrogate learns from; a decayed one counts at the rung it left."""
     found = []
     for e in evaluations.values():
-        row, rung = candidates.rows.get(e.candidate.key), 0
-        for score in e.scores if row is not None else ():
-            if score.split != "val" or score.source != "torch" or row is None:
-                continue
-            rung = rung if score.decayed else score.epoch
-            if rung:
-                found.append(RungScore(row, rung, score.decayed, score.iou))
+        if (row := candidates.rows.get(e.candidate.key)) is None:
+            continue
+        rung = 0
+        for score in e.scores:
+            if score.split == "val" and score.source == "torch":
+                rung = rung if score.decayed else score.epoch
+                if rung:
+                    found.append(RungScore(row, rung, score.decayed, score.iou))
     return found
 
 

@@ -25,8 +25,7 @@ def stops(state: SearchState) -> Sequence[tuple[Candidate, str]]:
     """
     forecasts = _at_full_length(state)
     best = {k: 1 - math.exp(mean - OPTIMISM_SDS * sd) for k, (mean, sd) in forecasts.items()}
-    busy = {job.candidate.key for job in state.running}
-    spared = busy | set(sorted(best, key=lambda key: -best[key])[:NEVER_STOPPED])
+    spared = state.busy | set(sorted(best, key=lambda key: -best[key])[:NEVER_STOPPED])
     found = []
     for e in state.active:
         key = e.candidate.key

@@ -178,8 +178,7 @@ class Surrogate:
         return _Parts(fixed, distances, np.outer(u, v), same)
 
     def _u(self, epochs: Array) -> Array:
-        u: Array = np.log(epochs / self._end) / math.log(3)
-        return u
+        return np.log(epochs / self._end) / math.log(3)
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,6 @@ class _TrainingData:
         return cls(prior, tuple(scores), prior._parts(at, at), errors - prior._prior_mean(at))
 
     def posterior(self, settings: Hyperparameters) -> Surrogate:
-        """The posterior under these hyperparameters."""
         noise = _noise(settings, self.prior._points(self.scores).epochs)
         covariance = self.parts.covariance(settings) + np.diag(noise**2 + 1e-8)
         factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
@@ -227,21 +225,18 @@ class _Parts:
 
 def _noise(settings: Hyperparameters, epochs: Array) -> Array:
     """The noise is larger after few epochs: an average of few weights varies more."""
-    noise: Array = settings.noise * (1 + 5 / epochs)
-    return noise
+    return settings.noise * (1 + 5 / epochs)
 
 
 def usual_curve(epochs: Array, end: float) -> Array:
     """The log error minus that at the end: steep first, then slow."""
     # Three times the epochs leave the error at exp(-0.2 - 0.7 / e).
-    curve: Array = 0.2 * np.log(end / epochs) / math.log(3) + 1.05 * (1 / epochs - 1 / end)
-    return curve
+    return 0.2 * np.log(end / epochs) / math.log(3) + 1.05 * (1 / epochs - 1 / end)
 
 
 def decay_sd(epochs: Array) -> Array:
     """Standard deviation of what a decay adds to the log error, before any was observed."""
-    sd: Array = 0.015 + 0.05 / epochs
-    return sd
+    return 0.015 + 0.05 / epochs
 
 
 def _solve(factor: Array, right: Array) -> Array:

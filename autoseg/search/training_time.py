@@ -58,7 +58,12 @@ class TrainingTime:
         """
         rest = tuple((name, value) for name, value in candidate.choices if name != "resolution")
         if rest not in self._counted:
-            self._counted[rest] = self._count(candidate)
+            try:
+                with Uninitialized():
+                    net = build_candidate(self.space, candidate, self.outputs, self.channel_step)
+                self._counted[rest] = cost(net, self.space.baseline.input_hw)
+            except CandidateError as error:
+                self._counted[rest] = error
         base = self._counted[rest]
         if isinstance(base, CandidateError):
             raise base
@@ -72,14 +77,6 @@ class TrainingTime:
         except CandidateError:
             return False
         return True
-
-    def _count(self, candidate: Candidate) -> Cost | CandidateError:
-        try:
-            with Uninitialized():
-                net = build_candidate(self.space, candidate, self.outputs, self.channel_step)
-            return cost(net, self.space.baseline.input_hw)
-        except CandidateError as error:
-            return error
 
     def epoch_s(self, candidate: Candidate, evaluations: Evaluations) -> float:
         """Seconds of one epoch of training."""

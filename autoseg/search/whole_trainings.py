@@ -1,18 +1,19 @@
 """The policy for a sampler's proposals: each is trained to the longest rung.
 
 Optuna's samplers learn from whole trainings only. Latency comes first here, too: a candidate over
-the ceiling is not trained, and the sampler gets it with the floor as its IoU, marked as imputed.
+the ceiling is not trained, and the sampler gets it with the floor as its IoU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.search.protocol import Observation, Proposer, Screen
 from autoseg.search.state import SearchState
-from autoseg.search.status import epoch_of, next_job, p50_ms, undecayed
+from autoseg.search.status import next_job, p50_ms, undecayed
 
 MAX_PROPOSALS = 500  # after which nothing new is expected of a proposer
 
@@ -44,11 +45,7 @@ class WholeTrainings:
         proposed = self.proposer.propose(history, MAX_PROPOSALS)
         # Where no more may be measured, a sampler of a large space may never hit a measured one.
         measured = [e.candidate for e in state.evaluations.values()]
-        for candidates in (proposed, measured):
-            for candidate in candidates:
-                if _is_allowed(state, candidate, left_s):
-                    return candidate
-        return None
+        return next((c for c in chain(proposed, measured) if _is_allowed(state, c, left_s)), None)
 
 
 def _begun(state: SearchState, left_s: float | None) -> Job | None:
@@ -56,7 +53,7 @@ def _begun(state: SearchState, left_s: float | None) -> Job | None:
     for e in state.evaluations.values():
         # What was measured after the survey was proposed.
         proposed = e.state == "measured" and e.candidate not in state.surveyed
-        if (e.state == "scored" or proposed) and not _is_busy(state, e.candidate):
+        if (e.state == "scored" or proposed) and e.candidate.key not in state.busy:
             job = next_job(e, state.recipe)
             if job and _in_time(state, job, left_s):
                 return job
@@ -69,12 +66,8 @@ def _is_allowed(state: SearchState, candidate: Candidate, left_s: float | None) 
     if known is None:
         able = not state.all_trials_used and state.problem.training_time.buildable(candidate)
     else:
-        able = known.state == "measured" and not _is_busy(state, candidate)
+        able = known.state == "measured" and candidate.key not in state.busy
     return able and _in_time(state, Job(candidate, 0, state.recipe.rungs[-1]), left_s)
-
-
-def _is_busy(state: SearchState, candidate: Candidate) -> bool:
-    return any(job.candidate.key == candidate.key for job in state.running)
 
 
 def _in_time(state: SearchState, job: Job, left_s: float | None) -> bool:
@@ -88,11 +81,10 @@ def _in_time(state: SearchState, job: Job, left_s: float | None) -> bool:
 def _observation(state: SearchState, evaluation: Evaluation) -> Observation | None:
     """For a whole training its IoU, for one that is too slow the floor; None for all others."""
     score = undecayed(evaluation)
-    if evaluation.measurement is None:
+    if score and score.epoch == state.recipe.rungs[-1]:
+        iou = score.iou
+    elif evaluation.state == "too_slow":
+        iou = state.problem.constraints.min_iou
+    else:
         return None
-    at = evaluation.candidate, p50_ms(evaluation)
-    if score and epoch_of(evaluation) == state.recipe.rungs[-1]:
-        return Observation(*at, score.iou, imputed=False)
-    if evaluation.state != "too_slow":
-        return None
-    return Observation(*at, state.problem.constraints.min_iou, imputed=True)
+    return Observation(evaluation.candidate, p50_ms(evaluation), iou)

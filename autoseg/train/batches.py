@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.augment import OUTSIDE_GREY, Augmenter, Changes
-from autoseg.data.augmentation import OwnAugmenter
 from autoseg.data.cache import SplitArrays
+from autoseg.data.user_augmentation import OwnAugmenter
 from autoseg.networks.blocks import normalize
 
 GPU_SHARE = 0.4  # of a GPU's free memory that a data set may take

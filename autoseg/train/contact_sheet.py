@@ -20,8 +20,7 @@ from autoseg.core.files import write_atomically
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset
-from autoseg.data.drawing.overlay import Colour, overlay
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import Colour, class_colours, overlay
 from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
 from autoseg.data.resize import resize_mask
 from autoseg.train.metrics import Counts, class_iou, iou

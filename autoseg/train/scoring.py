@@ -65,16 +65,11 @@ def picture_score(
     *,
     cache_dir: Path,
     split: Any,
-    first: int | None = None,
-    min_iou: float | None = None,
     **facts: Any,
 ) -> Score:
-    """The Score of class maps at the network's size, over the `first` or all pictures of a split.
-
-    `min_iou` adds the probability that the IoU meets this floor.
-    """
-    counts = picture_counts(dataset, maps, cache_dir=cache_dir, split=split, first=first)
-    return score_of(dataset, counts, split=split, min_iou=min_iou, **facts)
+    """The Score of class maps at the network's size over all pictures of a split."""
+    counts = picture_counts(dataset, maps, cache_dir=cache_dir, split=split)
+    return score_of(dataset, counts, split=split, **facts)
 
 
 def picture_counts(
@@ -98,7 +93,10 @@ def score_of(
     min_iou: float | None = None,
     **facts: Any,
 ) -> Score:
-    """The Score of the confusion matrices ``[N, C, C]`` of the first N pictures of a split."""
+    """The Score of the confusion matrices ``[N, C, C]`` of the first N pictures of a split.
+
+    `min_iou` adds the probability that the IoU meets this floor.
+    """
     total = counts.sum(0)
     groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
     draws = metrics.bootstrap_iou(counts, groups)

@@ -10,12 +10,11 @@ from torch import nn
 
 from autoseg.core.records import Candidate
 from autoseg.data.augment import Augmenter
-from autoseg.data.augmentation import Augmentation, OwnAugmenter
 from autoseg.data.cache import SplitArrays, arrays
 from autoseg.data.dataset import Dataset
+from autoseg.data.user_augmentation import Augmentation, OwnAugmenter
 from autoseg.networks import build, knobs_of
-from autoseg.networks.candidate import channels_of, parts_of
-from autoseg.networks.space import SearchSpace
+from autoseg.networks.space import SearchSpace, channels_of, parts_of
 from autoseg.train.recipe import Recipe
 
 
@@ -50,7 +49,7 @@ def build_candidate(
     A builder that takes `round_to` rounds its widths to the device's `channel_step`, unless the
     space has a knob of that name.
     """
-    knobs = parts_of(space, candidate).build
+    knobs = parts_of(space, candidate)["build"]
     if "round_to" in knobs_of(space.network):
         knobs = {"round_to": channel_step, **knobs}
     return build(space.network, channels=channels_of(candidate), classes=outputs, **knobs)
@@ -63,7 +62,7 @@ def network(task: Task, candidate: Candidate) -> nn.Module:
 
 def task_for(task: Task, candidate: Candidate) -> Task:
     """The task with the candidate's knobs of stage `train` in place of the recipe's numbers."""
-    own = parts_of(task.space, candidate).train
+    own = parts_of(task.space, candidate)["train"]
     return dataclasses.replace(task, recipe=task.recipe.having(own)) if own else task
 
 

@@ -131,8 +131,7 @@ def _observation(state: SearchState, evaluation: Evaluation) -> Observation | No
         iou = 1 - math.exp(float(mean[0]))
     elif evaluation.state != "too_slow":
         return None
-    at = p50_ms(evaluation), floor if iou is None else iou
-    return Observation(evaluation.candidate, *at, imputed=iou is None)
+    return Observation(evaluation.candidate, p50_ms(evaluation), floor if iou is None else iou)
 
 
 def without(

@@ -100,7 +100,7 @@ class Bench:
         """The figures of one candidate. Raises CandidateError."""
         from autoseg.core.records import Constraints, MeasurePlan
         from autoseg.export.to_onnx import export
-        from autoseg.networks.candidate import channels_of
+        from autoseg.networks.space import channels_of
         from autoseg.train.task import build_candidate
 
         plan = MeasurePlan.screen(Constraints(NO_CEILING_MS, 0.5))

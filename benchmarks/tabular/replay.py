@@ -9,11 +9,11 @@
     seen = replay(table, ours(table, asked, seed=0), asked)
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
-Any scheduler of autoseg.search.protocol serves; what it needs of a table is `table.space`,
-`table.recipe` and `table.training_time(workers)`. The clock moves by the measurements, which pause
-the trainings as on a machine that does both, and by the trainings. At each moment a search is
-worth the hypervolume of what finishing now would give: of every candidate the decayed IoU at the
-highest rung that it has reached. The decays are charged to nobody."""
+Any policy serves; what a scheduler needs of a table is `table.space`, `table.recipe` and
+`table.training_time(workers)`. The clock moves by the measurements, which pause the trainings as
+on a machine that does both, and by the trainings. At each moment a search is worth the hypervolume
+of what finishing now would give: of every candidate the decayed IoU at the highest rung that it
+has reached. The decays are charged to nobody."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point, hypervolume
 from autoseg.core.records import Candidate, Constraints, Evaluation, Job, Measurement, Score, State
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
-from autoseg.search.protocol import Done, Scheduler, Screen, Wait
+from autoseg.search.protocol import Done, Screen, Wait
 from autoseg.search.scheduler import Policy, SearchScheduler
-from autoseg.search.state import SearchProblem
+from autoseg.search.state import SearchProblem, StateBuilder
 
 HALF_WIDTH = 0.01  # of the screening measurement's 95 % interval, as a share of the median
 
@@ -185,7 +185,7 @@ class Walk:
     """One search while it goes on."""
 
     table: Table
-    scheduler: Scheduler
+    scheduler: SearchScheduler
     constraints: Constraints
     clock: Clock
     pool: TablePool
@@ -265,7 +265,7 @@ class Walk:
 
 def replay(
     table: Table,
-    scheduler: Scheduler,
+    scheduler: SearchScheduler,
     constraints: Constraints,
     *,
     workers: int = 1,
@@ -308,7 +308,7 @@ def ours(
         space=table.space, effort="expert", constraints=constraints, recipe=table.recipe,
         training_time=table.training_time(workers), seed=seed, budget_s=budget_s,
     )  # fmt: skip
-    return SearchScheduler.of(problem, policy or ExpectedHypervolume())
+    return SearchScheduler(StateBuilder(problem), policy or ExpectedHypervolume())
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ from tabular.tables import Table
 
 from autoseg.core.pareto import hypervolume
 from autoseg.core.records import Constraints, Job
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.optuna import POPULATION
 
 # Proposals without anything new, after which the nearest untrained one stands in: a GP takes a
@@ -144,7 +143,7 @@ class Spots:
         from optuna.distributions import IntDistribution
 
         knobs = [k for k in table.space.knobs if len(k.choices) > 1]
-        self._knobs = {knob.name: ordered_choices(knob) for knob in knobs}
+        self._knobs = {knob.name: knob.ordered_choices for knob in knobs}
         self.distributions = {
             name: IntDistribution(0, len(choices) - 1) for name, choices in self._knobs.items()
         }

@@ -33,7 +33,8 @@ def test_bundle_copies_the_balanced_model_and_prints_the_reason(finished, home, 
     place, why = called.stdout.splitlines()
     result = autoseg.Result.from_run(finished.folder)
     key = result.pick("balanced").candidate.key
-    assert place == f"{finished.folder.name}-{key}" and why == f"{key}: {result.reason('balanced')}"
+    assert place == f"{finished.folder.name}-{key}"
+    assert why == f"{key}: {result.reason('balanced')}"
     assert [path.name for path in home.iterdir()] == [place]
     with open_bundle(home / place) as found:
         assert found.manifest.key == key and found.strays == ()

@@ -15,7 +15,7 @@ import pytest
 
 import autoseg
 from autoseg import data
-from autoseg.api.files import write_report
+from autoseg.api.session import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
 from autoseg.run.store import read_declaration

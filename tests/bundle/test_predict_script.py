@@ -16,8 +16,8 @@ from bundles import HW, bundle, picture
 from PIL import Image
 
 import autoseg
-from autoseg.data.drawing.palette import class_colours
-from autoseg.data.resize import resize_back, resize_frame
+from autoseg.data.drawing.overlay import class_colours
+from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.train.metrics import confusion, iou
 
 BOARD = "AUTOSEG_TEST_BOARD"
@@ -65,7 +65,7 @@ def test_predict_agrees_with_autoseg_resize_to_the_pixel(tmp_path, channels):
     done = run(folder, tmp_path / "p.jpg", "-o", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
     frame = resize_frame(image, HW, channels)
-    expected = resize_back((frame.mean(axis=2) > 127).astype(np.uint8), image.shape[:2])
+    expected = resize_mask((frame.mean(axis=2) > 127).astype(np.uint8), image.shape[:2])
     assert 0.1 < expected.mean() < 0.9
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "mask.png")), expected)
     assert re.search(r"1 image.* per second.* resize .* inference .* resize", done.stderr)

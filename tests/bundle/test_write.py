@@ -14,7 +14,7 @@ from autoseg.bundle.write import predict_source, write_bundle
 from autoseg.core.errors import InputError
 from autoseg.core.records import Constraints, Evaluation, Measurement, Score
 from autoseg.core.serialize import from_json, to_json
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours
 
 FILES = [
     "SHA256SUMS", "bundle.json", "card.md", "classes.json", "measurement.json", "model.onnx",

@@ -71,7 +71,7 @@ def test_progress_escapes_names(tmp_path, monkeypatch):
                 tell(run)
             run.report_activity(HOSTILE, f"training {HOSTILE}")
             run.notify("a board said \x1b]0;title\x07")
-            console.print(progress._panel())
+            console.print(progress._panel(run, Declaration()))
     run.close()
     shown = out.getvalue()
     assert shown.count("[bold]x[/] :dog:  [31m") >= 4
@@ -124,16 +124,16 @@ def test_progress_does_not_show_cancelled_jobs_as_running(end, tmp_path):
     with Progress(console) as progress:
         progress.start(run, Declaration(budget="10m"))
         run.report_activity(FIRST, "training to epoch 9")
-        shown = [_text(progress)]
+        shown = [_text(progress, run)]
         run.record(end)
-        shown.append(_text(progress))
+        shown.append(_text(progress, run))
     run.close()
     assert ["training to epoch 9" in text for text in shown] == [True, False]
 
 
-def _text(progress: Progress) -> str:
+def _text(progress: Progress, run: Run) -> str:
     console = Console(file=io.StringIO(), width=140)
-    console.print(progress._panel())
+    console.print(progress._panel(run, Declaration(budget="10m")))
     return console.file.getvalue()
 
 

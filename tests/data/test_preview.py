@@ -10,8 +10,7 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Dataset, Sample
-from autoseg.data.drawing.overlay import overlay
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import class_colours, overlay
 from autoseg.data.drawing.preview import draw_preview, save_preview
 from autoseg.data.synthetic.parcels import parcels
 

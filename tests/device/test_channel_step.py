@@ -13,9 +13,9 @@ from autoseg.device.channel_step import (
     WIDTHS,
     ChannelProbe,
     choose_step,
-    conv_chain,
     probe_channel_step,
 )
+from autoseg.device.graphs import conv_chain
 from autoseg.device.local import local_device
 
 

@@ -30,7 +30,6 @@ STATUS: dict[str, Any] = {
     "temperature_c": 51.2,
     "throttled_bits": 0,
     "throttle_count": None,
-    "load_1m": 0.1,
     "other_cores": 0.02,
     "top": [["sshd", 0.01]],
     "memory_total_bytes": 4 << 30,

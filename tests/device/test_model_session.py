@@ -12,9 +12,8 @@ from autoseg.core.records import MeasurePlan
 from autoseg.device import runner
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
-from autoseg.device.local import LocalLauncher
-from autoseg.device.pipe_transport import PipeTransport
-from autoseg.device.rpc_errors import ConnectionLost
+from autoseg.device.local import LocalLauncher, PipeTransport
+from autoseg.device.rpc_schema import ConnectionLost
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
 
@@ -83,7 +82,7 @@ def test_measure_over_a_connection_that_keeps_breaking_stops_the_run(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", 7, "/models\x1b[2J/{digest}.onnx", "x" * 9000])
-def test_place_refuses_a_path_that_is_no_model(
+def test_nodes_refuses_a_path_that_is_no_model(
     wired: Callable[..., Board],
     segments: Path,
     tmp_path: Path,
@@ -97,7 +96,7 @@ def test_place_refuses_a_path_that_is_no_model(
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
     board = wired()
     with pytest.raises(DeviceError, match="the board: .*runner") as caught:
-        board.place(segments)
+        board.nodes(segments)
     assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
     board.close()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoseg.data.resize import resize_back, resize_frame
-from autoseg.device.resize_graphs import frame_resize, map_resize
+from autoseg.data.resize import resize_frame, resize_mask
+from autoseg.device.graphs import frame_resize, map_resize
 from autoseg.device.session import open_session
 
 RNG = np.random.default_rng(0)
@@ -33,4 +33,4 @@ def test_frame_resize_of_a_picture_gives_the_frame_of_training(hw, channels, tmp
 def test_map_resize_of_a_class_map_gives_the_size_of_the_picture(hw, tmp_path):
     class_map = RNG.integers(0, 9, (48, 64), dtype=np.uint8)
     found = through(map_resize((48, 64), hw), class_map, tmp_path)
-    assert (found == resize_back(class_map, hw)).mean() > 0.9  # but for ties
+    assert (found == resize_mask(class_map, hw)).mean() > 0.9  # but for ties

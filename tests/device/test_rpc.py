@@ -13,7 +13,7 @@ import pytest
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.device import rpc
 from autoseg.device.rpc import RpcChannel
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
+from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat, ProtocolError, RpcTimeout
 
 
 class Wire:

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from autoseg.core.text import bounded
-from autoseg.device.rpc_errors import ProtocolError
-from autoseg.device.rpc_schema import Block, Hello, Status, parse
+from autoseg.device.rpc_schema import Block, Hello, ProtocolError, Status, parse
 
 STATUS = {name: None for name in Status.model_fields} | {"governors": [], "top": []}
 HELLO = {

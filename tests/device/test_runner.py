@@ -215,7 +215,6 @@ def test_runner_open_fills_open_sizes_and_reports_them(shared: Runner, folder: P
     assert opened["inputs"]["one"] == [
         {"name": "x", "dtype": "float32", "shape": [1, 3, 224, 224]}
     ]
-    assert opened["providers"]["two"] == ["CPUExecutionProvider"]
     assert opened["load_ms"]["one"] > 0
 
 
@@ -276,7 +275,7 @@ def test_runner_answers_pings_while_the_child_computes(shared: Runner, folder: P
 
 
 def test_runner_profile_lists_nodes_with_their_provider(shared: Runner, folder: Path) -> None:
-    plan: Line = {"threads": 1, "affinity": None, "shapes": {}, "seed": 0}
+    plan: Line = {"threads": 1, "affinity": None, "shapes": {}}
     plan["providers"] = ["AzureExecutionProvider", "CPUExecutionProvider"]
     nodes = shared.ask("nodes", path=str(folder / "slow.onnx"), plan=plan, runs=5)["nodes"]
     assert [(node["op"], node["provider"]) for node in nodes] == [

@@ -12,7 +12,6 @@ from staged import HOSTILE, Stage, staged
 from autoseg.core.diagnostics import sheet_path
 from autoseg.report.page import write_comparison, write_page
 from autoseg.report.page.content import MAX_MODELS
-from autoseg.report.page.render import embedded
 from autoseg.report.spending import spending
 from autoseg.run.ledger import read_events
 from autoseg.run.result import Result
@@ -62,11 +61,13 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
     @property
+    def raw_data(self) -> str:
+        start = '<script type="application/json" id="data">'
+        return re.search(rf"{start}(.*?)</script>", self.text, re.S)[1]
+
+    @property
     def data(self) -> dict:
-        raw = re.search(
-            r'<script type="application/json" id="data">(.*?)</script>', self.text, re.S
-        )
-        return json.loads(raw[1])
+        return json.loads(self.raw_data)
 
 
 def page_of(tmp_path, stage: Stage | None = None, **changed) -> tuple[Page, Result]:
@@ -141,9 +142,17 @@ def test_write_page_escapes_hostile_names(tmp_path):
     assert len(page.all("img")) == len(safe.all("img"))
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert " ".join(HOSTILE.split()) in page.said
-    data = embedded({"name": HOSTILE})
-    assert not set("<>&\u2028") & set(data)
-    assert json.loads(data) == {"name": HOSTILE}
+
+
+def test_write_comparison_data_cannot_close_their_script_element(tmp_path):
+    hostile, other = (
+        Result.from_run(staged(tmp_path / f"run{n}", device=name))
+        for n, name in enumerate((HOSTILE, "local"))
+    )
+    write_comparison(hostile, other, tmp_path / "two.html")
+    page = Page((tmp_path / "two.html").read_text(encoding="utf-8"))
+    assert not set("<>&\u2028") & set(page.raw_data)
+    assert {each["run"] for each in page.data["one"].values()} == {f"run0 on {HOSTILE}"}
 
 
 def test_write_page_writes_a_run_with_a_hostile_name_beside_itself(tmp_path):

@@ -52,7 +52,6 @@ def test_pareto_png_shows_all_groups_of_candidates(tmp_path, evaluations, shows,
         evaluations,
         Constraints(max_latency_ms=33, min_iou=0.85),
         baseline=REST[1],
-        title="toy",
     )
     assert all(has(path, rgb) for rgb in shows)
     assert not any(has(path, rgb) for rgb in lacks)

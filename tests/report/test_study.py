@@ -12,7 +12,8 @@ from worlds import ASKED, DEPENDENT, WIDTH, by_key, space_of
 from autoseg.core.diagnostics import sheet_path
 from autoseg.networks.space import Knob
 from autoseg.report.dashboard.database import Database, read_only
-from autoseg.report.dashboard.study import StudyMirror, StudyOverview, artifacts_folder
+from autoseg.report.dashboard.study import StudyMirror, artifacts_folder
+from autoseg.report.dashboard.texts import StudyOverview
 
 MIXED = Knob("resolution", (128, "96x128", 64), 128, "entry")
 KIND = Knob("t", ("thin", 2), "thin", "expert")

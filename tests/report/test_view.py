@@ -7,7 +7,7 @@ import pytest
 from studies import evaluations, result_in
 
 from autoseg.report.dashboard.figures import figures
-from autoseg.report.dashboard.snapshot import note
+from autoseg.report.dashboard.texts import note
 from autoseg.run.result import Result
 
 

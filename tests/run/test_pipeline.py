@@ -12,7 +12,7 @@ from factories import make_cost, make_measurement, make_score
 from worlds import ASKED, WIDE, scheduler_of
 
 import autoseg
-from autoseg.api.files import write_files
+from autoseg.api.session import write_files
 from autoseg.core.errors import DeviceError
 from autoseg.core.feasibility import p_latency_met
 from autoseg.core.records import Constraints, Job
@@ -329,10 +329,6 @@ def test_misses_separate_unconfirmed_from_uncertain(finished, tmp_path):
 
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
-
-    @property
-    def planner(self):
-        return self
 
     def outlook(self, evaluations, horizon_s):
         return Outlook(

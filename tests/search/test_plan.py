@@ -12,7 +12,7 @@ MEASURED = by_key(*(make_evaluation(c, "measured", 2.0) for c in ALL))
 
 
 def lines(evaluations, left_s: float, spent_s: float = 0.0) -> list[str]:
-    return ENGINE.planner.plan(evaluations, left_s, spent_s)
+    return ENGINE.plan(evaluations, left_s, spent_s)
 
 
 def test_plan_lines_of_a_spent_budget_name_budget_and_option():

@@ -7,7 +7,6 @@ from worlds import ASKED, DEPENDENT, RESOLUTION, WIDTH, space_of
 
 from autoseg.core.records import Candidate
 from autoseg.networks.space import Knob
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.proposers.space import sample
 from autoseg.search.protocol import Observation
@@ -15,7 +14,7 @@ from autoseg.search.protocol import Observation
 SPACE = space_of(RESOLUTION, WIDTH, Knob("pp", (1, 0), 0, "expert"))
 ALL = list(SPACE.candidates("expert"))
 HISTORY = [
-    Observation(candidate=c, latency_ms=1.0 + n, iou=0.9 if n % 2 else 0.95, imputed=bool(n % 2))
+    Observation(candidate=c, latency_ms=1.0 + n, iou=0.9 if n % 2 else 0.95)
     for n, c in enumerate(ALL[:12])
 ]
 
@@ -51,7 +50,6 @@ def test_proposer_with_a_genetic_sampler_breeds_from_the_best():
             candidate=c,
             latency_ms=1.0 if c.key in front else 9.0,
             iou=0.95 if c.key in front else 0.5,
-            imputed=False,
         )
         for c in ALL[:12] * 2
     ]
@@ -69,7 +67,7 @@ def test_proposer_of_one_candidate_gives_it_once():
     alone = space_of(Knob("resolution", (64,), 64, "entry"))
     ask = OptunaProposer(alone, "expert", ASKED, 0, "gp")
     assert first(ask) == alone.baseline
-    seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9, imputed=True)]
+    seen = [Observation(candidate=alone.baseline, latency_ms=1.0, iou=0.9)]
     assert first(ask, seen, lambda c: c != alone.baseline) is None
 
 
@@ -77,10 +75,7 @@ def test_proposer_of_one_candidate_gives_it_once():
 def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sampler):
     *history, left = list(DEPENDENT.candidates("expert"))
     assert len(history) == 3 * 3 - 1
-    seen = [
-        Observation(candidate=c, latency_ms=1.0 + n, iou=0.9, imputed=True)
-        for n, c in enumerate(history)
-    ]
+    seen = [Observation(candidate=c, latency_ms=1.0 + n, iou=0.9) for n, c in enumerate(history)]
     ask = OptunaProposer(DEPENDENT, "expert", ASKED, 0, sampler)
     assert first(ask, seen, lambda c: c == left) == left
     assert first(ask, seen) in [*history, left]
@@ -88,14 +83,14 @@ def test_proposer_learns_from_and_proposes_candidates_with_inactive_knobs(sample
 
 def test_proposer_orders_sizes_by_area_and_keeps_words():
     sizes = Knob("resolution", (256, "192x256", 64, "64x128"), 256, "entry")
-    assert ordered_choices(sizes) == [64, "64x128", "192x256", 256]
-    assert list(ordered_choices(Knob("kind", ("wide", "thin"), "wide", "expert"))) == [
+    assert sizes.ordered_choices == [64, "64x128", "192x256", 256]
+    assert list(Knob("kind", ("wide", "thin"), "wide", "expert").ordered_choices) == [
         "wide",
         "thin",
     ]
     mixed = space_of(sizes, Knob("t", ("thin", 2), "thin", "expert"))
     seen = [
-        Observation(candidate=c, latency_ms=1.0 + n, iou=0.9, imputed=True)
+        Observation(candidate=c, latency_ms=1.0 + n, iou=0.9)
         for n, c in enumerate(mixed.candidates("expert"))
     ]
     for sampler in ("gp", "tpe"):

@@ -53,7 +53,7 @@ def test_search_goes_through_a_space_with_inactive_knobs():
     dependent.run()
     assert len(dependent.seen) == DEPENDENT.count("expert") == 9
     assert dependent.states()["confirmed"] >= 1
-    assert dependent.scheduler.planner.verdict(dependent.seen)
+    assert dependent.scheduler.verdict(dependent.seen)
 
 
 def test_search_of_a_small_effort_tries_all_candidates_and_ends():
@@ -215,7 +215,7 @@ def test_search_does_not_propose_candidates_that_cannot_be_built(tmp_path, monke
         seen[step.candidate.key] = make_evaluation(step.candidate, "too_slow", 20.0)
     assert isinstance(step, Done)
     assert len(proposed) == 3 and {c["a"] for c in proposed} == {0.125}
-    assert scheduler.planner.verdict(seen)
+    assert scheduler.verdict(seen)
 
 
 def test_search_without_budget_does_not_depend_on_time():
@@ -284,7 +284,7 @@ def test_stops_a_candidate_that_a_faster_one_would_beat_if_finished_now():
 
 def test_outlook_shrinks_towards_the_end_of_the_search():
     searched = world(budget_s=8_000.0)
-    assert searched.scheduler.planner.outlook({}, 100.0) is None
+    assert searched.scheduler.outlook({}, 100.0) is None
     looks = []
     for candidate in searched.scheduler.survey():
         searched.screen(candidate)
@@ -293,7 +293,7 @@ def test_outlook_shrinks_towards_the_end_of_the_search():
             searched.screen(step.candidate)
             continue
         searched.train(step)
-        looks.append(searched.scheduler.planner.outlook(searched.seen, 1_000.0))
+        looks.append(searched.scheduler.outlook(searched.seen, 1_000.0))
     assert looks[-1].hypervolume > looks[0].hypervolume
     assert looks[-1].gain_iou <= looks[-1].gain_iou_at_most < looks[0].gain_iou_at_most
     assert looks[-1].gain_iou_at_most < 0.02

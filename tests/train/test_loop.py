@@ -17,7 +17,7 @@ import torch
 from autoseg import data
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import Candidate, Job, Score
-from autoseg.data.augmentation import load_augmentation
+from autoseg.data.user_augmentation import load_augmentation
 from autoseg.networks.space import Knob
 from autoseg.networks.space_file import load_space
 from autoseg.train import loop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from PIL import Image, ImageDraw
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.drawing.overlay import Colour, overlay
-from autoseg.data.drawing.palette import class_colours
+from autoseg.data.drawing.overlay import Colours, class_colours, overlay
 from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.data.strata import stratified_order
+from autoseg.data.splits import stratified_order
 
 MAX_PICTURES, MAX_AUGMENTED_PICTURES = 400, 40
 DRAWS, MAX_SIDE_PX = 5, 1024
@@ -25,14 +23,9 @@ DRAWS, MAX_SIDE_PX = 5, 1024
 _GAP, _LINE, _MARGIN = 8, 17, 12
 _SHEET_WIDTH, _MIN_PAGE_WIDTH, _TILE_AREA, _MAX_TILE_SIDE = 1320, 480, 320 * 200, 440
 _MAX_ENLARGEMENT = 16.0
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A picture uint8 ``[h, w, 3]`` with its mask drawn over it, and its caption."""
-
-    picture: Array
-    caption: str
+# A picture uint8 ``[h, w, 3]`` with its mask drawn over it, and its caption.
+Tile = tuple[Array, str]
+Rows = list[list[Tile]]
 
 
 def draw_preview(
@@ -54,8 +47,7 @@ def draw_preview(
     if not 1 <= count <= max_count:
         raise InputError(f"--count must be between 1 and {max_count} here, got {count}")
     samples = _chosen(dataset, split, count, seed)
-    whole = len(dataset.splits[split])
-    title = f"{dataset.name}: {len(samples)} of {whole} pictures of {split}"
+    title = f"{dataset.name}: {len(samples)} of {len(dataset.splits[split])} pictures of {split}"
     colours = class_colours(dataset.classes)
     if augmented_hw is None:
         rows = _rows(dataset, samples, colours)
@@ -84,14 +76,12 @@ def _chosen(dataset: Dataset, split: str, count: int, seed: int) -> list[Sample]
     return sorted(chosen, key=lambda sample: sample.stem)
 
 
-def _rows(
-    dataset: Dataset, samples: Sequence[Sample], colours: Sequence[Colour | None]
-) -> list[list[Tile]]:
+def _rows(dataset: Dataset, samples: list[Sample], colours: Colours) -> Rows:
     tiles: list[Tile] = []
     for sample in samples:
         picture, mask = dataset.read(sample)
-        tiles.append(Tile(_drawn(picture, mask, colours, _tile_hw(mask.shape)), sample.stem))
-    widest = max(each.picture.shape[1] for each in tiles)
+        tiles.append((_drawn(picture, mask, colours, _tile_hw(mask.shape)), sample.stem))
+    widest = max(picture.shape[1] for picture, _ in tiles)
     columns = round(_SHEET_WIDTH / widest)
     return [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
 
@@ -104,19 +94,15 @@ def _tile_hw(hw: tuple[int, ...]) -> HW:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _drawn(picture: Array, mask: Array, colours: Sequence[Colour | None], hw: HW) -> Array:
+def _drawn(picture: Array, mask: Array, colours: Colours, hw: HW) -> Array:
     return overlay(tile(picture, hw), resize_mask(mask, hw), colours)
 
 
 def _augmented_rows(
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    colours: Sequence[Colour | None],
-    hw: HW,
-    drawn: tuple[int, str | None],
-) -> list[list[Tile]]:
+    dataset: Dataset, samples: list[Sample], colours: Colours, hw: HW, how: tuple[int, str | None]
+) -> Rows:
     from autoseg.data.augment import Augmenter
-    from autoseg.data.augmentation import OwnAugmenter, load_augmentation
+    from autoseg.data.user_augmentation import OwnAugmenter, load_augmentation
 
     if max(hw) > MAX_SIDE_PX:
         raise InputError(f"--resolution must be at most {MAX_SIDE_PX} a side, got {max(hw)}")
@@ -125,26 +111,26 @@ def _augmented_rows(
     masks = np.stack([resize_mask(mask, hw) for _, mask in pairs])
     tile_hw = _tile_hw(hw)
     rows = [
-        [Tile(_drawn(frame, mask, colours, tile_hw), sample.stem)]
+        [(_drawn(frame, mask, colours, tile_hw), sample.stem)]
         for frame, mask, sample in zip(frames, masks, samples, strict=True)
     ]
-    seed, own = drawn
+    seed, own = how
     augmenter = OwnAugmenter(load_augmentation(own), seed) if own else Augmenter(hw, 3, seed)
     for draw in range(DRAWS):
         augmenter.start_epoch(draw)
         for row, frame, mask in zip(rows, *augmenter.batch(frames, masks), strict=True):
-            row.append(Tile(_drawn(frame, mask, colours, tile_hw), f"draw {draw + 1}"))
+            row.append((_drawn(frame, mask, colours, tile_hw), f"draw {draw + 1}"))
     return rows
 
 
-def _page(
-    title: str, classes: Sequence[str], colours: Sequence[Colour | None], rows: list[list[Tile]]
-) -> Image.Image:
-    cell_w = max(each.picture.shape[1] for row in rows for each in row)
-    heights = [max(each.picture.shape[0] for each in row) for row in rows]
+def _page(title: str, classes: Sequence[str], colours: Colours, rows: Rows) -> Image.Image:
+    cell_w = max(picture.shape[1] for row in rows for picture, _ in row)
+    heights = [max(picture.shape[0] for picture, _ in row) for row in rows]
     width = max(len(row) for row in rows) * (cell_w + _GAP) - _GAP
     width = max(width, _MIN_PAGE_WIDTH) + 2 * _MARGIN
-    key = legend(_legend_entries(classes, colours), width - 2 * _MARGIN)
+    named = zip(classes, colours, strict=True)
+    entries = [(name if shown else f"{name} (not tinted)", shown) for name, shown in named]
+    key = legend([*entries, ("ignored", HATCHED)], width - 2 * _MARGIN)
     top = _MARGIN + _LINE + 9 + key.height + _GAP
     height = top + sum(heights) + len(rows) * (_LINE + _GAP) + _MARGIN - _GAP
     page = Image.new("RGB", (width, height), PAGE)
@@ -152,20 +138,10 @@ def _page(
     draw.text((_MARGIN, _MARGIN - 2), shorten(title, width - 2 * _MARGIN, 15), INK, font(15))
     page.paste(key, (_MARGIN, _MARGIN + _LINE + 9))
     for row, tallest in zip(rows, heights, strict=True):
-        for column, each in enumerate(row):
+        for column, (picture, caption) in enumerate(row):
             left = _MARGIN + column * (cell_w + _GAP)
-            page.paste(Image.fromarray(each.picture), (left, top))
-            below = (left, top + each.picture.shape[0] + 1)
-            draw.text(below, shorten(each.caption, cell_w, 12), FAINT, font(12))
+            page.paste(Image.fromarray(picture), (left, top))
+            below = (left, top + picture.shape[0] + 1)
+            draw.text(below, shorten(caption, cell_w, 12), FAINT, font(12))
         top += tallest + _LINE + _GAP
     return page
-
-
-def _legend_entries(
-    classes: Sequence[str], colours: Sequence[Colour | None]
-) -> list[tuple[str, Colour | None]]:
-    named = [
-        (name if shown else f"{name} (not tinted)", shown)
-        for name, shown in zip(classes, colours, strict=True)
-    ]
-    return [*named, ("ignored", HATCHED)]

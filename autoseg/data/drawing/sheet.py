@@ -51,12 +51,10 @@ def shorten(text: str, width: int, size: int) -> str:
     return cut(fitting + 1) if fitting else ""
 
 
-def legend(
-    entries: Sequence[tuple[str, Colour | None]], width: int, size: int = 13
-) -> Image.Image:
+def legend(named: Sequence[tuple[str, Colour | None]], width: int, size: int = 13) -> Image.Image:
     """Names with their colours, on as many lines as necessary; None is a class without a tint."""
     left, line = round(size * 1.85), round(size * 1.6)
-    labels = [shorten(name, width - left, size) for name, _ in entries]
+    labels = [shorten(name, width - left, size) for name, _ in named]
     places: list[tuple[int, int]] = []
     x, y = 0, 0
     for label in labels:
@@ -67,7 +65,7 @@ def legend(
         x += needed + round(size * 1.25)
     page = Image.new("RGB", (width, y + round(size * 1.5)), PAGE)
     draw = ImageDraw.Draw(page)
-    for label, (_, shown), (x, y) in zip(labels, entries, places, strict=True):
+    for label, (_, shown), (x, y) in zip(labels, named, places, strict=True):
         page.paste(_swatch(shown, size), (x, y + 2))
         draw.text((x + left, y), label, INK, font(size))
     return page

@@ -1,12 +1,13 @@
 """Formats of data sets, read in place.
 
-Each is a module with `recognize(root)` and `find(root)`; `common/` holds what several share.
+Each is a module with `recognize(root)`, which gives the reason to read a folder in this format, or
+None if it is of another, and `find(root)`; `common/` holds what several share.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,11 @@ from autoseg.core.errors import InputError
 from autoseg.data.archive import folder_of
 from autoseg.data.layout import Layout, listed
 
-# Names and modules, tried in this order: the more specific formats first.
-FORMATS = {
-    "voc": "voc",
-    "cityscapes": "cityscapes",
-    "railsem19": "railsem19",
-    "camvid": "camvid",
-    "ade20k": "ade20k",
-    "oxford-pet": "oxford_pet",
-    "nnunet": "nnunet",
-    "supervisely": "supervisely",
-    "label-studio": "label_studio.reader",
-    "plain": "plain",
-    "dsb2018": "dsb2018",
-    "coco": "coco.reader",
-    "via": "via",
-    "labelme": "labelme",
-    "kaggle-rle": "kaggle_rle",
-}
+# Each is read by the module of its name, and tried in this order: the more specific ones first.
+FORMATS = (
+    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "oxford-pet", "nnunet", "supervisely",
+    "label-studio", "plain", "dsb2018", "coco", "via", "labelme", "kaggle-rle",
+)  # fmt: skip
 
 # Levels of folders in which a data set is searched, and folders per level.
 _MAX_LEVELS = 3
@@ -52,7 +40,7 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     root = folder_of(root)
     level = [root] if root.is_dir() else []
     for _ in range(_MAX_LEVELS):
-        fitting = list(_recognized(level, [name] if name else list(FORMATS)))
+        fitting = list(_recognized(level, [name] if name else FORMATS))
         if fitting:
             return _chosen(root, fitting, name)
         level = [path for place in level for path in _subfolders(place)]
@@ -61,7 +49,7 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     return _module(fallback).find(root), fallback, why
 
 
-def _recognized(places: list[Path], names: list[str]) -> Iterator[tuple[Path, str, str]]:
+def _recognized(places: list[Path], names: Sequence[str]) -> Iterator[tuple[Path, str, str]]:
     """Each place that fits a format, the first of the names that fits, and the reason."""
     for place in places:
         for name in names:
@@ -90,4 +78,4 @@ def _subfolders(place: Path) -> list[Path]:
 
 
 def _module(name: str) -> Any:
-    return import_module(f"{__name__}.{FORMATS[name]}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -14,11 +14,11 @@ from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
 from autoseg.data.layout import Layout
 
 _LABELS = "objectInfo150.txt"
+_KINDS = ("images", "annotations")
 _FOLDERS = ("training", "validation")
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     if (root / _LABELS).is_file() and (root / "annotations/training").is_dir():
         return f"it holds {_LABELS} and annotations/training/"
     return None
@@ -27,9 +27,7 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Pair images/ and annotations/ by stem; files without a partner become faults."""
     layout = Layout(root)
-    if lacks(
-        layout, (f"{kind}/{f}" for kind in ("images", "annotations") for f in _FOLDERS), "ADE20K"
-    ):
+    if lacks(layout, (f"{kind}/{folder}" for kind in _KINDS for folder in _FOLDERS), "ADE20K"):
         return layout
     layout.classes = _classes(layout)
     if not layout.classes:
@@ -38,9 +36,7 @@ def find(root: Path) -> Layout:
     beyond = range(len(layout.classes), IGNORE_INDEX)
     layout.values = bytes([IGNORE_INDEX, *range(len(layout.classes)), *beyond])
     for folder in _FOLDERS:
-        images, masks = (
-            picture_files(layout, root / kind / folder) for kind in ("images", "annotations")
-        )
+        images, masks = (picture_files(layout, root / kind / folder) for kind in _KINDS)
         layout.by_split[SPLIT_NAMES[folder]] = pairs(layout, images, masks, folder)
     return layout
 

@@ -13,20 +13,17 @@ Frames of one of the four videos are similar: they are one group.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.decode import mode_of
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
-from autoseg.data.formats.common.files import lines, picture_files
-from autoseg.data.formats.common.pairing import by_lists, pairs
-from autoseg.data.layout import Layout
-from autoseg.data.pictures import read_bytes
+from autoseg.data.formats.common.files import holds, lines, picture_files
+from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs
+from autoseg.data.layout import Layout, Splits
+from autoseg.data.pictures import mode_of, read_bytes
 
 NAMES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",
@@ -47,26 +44,22 @@ COLOURS = {
 }  # fmt: skip
 VOID = "Void"
 _RAW, _APPROVED = "701_StillsRaw_full", "LabeledApproved_full"
-_TABLES = ("label_colors.txt", "class_dict.csv")
-_VIDEO = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_")
+_VIDEO = r"(?:^|/)(0001TP|0006R0|0016E5|Seq05VD)_[^/]*$"
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
-        return f"it holds {_RAW}/ and {_APPROVED}/"
-    if (root / "train").is_dir() and (root / "trainannot").is_dir():
-        return "it holds train/ and trainannot/"
-    tables = [name for name in _TABLES if (root / name).is_file()]
-    if (root / "train").is_dir() and (root / "train_labels").is_dir() and tables:
-        return f"it holds train/, train_labels/ and {tables[0]}"
+    if why := holds(root, _RAW, _APPROVED) or holds(root, "train", "trainannot"):
+        return why
+    table = _table(root)
+    if table and holds(root, "train", "train_labels"):
+        return f"it holds train/, train_labels/ and {table.name}"
     return None
 
 
 def find(root: Path) -> Layout:
     """Pair pictures and masks of any of the three layouts; each video is a group."""
     layout = Layout(root)
-    if (root / _RAW).is_dir() and (root / _APPROVED).is_dir():
+    if holds(root, _RAW, _APPROVED):
         layout.by_split[""] = _pairs(layout, _RAW, _APPROVED)
     elif (root / "trainannot").is_dir():
         layout.by_split = _listed(layout)
@@ -79,15 +72,14 @@ def find(root: Path) -> Layout:
             " train_labels/, as CamVid has them"
         )
         return layout
-    for split, samples in layout.by_split.items():
-        layout.by_split[split] = [replace(s, group=_video(s.stem)) for s in samples]
+    group_by_name(layout, _VIDEO)
     _set_masks(layout)
     return layout
 
 
-def _video(stem: str) -> str:
-    matched = _VIDEO.match(Path(stem).name)
-    return matched[1] if matched else stem
+def _table(root: Path) -> Path | None:
+    tables = (root / name for name in ("label_colors.txt", "class_dict.csv"))
+    return next((table for table in tables if table.is_file()), None)
 
 
 def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
@@ -96,9 +88,9 @@ def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
     return pairs(layout, picture_files(layout, layout.root / pictures), without_l, pictures)
 
 
-def _listed(layout: Layout) -> dict[str, list[Sample]]:
+def _listed(layout: Layout) -> Splits:
     """The pairs by the lists of the splits; by file name for a split without a list."""
-    splits: dict[str, list[Sample]] = {}
+    splits: Splits = {}
     for split in SPLITS:
         folder, annotations = layout.root / split, layout.root / f"{split}annot"
         if not (folder.is_dir() and annotations.is_dir()):
@@ -122,9 +114,8 @@ def _stems(paths: Iterable[str]) -> list[str]:
 
 
 def _set_masks(layout: Layout) -> None:
-    table = next((layout.root / name for name in _TABLES if (layout.root / name).is_file()), None)
-    indices = (layout.root / "trainannot").is_dir() and _hold_indices(layout, table)
-    if indices:
+    table = _table(layout.root)
+    if (layout.root / "trainannot").is_dir() and _hold_indices(layout, table):
         layout.classes = NAMES
         void = len(NAMES)
         layout.values = bytes([*range(void), IGNORE_INDEX, *[void] * (254 - void), IGNORE_INDEX])
@@ -136,12 +127,9 @@ def _set_masks(layout: Layout) -> None:
 
 
 def _hold_indices(layout: Layout, table: Path | None) -> bool:
-    """Whether SegNet's masks hold indices: they do without a table of colours; with a table, if
-    the first of them has one channel.
-    """
-    first = next((s for samples in layout.by_split.values() for s in samples), None)
+    """Whether SegNet's masks hold indices: without a colour table, or if one channel is stored."""
     try:
-        mode = mode_of(read_bytes(first.mask)) if first else "L"
+        mode = mode_of(read_bytes(layout.samples[0].mask)) if layout.samples else "L"
     except InputError:  # the inspection of all files reports it
         mode = "L"
     return mode == "L" or (mode == "P" and table is None)

@@ -7,8 +7,6 @@ labels of the test split are not public: its files hold ego vehicle and borders 
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import SPLITS, Sample
 from autoseg.data.formats.common.files import picture_files
-from autoseg.data.formats.common.pairing import pairs
+from autoseg.data.formats.common.pairing import group_by_name, pairs
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import read_mask
 
@@ -29,12 +27,11 @@ NAMES = (
 TRAINED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABEL_IDS = 34
 _PICTURE, _IDS, _TRAIN_IDS = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
-_SEQUENCE = re.compile(r"(.+_\d{6})_\d{6}")
+_SEQUENCE = r"^(.+_\d{6})_\d{6}$"
 _MASKS_CHECKED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     folders = [_folder(root, name) for name in ("leftImg8bit", "gtFine")]
     return "it holds leftImg8bit/ and gtFine/" if all(folders) else None
 
@@ -49,20 +46,18 @@ def find(root: Path) -> Layout:
         layout.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
         return layout
     by_split = {split: _masks(layout, labels / split) for split in SPLITS}
-    kind = (
-        _IDS if any(name.endswith(_IDS) for m in by_split.values() for name in m) else _TRAIN_IDS
-    )
+    all_names = [name for masks in by_split.values() for name in masks]
+    kind = _IDS if any(name.endswith(_IDS) for name in all_names) else _TRAIN_IDS
     layout.values = _values(kind)
     for split, masks in by_split.items():
         if (images / split).is_dir() or masks:
             there = _named(picture_files(layout, images / split), _PICTURE)
-            samples = pairs(layout, there, _named(masks, kind), split)
-            layout.by_split[split] = [replace(s, group=_sequence(s.stem)) for s in samples]
+            layout.by_split[split] = pairs(layout, there, _named(masks, kind), split)
+    group_by_name(layout, _SEQUENCE)
     if _is_dummy(layout, layout.by_split.get("test", [])):
         del layout.by_split["test"]
-        layout.warnings.append(
-            "test: its masks hold ignored pixels only, as the public ones do: left out"
-        )
+        why = "its masks hold ignored pixels only, as the public ones do"
+        layout.warnings.append(f"test: {why}: left out")
     return layout
 
 
@@ -87,11 +82,6 @@ def _named(files: dict[str, Path], ending: str) -> dict[str, Path]:
         for name, path in files.items()
         if name.endswith(ending)
     }
-
-
-def _sequence(stem: str) -> str:
-    matched = _SEQUENCE.fullmatch(stem)
-    return matched[1] if matched else stem
 
 
 def _values(kind: str) -> bytes:

@@ -16,19 +16,17 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_mask
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.labels import BACKGROUND, class_names
-from autoseg.data.formats.common.pairing import named_splits, split_of
+from autoseg.data.formats.common.files import BACKGROUND, class_names
+from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import SUFFIXES, naming_file, read_bytes
+from autoseg.data.pictures import SUFFIXES, decode_mask, naming, read_bytes
 
 # Folders of a stage that are tried, to recognize the format.
 _MAX_FOLDERS_TRIED = 10
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     for stage in _stages(root)[:_MAX_FOLDERS_TRIED]:
         for folder in islice(_folders(stage), _MAX_FOLDERS_TRIED):
             if (folder / "masks").is_dir() and (picture := _picture(folder)):
@@ -42,7 +40,7 @@ def find(root: Path) -> Layout:
     with a warning.
     """
     layout = Layout(root, values=bytes(range(256)), read_mask=read_objects)
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     bare: list[str] = []
     for stage in _stages(root):
         for folder in _folders(stage):
@@ -68,16 +66,12 @@ def read_objects(sample: Sample) -> Array:
     height, width = shapes.picture_hw(sample.image)
     mask = np.zeros((height, width), np.uint8)
     for path in _mask_files(Path(sample.mask)):
-        values = _values(str(path))
+        values = naming(str(path), decode_mask, read_bytes(str(path)))
         if values.shape != mask.shape:
             stated = f"{values.shape[1]}x{values.shape[0]}"
             raise InputError(f"{path} is {stated}, its picture {width}x{height}")
         mask[shapes.from_half(values)] = 1
     return mask
-
-
-def _values(path: str) -> Array:
-    return naming_file(path, lambda: decode_mask(read_bytes(path)))
 
 
 def _stages(root: Path) -> list[Path]:

@@ -12,9 +12,8 @@ from autoseg.core.errors import InputError
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.entries import entry_of, reference
-from autoseg.data.formats.common.labels import class_index, class_order
-from autoseg.data.formats.common.pairing import named_splits, split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
+from autoseg.data.formats.common.files import class_index, class_order
+from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits, split_of
 from autoseg.data.formats.kaggle_rle_runs import decode_runs, go_by_rows, neighbours
 from autoseg.data.formats.kaggle_rle_table import Table, columns_of, read_table
 from autoseg.data.layout import Layout, listed
@@ -26,7 +25,6 @@ _MAX_TRIED = 50
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     tables = _tables(root)
     return f"{tables[0].name} is a table of run-length encoded masks" if tables else None
 
@@ -34,8 +32,8 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Find the picture of each entry; entries that cannot be used become faults."""
     layout = Layout(root, values=bytes(range(256)))
-    pictures = index_pictures(root)
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    pictures = PictureIndex(root)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     labels: set[str] = set()
     used: dict[Path, str] = {}
     try:
@@ -82,10 +80,10 @@ def _tables(root: Path) -> list[Path]:
 
 def _pairs(
     layout: Layout, path: Path, table: Table, pictures: PictureIndex, used: dict[Path, str]
-) -> list[tuple[Path, str]]:
+) -> list[Pair]:
     """A table's pictures, each with `file#entry`; `used` are those of the tables before."""
     by_stem = _by_stem(pictures)
-    pairs: list[tuple[Path, str]] = []
+    pairs: list[Pair] = []
     missing: list[str] = []
     doubtful: list[str] = []
     for entry in table.objects:
@@ -110,25 +108,25 @@ def _pairs(
     return pairs
 
 
-def _by_stem(pictures: PictureIndex) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = defaultdict(list)
-    for name in pictures.by_name:
-        names[Path(name).stem].append(name)
+def _by_stem(pictures: PictureIndex) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = defaultdict(set)
+    for path in pictures.paths:
+        names[path.stem].add(path.name)
     return names
 
 
 def _picture(
-    entry: str, split: str, pictures: PictureIndex, by_stem: dict[str, list[str]]
+    entry: str, split: str, pictures: PictureIndex, by_stem: dict[str, set[str]]
 ) -> Path | None:
     """The picture of an entry, named with its suffix or without."""
-    names = [entry] if entry.lower().endswith(SUFFIXES) else by_stem.get(entry, [])
+    names = [entry] if entry.lower().endswith(SUFFIXES) else sorted(by_stem.get(entry, ()))
     if len(names) > 1:
-        raise InputError(f"the picture {entry!r:.80} may be {listed(sorted(names))}")
+        raise InputError(f"the picture {entry!r:.80} may be {listed(names)}")
     # Of several pictures of one name, that in the folder of the table's split counts.
     return pictures.find(f"{split}/{names[0]}") if names else None
 
 
-def _order(layout: Layout, pairs: list[tuple[Path, str]]) -> bool:
+def _order(layout: Layout, pairs: list[Pair]) -> bool:
     """Whether the runs go along the rows; a warning says it where the pictures do not show it.
 
     Raises InputError where none of the first runs can be read: it is another kind of table.

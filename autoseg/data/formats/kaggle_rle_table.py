@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from autoseg.core.errors import InputError
-from autoseg.data.formats.common.json_files import file_version, head
+from autoseg.data.formats.common.files import file_version, head
 from autoseg.data.layout import listed
 
 # Column names in lower case, without separators.

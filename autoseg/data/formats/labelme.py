@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,10 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import visible_files
-from autoseg.data.formats.common.json_files import decode_base64, head, read_json
-from autoseg.data.formats.common.labels import class_index, class_order
-from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures, path_parts
+from autoseg.data.formats.common import files, shapes
+from autoseg.data.formats.common.pairing import PictureIndex, path_parts, set_labelled
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file
+from autoseg.data.pictures import naming
 
 # Labels with this meaning in LabelMe's own converters.
 _RESERVED = {"__ignore__": IGNORE_INDEX, "_background_": 0}
@@ -35,7 +30,6 @@ _MAX_FILES_TRIED = 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     tried: dict[Path, int] = {}
     for path in _json_files(root):
         tried[path.parent] = tried.get(path.parent, 0) + 1
@@ -47,7 +41,7 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Pair each file with its picture; files that cannot be used become faults."""
     layout = Layout(root, values=bytes(range(256)))
-    pictures = index_pictures(root)
+    pictures = PictureIndex(root)
     pairs: dict[Path, str] = {}
     labels: set[str] = set()
     missing: list[str] = []
@@ -55,13 +49,12 @@ def find(root: Path) -> Layout:
     for path in _json_files(root):
         name = path.relative_to(root).as_posix()
         try:
-            labelled = read_json(path)
+            labelled = files.read_json(path)
             if not isinstance(labelled, dict) or "shapes" not in labelled:
                 notes.add(f"files without shapes, ignored, such as {name}")
                 continue
             areas = list(_areas(labelled, notes))
-            picture = _picture(path, labelled, pictures)
-            if picture is None:
+            if (picture := _picture(path, labelled, pictures)) is None:
                 missing.append(name)
             elif picture in pairs:
                 raise InputError(f"its picture is that of {Path(pairs[picture]).name} too")
@@ -75,18 +68,16 @@ def find(root: Path) -> Layout:
     if not pairs and not layout.faults:
         layout.faults.append(f"there is no file of LabelMe in {root}")
     layout.warnings += sorted(notes)
-    layout.classes = class_order(layout, sorted(labels - set(_RESERVED)))
-    layout.read_mask = partial(_read_mask, layout.classes)
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, labels - set(_RESERVED), _read_mask)
     return layout
 
 
 def _json_files(root: Path) -> Iterator[Path]:
-    return (path for path in visible_files(root) if path.name.lower().endswith(".json"))
+    return (path for path in files.visible_files(root) if path.name.lower().endswith(".json"))
 
 
 def _looks_right(path: Path) -> bool:
-    start = head(path)
+    start = files.head(path)
     return start.startswith(b"{") and b'"shapes"' in start
 
 
@@ -103,10 +94,7 @@ def _picture(path: Path, labelled: dict[str, Any], pictures: PictureIndex) -> Pa
 
 def _areas(labelled: dict[str, Any], notes: set[str]) -> Iterator[dict[str, Any]]:
     """The shapes that have an area, each with its label and its shape_type."""
-    given = labelled["shapes"]
-    if not isinstance(given, list) or not all(isinstance(shape, dict) for shape in given):
-        raise InputError(f"its shapes must be a list of objects, got {given!r:.40}")
-    for shape in given:
+    for shape in files.objects(labelled["shapes"], "shapes"):
         if not isinstance(shape.get("label"), str):
             raise InputError(f"a shape's label must be a text, got {shape.get('label')!r:.40}")
         kind = shape.get("shape_type") or "polygon"
@@ -120,22 +108,19 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A file's shapes as class indices, later ones over earlier ones. Raises InputError."""
     hw = shapes.picture_hw(sample.image)
     try:
-        return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
+        return naming(sample.mask, _mask, classes, Path(sample.mask), hw)
     except (LookupError, TypeError) as error:
         raise InputError(f"{sample.mask} changed while it was in use") from error
 
 
 def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
-    labelled = read_json(path)
+    labelled = files.read_json(path)
     shapes.check_size(labelled, ("imageHeight", "imageWidth"), hw)
     for number, shape in enumerate(_areas(labelled, set())):
         label = shape["label"]
-        value = _RESERVED[label] if label in _RESERVED else class_index(classes, label)
-        try:
-            _draw(mask, value, shape)
-        except InputError as error:
-            raise InputError(f"shape {number} ({label:.40}): {error}") from error
+        value = _RESERVED[label] if label in _RESERVED else files.class_index(classes, label)
+        naming(f"shape {number} ({label:.40})", _draw, mask, value, shape)
     return mask
 
 
@@ -147,7 +132,7 @@ def _draw(mask: Array, value: int, shape: dict[str, Any]) -> None:
     first, second = shapes.read_points(points, min_points=2)[:2]
     if kind == "mask":
         hw = (mask.shape[0], mask.shape[1])
-        covered = shapes.decode_bitmap(decode_base64(shape.get("mask")), hw, whole=False)
+        covered = shapes.decode_bitmap(files.decode_base64(shape.get("mask")), hw, whole=False)
         shapes.paste_bitmap(mask, value, covered, *first)
     elif kind == "circle":
         radius = math.dist(first, second)

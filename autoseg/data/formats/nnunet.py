@@ -15,12 +15,10 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import PILLOW_FORMATS
-from autoseg.data.formats.common.files import lacks, picture_files
-from autoseg.data.formats.common.json_files import read_json
+from autoseg.data.formats.common.files import holds, lacks, picture_files, read_json
 from autoseg.data.formats.common.pairing import pairs
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import read_mask
+from autoseg.data.pictures import PILLOW_FORMATS, read_mask
 
 _FILE = "dataset.json"
 _TRAIN, _TEST = ("imagesTr", "labelsTr"), ("imagesTs", "labelsTs")
@@ -30,10 +28,8 @@ _IGNORE = "ignore"  # nnU-Net's reserved name
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _FILE).is_file() and all((root / name).is_dir() for name in _TRAIN):
-        return f"it holds {_FILE}, {_TRAIN[0]}/ and {_TRAIN[1]}/"
-    return None
+    folders = holds(root, *_TRAIN)
+    return f"{folders} beside {_FILE}" if folders and (root / _FILE).is_file() else None
 
 
 def find(root: Path) -> Layout:

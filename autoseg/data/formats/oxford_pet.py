@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import lacks, lines, picture_files
-from autoseg.data.formats.common.labels import BACKGROUND
+from autoseg.data.formats.common.files import BACKGROUND, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
 from autoseg.data.layout import Layout
 
@@ -21,10 +20,7 @@ _PET, _BACKGROUND, _BORDER = 1, 2, 3
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _PICTURES).is_dir() and (root / _TRIMAPS).is_dir():
-        return f"it holds {_PICTURES}/ and {_TRIMAPS}/"
-    return None
+    return holds(root, _PICTURES, _TRIMAPS)
 
 
 def find(root: Path) -> Layout:

@@ -7,8 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.formats.common.files import picture_files
-from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common.files import class_names, holds, picture_files
 from autoseg.data.formats.common.pairing import paired
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import SUFFIXES
@@ -17,12 +16,7 @@ _FOLDERS = ("images", "masks")
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if _has_both(root):
-        return "it holds images/ and masks/"
-    if _has_both(root / "train"):
-        return "it holds train/images/ and train/masks/"
-    return None
+    return holds(root, *_FOLDERS) or holds(root, "train/images", "train/masks")
 
 
 def find(root: Path) -> Layout:
@@ -32,42 +26,31 @@ def find(root: Path) -> Layout:
         layout.faults.append(f"no such folder: {root}")
         return layout
     layout.classes = class_names(layout)
-    if not _has_both(root) and _has_both(root / "train"):
+    if not holds(root, *_FOLDERS) and holds(root / "train", *_FOLDERS):
         for split in (s for s in SPLITS if (root / s).is_dir()):
             layout.by_split[split] = _pairs(layout, f"{split}/images", f"{split}/masks")
         return layout
-    missing = [name for name in _FOLDERS if not (root / name).is_dir()]
-    if missing:
+    if missing := [name for name in _FOLDERS if not (root / name).is_dir()]:
         empty = "an empty folder" if not any(root.iterdir()) else "missing"
-        layout.faults += [
-            f"{empty}: {root} must hold images/ and masks/; there is no {name}/"
-            for name in missing
-        ]
+        rule = f"{empty}: {root} must hold images/ and masks/; there is no"
+        layout.faults += [f"{rule} {name}/" for name in missing]
         return layout
     for split in _splits(layout) or [""]:
         layout.by_split[split] = _pairs(layout, *(Path(k, split).as_posix() for k in _FOLDERS))
-    if not any(layout.by_split.values()) and not layout.faults:
-        layout.faults.append(
-            f"an empty folder: no pictures ({', '.join(SUFFIXES)}) in {root / 'images'}"
-        )
+    if not layout.samples and not layout.faults:
+        kinds = ", ".join(SUFFIXES)
+        layout.faults.append(f"an empty folder: no pictures ({kinds}) in {root / 'images'}")
     return layout
-
-
-def _has_both(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in _FOLDERS)
 
 
 def _splits(layout: Layout) -> list[str]:
     """The split folders in either folder; others become faults."""
-    folders = sorted(
-        {p.name for kind in _FOLDERS for p in (layout.root / kind).iterdir() if p.is_dir()}
-    )
-    shown = [name for name in folders if not name.startswith(".")]
-    layout.faults += [
-        f"unknown folder {name!r} in images/ or masks/: the splits are named train, val and test"
-        for name in shown
-        if name not in SPLITS
-    ]
+    kinds = (layout.root / name for name in _FOLDERS)
+    folders = {path.name for kind in kinds for path in kind.iterdir() if path.is_dir()}
+    shown = sorted(name for name in folders if not name.startswith("."))
+    rule = "the splits are named train, val and test"
+    strange = [name for name in shown if name not in SPLITS]
+    layout.faults += [f"unknown folder {name!r} in images/ or masks/: {rule}" for name in strange]
     return [split for split in SPLITS if split in shown]
 
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.files import holds, lacks, picture_files, read_text
 from autoseg.data.formats.common.pairing import pairs
 from autoseg.data.layout import Layout
 
@@ -24,10 +24,7 @@ _PICTURES, _MASKS, _CONFIG = "jpgs/rs19_val", "uint8/rs19_val", "rs19-config.jso
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if (root / _PICTURES).is_dir() and (root / _MASKS).is_dir():
-        return f"it holds {_PICTURES}/ and {_MASKS}/"
-    return None
+    return holds(root, _PICTURES, _MASKS)
 
 
 def find(root: Path) -> Layout:
@@ -44,19 +41,13 @@ def find(root: Path) -> Layout:
 
 def _names(layout: Layout) -> tuple[str, ...]:
     path = layout.root / _CONFIG
-    if not path.is_file():
+    if not path.is_file() or (text := read_text(layout, path)) is None:
         return NAMES
-    faults = len(layout.faults)
     try:
-        names = tuple(
-            label["name"] for label in json.loads("\n".join(lines(layout, path)))["labels"]
-        )
+        names = tuple(label["name"] for label in json.loads(text)["labels"])
+        if 2 <= len(set(names)) == len(names) <= IGNORE_INDEX and {*map(type, names)} == {str}:
+            return names
     except (ValueError, KeyError, TypeError, RecursionError):
-        names = ()
-    if 2 <= len(set(names)) == len(names) <= IGNORE_INDEX and all(
-        isinstance(n, str) for n in names
-    ):
-        return names
-    if len(layout.faults) == faults:
-        layout.faults.append(f"{_CONFIG} must name each class once, under labels: name")
+        pass
+    layout.faults.append(f"{_CONFIG} must name each class once, under labels: name")
     return NAMES

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,12 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import visible_files
-from autoseg.data.formats.common.json_files import decode_base64, read_json
-from autoseg.data.formats.common.labels import class_index, class_order
-from autoseg.data.formats.common.pairing import by_folders
+from autoseg.data.formats.common import files, shapes
+from autoseg.data.formats.common.files import class_index
+from autoseg.data.formats.common.pairing import set_labelled
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import SUFFIXES, naming_file
+from autoseg.data.pictures import SUFFIXES, naming
 
 _AREA_TYPES = ("polygon", "rectangle", "bitmap")
 # The PNG of a mask is smaller than its pixels, apart from its head; a larger one is no mask.
@@ -34,10 +31,7 @@ _MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if not (root / "meta.json").is_file():
-        return None
-    folder = next(_datasets(root), None)
+    folder = next(_datasets(root), None) if (root / "meta.json").is_file() else None
     if folder is None:
         return None
     name = folder.relative_to(root).as_posix()
@@ -51,13 +45,13 @@ def find(root: Path) -> Layout:
     used: set[str] = set()
     notes: set[str] = set()
     bare: list[str] = []
-    for picture in (path for folder in _datasets(root) for path in _pictures(folder / "img")):
-        file = _annotation(picture)
-        if file is None:
+    images = (files.visible_files(folder / "img", deep=False) for folder in _datasets(root))
+    for picture in (p for paths in images for p in paths if p.suffix.lower() in SUFFIXES):
+        if (file := _annotation(picture)) is None:
             bare.append(picture.relative_to(root).as_posix())
             continue
         try:
-            used.update(thing["classTitle"] for thing in _objects(read_json(file), notes))
+            used.update(thing["classTitle"] for thing in _objects(files.read_json(file), notes))
             pairs[picture] = str(file)
         except InputError as error:
             known = str(file) in str(error)
@@ -67,9 +61,7 @@ def find(root: Path) -> Layout:
     if not pairs and not layout.faults:
         layout.faults.append(f"there are no pictures with a file in ann/ in {root}")
     layout.warnings += sorted(notes)
-    layout.classes = class_order(layout, sorted(used))
-    layout.read_mask = partial(_read_mask, layout.classes)
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, used, _read_mask)
     return layout
 
 
@@ -82,28 +74,21 @@ def _datasets(root: Path) -> Iterator[Path]:
         folders[:] = sorted(set(folders) - hidden - {"img", "ann"})
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = visible_files(folder, deep=False)
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
-
-
 def _annotation(picture: Path) -> Path | None:
     """ann/<name with suffix>.json; old projects leave the suffix out."""
     folder = picture.parent.parent / "ann"
-    files = (folder / f"{name}.json" for name in (picture.name, picture.stem))
-    return next((file for file in files if file.is_file()), None)
+    named = (folder / f"{name}.json" for name in (picture.name, picture.stem))
+    return next((file for file in named if file.is_file()), None)
 
 
 def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
     """The objects that have an area, each with its classTitle and its geometryType."""
-    objects = annotation.get("objects") if isinstance(annotation, dict) else None
-    if not isinstance(objects, list) or not all(isinstance(thing, dict) for thing in objects):
-        raise InputError(f"its objects must be a list of objects, got {objects!r:.40}")
-    for thing in objects:
+    held = annotation.get("objects") if isinstance(annotation, dict) else None
+    for thing in files.objects(held, "objects"):
         if not isinstance(thing.get("classTitle"), str):
             raise InputError(f"a classTitle must be a text, got {thing.get('classTitle')!r:.40}")
-        held = "bitmap" if isinstance(thing.get("bitmap"), dict) else "polygon"
-        kind = thing.get("geometryType") or held
+        likely = "bitmap" if isinstance(thing.get("bitmap"), dict) else "polygon"
+        kind = thing.get("geometryType") or likely
         if kind in _AREA_TYPES:
             yield {**thing, "geometryType": kind}
         else:
@@ -113,20 +98,18 @@ def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
     hw = shapes.picture_hw(sample.image)
-    return naming_file(sample.mask, lambda: _mask(classes, Path(sample.mask), hw))
+    return naming(sample.mask, _mask, classes, Path(sample.mask), hw)
 
 
 def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
     mask = np.zeros(hw, np.uint8)
-    annotation = read_json(path)
+    annotation = files.read_json(path)
     things = list(_objects(annotation, set()))
     shapes.check_size(annotation.get("size"), ("height", "width"), hw)
     for number, thing in enumerate(things):
-        try:
-            _draw(mask, class_index(classes, thing["classTitle"]), thing)
-        except InputError as error:
-            name = f"object {thing.get('id', number)!r:.40} ({thing['classTitle']:.40})"
-            raise InputError(f"{name}: {error}") from error
+        label = thing["classTitle"]
+        name = f"object {thing.get('id', number)!r:.40} ({label:.40})"
+        naming(name, _draw, mask, class_index(classes, label), thing)
     return mask
 
 
@@ -137,9 +120,8 @@ def _draw(mask: Array, value: int, thing: dict[str, Any]) -> None:
         return
     points = thing.get("points")
     outlines = points if isinstance(points, dict) else {}
-    outer = shapes.read_points(
-        outlines.get("exterior"), min_points=2 if kind == "rectangle" else 3
-    )
+    min_points = 2 if kind == "rectangle" else 3
+    outer = shapes.read_points(outlines.get("exterior"), min_points)
     if kind == "rectangle":
         outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
     holes = outlines.get("interior") or []
@@ -168,7 +150,7 @@ def _pixels(points: Points, mask: Array) -> Array:
 def _draw_bitmap(mask: Array, value: int, bitmap: object) -> None:
     held = bitmap if isinstance(bitmap, dict) else {}
     origin = shapes.read_points([held.get("origin")], min_points=1)[0]
-    data = decode_base64(held.get("data"))
+    data = files.decode_base64(held.get("data"))
     max_bytes = _MAX_PNG_BYTES_PER_PIXEL * mask.size + _MAX_PNG_HEAD_BYTES
     try:
         png = zlib.decompressobj().decompress(data, max_bytes)

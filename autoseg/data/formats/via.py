@@ -18,9 +18,8 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.entries import entry_of, reference
-from autoseg.data.formats.common.labels import class_index, class_order
-from autoseg.data.formats.common.pairing import named_splits, split_of
-from autoseg.data.formats.common.picture_index import PictureIndex, index_pictures
+from autoseg.data.formats.common.files import class_index, class_order
+from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits, split_of
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.formats.via_file import (
     class_attribute,
@@ -36,7 +35,6 @@ _Found = dict[Path, tuple[Path, str]]
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
     files = via_files(root)
     return f"{files[0].relative_to(root).as_posix()} is a file of VIA" if files else None
 
@@ -44,7 +42,7 @@ def recognize(root: Path) -> str | None:
 def find(root: Path) -> Layout:
     """Find the picture of each entry; entries that cannot be used become faults."""
     layout = Layout(root, values=bytes(range(256)))
-    pictures = index_pictures(root)
+    pictures = PictureIndex(root)
     found: _Found = {}
     for path in via_files(root):
         try:
@@ -60,7 +58,7 @@ def find(root: Path) -> Layout:
         return layout
     layout.classes = class_order(layout, labels)
     layout.read_mask = partial(read_mask, layout.classes, key)
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     for picture, (path, entry) in found.items():
         folder = picture.relative_to(root).parent.as_posix()
         split = split_of(path.stem) or split_of(folder)

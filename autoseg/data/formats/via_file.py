@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
-from autoseg.data.formats.common.json_files import export_files, file_version, head, parse_json
+from autoseg.data.formats.common.files import (
+    export_files,
+    file_version,
+    head,
+    objects,
+    parse_json,
+)
 from autoseg.data.layout import listed
 
 _HEAD_BYTES = 65536
@@ -131,10 +137,7 @@ def regions_of(entry: dict[str, Any], notes: set[str]) -> Iterator[Region]:
     Raises InputError.
     """
     given = entry.get("regions") or []
-    regions = list(given.values()) if isinstance(given, dict) else given
-    if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
-        raise InputError(f"its regions must be a list of objects, got {given!r:.40}")
-    for region in regions:
+    for region in objects(list(given.values()) if isinstance(given, dict) else given, "regions"):
         shape, attributes = region.get("shape_attributes"), region.get("region_attributes") or {}
         if not isinstance(shape, dict) or not isinstance(attributes, dict):
             raise InputError(f"a region without shape_attributes: {region!r:.40}")

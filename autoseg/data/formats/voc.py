@@ -12,14 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoseg.data.dataset import SPLITS
-from autoseg.data.formats.common.colour_masks import (
-    ColourTable,
-    colour_table,
-    palette_colour,
-    set_classes,
-)
-from autoseg.data.formats.common.files import lacks, lines, picture_files
-from autoseg.data.formats.common.labels import class_names
+from autoseg.data.formats.common import colour_masks
+from autoseg.data.formats.common.colour_masks import ColourTable, set_classes
+from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout
 
@@ -33,13 +28,8 @@ BORDER_NAME = "ignored"  # Datumaro's name
 
 
 def recognize(root: Path) -> str | None:
-    """The reason to read `root` in this format; None if it is of another."""
-    if not (root / "SegmentationClass").is_dir():
-        return None
-    for other in ("JPEGImages", "ImageSets/Segmentation"):
-        if (root / other).is_dir():
-            return f"it holds SegmentationClass/ and {other}/"
-    return None
+    others = ("JPEGImages", "ImageSets/Segmentation")
+    return next(filter(None, (holds(root, "SegmentationClass", other) for other in others)), None)
 
 
 def find(root: Path) -> Layout:
@@ -49,8 +39,7 @@ def find(root: Path) -> Layout:
         return layout
     images = picture_files(layout, root / "JPEGImages")
     masks = picture_files(layout, root / "SegmentationClass")
-    lists = _lists(layout)
-    if lists:
+    if lists := _lists(layout):
         layout.by_split = by_lists(layout, lists, images, masks)
     else:
         with_mask = {name: path for name, path in images.items() if name in masks}
@@ -75,12 +64,11 @@ def _lists(layout: Layout) -> dict[str, list[str]]:
 def _set_masks(layout: Layout) -> None:
     path = layout.root / "labelmap.txt"
     if path.is_file():
-        table = colour_table(layout, path)
-        if table is not None:
+        if (table := colour_masks.colour_table(layout, path)) is not None:
             set_classes(layout, _with_background(table), ignored=[BORDER_NAME])
         return
     names = class_names(layout) or NAMES
-    colours = tuple(palette_colour(index) for index in range(len(names)))
+    colours = tuple(colour_masks.palette_colour(index) for index in range(len(names)))
     table = ColourTable(names, colours, "the palette of PASCAL VOC", BORDER_COLOUR, True)
     set_classes(layout, table)
 

@@ -20,6 +20,9 @@ TEXTURE_PX = 1152
 # Patterns of belts, each in two widths.
 PATTERNS, BELT_VARIANTS = 6, 2
 Floats = npt.NDArray[np.float64]
+Rng = np.random.Generator
+Picture = Image.Image
+Draw = ImageDraw.ImageDraw
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,19 @@ class Camera:
         return tuple(float(value) for value in (whole / whole[2, 2]).ravel()[:8])
 
 
-def belt_picture(camera: Camera, kind: int, shift: int) -> Image.Image:
+def belt_picture(camera: Camera, kind: int, shift: int) -> Picture:
     """The camera's grey picture of the empty belt; `shift` moves the belt along, in pixels."""
     texture = np.roll(belt_texture(kind), shift, axis=1)
-    return Image.fromarray(texture).transform(
-        (WIDTH_PX, HEIGHT_PX),
-        Image.Transform.PERSPECTIVE,
-        camera.plane_to_texture(),
-        Image.Resampling.BILINEAR,
-        fillcolor=60,
-    )
+    view = camera.plane_to_texture()
+    return seen(Image.fromarray(texture), (WIDTH_PX, HEIGHT_PX), view, 60)
+
+
+def seen(
+    texture: Picture, size: tuple[int, int], view: tuple[float, ...], fill: int | tuple[int, ...]
+) -> Picture:
+    """A texture in perspective: `view` are Pillow's 8 coefficients to points of the texture."""
+    smooth = Image.Resampling.BILINEAR
+    return texture.transform(size, Image.Transform.PERSPECTIVE, view, smooth, fillcolor=fill)
 
 
 def belt_half_width(kind: int) -> int:
@@ -100,7 +106,7 @@ def belt_texture(kind: int) -> Array:
     return np.asarray(texture)
 
 
-def _rail(draw: ImageDraw.ImageDraw, edge: int, outward: int, *, hazard: bool) -> None:
+def _rail(draw: Draw, edge: int, outward: int, *, hazard: bool) -> None:
     for offset, width, grey in ((4, 9, 40), (14, 11, 165), (19, 3, 225), (26, 9, 110)):
         y = edge + outward * offset
         draw.line([(0, y), (TEXTURE_PX, y)], fill=grey, width=width)
@@ -112,7 +118,7 @@ def _rail(draw: ImageDraw.ImageDraw, edge: int, outward: int, *, hazard: bool) -
             draw.polygon(stripe, fill=25)
 
 
-def _clouds(rng: np.random.Generator, cell: int, middle: int, spread: int) -> Array:
+def _clouds(rng: Rng, cell: int, middle: int, spread: int) -> Array:
     """Soft blotches with a little grain, uint8 ``[TEXTURE_PX, TEXTURE_PX]``."""
     count = TEXTURE_PX // cell
     coarse = rng.integers(middle - spread, middle + spread, (count, count), dtype=np.uint8)
@@ -121,13 +127,13 @@ def _clouds(rng: np.random.Generator, cell: int, middle: int, spread: int) -> Ar
     return np.asarray(np.clip(np.asarray(soft, np.int16) + grain, 0, 255), np.uint8)
 
 
-def _canvas(rng: np.random.Generator, height: int, middle: int, spread: int) -> Image.Image:
-    return Image.fromarray(_clouds(rng, 48, middle, spread)[:height])
+def _canvas(rng: Rng, height: int, middle: int, spread: int) -> tuple[Picture, Draw]:
+    picture = Image.fromarray(_clouds(rng, 48, middle, spread)[:height])
+    return picture, ImageDraw.Draw(picture)
 
 
-def _rubber(rng: np.random.Generator, height: int) -> Array:
-    picture = _canvas(rng, height, 88, 14)
-    draw = ImageDraw.Draw(picture)
+def _rubber(rng: Rng, height: int) -> Array:
+    picture, draw = _canvas(rng, height, 88, 14)
     for _ in range(70):
         x, y, length = rng.integers((0, 0, 30), (TEXTURE_PX, height, 300))
         draw.line([(x, y), (x + length, y + rng.integers(-3, 4))], fill=int(rng.integers(70, 125)))
@@ -135,9 +141,8 @@ def _rubber(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _bricks(rng: np.random.Generator, height: int) -> Array:
-    picture = _canvas(rng, height, 150, 12)
-    draw = ImageDraw.Draw(picture)
+def _bricks(rng: Rng, height: int) -> Array:
+    picture, draw = _canvas(rng, height, 150, 12)
     for row, y in enumerate(range(0, height, 36)):
         draw.line([(0, y), (TEXTURE_PX, y)], fill=60, width=4)
         for x in range((row % 2) * 24, TEXTURE_PX, 48):
@@ -147,20 +152,18 @@ def _bricks(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _rollers(rng: np.random.Generator, height: int) -> Array:
+def _rollers(rng: Rng, height: int) -> Array:
     period = 32
     x = np.arange(TEXTURE_PX) % period
     round_bar = 215 - ((x - 13) ** 2 * 0.75).astype(np.int64)
     bar = np.where(x < 27, np.clip(round_bar, 60, 255), 28).astype(np.int16)
     grain = rng.integers(-8, 9, (height, TEXTURE_PX), dtype=np.int16)
-    worn = np.repeat(
-        rng.integers(-14, 15, (height, TEXTURE_PX // period), dtype=np.int16), period, 1
-    )
-    worn[:, :] = worn[height // 2]
-    return np.asarray(np.clip(bar[None] + grain + worn, 0, 255), np.uint8)
+    wear = rng.integers(-14, 15, (height, TEXTURE_PX // period), dtype=np.int16)
+    worn = np.repeat(wear[height // 2], period)
+    return np.asarray(np.clip(bar + grain + worn, 0, 255), np.uint8)
 
 
-def _chevrons(rng: np.random.Generator, height: int) -> Array:
+def _chevrons(rng: Rng, height: int) -> Array:
     y, x = np.mgrid[0:height, 0:TEXTURE_PX]
     phase = (x + np.abs(y - height // 2)) % 48
     ridge = np.where(phase < 6, 52, np.where(phase < 9, -30, 0)).astype(np.int16)
@@ -168,9 +171,8 @@ def _chevrons(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(np.clip(cloud + ridge, 0, 255), np.uint8)
 
 
-def _slats(rng: np.random.Generator, height: int) -> Array:
-    picture = _canvas(rng, height, 128, 16)
-    draw = ImageDraw.Draw(picture)
+def _slats(rng: Rng, height: int) -> Array:
+    picture, draw = _canvas(rng, height, 128, 16)
     for x in range(0, TEXTURE_PX, 72):
         draw.line([(x, 0), (x, height)], fill=30, width=5)
         draw.line([(x + 5, 0), (x + 5, height)], fill=190, width=2)
@@ -180,9 +182,8 @@ def _slats(rng: np.random.Generator, height: int) -> Array:
     return np.asarray(picture)
 
 
-def _mesh(rng: np.random.Generator, height: int) -> Array:
-    picture = _canvas(rng, height, 58, 10)
-    draw = ImageDraw.Draw(picture)
+def _mesh(rng: Rng, height: int) -> Array:
+    picture, draw = _canvas(rng, height, 58, 10)
     for x in range(0, TEXTURE_PX, 16):
         draw.line([(x, 0), (x, height)], fill=150, width=3)
         draw.line([(x + 1, 0), (x + 1, height)], fill=190)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Floats
+from autoseg.data.synthetic import belts
+from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Draw, Floats, Picture, Rng
 
 Colour = tuple[int, int, int]
+Size = tuple[float, float, float]  # length, width, height, in world units
+AT_LEAST_HALF = [0] * 128 + [255] * 128  # of a pixel: the table of a coverage 0..255
 # Corners are numbered bit by bit (x, y, z); faces as seen from outside, top first.
 FACES = ((4, 5, 7, 6), (0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6))
 _UNIT = np.array([[x, y, z] for z in (0, 1) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])
@@ -24,16 +27,16 @@ _ACCENTS: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Box:
-    """A parcel: corners in world units ``[8, 3]``, size (length, width, height) and look."""
+    """A parcel: corners in world units ``[8, 3]``, size and look."""
 
     corners: Floats
-    size: tuple[float, float, float]
+    size: Size
     colour: Colour
     accent: Colour
     light: tuple[float, ...]
 
 
-def make_box(rng: np.random.Generator, size: tuple[float, float, float], pose: Floats) -> Box:
+def make_box(rng: Rng, size: Size, pose: Floats) -> Box:
     """A box of `size` at `pose` (x, y, z, turn in radians), its corners a little crushed."""
     cos, sin = np.cos(pose[3]), np.sin(pose[3])
     corners = _UNIT * np.array(size)
@@ -49,9 +52,7 @@ def make_box(rng: np.random.Generator, size: tuple[float, float, float], pose: F
     return Box(turned, size, (red, green, blue), accent, light)
 
 
-def put_box(
-    rng: np.random.Generator, scene: Image.Image, truth: Image.Image, camera: Camera, box: Box
-) -> None:
+def put_box(rng: Rng, scene: Picture, truth: Picture, camera: Camera, box: Box) -> None:
     """Draw a box on the scene; pixels that it covers by half or more become 1 in the truth."""
     points = camera.project(box.corners)
     left, upper = (int(v) for v in np.maximum(np.floor(points.min(0)) - 1, 0))
@@ -66,13 +67,10 @@ def put_box(
         _paste_face(rng, patch, points[list(FACES[number])], box, number)
     cover = coverage(size, [points[list(FACES[number])] for number in visible])
     scene.paste(patch, (left, upper), cover)
-    truth.paste(1, (left, upper), cover.point(_AT_LEAST_HALF))
+    truth.paste(1, (left, upper), cover.point(AT_LEAST_HALF))
 
 
-_AT_LEAST_HALF = [0] * 128 + [255] * 128
-
-
-def coverage(size: tuple[int, int], polygons: list[Floats]) -> Image.Image:
+def coverage(size: tuple[int, int], polygons: list[Floats]) -> Picture:
     """The part of each pixel that polygons cover, 0..255 (drawn four times finer, averaged)."""
     fine = Image.new("L", (size[0] * 4, size[1] * 4), 0)
     draw = ImageDraw.Draw(fine)
@@ -87,9 +85,7 @@ def _faces_camera(quad: Floats) -> bool:
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) < 0
 
 
-def _paste_face(
-    rng: np.random.Generator, patch: Image.Image, quad: Floats, box: Box, number: int
-) -> None:
+def _paste_face(rng: Rng, patch: Picture, quad: Floats, box: Box, number: int) -> None:
     length, width, height = box.size
     side = 0 if number == 0 else 2 - number % 2
     extent = ((length, width), (length, height), (width, height))[side]
@@ -99,16 +95,11 @@ def _paste_face(
     low = np.maximum(np.floor(quad.min(0)), 0).astype(int).tolist()
     high = np.minimum(np.ceil(quad.max(0)) + 1, patch.size).astype(int).tolist()
     area = (max(high[0] - low[0], 1), max(high[1] - low[1], 1))
-    seen = face.transform(
-        area,
-        Image.Transform.PERSPECTIVE,
-        _perspective(quad - low, inner),
-        Image.Resampling.BILINEAR,
-        fillcolor=_toned(box.colour, box.light[number]),
-    )
+    tone = _toned(box.colour, box.light[number])
+    shown = belts.seen(face, area, _perspective(quad - low, inner), tone)
     mask = Image.new("1", area, 0)
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in (quad - low).tolist()], fill=1, outline=1)
-    patch.paste(seen, (low[0], low[1]), mask)
+    patch.paste(shown, (low[0], low[1]), mask)
 
 
 def _toned(colour: Colour, tone: float) -> Colour:
@@ -125,9 +116,7 @@ def _perspective(quad: Floats, inner: Floats) -> tuple[float, ...]:
     return tuple(float(v) for v in np.linalg.solve(system, np.concatenate(inner.T)))
 
 
-def draw_face(
-    rng: np.random.Generator, box: Box, size: tuple[int, int], number: int
-) -> Image.Image:
+def draw_face(rng: Rng, box: Box, size: tuple[int, int], number: int) -> Picture:
     """One side of a parcel, seen from the front: cardboard, print, a label, tape, damage."""
     face = Image.new("RGB", size, box.colour)
     draw = ImageDraw.Draw(face)
@@ -141,9 +130,8 @@ def draw_face(
     if chance[3] < (0.65 if number == 0 else 0.35):
         _label(rng, draw, size)
     if chance[4] < 0.35:
-        _text(
-            rng, draw, (size[0] // 12, size[1] // 2, size[0] * 2 // 3, size[1] - 3), (40, 38, 36)
-        )
+        area = (size[0] // 12, size[1] // 2, size[0] * 2 // 3, size[1] - 3)
+        _text(rng, draw, area, (40, 38, 36))
     if chance[5] < 0.22:
         _dent(rng, draw, size, box.colour)
     if chance[6] < 0.15:
@@ -152,35 +140,28 @@ def draw_face(
     return Image.blend(Image.new("RGB", size), face, box.light[number])
 
 
-def _band(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
-) -> None:
+def _band(rng: Rng, draw: Draw, size: tuple[int, int], colour: Colour) -> None:
     start = int(size[0] * rng.uniform(0, 0.8))
     draw.rectangle([start, 0, start + int(size[0] * rng.uniform(0.1, 0.3)), size[1]], fill=colour)
 
 
-def _tape(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
-) -> None:
+def _tape(rng: Rng, draw: Draw, size: tuple[int, int], colour: Colour) -> None:
     middle, half = size[1] // 2, max(2, size[1] // 12)
     tone = _toned(colour, float(rng.uniform(0.8, 1.2)))
     draw.rectangle([0, middle - half, size[0], middle + half], fill=tone)
     draw.line([(0, middle), (size[0], middle)], fill=_toned(tone, 0.8))
 
 
-def _logo(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
-) -> None:
+def _logo(rng: Rng, draw: Draw, size: tuple[int, int], colour: Colour) -> None:
     reach = max(3, min(size) // 4)
     x, y = (int(rng.integers(side)) for side in size)
     if rng.random() < 0.5:
         draw.ellipse([x - reach, y - reach, x + reach, y + reach], outline=colour, width=3)
-    draw.polygon(
-        [(x, y - reach), (x + reach, y + reach // 2), (x - reach, y + reach // 2)], fill=colour
-    )
+    corners = [(x, y - reach), (x + reach, y + reach // 2), (x - reach, y + reach // 2)]
+    draw.polygon(corners, fill=colour)
 
 
-def _label(rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+def _label(rng: Rng, draw: Draw, size: tuple[int, int]) -> None:
     width, height = (int(side * rng.uniform(0.3, 0.55)) for side in size)
     if width < 12 or height < 8:
         return
@@ -195,12 +176,7 @@ def _label(rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int,
     _text(rng, draw, (x + 2, y + height // 2 + 2, x + width - 2, y + height - 2), (60, 60, 64))
 
 
-def _text(
-    rng: np.random.Generator,
-    draw: ImageDraw.ImageDraw,
-    area: tuple[int, int, int, int],
-    ink: Colour,
-) -> None:
+def _text(rng: Rng, draw: Draw, area: tuple[int, int, int, int], ink: Colour) -> None:
     """Lines of word-sized dashes: print without a font file, so that it is equal everywhere."""
     for y in range(area[1], area[3] - 1, 5):
         x = area[0]
@@ -210,9 +186,7 @@ def _text(
             x += word + 3
 
 
-def _dent(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int], colour: Colour
-) -> None:
+def _dent(rng: Rng, draw: Draw, size: tuple[int, int], colour: Colour) -> None:
     x, y = (int(rng.integers(side)) for side in size)
     wide, high = (max(3, int(side * rng.uniform(0.06, 0.2))) for side in size)
     for shrink, tone in ((1.0, 0.78), (0.75, 0.66), (0.4, 0.9)):
@@ -221,7 +195,7 @@ def _dent(
         draw.ellipse([x - w, y - h, x + w, y + h], fill=fill)
 
 
-def _tear(rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
+def _tear(rng: Rng, draw: Draw, size: tuple[int, int]) -> None:
     x, y = int(rng.integers(0, size[0])), int(rng.choice((0, size[1])))
     reach = max(4, min(size) // 4)
     steps = rng.integers(-reach, reach + 1, (5, 2)) + (x, y)

@@ -4,11 +4,12 @@ parcels, and shadows.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Floats
-from autoseg.data.synthetic.boxes import Colour, coverage
+from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Floats, Picture, Rng
+from autoseg.data.synthetic.boxes import AT_LEAST_HALF, Colour, coverage
 
 _STEEL: tuple[Colour, ...] = ((150, 154, 160), (96, 100, 106), (190, 190, 186))
 _CABLES: tuple[Colour, ...] = ((24, 24, 26), (196, 84, 30), (40, 70, 130), (180, 178, 60))
@@ -17,9 +18,7 @@ _HELMETS: tuple[Colour, ...] = ((36, 78, 150), (30, 32, 36), (70, 84, 92))
 _SKIN: tuple[Colour, ...] = ((224, 176, 146), (176, 122, 88), (112, 74, 52), (70, 110, 160))
 
 
-def draw_on_belt(
-    rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int
-) -> None:
+def draw_on_belt(rng: Rng, picture: Picture, camera: Camera, half: int) -> None:
     """Draw distractors that parcels may cover: painted frames, paper, tools, cables, workers."""
     for _ in range(int(rng.integers(0, 3))):
         at = np.array([rng.uniform(-190, 190), rng.uniform(-half, half), 0.0])
@@ -36,16 +35,8 @@ def draw_on_belt(
         _worker(rng, picture, camera, half)
 
 
-def draw_in_front(
-    rng: np.random.Generator,
-    picture: Image.Image,
-    truth: Image.Image,
-    camera: Camera,
-    half: int,
-) -> None:
-    """Draw occluders: an arm that reaches in, or a bar across the belt. The pixels that they cover
-    become background in the truth.
-    """
+def draw_in_front(rng: Rng, picture: Picture, truth: Picture, camera: Camera, half: int) -> None:
+    """Draw an arm that reaches in, or a bar across the belt; both are background in the truth."""
     kind = rng.random()
     if kind < 0.04:
         _arm(rng, picture, truth)
@@ -57,35 +48,16 @@ def draw_in_front(
         _stamp(picture, [ribbon(line, float(rng.uniform(4, 12)))], _pick(rng, _STEEL), truth)
 
 
-def draw_shadows(picture: Image.Image, outlines: list[Floats], strength: int) -> Image.Image:
+def draw_shadows(picture: Picture, outlines: list[Floats], strength: int) -> Picture:
     """The picture with blurred shadows: the outlines' convex hulls, drawn at a quarter size."""
-    small = (WIDTH_PX // 4, HEIGHT_PX // 4)
-    shadow = Image.new("L", small, 255)
+    shadow = Image.new("L", (WIDTH_PX // 4, HEIGHT_PX // 4), 255)
     draw = ImageDraw.Draw(shadow)
     for outline in outlines:
-        draw.polygon([(x / 4, y / 4) for x, y in hull(outline)], fill=255 - strength)
-    soft = shadow.filter(ImageFilter.BoxBlur(1.5)).resize(
-        (WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR
-    )
+        hull = cv2.convexHull(outline.astype(np.float32), returnPoints=False).ravel()
+        draw.polygon([(x / 4, y / 4) for x, y in outline[hull].tolist()], fill=255 - strength)
+    shadow = shadow.filter(ImageFilter.BoxBlur(1.5))
+    soft = shadow.resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR)
     return ImageChops.multiply(picture, Image.merge("RGB", (soft, soft, soft)))
-
-
-def hull(points: Floats) -> list[tuple[float, float]]:
-    """The convex hull, in order (Andrew's monotone chain)."""
-    ordered = sorted((float(x), float(y)) for x, y in points)
-    halves: list[list[tuple[float, float]]] = []
-    for run in (ordered, ordered[::-1]):
-        chain: list[tuple[float, float]] = []
-        for point in run:
-            while len(chain) > 1 and _turns_right(chain[-2], chain[-1], point):
-                chain.pop()
-            chain.append(point)
-        halves.append(chain[:-1])
-    return halves[0] + halves[1]
-
-
-def _turns_right(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    return (b[0] - a[0]) * (c[1] - a[1]) <= (b[1] - a[1]) * (c[0] - a[0])
 
 
 def ribbon(line: Floats, width: float) -> Floats:
@@ -96,15 +68,12 @@ def ribbon(line: Floats, width: float) -> Floats:
     return np.concatenate([line + aside, (line - aside)[::-1]])
 
 
-def _pick(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
+def _pick(rng: Rng, colours: tuple[Colour, ...]) -> Colour:
     return colours[int(rng.integers(len(colours)))]
 
 
 def _stamp(
-    picture: Image.Image,
-    polygons: list[Floats],
-    colour: Colour,
-    truth: Image.Image | None = None,
+    picture: Picture, polygons: list[Floats], colour: Colour, truth: Picture | None = None
 ) -> None:
     """Fill polygons with soft edges; with a truth, the pixels they cover become background."""
     points = np.concatenate(polygons)
@@ -117,7 +86,7 @@ def _stamp(
     cover = coverage(size, [polygon - low for polygon in polygons])
     picture.paste(colour, place, cover)
     if truth is not None:
-        truth.paste(0, place, cover.point([0] * 128 + [255] * 128))
+        truth.paste(0, place, cover.point(AT_LEAST_HALF))
 
 
 def _flat(camera: Camera, at: Floats, size: tuple[float, float], turn: float) -> Floats:
@@ -127,9 +96,7 @@ def _flat(camera: Camera, at: Floats, size: tuple[float, float], turn: float) ->
     return camera.project(np.column_stack([on_belt, np.zeros(4)]))
 
 
-def _painted_frame(
-    rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats
-) -> None:
+def _painted_frame(rng: Rng, picture: Picture, camera: Camera, at: Floats) -> None:
     """A frame as large as a parcel, painted on the belt: only its outline looks like one."""
     quad = _flat(camera, at, (float(rng.uniform(60, 150)), float(rng.uniform(40, 100))), 0.0)
     closed = np.concatenate([quad, quad[:1]])
@@ -138,7 +105,7 @@ def _painted_frame(
         _stamp(picture, [ribbon(closed[start : start + 2], 4.0)], colour)
 
 
-def _paper(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+def _paper(rng: Rng, picture: Picture, camera: Camera, at: Floats) -> None:
     size = (float(rng.uniform(16, 34)), float(rng.uniform(10, 22)))
     turn = float(rng.uniform(-1.6, 1.6))
     _stamp(picture, [_flat(camera, at, size, turn)], (232, 231, 224))
@@ -148,7 +115,7 @@ def _paper(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: F
         _stamp(picture, [strip], (70, 70, 76))
 
 
-def _tool(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+def _tool(rng: Rng, picture: Picture, camera: Camera, at: Floats) -> None:
     """A spanner: a shaft and two heads."""
     turn = float(rng.uniform(-1.6, 1.6))
     reach = float(rng.uniform(22, 50))
@@ -158,7 +125,7 @@ def _tool(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Fl
     _stamp(picture, [shaft, *heads], _pick(rng, _STEEL))
 
 
-def _cable(rng: np.random.Generator, picture: Image.Image, camera: Camera, at: Floats) -> None:
+def _cable(rng: Rng, picture: Picture, camera: Camera, at: Floats) -> None:
     steps = np.linspace(-1, 1, 14)
     bend = rng.uniform(-60, 60, 3)
     across = bend[0] * steps + bend[1] * (steps**2 - 0.5) + bend[2] * (steps**3 - steps) * 2
@@ -172,7 +139,7 @@ def _round(middle: Floats, radius: tuple[float, float], turn: float = 0.0) -> Fl
     return middle + np.column_stack([np.cos(angle), np.sin(angle)]) * radius
 
 
-def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half: int) -> None:
+def _worker(rng: Rng, picture: Picture, camera: Camera, half: int) -> None:
     """A worker beside the belt: shoulders in a vest, a helmet."""
     side = float(rng.choice((-1, 1)))
     at = np.array([[rng.uniform(-160, 160), side * (half + rng.uniform(30, 55)), 0.0]])
@@ -181,7 +148,7 @@ def _worker(rng: np.random.Generator, picture: Image.Image, camera: Camera, half
     _stamp(picture, [_round(middle + (0, -4), (20.0, 23.0))], _pick(rng, _HELMETS))
 
 
-def _arm(rng: np.random.Generator, picture: Image.Image, truth: Image.Image) -> None:
+def _arm(rng: Rng, picture: Picture, truth: Picture) -> None:
     """A sleeve from the picture's upper or lower edge, and a hand."""
     edge = float(rng.choice((-10.0, HEIGHT_PX + 10.0)))
     root = np.array([float(rng.uniform(60, WIDTH_PX - 60)), edge])

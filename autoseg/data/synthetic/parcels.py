@@ -16,19 +16,11 @@ from PIL import Image, ImageChops, ImageFilter
 
 from autoseg.core.serialize import digest
 from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
-from autoseg.data.synthetic import clutter
-from autoseg.data.synthetic.belts import (
-    BELT_VARIANTS,
-    HEIGHT_PX,
-    PATTERNS,
-    TEXTURE_PX,
-    WIDTH_PX,
-    Camera,
-    belt_half_width,
-    belt_picture,
-)
-from autoseg.data.synthetic.boxes import Box, make_box, put_box
+from autoseg.data.synthetic import belts, clutter
+from autoseg.data.synthetic.belts import HEIGHT_PX, WIDTH_PX, Camera, Picture, Rng
+from autoseg.data.synthetic.boxes import Box, Size, make_box, put_box
 
+Spot = tuple[float, float, float]  # x, y and reach of a parcel on the belt
 # Must change with every pixel: scores are stored under the data's digest.
 VERSION = 1
 CLASSES = ("background", "parcel")
@@ -59,9 +51,9 @@ def scene(seed: int, number: int) -> tuple[Array, Array]:
     """Scene `number` under `seed`: uint8 picture ``[360, 640, 3]`` and truth ``[360, 640]``."""
     rng = np.random.default_rng([seed, number])
     camera = _camera(rng)
-    kind = int(rng.integers(PATTERNS * BELT_VARIANTS))
-    picture = _tinted(rng, belt_picture(camera, kind, int(rng.integers(TEXTURE_PX))))
-    half = belt_half_width(kind)
+    kind = int(rng.integers(belts.PATTERNS * belts.BELT_VARIANTS))
+    picture = _tinted(rng, belts.belt_picture(camera, kind, int(rng.integers(belts.TEXTURE_PX))))
+    half = belts.belt_half_width(kind)
     clutter.draw_on_belt(rng, picture, camera, half)
     boxes = _boxes(rng, half)
     picture = _shaded(rng, picture, camera, boxes)
@@ -72,7 +64,7 @@ def scene(seed: int, number: int) -> tuple[Array, Array]:
     return np.asarray(_photographed(rng, picture)), np.array(truth)
 
 
-def _camera(rng: np.random.Generator) -> Camera:
+def _camera(rng: Rng) -> Camera:
     """From above (along either of two belt directions) or from the side, equally often."""
     lens = (float(rng.uniform(700, 1100)), float(rng.uniform(1.9, 2.3)))
     if rng.random() < 0.5:
@@ -81,7 +73,7 @@ def _camera(rng: np.random.Generator) -> Camera:
     return Camera(float(rng.uniform(0.6, 0.95)), float(rng.uniform(-0.3, 0.3)), *lens)
 
 
-def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
+def _tinted(rng: Rng, grey: Picture) -> Picture:
     """A grey belt between two colours, cool greys from black rubber to worn steel."""
     dark = rng.integers(10, 24, 3)
     cast = rng.integers(-8, 9, 3) + (-6, 0, 8)
@@ -90,15 +82,14 @@ def _tinted(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
     return Image.merge("RGB", [grey.point([int(v) for v in channel]) for channel in ramp])
 
 
-def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
+def _boxes(rng: Rng, half: int) -> list[Box]:
     """One to four parcels on the belt: alone, in rows with narrow gaps, sometimes stacked."""
-    placed: list[tuple[float, float, float]] = []
+    placed: list[Spot] = []
     boxes: list[Box] = []
     for _ in range(int(rng.integers(1, 3))):
         size = _size(rng)
         reach = float(np.hypot(size[0], size[1])) / 2
-        spot = _free_spot(rng, placed, reach, half)
-        if spot is None:
+        if (spot := _spot(rng, placed, reach, half)) is None:
             continue
         pose = np.array([*spot, 0.0, _turn(rng)])
         boxes.append(make_box(rng, size, pose))
@@ -112,17 +103,12 @@ def _boxes(rng: np.random.Generator, half: int) -> list[Box]:
     return boxes
 
 
-def _turn(rng: np.random.Generator) -> float:
+def _turn(rng: Rng) -> float:
     """The angle in radians: about along the belt in half of the cases, else any."""
     return float(rng.normal(0, 0.3) if rng.random() < 0.5 else rng.uniform(-1.6, 1.6))
 
 
-def _neighbour(
-    rng: np.random.Generator,
-    size: tuple[float, float, float],
-    pose: Array,
-    placed: list[tuple[float, float, float]],
-) -> Box:
+def _neighbour(rng: Rng, size: Size, pose: Array, placed: list[Spot]) -> Box:
     """A second parcel beside the first, a gap of a few pixels between them."""
     width = size[1] * float(rng.uniform(0.5, 1.0))
     aside = (size[1] + width) / 2 + float(rng.uniform(4, 12))
@@ -131,7 +117,7 @@ def _neighbour(
     return make_box(rng, (size[0], width, size[2] * float(rng.uniform(0.6, 1.2))), moved)
 
 
-def _size(rng: np.random.Generator) -> tuple[float, float, float]:
+def _size(rng: Rng) -> Size:
     """Length, width, height in world units: cartons, flat envelopes, long tubes, small boxes."""
     shape = rng.random()
     if shape < 0.18:
@@ -146,12 +132,7 @@ def _size(rng: np.random.Generator) -> tuple[float, float, float]:
     return length, length * float(rng.uniform(0.6, 0.95)), float(rng.uniform(24, 80))
 
 
-def _free_spot(
-    rng: np.random.Generator,
-    placed: list[tuple[float, float, float]],
-    reach: float,
-    half: int,
-) -> tuple[float, float] | None:
+def _spot(rng: Rng, placed: list[Spot], reach: float, half: int) -> tuple[float, float] | None:
     limit = min(max(half - reach, 15.0), 60.0)
     for _ in range(12):
         x, y = float(rng.uniform(-120, 120)), float(rng.uniform(-limit, limit))
@@ -160,9 +141,7 @@ def _free_spot(
     return None
 
 
-def _shaded(
-    rng: np.random.Generator, picture: Image.Image, camera: Camera, boxes: list[Box]
-) -> Image.Image:
+def _shaded(rng: Rng, picture: Picture, camera: Camera, boxes: list[Box]) -> Picture:
     """The belt with the parcels' shadows, whose length depends on their height."""
     slope = rng.uniform(-0.7, 0.7, 2)
     strength = int(rng.integers(70, 190))
@@ -175,7 +154,7 @@ def _shaded(
     return clutter.draw_shadows(picture, outlines, strength)
 
 
-def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
+def _photographed(rng: Rng, picture: Picture) -> Picture:
     """The picture of a real camera: uneven light, exposure and colour cast, blur, noise."""
     uneven = rng.integers(185, 256, (3, 4), dtype=np.uint8)
     lamp = Image.fromarray(uneven).resize((WIDTH_PX, HEIGHT_PX), Image.Resampling.BILINEAR)
@@ -192,7 +171,7 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> Image.Image
 
 
 @lru_cache(maxsize=3)
-def _noise(level: int) -> Image.Image:
+def _noise(level: int) -> Picture:
     """Sensor noise around 128, larger than a picture, so that random crops of it differ."""
     rng = np.random.default_rng([78, level])
     spread = (2, 3, 6)[level]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
-from autoseg.device.ssh import known_hosts
+from autoseg.device.ssh.config import hops_of
+from autoseg.device.ssh.connection import SshConnection
 from autoseg.device.ssh.known_hosts import HostKey
+from autoseg.device.ssh.known_hosts import add as add_host_key
 from autoseg.device.ssh.launcher import SshLauncher
 
-__all__ = ["HostKey", "SshLauncher", "add_host_key", "fetch_host_key", "ssh_device"]
+__all__ = ["SshLauncher", "add_host_key", "fetch_host_key", "ssh_device"]
 
 
 def ssh_device(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
@@ -24,9 +24,4 @@ def fetch_host_key(profile: Profile) -> HostKey:
     A board behind jump hosts has several: call again after adding each. Raises InputError for a
     key that changed, DeviceError for a board that does not answer.
     """
-    return SshLauncher(profile).host_key()
-
-
-def add_host_key(key: HostKey) -> Path:
-    """Adds a host key to the user's known_hosts file, and returns the file."""
-    return known_hosts.add(key)
+    return SshConnection(hops_of(profile), accept_new_host_key=False).key_shown()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.channel import Channel
 from paramiko.config import SSHConfig
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
 
 from autoseg.core.errors import InputError
-
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
 
 # As OpenSSH: PACKET_MAX_SIZE, and its limit for lines before a server's identification.
 MAX_PACKET_BYTES = 256 << 10

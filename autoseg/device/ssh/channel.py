@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+
+from paramiko.channel import Channel
+from paramiko.ssh_exception import SSHException
 
 from autoseg.core.text import bounded
 from autoseg.device import rpc
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, RunnerExited
+from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat, RunnerExited
 from autoseg.device.ssh.connection import SshConnection
-
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
 
 PIECE_BYTES = 64 << 10
 # The interval at which deadlines are checked; received bytes end a wait at once.
@@ -42,7 +41,7 @@ class ChannelTransport:
             with self._connection.within(rpc.HEARTBEAT_TIMEOUT_S) as late:
                 try:
                     view = view[self._some(view, late) :]
-                except (OSError, EOFError, _paramiko_error()) as error:
+                except (OSError, EOFError, SSHException) as error:
                     if late.is_set():
                         raise NoHeartbeat(
                             f"it read no bytes for {rpc.HEARTBEAT_TIMEOUT_S:g} s"
@@ -124,10 +123,3 @@ class ChannelTransport:
         if self._connection.alive:
             return RunnerExited(f"was ended by a signal (often: out of memory){ending}")
         return ConnectionLost(f"ended with the connection{ending}")
-
-
-def _paramiko_error() -> type[Exception]:
-    from paramiko.ssh_exception import SSHException
-
-    error: type[Exception] = SSHException
-    return error

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paramiko.ssh_exception import SSHException
+
 from autoseg.core.errors import InputError
 from autoseg.device.device_profile import Profile
+from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -50,14 +53,7 @@ def hops_of(profile: Profile) -> list[Hop]:
     """The hops to a board, jump hosts first. Raises InputError for an unusable config."""
     config = _Config()
     found = config.lookup(profile.host or "")
-    last = _hop(
-        found,
-        typed=profile.host or "",
-        user=profile.user,
-        port=profile.port,
-        key_file=profile.key_file,
-        use_agent=profile.use_agent,
-    )
+    last = _hop(found, profile)
     return [*_jumps(config, found, profile.use_agent, (last.name,)), last]
 
 
@@ -77,16 +73,15 @@ def _jumps(
     hops: list[Hop] = []
     for index, part in enumerate(spec.split(",")):
         match = JUMP_HOST.fullmatch(part.strip())
-        if not match:
-            raise InputError(f"ProxyJump {spec!r} in the ssh config is no list of user@host:port")
-        own = config.lookup(match["host"].strip("[]"))
-        hop = _hop(
-            own,
-            typed=match["host"].strip("[]"),
-            user=match["user"],
-            port=int(match["port"]) if match["port"] else None,
-            use_agent=use_agent,
-        )
+        fields: dict[str, Any] = match.groupdict() if match else {"host": ""}
+        fields |= {"kind": "ssh", "host": fields["host"].strip("[]"), "use_agent": use_agent}
+        try:
+            jump = Profile.model_validate(fields)
+        except ValueError as error:
+            rule = "in the ssh config is no list of user@host:port"
+            raise InputError(f"ProxyJump {spec!r} {rule}") from error
+        own = config.lookup(fields["host"])
+        hop = _hop(own, jump)
         if hop.name in seen or len(seen) > MAX_HOPS:
             raise InputError(f"ProxyJump in the ssh config is circular: {', '.join(seen)}")
         seen = (*seen, hop.name)
@@ -95,19 +90,12 @@ def _jumps(
     return hops
 
 
-def _hop(
-    found: Mapping[str, Any],
-    *,
-    typed: str,
-    user: str | None,
-    port: int | None,
-    key_file: Path | None = None,
-    use_agent: bool,
-) -> Hop:
-    host = str(found["hostname"])
-    port = port or _port(found.get("port", "22"))
-    user = user or found.get("user") or _login()
-    files = [key_file] if key_file else _key_files(found)
+def _hop(found: Mapping[str, Any], profile: Profile) -> Hop:
+    """One hop: what its profile leaves out is in the ssh config, `found`."""
+    host, typed = str(found["hostname"]), profile.host or ""
+    port = profile.port or _port(found.get("port", "22"))
+    user = profile.user or found.get("user") or _login()
+    files = [profile.key_file] if profile.key_file else _key_files(found)
     alias = found.get("hostkeyalias")
     ssh = Path.home() / ".ssh"
     shown = f"[{typed}]" if ":" in typed else typed
@@ -118,9 +106,9 @@ def _hop(
         user=str(user),
         known_as=(alias or (host if port == 22 else f"[{host}]:{port}")).lower(),
         key_files=tuple(path.expanduser() for path in files),
-        key_is_named=key_file is not None,
+        key_is_named=profile.key_file is not None,
         only_these=_yes(found, "identitiesonly"),
-        use_agent=use_agent,
+        use_agent=profile.use_agent,
         known_hosts=_files(found, "userknownhostsfile", ssh, "known_hosts"),
         known_hosts_of_all=_files(found, "globalknownhostsfile", SYSTEM_FOLDER, "ssh_known_hosts"),
         hash_names=_yes(found, "hashknownhosts"),
@@ -128,10 +116,9 @@ def _hop(
 
 
 def _key_files(found: Mapping[str, Any]) -> list[Path]:
-    named = [Path(each) for each in found.get("identityfile", []) if each.lower() != "none"]
-    if "identityfile" in found:
-        return named
-    return [Path.home() / ".ssh" / name for name in DEFAULT_KEYS]
+    if "identityfile" not in found:
+        return [Path.home() / ".ssh" / name for name in DEFAULT_KEYS]
+    return [Path(each) for each in found["identityfile"] if each.lower() != "none"]
 
 
 def _files(found: Mapping[str, Any], key: str, folder: Path, default: str) -> tuple[Path, ...]:
@@ -162,10 +149,6 @@ class _Config:
     """The user's config, then the system's: the first value of a keyword counts."""
 
     def __init__(self) -> None:
-        from paramiko.ssh_exception import SSHException
-
-        from autoseg.device.ssh.bounded_paramiko import CommandlessConfig
-
         folder = Path.home() / ".ssh"
         self._where = folder / "config"
         lines = [*_lines(self._where, folder), "Host *"]
@@ -176,8 +159,6 @@ class _Config:
             raise InputError(f"{self._where} cannot be read: {error}") from error
 
     def lookup(self, host: str) -> Mapping[str, Any]:
-        from paramiko.ssh_exception import SSHException
-
         try:
             found: Mapping[str, Any] = self._config.lookup(host)
         except (SSHException, ValueError, KeyError, OSError) as error:

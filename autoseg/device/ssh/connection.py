@@ -9,18 +9,26 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from paramiko.channel import Channel
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadAuthenticationType,
+    ChannelException,
+    IncompatiblePeer,
+    SSHException,
+)
+from paramiko.transport import Transport
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
+from autoseg.device.rpc_schema import CHECK_POWER
 from autoseg.device.ssh import known_hosts
+from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer, bound
 from autoseg.device.ssh.config import Hop
 from autoseg.device.ssh.keys import Identities
 from autoseg.device.ssh.known_hosts import HostKey, UnknownHostKey
-
-if TYPE_CHECKING:
-    from paramiko.channel import Channel
-    from paramiko.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +40,6 @@ DISABLED_ALGORITHMS = {
     "ciphers": ["aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"],
     "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"],
 }
-CHECK_POWER = "check its power and the network"
 
 # Errors reach the user once, as our messages; a logger of our own does not affect other users of
 # paramiko.
@@ -91,8 +98,6 @@ class SshConnection:
 
     def session(self, command: str) -> Channel:
         """A channel with a command started on the board. Raises ConnectError."""
-        from autoseg.device.ssh.bounded_paramiko import bound
-
         with self.within(CONNECT_S), foreign(self._hops[-1].name):
             channel = self._transports[-1].open_session(timeout=CONNECT_S)
             bound(channel)
@@ -145,10 +150,6 @@ class SshConnection:
     def _socket(self, hop: Hop) -> Any:
         if not self._transports:
             return _tcp(hop)
-        from paramiko.ssh_exception import ChannelException
-
-        from autoseg.device.ssh.bounded_paramiko import bound
-
         before = self._hops[len(self._transports) - 1]
         with foreign(before.name):
             try:
@@ -164,8 +165,6 @@ class SshConnection:
                 ) from error
 
     def _authenticate(self, hop: Hop, transport: Transport) -> None:
-        from paramiko.ssh_exception import AuthenticationException, BadAuthenticationType
-
         identities, tried = Identities(hop), []
         for name, key in identities:
             if not transport.is_active():
@@ -189,18 +188,12 @@ class SshConnection:
                 )
             transport.set_keepalive(KEEPALIVE_S)
             return
-        raise KeysRefused(_refusal(hop, identities, tried, transport.is_active()))
-
-
-class KeysRefused(DeviceError):
-    """The board accepted no key: a wrong one, or it is booting and accepts none yet."""
+        raise DeviceError(_refusal(hop, identities, tried, transport.is_active()))
 
 
 @contextlib.contextmanager
 def foreign(name: str) -> Iterator[None]:
     """Turns errors of paramiko and of sockets into ConnectError, cause kept."""
-    from paramiko.ssh_exception import SSHException
-
     try:
         yield
     except (SSHException, OSError, EOFError) as error:
@@ -233,11 +226,6 @@ def _tcp(hop: Hop) -> socket.socket:
 
 
 def _handshake(hop: Hop, sock: Any) -> Transport:
-    from paramiko.ssh_exception import IncompatiblePeer, SSHException
-    from paramiko.transport import Transport
-
-    from autoseg.device.ssh.bounded_paramiko import BoundedPacketizer
-
     transport = Transport(
         sock, disabled_algorithms=DISABLED_ALGORITHMS, packetizer_class=BoundedPacketizer
     )
@@ -276,7 +264,8 @@ def _ask_for_known(transport: Transport, hop: Hop) -> None:
 
 def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: bool) -> str:
     notes = "".join(f"; {note}" for note in identities.skipped)
-    allow = f"add one with `ssh-copy-id{_port(hop)} {hop.user}@{hop.host}`"
+    port = f" -p {hop.port}" if hop.port != 22 else ""
+    allow = f"add one with `ssh-copy-id{port} {hop.user}@{hop.host}`"
     if not tried:
         return f"{hop.name}: there is no key to offer (`ssh-keygen` makes one){notes}; {allow}"
     which = ", ".join(tried)
@@ -286,7 +275,3 @@ def _refusal(hop: Hop, identities: Identities, tried: Sequence[str], active: boo
             f"with key_file in the profile, or {allow}"
         )
     return f"{hop.name} accepts none of these keys for {hop.user}: {which}{notes}; {allow}"
-
-
-def _port(hop: Hop) -> str:
-    return f" -p {hop.port}" if hop.port != 22 else ""

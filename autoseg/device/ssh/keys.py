@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.agent import Agent
+from paramiko.pkey import PKey, UnknownKeyType
+from paramiko.ssh_exception import PasswordRequiredException, SSHException
+
 from autoseg.core.errors import InputError
 from autoseg.device.ssh.config import Hop
 
@@ -32,10 +37,7 @@ class Identities:
 
     def _files(self) -> Iterator[tuple[str, Any]]:
         for path in self._hop.key_files:
-            problem = _problem(path)
-            key = None
-            if problem is None:
-                key, problem = _read(path)
+            key, problem = _read(path)
             if key is not None:
                 yield str(path), key
             elif self._hop.key_is_named and not (self._hop.use_agent and _blob(path)):
@@ -44,9 +46,6 @@ class Identities:
                 self.skipped.append(f"{path} {problem}")
 
     def _agent(self) -> Iterator[tuple[str, Any]]:
-        from paramiko.agent import Agent
-        from paramiko.ssh_exception import SSHException
-
         try:
             agent = Agent()
         except (SSHException, OSError) as error:
@@ -59,24 +58,16 @@ class Identities:
                     yield f"the agent's {key.get_name()} {key.comment}".rstrip(), key
 
 
-def _problem(path: Path) -> str | None:
+def _read(path: Path) -> tuple[Any, str]:
+    """The key of a file, or None and the reason."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return None, f"cannot be read: {error.strerror}"
     if not path.is_file():
-        return "is not a file"
+        return None, "is not a file"
     if mode & 0o077:
-        return f"can be read by others; chmod 600 {path}"
-    return None
-
-
-def _read(path: Path) -> tuple[Any, str]:
-    """The key of a file, or None and the reason."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from paramiko.pkey import PKey, UnknownKeyType
-    from paramiko.ssh_exception import PasswordRequiredException, SSHException
-
+        return None, f"can be read by others; chmod 600 {path}"
     try:
         return PKey.from_path(path), ""
     # cryptography raises TypeError for a missing passphrase.

@@ -7,19 +7,25 @@ import ipaddress
 import socket
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device.device_profile import Profile
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat, Unreachable
+from autoseg.device.rpc_schema import CHECK_POWER, ConnectionLost, NoHeartbeat
 from autoseg.device.ssh import start_runner
 from autoseg.device.ssh.channel import PIECE_BYTES, ChannelTransport
 from autoseg.device.ssh.config import hops_of
-from autoseg.device.ssh.connection import CHECK_POWER, ConnectError, KeysRefused, SshConnection
-from autoseg.device.ssh.known_hosts import HostKey
+from autoseg.device.ssh.connection import ConnectError, SshConnection
 
-RECONNECT_S = 60.0
-MAX_PAUSE_S = 8.0
 MAX_OUTPUT_BYTES = 1 << 20
+
+
+class Ran(NamedTuple):
+    """The exit code, stdout and stderr of a command on the board, the last MiB of each at most."""
+
+    code: int
+    out: bytes
+    err: bytes
 
 
 class SshLauncher:
@@ -32,13 +38,9 @@ class SshLauncher:
     def __init__(self, profile: Profile, *, accept_new_host_key: bool = False) -> None:
         self._profile = profile
         self._hops = hops_of(profile)
+        self.name = self._hops[-1].name
         self._accept = accept_new_host_key
         self._connection: SshConnection | None = None
-        self._met = False
-
-    @property
-    def name(self) -> str:
-        return self._hops[-1].name
 
     @functools.cached_property
     def here(self) -> bool:
@@ -46,32 +48,15 @@ class SshLauncher:
         return all(_is_own(hop.host, hop.port) for hop in self._hops)
 
     def open(self) -> ChannelTransport:
-        """Starts a runner on the board.
+        """Starts a runner. Raises DeviceError; InputError where the user must decide."""
+        try:
+            return start_runner.start(self._connected(), self.name, self._profile.python)
+        except ConnectError:
+            self.close()
+            raise
 
-        A board that was connected before may be booting: retries for RECONNECT_S. Raises
-        DeviceError; InputError where the user must decide.
-        """
-        deadline, pause_s = time.monotonic() + RECONNECT_S, 1.0
-        while True:
-            kept = self._connection is not None
-            try:
-                return self._start()
-            except (ConnectError, KeysRefused) as error:
-                self.close()
-                if not self._met:
-                    raise
-                if time.monotonic() + pause_s > deadline:
-                    raise Unreachable(
-                        f"{self.name} no longer answers, tried for {RECONNECT_S:g} s ({error})"
-                    ) from error
-            if not kept:
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, MAX_PAUSE_S)
-
-    def run_command(
-        self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0
-    ) -> tuple[int, bytes, bytes]:
-        """Exit code, stdout and stderr of one command, the last MiB of each at most.
+    def run_command(self, argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
+        """Runs one command.
 
         The words are quoted, so that no shell there interprets them. Raises DeviceError, also
         after `limit_s`.
@@ -83,37 +68,23 @@ class SshLauncher:
         )
         return _finished(transport, start_runner.quoted(argv).encode() + stdin, self.name, limit_s)
 
-    def host_key(self) -> HostKey:
-        """The first unknown host key on the way; the board's own where all are known."""
-        return self._new().key_shown()
-
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
-    def _start(self) -> ChannelTransport:
-        transport = start_runner.start(self._connected(), self.name, self._profile.python)
-        self._met = True
-        return transport
-
     def _connected(self) -> SshConnection:
         if self._connection is None or not self._connection.alive:
             # After a lost board, its jump hosts may still be connected.
             self.close()
-            connection = self._new()
+            connection = SshConnection(self._hops, accept_new_host_key=self._accept)
             connection.open()
             self._connection = connection
         return self._connection
 
-    def _new(self) -> SshConnection:
-        return SshConnection(self._hops, accept_new_host_key=self._accept)
 
-
-def _finished(
-    transport: ChannelTransport, given: bytes, name: str, limit_s: float
-) -> tuple[int, bytes, bytes]:
+def _finished(transport: ChannelTransport, given: bytes, name: str, limit_s: float) -> Ran:
     deadline, output = time.monotonic() + limit_s, bytearray()
     try:
         for start in range(0, len(given), PIECE_BYTES):
@@ -130,7 +101,7 @@ def _finished(
         code = transport.status(0.0)
         if code is None:
             raise DeviceError(f"{name}: a command {error}; {CHECK_POWER}") from error
-        return code, bytes(output), transport.stderr()
+        return Ran(code, bytes(output), transport.stderr())
     except (TimeoutError, NoHeartbeat) as error:
         raise DeviceError(f"{name}: a command did not end within {limit_s:g} s") from error
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 from autoseg.core.errors import DeviceError
 from autoseg.core.text import bounded
 from autoseg.device import runner
-from autoseg.device.rpc_errors import ConnectionLost, NoHeartbeat
+from autoseg.device.rpc_schema import ConnectionLost, NoHeartbeat
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.connection import ConnectError, SshConnection
 

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
-from autoseg.report.axes import iou_limits, latency_name, learning_curve, ms_ticks
-from autoseg.report.points import (
+from autoseg.core.records import STATE_LABELS, Constraints
+from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
     FrontPlot,
     PlotPoint,
     front_plot,
+    iou_limits,
+    latency_name,
+    learning_curve,
+    ms_ticks,
     plot_iou_limits,
     plot_ms_limits,
+    whiskers,
 )
 from autoseg.run.result import Result
 from autoseg.run.rows import Interval
@@ -29,9 +33,9 @@ from autoseg.run.rows import Interval
 FRONT, OTHER, LIMIT, REJECTED, BASELINE, ACTIVE = (
     "#2a8fc0", "#8a949e", "#d9722e", "#d64a3a", "#9a6fd0", "#3d9a5f",
 )  # fmt: skip
+LIMIT_LINE = {"color": LIMIT, "width": 1.2, "dash": "dash"}
 INK, GRID = "#808890", "rgba(128,136,144,0.25)"
 MAX_REASON = 160  # characters in a hover text
-WITHOUT_IOU = ("measured", "too_slow")  # states that never have one
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
             if some:
                 figure.add_trace(_scatter(some, group, low, numbers))
     for point in plot.points:
-        if point.is_baseline:
+        if point.row.is_baseline:
             figure.add_trace(_baseline_mark(point, low))
     _draw_constraints(figure, plot.constraints)
     _ms_axis(figure, plot)
@@ -96,13 +100,12 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
 def curves_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
     """IoU over epochs of all trained candidates; a decayed score is an open marker."""
     figure = go.Figure()
-    scored = {p.key for p in plot.points if learning_curve(p.evaluation)}
     for group, points in _groups(plot).items():
-        if some := [p for p in points if p.key in scored]:
+        if some := [p for p in points if learning_curve(p.evaluation)]:
             figure.add_trace(_curves(some, group, numbers))
-    curves = [learning_curve(p.evaluation) for p in plot.points if p.key in scored]
+    curves = [curve for p in plot.points if (curve := learning_curve(p.evaluation))]
     scores, floor = [score for curve in curves for score in curve], plot.constraints.min_iou
-    figure.add_hline(y=floor, line=_limit_line())
+    figure.add_hline(y=floor, line=LIMIT_LINE)
     rungs = sorted({score.epoch for score in scores})
     figure.update_xaxes(type="log", tickvals=_apart(rungs), title_text="epochs (log)")
     ends = [curve[-1].iou for curve in curves]
@@ -114,20 +117,15 @@ def curves_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
 def hypervolume_figure(result: Result) -> go.Figure:
     """The hypervolume that finishing would have given, over the run's time."""
     constraints = result.constraints
-    minutes = [seconds / 60 for seconds, _ in result.curve]
-    figure = go.Figure(
-        go.Scatter(
-            x=minutes, y=[volume for _, volume in result.curve], mode="lines",
-            line={"shape": "hv", "color": FRONT}, name="if finished then", showlegend=False,
-        )
+    line = go.Scatter(
+        x=[seconds / 60 for seconds, _ in result.curve], y=[volume for _, volume in result.curve],
+        mode="lines", line={"shape": "hv", "color": FRONT}, name="if finished then",
+        showlegend=False,
     )  # fmt: skip
+    figure = go.Figure(line)
+    name = f"ln(ms) x IoU beyond ({constraints.max_latency_ms:g} ms, {constraints.min_iou:g})"
     figure.update_xaxes(title_text="minutes", rangemode="tozero")
-    figure.update_yaxes(
-        title_text=(
-            f"ln(ms) x IoU beyond ({constraints.max_latency_ms:g} ms, {constraints.min_iou:g})"
-        ),
-        rangemode="tozero",
-    )
+    figure.update_yaxes(title_text=name, rangemode="tozero")
     return _layout(figure, "Hypervolume that finishing would give")
 
 
@@ -135,15 +133,16 @@ def _groups(plot: FrontPlot) -> dict[str, list[PlotPoint]]:
     """The points by style in the order of drawing, each group by latency."""
     groups: dict[str, list[PlotPoint]] = {name: [] for name in STYLES}
     for point in sorted(plot.points, key=lambda p: p.ms):
-        groups["front" if point.kind in BEST else point.state].append(point)
+        groups["front" if point.kind in BEST else point.evaluation.state].append(point)
     return groups
 
 
 def _group_label(points: Sequence[PlotPoint], group: str) -> str:
     if group == "front":
         return POINT_LABELS[points[0].kind]
-    label = STATE_LABELS[points[0].state]
-    without = points[0].iou is None and group not in WITHOUT_IOU
+    label = STATE_LABELS[points[0].evaluation.state]
+    # States in which a candidate never has an IoU do not say so.
+    without = points[0].iou is None and group not in ("measured", "too_slow")
     return f"{label}, no IoU" if without else label
 
 
@@ -159,7 +158,7 @@ def _scatter(
         line={"shape": "hv", "color": FRONT, "width": 1} if front else None,
         marker={"color": style.color, "symbol": style.symbol, "size": style.size},
         error_x=_bars([p.latency.ci95 for p in points], each_ms) if front else None,
-        error_y=_bars([p.iou_ci95 for p in points], ious) if front else None,
+        error_y=_bars([p.row["iou_val"].ci95 for p in points], ious) if front else None,
         text=[_hover(p, numbers[p.key]) for p in points], hoverinfo="text",
     )  # fmt: skip
 
@@ -174,21 +173,16 @@ def _baseline_mark(point: PlotPoint, low: float) -> go.Scatter:
 
 def _curves(points: Sequence[PlotPoint], group: str, numbers: Mapping[str, int]) -> go.Scatter:
     """All curves of a group in one trace: hundreds of traces are slow to draw."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    texts, symbols = [], []
+    dots: list[tuple[int | None, float | None, str, str]] = []
     for point in points:
-        name = f"trial {numbers[point.key]}<br>{_knobs(point.evaluation)}"
+        name = f"trial {numbers[point.key]}<br>{html.escape(str(point.evaluation.candidate))}"
         for score in learning_curve(point.evaluation):
-            x.append(score.epoch)
-            y.append(score.iou)
             decayed = ", decayed" if score.decayed else ""
-            texts.append(f"{name}<br>IoU {score.iou:.4f} at {score.epoch} epochs{decayed}")
-            symbols.append("circle-open" if score.decayed else "circle")
-        x.append(None)  # a gap before the next one
-        y.append(None)
-        texts.append("")
-        symbols.append("circle")
+            text = f"{name}<br>IoU {score.iou:.4f} at {score.epoch} epochs{decayed}"
+            symbol = "circle-open" if score.decayed else "circle"
+            dots.append((score.epoch, score.iou, text, symbol))
+        dots.append((None, None, "", "circle"))  # a gap before the next one
+    x, y, texts, symbols = zip(*dots, strict=True)
     style = STYLES[group]
     return go.Scatter(
         x=x, y=y, mode="lines+markers", name=f"{_group_label(points, group)} ({len(points)})",
@@ -198,19 +192,21 @@ def _curves(points: Sequence[PlotPoint], group: str, numbers: Mapping[str, int])
 
 
 def _bars(intervals: Sequence[Interval | None], at: Sequence[float]) -> Mapping[str, object]:
-    pairs = [(interval or (x, x), x) for interval, x in zip(intervals, at, strict=True)]
+    down, up = whiskers(intervals, at)
     return {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3, "color": FRONT,
-        "array": [max(0.0, high - x) for (_, high), x in pairs],
-        "arrayminus": [max(0.0, x - low) for (low, _), x in pairs],
+        "array": up, "arrayminus": down,
     }  # fmt: skip
 
 
 def _hover(point: PlotPoint, number: int) -> str:
     """Text of a point; strings of a board or a space are escaped, since plotly parses tags."""
     evaluation, latency, score = point.evaluation, point.latency, point.evaluation.score("val")
-    lines = [f"<b>trial {number}</b>  {point.key}", _knobs(evaluation)]
-    lines.append(f"{latency.statistic} {point.ms:.4g} ms")
+    lines = [
+        f"<b>trial {number}</b>  {point.key}",
+        html.escape(str(evaluation.candidate)),
+        f"{latency.statistic} {point.ms:.4g} ms",
+    ]
     if latency.ci95:
         lines[-1] += f", {latency.ci95[0]:.4g} to {latency.ci95[1]:.4g}"
     if score:
@@ -218,35 +214,29 @@ def _hover(point: PlotPoint, number: int) -> str:
         lines.append(f"IoU {score.iou:.4f}, {low:.4f} to {high:.4f}; {score.epoch} epochs")
     if evaluation.p_feasible is not None:
         lines.append(f"P(feasible) {evaluation.p_feasible:.2f}")
-    lines.append(STATE_LABELS[point.state])
+    lines.append(STATE_LABELS[point.evaluation.state])
     if evaluation.error:
         lines.append(html.escape(evaluation.error[:MAX_REASON]))
     return "<br>".join(lines)
 
 
-def _knobs(evaluation: Evaluation) -> str:
-    return html.escape(str(evaluation.candidate))
-
-
 def _draw_constraints(figure: go.Figure, constraints: Constraints) -> None:
     ceiling, floor = constraints.max_latency_ms, constraints.min_iou
-    figure.add_vline(x=ceiling, line=_limit_line())
-    figure.add_hline(y=floor, line=_limit_line())
-    for text, where in (
-        (f"{ceiling:g} ms", {"x": math.log10(ceiling), "xref": "x", "y": 1.0, "yref": "paper"}),
-        (f"{floor:g}", {"x": 1.0, "xref": "paper", "y": floor, "yref": "y"}),
-    ):
-        beside = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
-        figure.add_annotation(text=text, font={"color": LIMIT, "size": 11}, **where, **beside)
+    figure.add_vline(x=ceiling, line=LIMIT_LINE)
+    figure.add_hline(y=floor, line=LIMIT_LINE)
+    beside = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    beside |= {"font": {"color": LIMIT, "size": 11}}
+    at = math.log10(ceiling)
+    figure.add_annotation(text=f"{ceiling:g} ms", x=at, xref="x", y=1.0, yref="paper", **beside)
+    figure.add_annotation(text=f"{floor:g}", x=1.0, xref="paper", y=floor, yref="y", **beside)
 
 
 def _ms_axis(figure: go.Figure, plot: FrontPlot) -> None:
     left, right = plot_ms_limits([plot])
     marks = ms_ticks(left, right, 7)
-    name = latency_name([p.evaluation for p in plot.points], plot.constraints.statistic)
     figure.update_xaxes(
         type="log", range=[math.log10(left), math.log10(right)], tickvals=marks,
-        ticktext=[f"{mark:g}" for mark in marks], title_text=f"{name} [ms] (log)",
+        ticktext=[f"{mark:g}" for mark in marks], title_text=f"{latency_name([plot])} [ms] (log)",
     )  # fmt: skip
 
 
@@ -257,10 +247,6 @@ def _apart(rungs: Sequence[int]) -> Sequence[int]:
         if not kept or epoch >= 1.4 * kept[-1]:
             kept.append(epoch)
     return kept
-
-
-def _limit_line() -> Mapping[str, object]:
-    return {"color": LIMIT, "width": 1.2, "dash": "dash"}
 
 
 def _layout(figure: go.Figure, title: str) -> go.Figure:

@@ -107,16 +107,13 @@ def _study(folder: Path) -> RDBStorage:
         known = study.get_current_version() == study.get_head_version()
         begun = bool(study.get_all_studies())
     except Exception as error:  # any error of SQLite, SQLAlchemy or Optuna for a damaged file
-        raise InputError(f"{path} cannot be read ({_short(error)}); {again}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} cannot be read ({reason}); {again}") from error
     if not begun:
         raise InputError(f"{path} holds no study; {again}")
     if not known:
         raise InputError(f"{path} was written by another version of Optuna; {again}")
     return study
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _bind_error(host: str, port: int, error: Exception) -> str:

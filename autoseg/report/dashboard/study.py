@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ from optuna.trial import TrialState
 from autoseg.core.diagnostics import sheet_path
 from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.files import write_atomically
-from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, State
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.report.dashboard.attributes import study_attributes, trial_attributes
 from autoseg.report.dashboard.database import Database
+from autoseg.report.dashboard.texts import StudyOverview, study_attributes, trial_attributes
+from autoseg.report.plot_data import learning_curve
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +46,8 @@ FINAL = {
     "confirmed": TrialState.COMPLETE,
     "rejected": TrialState.COMPLETE,
 }
-UNFINISHED: tuple[State, ...] = ("proposed", "measured", "scored")
 DRAW_EVERY_S = 10.0  # at least this long between two drawings of the overview
 MAX_DRAW_SHARE = 0.02  # of the run's time, also in a large run
-
-
-@dataclass(frozen=True)
-class StudyOverview:
-    """The note of a study in Markdown, and its plotly figures by their HTML ids."""
-
-    note: str = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StudyMirror:
@@ -110,7 +102,7 @@ class StudyMirror:
     def _close_unfinished(self, evaluation: Evaluation) -> None:
         """Close a trial that is still running at the end of the run, with its state as reason."""
         key, scored = evaluation.candidate.key, evaluation.iou is not None
-        if evaluation.state in UNFINISHED and key not in self._closed:
+        if evaluation.state not in FINAL and key not in self._closed:
             reason = f"{STATE_LABELS[evaluation.state]} at the end of the run"
             self._database.storage.set_trial_user_attr(self._trials[key], "reason", reason)
             self._close(evaluation, TrialState.COMPLETE if scored else TrialState.PRUNED)
@@ -157,7 +149,8 @@ class StudyMirror:
         """Open the evaluation's trial if it is new, write its attributes, close it if final."""
         key = evaluation.candidate.key
         if key not in self._closed:
-            attributes, rungs = trial_attributes(evaluation, self._constraints), _rungs(evaluation)
+            attributes = trial_attributes(evaluation, self._constraints)
+            rungs = {score.epoch: score.iou for score in learning_curve(evaluation)}
             if key not in self._trials:
                 self._trials[key] = self._open(evaluation, attributes, rungs)
             else:
@@ -176,22 +169,22 @@ class StudyMirror:
     ) -> int:
         chosen = dict(evaluation.candidate.choices)
         active = {name: d for name, d in self._distributions.items() if name in chosen}
+        params = {name: chosen[name] for name in active}
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params={name: chosen[name] for name in active},
-            distributions=active,
-            user_attrs=attributes,
+            state=TrialState.RUNNING, params=params, distributions=active, user_attrs=attributes,
             intermediate_values=rungs,
-        )
+        )  # fmt: skip
         return self._database.storage.create_new_trial(self._study._study_id, template)
 
     def _write(self, key: str, attributes: dict[str, Any], rungs: dict[int, float]) -> None:
         """Write only the changes: the search waits for it."""
         trial, (old, old_rungs) = self._trials[key], self._written[key]
-        for name in [n for n, value in attributes.items() if old.get(n) != value]:
-            self._database.storage.set_trial_user_attr(trial, name, attributes[name])
-        for epoch in [e for e in rungs if e not in old_rungs]:
-            self._database.storage.set_trial_intermediate_value(trial, epoch, rungs[epoch])
+        for name, value in attributes.items():
+            if old.get(name) != value:
+                self._database.storage.set_trial_user_attr(trial, name, value)
+        for epoch, iou in rungs.items():
+            if epoch not in old_rungs:
+                self._database.storage.set_trial_intermediate_value(trial, epoch, iou)
 
     def _update_sheet(self, key: str) -> None:
         """Copy the candidate's current contact sheet as the artifact of its trial."""
@@ -204,9 +197,8 @@ class StudyMirror:
         write_atomically(place / key, sheet.read_bytes())
         if key not in self._sheets and key not in self._closed:
             meta = ArtifactMeta(key, sheet.name, "image/jpeg", None)
-            self._database.storage.set_trial_system_attr(
-                self._trials[key], f"artifacts:{key}", json.dumps(asdict(meta))
-            )
+            trial, name = self._trials[key], f"artifacts:{key}"
+            self._database.storage.set_trial_system_attr(trial, name, json.dumps(asdict(meta)))
         self._sheets[key] = written
 
     def _close(self, evaluation: Evaluation, state: TrialState) -> None:
@@ -216,26 +208,16 @@ class StudyMirror:
         trial, storage = self._trials[key], self._database.storage
         values = None
         if state == TrialState.COMPLETE and evaluation.measurement and evaluation.iou is not None:
-            values = [
-                evaluation.measurement.latency_ms(self._constraints.statistic),
-                evaluation.iou,
-            ]
+            asked, iou = self._constraints, evaluation.iou
+            values = [ms := evaluation.measurement.latency_ms(asked.statistic), iou]
+            # Over zero: violated. The third keeps rejected and unconfirmed candidates, which may
+            # meet the other two, off the front.
+            sure = evaluation.p_feasible or 0.0
+            over = [ms - asked.max_latency_ms, asked.min_iou - iou, MIN_P_FEASIBLE - sure]
             # The old attribute: Optuna 5 reads it as well, and dashboard 0.21 reads nothing else.
-            storage.set_trial_system_attr(
-                trial, "constraints", self._violations(evaluation, *values)
-            )
+            storage.set_trial_system_attr(trial, "constraints", over)
         storage.set_trial_state_values(trial, state, values)
         self._closed.add(key)
-
-    def _violations(self, evaluation: Evaluation, latency_ms: float, iou: float) -> list[float]:
-        """Optuna's constraints (over zero: violated): ceiling, floor, and P(feasible).
-
-        The third keeps rejected and unconfirmed candidates, which may meet the other two, off
-        the front.
-        """
-        sure = evaluation.p_feasible or 0.0
-        limits = self._constraints
-        return [latency_ms - limits.max_latency_ms, limits.min_iou - iou, MIN_P_FEASIBLE - sure]
 
     def _draw(self) -> None:
         from optuna_dashboard import save_note, save_plotly_graph_object
@@ -247,10 +229,7 @@ class StudyMirror:
             log.warning("the study's figures are not updated any more (%r)", error)
             self._next_draw = math.inf
             return
-        with (
-            self._errors_logged(),
-            self._database.transaction(),
-        ):
+        with self._errors_logged(), self._database.transaction():
             if overview.note:
                 save_note(self._study, overview.note)
             for name, figure in overview.figures.items():
@@ -272,8 +251,3 @@ def _distribution(knob: Knob) -> BaseDistribution:
     if all(isinstance(choice, int) for choice in knob.choices):
         return IntDistribution(int(low), int(high))
     return FloatDistribution(float(low), float(high))
-
-
-def _rungs(evaluation: Evaluation) -> dict[int, float]:
-    trained = [s for s in evaluation.scores if s.split == "val" and s.source == "torch"]
-    return {score.epoch: score.iou for score in trained}

@@ -10,10 +10,9 @@ from markupsafe import Markup
 
 from autoseg.core.pareto import hypervolume, point
 from autoseg.core.records import STATE_LABELS, Evaluation
-from autoseg.report.axes import varied_knobs
-from autoseg.report.page import about, formatting, tables
+from autoseg.report.page import formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
-from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
+from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.run.result import Result
 from autoseg.run.store import read_declaration
 
@@ -33,13 +32,6 @@ class ComparedRun:
     rows: list[list[tables.Cell]]
     command: str
     details: dict[str, Any]
-
-    @property
-    def hypervolume(self) -> float:
-        """The hypervolume of its front under its own constraints."""
-        constraints = self.result.constraints
-        at = [p for e in self.result.front if (p := point(e, constraints.statistic))]
-        return hypervolume(at, constraints)
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ def _device(result: Result) -> str:
 
 
 def _compared(result: Result, name: str, mark: str) -> ComparedRun:
-    plot = plot_of_run(result, name)
+    plot = plot_of_run(result)
     knobs, statistic = varied_knobs(result.evaluations), result.constraints.statistic
     return ComparedRun(
         name=name,
@@ -104,7 +96,7 @@ def _compared(result: Result, name: str, mark: str) -> ComparedRun:
         declaration=read_declaration(result.folder),
         heads=tables.columns(knobs, statistic),
         rows=[tables.row_cells(p, knobs, statistic) for p in plot.highlights],
-        command=about.command(result),
+        command=tables.command(result),
         details={p.key: {"run": name, "rows": tables.result_fields(p)} for p in plot.points},
     )
 
@@ -124,11 +116,10 @@ def _notes(one: ComparedRun, other: ComparedRun) -> list[str]:
     devices = [_device(side.result) for side in (one, other)]
     if devices[0] != devices[1]:
         notes.append(f"The devices differ: {devices[0]} and {devices[1]}.")
-    for name, what in (("space", "spaces"), ("effort", "efforts"), ("budget", "budgets")):
-        if one.declaration.get(name) != other.declaration.get(name):
-            notes.append(
-                f"Different {what}: {one.declaration.get(name)} and {other.declaration.get(name)}."
-            )
+    for name in ("space", "effort", "budget"):
+        of_one, of_other = one.declaration.get(name), other.declaration.get(name)
+        if of_one != of_other:
+            notes.append(f"Different {name}s: {of_one} and {of_other}.")
     return notes
 
 
@@ -136,8 +127,10 @@ def _fields(one: ComparedRun, other: ComparedRun) -> list[tuple[str, str, str]]:
     """One row a field: name, value of each run."""
     values = _values(other)
     rows = [(name, text, values[name]) for name, text in _values(one).items()]
-    a, b = one.hypervolume, other.hypervolume
-    if one.result.constraints == other.result.constraints:
+    asked = one.result.constraints
+    if asked == other.result.constraints:
+        fronts = ([point(e, asked.statistic) for e in side.result.front] for side in (one, other))
+        a, b = (hypervolume(list(filter(None, front)), asked) for front in fronts)
         rows.append(("hypervolume", f"{a:.4f}", f"{b:.4f}"))
         if a > 0 and b > 0:
             rows.append(("hypervolume, of the other's", f"{a / b:.3f}", f"{b / a:.3f}"))
@@ -147,12 +140,11 @@ def _fields(one: ComparedRun, other: ComparedRun) -> list[tuple[str, str, str]]:
 def _values(side: ComparedRun) -> dict[str, str]:
     result, asked = side.result, side.result.constraints
     states = [e.state for e in result.evaluations]
-    picks: dict[str, str] = {how: _pick_text(e, result) for how, e in result.picks().items()}
     return {
         "constraints": f"{asked.statistic} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
         "device": _device(result),
         POINT_LABELS["front"]: str(len(result.front)),
-        **picks,
+        **{str(how): _pick_text(e, result) for how, e in result.picks().items()},
         "measured": str(len(side.plot.points)),
         STATE_LABELS["too_slow"]: str(states.count("too_slow")),
         STATE_LABELS["scored"]: str(sum(bool(e.scores) for e in result.evaluations)),

@@ -12,14 +12,11 @@ from markupsafe import Markup
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation
-from autoseg.report.axes import varied_knobs
 from autoseg.report.importance import Importance, iou_importance, latency_importance
-from autoseg.report.page import about, formatting, tables
-from autoseg.report.page.charts import latency_histogram, learning_curves
+from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
-from autoseg.report.page.history import budget_picture, drift_picture, hypervolume_curve
 from autoseg.report.page.pictures import data_uris
-from autoseg.report.points import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run
+from autoseg.report.plot_data import POINT_LABELS, FrontPlot, PlotPoint, plot_of_run, varied_knobs
 from autoseg.report.spending import STACKED_STATES, Spending, spending
 from autoseg.run.infeasible import Explanation
 from autoseg.run.ledger import as_seen_on, read_events
@@ -34,7 +31,6 @@ class ModelSection:
     """The section of a page about one model."""
 
     point: PlotPoint
-    picked: tuple[How, ...]
     results: tables.Fields
     costs: tables.Fields
     latencies: tables.Fields
@@ -103,14 +99,16 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     """Read a run's folder for a page in `folder`. Raises InputError where it holds no run."""
     declaration = read_declaration(result.folder)
     events = as_seen_on(result.device, read_events(result.folder))
-    plot = plot_of_run(result, result.folder.name)
+    plot = plot_of_run(result)
     knobs, statistic = varied_knobs(result.evaluations), result.constraints.statistic
     picks = [(how, e, result.reason(how)) for how, e in result.picks().items() if e]
     sections = _with_sections(plot, {e.candidate.key for _, e, _ in picks})
     keys = frozenset(point.key for point in sections)
     beside = folder is not None and folder.resolve() == result.files.resolve()
     spent = spending(events, result.evaluations)
-    series, first = [Series(plot, linked=keys)], plot.highlights
+    series, first = [Series(plot, linked=keys)], {point.key for point in plot.highlights}
+    # The others are behind the highlights, the fastest first.
+    ordered = sorted(plot.points, key=lambda p: -1.0 if p.key in first else p.ms)
     return RunReport(
         result=result,
         live=not events or events[-1]["event"] != "finished",
@@ -119,10 +117,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
         heads=tables.columns(knobs, statistic),
-        rows=[
-            tables.row_cells(point, knobs, statistic, linked=point.key in keys)
-            for point in [*first, *_others(plot)]
-        ],
+        rows=[tables.row_cells(p, knobs, statistic, linked=p.key in keys) for p in ordered],
         first_rows=len(first),
         models=_models(result, sections, declaration),
         constant_knobs=_constant(result.evaluations, knobs),
@@ -132,14 +127,14 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         ],
         spent=spent,
         pictures={
-            "budget": budget_picture(spent),
-            "learning": learning_curves(plot),
-            "hypervolume": hypervolume_curve(result.curve),
-            "drift": drift_picture(result.evaluations),
+            "budget": charts.budget_picture(spent),
+            "learning": charts.learning_curves(plot),
+            "hypervolume": charts.hypervolume_curve(result.curve),
+            "drift": charts.drift_picture(result.evaluations),
         },
-        device=about.device_fields(result),
-        run=about.run_fields(result, declaration),
-        command=about.command(result),
+        device=tables.device_fields(result),
+        run=tables.run_fields(result, declaration),
+        command=tables.command(result),
         details={p.key: _details(result, p, keys, beside=beside) for p in plot.points},
     )
 
@@ -149,12 +144,6 @@ def _with_sections(plot: FrontPlot, picks: Set[str]) -> list[PlotPoint]:
     points = plot.of_kind("front") or [p for p in plot.points if p.near or p.kind == "best"]
     kept = {p.key for p in sorted(points, key=lambda p: p.key not in picks)[:MAX_MODELS]}
     return [p for p in points if p.key in kept]
-
-
-def _others(plot: FrontPlot) -> list[PlotPoint]:
-    """All points but the highlights, the fastest first."""
-    known = {point.key for point in plot.highlights}
-    return sorted((p for p in plot.points if p.key not in known), key=lambda p: p.ms)
 
 
 def _constant(evaluations: Sequence[Evaluation], knobs: Sequence[str]) -> dict[str, str]:
@@ -168,35 +157,23 @@ def _models(
 ) -> list[ModelSection]:
     sheets = data_uris(result.files, [point.key for point in points])
     classes = [str(name) for name in declaration.get("classes") or ()]
-    picks: dict[str, list[How]] = {}
-    for how, pick in result.picks().items():
-        if pick:
-            picks.setdefault(pick.candidate.key, []).append(how)
-    return [
-        _model(result, point, classes, sheets.get(point.key), picks.get(point.key, []))
-        for point in points
-    ]
+    return [_model(result, point, classes, sheets.get(point.key)) for point in points]
 
 
 def _model(
-    result: Result,
-    point: PlotPoint,
-    classes: Sequence[str],
-    sheet: str | None,
-    picked: Sequence[How],
+    result: Result, point: PlotPoint, classes: Sequence[str], sheet: str | None
 ) -> ModelSection:
-    evaluation, measurement = point.evaluation, point.evaluation.measurement
+    evaluation = point.evaluation
     diagnostics = read_diagnostics(result.files, point.key)
     return ModelSection(
         point=point,
-        picked=tuple(picked),
         results=tables.result_fields(point),
         costs=tables.cost_fields(evaluation),
         latencies=tables.latency_fields(point.row),
         classes=tables.class_ious(evaluation, classes),
         confusion=tables.confusion(diagnostics, classes),
         diagnostics=diagnostics,
-        histogram=latency_histogram(measurement, result.constraints) if measurement else None,
+        histogram=charts.latency_histogram(evaluation.measurement, result.constraints),
         sheet=sheet,
     )
 
@@ -210,10 +187,9 @@ def _details(
     page is `beside` the sheets.
     """
     fields = tables.result_fields(point)
-    if point.evaluation.cost:
-        fields.append(("parameters", f"{point.row['params'].value:,.0f}"))
-        fields.append(("MACs", formatting.count(point.row["macs"].value)))
-    fields.append(("file", formatting.size(point.row["onnx_bytes"].value)))
+    if cost := point.evaluation.cost:
+        fields += [("parameters", f"{cost.params:,}"), ("MACs", formatting.count(cost.macs))]
+    fields.append(("file", formatting.size(point.evaluation.onnx_bytes)))
     found: dict[str, Any] = {"rows": fields, "section": point.key in sections}
     sheet = sheet_path(Path(""), point.key)
     if beside and point.key not in sections and (result.files / sheet).is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoseg.core.units import clock
-from autoseg.report.points import POINT_LABELS, PlotPoint
+from autoseg.report.plot_data import POINT_LABELS, PlotPoint
 from autoseg.run.rows import Quantity
 
 NONE = "–"
@@ -56,21 +56,18 @@ def size(n_bytes: float | None) -> str:
     """``190285 -> "186 KiB"``."""
     if n_bytes is None:
         return NONE
-    if n_bytes >= 2**20:
-        return f"{number(n_bytes / 2**20)} MiB"
-    return f"{number(n_bytes / 1024)} KiB"
+    size, unit = (2**20, "MiB") if n_bytes >= 2**20 else (1024, "KiB")
+    return f"{number(n_bytes / size)} {unit}"
 
 
-def time(seconds: float | None) -> str:
+def time(seconds: float) -> str:
     """``75.2 -> "1:15"``; tenths under a minute."""
-    if seconds is None:
-        return NONE
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def point_text(point: PlotPoint) -> str:
     """The tooltip and the accessible name of a point."""
-    marks = [f"{point.rank}." if point.rank else "", "baseline" if point.is_baseline else ""]
+    marks = [f"{point.rank}." if point.rank else "", "baseline" if point.row.is_baseline else ""]
     first = " ".join(mark for mark in marks if mark)
     parts = [first] if first else []
     parts += [POINT_LABELS[point.kind], f"{point.latency.statistic} {ms(point.ms)}"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from autoseg.core.records import STATE_LABELS
-from autoseg.report.axes import latency_name, ms_ticks, ticks
 from autoseg.report.page.formatting import point_text
 from autoseg.report.page.svg import (
     XY,
@@ -24,13 +23,16 @@ from autoseg.report.page.svg import (
     tag,
     text,
 )
-from autoseg.report.points import (
+from autoseg.report.plot_data import (
     BEST,
     FrontPlot,
     PlotPoint,
     PointKind,
+    latency_name,
+    ms_ticks,
     plot_iou_limits,
     plot_ms_limits,
+    ticks,
 )
 
 LANE = 17.0  # pixels: the height of a lane
@@ -78,12 +80,8 @@ def _area(
 ) -> Area:
     width, height = (400.0, 440.0) if narrow else (820.0, 480.0)
     left, foot = (68.0, 42.0) if narrow else (70.0, 44.0)
-    return Area(
-        width,
-        height,
-        Scale(*plot_ms_limits(plots), left, width - 16, log=True),
-        Scale(*iou, height - foot - LANE * lanes, 40.0),
-    )
+    across = Scale(*plot_ms_limits(plots), left, width - 16, log=True)
+    return Area(width, height, across, Scale(*iou, height - foot - LANE * lanes, 40.0))
 
 
 def _lane(point: PlotPoint, low: float) -> str | None:
@@ -94,12 +92,10 @@ def _lane(point: PlotPoint, low: float) -> str | None:
 
 
 def _axes(area: Area, plots: Sequence[FrontPlot], below: float, *, narrow: bool) -> Markup:
-    seen = [point.evaluation for plot in plots for point in plot.points]
-    name = latency_name(seen, plots[0].constraints.statistic)
     across = ms_ticks(area.x.low, area.x.high, 6 if narrow else 10)
     return axes(
         area, across, ticks(area.y.low, area.y.high), below=below,
-        x_name=f"{name} in ms, log scale", y_name="IoU on val",
+        x_name=f"{latency_name(plots)} in ms, log scale", y_name="IoU on val",
     )  # fmt: skip
 
 
@@ -119,12 +115,9 @@ def _constraints(area: Area, series: Sequence[Series]) -> Markup:
             line((area.left, y), (area.right, y), f"limit {group.mark}"),
         ]  # fmt: skip
         right = x > area.right - 60
-        parts += [
-            text(
-                area.right if right else x, area.top - (6 if first else 20),
-                f"ceiling {ceiling:g} ms", "end" if right else "middle", "limitname",
-            ),
-        ]  # fmt: skip
+        at, anchor = (area.right, "end") if right else (x, "middle")
+        above = area.top - (6 if first else 20)
+        parts.append(text(at, above, f"ceiling {ceiling:g} ms", anchor, "limitname"))
         if first or floor != shared_floor:
             under = y + (-5 if first else 14)
             free = (x if right else area.right) - 4  # not across the ceiling's line
@@ -133,24 +126,20 @@ def _constraints(area: Area, series: Sequence[Series]) -> Markup:
 
 
 def _lane_names(area: Area, lanes: Sequence[str]) -> Markup:
-    parts = []
+    parts, width = [], area.right - area.left
     for place, lane in enumerate(lanes):
-        top = area.bottom + LANE * place
-        parts.append(
-            tag(
-                "rect", x=area.left, y=top, width=area.right - area.left, height=LANE,
-                class_="lane odd" if place % 2 else "lane",
-            )
-        )  # fmt: skip
-        parts.append(text(area.left - 6, top + 12.5, LANES[lane], "end", "lanename"))
+        top, kind = area.bottom + LANE * place, "lane odd" if place % 2 else "lane"
+        parts += [
+            tag("rect", x=area.left, y=top, width=width, height=LANE, class_=kind),
+            text(area.left - 6, top + 12.5, LANES[lane], "end", "lanename"),
+        ]
     return join(parts)
 
 
 def _rest(area: Area, group: Series, lanes: Sequence[str], low: float) -> Markup:
     """All points but the front, which is drawn over them."""
-    plot, parts = group.plot, []
-    rest = [p for kind in _DRAWING_ORDER for p in plot.of_kind(kind)]
-    for point in rest:
+    parts = []
+    for point in (p for kind in _DRAWING_ORDER for p in group.plot.of_kind(kind)):
         lane = _lane(point, low)
         if lane is None:
             at = area.at(point.ms, point.iou or 0.0)
@@ -169,29 +158,23 @@ def _front(area: Area, group: Series) -> Markup:
     whiskers = [_whiskers(area, point, group.mark) for point in best if point.kind == "front"]
     # Steps: for a latency between two models, the faster one's IoU is the best available.
     steps = path(at, f"steps {group.mark}", steps=True) if len(at) > 1 else Markup("")
-    return join(
-        [steps, *whiskers, *(_point(p, group, xy, None) for p, xy in zip(best, at, strict=True))]
-    )
+    points = [_point(p, group, xy, None) for p, xy in zip(best, at, strict=True)]
+    return join([steps, *whiskers, *points])
 
 
 def _whiskers(area: Area, point: PlotPoint, mark: str) -> Markup:
     """The 95 % intervals on both axes."""
-    x, y = area.at(point.ms, point.iou or 0.0)
-    parts = []
-    if point.latency.ci95:
-        ends = [area.at(end, point.iou or 0.0)[0] for end in point.latency.ci95]
-        parts.append(line((ends[0], y), (ends[1], y), f"whisker {mark}"))
-    if point.iou_ci95:
-        ends = [area.at(point.ms, end)[1] for end in point.iou_ci95]
-        parts.append(line((x, ends[0]), (x, ends[1]), f"whisker {mark}"))
-    return join(parts)
+    ms, iou = point.ms, point.iou or 0.0
+    across = [area.at(end, iou) for end in point.latency.ci95 or ()]
+    up = [area.at(ms, end) for end in point.row["iou_val"].ci95 or ()]
+    return join(line(ends[0], ends[1], f"whisker {mark}") for ends in (across, up) if ends)
 
 
 def _point(point: PlotPoint, group: Series, at: XY, lane: str | None) -> Markup:
     """The point; a link to the model's section where the page has one."""
     (x, y), label = at, point_text(point)
     classes = ["point", point.kind, group.mark]
-    classes += ["baseline"] * point.is_baseline + ["near"] * point.near
+    classes += ["baseline"] * point.row.is_baseline + ["near"] * point.near
     inner = [tag("title", label), _shape(point, at, lane)]
     if point.near:
         inner.insert(1, tag("circle", cx=x, cy=y, r=10, class_="ring"))
@@ -208,7 +191,7 @@ def _point(point: PlotPoint, group: Series, at: XY, lane: str | None) -> Markup:
 
 def _shape(point: PlotPoint, at: XY, lane: str | None) -> Markup:
     x, y = at
-    if point.is_baseline:
+    if point.row.is_baseline:
         return tag("path", d=star(x, y, 9 if lane is None else 8), class_="shape")
     if point.kind == "rejected":
         return tag("path", d=cross(x, y, 4.5), class_="shape")

@@ -24,11 +24,8 @@ def data_uris(place: Path, keys: Sequence[str]) -> dict[str, str]:
     whole = sum(map(len, found.values()))
     if whole > MAX_BYTES:
         found = {key: _smaller(raw, MAX_BYTES / whole) for key, raw in found.items()}
-    return {
-        key: f"data:image/jpeg;base64,{base64.b64encode(raw).decode()}"
-        for key, raw in found.items()
-        if raw
-    }
+    start = "data:image/jpeg;base64,"
+    return {k: start + base64.b64encode(raw).decode() for k, raw in found.items() if raw}
 
 
 def sheets(place: Path, keys: Sequence[str]) -> dict[str, bytes]:
@@ -55,13 +52,11 @@ def _smaller(raw: bytes, ratio: float) -> bytes:
         with Image.open(io.BytesIO(raw), formats=["JPEG"]) as image:
             if image.width * image.height > MAX_PIXELS:
                 return b""
-            scale = 0.9 * math.sqrt(ratio)
+            scale, out = 0.9 * math.sqrt(ratio), io.BytesIO()
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             image.draft("RGB", size)
-            out = io.BytesIO()
-            image.convert("RGB").resize(size, Image.Resampling.BILINEAR).save(
-                out, "JPEG", quality=70
-            )
+            smaller = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+            smaller.save(out, "JPEG", quality=70)
     except (OSError, ValueError, SyntaxError):
         return b""
     return out.getvalue()

@@ -1,19 +1,25 @@
-"""The tables of a page: candidates, and the cost, confusions and latencies of one model."""
+"""The tables of a page: candidates, facts about one model, the device, and the run itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from autoseg.core.diagnostics import Diagnostics
-from autoseg.core.records import STATE_LABELS, Evaluation
+from autoseg.core.records import STATE_LABELS, Evaluation, Measurement
+from autoseg.core.serialize import to_json
 from autoseg.report.page import formatting
-from autoseg.report.points import POINT_LABELS, PlotPoint
+from autoseg.report.plot_data import POINT_LABELS, PlotPoint
+from autoseg.run.result import Result
 from autoseg.run.rows import LATENCIES, Quantity, TableRow
 
 MAX_CLASSES = 20  # of a whole matrix; of more classes the largest confusions are listed
 MAX_CONFUSIONS = 15
 MIN_CONFUSION = 0.0005  # of the true pixels of a class
+NOT_REPORTED = "not reported by the device"
+MAX_FLAGS = 8  # different warnings that are listed
 Fields = list[tuple[str, str]]
 
 
@@ -28,9 +34,8 @@ class Cell:
 
 
 def _cell(shown: str, value: float | None, more: str = "") -> Cell:
-    return Cell(
-        shown, "" if value is None else float(value), "" if more == formatting.NONE else more
-    )
+    more = "" if more == formatting.NONE else more
+    return Cell(shown, "" if value is None else float(value), more)
 
 
 def columns(knobs: Sequence[str], statistic: str) -> list[str]:
@@ -45,9 +50,9 @@ def row_cells(
     point: PlotPoint, knobs: Sequence[str], statistic: str, *, linked: bool = False
 ) -> list[Cell]:
     """One candidate, values with their intervals; `linked` if the page has a section about it."""
-    row, label = point.row, STATE_LABELS[point.state]
+    row, label = point.row, STATE_LABELS[point.evaluation.state]
     link = f"#model-{point.key}" if linked else ""
-    mark = " ".join([str(point.rank or ""), "★" if point.is_baseline else ""]).strip()
+    mark = " ".join([str(point.rank or ""), "★" if point.row.is_baseline else ""]).strip()
     around = formatting.interval(point.latency)
     if point.latency.statistic != statistic:
         around = f"{point.latency.statistic}: {around}"
@@ -74,17 +79,16 @@ def _knob(value: int | float | str | None) -> Cell:
 def result_fields(point: PlotPoint) -> Fields:
     """State, latency, IoU, feasibility and knobs of a candidate."""
     row, evaluation, val = point.row, point.evaluation, point.evaluation.score("val")
-    label, kind = STATE_LABELS[point.state], POINT_LABELS[point.kind]
+    label, kind = STATE_LABELS[point.evaluation.state], POINT_LABELS[point.kind]
     fields = [("state", label if label == kind else f"{label}, {kind}")]
     if evaluation.error:
         fields.append(("reason", evaluation.error))
     latency = _with_interval(formatting.ms(point.ms), point.latency)
     fields.append((f"latency {point.latency.statistic}", latency))
     for split in ("val", "test"):
-        quantity = row[f"iou_{split}"]
-        if quantity.value is not None:
-            text = _with_interval(formatting.iou(quantity.value), quantity)
-            fields.append((f"IoU on {split}", text))
+        iou = row[f"iou_{split}"]
+        if iou.value is not None:
+            fields.append((f"IoU on {split}", _with_interval(formatting.iou(iou.value), iou)))
     if val:
         fields.append(("epochs", f"{val.epoch}{', decayed' if val.decayed else ''}"))
     if evaluation.p_feasible is not None:
@@ -132,9 +136,9 @@ class Confusion:
     """Shares of the true pixels of each class: a whole matrix, or only the largest confusions
     (truth, predicted, share) where there are many classes."""
 
-    names: tuple[str, ...]
-    shares: tuple[tuple[float, ...], ...]
-    mistakes: tuple[tuple[str, str, float], ...]
+    names: Sequence[str]
+    shares: Sequence[Sequence[float]]
+    mistakes: Sequence[tuple[str, str, float]]
 
 
 def confusion(diagnostics: Diagnostics | None, classes: Sequence[str]) -> Confusion | None:
@@ -142,16 +146,15 @@ def confusion(diagnostics: Diagnostics | None, classes: Sequence[str]) -> Confus
     if diagnostics is None or len(diagnostics.confusion) != len(classes):
         return None
     rows = [[count / (sum(row) or 1) for count in row] for row in diagnostics.confusion]
+    if len(classes) <= MAX_CLASSES:
+        return Confusion(classes, rows, [])
     wrong = [
-        (classes[i], classes[j], rows[i][j])
-        for i in range(len(classes))
-        for j in range(len(classes))
-        if i != j and rows[i][j] >= MIN_CONFUSION
+        (classes[i], classes[j], share)
+        for i, row in enumerate(rows)
+        for j, share in enumerate(row)
+        if i != j and share >= MIN_CONFUSION
     ]
-    wrong.sort(key=lambda each: -each[2])
-    whole = len(classes) <= MAX_CLASSES
-    shares = tuple(tuple(row) for row in rows) if whole else ()
-    return Confusion(tuple(classes), shares, tuple(wrong[:MAX_CONFUSIONS]))
+    return Confusion(classes, [], sorted(wrong, key=lambda each: -each[2])[:MAX_CONFUSIONS])
 
 
 def class_ious(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str, float | None]]:
@@ -160,3 +163,94 @@ def class_ious(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[str
     if score is None or len(score.class_iou) != len(classes):
         return []
     return list(zip(classes, score.class_iou, strict=True))
+
+
+def device_fields(result: Result) -> Fields:
+    """The description of the device, and its conditions during the measurements."""
+    info = to_json(result.measured_on) if result.measured_on else {}
+    named = {
+        "name": "name", "model": "model", "runtime": "runtime", "provider": "provider",
+        "threads": "threads", "affinity": "cores", "channel_step": "channel step",
+        "boards": "boards side by side",
+    }  # fmt: skip
+    rows = [(shown, _text(info[name])) for name, shown in named.items() if info.get(name)]
+    return [*rows, *condition_fields([m for e in result.evaluations for m in e.measurements])]
+
+
+def condition_fields(taken: Sequence[Measurement]) -> Fields:
+    """Clock, temperature, drift and warnings over all measurements."""
+    if not taken:
+        return [("measurements", "none")]
+    screens = [m.phase for m in taken].count("screen")
+    rows = [
+        ("measurements", f"{screens} screening, {len(taken) - screens} confirming"),
+        ("clock", _range([mhz for m in taken for mhz in m.clock_mhz or ()], "MHz")),
+        ("governor", ", ".join(sorted({m.governor for m in taken if m.governor})) or NOT_REPORTED),
+        ("temperature", _range([m.temperature_c for m in taken], "°C")),
+        ("throttled", _throttled(taken)),
+        ("drift", _drift([m.reference_ratio for m in taken])),
+        ("other cores busy", _range([m.other_cores for m in taken], "cores")),
+        ("repeated blocks", str(sum(m.redone_blocks for m in taken))),
+    ]  # fmt: skip
+    flags = {flag: sum(flag in m.flags for m in taken) for m in taken for flag in m.flags}
+    rows += [(f"warning ({count}×)", flag) for flag, count in [*flags.items()][:MAX_FLAGS]]
+    if len(flags) > MAX_FLAGS:
+        rows.append(("more warnings", str(len(flags) - MAX_FLAGS)))
+    return rows
+
+
+def _throttled(taken: Sequence[Measurement]) -> str:
+    known = [m.throttled for m in taken if m.throttled is not None]
+    return f"in {sum(known)} of {len(known)} measurements" if known else NOT_REPORTED
+
+
+def _drift(ratios: Sequence[float | None]) -> str:
+    known = [ratio for ratio in ratios if ratio is not None]
+    if not known:
+        return "not recorded"
+    more = 100 * (max(known) - 1)
+    return f"the reference model was up to {more:.0f} % slower than on the idle device"
+
+
+def _range(values: Sequence[float | None], unit: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return NOT_REPORTED
+    low, high = formatting.number(min(known), 4), formatting.number(max(known), 4)
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def command(result: Result) -> str:
+    """The command that repeats the run, with its paths as the user typed them."""
+    if result.device is None:
+        return result.declaration.command(result.folder.name)
+    again = ["autoseg", "remeasure", result.folder.name, "--device", result.device]
+    return shlex.join([*again, "--max-latency", str(result.declaration.max_latency)])
+
+
+def run_fields(result: Result, declaration: Mapping[str, Any]) -> Fields:
+    """Data, space, budget, machine and versions of the run."""
+    knobs, trials = declaration.get("knobs") or {}, declaration.get("trials")
+    rows = {
+        "run": result.folder.name,
+        "data": declaration.get("data") or "synthetic parcels",
+        "pictures": _text_of(declaration.get("pictures")),
+        "data digest": declaration.get("data_digest"),
+        "classes": _text(declaration.get("classes") or ()),
+        "space": f"{result.declaration.space}, {result.declaration.effort} effort",
+        "knobs": "; ".join(f"{name}: {_text(values)}" for name, values in knobs.items()),
+        "budget": declaration.get("budget") or (f"{trials} trials" if trials else ""),
+        "seed": declaration.get("seed"),
+        "sampler": declaration.get("sampler"),
+        "trained on": _text_of(declaration.get("machine")),
+        "versions": _text_of(declaration.get("versions")),
+    }
+    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+
+
+def _text_of(facts: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (facts or {}).items())

@@ -11,14 +11,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from autoseg.core.records import Candidate, Constraints
 from autoseg.networks.space import Knob, SearchSpace
-from autoseg.search.knobs import ordered_choices
 from autoseg.search.proposers.space import sample
 from autoseg.search.protocol import Observation
 
@@ -43,7 +42,8 @@ class OptunaProposer:
 
     def proposals(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
         """The same; `number` is the part of the random seed that differs between calls."""
-        return chain(self._asked(history, number), self._random(number))
+        yield from self._asked(history, number)
+        yield from sample(self.space, self.effort, RANDOM, self.seed + number)
 
     def _asked(self, history: Sequence[Observation], number: int) -> Iterator[Candidate]:
         distributions = self._distributions()
@@ -54,9 +54,6 @@ class OptunaProposer:
             with _one_thread():
                 params = study.ask(distributions).params
             yield self._candidate(params)
-
-    def _random(self, number: int) -> Iterator[Candidate]:
-        yield from sample(self.space, self.effort, RANDOM, self.seed + number)
 
     def _study(self, history: Sequence[Observation], number: int) -> Any:
         import optuna
@@ -77,7 +74,7 @@ class OptunaProposer:
         log_ratio = np.log(observation.latency_ms / self.constraints.max_latency_ms)
         return optuna.trial.create_trial(
             params={
-                knob.name: ordered_choices(knob).index(knob.choice_in(observation.candidate))
+                knob.name: knob.ordered_choices.index(knob.choice_in(observation.candidate))
                 for knob in self._knobs
             },
             distributions=self._distributions(),
@@ -119,7 +116,7 @@ class OptunaProposer:
         }
 
     def _candidate(self, positions: dict[str, int]) -> Candidate:
-        by_name = {knob.name: ordered_choices(knob) for knob in self._knobs}
+        by_name = {knob.name: knob.ordered_choices for knob in self._knobs}
         return self.space.candidate(**{name: by_name[name][at] for name, at in positions.items()})
 
 

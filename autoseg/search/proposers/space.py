@@ -1,55 +1,38 @@
-"""The space itself as a proposer: all of a small space, a seeded sample of a large one."""
+"""Candidates of the space itself: all of a small one, a seeded sample of a large one."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from autoseg.core.records import Candidate
 from autoseg.networks.space import SearchSpace
-from autoseg.search.knobs import ordered_choices
-from autoseg.search.protocol import Observation
 
 MAX_NETWORKS = 300  # of a sample: each is built, counted, and proposed at all resolutions
 
 
-@dataclass(frozen=True)
-class SpaceProposer:
-    """Proposes the same candidates whatever the history."""
+def known_candidates(space: SearchSpace, effort: str, seed: int, count: int) -> list[Candidate]:
+    """All candidates if they are few, else a sample of networks, each at every resolution.
 
-    space: SearchSpace
-    effort: str
-    seed: int
-
-    def propose(self, history: Sequence[Observation], count: int) -> Sequence[Candidate]:
-        """All candidates if they are few, else a sample of networks, each at every resolution.
-
-        A sample begins with the baseline and the smallest candidate.
-        """
-        knobs = self.space.knobs_at(self.effort)
-        resolutions = [c for k in knobs if k.name == "resolution" for c in k.choices]
-        size = self.space.count(self.effort)
-        if size <= count and size / max(1, len(resolutions)) <= MAX_NETWORKS:
-            return list(self.space.candidates(self.effort))
-        drawn = [
-            self.space.baseline,
-            smallest(self.space, self.effort),
-            *sample(self.space, self.effort, MAX_NETWORKS, self.seed),
-        ]
-        at_all = [
-            self.space.candidate(**{**dict(c.choices), "resolution": resolution})
-            for c in drawn
-            for resolution in resolutions
-        ]
-        return list({c.key: c for c in [*drawn, *at_all]}.values())[:count]
+    A sample begins with the baseline and the smallest candidate.
+    """
+    resolutions = [c for k in space.knobs_at(effort) if k.name == "resolution" for c in k.choices]
+    size = space.count(effort)
+    if size <= count and size / max(1, len(resolutions)) <= MAX_NETWORKS:
+        return list(space.candidates(effort))
+    networks = sample(space, effort, MAX_NETWORKS, seed)
+    drawn = [space.baseline, smallest(space, effort), *networks]
+    at_all = [
+        space.candidate(**{**dict(c.choices), "resolution": resolution})
+        for c in drawn
+        for resolution in resolutions
+    ]
+    return list({c.key: c for c in [*drawn, *at_all]}.values())[:count]
 
 
 def smallest(space: SearchSpace, effort: str) -> Candidate:
     """The candidate with every ordered knob at its smallest choice."""
     knobs = [k for k in space.knobs_at(effort) if k.ordered or k.name == "resolution"]
-    return space.candidate(**{k.name: ordered_choices(k)[0] for k in knobs})
+    return space.candidate(**{k.name: k.ordered_choices[0] for k in knobs})
 
 
 def sample(space: SearchSpace, effort: str, count: int, seed: int) -> list[Candidate]:

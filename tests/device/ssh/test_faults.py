@@ -20,7 +20,7 @@ from autoseg.core.records import MeasurePlan
 from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
 from autoseg.device.rpc import RpcChannel
-from autoseg.device.ssh import connection, launcher, ssh_device
+from autoseg.device.ssh import connection, ssh_device
 from autoseg.device.ssh.channel import ChannelTransport
 from autoseg.device.ssh.launcher import SshLauncher
 
@@ -50,7 +50,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """A board is given up soon."""
-    monkeypatch.setattr(launcher, "RECONNECT_S", 1.0)
     monkeypatch.setattr(runner_connection, "RECONNECT_S", 1.0)
 
 

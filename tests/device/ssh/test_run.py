@@ -12,7 +12,6 @@ from device.sshd import Sshd
 import autoseg
 from autoseg.device import runner_connection
 from autoseg.device.rpc import RpcChannel
-from autoseg.device.ssh import launcher
 from autoseg.run.ledger import read_events
 
 pytestmark = pytest.mark.ssh
@@ -25,7 +24,6 @@ def test_optimize_whose_board_disappears_is_finished_by_the_printed_command(
     monkeypatch: pytest.MonkeyPatch,
     autoseg_command: Callable[..., Any],
 ) -> None:
-    monkeypatch.setattr(launcher, "RECONNECT_S", 1.0)
     monkeypatch.setattr(runner_connection, "RECONNECT_S", 1.0)
     profile = sshd.profile().model_dump(mode="json", exclude_defaults=True)
     (tmp_path / "board.yaml").write_text(yaml.safe_dump(profile))

@@ -10,15 +10,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.decode import decode_mask, open_picture
 from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import naming_file, read_bytes, under
+from autoseg.data.pictures import decode_mask, naming, open_picture, read_bytes, under
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that is not in it, and the colour of borders.
@@ -27,6 +25,7 @@ MAX_CLASSES = 253
 # A few stray pixels at borders are ignored, with a warning; more indicate a wrong table.
 MAX_UNKNOWN_SHARE = 0.01
 _MAX_BLOCK_PIXELS = 2**20
+_CODE = np.array([2**16, 2**8, 1], np.uint32)  # makes one number of a colour
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,8 @@ class ColourTable:
 
 
 def read_coloured(table: ColourTable, sample: Sample) -> Array:
-    """A mask as uint8 ``[H, W]`` of places in the table, `BORDER` and `UNKNOWN`.
-
-    Raises InputError for an unreadable file, and for too many pixels of unknown colours.
-    """
-    return naming_file(sample.mask, lambda: _decode(table, read_bytes(sample.mask)))
+    """A mask as uint8 ``[H, W]`` of stored values: see `ColourTable`. Raises InputError."""
+    return naming(sample.mask, _decode, table, read_bytes(sample.mask))
 
 
 def _decode(table: ColourTable, data: bytes) -> Array:
@@ -64,23 +60,18 @@ def _decode(table: ColourTable, data: bytes) -> Array:
     known = _lookup(table.colours, table.border)
     step = max(1, _MAX_BLOCK_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), step):
-        stored[top : top + step] = known[_codes(pixels[top : top + step])]
+        stored[top : top + step] = known[pixels[top : top + step] @ _CODE]
     _check_unknown(table, pixels, stored)
     return stored
-
-
-def _codes(pixels: Array) -> npt.NDArray[np.uint32]:
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
 
 
 @lru_cache(maxsize=2)
 def _lookup(colours: tuple[Colour, ...], border: Colour | None) -> Array:
     """The stored value of each of the 2**24 colours."""
     known = np.full(2**24, UNKNOWN, np.uint8)
-    by_value = {**dict(enumerate(colours)), **({} if border is None else {BORDER: border})}
-    for value, (red, green, blue) in by_value.items():
-        known[red << 16 | green << 8 | blue] = value
+    known[np.array(colours, np.uint32) @ _CODE] = np.arange(len(colours))
+    if border is not None:
+        known[np.array(border, np.uint32) @ _CODE] = BORDER
     return known
 
 
@@ -89,10 +80,9 @@ def _check_unknown(table: ColourTable, pixels: Array, stored: Array) -> None:
     share = np.count_nonzero(unknown) / max(1, stored.size)
     if share > MAX_UNKNOWN_SHARE:
         some = np.unique(pixels[unknown][:1000], axis=0).tolist()
-        raise InputError(
-            f"{100 * share:.2g} % of the pixels have colours that are not in {table.source}: "
-            + listed([str(tuple(colour)) for colour in some])
-        )
+        shown = listed([str(tuple(colour)) for colour in some])
+        rule = f"of the pixels have colours that are not in {table.source}"
+        raise InputError(f"{100 * share:.2g} % {rule}: {shown}")
 
 
 def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ()) -> None:
@@ -122,7 +112,7 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
         if is_csv and number == 0 and not any(character.isdigit() for character in line):
             continue
         try:
-            rows.append(_csv_row(line) if is_csv else _row(line))
+            rows.append(_row(line, is_csv))
         except (ValueError, csv.Error):
             wrong.append(repr(line[:60]))
     names = [name for name, _ in rows]
@@ -142,17 +132,17 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
     return None if faults else ColourTable(tuple(names), tuple(colours), shown)
 
 
-def _row(line: str) -> tuple[str, Colour | None]:
-    if ":" in line:
-        name, colour = (part.strip() for part in line.split(":")[:2])
-        return name, _colour(colour.split(",")) if colour else None
-    red, green, blue, name = line.split(maxsplit=3)
-    return name.strip(), _colour([red, green, blue])
-
-
-def _csv_row(line: str) -> tuple[str, Colour | None]:
-    name, red, green, blue = next(csv.reader([line]))[:4]
-    return name.strip(), _colour([red, green, blue])
+def _row(line: str, is_csv: bool) -> tuple[str, Colour | None]:
+    if is_csv:
+        name, *colour = next(csv.reader([line]))[:4]
+    elif ":" in line:
+        name, text = (part.strip() for part in line.split(":")[:2])
+        if not text:
+            return name, None
+        colour = text.split(",")
+    else:
+        *colour, name = line.split(maxsplit=3)
+    return name.strip(), _colour(colour)
 
 
 def _colour(parts: list[str]) -> Colour:
@@ -166,9 +156,8 @@ def palette_colour(index: int) -> Colour:
     """A colour of VOC's palette: the bits of the index, three by three, from the top of each
     channel (VOClabelcolormap.m of the VOC development kit).
     """
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= ((index >> channel) & 1) << (7 - bit)
-        index >>= 3
-    return channels[0], channels[1], channels[2]
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue

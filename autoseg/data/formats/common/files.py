@@ -1,16 +1,27 @@
-"""Find and read the files of a data folder; faults are added to its layout."""
+"""Find and read the files of a data folder: pictures, lists, class names, and JSON."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from autoseg.core.errors import InputError
+from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
 # Lists of a million names fit; a larger file is no list, and is not read into memory.
 MAX_TEXT_BYTES = 64 * 2**20
+BACKGROUND = "background"
+# Exports are a few files in one folder; more are files of a tool that writes one per picture.
+MAX_EXPORT_FILES = 20
+# Enough of a file to recognize its format without parsing all of it.
+_HEAD_BYTES = 4096
 
 
 def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
@@ -28,6 +39,7 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
 
     Two files with one stem and broken links become faults, other files a warning.
     """
+    shown = under(layout.root, str(folder))
     by_name: dict[str, Path] = {}
     others: list[str] = []
     for path in visible_files(folder, deep=deep):
@@ -37,41 +49,142 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
         elif not path.is_file():
             layout.faults.append(f"{under(layout.root, str(path))} is no file that can be read")
         elif name in by_name:
-            layout.faults.append(
-                f"{under(layout.root, str(folder))}: {by_name[name].name} and {path.name} have one"
-                " stem; keep one of them"
-            )
+            both = f"{by_name[name].name} and {path.name}"
+            layout.faults.append(f"{shown}: {both} have one stem; keep one of them")
         else:
             by_name[name] = path
     if others:
-        layout.warnings.append(
-            f"{under(layout.root, str(folder))}: not pictures, ignored: {listed(others)}"
-        )
+        layout.warnings.append(f"{shown}: not pictures, ignored: {listed(others)}")
     return by_name
 
 
 def lines(layout: Layout, path: Path) -> list[str]:
     """The stripped lines of a text file without comments (#); errors become faults."""
+    stripped = (line.strip() for line in (read_text(layout, path) or "").splitlines())
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+def read_text(layout: Layout, path: Path) -> str | None:
+    """The content of a text file; None if it cannot be read, which is added to the faults."""
     name = under(layout.root, str(path))
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            layout.faults.append(
-                f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list"
-            )
-            return []
-        text = path.read_text(encoding="utf-8-sig")
+        if path.stat().st_size <= MAX_TEXT_BYTES:
+            return path.read_text(encoding="utf-8-sig")
+        layout.faults.append(f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list")
     except (OSError, UnicodeDecodeError) as error:
         layout.faults.append(f"{name} cannot be read: {error}")
-        return []
-    stripped = (line.strip() for line in text.splitlines())
-    return [line for line in stripped if line and not line.startswith("#")]
+    return None
+
+
+def holds(root: Path, *folders: str) -> str | None:
+    """The reason to read a folder in a format with these subfolders; None if one is missing."""
+    if all((root / name).is_dir() for name in folders):
+        return f"it holds {'/ and '.join(folders)}/"
+    return None
 
 
 def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:
     """Whether a required folder of a format is missing, which becomes one fault."""
-    missing = [name for name in folders if not (layout.root / name).is_dir()]
-    if missing:
+    if missing := [name for name in folders if not (layout.root / name).is_dir()]:
         them = "it" if len(missing) == 1 else "them"
         no = "/ and no ".join(missing)
         layout.faults.append(f"there is no {no}/, as {format_name} has {them}")
     return bool(missing)
+
+
+def class_names(layout: Layout) -> tuple[str, ...]:
+    """The lines of classes.txt; empty if there is none. Errors in it become faults."""
+    path = layout.root / "classes.txt"
+    if not path.is_file() or (text := read_text(layout, path)) is None:
+        return ()
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not 2 <= len(names) <= IGNORE_INDEX:
+        layout.faults.append(
+            "classes.txt must name 2 to 255 classes, one a line, the background's first if there"
+            f" is one; it names {len(names)}"
+        )
+        return ()
+    if len(set(names)) < len(names):
+        layout.faults.append("classes.txt names a class twice")
+    return names
+
+
+def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
+    """The classes by index: the lines of classes.txt if it exists, else the background and the
+    labels in the given order. A label that classes.txt lacks becomes a fault.
+    """
+    wanted = [label for label in labels if label.casefold() != BACKGROUND]
+    if names := class_names(layout):
+        if missing := [label for label in wanted if label not in names]:
+            layout.faults.append(f"labels that classes.txt does not name: {listed(missing)}")
+        return names
+    if len(wanted) >= IGNORE_INDEX:
+        layout.faults.append(f"there may be at most 254 labels, got {len(wanted)}")
+        return ()
+    return (BACKGROUND, *wanted)
+
+
+def class_index(classes: tuple[str, ...], label: str) -> int:
+    """The index of a label; 255 (ignore) for a label without a class, which is a fault already."""
+    if label in classes:
+        return classes.index(label)
+    return 0 if label.casefold() == BACKGROUND else IGNORE_INDEX
+
+
+def export_files(folder: Path) -> list[Path]:
+    """The visible JSON files directly in a folder; none if there are more than 20."""
+    files = sorted(path for path in folder.glob("*.json") if path.name[0] != ".")
+    return files if len(files) <= MAX_EXPORT_FILES else []
+
+
+def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
+    """The first bytes of a file after BOM and white space; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return b""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, cached until the file changes. Raises InputError."""
+    return _parsed(path, file_version(path))
+
+
+def file_version(path: Path) -> tuple[int, int]:
+    """Modification time in ns and size: a key for caches of the content. Raises InputError."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    return about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, _version: tuple[int, int]) -> Any:
+    return parse_json(path)
+
+
+def parse_json(path: Path, hook: Callable[[dict[str, Any]], object] | None = None) -> Any:
+    """The content of a JSON file; `hook` replaces each parsed object. Raises InputError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {str(error) or 'too deep'}") from error
+
+
+def objects(value: object, what: str) -> list[dict[str, Any]]:
+    """A list of JSON objects. Raises InputError for another value of `what`."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise InputError(f"its {what} must be a list of objects, got {value!r:.40}")
+    return value
+
+
+def decode_base64(value: object) -> bytes:
+    """Bytes written as base64, with or without the head of a data URL. Raises InputError."""
+    if not isinstance(value, str):
+        raise InputError(f"its bitmap must be a text, got {value!r:.40}")
+    try:
+        return base64.b64decode(value.rpartition("base64,")[2], validate=True)
+    except ValueError as error:
+        raise InputError(f"its bitmap is no base64 ({error})") from error

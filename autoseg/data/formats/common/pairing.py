@@ -1,90 +1,105 @@
-"""Pair pictures with masks, by file name or by lists, and sort the pairs into splits."""
+"""Pair pictures with masks, by names, lists, or the paths in annotation files, and find splits."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from autoseg.data.dataset import Sample
-from autoseg.data.layout import Layout, listed
+from autoseg.core.errors import InputError
+from autoseg.data.dataset import Array, Sample
+from autoseg.data.formats.common.files import class_order, visible_files
+from autoseg.data.layout import Layout, Splits, listed
+from autoseg.data.pictures import SUFFIXES
 
+Files = Mapping[str, Path]
+Pair = tuple[Path, str]  # a picture, and the reference of its mask
+ReadLabelled = Callable[[tuple[str, ...], Sample], Array]  # with the classes by index
 # The splits by the names that labelling tools give them.
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
+# Label Studio's addresses hold the file in a query: /data/local-files/?d=…, /storage-data/…
+# ?filepath=…
+_SERVED = ("/data/", "/storage-data/")
+_QUERIES = ("d", "filepath")
+_UPLOAD_PREFIX = re.compile(r"^([0-9a-f]{8}-)+")
 
 
-def pairs(
-    layout: Layout, images: Mapping[str, Path], masks: Mapping[str, Path], where: str
-) -> list[Sample]:
+def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sample]:
     """Pairs by name; a picture or mask without partner becomes a fault with the place `where`."""
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
     ):
-        alone = [name for name in have if name not in lack]
-        if alone:
+        if alone := [name for name in have if name not in lack]:
             layout.faults.append(f"{where}: {kind}s without a {other}: {listed(alone)}")
     return paired(images, masks)
 
 
-def paired(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[Sample]:
+def paired(images: Files, masks: Files) -> list[Sample]:
     """A sample for each picture that has a mask with its name."""
     return [_sample(name, images, masks) for name in images if name in masks]
 
 
 def by_lists(
-    layout: Layout,
-    lists: Mapping[str, Iterable[str]],
-    images: Mapping[str, Path],
-    masks: Mapping[str, Path],
-) -> dict[str, list[Sample]]:
+    layout: Layout, lists: Mapping[str, Iterable[str]], images: Files, masks: Files
+) -> Splits:
     """The pairs by split, as lists of names give them.
 
     A split without any mask is left out with a warning, as public data sets keep the labels of
     their test split secret; otherwise a name without its picture or mask is a fault.
     """
-    splits: dict[str, list[Sample]] = {}
+    splits: Splits = {}
     for split, listed_names in lists.items():
         names = list(dict.fromkeys(listed_names))
         if names and not any(name in masks for name in names):
-            layout.warnings.append(
-                f"{split}: none of its {len(names)} pictures has a mask: left out"
-            )
+            told = f"none of its {len(names)} pictures has a mask"
+            layout.warnings.append(f"{split}: {told}: left out")
             continue
         for kind, there in (("picture", images), ("mask", masks)):
-            absent = [name for name in names if name not in there]
-            if absent:
+            if absent := [name for name in names if name not in there]:
                 layout.faults.append(f"{split}: listed names without a {kind}: {listed(absent)}")
         complete = (name for name in names if name in images and name in masks)
         splits[split] = [_sample(name, images, masks) for name in complete]
     return splits
 
 
-def _sample(name: str, images: Mapping[str, Path], masks: Mapping[str, Path]) -> Sample:
+def _sample(name: str, images: Files, masks: Files) -> Sample:
     return Sample(name, name, str(images[name]), str(masks[name]))
 
 
-def by_folders(layout: Layout, pairs: Mapping[Path, str]) -> dict[str, list[Sample]]:
-    """Samples by the split after which a folder above the picture is named (train, valid …)."""
-    splits: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+def group_by_name(layout: Layout, pattern: str) -> None:
+    """Give each sample the group in its stem, if the pattern finds one there."""
+    for split, samples in layout.by_split.items():
+        found = [(sample, re.search(pattern, sample.stem)) for sample in samples]
+        layout.by_split[split] = [replace(s, group=of[1]) if of else s for s, of in found]
+
+
+def set_labelled(
+    layout: Layout, pairs: Mapping[Path, str], labels: Iterable[str], read_mask: ReadLabelled
+) -> None:
+    """Set the samples, the classes and the reader of masks where annotations name labels.
+
+    A sample's split is the one after which a folder above its picture is named (train, valid …).
+    """
+    layout.classes = class_order(layout, sorted(labels))
+    layout.read_mask = partial(read_mask, layout.classes)
+    splits: dict[str, list[Pair]] = defaultdict(list)
     for picture, mask in pairs.items():
         folder = picture.relative_to(layout.root).parent.as_posix()
         splits[split_of(folder)].append((picture, mask))
-    return named_splits(layout, splits)
+    layout.by_split = named_splits(layout, splits)
 
 
-def named_splits(
-    layout: Layout, splits: dict[str, list[tuple[Path, str]]]
-) -> dict[str, list[Sample]]:
+def named_splits(layout: Layout, splits: dict[str, list[Pair]]) -> Splits:
     """Samples by split from pairs by split. One split alone counts as no split; pairs without a
     split beside pairs with one become a fault.
     """
@@ -101,7 +116,7 @@ def split_of(name: str) -> str:
     return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), "")
 
 
-def _with_stems(root: Path, pairs: list[tuple[Path, str]]) -> list[Sample]:
+def _with_stems(root: Path, pairs: list[Pair]) -> list[Sample]:
     """Samples of (picture, mask), sorted; pictures that share a stem get paths as stems."""
     used = Counter(picture.stem for picture, _ in pairs)
     samples = []
@@ -111,3 +126,63 @@ def _with_stems(root: Path, pairs: list[tuple[Path, str]]) -> list[Sample]:
             stem = picture.relative_to(root).with_suffix("").as_posix()
         samples.append(Sample(stem, stem, str(picture), mask))
     return samples
+
+
+class PictureIndex:
+    """The pictures below a folder, by file name and by the name that an upload makes of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.paths = [p for p in visible_files(root) if p.name.lower().endswith(SUFFIXES)]
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_upload: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            self._by_name[path.name].append(path)
+            self._by_upload[_upload_name(path.name)].append(path)
+
+    def find(self, reference: object, near: Path | None = None) -> Path | None:
+        """The picture of a path or address: by its file name, then by the folders before it, then
+        by its distance from the folder `near`. None if there is none.
+
+        Raises InputError where several pictures match equally well.
+        """
+        parts = path_parts(reference)
+        if not parts:
+            raise InputError(f"it names no picture, got {reference!r:.80}")
+        found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
+        folders = () if near is None else near.parts
+        ends = parts[-2::-1]
+        matches = [(_common(p.parts[-2::-1], ends), _common(p.parts[:-1], folders)) for p in found]
+        best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
+        if len(best) > 1:
+            names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
+            raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
+        return best[0] if best else None
+
+
+def path_parts(reference: object) -> tuple[str, ...]:
+    """Folders and file name at the end of a path or address; empty if it is neither."""
+    if not isinstance(reference, str):
+        return ()
+    path = reference
+    if "://" in reference or reference.startswith(_SERVED):
+        try:
+            address = urlsplit(reference)
+            query = parse_qs(address.query)
+        except ValueError:
+            return ()
+        held = next((query[key][-1] for key in _QUERIES if key in query), None)
+        path = unquote(address.path) if held is None else held
+    return tuple(part for part in path.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _upload_name(name: str) -> str:
+    """The name that Label Studio makes of an uploaded file: without the 8 digits before it (twice
+    where its own file was uploaded), spaces as underscores, no other signs.
+    """
+    return re.sub(r"[^\w.-]", "", _UPLOAD_PREFIX.sub("", name).replace(" ", "_"))
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """The number of equal parts at the beginning of two paths."""
+    return len(os.path.commonprefix([one, other]))

@@ -18,7 +18,7 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
-from autoseg.data.decode import PILLOW_FORMATS, TURNED, orientation
+from autoseg.data.pictures import PILLOW_FORMATS, TURNED, orientation
 
 Points = npt.NDArray[np.float64]
 Covered = npt.NDArray[np.bool_]
@@ -91,8 +91,8 @@ def rotate(points: Points, degrees: float, shift: tuple[float, float]) -> Points
 
 def fill_polygon(mask: Array, value: int, outline: Points) -> None:
     """Set the pixels inside a polygon, by the non-zero winding rule as browsers do."""
-    left, right = _first_centres(_ends(outline[:, 0]), 0, mask.shape[1])
-    top, bottom = _first_centres(_ends(outline[:, 1]), 0, mask.shape[0])
+    ends = np.stack([outline.min(axis=0), outline.max(axis=0)])
+    (left, top), (right, bottom) = _first_centres(ends, 0, mask.shape[::-1]).tolist()
     rows = min(_MAX_BAND_ROWS, max(1, _MAX_BAND_PIXELS // max(1, right - left)))
     for row in range(top, bottom, rows):
         box = _Box(row, left, min(row + rows, bottom), right)
@@ -134,13 +134,9 @@ def _add_crossings(windings: npt.NDArray[np.int16], start: Points, end: Points, 
     np.add.at(windings, place, np.where(down[edge], 1, -1).astype(np.int16))
 
 
-def _first_centres(values: Points, low: int, high: int) -> npt.NDArray[np.int64]:
+def _first_centres(values: Points, low: int, high: int | tuple[int, ...]) -> npt.NDArray[np.int64]:
     """The first pixels whose centres lie at or behind coordinates, clipped to bounds."""
     return np.clip(np.ceil(values - 0.5), low, high).astype(np.int64)
-
-
-def _ends(values: Points) -> Points:
-    return np.array([values.min(), values.max()])
 
 
 def decode_bitmap(data: bytes, hw: HW, *, whole: bool = True) -> Covered:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autoseg.data.classes import rarest_classes
 from autoseg.data.dataset import Sample
-from autoseg.data.strata import rarest_classes, stratified_order
+from autoseg.data.splits import stratified_order
 
 SIZES = {"road": 700, "car": 200, "sign": 80, "dog": 19, "": 1}
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from autoseg import data
 from autoseg.core.errors import InputError
-from autoseg.data.decode import decode_mask, decode_picture, is_turned
 from autoseg.data.inspection import inspect
+from autoseg.data.pictures import decode_mask, decode_picture, is_turned
 
 # pytest undoes the filters that the module sets; that they hold is seen in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning:PIL")
@@ -212,7 +212,7 @@ def test_decode_mask_reads_96_million_pixels_without_output():
     code = """
 import io
 from PIL import Image
-from autoseg.data.decode import decode_mask
+from autoseg.data.pictures import decode_mask
 file = io.BytesIO()
 Image.new("1", (12000, 8000), 1).save(file, "PNG")
 print(decode_mask(file.getvalue()).shape)

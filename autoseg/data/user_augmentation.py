@@ -5,7 +5,6 @@ Workers are sent the content of the file or the name of the function, and build 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import itertools
@@ -25,6 +24,7 @@ import numpy as np
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.serialize import digest
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 
@@ -53,14 +53,18 @@ def load_augmentation(source: str | Path) -> Augmentation:
     """
     path = Path(source).expanduser()
     if path.suffix in SUFFIXES:
-        content = _json(path) if path.suffix == ".json" else yaml_files.read(path).data
-        return Augmentation(str(source), content, _digest(repr(content)))
+        try:
+            is_json = path.suffix == ".json"
+            content = json.loads(path.read_bytes()) if is_json else yaml_files.read(path).data
+        except (OSError, ValueError, RecursionError) as error:
+            raise _fault(path, "must be readable JSON, as A.save writes it", error) from error
+        return Augmentation(str(source), content, digest(repr(content)))
     function = _function(str(source))
     try:
         code = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):  # compiled: its name must do
         code = ""
-    return Augmentation(str(source), None, _digest(f"{source}\n{code}"))
+    return Augmentation(str(source), None, digest(f"{source}\n{code}"))
 
 
 class OwnAugmenter:
@@ -70,11 +74,9 @@ class OwnAugmenter:
     augmentation cannot be built.
     """
 
-    def __init__(self, augmentation: Augmentation, seed: int, *, always: bool = False) -> None:
+    def __init__(self, augmentation: Augmentation, seed: int) -> None:
         self._source, self._seed = augmentation.source, seed
         self._transform = _transform(augmentation)
-        if always:
-            _apply_always(self._transform)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -105,10 +107,9 @@ class OwnAugmenter:
         for what, new, old in (("picture", changed, frame), ("mask", moved, mask)):
             kind = getattr(new, "dtype", type(new).__name__), getattr(new, "shape", ())
             if not isinstance(new, np.ndarray) or kind != (old.dtype, old.shape):
-                raise InputError(
-                    f"--augment {self._source}: a {what} must stay {old.dtype} {old.shape}, got "
-                    f"{kind[0]} {kind[1]}; leave out what resizes, normalizes or makes tensors"
-                )
+                rule = f"a {what} must stay {old.dtype} {old.shape}, got {kind[0]} {kind[1]}"
+                way = "leave out what resizes, normalizes or makes tensors"
+                raise _fault(self._source, f"{rule}; {way}")
         if strange := _values(moved) - _values(mask) - {0, IGNORE_INDEX}:
             raise InputError(
                 f"--augment {self._source}: a mask must keep its classes {sorted(_values(mask))}, "
@@ -124,7 +125,8 @@ def check(augmentation: Augmentation, sizes: Iterable[HW], channels: Iterable[in
     Raises InputError for what cannot be built, fails, changes what it must keep, or draws from
     random numbers that no seed reaches. Warns where it fills masks with class 0.
     """
-    own, fills = OwnAugmenter(augmentation, 0, always=True), False
+    own, fills = OwnAugmenter(augmentation, 0), False
+    _apply_always(own._transform)
     for hw, count in itertools.product(sizes, channels):
         rng = np.random.default_rng(0)
         frames = rng.integers(0, 256, (TRIED, *hw, count), dtype=np.uint8)
@@ -133,10 +135,8 @@ def check(augmentation: Augmentation, sizes: Iterable[HW], channels: Iterable[in
         masks = cells[:, rows][:, :, columns]
         first, again = (_at_epoch_1(own, frames, masks) for _ in range(2))
         if not all(map(np.array_equal, first, again)):
-            raise InputError(
-                f"--augment {augmentation.source}: must give the same pictures for the same seed; "
-                "return the A.Compose itself, or draw from random or numpy.random only"
-            )
+            rule = "must give the same pictures for the same seed; return the A.Compose itself, or"
+            raise _fault(augmentation.source, f"{rule} draw from random or numpy.random only")
         fills |= bool((first[1] == 0).any())
     if fills:
         log.warning(
@@ -173,25 +173,20 @@ def _transform(augmentation: Augmentation) -> Callable[..., Any]:
         rule = f"must be what A.save of albumentations {albumentations.__version__} writes"
         raise _fault(augmentation.source, rule, error) from error
     if not isinstance(made, albumentations.Compose):
-        raise InputError(
-            f"--augment {augmentation.source}: must be an A.Compose, got {type(made).__name__}; "
-            "put it into A.Compose([...]) and save that"
-        )
+        rule = f"must be an A.Compose, got {type(made).__name__}"
+        raise _fault(augmentation.source, f"{rule}; put it into A.Compose([...]) and save that")
     return made  # type: ignore[no-any-return]
 
 
 def _returned(source: str) -> Callable[..., Any]:
+    function = _function(source)
     try:
-        made = _function(source)()
-    except InputError:
-        raise
+        made = function()
     except Exception as error:  # a user's own function may raise anything
         raise _fault(source, "must be callable without arguments", error) from error
     if not callable(made):
-        raise InputError(
-            f"--augment {source}: must return an A.Compose, or a callable (image=, mask=) that "
-            f"returns both in a dict; got {type(made).__name__}"
-        )
+        rule = "must return an A.Compose, or a callable (image=, mask=) that returns both in a"
+        raise _fault(source, f"{rule} dict; got {type(made).__name__}")
     return made  # type: ignore[no-any-return]
 
 
@@ -207,16 +202,9 @@ def _function(source: str) -> Callable[..., Any]:
         raise _fault(source, rule, error) from error
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _fault(str(path), "must be readable JSON, as A.save writes it", error) from error
-
-
-def _fault(source: str, rule: str, error: Exception) -> InputError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return InputError(f"--augment {source}: {rule} ({reason})")
+def _fault(source: str | Path, rule: str, cause: Exception | None = None) -> InputError:
+    reason = "" if cause is None else f" ({' '.join(f'{type(cause).__name__}: {cause}'.split())})"
+    return InputError(f"--augment {source}: {rule}{reason}")
 
 
 def _apply_always(transform: Any) -> None:
@@ -235,7 +223,3 @@ def _written(transform: Any) -> set[str]:
 
 def _values(mask: Array) -> set[int]:
     return {*np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,10 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common.labels import class_index, class_order
-from autoseg.data.formats.common.pairing import by_folders
-from autoseg.data.formats.common.picture_index import index_pictures
+from autoseg.data.formats.common.files import class_index
+from autoseg.data.formats.common.pairing import PictureIndex, set_labelled
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
-from autoseg.data.index_csv import read_column
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, listed, read_column
 
 # task-17-annotation-23-by-<user>-<tag>-<label>-<n>.png; the export removes dashes from the user's
 # name.
@@ -42,30 +40,26 @@ def find(layout: Layout, folder: Path) -> None:
     column "task" of index.csv does, or their file names are the tasks' (17.jpg, task-17.jpg).
     """
     masks = _newest_masks(folder, folder.stat().st_mtime_ns)
-    found = index_pictures(layout.root).paths
+    found = PictureIndex(layout.root).paths
     pictures = {path.stem: path for path in found if not FILE_NAME.match(path.name)}
     tasks = _tasks_by_stem(layout, list(pictures))
     shown = {task: pictures[stem] for stem, task in tasks.items() if stem in pictures}
     _note_unpaired(layout, masks, shown)
     labels = {label for of_task in masks.values() for label, _ in of_task}
-    layout.classes = class_order(layout, sorted(labels))
-    layout.read_mask = partial(_read_mask, layout.classes)
     pairs = {shown[task]: f"{folder}#task {task}" for task in masks if task in shown}
-    layout.by_split = by_folders(layout, pairs)
+    set_labelled(layout, pairs, labels, _read_mask)
 
 
 def _note_unpaired(
     layout: Layout, masks: dict[int, list[tuple[str, Path]]], shown: dict[int, Path]
 ) -> None:
-    lost = [f"task {task}" for task in masks if task not in shown]
-    if lost:
+    if lost := [f"task {task}" for task in masks if task not in shown]:
         layout.faults.append(
             f"brush masks do not say which picture they belong to: {listed(lost)}. Put the JSON"
             f" export of the same project into {layout.root}, or give index.csv the columns stem"
             " and task, or name the pictures after the tasks, such as 17.jpg"
         )
-    spare = [path.name for task, path in shown.items() if task not in masks]
-    if spare:
+    if spare := [path.name for task, path in shown.items() if task not in masks]:
         layout.warnings.append(f"pictures without a brush mask, ignored: {listed(sorted(spare))}")
 
 

@@ -1,11 +1,16 @@
-"""The user attributes of a study and of its trials: plain values with units in their names."""
+"""What a study tells of its run: attributes of the study and its trials, and a Markdown note."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation
+from autoseg.core.text import markdown, markdown_code, markdown_table
+from autoseg.report.plot_data import latency_text
+from autoseg.run.result import Result
 from autoseg.run.rows import Quantity, TableRow, table_rows
 
 # The fields of run.yaml that are attributes of their own; the whole file is one more attribute.
@@ -31,7 +36,7 @@ def study_attributes(declaration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trial_attributes(evaluation: Evaluation, constraints: Constraints) -> dict[str, Any]:
-    """The known attributes of a candidate's trial."""
+    """The known attributes of a candidate's trial, with units in their names."""
     (row,) = table_rows([evaluation], constraints.statistic)
     val = evaluation.score("val")
     found: dict[str, Any] = {
@@ -73,3 +78,74 @@ def _measured(row: TableRow) -> dict[str, Any]:
 
 def _rounded(quantity: Quantity, digits: int) -> float | None:
     return None if quantity.value is None else round(quantity.value, digits)
+
+
+@dataclass(frozen=True)
+class StudyOverview:
+    """The note of a study in Markdown, and its plotly figures by their HTML ids."""
+
+    note: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def overview(result: Result) -> StudyOverview:
+    """The overview of a run, live or finished. Importing plotly takes 0.3 s."""
+    from autoseg.report.dashboard.figures import figures
+
+    return StudyOverview(note(result), figures(result))
+
+
+def note(result: Result) -> str:
+    """The verdict, the picks, the front as a table, and the command of the run."""
+    headline = result.headline
+    parts = [
+        f"**{markdown(f'{headline[:1].upper()}{headline[1:]}.')}**",
+        "\n".join(f"- {markdown(line)}" for line in result.verdict),
+        "\n".join(
+            f"- {how}: {_trial(result, e)}, {markdown(result.reason(how))}"
+            for how, e in result.picks().items()
+            if e
+        ),
+        _table(result),
+        f"Command of the run\n\n{markdown_code(_command(result))}",
+        "The contact sheet of a scored trial (images, truth, prediction and errors) is its "
+        "artifact. This study is a read-only copy of the run's ledger; it is rebuilt when the run "
+        "is resumed.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _command(result: Result) -> str:
+    """One option a line: the page is as wide as its longest line."""
+    arguments = shlex.split(result.declaration.command(result.folder.name))
+    lines = [""]
+    for word in arguments:
+        if word.startswith("--"):
+            lines.append("   ")
+        lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join(lines).strip()
+
+
+def _table(result: Result) -> str:
+    statistic = result.constraints.statistic
+    heads = ["", "trial", "knobs", f"{statistic} ms", "95 %", "IoU on val", "95 %", "P", "params"]
+    rows = [
+        [
+            str(row.rank),
+            _trial(result, row.evaluation),
+            markdown(str(row.evaluation.candidate)),
+            latency_text(latency := row.latency(statistic), statistic, 4),
+            latency.interval_text(".4g"),
+            row["iou_val"].text(".4f"),
+            row["iou_val"].interval_text(".4f"),
+            row["p_feasible"].text(".2f"),
+            row["params"].text(",.0f"),
+        ]
+        for row in table_rows(result.front, statistic)
+    ]
+    return markdown_table(heads, rows) if rows else ""
+
+
+def _trial(result: Result, evaluation: Evaluation) -> str:
+    """The name of its trial: trials are numbered in the ledger's order."""
+    return f"trial {result.evaluations.index(evaluation)}"

@@ -1,4 +1,8 @@
-"""Parse a JSON file of COCO; outlines become arrays during parsing, to save memory."""
+"""Parse a JSON file of COCO: outlines become arrays during parsing, to save memory.
+
+Its RLE holds lengths of uncovered and covered runs in turn, down the columns of a picture. Source:
+pycocotools 2.0 (common/maskApi.c, rleFrString and rleDecode).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.errors import InputError
-from autoseg.data.formats.common.json_files import file_version, parse_json
+from autoseg.core.units import HW
+from autoseg.data.formats.common.files import file_version, parse_json
+from autoseg.data.formats.common.shapes import Covered
 from autoseg.data.layout import listed
+from autoseg.data.pictures import naming
 
 _PICTURE_KEYS = ("id", "file_name", "height", "width")
 Polygon = npt.NDArray[np.float32]
+# Six characters of five bits hold the length of a run in any picture that can be decoded.
+_MAX_CHARACTERS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +57,17 @@ class CocoFile:
 
 def read_coco(path: Path) -> CocoFile:
     """A file of COCO, cached until it changes. Raises InputError."""
-    return _read(path, file_version(path))
+    return naming(str(path), _read, path, file_version(path))
 
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _version: tuple[int, int]) -> CocoFile:
     parsed = parse_json(path, _compact)
     coco = CocoFile()
-    try:
-        _add_pictures(coco, _list(parsed, "images"))
-        _add_categories(coco, _list(parsed, "categories"))
-        for annotation in _list(parsed, "annotations"):
-            _add_annotation(coco, annotation)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    _add_pictures(coco, _list(parsed, "images"))
+    _add_categories(coco, _list(parsed, "categories"))
+    for annotation in _list(parsed, "annotations"):
+        _add_annotation(coco, annotation)
     _note_faults(coco)
     return coco
 
@@ -95,9 +101,8 @@ def _add_annotation(coco: CocoFile, annotation: object) -> None:
         return
     segments = annotation.get("segments_info") if isinstance(annotation, dict) else None
     if not isinstance(annotation, dict) or not isinstance(segments, list):
-        raise InputError(
-            f"an annotation without an image_id and a category_id: {annotation!r:.80}"
-        )
+        rule = "an annotation without an image_id and a category_id"
+        raise InputError(f"{rule}: {annotation!r:.80}")
     if not isinstance(annotation.get("file_name"), str):
         raise InputError("a panoptic annotation without a file_name")
     by_number = {
@@ -111,21 +116,16 @@ def _add_annotation(coco: CocoFile, annotation: object) -> None:
 def _note_faults(coco: CocoFile) -> None:
     """Add objects of unknown pictures or categories to the faults, boxes to the warnings."""
     objects = [one for of_picture in coco.objects.values() for one in of_picture]
-    lost = [one.number for one in objects if one.picture not in coco.pictures]
-    if lost:
+    if lost := [one.number for one in objects if one.picture not in coco.pictures]:
         coco.faults.append(f"objects of pictures that are not listed: {listed(lost)}")
-    unknown = [one.number for one in objects if one.category not in coco.names]
-    if unknown:
+    if unknown := [one.number for one in objects if one.category not in coco.names]:
         coco.faults.append(f"objects of categories that are not listed: {listed(unknown)}")
-    boxes = [one.number for one in objects if one.outline == () and not one.crowd]
-    if boxes:
+    if boxes := [one.number for one in objects if one.outline == () and not one.crowd]:
         coco.warnings.append(f"objects with a box only, whose pixels are ignored: {listed(boxes)}")
 
 
 def _compact(parsed: dict[str, Any]) -> object:
-    """A JSON object in compact form as soon as it is parsed: the numbers of a large file would
-    fill the memory.
-    """
+    """A JSON object in compact form as soon as it is parsed, to save memory."""
     if "image_id" in parsed and "category_id" in parsed:
         return CocoObject(
             number=str(parsed.get("id")),
@@ -149,3 +149,41 @@ def _polygons(outline: object) -> object:
             return tuple(np.array(polygon, np.float32).ravel() for polygon in outline)
     except (TypeError, ValueError, OverflowError):
         return outline
+
+
+def decode_rle(counts: object, hw: HW) -> Covered:
+    """The covered pixels, bool ``[H, W]``, from numbers or packed text. Raises InputError."""
+    lengths = _unpack(counts) if isinstance(counts, str) else _numbers(counts)
+    if min(lengths, default=0) < 0 or sum(lengths) != hw[0] * hw[1]:
+        raise InputError(
+            f"its runs (counts) do not fill a picture of {hw[1]}x{hw[0]}: damaged, or not the"
+            " same picture"
+        )
+    covered: Covered = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return covered.reshape(hw[1], hw[0]).T
+
+
+def _numbers(counts: object) -> list[int]:
+    if not isinstance(counts, list) or not all(type(length) is int for length in counts):
+        raise InputError(f"its runs (counts) must be a list of whole numbers, got {counts!r:.40}")
+    return counts
+
+
+def _unpack(text: str) -> list[int]:
+    """Lengths from their text: five bits per character, the lowest first; the sixth bit marks that
+    another character follows. From the fourth length on, the value is the difference to the length
+    two places before.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift >= 5 * _MAX_CHARACTERS:
+            raise InputError("its runs (counts) are damaged")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths

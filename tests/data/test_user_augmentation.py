@@ -12,7 +12,7 @@ import autoseg
 from autoseg import FakeDevice, data
 from autoseg.api.assemble import augmentation_of, require_same, statement
 from autoseg.core.errors import InputError
-from autoseg.data.augmentation import Augmentation, OwnAugmenter, check, load_augmentation
+from autoseg.data.user_augmentation import Augmentation, OwnAugmenter, check, load_augmentation
 from autoseg.networks.space_file import load_space
 from autoseg.run.declaration import Declaration
 
@@ -250,7 +250,7 @@ import autoseg
 for module in pkgutil.walk_packages(autoseg.__path__, "autoseg."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-from autoseg.data.augmentation import OwnAugmenter, load_augmentation
+from autoseg.data.user_augmentation import OwnAugmenter, load_augmentation
 own = OwnAugmenter(load_augmentation({path!r}), 0)
 own.batch(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8))
 from autoseg.networks.cost import cost

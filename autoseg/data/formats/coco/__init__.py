@@ -1,1 +1,0 @@
-"""COCO: instances, stuff and panoptic masks in JSON files (cocodataset.org/#format-data)."""
