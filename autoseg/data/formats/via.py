@@ -15,6 +15,7 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.entries import entry_of, reference
@@ -29,6 +30,7 @@ from autoseg.data.formats.via_file import (
     via_files,
 )
 from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import naming, under
 
 # A picture, and the file and key of its entry.
 _Found = dict[Path, tuple[Path, str]]
@@ -100,56 +102,54 @@ def _add_entries(layout: Layout, path: Path, pictures: PictureIndex, found: _Fou
 
 
 def _labels(layout: Layout, found: _Found) -> tuple[str, list[str]]:
-    """The attribute that names the class, and the classes; regions without one are warned of."""
+    """The attribute that names the class, and the classes; regions without one are warned of.
+
+    Raises InputError where the attribute is open.
+    """
     notes: set[str] = set()
-    by_name: dict[str, list[dict[str, Any]]] = {}
+    wrong: list[str] = []
+    by_picture: dict[str, list[dict[str, Any]]] = {}
     for picture, (path, key) in found.items():
         try:
-            regions = regions_of(read_entries(path)[key], notes)
-            by_name[picture.name] = [attributes for _, attributes in regions]
+            regions = list(regions_of(read_entries(path)[key], notes))
+            by_picture[under(layout.root, str(picture))] = [of for _, of in regions]
         except InputError as error:
-            layout.faults.append(f"{path.name}, picture {picture.name}: {error}")
-    attribute = class_attribute(one for of_picture in by_name.values() for one in of_picture)
-    labels: set[str] = set()
-    unnamed: list[str] = []
-    for name, of_picture in by_name.items():
+            wrong.append(f"{picture.name}: {error}")
+    attribute = class_attribute(one for of_picture in by_picture.values() for one in of_picture)
+    labels: dict[str, set[str]] = {}
+    for name, of_picture in by_picture.items():
         try:
-            names = {label_of(one, attribute) for one in of_picture}
+            labels[name] = {label_of(one, attribute) for one in of_picture}
         except InputError as error:
-            layout.faults.append(f"{name}: {error}")
-            continue
-        labels |= names - {""}
-        unnamed += [name] if "" in names else []
-    if unnamed:
+            wrong.append(f"{name}: {error}")
+    if wrong:
+        layout.faults.append(f"regions that cannot be used: {listed(wrong)}")
+    if unnamed := [name for name, used in labels.items() if "" in used]:
         notes.add(
             f"regions without a {attribute}, whose pixels are ignored, in: {listed(unnamed)}"
         )
     layout.warnings += sorted(notes)
-    return attribute, sorted(labels)
+    return attribute, sorted(set().union(*labels.values()) - {""})
 
 
 def read_mask(classes: tuple[str, ...], attribute: str, sample: Sample) -> Array:
     """A picture's regions as class indices, later ones over earlier ones. Raises InputError."""
     path, key = entry_of(sample.mask)
-    mask = np.zeros(shapes.picture_hw(sample.image), np.uint8)
-    try:
-        entry = read_entries(path).get(key)
-        if entry is None:
-            raise InputError("it is no longer listed")
-        for number, (shape, attributes) in enumerate(regions_of(entry, set())):
-            label = label_of(attributes, attribute)
-            value = class_index(classes, label) if label else IGNORE_INDEX
-            _draw(mask, value, number, shape)
-    except InputError as error:
-        raise InputError(f"{path}, picture {Path(sample.image).name}: {error}") from error
+    hw = shapes.picture_hw(sample.image)
+    where = f"{path}, picture {Path(sample.image).name}"
+    return naming(where, _mask, classes, attribute, read_entries(path).get(key), hw)
+
+
+def _mask(classes: tuple[str, ...], attribute: str, entry: dict[str, Any] | None, hw: HW) -> Array:
+    if entry is None:
+        raise InputError("it is no longer listed")
+    mask = np.zeros(hw, np.uint8)
+    for number, (shape, attributes) in enumerate(regions_of(entry, set())):
+        label = label_of(attributes, attribute)
+        value = class_index(classes, label) if label else IGNORE_INDEX
+        outline = naming(f"region {number} ({shape['name']})", _outline, shape)
+        shapes.fill_polygon(mask, value, outline)
     return mask
-
-
-def _draw(mask: Array, value: int, number: int, shape: dict[str, Any]) -> None:
-    try:
-        shapes.fill_polygon(mask, value, _outline(shape))
-    except InputError as error:
-        raise InputError(f"region {number} ({shape['name']}): {error}") from error
 
 
 def _outline(shape: dict[str, Any]) -> Points:

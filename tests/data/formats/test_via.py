@@ -109,8 +109,11 @@ def write_csv(path: Path, made: dict) -> None:
 
 def test_via_folders_of_splits_with_a_file_each(tmp_path):
     for split in ("train", "val"):
-        dataset(tmp_path / split, entries(region(RECT, kind="box"), names=f"{split[0]}xyzw"))
+        # The pictures of both folders have the same names.
+        made = entries(region(RECT, kind=f"{split} box"), names="axyzw")
+        dataset(tmp_path / split, made)
     seen = understood(tmp_path, "via")
+    assert seen.classes == ("background", "box", "train box", "val box")
     assert seen.pairs == {"train": 5, "val": 5, "test": 0}
     assert seen.splits["val"][0].image.startswith(str(tmp_path / "val"))
 
