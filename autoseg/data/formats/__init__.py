@@ -19,7 +19,8 @@ from autoseg.data.layout import Layout, listed
 # Each is read by the module of its name, and tried in this order: the more specific ones first.
 FORMATS = (
     "voc", "cityscapes", "railsem19", "camvid", "ade20k", "oxford-pet", "nnunet", "supervisely",
-    "label-studio", "plain", "dsb2018", "coco", "via", "labelme", "kaggle-rle",
+    "label-studio", "yolo", "mmsegmentation", "beside", "comma10k", "plain", "dsb2018", "coco",
+    "via", "labelme", "kaggle-rle",
 )  # fmt: skip
 
 # Levels of folders in which a data set is searched, and folders per level.
