@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,14 @@ class Dataset:
         return iou_of(self.classes, self.val_classes)
 
 
+def background_of(names: Iterable[str]) -> str | None:
+    """The one name that means the background: "background", else it in another case. Of two that
+    differ in case, as CVAT allows them, the other is a class of its own.
+    """
+    found = [name for name in names if name.casefold() == BACKGROUND]
+    return BACKGROUND if BACKGROUND in found else next(iter(found), None)
+
+
 def scored_classes(classes: Sequence[str], val_classes: Sequence[int] = ()) -> tuple[int, ...]:
     """The indices of the classes of which the IoU is the mean: the foreground alone where the
     truth of val holds exactly it and the background, else all classes that val's truth holds
@@ -97,8 +105,8 @@ def scored_classes(classes: Sequence[str], val_classes: Sequence[int] = ()) -> t
     The background is the class of this name, else the first.
     """
     there = tuple(val_classes) or tuple(range(len(classes)))
-    folded = [name.casefold() for name in classes]
-    background = folded.index(BACKGROUND) if BACKGROUND in folded else 0
+    named = background_of(classes)
+    background = 0 if named is None else classes.index(named)
     if len(there) == 2 and background in there:
         return tuple(one for one in there if one != background)
     return there

@@ -26,8 +26,8 @@ from autoseg.data.formats.common.shapes import Points
 from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import SUFFIXES, naming
 
-# Fewer points are a stray click. The pixels of an outline belong to it, so that more points have an
-# area even on one line.
+# Fewer points are a stray click; more have an area even on one line, as the pixels of an outline
+# belong to it.
 _MIN_POLYGON_POINTS = 3
 _RECTANGLE_POINTS = (2, 4)  # opposite corners, or all
 # The PNG of a mask is smaller than its pixels, apart from its head; a larger one is no mask.
