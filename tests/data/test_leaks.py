@@ -59,3 +59,15 @@ def test_inspect_names_no_column_where_none_keeps_groups_whole(folder):
 def test_inspect_does_not_read_an_index_that_it_was_not_asked_for_as_a_fault(folder):
     (folder / "index.csv").write_bytes(b"\xff\xfe")
     assert inspect(folder).faults == ()
+
+
+def test_inspect_finds_leaks_where_both_splits_use_the_same_names(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, names in (("train", ("a_1", "a_2", "b_1")), ("val", ("a_1", "c_1"))):
+        for stem in names:
+            for kind, shape in (("images", (12, 16, 3)), ("masks", (12, 16))):
+                made = rng.integers(0, 256 if kind == "images" else 2, shape, np.uint8)
+                (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(made).save(tmp_path / kind / split / f"{stem}.png")
+    (warning,) = leaks(tmp_path, group_pattern="^[^_]+")
+    assert warning.endswith(": a")
