@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.core.text import one_form
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
@@ -59,10 +60,11 @@ def read_column(root: Path, column: str) -> dict[str, str]:
             if absent := [name for name in ("stem", column) if name not in names]:
                 held = ", ".join(map(repr, names))
                 raise InputError(f"index.csv has no column {absent[0]!r}; it has {held}")
-            lines = [[(line[name] or "").strip() for name in ("stem", column)] for line in reader]
+            rows = [[(line[name] or "").strip() for name in ("stem", column)] for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    lines = [(one_form(stem), value) for stem, value in rows]
     counts = Counter(stem for stem, _ in lines)
     if twice := sorted(stem for stem, count in counts.items() if count > 1):
         raise InputError(f"index.csv has several lines with one stem: {listed(twice)}")
-    return {stem: value for stem, value in lines}
+    return dict(lines)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
+from autoseg.data.formats.common.pairing import SPLIT_NAMES
 from autoseg.data.layout import Layout, Splits, listed, read_column
 
 MIN_TRAIN_PAIRS = 2
@@ -68,8 +69,9 @@ def _column(layout: Layout, column: str) -> dict[str, str]:
         return {}
     stems = [sample.stem for sample in layout.samples]
     known = set(layout.faults)
-    faults = [f"{stem}: has no line in index.csv" for stem in stems if stem not in values]
-    layout.faults += [fault for fault in faults if fault not in known]
+    absent = [stem for stem in stems if stem not in values]
+    fault = f"index.csv has no line for pictures: {listed(absent)}"
+    layout.faults += [fault] if absent and fault not in known else []
     unused = sorted(set(values) - set(stems))
     warning = f"index.csv has lines without a pair: {listed(unused)}"
     if unused and warning not in layout.warnings:
@@ -107,7 +109,8 @@ def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits
     splits: Splits = {split: [] for split in SPLITS}
     seen: set[str] = set()
     for sample in layout.samples:
-        split = values.get(sample.stem)
+        stated = values.get(sample.stem)
+        split = None if stated is None else SPLIT_NAMES.get(stated.lower(), stated)
         if sample.stem in seen:
             layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
         elif split not in SPLITS and split is not None:

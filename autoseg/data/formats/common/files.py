@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.text import one_form
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
@@ -34,8 +36,8 @@ def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
 
 
 def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[str, Path]:
-    """Picture files by their path below `folder` without its suffix, sorted; with `deep` those of
-    subfolders too.
+    """Picture files by their path below `folder` without its suffix (in one Unicode form), sorted;
+    with `deep` those of subfolders too.
 
     Two files with one stem and broken links become faults, other files a warning.
     """
@@ -43,7 +45,7 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
     by_name: dict[str, Path] = {}
     others: list[str] = []
     for path in visible_files(folder, deep=deep):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = one_form(path.relative_to(folder).with_suffix("").as_posix())
         if path.suffix.lower() not in SUFFIXES:
             others.append(path.name)
         elif not path.is_file():
@@ -54,13 +56,25 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
         else:
             by_name[name] = path
     if others:
-        layout.warnings.append(f"{shown}: not pictures, ignored: {listed(others)}")
+        kinds = " ".join(SUFFIXES)
+        layout.warnings.append(f"{shown}: not pictures ({kinds}), ignored: {listed(others)}")
     return by_name
 
 
+def in_any_form(path: Path) -> Path:
+    """The path of an existing file whose name may be stored in another Unicode form, else the
+    path itself.
+    """
+    forms = (path, *(path.with_name(normalize(form, path.name)) for form in ("NFC", "NFD")))
+    return next((file for file in forms if file.is_file()), path)
+
+
 def lines(layout: Layout, path: Path) -> list[str]:
-    """The stripped lines of a text file without comments (#); errors become faults."""
-    stripped = (line.strip() for line in (read_text(layout, path) or "").splitlines())
+    """The stripped lines of a text file, in one Unicode form and without comments (#); errors
+    become faults.
+    """
+    text = one_form(read_text(layout, path) or "")
+    stripped = (line.strip() for line in text.splitlines())
     return [line for line in stripped if line and not line.startswith("#")]
 
 
@@ -97,7 +111,7 @@ def class_names(layout: Layout) -> tuple[str, ...]:
     path = layout.root / "classes.txt"
     if not path.is_file() or (text := read_text(layout, path)) is None:
         return ()
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    names = tuple(line.strip() for line in one_form(text).splitlines() if line.strip())
     if not 2 <= len(names) <= IGNORE_INDEX:
         layout.faults.append(
             "classes.txt must name 2 to 255 classes, one a line, the background's first if there"
@@ -113,7 +127,8 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     """The classes by index: the lines of classes.txt if it exists, else the background and the
     labels in the given order. A label that classes.txt lacks becomes a fault.
     """
-    wanted = [label for label in labels if label.casefold() != BACKGROUND]
+    forms = dict.fromkeys(map(one_form, labels))
+    wanted = [label for label in forms if label.casefold() != BACKGROUND]
     if names := class_names(layout):
         if missing := [label for label in wanted if label not in names]:
             layout.faults.append(f"labels that classes.txt does not name: {listed(missing)}")
@@ -126,6 +141,7 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
 
 def class_index(classes: tuple[str, ...], label: str) -> int:
     """The index of a label; 255 (ignore) for a label without a class, which is a fault already."""
+    label = one_form(label)
     if label in classes:
         return classes.index(label)
     return 0 if label.casefold() == BACKGROUND else IGNORE_INDEX

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from autoseg.core.errors import InputError
+from autoseg.core.text import one_form
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import class_order, visible_files
 from autoseg.data.layout import Layout, Splits, listed
@@ -22,19 +23,27 @@ Pair = tuple[Path, str]  # a picture, and the reference of its mask
 ReadLabelled = Callable[[tuple[str, ...], Sample], Array]  # with the classes by index
 # The splits by the names that labelling tools give them.
 SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
+KNOWN_SPLITS = "train (training), val (valid, validation, dev) and test (testing)"
 # Label Studio's addresses hold the file in a query: /data/local-files/?d=…, /storage-data/…
 # ?filepath=…
 _SERVED = ("/data/", "/storage-data/")
 _QUERIES = ("d", "filepath")
+# To find what the names of masks have before or behind the names of pictures.
+_MASKS_TRIED, _AFFIXES_TRIED = 10, 20
 _UPLOAD_PREFIX = re.compile(r"^([0-9a-f]{8}-)+")
 
 
 def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sample]:
-    """Pairs by name; a picture or mask without partner becomes a fault with the place `where`."""
+    """Pairs by name; a picture or mask without partner becomes a fault with the place `where`.
+
+    Where all masks have one more text before or behind the names of their pictures, as in
+    ``car_mask.png``, it is left out, with a warning.
+    """
+    images, masks = _without_affixes(layout, images, masks, where)
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
@@ -42,6 +51,73 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
         if alone := [name for name in have if name not in lack]:
             layout.faults.append(f"{where}: {kind}s without a {other}: {listed(alone)}")
     return paired(images, masks)
+
+
+def _without_affixes(
+    layout: Layout, images: Files, masks: Files, where: str
+) -> tuple[Files, Files]:
+    """The pictures and masks by the part of their names that both have, where that pairs more of
+    them than the whole names.
+    """
+    together = sum(name in images for name in masks)
+    if together == min(len(images), len(masks)):
+        return images, masks
+    for affix in _affixes(images, masks):
+        cores = {_core(name, affix) or name: path for name, path in masks.items()}
+        found = sum(name in images for name in cores)
+        if len(cores) == len(masks) and found > together and 2 * found > len(masks):
+            told = f"{where}: masks are paired as named after their pictures, with"
+            layout.warnings.append(f"{told} {_told(affix)}")
+            return images, cores
+    ours, theirs = _common_affix(images), _common_affix(masks)
+    parts, others = ({_core(n, a): p for n, p in f.items()} for f, a in ((images, ours), (masks, theirs)))
+    if parts.keys() == others.keys() and len(parts) == len(images) > 1 and None not in parts:
+        told = f"{where}: {_told(ours)} in pictures, {_told(theirs)} in masks"
+        layout.warnings.append(f"{told}: paired by the rest of the names")
+        named = {_core(name, ours): name for name in images}
+        return images, {str(named[part]): path for part, path in others.items()}
+    return images, masks
+
+
+def _affixes(images: Files, masks: Files) -> list[tuple[str, str]]:
+    """The texts before and behind a picture's name in the name of a mask, the commonest first."""
+    alone = [name for name in masks if name not in images]
+    names = [name for name in images if name not in masks]
+    tried = alone[:: max(1, len(alone) // _MASKS_TRIED)]
+    counts: Counter[tuple[str, str]] = Counter()
+    for mask in tried:
+        folder, _, last = mask.rpartition("/")
+        for name in names:
+            before, found, behind = mask.rpartition(name.rpartition("/")[2])
+            if found and name.rpartition("/")[0] == folder and found != last:
+                counts[before.rpartition("/")[2], behind] += 1
+    return [affix for affix, _ in counts.most_common(_AFFIXES_TRIED)]
+
+
+def _core(name: str, affix: tuple[str, str]) -> str | None:
+    """A name without the texts before and behind it; None if it lacks them."""
+    folder, slash, last = name.rpartition("/")
+    before, behind = affix
+    if len(last) <= len(before) + len(behind) or not last.startswith(before):
+        return None
+    if not last.endswith(behind):
+        return None
+    return folder + slash + last[len(before) : len(last) - len(behind)]
+
+
+def _common_affix(files: Files) -> tuple[str, str]:
+    """The texts that all file names begin and end with, digits not counted."""
+    names = [name.rpartition("/")[2] for name in files]
+    before = os.path.commonprefix(names).rstrip("0123456789")
+    behind = os.path.commonprefix([name[len(before) :][::-1] for name in names])[::-1]
+    return before, behind.lstrip("0123456789")
+
+
+def _told(affix: tuple[str, str]) -> str:
+    before, behind = affix
+    places = [f"{before!r} before"] if before else []
+    places += [f"{behind!r} behind"] if behind else []
+    return " and ".join(places) or "nothing before or behind"
 
 
 def paired(images: Files, masks: Files) -> list[Sample]:
@@ -59,7 +135,7 @@ def by_lists(
     """
     splits: Splits = {}
     for split, listed_names in lists.items():
-        names = list(dict.fromkeys(listed_names))
+        names = list(dict.fromkeys(map(one_form, listed_names)))
         if names and not any(name in masks for name in names):
             told = f"none of its {len(names)} pictures has a mask"
             layout.warnings.append(f"{split}: {told}: left out")
@@ -118,12 +194,12 @@ def split_of(name: str) -> str:
 
 def _with_stems(root: Path, pairs: list[Pair]) -> list[Sample]:
     """Samples of (picture, mask), sorted; pictures that share a stem get paths as stems."""
-    used = Counter(picture.stem for picture, _ in pairs)
+    used = Counter(one_form(picture.stem) for picture, _ in pairs)
     samples = []
     for picture, mask in sorted(pairs):
-        stem = picture.stem
+        stem = one_form(picture.stem)
         if used[stem] > 1:
-            stem = picture.relative_to(root).with_suffix("").as_posix()
+            stem = one_form(picture.relative_to(root).with_suffix("").as_posix())
         samples.append(Sample(stem, stem, str(picture), mask))
     return samples
 
@@ -137,8 +213,9 @@ class PictureIndex:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_upload: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            self._by_name[path.name].append(path)
-            self._by_upload[_upload_name(path.name)].append(path)
+            name = one_form(path.name)
+            self._by_name[name].append(path)
+            self._by_upload[_upload_name(name)].append(path)
 
     def find(self, reference: object, near: Path | None = None) -> Path | None:
         """The picture of a path or address: by its file name, then by the folders before it, then
@@ -146,18 +223,23 @@ class PictureIndex:
 
         Raises InputError where several pictures match equally well.
         """
-        parts = path_parts(reference)
+        parts = tuple(map(one_form, path_parts(reference)))
         if not parts:
             raise InputError(f"it names no picture, got {reference!r:.80}")
         found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
         folders = () if near is None else near.parts
         ends = parts[-2::-1]
-        matches = [(_common(p.parts[-2::-1], ends), _common(p.parts[:-1], folders)) for p in found]
+        matches = [(_common(_above(p), ends), _common(p.parts[:-1], folders)) for p in found]
         best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
         if len(best) > 1:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
             raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
         return best[0] if best else None
+
+
+def _above(path: Path) -> tuple[str, ...]:
+    """The folders of a file in one Unicode form, the nearest first."""
+    return tuple(map(one_form, path.parts[-2::-1]))
 
 
 def path_parts(reference: object) -> tuple[str, ...]:
