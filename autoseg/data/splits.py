@@ -108,18 +108,24 @@ def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits
     """The samples of all folders in the splits that a column of index.csv gives."""
     splits: Splits = {split: [] for split in SPLITS}
     seen: set[str] = set()
+    twice: list[str] = []
+    unknown: dict[str, list[str]] = defaultdict(list)
     for sample in layout.samples:
         stated = values.get(sample.stem)
         split = None if stated is None else SPLIT_NAMES.get(stated.lower(), stated)
         if sample.stem in seen:
-            layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
+            twice.append(sample.stem)
         elif split not in SPLITS and split is not None:
-            layout.faults.append(
-                f"index.csv: {column} of {sample.stem} must be train, val or test, got {split!r}"
-            )
+            unknown[split].append(sample.stem)
         elif split is not None:
             splits[split].append(sample)
         seen.add(sample.stem)
+    if twice:
+        rule = "pictures in two folders, and index.csv names each once"
+        layout.faults.append(f"{rule}: {listed(twice)}")
+    if unknown:
+        got = listed([f"{name!r} for {listed(stems)}" for name, stems in unknown.items()])
+        layout.faults.append(f"index.csv: {column} must be train, val and test, got {got}")
     return splits
 
 

@@ -9,7 +9,6 @@ kaggle.com/c/carvana-image-masking-challenge (GIF masks).
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
-from autoseg.data.formats.common.files import class_names, picture_files, visible_files
+from autoseg.data.formats.common.files import class_names, picture_files, subfolders, visible_files
 from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES
@@ -47,7 +46,7 @@ def find(root: Path) -> Layout:
     layout.classes = class_names(layout)
     if not (places := _places(root)):
         rule = "an empty folder" if not any(root.iterdir()) else "missing"
-        there = {name.casefold() for name in _subfolders(root)}
+        there = {name.casefold() for name in subfolders(root)}
         absent = [k[0] for k in (_IMAGES, _MASKS) if not there & {*k}]
         no = "/ and no ".join(absent or _MASKS[:1])
         layout.faults.append(f"{rule}: {root} must hold images/ and masks/; there is no {no}/")
@@ -62,9 +61,9 @@ def find(root: Path) -> Layout:
 
 def _places(root: Path) -> list[Place]:
     """The folders of each split, or of the whole; none if the layout is another."""
-    names = _subfolders(root)
+    names = subfolders(root)
     if kinds := _folders(root):
-        inside = sorted({name for kind in kinds for name in _subfolders(root / kind)})
+        inside = sorted({name for kind in kinds for name in subfolders(root / kind)})
         return [(n, *(f"{kind}/{n}" for kind in kinds)) for n in inside] or [("", *kinds)]  # type: ignore[misc]
     inner = {name: kinds for name in names if (kinds := _folders(root / name))}
     if any(name.lower() in SPLIT_NAMES for name in inner):
@@ -79,16 +78,9 @@ def _places(root: Path) -> list[Place]:
     return beside + [(name, name, f"{name}{_BEHIND[0]}") for name in rest]
 
 
-def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
 def _folders(folder: Path) -> tuple[str, str] | None:
     """The names of the folders of pictures and of masks; None without both."""
-    there = {name.casefold(): name for name in _subfolders(folder)}
+    there = {name.casefold(): name for name in subfolders(folder)}
     kinds = (_IMAGES, (*_MASKS, *([_LABELS] if _holds_pictures(folder / _LABELS) else [])))
     found = [next((there[name] for name in kind if name in there), None) for kind in kinds]
     return (found[0], found[1]) if found[0] and found[1] else None

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if deep and not f.startswith("."))
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
+
+
+def subfolders(folder: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # a link that leads to itself
+                if entry.is_dir() and not entry.name.startswith("."):
+                    names.append(entry.name)
+    return sorted(names)
 
 
 def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[str, Path]:
@@ -79,7 +93,9 @@ def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
 
 
 def read_text(layout: Layout, path: Path) -> str | None:
-    """The content of a text file in one Unicode form; None if it cannot be read, which is added to the faults."""
+    """The content of a text file, in one Unicode form; None if it cannot be read, which is added
+    to the faults.
+    """
     name = under(layout.root, str(path))
     try:
         if path.stat().st_size <= MAX_TEXT_BYTES:
