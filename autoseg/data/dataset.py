@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Tuple  # noqa: UP035 (Python 3.8 in a bundle)
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from autoseg.core.units import HW
 
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")
+# The grey levels (low, high) of pictures of 16 bits that become 0 to 255.
+GreyRange = Tuple[int, int]  # noqa: UP006
+FULL_RANGE = (0, 65535)  # the upper 8 bits
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Dataset:
     255 = ignore.
 
     The first n samples of a split are a stratified subset for every n. `classes` are names by
-    index (two or more). `digest` changes with any content. A data set can be pickled.
+    index (two or more). `digest` changes with any content. `grey_range` is that of pictures of 16
+    bits. A data set can be pickled.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Dataset:
     splits: Samples
     digest: str
     read: Read
+    grey_range: GreyRange = FULL_RANGE
 
     @property
     def outputs(self) -> int:

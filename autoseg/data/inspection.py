@@ -15,9 +15,10 @@ from autoseg.core.text import one_line
 from autoseg.core.units import HW
 from autoseg.data import duplicates, formats
 from autoseg.data.classes import check_remap, rarest_classes, settle_classes
-from autoseg.data.dataset import SPLITS, Dataset, Read, Reading, Samples
+from autoseg.data.dataset import FULL_RANGE, SPLITS, Dataset, GreyRange, Read, Reading, Samples
+from autoseg.data.grey_levels import settle_grey_range
 from autoseg.data.inspection_cache import FactsFile, examine_all
-from autoseg.data.layout import Layout, Splits
+from autoseg.data.layout import Layout, Splits, bounded, gathered
 from autoseg.data.pairs import PairFacts, read_pair
 from autoseg.data.splits import check_splits, make_splits, set_groups, stratified_order
 
@@ -29,7 +30,9 @@ AS_FOUND = Reading()  # without any option of the user
 class Inspection:
     """The content of a folder, and `read` for its pairs.
 
-    `class_share` are shares of all pixels, `ignore_share` of those without a class.
+    `class_share` are shares of all pixels, `ignore_share` of those without a class. `faults` and
+    `warnings` are bounded; `fault_count` counts all faults. `grey_range` holds the values of
+    pictures of 16 bits that become 0 to 255.
     """
 
     root: str
@@ -46,6 +49,8 @@ class Inspection:
     read: Read | None = None
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    fault_count: int = 0
+    grey_range: GreyRange = FULL_RANGE
 
     @property
     def pairs(self) -> dict[str, int]:
@@ -54,11 +59,15 @@ class Inspection:
 
 
 def inspect(
-    root: str | Path, reading: Reading = AS_FOUND, cache_dir: Path | None = None
+    root: str | Path,
+    reading: Reading = AS_FOUND,
+    cache_dir: Path | None = None,
+    grey_range: GreyRange | None = None,
 ) -> Inspection:
     """Read a folder completely and describe its content; faults are listed.
 
-    With a cache folder, only files that changed since the last time are decoded. Raises InputError
+    With a cache folder, only files that changed since the last time are decoded. `grey_range` is
+    that of a model, for pictures of 16 bits; None is the data's own. Raises InputError
     for a faulty `reading`: an unknown format, a faulty remap file or pattern.
     """
     root = Path(root)
@@ -68,13 +77,22 @@ def inspect(
         raise InputError(f"{error.filename}: {error.strerror}") from error
     inspection = Inspection(root=str(root), format=name, why=why)
     if layout.samples:
-        inspection = _examined(inspection, layout, reading, cache_dir)
-    told = [tuple(map(one_line, texts)) for texts in (layout.warnings, layout.faults)]
-    return replace(inspection, warnings=told[0], faults=told[1])
+        inspection = _examined(inspection, layout, reading, cache_dir, grey_range)
+    warnings, faults = bounded(layout.warnings, "warnings"), bounded(layout.faults, "faults")
+    return replace(
+        inspection,
+        warnings=tuple(map(one_line, warnings)),
+        faults=tuple(map(one_line, faults)),
+        fault_count=len(layout.faults),
+    )
 
 
 def _examined(
-    inspection: Inspection, layout: Layout, reading: Reading, cache_dir: Path | None
+    inspection: Inspection,
+    layout: Layout,
+    reading: Reading,
+    cache_dir: Path | None,
+    grey_range: GreyRange | None,
 ) -> Inspection:
     """The inspection with the facts of all pairs; faults and warnings are added to the layout."""
     check_remap(layout, reading.remap)
@@ -84,7 +102,9 @@ def _examined(
     samples = [sample for split in SPLITS for sample in splits[split]]
     known = None if cache_dir is None else FactsFile(cache_dir, layout.root, layout.read_mask)
     facts = examine_all(samples, layout.root, layout.read_mask, known)
-    layout.faults += [fault for fact in facts for fault in fact.faults]
+    layout.faults += gathered(fault for fact in facts for fault in fact.faults)
+    if grey_range is None:
+        grey_range = settle_grey_range(layout, facts)
     classes = settle_classes(layout, facts, reading.remap)
     if near := duplicates.warning(splits, [fact.thumbnail for fact in facts]):
         layout.warnings.append(near)
@@ -100,18 +120,24 @@ def _examined(
         ignore_share=classes.ignore_share,
         sizes=tuple(Counter(fact.hw for fact in facts if all(fact.hw)).most_common()),
         splits=inspected,
-        digest=_digest(classes.names, classes.encoding, layout.values, inspected),
-        read=partial(read_pair, layout.read_mask, layout.values),
+        digest=_digest(classes.names, classes.encoding, layout.values, grey_range, inspected),
+        read=partial(read_pair, layout.read_mask, layout.values, grey_range),
+        grey_range=grey_range,
     )
 
 
 def open_folder(
-    root: str | Path, reading: Reading = AS_FOUND, cache_dir: Path | None = None
+    root: str | Path,
+    reading: Reading = AS_FOUND,
+    cache_dir: Path | None = None,
+    grey_range: GreyRange | None = None,
 ) -> Dataset:
-    """The data set in a folder; warnings are logged. Raises InputError with all faults."""
-    seen = inspect(root, reading, cache_dir)
+    """The data set in a folder; warnings are logged; see `inspect`. Raises InputError with the
+    faults.
+    """
+    seen = inspect(root, reading, cache_dir, grey_range)
     if seen.faults or seen.read is None:
-        many = "1 fault" if len(seen.faults) == 1 else f"{len(seen.faults)} faults"
+        many = "1 fault" if seen.fault_count == 1 else f"{seen.fault_count} faults"
         lines = "\n".join(f"  - {fault}" for fault in seen.faults)
         raise InputError(f"the data in {root} has {many}:\n{lines}")
     for warning in seen.warnings:
@@ -120,7 +146,8 @@ def open_folder(
         split: tuple(samples[place] for place in stratified_order(samples, seed=0))
         for split, samples in seen.splits.items()
     }
-    return Dataset(Path(root).resolve().name, seen.classes, splits, seen.digest, seen.read)
+    name = Path(root).resolve().name
+    return Dataset(name, seen.classes, splits, seen.digest, seen.read, seen.grey_range)
 
 
 def _samples(
@@ -143,9 +170,16 @@ def _samples(
     }
 
 
-def _digest(names: tuple[str, ...], encoding: str, values: bytes | None, splits: Samples) -> str:
+def _digest(
+    names: tuple[str, ...],
+    encoding: str,
+    values: bytes | None,
+    grey_range: GreyRange,
+    splits: Samples,
+) -> str:
     """A digest of all that training depends on; the folder's path is not part of it."""
     listing = {
         split: [(s.stem, s.group, s.content) for s in samples] for split, samples in splits.items()
     }
-    return digest([names, encoding, values.hex() if values else None, listing])
+    levels = [] if grey_range == FULL_RANGE else [grey_range]
+    return digest([names, encoding, values.hex() if values else None, listing, *levels])

@@ -179,15 +179,22 @@ def _lines(path: Path) -> list[bytes]:
 
 def _text(fact: PairFacts) -> bytes:
     counts = [*fact.counts.items()]
-    return json.dumps([fact.hw, counts, fact.content, fact.thumbnail.hex()]).encode()
+    palette = fact.palette and [*fact.palette.items()]
+    deep = [fact.deep_range, fact.deep_colour]
+    return json.dumps(
+        [fact.hw, counts, fact.content, fact.thumbnail.hex(), deep, palette]
+    ).encode()
 
 
 def _facts(sample: Sample, text: bytes) -> PairFacts:
-    hw, counts, content, small = json.loads(text)
+    hw, counts, content, small, (deep, deep_colour), palette = json.loads(text)
     return PairFacts(
         sample=sample,
         hw=(hw[0], hw[1]),
         counts=dict(counts),
         content=content,
         thumbnail=bytes.fromhex(small),
+        deep_range=deep and (deep[0], deep[1]),
+        deep_colour=deep_colour,
+        palette=palette and dict(palette),
     )

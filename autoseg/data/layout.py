@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from autoseg.core.text import one_form
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
-MAX_NAMES_SHOWN = 5
+MAX_NAMES_SHOWN, MAX_TEXTS = 5, 30
 Splits = dict[str, list[Sample]]
 
 
@@ -39,6 +40,22 @@ class Layout:
     @property
     def samples(self) -> list[Sample]:
         return [sample for samples in self.by_split.values() for sample in samples]
+
+
+def bounded(texts: list[str], kind: str) -> list[str]:
+    """The first `MAX_TEXTS` faults or warnings, and the number of the others."""
+    if len(texts) <= MAX_TEXTS:
+        return texts
+    return [*texts[:MAX_TEXTS], f"and {len(texts) - MAX_TEXTS} more {kind}"]
+
+
+def gathered(faults: Iterable[str]) -> list[str]:
+    """Faults ``file: rule`` with one line for each rule, which names the first files."""
+    by_rule: dict[str, list[str]] = {}
+    for fault in faults:
+        file, colon, rule = fault.partition(": ")
+        by_rule.setdefault(colon + rule, []).append(file)
+    return [f"{listed(names)}{rule}" for rule, names in by_rule.items()]
 
 
 def listed(names: list[str]) -> str:

@@ -10,20 +10,17 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Tuple, TypeVar  # noqa: UP035 (Python 3.8 in bundles)
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from autoseg.core.errors import InputError
 from autoseg.data.alpha import label_channel
-from autoseg.data.dataset import Array, Sample
+from autoseg.data.dataset import FULL_RANGE, Array, GreyRange, Sample
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = (".png", *JPEG_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp", ".gif")
-GreyRange = Tuple[int, int]  # noqa: UP006
-# Of grey pictures of 16 bits: the upper 8 bits are used.
-FULL_RANGE = (0, 65535)
 ReadMask = Callable[[Sample], Array]
 Result = TypeVar("Result")
 # Detected by content, not by suffix; others are not tried, as some start external programs.
@@ -40,7 +37,9 @@ _OTHER_KINDS = (
     (0, b"{", "text: JSON"),
 )  # fmt: skip
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+_OUTLIERS = 0.001
+_MAX_BLOCK_PIXELS = 2**22
 TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 # A block of 8 x 8 takes at least one bit: 512 pixels a byte; doubled as a margin.
 _MAX_JPEG_PIXELS_PER_BYTE = 1024
@@ -118,7 +117,8 @@ def rgb(picture: Image.Image, grey_range: GreyRange = FULL_RANGE) -> Array:
 
 def is_deep_grey(picture: Image.Image) -> bool:
     """Whether a picture is grey with 16 bits."""
-    return picture.mode.startswith("I;16")
+    # Older Pillows give 16 bits of PNG, which has no more, the mode of 32.
+    return picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
 
 
 def stretched(values: Any, grey_range: GreyRange) -> Array:
@@ -181,6 +181,43 @@ def _check_size(picture: Image.Image, data: bytes) -> None:
             f"not a readable picture (truncated: {len(data)} bytes cannot hold"
             f" {picture.width}x{picture.height} pixels)"
         )
+
+
+def deep_range(picture: Image.Image, data: bytes) -> GreyRange | None:
+    """The values of a picture that was opened, if it has 16 bits a channel, without the lowest and
+    the highest 0.1 % and without 0 and 65535, which mean no value. Of colours, whose upper 8 bits
+    alone are decoded, the range of these.
+    """
+    if is_deep_grey(picture):
+        values, unit = np.asarray(picture), 1
+    elif _is_deep_colour(picture, data):
+        values, unit = np.asarray(picture), 256
+    else:
+        return None
+    counts = pixel_counts(values, 65536 // unit)
+    if counts[1:-1].any():
+        counts[[0, -1]] = 0
+    total = np.cumsum(counts)
+    low, high = np.searchsorted(
+        total, [total[-1] * _OUTLIERS, total[-1] * (1 - _OUTLIERS)], "right"
+    )
+    return int(low) * unit, min(int(high), len(counts) - 1) * unit + unit - 1
+
+
+def _is_deep_colour(picture: Image.Image, data: bytes) -> bool:
+    if data.startswith(b"\x89PNG"):
+        return data[24:25] == b"\x10" and picture.mode in ("RGB", "RGBA", "LA")
+    bits = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    return picture.mode in ("RGB", "RGBA") and isinstance(bits, tuple) and 16 in bits
+
+
+def pixel_counts(values: Any, count: int) -> Any:
+    """The number of pixels of each value below `count`, int64 ``[count]``."""
+    # In blocks: bincount copies its argument into 8 bytes a pixel.
+    flat, pixels = values.ravel(), np.zeros(count, np.int64)
+    for start in range(0, flat.size, _MAX_BLOCK_PIXELS):
+        pixels += np.bincount(flat[start : start + _MAX_BLOCK_PIXELS], minlength=count)
+    return pixels
 
 
 def is_turned(data: bytes) -> bool:

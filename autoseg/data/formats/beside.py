@@ -14,8 +14,8 @@ from pathlib import Path
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
-from autoseg.data.formats.common.files import class_names, lines, picture_files
-from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
+from autoseg.data.formats.common.files import class_names, lines, picture_files, subfolders
+from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
@@ -42,6 +42,10 @@ def find(root: Path) -> Layout:
         split = SPLIT_NAMES.get(folder.name.lower(), "") if folder != root else ""
         if samples := _samples(layout, folder):
             layout.by_split.setdefault(split, []).extend(samples)
+    others = [name for name in subfolders(root) if root / name not in _folders(root)]
+    if others := [f"{n}/" for n in others if any((root / n).glob(f"*{_MASK}.png"))]:
+        rule = f"splits are named {KNOWN_SPLITS}"
+        layout.faults.append(f"folders of masks that are no split: {listed(others)}; {rule}")
     if "" in layout.by_split and len(layout.by_split) > 1:
         stray = [Path(sample.image).name for sample in layout.by_split.pop("")]
         layout.faults.append(f"pictures beside the folders of splits: {listed(stray)}")

@@ -1,9 +1,9 @@
-"""The plain layout: images/ and masks/ (or imgs/, mask/ …) with the same names, in split folders or
-not; split folders with images/ and masks/ in each; or split folders with the masks in a folder
+"""The plain layout: images/ and masks/ (or imgs/, mask/ …) with the same names, in split folders
+or not; split folders with images/ and masks/ in each; or split folders with the masks in a folder
 beside each (train/ and train_masks/, as in Kaggle's Carvana). A table of colours beside them
 (class_dict.csv, labelmap.txt, label_colors.txt) gives the classes of masks that show colours.
 
-Sources of the names: github.com/milesial/Pytorch-UNet (imgs/, masks/ with ``_mask`` behind a name),
+Sources of the names: github.com/milesial/Pytorch-UNet (imgs/, masks/ of names with ``_mask``),
 kaggle.com/c/carvana-image-masking-challenge (GIF masks).
 """
 
@@ -69,7 +69,9 @@ def _places(root: Path) -> list[Place]:
     if any(name.lower() in SPLIT_NAMES for name in inner):
         bare = [n for n in names if n.lower() in SPLIT_NAMES and n not in inner]
         inner |= dict.fromkeys(bare, (_IMAGES[0], _MASKS[0]))
-        return [(name, f"{name}/{kinds[0]}", f"{name}/{kinds[1]}") for name, kinds in inner.items()]
+        return [
+            (name, f"{name}/{kinds[0]}", f"{name}/{kinds[1]}") for name, kinds in inner.items()
+        ]
     beside = [(n, n, f"{n}{end}") for n in names for end in _BEHIND if f"{n}{end}" in names]
     if not any(name.lower() in SPLIT_NAMES for name, _, _ in beside):
         return []

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from autoseg.core.errors import InputError
 from autoseg.core.text import one_form
-from autoseg.data.dataset import Array, Sample
+from autoseg.data.dataset import SPLITS, Array, Sample
 from autoseg.data.formats.common.files import class_order, visible_files
 from autoseg.data.layout import Layout, Splits, listed
 from autoseg.data.pictures import SUFFIXES
@@ -43,7 +43,7 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
     Where all masks have one more text before or behind the names of their pictures, as in
     ``car_mask.png``, it is left out, with a warning.
     """
-    images, masks = _without_affixes(layout, images, masks, where)
+    images, masks = without_affixes(layout, images, masks, where)
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
@@ -53,7 +53,7 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
     return paired(images, masks)
 
 
-def _without_affixes(
+def without_affixes(
     layout: Layout, images: Files, masks: Files, where: str
 ) -> tuple[Files, Files]:
     """The pictures and masks by the part of their names that both have, where that pairs more of
@@ -70,7 +70,9 @@ def _without_affixes(
             layout.warnings.append(f"{told} {_told(affix)}")
             return images, cores
     ours, theirs = _common_affix(images), _common_affix(masks)
-    parts, others = ({_core(n, a): p for n, p in f.items()} for f, a in ((images, ours), (masks, theirs)))
+    parts, others = (
+        {_core(n, a): p for n, p in f.items()} for f, a in ((images, ours), (masks, theirs))
+    )
     if parts.keys() == others.keys() and len(parts) == len(images) > 1 and None not in parts:
         told = f"{where}: {_told(ours)} in pictures, {_told(theirs)} in masks"
         layout.warnings.append(f"{told}: paired by the rest of the names")
@@ -184,6 +186,29 @@ def named_splits(layout: Layout, splits: dict[str, list[Pair]]) -> Splits:
     if lost := [picture.name for picture, _ in splits.pop("", ())]:
         layout.faults.append(f"in no folder of a split, as others are: {listed(sorted(lost))}")
     return {split: _with_stems(layout.root, pairs) for split, pairs in splits.items()}
+
+
+def split_folders(layout: Layout, names: Iterable[str], where: str) -> dict[str, str]:
+    """The folder of each split among the names in the folder `where`. Others are left out with a
+    warning; two of one split become a fault.
+    """
+    by_split: dict[str, str] = {}
+    others: list[str] = []
+    for name in sorted(set(names)):
+        split = SPLIT_NAMES.get(name.lower())
+        if split is None:
+            others.append(f"{name}/")
+        elif split in by_split:
+            both = f"folders {by_split[split]!r} and {name!r} in {where}"
+            layout.faults.append(f"{both} are both {split}: keep one of them")
+        else:
+            by_split[split] = name
+    if others:
+        rule = f"splits are named {KNOWN_SPLITS}"
+        layout.warnings.append(
+            f"{where}: folders that are no split, ignored: {listed(others)}; {rule}"
+        )
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def split_of(name: str) -> str:
