@@ -94,13 +94,15 @@ def check_palettes(layout: Layout, facts: Sequence[PairFacts]) -> None:
         for index, colour in palette.items():
             by_colour[colour][index].append(name)
             by_index[index][colour].append(name)
-    if mixed := next((c for c, indices in by_colour.items() if len(indices) > 1), None):
-        places = _places(by_colour[mixed], "{}")
-        told = f"palettes of masks are in different orders: the colour #{mixed:06x} is {places}"
+    mixed = [colour for colour, indices in by_colour.items() if len(indices) > 1]
+    others = [index for index, colours in by_index.items() if len(colours) > 1]
+    if mixed:
+        places = _places(by_colour[mixed[0]], "{}")
+        told = f"palettes of masks are in different orders: the colour #{mixed[0]:06x} is {places}"
         layout.faults.append(f"{told}. Read as indices, classes would be mixed: {_WAY_OUT}")
-    elif other := next((i for i, colours in by_index.items() if len(colours) > 1), None):
-        places = _places(by_index[other], "#{:06x}")
-        told = f"palettes of masks differ: the index {other} is {places}"
+    elif others:
+        places = _places(by_index[others[0]], "#{:06x}")
+        told = f"palettes of masks differ: the index {others[0]} is {places}"
         layout.warnings.append(f"{told}. The indices are read, not the colours")
 
 

@@ -153,7 +153,9 @@ def test_inspect_accepts_split_folders_as_the_outer_ones(folder):
     assert "train/images/" in seen.why and "train/masks/" in seen.why
     assert (seen.pairs, seen.digest) == (before.pairs, before.digest)
     (folder / "val/masks/val1.png").unlink()
-    assert re.search("^val/images and val/masks: pictures without a mask: val1$", only_fault(folder))
+    assert re.search(
+        "^val/images and val/masks: pictures without a mask: val1$", only_fault(folder)
+    )
 
 
 def test_inspect_finds_the_only_data_set_one_folder_deeper(folder):
@@ -360,7 +362,9 @@ def test_inspect_reports_pictures_missing_in_the_index_and_unknown_splits(folder
     write_index(folder, ["stem,mine", *lines, "ghost,train"])
     seen: Inspection = inspect(folder, Reading(split_column="mine"))
     assert any(re.search(r"index\.csv has no line .*: val1$", fault) for fault in seen.faults)
-    assert any(re.search(r"mine .*train, val and test, got 'rest' .*train0", f) for f in seen.faults)
+    assert any(
+        re.search(r"mine .*train, val and test, got 'rest' .*train0", f) for f in seen.faults
+    )
     assert len(seen.warnings) == 1 and re.search(r"index\.csv .*: ghost$", seen.warnings[0])
 
 

@@ -43,8 +43,8 @@ def find(root: Path) -> Layout:
         return layout
     images = picture_files(layout, root / "JPEGImages")
     older = root / "SegmentationClassPNG"
-    masks = picture_files(layout, older if older.is_dir() else root / "SegmentationClass")
-    images, masks = without_affixes(layout, images, masks, "SegmentationClass")
+    stored = picture_files(layout, older if older.is_dir() else root / "SegmentationClass")
+    masks = without_affixes(layout, images, stored, "SegmentationClass")
     if lists := _lists(layout):
         layout.by_split = by_lists(layout, lists, images, masks)
     else:

@@ -69,7 +69,9 @@ def test_plain_masks_of_indices_are_named_by_the_table_or_by_classes_txt(tmp_pat
 
 def test_plain_masks_of_colours_without_a_table_say_which_file_is_missing(tmp_path):
     faults = inspect(dataset(tmp_path, stripes(FLOOR, CRATE))).faults
-    assert any(re.search(r"^masks/a\.png, .*: a colour picture .*class_dict\.csv", f) for f in faults)
+    assert any(
+        re.search(r"^masks/a\.png, .*: a colour picture .*class_dict\.csv", f) for f in faults
+    )
 
 
 def test_plain_transparent_pixels_have_the_colour_of_the_background(tmp_path):

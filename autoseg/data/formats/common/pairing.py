@@ -43,7 +43,7 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
     Where all masks have one more text before or behind the names of their pictures, as in
     ``car_mask.png``, it is left out, with a warning.
     """
-    images, masks = without_affixes(layout, images, masks, where)
+    masks = without_affixes(layout, images, masks, where)
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
@@ -53,32 +53,28 @@ def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sampl
     return paired(images, masks)
 
 
-def without_affixes(
-    layout: Layout, images: Files, masks: Files, where: str
-) -> tuple[Files, Files]:
-    """The pictures and masks by the part of their names that both have, where that pairs more of
-    them than the whole names.
+def without_affixes(layout: Layout, images: Files, masks: Files, where: str) -> Files:
+    """The masks by the names of their pictures, where a text before or behind all names of masks
+    is left out, or another one that pictures have; else as they are.
     """
     together = sum(name in images for name in masks)
     if together == min(len(images), len(masks)):
-        return images, masks
+        return masks
     for affix in _affixes(images, masks):
         cores = {_core(name, affix) or name: path for name, path in masks.items()}
         found = sum(name in images for name in cores)
         if len(cores) == len(masks) and found > together and 2 * found > len(masks):
             told = f"{where}: masks are paired as named after their pictures, with"
             layout.warnings.append(f"{told} {_told(affix)}")
-            return images, cores
+            return cores
     ours, theirs = _common_affix(images), _common_affix(masks)
-    parts, others = (
-        {_core(n, a): p for n, p in f.items()} for f, a in ((images, ours), (masks, theirs))
-    )
-    if parts.keys() == others.keys() and len(parts) == len(images) > 1 and None not in parts:
-        told = f"{where}: {_told(ours)} in pictures, {_told(theirs)} in masks"
-        layout.warnings.append(f"{told}: paired by the rest of the names")
-        named = {_core(name, ours): name for name in images}
-        return images, {str(named[part]): path for part, path in others.items()}
-    return images, masks
+    named = {_core(name, ours): name for name in images}
+    parts = {_core(name, theirs): path for name, path in masks.items()}
+    if named.keys() != parts.keys() or len(named) != len(images) or None in parts:
+        return masks
+    told = f"{where}: {_told(ours)} in pictures, {_told(theirs)} in masks"
+    layout.warnings.append(f"{told}: paired by the rest of the names")
+    return {named[part]: path for part, path in parts.items()}
 
 
 def _affixes(images: Files, masks: Files) -> list[tuple[str, str]]:
