@@ -78,12 +78,12 @@ def inspect(
     inspection = Inspection(root=str(root), format=name, why=why)
     if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir, grey_range)
-    warnings, faults = bounded(layout.warnings, "warnings"), bounded(layout.faults, "faults")
+    warnings, faults = gathered(layout.warnings), gathered(layout.faults)
     return replace(
         inspection,
-        warnings=tuple(map(one_line, warnings)),
-        faults=tuple(map(one_line, faults)),
-        fault_count=len(layout.faults),
+        warnings=tuple(map(one_line, bounded(warnings, "warnings"))),
+        faults=tuple(map(one_line, bounded(faults, "faults"))),
+        fault_count=len(faults),
     )
 
 
@@ -102,7 +102,7 @@ def _examined(
     samples = [sample for split in SPLITS for sample in splits[split]]
     known = None if cache_dir is None else FactsFile(cache_dir, layout.root, layout.read_mask)
     facts = examine_all(samples, layout.root, layout.read_mask, known)
-    layout.faults += gathered(fault for fact in facts for fault in fact.faults)
+    layout.faults += [fault for fact in facts for fault in fact.faults]
     if grey_range is None:
         grey_range = settle_grey_range(layout, facts)
     classes = settle_classes(layout, facts, reading.remap)

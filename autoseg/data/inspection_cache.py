@@ -96,7 +96,8 @@ class FactsFile:
 
     def _key(self, sample: Sample) -> bytes:
         names = (under(self._root, name) for name in (sample.image, sample.mask))
-        return hashlib.sha256("\0".join(names).encode()).hexdigest()[:32].encode()
+        joined = "\0".join(names).encode(errors="surrogatepass")  # names need not be UTF-8
+        return hashlib.sha256(joined).hexdigest()[:32].encode()
 
 
 def examine_all(

@@ -50,12 +50,12 @@ def bounded(texts: list[str], kind: str) -> list[str]:
 
 
 def gathered(faults: Iterable[str]) -> list[str]:
-    """Faults ``file: rule`` with one line for each rule, which names the first files."""
+    """Faults or warnings ``file: rule`` in one line for each rule, with the first files."""
     by_rule: dict[str, list[str]] = {}
     for fault in faults:
-        file, colon, rule = fault.partition(": ")
-        by_rule.setdefault(colon + rule, []).append(file)
-    return [f"{listed(names)}{rule}" for rule, names in by_rule.items()]
+        file, _, rule = fault.partition(": ")
+        by_rule.setdefault(rule or fault, []).append(file)
+    return [f"{listed(names)}: {r}" if names[0] != r else r for r, names in by_rule.items()]
 
 
 def listed(names: list[str]) -> str:

@@ -314,10 +314,10 @@ def test_inspect_follows_links_and_reports_broken_ones(tmp_path):
     assert inspect(root).faults == ()
     for kind in ("images", "masks"):
         (tmp_path / "elsewhere" / kind / "n0.png").unlink()
-    first, second = inspect(root).faults
-    assert first.startswith("images/n0.png ") and second.startswith("masks/n0.png ")
+    (fault,) = inspect(root).faults
+    assert fault.startswith("images/n0.png, masks/n0.png: no file that can be read")
     (root / "images" / "loop.png").symlink_to("loop.png")
-    assert any(fault.startswith("images/loop.png ") for fault in inspect(root).faults)
+    assert any("images/loop.png" in fault for fault in inspect(root).faults)
 
 
 def test_inspect_follows_a_linked_folder(tmp_path):

@@ -66,6 +66,7 @@ _READ = (
 )
 # What masks beside their pictures are named, where it is not `_mask`.
 _BESIDE = ("_seg", "_label", "_labels", "_gt", "_segmentation", "_masks", "-mask", "_annotation")
+_RENAME = "masks beside their pictures: rename them NAME_mask.png, or move them to masks/"
 _MAX_LEVELS, _MAX_FILES, _MAX_FOLDERS_SHOWN, _MAX_KINDS = 3, 20_000, 6, 4
 Names = dict[str, list[str]]  # by folder
 
@@ -75,16 +76,11 @@ def found(root: Path) -> str:
     names = _names(root)
     if not any(names.values()):
         return ""
-    shown = [
-        f"{folder} ({_kinds(files)})" if folder else _kinds(files)
-        for folder, files in names.items()
-        if files
-    ]
-    more = len(shown) - _MAX_FOLDERS_SHOWN
-    there = ", ".join(shown[:_MAX_FOLDERS_SHOWN]) + (
-        f" and {more} more folders" if more > 0 else ""
-    )
-    return f"; it holds {there}{_meant(names)}. {_READ}"
+    shown = [f"{folder}: {_kinds(files)}" for folder, files in names.items() if files]
+    more = f" and {len(shown) - _MAX_FOLDERS_SHOWN} more folders"
+    more = more if len(shown) > _MAX_FOLDERS_SHOWN else ""
+    there = "; ".join(shown[:_MAX_FOLDERS_SHOWN])
+    return f". Found in {there}{more}{_meant(names)}. {_READ}"
 
 
 def _names(root: Path) -> Names:
@@ -98,7 +94,7 @@ def _names(root: Path) -> Names:
         deep = len(place.parts) >= _MAX_LEVELS - 1
         folders[:] = [] if deep else sorted(f for f in folders if not f.startswith("."))
         visible = sorted(name for name in files if not name.startswith("."))
-        by_folder[f"{place.as_posix()}/" if place.parts else ""] = visible
+        by_folder[f"{place.as_posix()}/"] = visible
         count += len(files)
         if count > _MAX_FILES:
             break
@@ -116,11 +112,9 @@ def _meant(names: Names) -> str:
     for folder, files in names.items():
         for name in files:
             if rule := _rule(name):
-                by_rule[rule].append(f"{folder}{name}")
+                by_rule[rule].append(f"{folder}{name}".removeprefix("./"))
         if ending := _ending(files):
-            by_rule[
-                f"lies beside its picture: name it NAME_mask.png, not NAME{ending}.png"
-            ].append(f"NAME{ending}.png in {folder or 'it'}")
+            by_rule[_RENAME].append(f"NAME{ending}.png in {folder}")
     return "".join(f". {listed(files)}: {rule}" for rule, files in by_rule.items())
 
 

@@ -61,17 +61,19 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
     shown = under(layout.root, str(folder))
     by_name: dict[str, Path] = {}
     others: list[str] = []
+    twice: list[str] = []
     for path in visible_files(folder, deep=deep):
         name = one_form(path.relative_to(folder).with_suffix("").as_posix())
         if path.suffix.lower() not in SUFFIXES:
             others.append(path.name)
         elif not path.is_file():
-            layout.faults.append(f"{under(layout.root, str(path))} is no file that can be read")
+            layout.faults.append(f"{under(layout.root, str(path))}: no file that can be read")
         elif name in by_name:
-            both = f"{by_name[name].name} and {path.name}"
-            layout.faults.append(f"{shown}: {both} have one stem; keep one of them")
+            twice.append(f"{by_name[name].name} and {path.name}")
         else:
             by_name[name] = path
+    if twice:
+        layout.faults.append(f"{shown}: {listed(twice)} have one stem; keep one of them")
     if others:
         kinds = " ".join(SUFFIXES)
         layout.warnings.append(f"{shown}: not pictures ({kinds}), ignored: {listed(others)}")
