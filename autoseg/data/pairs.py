@@ -17,7 +17,6 @@ from autoseg.data import pictures
 from autoseg.data.dataset import FULL_RANGE, Array, GreyRange, Sample
 from autoseg.data.duplicates import thumbnail
 from autoseg.data.pictures import (
-    JPEG_SUFFIXES,
     PILLOW_FORMATS,
     ReadMask,
     decode_picture,
@@ -75,7 +74,7 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     except InputError as error:
         faults.append(str(error).replace(f"{root}{os.sep}", ""))
     counts = {} if mask is None else _counts(mask)
-    if Path(sample.mask).suffix.lower() in JPEG_SUFFIXES and len(counts) > 2:
+    if len(counts) > 2 and _is_jpeg(sample.mask):
         faults.append(f"{under(root, sample.mask)}: JPEG blurs class indices; save masks as PNG")
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
         turned = image.shape[:2] == mask.shape[::-1] and is_turned(data)
@@ -95,6 +94,15 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
         palette=_palette(sample.mask, counts) if read_mask is pictures.read_mask else None,
         faults=tuple(faults),
     )
+
+
+def _is_jpeg(path: str) -> bool:
+    """Whether a file is JPEG, whatever its name; False for a mask that is no file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(3) == b"\xff\xd8\xff"
+    except (OSError, ValueError):
+        return False
 
 
 def _palette(path: str, used: Iterable[int]) -> dict[int, int] | None:

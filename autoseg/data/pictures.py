@@ -19,8 +19,9 @@ from autoseg.core.errors import InputError
 from autoseg.data.alpha import label_channel
 from autoseg.data.dataset import FULL_RANGE, Array, GreyRange, Sample
 
-JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-SUFFIXES = (".png", *JPEG_SUFFIXES, ".bmp", ".tif", ".tiff", ".webp", ".gif")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+)  # fmt: skip
 ReadMask = Callable[[Sample], Array]
 Result = TypeVar("Result")
 # Detected by content, not by suffix; others are not tried, as some start external programs.

@@ -335,7 +335,7 @@ def test_inspect_reports_a_pipe_named_like_a_picture(tmp_path):
     (tmp_path / "images/train/folder.png").mkdir()
     os.mkfifo(tmp_path / "images/train/pipe.png")
     (fault,) = inspect(tmp_path).faults
-    assert fault.startswith("images/train/pipe.png ")
+    assert fault.startswith("images/train/pipe.png: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

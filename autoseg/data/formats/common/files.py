@@ -182,7 +182,8 @@ def class_index(classes: tuple[str, ...], label: str) -> int:
 
 def export_files(folder: Path) -> list[Path]:
     """The visible JSON files directly in a folder; none if there are more than 20."""
-    files = sorted(path for path in folder.glob("*.json") if path.name[0] != ".")
+    there = visible_files(folder, deep=False)
+    files = [path for path in there if path.suffix.lower() == ".json"]
     return files if len(files) <= MAX_EXPORT_FILES else []
 
 

@@ -86,10 +86,17 @@ def _affixes(images: Files, masks: Files) -> list[tuple[str, str]]:
     for mask in tried:
         folder, _, last = mask.rpartition("/")
         for name in names:
-            before, found, behind = mask.rpartition(name.rpartition("/")[2])
-            if found and name.rpartition("/")[0] == folder and found != last:
-                counts[before.rpartition("/")[2], behind] += 1
+            before, core, behind = last.rpartition(name.rpartition("/")[2])
+            # A digit more would be another number: 10 is no mask of 0.
+            cut = _cuts_number(before, core) or _cuts_number(core, behind)
+            if core and core != last and not cut and name.rpartition("/")[0] == folder:
+                counts[before, behind] += 1
     return [affix for affix, _ in counts.most_common(_AFFIXES_TRIED)]
+
+
+def _cuts_number(left: str, right: str) -> bool:
+    """Whether two texts that follow each other meet within a number."""
+    return left[-1:].isdigit() and right[:1].isdigit()
 
 
 def _core(name: str, affix: tuple[str, str]) -> str | None:
@@ -100,7 +107,10 @@ def _core(name: str, affix: tuple[str, str]) -> str | None:
         return None
     if not last.endswith(behind):
         return None
-    return folder + slash + last[len(before) : len(last) - len(behind)]
+    core = last[len(before) : len(last) - len(behind)]
+    if _cuts_number(before, core) or _cuts_number(core, behind):
+        return None
+    return folder + slash + core
 
 
 def _common_affix(files: Files) -> tuple[str, str]:
@@ -234,28 +244,42 @@ class PictureIndex:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_upload: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            name = one_form(path.name)
+            name = _file_key(path.name)
             self._by_name[name].append(path)
             self._by_upload[_upload_name(name)].append(path)
 
     def find(self, reference: object, near: Path | None = None) -> Path | None:
-        """The picture of a path or address: by its file name, then by the folders before it, then
-        by its distance from the folder `near`. None if there is none.
+        """The picture of a path or address: by its file name (its suffix in any case), then by the
+        folders before it, then by its distance from the folder `near`. None if there is none.
 
         Raises InputError where several pictures match equally well.
         """
         parts = tuple(map(one_form, path_parts(reference)))
         if not parts:
             raise InputError(f"it names no picture, got {reference!r:.80}")
-        found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
+        name = _file_key(parts[-1])
+        found = self._by_name.get(name) or self._by_upload.get(_upload_name(name)) or []
         folders = () if near is None else near.parts
         ends = parts[-2::-1]
-        matches = [(_common(_above(p), ends), _common(p.parts[:-1], folders)) for p in found]
+        matches = [
+            (
+                _common(_above(p), ends),
+                _common(p.parts[:-1], folders),
+                one_form(p.name) == parts[-1],
+            )
+            for p in found
+        ]
         best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
         if len(best) > 1:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
             raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
         return best[0] if best else None
+
+
+def _file_key(name: str) -> str:
+    """A file name in one Unicode form, with its suffix in lower case."""
+    stem, dot, suffix = one_form(name).rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}" if dot else suffix
 
 
 def _above(path: Path) -> tuple[str, ...]:
