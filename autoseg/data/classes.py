@@ -25,6 +25,7 @@ import numpy.typing as npt
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.text import one_form
 from autoseg.core.yaml_files import Fault
 from autoseg.data.layout import Layout, listed
 from autoseg.data.mask_encoding import (
@@ -99,10 +100,10 @@ def _settle_values(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -
     """The encoding of masks as a text; two classes stored as 0 and 255 are detected here, and
     masks that cannot be read as class indices become faults.
     """
+    check_palettes(layout, facts)
     if layout.values is None:
-        check_palettes(layout, facts)
         check_conventions(layout, facts, bool(layout.classes))
-        if check_soft(layout, facts, stored):
+        if len(layout.classes) <= 2 and check_soft(layout, facts, stored):
             layout.values = bytes(int(value >= THRESHOLD) for value in range(256))
             return _GREY_LEVELS
     values = np.flatnonzero(stored).tolist()
@@ -236,7 +237,9 @@ def _take(
     source: Any, result: str, names: Sequence[str], taken: dict[int, str], found: list[Fault]
 ) -> None:
     """Take a class of the data, by its name or index, into the class `result`."""
-    index = names.index(source) if isinstance(source, str) and source in names else source
+    if isinstance(source, str):
+        source = one_form(source)
+    index = names.index(source) if source in names else source
     if type(index) is not int or not 0 <= index < len(names):
         hint = yaml_files.did_you_mean(source, names) if isinstance(source, str) else ""
         known = ", ".join(f"{index} {name}" for index, name in enumerate(names))

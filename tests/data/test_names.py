@@ -57,6 +57,8 @@ def test_inspect_pairs_names_of_another_unicode_form(tmp_path, images, masks):
         ("images/{}.jpg", "masks/{}_mask.png"),
         ("imgs/{}.jpg", "masks/{}_seg_mask.png"),
         ("train/{}.jpg", "train_masks/{}_mask.gif"),
+        ("train_images/{}.jpg", "train_labels/{}_L.png"),
+        ("imgs_train/{}.jpg", "masks-train/{}_L.png"),
         ("image/{}.png", "mask/label_{}.png"),
         ("images/{}_image.png", "masks/{}_mask.png"),
         ("images/rgb-{}.png", "labels/seg-{}.png"),
@@ -126,6 +128,13 @@ def test_inspect_leaves_out_a_test_without_masks_with_a_warning(tmp_path):
     assert any(
         w.startswith("test: none of the 1 pictures in test/ has a mask") for w in seen.warnings
     )
+
+
+def test_inspect_warns_of_a_split_beside_the_folders_that_it_reads(tmp_path):
+    pairs(tmp_path, NAMES)
+    pairs(tmp_path, NAMES[:2], images="valid/images", masks="valid/masks")
+    seen = understood(tmp_path, "plain")
+    assert "beside images/, not read: valid/" in seen.warnings
 
 
 def test_inspect_takes_splits_of_index_csv_by_their_usual_names(tmp_path):

@@ -9,8 +9,9 @@ kaggle.com/c/carvana-image-masking-challenge (GIF masks).
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from autoseg.data.pictures import SUFFIXES
 _IMAGES = ("images", "imgs", "image", "img", "pictures")
 _MASKS = ("masks", "mask")
 _LABELS = "labels"  # if it holds pictures: other tools write text or JSON there
-_BEHIND = ("_masks", "_mask")
+_BEHIND = "_masks"
 _FILES_TRIED = 20
 Place = tuple[str, str, str]  # a split's folder, or "", and the folders of pictures and masks
 
@@ -72,12 +73,27 @@ def _places(root: Path) -> list[Place]:
         return [
             (name, f"{name}/{kinds[0]}", f"{name}/{kinds[1]}") for name, kinds in inner.items()
         ]
-    beside = [(n, n, f"{n}{end}") for n in names for end in _BEHIND if f"{n}{end}" in names]
-    if not any(name.lower() in SPLIT_NAMES for name, _, _ in beside):
+    return _beside(root, names)
+
+
+def _beside(root: Path, names: list[str]) -> list[Place]:
+    """The folders of splits named by two words, as train_images/ and train_masks/, or by one for
+    the pictures, as train/ and train_masks/.
+    """
+    found: dict[str, dict[bool, str]] = defaultdict(dict)  # by split, and whether it holds masks
+    for name in names:
+        words = re.split("[_ -]+", name.lower())
+        rest = [word for word in words if word not in (*_IMAGES, *_MASKS, _LABELS)]
+        is_masks = any(word in (*_MASKS, _LABELS) for word in words)
+        if len(rest) == 1 and (not is_masks or _holds_pictures(root / name)):
+            found[rest[0]][is_masks] = name
+    if not any(split in SPLIT_NAMES and len(of) == 2 for split, of in found.items()):
         return []
-    known = {folder for place in beside for folder in place}
-    rest = (name for name in names if name.lower() in SPLIT_NAMES and name not in known)
-    return beside + [(name, name, f"{name}{_BEHIND[0]}") for name in rest]
+    return [
+        (split, of.get(False, split), of.get(True, f"{split}{_BEHIND}"))
+        for split, of in found.items()
+        if len(of) == 2 or split in SPLIT_NAMES
+    ]
 
 
 def _folders(folder: Path) -> tuple[str, str] | None:
@@ -93,7 +109,7 @@ def _holds_pictures(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in paths)
 
 
-def _read_places(layout: Layout, places: Iterable[Place]) -> None:
+def _read_places(layout: Layout, places: Sequence[Place]) -> None:
     """Add the pairs of each split; folders that are no split, or one twice, become faults."""
     by_split: dict[str, list[Place]] = defaultdict(list)
     strange: list[str] = []
@@ -112,8 +128,17 @@ def _read_places(layout: Layout, places: Iterable[Place]) -> None:
         for _, images, masks in same[:1]:
             if (samples := _pairs(layout, split, images, masks)) is not None:
                 layout.by_split[split] = samples
+    _note_spare(layout, places)
     if "" not in by_split:
         _note_stray(layout, {Path(images).parent for _, images, _ in places})
+
+
+def _note_spare(layout: Layout, places: Sequence[Place]) -> None:
+    """Folders named as splits that are not read are a warning."""
+    used = {Path(folder).parts[0] for place in places for folder in place[1:]}
+    names = (n for n in subfolders(layout.root) if n.lower() in SPLIT_NAMES)
+    if spare := [f"{name}/" for name in names if name not in used]:
+        layout.warnings.append(f"beside {places[0][1]}/, not read: {listed(spare)}")
 
 
 def _note_stray(layout: Layout, folders: Iterable[Path]) -> None:

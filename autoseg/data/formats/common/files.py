@@ -174,9 +174,9 @@ def background_of(names: Iterable[str]) -> str | None:
 
 def class_index(classes: tuple[str, ...], label: str) -> int:
     """The index of a label; 255 (ignore) for a label without a class, which is a fault already."""
-    label = one_form(label)
-    if label in classes:
-        return classes.index(label)
+    for name in (label, one_form(label)):
+        if name in classes:
+            return classes.index(name)
     return 0 if label.casefold() == BACKGROUND else IGNORE_INDEX
 
 

@@ -188,6 +188,10 @@ def named_splits(layout: Layout, splits: dict[str, list[Pair]]) -> Splits:
     split beside pairs with one become a fault.
     """
     if len(splits.keys() - {""}) < 2:
+        if len(splits) == 2:
+            name, count = next((split, len(of)) for split, of in splits.items() if split)
+            told = f"{name} alone is named as a split, and {len(splits[''])} pictures are in none"
+            layout.warnings.append(f"{told}: these and its {count} are split anew")
         return {"": _with_stems(layout.root, [pair for of in splits.values() for pair in of])}
     if lost := [picture.name for picture, _ in splits.pop("", ())]:
         layout.faults.append(f"in no folder of a split, as others are: {listed(sorted(lost))}")
