@@ -15,9 +15,10 @@ from pathlib import Path
 
 from autoseg.data.dataset import SPLITS
 from autoseg.data.formats.common import colour_masks
+from autoseg.data.formats.common.affixes import without_affixes
 from autoseg.data.formats.common.colour_masks import ColourTable, set_classes
 from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
-from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs, without_affixes
+from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
 

@@ -125,3 +125,9 @@ def test_plain_labelmap_of_names_alone_names_the_indices(tmp_path):
     dataset(tmp_path, stripes(0, 1))
     (tmp_path / "labelmap.txt").write_text("floor\nbig crate\n")
     assert understood(tmp_path, "plain").classes == ("floor", "big crate")
+
+
+def test_plain_black_and_white_stored_as_grey_are_read_by_the_table(tmp_path):
+    dataset(tmp_path, stripes(0, 255))
+    (tmp_path / "labelmap.txt").write_text("floor:0,0,0::\ncrate:255,255,255::\n")
+    assert list(mask_of(understood(tmp_path, "plain"))[:2, 0]) == [0, 1]
