@@ -1,4 +1,4 @@
-"""Pair masks whose names have one text more than those of their pictures: car.jpg, car_mask.png."""
+"""Pair masks whose names have one text more than those of their pictures (car_mask.png)."""
 
 from __future__ import annotations
 
