@@ -26,29 +26,30 @@ _WAY_OUT = (
 
 def is_soft(stored: Counts) -> bool:
     """Whether pixels by stored value are those of grey levels: masks of two classes that were
-    resized with interpolation, smoothed or saved as probabilities. Most pixels have two values
-    that lie far apart, and many values between them occur.
+    resized with interpolation, smoothed or saved as probabilities. Most pixels have the lowest or
+    the highest value, and many values between these occur, far apart or very many.
     """
-    low, high = sorted(np.argsort(stored)[-2:].tolist())
-    between = np.flatnonzero(stored[low + 1 : high])
+    values = np.flatnonzero(stored)
+    between = values[1:-1]
     if len(between) < _MIN_LEVELS_BETWEEN or between[-1] < _MANY_LEVELS:
         return False
-    ends = int(stored[low]) + int(stored[high])
-    sparse = 2 * len(between) < between[-1] or len(between) >= _MANY_LEVELS
-    return sparse and ends >= _MIN_ENDS_SHARE * int(stored.sum())
+    most = max(int(stored[values[[0, -1]]].sum()), int(stored.max()))
+    many = 2 * len(between) < between[-1] or len(between) >= _MANY_LEVELS
+    return many and most >= _MIN_ENDS_SHARE * int(stored.sum())
 
 
 def check_soft(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -> bool:
     """Whether the masks are grey levels, which becomes a fault."""
     if not is_soft(stored):
         return False
-    low, high = sorted(np.argsort(stored)[-2:].tolist())
+    low, high = np.flatnonzero(stored)[[0, -1]].tolist()
     grey = [f for f in facts if any(low < value < high for value in f.counts)]
     names = listed([under(layout.root, fact.sample.mask) for fact in grey])
     layout.faults.append(
         f"{len(grey)} of {len(facts)} masks are grey levels, not class indices: most pixels are"
         f" {low} or {high} and the rest, at the edges, between them. Threshold them at {THRESHOLD}"
-        f" (resize masks by nearest neighbour): {names}"
+        " (and resize masks by nearest neighbour), or name the classes in classes.txt if the"
+        f" values are classes: {names}"
     )
     return True
 

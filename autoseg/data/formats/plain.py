@@ -64,8 +64,9 @@ def _places(root: Path) -> list[Place]:
     """The folders of each split, or of the whole; none if the layout is another."""
     names = subfolders(root)
     if kinds := _folders(root):
-        inside = sorted({name for kind in kinds for name in subfolders(root / kind)})
-        return [(n, *(f"{kind}/{n}" for kind in kinds)) for n in inside] or [("", *kinds)]  # type: ignore[misc]
+        images, masks = kinds
+        inside = sorted({*subfolders(root / images), *subfolders(root / masks)})
+        return [(n, f"{images}/{n}", f"{masks}/{n}") for n in inside] or [("", images, masks)]
     inner = {name: kinds for name in names if (kinds := _folders(root / name))}
     if any(name.lower() in SPLIT_NAMES for name in inner):
         bare = [n for n in names if n.lower() in SPLIT_NAMES and n not in inner]
