@@ -1,5 +1,6 @@
 """What the tests of several formats share: small pictures, and how masks are read back."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -15,7 +16,9 @@ HEIGHT, WIDTH = HW
 def save_picture(path: Path, hw: tuple[int, int] = HW) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Told apart by their names: near-duplicates would be warned of.
-    noise = np.random.default_rng(list(path.name.encode())).integers(0, 256, (*hw, 3), np.uint8)
+    noise = np.random.default_rng(list(os.fsencode(path.name))).integers(
+        0, 256, (*hw, 3), np.uint8
+    )
     Image.fromarray(noise).save(path)
 
 

@@ -43,6 +43,7 @@ def card(
         _limits(evaluation, manifest, (height, width)),
         "## Use",
         _USE.format(height=height, width=width, channels=manifest.knobs.get("channels", 3)),
+        _deep_grey(manifest.data),
         "## Made with",
         markdown_table(["", ""], _made(evaluation, manifest).items()),
     ]  # fmt: skip
@@ -162,6 +163,9 @@ def _data(data: DataFacts | None) -> dict[str, str]:
         "pictures": counts or "not recorded",
         "licence": plain(data.licence) if data.licence else _NO_LICENCE,
     }
+    if data.grey_range:
+        low, high = data.grey_range
+        rows["grey pictures of 16 bits"] = f"values {low} to {high} become 0 to 255"
     if data.reading:
         each = (f"{k.replace('_', '-')} {plain(value)}" for k, value in data.reading.items())
         rows["read with"] = ", ".join(each)
@@ -221,6 +225,19 @@ model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvi
 ```
 
 `sha256sum -c SHA256SUMS` checks the files; `autoseg verify` measures latency and IoU again."""
+
+
+def _deep_grey(data: DataFacts | None) -> str:
+    """How pictures of 16 bits are read, where the model was trained on such."""
+    if data is None or data.grey_range is None:
+        return ""
+    low, high = data.grey_range
+    return (
+        "The model was trained on grey pictures of 16 bits, whose values "
+        f"{low} to {high} become 0 to 255; others are clipped. `predict.py` does the same with a "
+        'picture of 16 bits. From Python: `read_picture("picture.png", grey_range_of(model))`; '
+        f"for a frame of 16 bits `stretched(frame, ({low}, {high}))` in all three channels."
+    )
 
 
 def _made(evaluation: Evaluation, manifest: Manifest) -> dict[str, str]:

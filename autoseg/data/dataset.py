@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Tuple  # noqa: UP035 (Python 3.8 in a bundle)
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from autoseg.core.units import HW
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")
 BACKGROUND = "background"
+# The grey levels (low, high) of pictures of 16 bits that become 0 to 255.
+GreyRange = Tuple[int, int]  # noqa: UP006
+FULL_RANGE = (0, 65535)  # the upper 8 bits
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Dataset:
 
     The first n samples of a split are a stratified subset for every n. `classes` are names by
     index (two or more), `val_classes` the indices of those in the truth of val (empty: all).
-    `digest` changes with any content. A data set can be pickled.
+    `digest` changes with any content. `grey_range` is that of pictures of 16 bits. A data set can
+    be pickled.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Dataset:
     digest: str
     read: Read
     val_classes: tuple[int, ...] = ()
+    grey_range: GreyRange = FULL_RANGE
 
     @property
     def outputs(self) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.core.text import one_form
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
-MAX_NAMES_SHOWN = 5
+MAX_NAMES_SHOWN, MAX_TEXTS = 5, 30
 INDEX = "index.csv"
 Splits = dict[str, list[Sample]]
 
@@ -40,6 +41,22 @@ class Layout:
     @property
     def samples(self) -> list[Sample]:
         return [sample for samples in self.by_split.values() for sample in samples]
+
+
+def bounded(texts: list[str], kind: str) -> list[str]:
+    """The first `MAX_TEXTS` faults or warnings, and the number of the others."""
+    if len(texts) <= MAX_TEXTS:
+        return texts
+    return [*texts[:MAX_TEXTS], f"and {len(texts) - MAX_TEXTS} more {kind}"]
+
+
+def gathered(faults: Iterable[str]) -> list[str]:
+    """Faults or warnings ``file: rule`` in one line for each rule, with the first files."""
+    by_rule: dict[str, list[str]] = {}
+    for fault in faults:
+        file, _, rule = fault.partition(": ")
+        by_rule.setdefault(rule or fault, []).append(file)
+    return [f"{listed(names)}: {r}" if names[0] != r else r for r, names in by_rule.items()]
 
 
 def listed(names: list[str]) -> str:
@@ -86,8 +103,8 @@ def read_columns(root: Path) -> dict[str, dict[str, str]]:
             lines = [{name: (line[name] or "").strip() for name in names} for line in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    counts = Counter(line["stem"] for line in lines)
-    if twice := sorted(stem for stem, count in counts.items() if count > 1):
+    stems = [one_form(line["stem"]) for line in lines]
+    if twice := sorted(stem for stem, count in Counter(stems).items() if count > 1):
         raise InputError(f"{INDEX} has several lines with one stem: {listed(twice)}")
-    others = [name for name in names if name != "stem"]
-    return {name: {line["stem"]: line[name] for line in lines} for name in others}
+    columns = {name: [line[name] for line in lines] for name in names if name != "stem"}
+    return {name: dict(zip(stems, column, strict=True)) for name, column in columns.items()}

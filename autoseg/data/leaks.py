@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS
+from autoseg.data.formats.common.pairing import SPLIT_NAMES
 from autoseg.data.layout import INDEX, Layout, Splits, listed, read_columns
 
 Values = Mapping[str, str]  # by stem
@@ -72,8 +73,12 @@ def _columns(layout: Layout, in_use: Values, count: int) -> _Columns:
         for name, values in columns.items()
         if all(values.get(stem) for stem in in_use)
     }
+    named = {
+        name: {stem: SPLIT_NAMES.get(value.lower(), value) for stem, value in of.items()}
+        for name, of in full.items()
+    }
     of_splits = {
-        name: of for name, of in full.items() if {"train", "val"} <= {*of.values()} <= {*SPLITS}
+        name: of for name, of in named.items() if {"train", "val"} <= {*of.values()} <= {*SPLITS}
     }
     return _Columns(in_use, of_splits, {n: of for n, of in full.items() if n not in of_splits})
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import SPLITS, Reading, Sample
+from autoseg.data.formats.common.pairing import SPLIT_NAMES
 from autoseg.data.layout import Layout, Splits, listed, read_column
 from autoseg.data.leaks import warn_of_leaks
 from autoseg.data.occurring import Held
@@ -67,8 +69,9 @@ def _column(layout: Layout, column: str) -> dict[str, str]:
         return {}
     stems = [sample.stem for sample in layout.samples]
     known = set(layout.faults)
-    faults = [f"{stem}: has no line in index.csv" for stem in stems if stem not in values]
-    layout.faults += [fault for fault in faults if fault not in known]
+    absent = [stem for stem in stems if stem not in values]
+    fault = f"index.csv has no line for pictures: {listed(absent)}"
+    layout.faults += [fault] if absent and fault not in known else []
     unused = sorted(set(values) - set(stems))
     warning = f"index.csv has lines without a pair: {listed(unused)}"
     if unused and warning not in layout.warnings:
@@ -114,17 +117,24 @@ def _by_column(layout: Layout, column: str, values: Mapping[str, str]) -> Splits
     """The samples of all folders in the splits that a column of index.csv gives."""
     splits: Splits = {split: [] for split in SPLITS}
     seen: set[str] = set()
+    twice: list[str] = []
+    unknown: dict[str, list[str]] = defaultdict(list)
     for sample in layout.samples:
-        split = values.get(sample.stem)
+        stated = values.get(sample.stem)
+        split = None if stated is None else SPLIT_NAMES.get(stated.lower(), stated)
         if sample.stem in seen:
-            layout.faults.append(f"{sample.stem}: in two folders, and index.csv names it once")
+            twice.append(sample.stem)
         elif split not in SPLITS and split is not None:
-            layout.faults.append(
-                f"index.csv: {column} of {sample.stem} must be train, val or test, got {split!r}"
-            )
+            unknown[split].append(sample.stem)
         elif split is not None:
             splits[split].append(sample)
         seen.add(sample.stem)
+    if twice:
+        rule = "pictures in two folders, and index.csv names each once"
+        layout.faults.append(f"{rule}: {listed(twice)}")
+    if unknown:
+        got = listed([f"{name!r} for {listed(stems)}" for name, stems in unknown.items()])
+        layout.faults.append(f"index.csv: {column} must be train, val and test, got {got}")
     return splits
 
 

@@ -22,7 +22,13 @@ from autoseg.data.formats.coco_file import (
     used_categories,
 )
 from autoseg.data.formats.common import pairing, shapes
-from autoseg.data.formats.common.files import class_index, class_order, ends, export_files
+from autoseg.data.formats.common.files import (
+    class_index,
+    class_order,
+    ends,
+    export_files,
+    in_any_form,
+)
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, path_parts
 from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import naming, read_picture
@@ -210,7 +216,7 @@ def _panoptic(
     if number not in coco.segments:
         raise InputError("it has no panoptic mask")
     name, segments = coco.segments[number]
-    pixels = read_picture(folder / "".join(path_parts(name)[-1:]))
+    pixels = read_picture(in_any_form(folder / "".join(path_parts(name)[-1:])))
     if pixels.shape[:2] != hw:
         raise InputError(f"its panoptic mask {name:.80} has another size")
     numbers = pixels @ np.array([1, 256, 65536], np.uint32)

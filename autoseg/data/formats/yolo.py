@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from autoseg.core.text import one_form
 from autoseg.data.dataset import BACKGROUND, Array, Sample, background_of
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import head, lines, visible_files
@@ -114,7 +115,7 @@ def _pairs(
 
 
 def _stem(place: PurePath) -> str:
-    return place.with_suffix("").as_posix()
+    return one_form(place.with_suffix("").as_posix())
 
 
 def _label(place: PurePath, by_name: Mapping[str, Path], folder: str) -> Path | None:
