@@ -51,11 +51,12 @@ BOTH, NONE = (0, 1), (0,)
         ),
         (
             {"train": [(0, 1, 2)] * 3, "val": [(2,)]},
-            r"val hold only class_2: .*background .*, class_1",
+            r"val hold only spare: .*background .*, object",
         ),
     ],
 )
 def test_inspect_refuses_a_split_of_one_class(tmp_path, splits, fault):
+    (tmp_path / "classes.txt").write_text("background\nobject\nspare\n")
     (line,) = inspect(folder(tmp_path, **splits)).faults
     assert re.search(fault, line)
     with pytest.raises(InputError, match="hold"):
