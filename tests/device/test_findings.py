@@ -20,6 +20,7 @@ HELLO: dict[str, Any] = {
     "system": "Linux",
     "cores": 4,
     "affinity": [0, 1, 2, 3],
+    "quota_cores": None,
     "cache": "/home/pi/.cache/autoseg",
     "pid": 812,
 }

@@ -28,6 +28,7 @@ def timed(**facts: Any) -> StateAfter:
         {
             **{name: None for name in StateAfter.model_fields},
             "peak_rss_bytes": 1,
+            "quota_stops": 0,
             "governors": [],
             **facts,
         }
@@ -82,6 +83,19 @@ def test_measure_records_throttling_during_a_timing() -> None:
     assert timed().merged(timed()) == timed()
     counts = timed(throttle_count=5).merged(timed(throttle_count=None))
     assert counts.throttle_count == 5
+
+
+def test_measure_flags_a_control_group_that_used_up_its_quota(
+    altered: Callable[[str], None], segments: Path
+) -> None:
+    # As a counter that rises by two while the blocks are timed.
+    altered("COUNTS = iter(range(7, 10**6, 2))\ndef quota_stops():\n    return next(COUNTS)")
+    device = local_device()
+    (flag,) = [flag for flag in device.measure(segments, QUICK).flags if "quota" in flag]
+    device.close()
+    assert re.search(r"control group stopped the process \d+ times", flag)
+    once, twice = timed(quota_stops=1), timed(quota_stops=2)
+    assert once.merged(twice).quota_stops == 3
 
 
 def test_measure_flags_a_changed_governor(
