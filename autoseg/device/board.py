@@ -121,6 +121,7 @@ class Board:
                 )
 
         with self.connection.held(f"profiling {onnx.name}"), self.connection.named():
+            self.describe()
             return parse_nodes(self.connection.twice(profiled))
 
     def compare_with_itself(self) -> AAResult:

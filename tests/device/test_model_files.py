@@ -159,7 +159,8 @@ def test_commands_name_a_missing_file_and_a_pointer_of_git_lfs(
         exported.with_name("model.onnx.data").unlink()
     else:
         exported.write_text(POINTER)
-    picture = ["picture.png"] if command == "predict" else []
+    (exported.parent / "picture.png").touch()
+    picture = [str(exported.parent / "picture.png")] if command == "predict" else []
     called = autoseg_command(command, str(exported), *picture)
     told = {"missing": "model.onnx.data is missing", "pointer": "git lfs pull"}[fault]
     assert called.code == 2 and told in called.stderr, called.stderr
