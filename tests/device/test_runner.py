@@ -1,6 +1,7 @@
 """The runner as boards run it: one file, alone, a process that is talked to over pipes."""
 
 import ast
+import ctypes
 import hashlib
 import itertools
 import os
@@ -49,6 +50,7 @@ MODELS = {
         y = Reshape (x, shape)
     }""",
 }
+CLONE_NEWNET = 0x40000000
 UPLOAD = bytes(range(256)) * 1000
 NUMBERS = itertools.count()
 
@@ -437,6 +439,23 @@ def test_runner_claim_names_the_holder_to_the_second(
     assert first.ask("release") == {"released": True}
     assert second.ask("claim", name=name, who="second") == {"claimed": True}
     assert first.ask("claim", name=name, who="first")["error"]["message"] == "second"
+
+
+def test_runner_claim_does_not_reach_into_another_network_namespace(
+    start: Callable[..., Runner],
+) -> None:
+    """As docs/measurement.md says of two containers; each still counts the load of the other."""
+
+    def alone() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            os._exit(9)
+
+    name, first, second = claim_name(), start(), start(limits=alone)
+    if second.process.poll() == 9 or not second.ask("hello"):
+        pytest.skip("cannot make a namespace here")
+    assert first.ask("claim", name=name, who="first") == {"claimed": True}
+    assert second.ask("claim", name=name, who="second") == {"claimed": True}
+    assert second.ask("status", window_s=0.05)["status"]["other_cores"] is not None
 
 
 def test_runner_claim_is_held_by_a_hanging_holder(start: Callable[..., Runner]) -> None:
