@@ -58,6 +58,7 @@ QUIET_S = 30.0
 HOLDER_S = 2.0
 MAX_LINE_BYTES = 1 << 20
 MAX_MESSAGE_CHARS = 2000
+MAX_NAME_CHARS = 200
 CHUNK_BYTES = 1 << 16
 MAX_FRAME_BYTES = 256 << 20
 MAX_CACHE_BYTES = 512 << 20
@@ -77,6 +78,7 @@ MORE, LAST = b"+", b"."
 ALL_PROCESSES, NO_PROCESS = 0, -1
 # The kernel frees the names of abstract sockets; only Linux has them.
 ABSTRACT = sys.platform == "linux"
+UNFIT = "this build of {} does not fit the processor ({})"
 NO_HOLDER = "an autoseg that does not answer"
 Pipe = multiprocessing.connection.Connection
 
@@ -133,7 +135,7 @@ class Server:
         self.name, self.who = "", b""
         self.child: Child | None = None
         self.busy = False
-        self.ended = ""
+        self.ended: Fault | None = None
 
     def serve(self) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -250,17 +252,22 @@ class Server:
         if self.child:
             os.kill(self.child.pid, signal.SIGKILL)
             self.reap(self.child)
-        self.ended = ""
+        self.ended = None
         return {"closed": True}
 
     def reap(self, child: Child) -> None:
         _, code = os.waitpid(child.pid, 0)
         child.pipe.close()
         self.child, self.busy = None, False
-        self.ended = f"the process exited with code {os.WEXITSTATUS(code)}"
+        kind, text = "crash", f"the process exited with code {os.WEXITSTATUS(code)}"
         if os.WIFSIGNALED(code):
-            hint = " (often: out of memory)" if os.WTERMSIG(code) == signal.SIGKILL else ""
-            self.ended = f"the process was ended by signal {os.WTERMSIG(code)}{hint}"
+            number = os.WTERMSIG(code)
+            hint = " (often: out of memory)" if number == signal.SIGKILL else ""
+            text = f"the process was ended by signal {number}{hint}"
+            if number == signal.SIGILL:  # no model can cause that
+                unfit = UNFIT.format("onnxruntime", cpu_model())
+                kind, text = "runtime", f"{text}, an illegal instruction: {unfit}"
+        self.ended = Fault(kind, text)
 
     def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
         if self.busy:
@@ -271,7 +278,7 @@ class Server:
             self.close()
             self.child = self.fork()
         if not self.child:
-            raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
+            raise self.ended or Fault("plan", "nothing is open")
         self.busy, pipe = True, self.child.pipe
         # A dead child is reported when its reply is read.
         with contextlib.suppress(OSError):
@@ -286,8 +293,8 @@ class Server:
         except (EOFError, OSError):
             asked = self.busy
             self.reap(child)
-            if asked:
-                self.write(error_message(Fault("crash", self.ended)))
+            if asked and self.ended:
+                self.write(error_message(self.ended))
         else:
             self.busy = answer[:1] == MORE
             self.write(answer[1:])
@@ -447,7 +454,7 @@ def ended_import(name: str, number: int) -> str:
     how = f"{signal.strsignal(number) or 'signal'}, signal {number}".lower()
     text = f"importing {name} {version}ends the interpreter ({how})"
     if number == signal.SIGILL:
-        text += f": this build does not fit the processor ({cpu_model()})"
+        text += f": {UNFIT.format(name, cpu_model())}"
     return text
 
 
@@ -770,7 +777,7 @@ class Model(NamedTuple):
         """The inputs as they are fed, and the sizes that the model declares."""
         return [
             {
-                "name": name,
+                "name": name[:MAX_NAME_CHARS],
                 "dtype": str(array.dtype),
                 "shape": list(array.shape),
                 "declared": self.declared[name],
@@ -1043,7 +1050,7 @@ def fixed(size: Any) -> bool:
 
 def named_sizes(shape: list[Any]) -> list[int | str]:
     """A shape whose open sizes are their names, or "?"."""
-    return [own if fixed(own) or isinstance(own, str) and own else "?" for own in shape]
+    return [own if fixed(own) else (isinstance(own, str) and own or "?")[:80] for own in shape]
 
 
 def random_array(numpy: Any, random: Any, node: Any, shape: list[int]) -> Any:

@@ -139,7 +139,13 @@ def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) ->
         made = shell([PYTHON, "-m", "venv", *flags, venv], limit_s=600)
         _must(made, "making the virtual environment")
     for runtime in runtimes(found):
-        _install_packages(shell, found, [runtime, "numpy"], progress)
+        try:
+            _install_packages(shell, found, [runtime, "numpy"], progress)
+        except DeviceError as error:
+            if runtime == NEWEST:
+                raise
+            progress(f"{error}; trying the newest that the board can install")
+            _install_packages(shell, found, [NEWEST, "numpy"], progress)
         done = inspect_board(shell)
         if done.inside is None or not done.inside.ended:
             break

@@ -131,7 +131,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             DEADLY,
-            r"illegal instruction, signal 4.*build does not fit the processor \(.+\).*pip in",
+            r"illegal instruction, signal 4.*of onnxruntime does not fit the processor \(.+\)",
         ),
         ("import os; os.abort()", "abort.*signal 6.*pip install onnxruntime=="),
         ("import os; os._exit(3)", "ends the interpreter with 3"),
@@ -364,6 +364,13 @@ def test_measure_blames_the_model_where_the_machine_still_answers(
     monkeypatch.setattr("autoseg.device.model_session.LOAD_S", 0.5)
     with pytest.raises(CandidateError, match=told):
         stand_in(opening)(segments)
+
+
+def test_measure_blames_the_runtime_for_an_illegal_instruction(
+    stand_in: Any, segments: Path
+) -> None:
+    with pytest.raises(DeviceError, match="signal 4, an illegal instruction.* fit the processor"):
+        stand_in("os.kill(os.getpid(), 4)")(segments)
 
 
 def test_measure_restarts_a_runner_lost_once_and_continues(stand_in: Any, segments: Path) -> None:

@@ -244,3 +244,26 @@ def test_install_without_network_and_pip_copies_wheels_once(
     assert [line.split()[0] for line in told] == ["making", "downloading", "copying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
     assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700
+
+
+def test_install_falls_back_to_the_newest_where_no_tested_wheel_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a system with an older glibc than the wheels of the tested versions need."""
+    asked: list[str] = []
+
+    def refusing(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path]:
+        raise DeviceError("no wheels could be downloaded here")
+
+    def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
+        asked.extend(word for word in argv if word.startswith("onnxruntime"))
+        return Ran(int("onnxruntime>=1.16" not in argv), b"", b"ERROR: No matching distribution")
+
+    ready = {"runtime": "1.17.0", "error": None}
+    state = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=ready)
+    monkeypatch.setattr(setup, "inspect_board", lambda shell: state)
+    monkeypatch.setattr(setup, "fetch", refusing)
+    told: list[str] = []
+    assert install(shell, state, told.append).ready == "1.17.0"
+    assert asked == ["onnxruntime==1.23.2", "onnxruntime>=1.16"]
+    assert any("newest" in line for line in told)

@@ -132,6 +132,16 @@ def test_measure_sends_all_files_of_a_model_once(
         board.measure(path, QUICK)
 
 
+def test_measure_refuses_a_model_beyond_the_cache_of_a_board(
+    board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    board.describe()
+    monkeypatch.setattr(runner_connection, "MAX_CACHE_BYTES", 100)
+    with pytest.raises(InputError, match=r"segments\.onnx have 0 MiB, and a board keeps 0 MiB"):
+        board.predict(segments, [])
+    assert "put" not in asked
+
+
 def test_measure_leaves_no_partial_model_after_a_broken_upload(
     sshd: Sshd, board: Board, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
