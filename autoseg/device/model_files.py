@@ -13,14 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from typing import TYPE_CHECKING
 
 from autoseg.core.errors import InputError
 from autoseg.core.files import lfs_pointer
 from autoseg.core.serialize import file_digest
 from autoseg.core.text import bounded
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MAX_NAMED = 3
 MAX_GRAPH_BYTES = 2 << 30  # the limit of protobuf
@@ -110,6 +111,8 @@ def _weight_file(model: Path, name: str) -> Path:
 
 def _weight_ends(path: Path) -> dict[str, int]:
     """The files that hold weights, each with the number of bytes that the model reads of it."""
+    import onnx
+
     if path.stat().st_size > MAX_GRAPH_BYTES:
         return {}
     try:
@@ -118,7 +121,7 @@ def _weight_ends(path: Path) -> dict[str, int]:
         return {}
     ends: dict[str, int] = {}
     for tensor in _tensors(model):
-        if tensor.data_location != TensorProto.EXTERNAL:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         facts = {entry.key: entry.value for entry in tensor.external_data}
         name = posixpath.normpath(facts.get("location", ""))

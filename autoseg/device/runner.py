@@ -629,7 +629,7 @@ def model_path(digest: Any) -> str:
 
 def find_model(digest: str) -> str | None:
     path = model_path(digest)
-    if not os.path.exists(path):
+    if not os.path.isfile(graph_of(path)):
         return None
     touch(path)
     return graph_of(path)
@@ -655,6 +655,8 @@ def keep_model(request: dict[str, Any], payload: Iterator[bytes]) -> str:
         make_room(folder, size)
         part = tempfile.mkdtemp(".part", dir=folder)
         receive_model(part, digest, sizes, payload)
+        for made, _, _ in os.walk(part):
+            sync(made)
         remove(path)
         os.replace(part if weights else os.path.join(part, os.path.basename(path)), path)
         sync(folder)
