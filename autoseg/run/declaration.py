@@ -69,7 +69,7 @@ class Declaration:
         help=f"the promised latency: {', '.join(STATISTICS)}",
     )  # fmt: skip
     data: str | None = _option(
-        None, metavar="DIR", help="labelled pictures", default="the synthetic parcels"
+        None, metavar="DIR", help="labelled pictures, or a .zip", default="the synthetic parcels"
     )
     format: str | None = _option(
         None, metavar="NAME", default="recognized", help="the data's format, if not recognized"
