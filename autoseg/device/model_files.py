@@ -123,11 +123,16 @@ def _weight_ends(path: Path) -> dict[str, int]:
     for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        facts = {entry.key: entry.value for entry in tensor.external_data}
+        facts = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
         name = posixpath.normpath(facts.get("location", ""))
         end = sum(_count(facts.get(part, "")) for part in ("offset", "length"))
         ends[name] = max(ends.get(name, 0), end)
     return ends
+
+
+def _text(value: str | bytes) -> str:
+    """A string of protobuf, which gives bytes for what is not UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _count(text: str) -> int:

@@ -1,5 +1,6 @@
 """Models whose weights lie in other files: all are found, none outside the model's folder."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -165,3 +166,14 @@ def test_commands_name_a_missing_file_and_a_pointer_of_git_lfs(
     told = {"missing": "model.onnx.data is missing", "pointer": "git lfs pull"}[fault]
     assert called.code == 2 and told in called.stderr, called.stderr
     assert len(called.stderr.strip().splitlines()) == 1
+
+
+def test_files_of_a_damaged_model_raises_input_error_or_nothing(exported: Path) -> None:
+    whole, random = exported.read_bytes(), np.random.default_rng(0)
+    for number in range(300):
+        data = bytearray(whole[: int(random.integers(len(whole)))] if number % 3 == 0 else whole)
+        for at in random.integers(0, max(1, len(data)), size=number % 7):
+            data[at : at + 1] = random.bytes(1)
+        exported.write_bytes(bytes(data))
+        with contextlib.suppress(InputError):
+            files_of(exported)
