@@ -12,6 +12,7 @@ A mask is a palette PNG of the image's size whose values are the class indices o
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import sys
 import time
@@ -20,6 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
+if __name__ == "__main__":
+    # An onnxruntime for another processor ends the interpreter at its import: this says where.
+    faulthandler.enable(2)
 try:
     import numpy as np
     import onnxruntime  # noqa: F401 (missing: the message below says what to install)
