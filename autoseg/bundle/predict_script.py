@@ -13,6 +13,7 @@ A grey picture of 16 bits: `read_picture("picture.png", grey_range_of(model))`.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import re
 import sys
@@ -22,6 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
+if __name__ == "__main__":
+    # An onnxruntime for another processor ends the interpreter at its import: this says where.
+    faulthandler.enable(2)
 try:
     import numpy as np
     import onnxruntime  # noqa: F401 (missing: the message below says what to install)

@@ -19,3 +19,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lfs_pointer(path: Path) -> str:
+    """What is wrong with a file that Git LFS left a pointer for; empty where it is none.
+
+    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return ""
+    if not head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return ""
+    return (
+        f"{path} is a pointer of Git LFS, not the file it stands for; in its repository, run: "
+        "git lfs install && git lfs pull"
+    )
