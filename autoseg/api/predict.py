@@ -14,6 +14,7 @@ from autoseg.bundle.predict_script import (
     Colours,
     FrameSeconds,
     MaskResult,
+    grey_range_of,
     input_of,
     load,
     medians,
@@ -89,9 +90,10 @@ def evaluate_file(
 
     Raises InputError for a model that is not ours, faults of the data, and a missing split.
     """
-    session = load(files_of(model).onnx)
-    frame, cache_dir = input_of(session, str(model)), cache_dir or cache_here()
-    dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
+    session, cache_dir = load(files_of(model).onnx), cache_dir or cache_here()
+    frame, grey_range = input_of(session, str(model)), grey_range_of(session)
+    inspected = cache_dir.with_name("inspected")
+    dataset = data_room.load(data, reading, cache_dir=inspected, grey_range=grey_range)
     return score_file(model, dataset, split, frame=frame, cache_dir=cache_dir)
 
 

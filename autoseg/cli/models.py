@@ -213,6 +213,6 @@ def evaluate(
     from autoseg.api.predict import evaluate_file
 
     score = to_json(evaluate_file(model, data, split, reading))
-    shown = ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
+    shown = ("split", "iou", "iou_of", "iou_ci95", "class_iou", "pixel_accuracy")
     print_facts({name: score[name] for name in shown}, as_json=as_json)
     return 0

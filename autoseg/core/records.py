@@ -264,7 +264,8 @@ class Measurement:
 class Score:
     """The metrics of a trained network at one rung, on one split, from one source.
 
-    `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures.
+    `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures;
+    `iou_of` says of which classes the IoU is (`Dataset.iou_of`), None in older ledgers.
     """
 
     split: Literal["val", "test"]
@@ -278,6 +279,7 @@ class Score:
     seed: int
     decayed: bool = False
     p_floor: float | None = None
+    iou_of: str | None = None
 
 
 @dataclass(frozen=True)

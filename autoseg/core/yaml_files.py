@@ -24,6 +24,7 @@ Fault = tuple[Loc, str]
 Model = TypeVar("Model", bound="BaseModel")
 
 _NOUNS: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
+MAX_FAULTS = 30  # of one file, in a message
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -230,4 +231,7 @@ def _report(document: Document, found: Iterable[Fault]) -> InputError:
     for loc, message in found:
         field = ".".join(map(str, loc))
         lines.append((document.line(loc), f"{field}: {message}" if field else message))
-    return InputError("\n".join(f"{document.path}:{line}: {text}" for line, text in sorted(lines)))
+    told = [f"{document.path}:{line}: {text}" for line, text in sorted(lines)]
+    if len(told) > MAX_FAULTS:
+        told[MAX_FAULTS:] = [f"and {len(told) - MAX_FAULTS} more faults"]
+    return InputError("\n".join(told))

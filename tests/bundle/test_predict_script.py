@@ -240,7 +240,7 @@ def truth_iou(masks: Path, data: Path) -> float:
     for path in sorted((data / "masks" / "test").iterdir()):
         truth, found = (np.asarray(Image.open(p)) for p in (path, masks / path.name))
         total += confusion(found, truth, 2)
-    return iou(total)
+    return iou(total, (1,))
 
 
 def shipped(finished) -> tuple[Path, float]:
