@@ -74,6 +74,8 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     for fact in facts:
         for value, count in fact.counts.items():
             stored[value] += count
+    if not stored.any():  # no mask could be read, which is a fault already
+        return Classes((), "", (), 0.0)
     names = layout.classes
     encoding = _settle_values(layout, facts, stored)
     values = layout.values or _IDENTITY
@@ -90,7 +92,7 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     if path:
         names, layout.values = apply_remap(Path(path), names, values)
         encoding += ", remapped"
-    shares = _by_class(layout.values or _IDENTITY, stored) / max(int(stored.sum()), 1)
+    shares = _by_class(layout.values or _IDENTITY, stored) / int(stored.sum())
     _note_unused(layout, names, shares)
     of_classes = tuple(shares[: len(names)].tolist())
     return Classes(names, encoding, of_classes, float(shares[IGNORE_INDEX]))
@@ -107,8 +109,8 @@ def _settle_values(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -
             layout.values = bytes(int(value >= THRESHOLD) for value in range(256))
             return _GREY_LEVELS
     values = np.flatnonzero(stored).tolist()
-    binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
-    if layout.values is None and binary and values:
+    binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values != [0]
+    if layout.values is None and binary:
         layout.values = _BINARY
         return "0/255 binary"
     ignored = layout.values is None and stored[IGNORE_INDEX]
@@ -153,7 +155,7 @@ def _note_shares(layout: Layout, stored: Counts) -> None:
     """The format's own warnings about stored values that occur."""
     for value, text in layout.notes.items():
         if stored[value]:
-            share = 100 * stored[value] / max(int(stored.sum()), 1)
+            share = 100 * stored[value] / int(stored.sum())
             layout.warnings.append(f"{text}: {share:.2g} %")
 
 

@@ -87,18 +87,21 @@ def _holds_pairs(folder: Path) -> bool:
 
 
 def _samples(layout: Layout, folder: Path) -> list[Sample]:
-    where = under(layout.root, str(folder))
+    where = "the data folder" if folder == layout.root else under(layout.root, str(folder))
     found = Layout(layout.root)
     files = picture_files(found, folder, deep=False)
     layout.faults += found.faults  # not its warning, which would name _classes.csv
+    # A picture may be named face_mask, too: its mask is face_mask_mask.
     masks = {
-        name.removesuffix(_MASK): path for name, path in files.items() if name.endswith(_MASK)
-    }
-    pictures = {
-        name.removesuffix(_PICTURE): path
+        name.removesuffix(_MASK): path
         for name, path in files.items()
-        if not name.endswith(_MASK)
+        if name.endswith(_MASK) and f"{name}{_MASK}" not in files
     }
+    pictures: dict[str, Path] = {}
+    for name, path in files.items():
+        if masks.get(name.removesuffix(_MASK)) != path:
+            core = name.removesuffix(_PICTURE)
+            pictures[name if name in masks or core in files else core] = path
     if pictures and not masks:
         layout.warnings.append(
             f"{where}: none of its {len(pictures)} pictures has a mask NAME{_MASK}.png: left out"

@@ -20,7 +20,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
-from autoseg.data.formats.common.files import holds, lines, picture_files, subfolders
+from autoseg.data.formats.common.files import file_named, holds, lines, picture_files, subfolders
 from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs, split_folders
 from autoseg.data.layout import Layout, Splits
 from autoseg.data.pictures import mode_of, read_bytes
@@ -85,8 +85,7 @@ def _splits(layout: Layout, ending: str) -> dict[str, str]:
 
 
 def _table(root: Path) -> Path | None:
-    tables = (root / name for name in ("label_colors.txt", "class_dict.csv"))
-    return next((table for table in tables if table.is_file()), None)
+    return file_named(root, ("label_colors.txt", "class_dict.csv"))
 
 
 def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:

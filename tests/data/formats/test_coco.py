@@ -259,3 +259,17 @@ def test_coco_truncated_file_is_a_fault(tmp_path):
     (root / "result.json").write_text(whole[:-30])
     (fault,) = inspect(root).faults
     assert re.search(r"result\.json .*JSON", fault)
+
+
+def test_coco_takes_no_split_from_the_name_of_the_data_folder(tmp_path):
+    root = tmp_path / "test"
+    for number, name in enumerate(("train", "more")):
+        letters = "abc" if number == 0 else "de"
+        for letter in letters:
+            save_picture(root / f"{letter}.png")
+        write(
+            root / f"{name}.json",
+            [f"{letter}.png" for letter in letters],
+            *(thing(n, [corners(10, 5, 20, 15)]) for n in range(len(letters))),
+        )
+    assert any("train alone is named as a split" in w for w in inspect(root).warnings)
