@@ -162,7 +162,15 @@ def _note_shares(layout: Layout, stored: Counts) -> None:
 def _note_unused(layout: Layout, names: Sequence[str], shares: npt.NDArray[np.float64]) -> None:
     unused = [name for name, share in zip(names, shares, strict=False) if not share]
     if len(names) - len(unused) < 2:
-        layout.faults.append("the masks hold fewer than two classes: there is nothing to learn")
+        ignored = f"; {100 * shares[IGNORE_INDEX]:.2g} % of the pixels are ignored"
+        layout.faults.append(
+            "the masks hold fewer than two classes: there is nothing to learn"
+            + (
+                f"{ignored} (255 means ignore: store objects as 1, 2 …)"
+                if shares[IGNORE_INDEX]
+                else ""
+            )
+        )
     elif unused:
         layout.warnings.append(f"classes without any pixel: {listed(unused)}")
 

@@ -492,3 +492,11 @@ def test_inspect_says_nothing_of_masks_that_cannot_be_read(tmp_path):
     (fault,) = seen.faults
     assert fault.startswith("masks/a.png, masks/b.png") and seen.iou_of == ""
     assert not any(line.startswith(("IoU", "classes")) for line in inspection_lines(seen))
+
+
+def test_inspect_says_that_255_is_ignored_where_one_class_is_left(tmp_path):
+    for letter in "abcde":
+        add(tmp_path, letter, values=(0, 255))
+    (tmp_path / "classes.txt").write_text("floor\ncrate\ntape\n")
+    told = "nothing to learn; 50 % of the pixels are ignored (255 means ignore"
+    assert any(told in fault for fault in inspect(tmp_path).faults)

@@ -273,3 +273,14 @@ def test_coco_takes_no_split_from_the_name_of_the_data_folder(tmp_path):
             *(thing(n, [corners(10, 5, 20, 15)]) for n in range(len(letters))),
         )
     assert any("train alone is named as a split" in w for w in inspect(root).warnings)
+
+
+def test_coco_takes_sizes_that_are_written_as_texts(tmp_path):
+    path = next(dataset(tmp_path).glob("*.json"))
+    sizes = f'"width": {WIDTH}', f'"height": {HEIGHT}'
+    text = path.read_text()
+    for size in sizes:
+        assert size in text
+        text = text.replace(size, size.replace(": ", ': "') + '"')
+    path.write_text(text)
+    understood(tmp_path, "coco")
