@@ -76,7 +76,7 @@ def _found(raw: Mapping[str, Any], folder: Path, path: str) -> str:
     was = _begun_at(raw, path)
     folder_was = raw.get("places", {}).get("run_folder", folder)
     seen_from_run = Path(folder, os.path.relpath(was, folder_was))
-    ways = [was, *map(os.path.abspath, (seen_from_run, path))]
+    ways = (was, os.path.abspath(seen_from_run), os.path.abspath(path))
     return next((way for way in ways if os.path.exists(way)), was)
 
 
