@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from autoseg.core.errors import InputError
+from autoseg.data.alpha import label_channel
 from autoseg.data.dataset import Array, Sample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -92,16 +93,13 @@ def decode_picture(data: bytes) -> Array:
 
 
 def decode_mask(data: bytes) -> Array:
-    """A mask's bytes (or palette indices) as uint8 ``[H, W]``. Raises InputError."""
+    """A mask's bytes as uint8 ``[H, W]``: values, palette indices, or the alpha that is the label.
+
+    Raises InputError.
+    """
     values = np.asarray(open_picture(data))
     if values.ndim == 3:
-        # With RGBA and grey-with-alpha the last channel is no class.
-        channels = values[..., : 3 if values.shape[2] >= 3 else 1]
-        if (channels != channels[..., :1]).any():
-            raise InputError(
-                "a colour picture is no mask: store class indices (one channel, or a palette PNG)"
-            )
-        values = channels[..., 0]
+        values = label_channel(values)
     if values.dtype.kind == "f" or values.max(initial=0) > 255 or values.min(initial=0) < 0:
         raise InputError(f"mask values must be whole numbers 0..255, got up to {values.max()}")
     return np.array(values, np.uint8)

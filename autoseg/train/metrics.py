@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.core.units import HW
+from autoseg.data.resize import resize_mask
 
 DRAWS = 100  # resamples of a bootstrap that are computed at a time
 
@@ -110,33 +110,12 @@ def score_pictures(class_maps: Iterable[Map], truths: Sequence[Map], classes: in
     InputError for another number of maps than truths.
     """
     tables = [
-        confusion(resize_back(class_map, (truth.shape[0], truth.shape[1])), truth, classes)
+        confusion(resize_mask(class_map, truth.shape), truth, classes)
         for class_map, truth in zip(class_maps, truths, strict=False)
     ]
     if len(tables) != len(truths):
         raise InputError(f"scoring needs a class map a truth, got {len(tables)} of {len(truths)}")
     return np.stack(tables) if tables else np.zeros((0, classes, classes), np.int64)
-
-
-def nearest_index(size: int, new_size: int) -> npt.NDArray[np.intp]:
-    """The source index of each of `new_size` places under nearest-neighbour resizing.
-
-    Equal to Pillow's NEAREST in every pixel: like Pillow it sums the step up place by place, so
-    rounding is the same.
-    """
-    step = size / new_size
-    places = np.full(new_size, step)
-    places[0] = step * 0.5
-    return np.minimum(np.cumsum(places).astype(np.intp), size - 1)
-
-
-def resize_back(class_map: Map, hw: HW) -> Map:
-    """A class map at another size, uint8 ``[H, W]``; the pixels are those of Pillow's NEAREST."""
-    if class_map.shape == tuple(hw):
-        return class_map
-    rows = nearest_index(class_map.shape[0], hw[0])
-    columns = nearest_index(class_map.shape[1], hw[1])
-    return np.take(np.take(class_map, columns, axis=1), rows, axis=0)
 
 
 def _ious(confusion: npt.NDArray[Any]) -> tuple[Floats, Floats]:

@@ -57,13 +57,13 @@ def broken(tmp_path: Path) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's home here: no keys, no config, no agent, nothing of the real one."""
-    import autoseg.device.ssh.config
+    import autoseg.device.ssh.config_files
 
     home = tmp_path / "client"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    monkeypatch.setattr(autoseg.device.ssh.config, "SYSTEM_FOLDER", tmp_path / "etc")
+    monkeypatch.setattr(autoseg.device.ssh.config_files, "SYSTEM_FOLDER", tmp_path / "etc")
     return home
 
 

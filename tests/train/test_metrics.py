@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from autoseg.core.errors import InputError
 from autoseg.train import metrics
@@ -45,15 +44,6 @@ def test_confusion_refuses_values_that_are_no_class_index(prediction, truth, mes
 def test_confusion_accepts_255_classes():
     every = np.arange(255, dtype=np.uint8).reshape(15, 17)
     assert metrics.iou(metrics.confusion(every, every, 255)) == 1
-
-
-def test_resize_back_is_nearest_of_pillow_to_the_pixel():
-    rng = np.random.default_rng(0)
-    for _ in range(150):
-        height, width, new_height, new_width = (int(n) for n in rng.integers(1, 700, 4))
-        small = rng.integers(0, 256, (height, width), dtype=np.uint8)
-        wanted = Image.fromarray(small).resize((new_width, new_height), Image.Resampling.NEAREST)
-        assert np.array_equal(metrics.resize_back(small, (new_height, new_width)), wanted)
 
 
 def test_score_pictures_scores_at_the_size_of_each_truth():

@@ -17,8 +17,8 @@ from autoseg.data.layout import Layout, listed
 
 # Each is read by the module of its name, and tried in this order: the more specific ones first.
 FORMATS = (
-    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "supervisely", "label-studio", "plain",
-    "coco", "labelme",
+    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "supervisely", "label-studio", "yolo",
+    "mmsegmentation", "beside", "comma10k", "plain", "coco", "labelme",
 )  # fmt: skip
 
 # Levels of folders in which a data set is searched, and folders per level.

@@ -3,11 +3,13 @@
 Sources: the VOC 2012 development kit (host.robots.ox.ac.uk/pascal/VOC/voc2012), section
 "Segmentation": palette PNGs, index 0 background, 1 to 20 the classes in alphabetical order, 255
 for borders and difficult objects. CVAT's "Segmentation mask" and Datumaro's `voc_segmentation`
-exports add labelmap.txt, lines of ``label:R,G,B:parts:actions``.
+exports add labelmap.txt, lines of ``label:R,G,B:parts:actions``. labelme2voc.py of labelme adds
+class_names.txt; its older versions write the masks to SegmentationClassPNG/.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ NAMES = (
 )  # fmt: skip
 BORDER_COLOUR = (224, 224, 192)
 BORDER_NAME = "ignored"  # Datumaro's name
+_VOC_PICTURE = re.compile(r"\d{4}_\d{6}")
 
 
 def recognize(root: Path) -> str | None:
@@ -38,7 +41,8 @@ def find(root: Path) -> Layout:
     if lacks(layout, ("JPEGImages", "SegmentationClass"), "PASCAL VOC"):
         return layout
     images = picture_files(layout, root / "JPEGImages")
-    masks = picture_files(layout, root / "SegmentationClass")
+    older = root / "SegmentationClassPNG"
+    masks = picture_files(layout, older if older.is_dir() else root / "SegmentationClass")
     if lists := _lists(layout):
         layout.by_split = by_lists(layout, lists, images, masks)
     else:
@@ -62,15 +66,26 @@ def _lists(layout: Layout) -> dict[str, list[str]]:
 
 
 def _set_masks(layout: Layout) -> None:
-    path = layout.root / "labelmap.txt"
-    if path.is_file():
+    if path := colour_masks.find_table(layout.root):
         if (table := colour_masks.colour_table(layout, path)) is not None:
             set_classes(layout, _with_background(table), ignored=[BORDER_NAME])
         return
-    names = class_names(layout) or NAMES
+    names = class_names(layout)
+    if not names:
+        names = NAMES
+        _note_names(layout)
     colours = tuple(colour_masks.palette_colour(index) for index in range(len(names)))
     table = ColourTable(names, colours, "the palette of PASCAL VOC", BORDER_COLOUR, True)
     set_classes(layout, table)
+
+
+def _note_names(layout: Layout) -> None:
+    """Warn if VOC's names are used for pictures that are not named as VOC's are."""
+    if not all(_VOC_PICTURE.fullmatch(sample.stem) for sample in layout.samples):
+        layout.warnings.append(
+            "no labelmap.txt, classes.txt or class_names.txt names the classes: they are the 21 of"
+            " PASCAL VOC"
+        )
 
 
 def _with_background(table: ColourTable) -> ColourTable:

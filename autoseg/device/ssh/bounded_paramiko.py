@@ -1,18 +1,19 @@
-"""Parts of paramiko, made safe: bounded memory, and no command from an ssh config is run."""
+"""Parts of paramiko, made safe: bounded memory; and an agent at any socket."""
 
 from __future__ import annotations
 
 import math
+import os
+import socket
 import time
+from pathlib import Path
 from typing import Any
 
+from paramiko.agent import AgentSSH
 from paramiko.buffered_pipe import BufferedPipe
 from paramiko.channel import Channel
-from paramiko.config import SSHConfig
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import SSHException
-
-from autoseg.core.errors import InputError
 
 # As OpenSSH: PACKET_MAX_SIZE, and its limit for lines before a server's identification.
 MAX_PACKET_BYTES = 256 << 10
@@ -66,14 +67,21 @@ def bound(channel: Channel) -> None:
     channel.in_stderr_buffer.__class__ = BoundedPipe
 
 
-class CommandlessConfig(SSHConfig):  # type: ignore[misc]
-    """Refuses `Match exec` where paramiko would run its command."""
+class AgentAt(AgentSSH):  # type: ignore[misc]
+    """The agent at a socket; paramiko's own class only finds that of the environment.
 
-    def _tokenize(self, config: Any, target_hostname: str, key: str, value: str) -> Any:
-        if key == "match-exec":
-            raise InputError(
-                f"the ssh config for {target_hostname} depends on a command (`Match exec`), which "
-                "autoseg does not run; use Host, or exclude this board: "
-                f"Match !originalhost {target_hostname} exec ..."
-            )
-        return super()._tokenize(config, target_hostname, key, value)
+    Raises OSError and SSHException where none answers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(os.fspath(path))
+            self._connect(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        self._close()

@@ -18,6 +18,8 @@ from autoseg.core.errors import InputError
 from autoseg.device.ssh.config import Hop
 
 MAX_FILE_BYTES = 16 << 20
+# PROTOCOL.krl of OpenSSH.
+KEY_REVOCATION_LIST = b"SSHKRL\n\0"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def check(hop: Hop, kind: str, blob: bytes) -> HostKey:
 
     Raises InputError where the file has another key for the hop, or this one is revoked.
     """
+    _check_revocations(HostKey(hop, kind, blob))
     lines = list(_lines_of(hop))
     for line in lines:
         if line.marker == "@revoked" and line.blob == blob:
@@ -78,6 +81,25 @@ def check(hop: Hop, kind: str, blob: bytes) -> HostKey:
     if own and all(line.blob != blob for line in own):
         raise _changed(HostKey(hop, kind, blob), own)
     return HostKey(hop, kind, blob, known=bool(own))
+
+
+def _check_revocations(key: HostKey) -> None:
+    """Refuses a key that RevokedHostKeys lists; every key where its file cannot be read."""
+    path = key.hop.revoked
+    if path is None:
+        return
+    named = f"{key.hop.name}: RevokedHostKeys names {path}, which"
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise InputError(f"{named} cannot be read: {error.strerror}") from error
+    if text.startswith(KEY_REVOCATION_LIST):
+        raise InputError(f"{named} is a binary list; autoseg reads public keys, one a line")
+    if base64.b64encode(key.blob) in text.split():
+        raise InputError(
+            f"{named} revokes its host key {key}; do not use the board before you know why"
+        )
 
 
 def kinds_known(hop: Hop) -> list[str]:

@@ -91,6 +91,16 @@ def test_labelme_later_shapes_cover_earlier_ones_and_reserved_names_are_no_class
     assert any(re.search("type 'point' .*ignored", w) for w in seen.warnings)
 
 
+def test_labelme_background_in_another_case_beside_background_is_a_class(tmp_path):
+    shapes = (
+        shape("background", [[0, 0], [20, 0], [20, 40], [0, 40]]),
+        shape("Background", [[20, 0], [40, 0], [40, 40], [20, 40]]),
+    )
+    seen = understood(dataset(tmp_path, *shapes), "labelme")
+    assert seen.classes == ("background", "Background", "box")
+    assert list(mask_of(seen)[0, ::20]) == [0, 1, 0]
+
+
 def test_labelme_files_name_their_pictures_and_folders_name_the_splits(tmp_path):
     for split, letters in (("train", "abc"), ("valid", "ab"), ("test", "d")):
         for letter in letters:

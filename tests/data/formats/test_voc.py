@@ -217,3 +217,41 @@ def test_voc_requested_for_an_empty_folder_names_what_is_missing(tmp_path):
     seen = inspect(tmp_path, Reading(format="voc"))
     (fault,) = seen.faults
     assert all(fact in fault for fact in ("JPEGImages/", "SegmentationClass/", "PASCAL VOC"))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Background:0,0,0::\nBone:250,50,83::\nbackground:1,2,3::\n", ("Background", "Bone")),
+        ("background:0,0,0::\nbox:open:250,50,83::\n", ("background", "box:open")),
+        ("# label:color_rgb:parts:actions\n#1:0,0,0::\n#2:250,50,83::\n", ("#1", "#2")),
+        ("a:1,2,3:0,0,0:lid:open\n# a note\nb::250,50,83::\n", ("a:1,2,3", "b:")),
+    ],
+)
+def test_voc_labelmap_names_may_hold_any_sign(tmp_path, text, names):
+    exported(tmp_path, [(0, 0, 0), (250, 50, 83)], palette=False)
+    (tmp_path / "labelmap.txt").write_text(text)
+    seen = inspect(tmp_path)
+    assert seen.faults == ()
+    assert seen.classes[:2] == names
+    assert seen.class_share[:2] == (0.5, 0.5)
+
+
+def test_voc_class_names_of_labelme_name_the_classes(tmp_path):
+    for number in range(5):
+        add(tmp_path, f"frame_{number}", indexed(0, 1, 255, 2))
+    assert any("21 of PASCAL VOC" in warning for warning in inspect(tmp_path).warnings)
+    (tmp_path / "class_names.txt").write_text("_background_\ncrate\n#2\n")
+    seen = inspect(tmp_path)
+    assert (seen.faults, seen.classes) == ((), ("background", "crate", "#2"))
+    assert not any("PASCAL VOC" in warning for warning in seen.warnings)
+
+
+def test_voc_of_older_labelme_has_its_masks_in_a_folder_of_its_own(tmp_path):
+    for number in range(5):
+        add(tmp_path, f"frame_{number}", indexed(0, 1))
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").mkdir()
+    (tmp_path / "SegmentationClass" / "frame_0.npy").write_bytes(b"")
+    (tmp_path / "class_names.txt").write_text("_background_\ncrate\n")
+    assert inspect(tmp_path).faults == ()

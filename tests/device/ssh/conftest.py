@@ -1,8 +1,10 @@
-"""A board whose disk is small."""
+"""A board whose disk is small, and an agent."""
 
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from device.sshd import Sshd
@@ -17,3 +19,18 @@ def small(sshd: Sshd) -> Iterator[Sshd]:
     yield sshd
     sshd.retire()
     subprocess.run(["umount", "-l", str(sshd.home)], check=True)
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """An agent; called with key files, it takes them in."""
+    # Its socket's path is short, unlike pytest's folders.
+    done = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True)
+    socket, pid = re.findall(r"=([^;]+);", done.stdout)
+    monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+
+    def add(*keys: Path) -> None:
+        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, stdin=subprocess.DEVNULL)
+
+    yield add
+    os.kill(int(pid), 15)

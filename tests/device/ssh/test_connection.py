@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import ipaddress
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,21 +116,11 @@ def test_connect_refuses_useless_key_files_with_the_reason(sshd: Sshd, tmp_path:
     assert str(tmp_path / "text") in message and "private key" in message
 
 
-@pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # A socket's path is short, unlike pytest's folders.
-    done = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True)
-    facts = dict(part.split("=", 1) for part in done.stdout.split(";") if "=" in part)
-    monkeypatch.setenv("SSH_AUTH_SOCK", facts["SSH_AUTH_SOCK"].strip())
-    yield
-    os.kill(int({key.strip(): facts[key] for key in facts}["SSH_AGENT_PID"]), 15)
-
-
 def test_connect_tries_keys_of_the_agent_unless_disabled(
-    sshd: Sshd, home: Path, tmp_path: Path, agent: None
+    sshd: Sshd, home: Path, tmp_path: Path, agent: Callable[..., None]
 ) -> None:
     others = [make_key(tmp_path / f"other{number}") for number in range(3)]
-    subprocess.run(["ssh-add", "-q", *map(str, [*others, sshd.key])], check=True)
+    agent(*others, sshd.key)
     assert says_hello(sshd.profile(key_file=None, use_agent=True))
     assert "no key" in refused(sshd.profile(key_file=None, use_agent=False))
     write_config(home, f"IdentitiesOnly yes\nIdentityFile {others[0]}\n")
@@ -139,7 +130,9 @@ def test_connect_tries_keys_of_the_agent_unless_disabled(
     assert says_hello(sshd.profile(key_file=None, use_agent=True))
 
 
-def test_connect_uses_a_locked_key_from_the_agent(sshd: Sshd, tmp_path: Path, agent: None) -> None:
+def test_connect_uses_a_locked_key_from_the_agent(
+    sshd: Sshd, tmp_path: Path, agent: Callable[..., None]
+) -> None:
     locked = make_key(tmp_path / "locked", passphrase="secret")
     sshd.authorized.write_text(public(locked))
     ask = tmp_path / "ask"
@@ -226,6 +219,44 @@ def test_connect_always_refuses_a_changed_key(sshd: Sshd, tmp_path: Path, accept
     with pytest.raises(InputError, match="ssh-keygen -f"):
         fetch_host_key(sshd.profile())
     assert "Accepted publickey" not in sshd.log
+
+
+@pytest.mark.parametrize(
+    "files", ["", "UserKnownHostsFile /dev/null\n", "UserKnownHostsFile none\n"]
+)
+def test_connect_checks_host_keys_whatever_the_config_says(
+    sshd: Sshd, home: Path, tmp_path: Path, files: str
+) -> None:
+    lines = "StrictHostKeyChecking no\nNoHostAuthenticationForLocalhost yes\nCheckHostIP no\n"
+    known = f"[127.0.0.1]:{sshd.port} {public(make_key(tmp_path / 'another'))}\n"
+    for text, message in (("", "is not known"), (known, "HAS CHANGED")):
+        (home / ".ssh" / "known_hosts").write_text(text)
+        write_config(home, lines + files)
+        assert ("is not known" if files else message) in refused(sshd.profile())
+    assert "Accepted publickey" not in sshd.log
+
+
+def link_local() -> str:
+    """An address of this machine that needs its zone."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, *_, interface = line.split()
+            if digits.startswith("fe80"):
+                return f"{ipaddress.IPv6Address(int(digits, 16))}%{interface}"
+    pytest.skip("no interface here has a link-local address")
+
+
+def test_connect_reaches_an_address_with_a_zone(sshd: Sshd, home: Path) -> None:
+    address = link_local()
+    sshd.down()
+    sshd.more = f"ListenAddress {address}"
+    sshd.up()
+    with (home / ".ssh" / "known_hosts").open("a") as file:
+        file.write(f"[{address}]:{sshd.port} {public(sshd.host_key)}\n")
+    write_config(home, f"Host gadget\n HostName {address.replace('%', '%%')}\n")
+    for host in ("gadget", address):
+        assert says_hello(sshd.profile(host=host))
+        assert SshLauncher(sshd.profile(host=host)).here
 
 
 def test_connect_requests_the_key_type_that_is_known(

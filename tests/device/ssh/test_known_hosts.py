@@ -118,3 +118,20 @@ def test_add_refuses_a_known_hosts_file_that_keeps_nothing(hop: Hop, tmp_path: P
         nowhere = replace(hop, known_hosts=tuple(map(Path, files)))
         with pytest.raises(InputError, match=message):
             known_hosts.add(known_hosts.check(nowhere, *key))
+
+
+def test_check_refuses_the_keys_that_revoked_host_keys_lists(hop: Hop, tmp_path: Path) -> None:
+    key, other = make_key(tmp_path / "host"), make_key(tmp_path / "other")
+    hop.known_hosts[0].write_text(f"[pi.lan]:2200 {public(key)}\n")
+    revoked = tmp_path / "revoked"
+    strict = replace(hop, revoked=revoked)
+    with pytest.raises(InputError, match="RevokedHostKeys names .*/revoked, which cannot be read"):
+        known_hosts.check(strict, *key_of(key))
+    revoked.write_text(f"# lost\n{public(other)}\n")
+    assert known_hosts.check(strict, *key_of(key)).known
+    revoked.write_text(f"{public(other)}\n{public(key)} board\n")
+    with pytest.raises(InputError, match="revokes its host key ssh-ed25519 SHA256:"):
+        known_hosts.check(strict, *key_of(key))
+    subprocess.run(["ssh-keygen", "-q", "-k", "-f", revoked, f"{other}.pub"], check=True)
+    with pytest.raises(InputError, match="binary list"):
+        known_hosts.check(strict, *key_of(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import lines
 from autoseg.data.layout import Layout, listed
-from autoseg.data.pictures import decode_mask, naming, open_picture, read_bytes, under
+from autoseg.data.pictures import decode_mask, mode_of, naming, open_picture, read_bytes, under
 
 Colour = tuple[int, int, int]
 # Stored values beyond the table's: a colour that is not in it, and the colour of borders.
@@ -25,6 +26,15 @@ MAX_CLASSES = 253
 # A few stray pixels at borders are ignored, with a warning; more indicate a wrong table.
 MAX_UNKNOWN_SHARE = 0.01
 _MAX_BLOCK_PIXELS = 2**20
+# Tables of colours by the names that tools and data sets give them.
+TABLES = ("labelmap.txt", "label_colors.txt", "class_dict.csv", "class_dict_seg.csv")
+# Classes that mean no class, in tables of CamVid and of Datumaro.
+IGNORED = ("void", "ignored")
+_NUMBER = r"\s*(\d+)\s*"
+# A name may hold colons: the last part that is a colour ends it.
+_NAME_AND_COLOUR = re.compile(rf"(.+):{_NUMBER},{_NUMBER},{_NUMBER}(?::[^:]*){{0,2}}")
+_COLOUR_AND_NAME = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(.+)")
+_NAME_ALONE = re.compile(r"(.+?):{0,3}")
 _CODE = np.array([2**16, 2**8, 1], np.uint32)  # makes one number of a colour
 
 
@@ -55,12 +65,14 @@ def _decode(table: ColourTable, data: bytes) -> Array:
         picture = picture.convert("RGB")
     if picture.mode not in ("RGB", "RGBA"):
         return decode_mask(data)
-    pixels = np.asarray(picture)[..., :3]
+    pixels, alpha = np.asarray(picture)[..., :3], np.asarray(picture)[..., 3:]
     stored = np.empty(pixels.shape[:2], np.uint8)
     known = _lookup(table.colours, table.border)
     step = max(1, _MAX_BLOCK_PIXELS // max(1, pixels.shape[1]))
     for top in range(0, len(pixels), step):
         stored[top : top + step] = known[pixels[top : top + step] @ _CODE]
+    if alpha.size:  # where nothing is painted, the colour that is stored does not count
+        stored[(alpha[..., 0] == 0) & (stored == UNKNOWN)] = known[0]
     _check_unknown(table, pixels, stored)
     return stored
 
@@ -98,23 +110,52 @@ def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ())
     layout.notes[UNKNOWN] = f"pixels of colours that are not in {table.source} are ignored"
 
 
+def find_table(folder: Path) -> Path | None:
+    """The table of colours in a folder, by its name."""
+    return next((folder / name for name in TABLES if (folder / name).is_file()), None)
+
+
+def use_table(layout: Layout) -> bool:
+    """Let a layout read its masks by the table of colours in its folder; classes that are named
+    void become 255, with a warning. False if there is no table, or if the layout has class names
+    already and its first mask shows no colours.
+    """
+    path = find_table(layout.root)
+    if path is None or (layout.classes and not _shows_colours(layout)):
+        return False
+    if table := colour_table(layout, path):
+        set_classes(layout, table, IGNORED)
+        if ignored := [name for name in table.names if name not in layout.classes]:
+            layout.warnings.append(f"{path.name}: pixels of {listed(ignored)} are ignored")
+    return True
+
+
+def _shows_colours(layout: Layout) -> bool:
+    try:
+        modes = [mode_of(read_bytes(sample.mask)) for sample in layout.samples[:1]]
+    except InputError:  # the inspection of all files reports it
+        modes = []
+    return modes in (["RGB"], ["RGBA"])
+
+
 def colour_table(layout: Layout, path: Path) -> ColourTable | None:
     """Read label_colors.txt (``R G B name``), class_dict.csv (``name,r,g,b``) or labelmap.txt
     (``name:R,G,B:parts:actions``); errors become faults.
 
-    If no name has a colour, the colours are those of VOC's palette.
+    If no name has a colour, the colours are those of VOC's palette. A name may hold ":" and begin
+    with "#": such a line is a comment only if it has no colour.
     """
     is_csv = path.suffix.lower() == ".csv"
     shown = under(layout.root, str(path))
     rows: list[tuple[str, Colour | None]] = []
     wrong: list[str] = []
-    for number, line in enumerate(lines(layout, path)):
+    for number, line in enumerate(lines(layout, path, comments=True)):
         if is_csv and number == 0 and not any(character.isdigit() for character in line):
             continue
         try:
             rows.append(_row(line, is_csv))
         except (ValueError, csv.Error):
-            wrong.append(repr(line[:60]))
+            wrong += [] if line.startswith("#") else [repr(line[:60])]
     names = [name for name, _ in rows]
     given = [colour for _, colour in rows if colour is not None]
     colours = given or [palette_colour(place) for place in range(len(names))]
@@ -135,13 +176,14 @@ def colour_table(layout: Layout, path: Path) -> ColourTable | None:
 def _row(line: str, is_csv: bool) -> tuple[str, Colour | None]:
     if is_csv:
         name, *colour = next(csv.reader([line]))[:4]
-    elif ":" in line:
-        name, text = (part.strip() for part in line.split(":")[:2])
-        if not text:
-            return name, None
-        colour = text.split(",")
+    elif matched := _NAME_AND_COLOUR.fullmatch(line):
+        name, *colour = matched.groups()
+    elif matched := _COLOUR_AND_NAME.fullmatch(line):
+        *colour, name = matched.groups()
+    elif line.startswith("#") or not (matched := _NAME_ALONE.fullmatch(line)):
+        raise ValueError(line)
     else:
-        *colour, name = line.split(maxsplit=3)
+        return matched[1].strip(), None
     return name.strip(), _colour(colour)
 
 

@@ -18,6 +18,9 @@ from autoseg.data.pictures import SUFFIXES, under
 # Lists of a million names fit; a larger file is no list, and is not read into memory.
 MAX_TEXT_BYTES = 64 * 2**20
 BACKGROUND = "background"
+_NAME_FILES = ("classes.txt", "class_names.txt")
+# The first lines of labelme's own lists: no class, and the background.
+_LABELME_IGNORE, _LABELME_BACKGROUND = "__ignore__", "_background_"
 # Exports are a few files in one folder; more are files of a tool that writes one per picture.
 MAX_EXPORT_FILES = 20
 # Enough of a file to recognize its format without parsing all of it.
@@ -58,10 +61,10 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
     return by_name
 
 
-def lines(layout: Layout, path: Path) -> list[str]:
-    """The stripped lines of a text file without comments (#); errors become faults."""
+def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
+    """The stripped lines of a text file, with `comments` (#) or without; errors become faults."""
     stripped = (line.strip() for line in (read_text(layout, path) or "").splitlines())
-    return [line for line in stripped if line and not line.startswith("#")]
+    return [line for line in stripped if line and (comments or not line.startswith("#"))]
 
 
 def read_text(layout: Layout, path: Path) -> str | None:
@@ -93,19 +96,25 @@ def lacks(layout: Layout, folders: Iterable[str], format_name: str) -> bool:
 
 
 def class_names(layout: Layout) -> tuple[str, ...]:
-    """The lines of classes.txt; empty if there is none. Errors in it become faults."""
-    path = layout.root / "classes.txt"
-    if not path.is_file() or (text := read_text(layout, path)) is None:
+    """The lines of classes.txt, or of labelme's class_names.txt; empty if there is neither. Errors
+    in it become faults.
+    """
+    files = (layout.root / name for name in _NAME_FILES)
+    path = next((path for path in files if path.is_file()), None)
+    if path is None or (text := read_text(layout, path)) is None:
         return ()
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    given = [line.strip() for line in text.splitlines() if line.strip()]
+    if given[:1] == [_LABELME_IGNORE]:
+        del given[0]
+    names = tuple(BACKGROUND if name == _LABELME_BACKGROUND else name for name in given)
     if not 2 <= len(names) <= IGNORE_INDEX:
         layout.faults.append(
-            "classes.txt must name 2 to 255 classes, one a line, the background's first if there"
+            f"{path.name} must name 2 to 255 classes, one a line, the background's first if there"
             f" is one; it names {len(names)}"
         )
         return ()
     if len(set(names)) < len(names):
-        layout.faults.append("classes.txt names a class twice")
+        layout.faults.append(f"{path.name} names a class twice")
     return names
 
 
@@ -113,7 +122,9 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     """The classes by index: the lines of classes.txt if it exists, else the background and the
     labels in the given order. A label that classes.txt lacks becomes a fault.
     """
-    wanted = [label for label in labels if label.casefold() != BACKGROUND]
+    given = list(labels)
+    background = background_of(given)
+    wanted = [label for label in given if label != background]
     if names := class_names(layout):
         if missing := [label for label in wanted if label not in names]:
             layout.faults.append(f"labels that classes.txt does not name: {listed(missing)}")
@@ -122,6 +133,14 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
         layout.faults.append(f"there may be at most 254 labels, got {len(wanted)}")
         return ()
     return (BACKGROUND, *wanted)
+
+
+def background_of(names: Iterable[str]) -> str | None:
+    """The one name that means the background: "background", else it in another case. Of two that
+    differ in case, as CVAT allows them, the other is a class of its own.
+    """
+    found = [name for name in names if name.casefold() == BACKGROUND]
+    return BACKGROUND if BACKGROUND in found else next(iter(found), None)
 
 
 def class_index(classes: tuple[str, ...], label: str) -> int:
