@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check, preview and convert data sets.")
 
-FolderArgument = Annotated[Path, typer.Argument(help="a folder of pictures and masks")]
+FolderArgument = Annotated[Path, typer.Argument(help="a folder of pictures and masks, or a .zip")]
 # The inspection cache of `optimize`: unchanged pictures are not decoded to inspect them again.
 INSPECTED = Path("results/.cache/inspected")
 
@@ -73,7 +73,7 @@ def convert(
 def preview(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="a folder of pictures and masks; without it, the synthetic parcels"),
+        typer.Argument(help="a folder or a .zip; without it, the synthetic parcels"),
     ] = None,
     *,
     out: Annotated[Path, typer.Option("-o", "--out", help="the file to write")] = Path(

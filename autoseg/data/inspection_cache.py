@@ -131,7 +131,7 @@ def _examined(
 
 def _stamp(sample: Sample) -> tuple[str, float]:
     """A digest of sizes and times of a pair's files ("" if unknown), and the latest time."""
-    files = [_regular(sample.image), _mask_file(sample.mask)]
+    files = [_regular(sample.image), *_mask_files(sample.mask)]
     about = [file for file in files if file is not None]
     if len(about) < len(files):
         return "", 0.0
@@ -140,11 +140,15 @@ def _stamp(sample: Sample) -> tuple[str, float]:
     return stamp, max(max(file.st_mtime, file.st_ctime) for file in about)
 
 
-def _mask_file(mask: str) -> os.stat_result | None:
-    """The file of a mask such as masks/1.png, or of one such as result.json#17."""
+def _mask_files(mask: str) -> list[os.stat_result | None]:
+    """The file of a mask such as masks/1.png, or of one such as result.json#17; the files of a
+    folder of masks.
+    """
+    if os.path.isdir(mask):
+        return [_regular(os.path.join(mask, name)) for name in sorted(os.listdir(mask))]
     while (found := _regular(mask)) is None and "#" in mask:
         mask = mask.rpartition("#")[0]
-    return found
+    return [found]
 
 
 def _regular(path: str) -> os.stat_result | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autoseg.core.text import one_line
 from autoseg.data import is_parcels
+from autoseg.data.archive import folder_of
 
 FILE_STEMS = ("LICENSE", "LICENCE", "COPYING")
 SUFFIXES = ("", ".txt", ".md")
@@ -17,16 +18,17 @@ PARCELS_LICENCE = "synthetic pictures that autoseg makes itself (Apache-2.0)"
 def licence_of(data: str | Path | None) -> str | None:
     """The first line of the folder's LICENSE, or `license:` in the head of its README.md, or None.
 
-    `data` None are the synthetic parcels.
+    `data` is a folder or a .zip; None are the synthetic parcels.
     """
     if data is None or is_parcels(data):
         return PARCELS_LICENCE
-    for path in (Path(data, name + suffix) for name in FILE_STEMS for suffix in SUFFIXES):
+    folder = folder_of(Path(data))
+    for path in (folder / (name + suffix) for name in FILE_STEMS for suffix in SUFFIXES):
         for line in _head(path).splitlines():
             if text := line.strip(" \t#*="):
                 return f"{one_line(text)[:MAX_CHARS]} ({path.name})"
     # The head of data set cards on Hugging Face.
-    named = re.search(r"\A---\n(?:.*\n)*?license:[ \t]*(\S.*)\n", _head(Path(data, "README.md")))
+    named = re.search(r"\A---\n(?:.*\n)*?license:[ \t]*(\S.*)\n", _head(folder / "README.md"))
     return f"{one_line(named[1].strip())[:MAX_CHARS]} (README.md)" if named else None
 
 

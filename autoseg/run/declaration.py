@@ -74,7 +74,7 @@ class Declaration:
         None,
         metavar="DIR",
         place=True,
-        help="labelled pictures",
+        help="labelled pictures, or a .zip",
         default="the synthetic parcels",
     )
     format: str | None = _option(

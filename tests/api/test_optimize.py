@@ -14,9 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 import autoseg
+from autoseg import data
 from autoseg.api.session import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
+from autoseg.run.store import read_declaration
 
 SCRIPT = """\
 import json, sys
@@ -315,6 +317,18 @@ def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_pa
     result = autoseg.optimize(**more, device=again)
     assert not again.measured
     assert "--budget" in result.plan[-1]
+
+
+def test_optimize_zip_is_searched_and_resumed_as_the_folder_in_it(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = shutil.make_archive(str(tmp_path / "boxes"), "zip", tiny.data)
+    asked = given(tiny, tmp_path, data=path, trials=None, budget="10m")
+    first = autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0), dry_run=True)
+    assert read_declaration(first.folder)["data_digest"] == data.load(tiny.data).digest
+    again = autoseg.FakeDevice(2.0)
+    more = {"results": tmp_path, "name": "run", "resume": True, "dry_run": True}
+    autoseg.optimize(**more, device=again)
+    assert not again.measured
 
 
 WIDE = """\

@@ -311,7 +311,6 @@ def test_inspect_lists_all_faults_at_once_and_open_folder_raises_them(folder):
             lambda root: [(root / kind).mkdir(parents=True) for kind in ("images", "masks")],
             "empty",
         ),
-        (lambda root: root.write_text("a file"), "/set"),
     ],
 )
 def test_inspect_refuses_a_folder_without_data(tmp_path, make, message):

@@ -62,6 +62,21 @@ def test_inspect_does_not_decode_unchanged_files_again(folder, cache, decoded):
     assert facts(again) == facts(first) == facts(inspect(folder))
 
 
+def test_inspect_decodes_a_picture_again_if_the_mask_of_one_object_changed(
+    tmp_path, cache, decoded
+):
+    for name in ("a1", "b2", "c3", "d4", "e5", "f6"):
+        for path in (f"{name}/images/{name}.png", f"{name}/masks/1.png", f"{name}/masks/2.png"):
+            (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.eye(20, 24, dtype=np.uint8) * 255).save(tmp_path / "set" / path)
+    first = inspect(tmp_path / "set", cache_dir=cache)
+    assert first.faults == () and facts(inspect(tmp_path / "set", cache_dir=cache)) == facts(first)
+    assert len(decoded) == 6
+    (tmp_path / "set/c3/masks/2.png").unlink()
+    inspect(tmp_path / "set", cache_dir=cache)
+    assert decoded[6:] == ["c3"]
+
+
 @pytest.mark.parametrize("kind", ["images", "masks"])
 def test_inspect_decodes_a_changed_file_again_even_with_its_old_time(folder, cache, decoded, kind):
     before = inspect(folder, cache_dir=cache)

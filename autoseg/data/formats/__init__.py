@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
+from autoseg.data.archive import folder_of
 from autoseg.data.layout import Layout, listed
 
 # Each is read by the module of its name, and tried in this order: the more specific ones first.
 FORMATS = (
-    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "supervisely", "label-studio", "yolo",
-    "mmsegmentation", "beside", "comma10k", "plain", "coco", "labelme",
+    "voc", "cityscapes", "railsem19", "camvid", "ade20k", "oxford-pet", "nnunet", "supervisely",
+    "label-studio", "yolo", "mmsegmentation", "beside", "comma10k", "plain", "dsb2018", "coco",
+    "via", "labelme", "kaggle-rle",
 )  # fmt: skip
 
 # Levels of folders in which a data set is searched, and folders per level.
@@ -29,12 +31,14 @@ _MAX_FOLDERS = 100
 def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     """The layout of a folder, the name of its format, and the reason for that format.
 
-    If the folder itself fits no format, the only fitting folder up to two levels deeper is taken.
-    Raises InputError for an unknown format. A folder that fits no format is read as a plain one,
-    whose faults name the missing folders.
+    A .zip is unpacked into the user's cache. If the folder itself fits no format, the only fitting
+    folder up to two levels deeper is taken. Raises InputError for an unknown format, and for a
+    file that is no .zip or cannot be unpacked. A folder that fits no format is read as a plain
+    one, whose faults name the missing folders.
     """
     if name is not None and name not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")
+    root = folder_of(root)
     level = [root] if root.is_dir() else []
     for _ in range(_MAX_LEVELS):
         fitting = list(_recognized(level, [name] if name else FORMATS))
