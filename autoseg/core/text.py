@@ -12,6 +12,7 @@ _CONTROL = re.compile(
     "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
 )
 MAX_NAME = 200
+MAX_LINE = 2000
 # Text that GitHub and remark turn into a link, a mention or a picture even where it is escaped in
 # Markdown; a zero-width space in it prevents that.
 _LIVELY = re.compile(
@@ -42,8 +43,11 @@ def bounded(what: Any, max_chars: int = 200) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message on one line: file names may hold line breaks and undecodable bytes."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    """A message on one line, cut after `MAX_LINE` characters: file names may hold line breaks and
+    undecodable bytes, and the words of a file may be long.
+    """
+    cut = text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
+    return cut if cut.isprintable() else repr(cut)[1:-1]
 
 
 def markdown(text: object) -> str:

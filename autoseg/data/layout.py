@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
 MAX_NAMES_SHOWN = 5
+MAX_TABLE_BYTES = 64 * 2**20  # of index.csv, whose lines are held in memory
 Splits = dict[str, list[Sample]]
 
 
@@ -53,7 +56,8 @@ def read_column(root: Path, column: str) -> dict[str, str]:
     if not path.is_file():
         raise InputError(f"column {column!r} needs the file {path}, which does not exist")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        text = read_bounded(path, MAX_TABLE_BYTES).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
             if absent := [name for name in ("stem", column) if name not in names]:

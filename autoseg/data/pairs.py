@@ -42,10 +42,10 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     faults: list[str] = []
     data, image, mask = b"", None, None
     try:
-        data = Path(sample.image).read_bytes()
-        image = decode_picture(data)
-    except (OSError, InputError) as error:
-        faults.append(f"{under(root, sample.image)}: {error}")
+        data = read_bytes(sample.image)
+        image = naming(sample.image, decode_picture, data)
+    except InputError as error:
+        faults.append(str(error).replace(f"{root}{os.sep}", ""))
     try:
         mask = read_mask(sample)
     except InputError as error:

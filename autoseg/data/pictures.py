@@ -16,10 +16,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.data.alpha import label_channel
 from autoseg.data.dataset import Array, Sample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# The largest pictures that are decoded, with 16 bits and uncompressed.
+MAX_PICTURE_BYTES = 2**30
 ReadMask = Callable[[Sample], Array]
 Result = TypeVar("Result")
 # Detected by content, not by suffix; others are not tried, as some start external programs.
@@ -62,7 +65,7 @@ def under(root: Path, path: str) -> str:
 def read_bytes(path: str) -> bytes:
     """A file's bytes. Raises InputError that names the file."""
     try:
-        return Path(path).read_bytes()
+        return read_bounded(Path(path), MAX_PICTURE_BYTES)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
 

@@ -19,6 +19,7 @@ from autoseg.data.formats.common.files import class_index
 from autoseg.data.formats.common.pairing import PictureIndex, set_labelled
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
 from autoseg.data.layout import Layout, listed, read_column
+from autoseg.data.pictures import read_bytes
 
 # task-17-annotation-23-by-<user>-<tag>-<label>-<n>.png; the export removes dashes from the user's
 # name.
@@ -99,14 +100,16 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     for label, path in _newest_masks(folder, folder.stat().st_mtime_ns).get(int(task), ()):
         try:
             mask[_covered(path, hw)] = class_index(classes, label)
-        except (OSError, ValueError, InputError) as error:
+        except (OSError, EOFError, ValueError, InputError) as error:
             raise InputError(f"{path}: {error}") from error
     return mask
 
 
 def _covered(path: Path, hw: HW) -> Covered:
     if path.suffix == ".png":
-        return decode_bitmap(path.read_bytes(), hw)
+        return decode_bitmap(read_bytes(str(path)), hw)
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise InputError("it is no file")
     # Memory-mapped: a header with a false size is an error, and allocates nothing.
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     if values.shape != hw or values.dtype != np.uint8:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
 # Lists of a million names fit; a larger file is no list, and is not read into memory.
 MAX_TEXT_BYTES = 64 * 2**20
+# The largest public files of COCO's kind have about 1 GiB.
+MAX_JSON_BYTES = 2**31
 BACKGROUND = "background"
 _NAME_FILES = ("classes.txt", "class_names.txt")
 # The first lines of labelme's own lists: no class, and the background.
@@ -71,9 +74,9 @@ def read_text(layout: Layout, path: Path) -> str | None:
     """The content of a text file; None if it cannot be read, which is added to the faults."""
     name = under(layout.root, str(path))
     try:
-        if path.stat().st_size <= MAX_TEXT_BYTES:
-            return path.read_text(encoding="utf-8-sig")
-        layout.faults.append(f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list")
+        return read_bounded(path, MAX_TEXT_BYTES).decode("utf-8-sig")
+    except InputError as error:
+        layout.faults.append(str(error).replace(str(path), name))
     except (OSError, UnicodeDecodeError) as error:
         layout.faults.append(f"{name} cannot be read: {error}")
     return None
@@ -159,6 +162,8 @@ def export_files(folder: Path) -> list[Path]:
 def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
     """The first bytes of a file after BOM and white space; empty if it cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return b""
         with path.open("rb") as file:
             return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError:
@@ -187,7 +192,8 @@ def _parsed(path: Path, _version: tuple[int, int]) -> Any:
 def parse_json(path: Path, hook: Callable[[dict[str, Any]], object] | None = None) -> Any:
     """The content of a JSON file; `hook` replaces each parsed object. Raises InputError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
+        text = read_bounded(path, MAX_JSON_BYTES).decode("utf-8-sig")
+        return json.loads(text, object_hook=hook)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {str(error) or 'too deep'}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ _ELLIPSE_POINTS = 1024
 
 def picture_hw(path: str) -> HW:
     """Height and width of a picture after EXIF rotation, not decoded. Raises InputError."""
+    if not Path(path).is_file():  # opening a pipe would wait for ever
+        raise InputError(f"{path}: not a readable picture (no file)")
     try:
         with Image.open(path, formats=PILLOW_FORMATS) as picture:
             width, height = picture.size
