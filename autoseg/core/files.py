@@ -28,7 +28,10 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     """The content of a file. Raises OSError, and InputError for one over `max_bytes`, or for what
     is no file, such as a pipe.
     """
-    about = path.stat()
+    try:
+        about = path.stat()
+    except ValueError as error:  # zeros and lone surrogates, which file names in files may hold
+        raise InputError(f"{str(path)!r} is no name of a file") from error
     if not stat.S_ISREG(about.st_mode):
         raise InputError(f"{path} is no file")
     if about.st_size > max_bytes:

@@ -100,7 +100,7 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     for label, path in _newest_masks(folder, folder.stat().st_mtime_ns).get(int(task), ()):
         try:
             mask[_covered(path, hw)] = class_index(classes, label)
-        except (OSError, EOFError, ValueError, InputError) as error:
+        except InputError as error:
             raise InputError(f"{path}: {error}") from error
     return mask
 
@@ -111,7 +111,10 @@ def _covered(path: Path, hw: HW) -> Covered:
     if not path.is_file():  # opening a pipe would wait for ever
         raise InputError("it is no file")
     # Memory-mapped: a header with a false size is an error, and allocates nothing.
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # the header is parsed as Python: many types are raised
+        raise InputError(f"not a readable NumPy file ({type(error).__name__})") from error
     if values.shape != hw or values.dtype != np.uint8:
         raise InputError(f"it holds {values.dtype} {values.shape}; the picture is uint8 {hw}")
     return from_half(np.asarray(values))
