@@ -46,8 +46,8 @@ def one_line(text: str) -> str:
     """A message on one line, cut after `MAX_LINE` characters: file names may hold line breaks and
     undecodable bytes, and the words of a file may be long.
     """
-    cut = text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "…"
-    return cut if cut.isprintable() else repr(cut)[1:-1]
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
 
 
 def markdown(text: object) -> str:
