@@ -1,5 +1,6 @@
 """What the tests of several formats share: small pictures, and how masks are read back."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -15,8 +16,18 @@ HEIGHT, WIDTH = HW
 def save_picture(path: Path, hw: tuple[int, int] = HW) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Told apart by their names: near-duplicates would be warned of.
-    noise = np.random.default_rng(list(path.name.encode())).integers(0, 256, (*hw, 3), np.uint8)
+    noise = np.random.default_rng(list(os.fsencode(path.name))).integers(
+        0, 256, (*hw, 3), np.uint8
+    )
     Image.fromarray(noise).save(path)
+
+
+def turn_by_exif(path: Path) -> None:
+    """Store a picture on its side, with the EXIF orientation that shows it at its old size."""
+    picture = Image.open(path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
 
 
 def understood(root: Path, name: str) -> Inspection:

@@ -21,6 +21,7 @@ from autoseg.core.diagnostics import (
 )
 from autoseg.core.records import Candidate, Cost, DeviceInfo, Measurement
 from autoseg.core.serialize import to_json
+from autoseg.data.dataset import iou_of
 
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"quoted\" 'n' | a\nb \u2028"
@@ -100,7 +101,10 @@ def _measured(ms: float, phase: str, stage: Stage) -> Measurement:
 
 def _scored(iou: float, epoch: int, stage: Stage, split: str = "val", source: str = "torch"):
     each = tuple(max(0.0, iou - 0.001 * n) for n in range(len(stage.classes)))
-    return make_score(iou, epoch, split=split, source=source, class_iou=each, train_s=2.0 * epoch)
+    return make_score(
+        iou, epoch, split=split, source=source, class_iou=each, train_s=2.0 * epoch,
+        iou_of=iou_of(stage.classes),
+    )  # fmt: skip
 
 
 def _search(stage: Stage, candidates: list[Candidate], rng: random.Random) -> list[dict]:

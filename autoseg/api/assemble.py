@@ -15,7 +15,7 @@ from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
-from autoseg.data.dataset import Dataset
+from autoseg.data.dataset import FULL_RANGE, Dataset
 from autoseg.data.licence import licence_of
 from autoseg.data.user_augmentation import Augmentation, check, load_augmentation
 from autoseg.networks.space import SearchSpace
@@ -163,6 +163,7 @@ def statement(
         "classes": list(dataset.classes),
         "pictures": {split: len(samples) for split, samples in dataset.splits.items()},
         "data_digest": dataset.digest,
+        "grey_range": None if dataset.grey_range == FULL_RANGE else [*dataset.grey_range],
         "licence": licence_of(declaration.data),
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},

@@ -14,6 +14,7 @@ from autoseg.bundle.predict_script import (
     Colours,
     FrameSeconds,
     MaskResult,
+    grey_range_of,
     input_of,
     load,
     medians,
@@ -26,6 +27,7 @@ from autoseg.core.records import Score
 from autoseg.data.dataset import Array, Dataset, Reading
 from autoseg.data.drawing.overlay import class_colours
 from autoseg.device import runner
+from autoseg.device.model_files import files_of
 from autoseg.device.session import class_maps
 from autoseg.export.contract import require_shipped
 from autoseg.train.scoring import picture_score
@@ -57,7 +59,7 @@ def predict_files(
 def _opened(model: Path) -> tuple[Any, Colours | None]:
     """A session, and the colours of the classes if they are known."""
     if not model.is_dir():
-        session = load(model)
+        session = load(files_of(model).onnx)
         names = session.get_modelmeta().custom_metadata_map.get("classes", "").split("\n")
         return session, class_colours(names) if 2 <= len(names) <= 255 else None
     with open_bundle(model) as bundle:
@@ -88,8 +90,10 @@ def evaluate_file(
 
     Raises InputError for a model that is not ours, faults of the data, and a missing split.
     """
-    frame, cache_dir = input_of(load(model), str(model)), cache_dir or cache_here()
-    dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
+    session, cache_dir = load(files_of(model).onnx), cache_dir or cache_here()
+    frame, grey_range = input_of(session, str(model)), grey_range_of(session)
+    inspected = cache_dir.with_name("inspected")
+    dataset = data_room.load(data, reading, cache_dir=inspected, grey_range=grey_range)
     return score_file(model, dataset, split, frame=frame, cache_dir=cache_dir)
 
 

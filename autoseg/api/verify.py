@@ -12,6 +12,7 @@ from pathlib import Path
 
 from autoseg import data as data_room
 from autoseg.api.predict import cache_here, score_file
+from autoseg.bundle.predict_script import grey_range_of, load
 from autoseg.bundle.read import Bundle, open_bundle
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_latency_met
@@ -107,7 +108,8 @@ def _dataset(
         if reading != Reading():
             raise InputError("how a folder is read needs the folder: give it with --data")
         return None
-    dataset = data_room.load(data, reading, cache_dir=cache_dir.with_name("inspected"))
+    grey_range, inspected = grey_range_of(load(bundle.model)), cache_dir.with_name("inspected")
+    dataset = data_room.load(data, reading, cache_dir=inspected, grey_range=grey_range)
     # The card names a user's folder that is called parcels, too.
     other = data is None and known is not None and known.digest != dataset.digest
     return None if other else dataset

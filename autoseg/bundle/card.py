@@ -33,7 +33,7 @@ def card(
         markdown_table(["quantity", "value", "95 % interval"], _results(evaluation, manifest)),
         markdown_table(["class", "colour", "IoU on val", "IoU on test"],
               _classes(evaluation, classes)),
-        _ABOUT_RESULTS,
+        _ABOUT_RESULTS.format(iou_of=plain(_iou_of(evaluation))),
         f"![images of val with truth, prediction and errors]({sheet})" if sheet else "",
         "## Measured on",
         markdown_table(["", ""], _measured(evaluation, manifest, diagnostics).items()),
@@ -43,6 +43,7 @@ def card(
         _limits(evaluation, manifest, (height, width)),
         "## Use",
         _USE.format(height=height, width=width, channels=manifest.knobs.get("channels", 3)),
+        _deep_grey(manifest.data),
         "## Made with",
         markdown_table(["", ""], _made(evaluation, manifest).items()),
     ]  # fmt: skip
@@ -106,7 +107,12 @@ def _class_iou(score: Score | None, index: int) -> str:
 _ABOUT_RESULTS = """\
 All results are of this `model.onnx` with its trained weights. The model was selected by its IoU on
 val; test was evaluated once, after the selection. IoU is computed over the whole split at the
-original size of each image: of the foreground for two classes, else the mean over classes."""
+original size of each image: it is that of {iou_of}."""
+
+
+def _iou_of(evaluation: Evaluation) -> str:
+    told = [score.iou_of for score in evaluation.scores if score.iou_of]
+    return told[-1] if told else "the foreground for two classes, else the mean over classes"
 
 
 def _measured(
@@ -157,6 +163,9 @@ def _data(data: DataFacts | None) -> dict[str, str]:
         "pictures": counts or "not recorded",
         "licence": plain(data.licence) if data.licence else _NO_LICENCE,
     }
+    if data.grey_range:
+        low, high = data.grey_range
+        rows["grey pictures of 16 bits"] = f"values {low} to {high} become 0 to 255"
     if data.reading:
         each = (f"{k.replace('_', '-')} {plain(value)}" for k, value in data.reading.items())
         rows["read with"] = ", ".join(each)
@@ -216,6 +225,19 @@ model = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvi
 ```
 
 `sha256sum -c SHA256SUMS` checks the files; `autoseg verify` measures latency and IoU again."""
+
+
+def _deep_grey(data: DataFacts | None) -> str:
+    """How pictures of 16 bits are read, where the model was trained on such."""
+    if data is None or data.grey_range is None:
+        return ""
+    low, high = data.grey_range
+    return (
+        "The model was trained on grey pictures of 16 bits, whose values "
+        f"{low} to {high} become 0 to 255; others are clipped. `predict.py` does the same with a "
+        'picture of 16 bits. From Python: `read_picture("picture.png", grey_range_of(model))`; '
+        f"for a frame of 16 bits `stretched(frame, ({low}, {high}))` in all three channels."
+    )
 
 
 def _made(evaluation: Evaluation, manifest: Manifest) -> dict[str, str]:

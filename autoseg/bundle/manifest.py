@@ -20,7 +20,8 @@ READING_OPTIONS = ("format", "remap", "split_column", "group_column", "group_pat
 class DataFacts:
     """The data of a run: its name and digest, pictures by split, and how the folder was read.
 
-    `licence` is as the folder states it, or None. No field contains a path.
+    `licence` is as the folder states it, or None. `grey_range` holds the values of grey pictures
+    of 16 bits that become 0 to 255, None for all. No field contains a path.
     """
 
     name: str
@@ -28,6 +29,7 @@ class DataFacts:
     pictures: Mapping[str, int]
     licence: str | None = None
     reading: Mapping[str, str | int] = field(default_factory=dict)
+    grey_range: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,14 @@ def _data_facts(declaration: Mapping[str, Any]) -> DataFacts | None:
         reading["remap"] = _last_part(str(reading["remap"]))
     data, pictures = declaration.get("data"), declaration.get("pictures", {})
     name = "parcels" if data is None else _last_part(str(data))
+    grey_range = declaration.get("grey_range")
     return DataFacts(
-        name, declaration["data_digest"], pictures, declaration.get("licence"), reading
+        name,
+        declaration["data_digest"],
+        pictures,
+        declaration.get("licence"),
+        reading,
+        (grey_range[0], grey_range[1]) if grey_range else None,
     )
 
 

@@ -7,12 +7,15 @@ Needs Python 3.8, onnxruntime 1.16, numpy and Pillow 9.1, or newer. As a module:
     mask = predict(model, read_picture("picture.jpg"))
 
 A mask is a palette PNG of the image's size whose values are the class indices of classes.json.
+A grey picture of 16 bits: `read_picture("picture.png", grey_range_of(model))`.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -20,6 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 (Python 3.8)
 
+if __name__ == "__main__":
+    # An onnxruntime for another processor ends the interpreter at its import: this says where.
+    faulthandler.enable(2)
 try:
     import numpy as np
     import onnxruntime  # noqa: F401 (missing: the message below says what to install)
@@ -36,6 +42,7 @@ except ImportError as error:
 
 from autoseg.bundle.targets import MaskTask, mask_tasks
 from autoseg.core.errors import CandidateError, InputError
+from autoseg.data.dataset import FULL_RANGE, GreyRange
 from autoseg.data.drawing.overlay import Array, Colour, overlay
 from autoseg.data.pictures import read_picture
 from autoseg.data.resize import resize_frame, resize_mask
@@ -86,6 +93,21 @@ def input_of(session: Any, name: str = "the model") -> tuple[int, int, int]:
     return shape[1], shape[2], shape[3]
 
 
+def grey_range_of(session: Any) -> GreyRange:
+    """The values of grey pictures of 16 bits that become 0 to 255, as in training: those in the
+    model's metadata, else all (the upper 8 bits are used). Raises InputError for other metadata.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get("grey_range", "")
+    if not text:
+        return FULL_RANGE
+    found = re.match(r"([0-9]{1,5}) ([0-9]{1,5})$", text)
+    if found is None or not int(found[1]) <= int(found[2]) <= FULL_RANGE[1]:
+        raise InputError(
+            f"the model's grey_range must be two values of 16 bits, got {text[:40]!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
 def predict(session: Any, image: Array) -> Array:
     """Class indices uint8 [H, W] of an image uint8 [H, W, 3] RGB, at its size.
 
@@ -128,11 +150,12 @@ def write_masks(
 
     Raises InputError where an output cannot be written, and for overlays without colours.
     """
+    grey_range = grey_range_of(session)
     for task in planned:
         if task.overlay is not None and colours is None:
             raise InputError("--overlay needs the colours of a classes.json beside the model")
         try:
-            image = read_picture(task.picture)
+            image = read_picture(task.picture, grey_range)
         except InputError as error:
             yield MaskResult(task, None, str(error))
             continue

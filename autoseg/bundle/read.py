@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoseg.bundle.manifest import SCHEMA, Manifest
 from autoseg.core.errors import InputError
+from autoseg.core.files import lfs_pointer
 from autoseg.core.records import Measurement, Score
 from autoseg.core.text import one_line
 from autoseg.data.drawing.overlay import Colour
@@ -133,6 +134,8 @@ def _check_all(folder: Path, sums: Mapping[str, str], place: Path) -> None:
             faults.append(f"{name} is a link, not a file")
         elif not path.is_file():
             faults.append(f"{name} is missing")
+        elif fault := lfs_pointer(path):
+            raise InputError(fault)
         elif _copied(path, place / name) != expected:
             faults.append(f"{name} does not match its checksum")
     if faults:

@@ -93,6 +93,9 @@ def verify(
     as_json: JsonOption = False,
 ) -> int:
     """Check a bundle's files, measure its latency and IoU again, and judge its promises."""
+    from autoseg.device.runtimes import require_importable
+
+    require_importable()
     from autoseg.api.verify import verify as verify_it
     from autoseg.device import resolve
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_facts, print_json, print_lines, print_table
 from autoseg.core.errors import CandidateError, InputError
-from autoseg.core.records import STATISTICS, MeasurePlan
+from autoseg.core.records import STATISTICS, FedInput, MeasurePlan
 from autoseg.core.serialize import to_json
 from autoseg.core.units import parse_duration_s
 
@@ -40,6 +41,12 @@ def measure(
     device: DeviceOption = "local",
     statistic: Annotated[str, typer.Option(help="p50 p90 p95 p99 mean")] = "p90",
     max_time: Annotated[str, typer.Option(help="stop timing after this long")] = "60s",
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="sizes of an input that the model leaves open: 1x3x256x256, or NAME=1x3x256x256"
+        ),
+    ] = None,
     operators: Annotated[
         bool, typer.Option("--operators", help="print the time of each operator instead")
     ] = False,
@@ -53,17 +60,20 @@ def measure(
     from autoseg.device import board_of
     from autoseg.device.device_profile import load_profile
 
-    plan = _plan(statistic, max_time)
+    plan, shapes = _plan(statistic, max_time), _shapes(shape or [])
     for file in (None if candidate else model, against):
         _require_file(file)
-    opened = board_of(load_profile(device), accept_new_host_key=accept_new_host_key)
+    opened = board_of(load_profile(device), accept_new_host_key=accept_new_host_key, shapes=shapes)
     try:
         with closing(opened) as board, _named(model, candidate) as (name, onnx):
             if operators or against:
                 others = {str(against): against} if against else {}
                 _print_operators(board, {name: onnx, **others}, as_json=as_json)
             else:
-                print_facts(to_json(board.measure(onnx, plan)), as_json=as_json)
+                found = board.measure(onnx, plan)
+                facts = to_json(found)
+                inputs = {} if as_json else {"inputs": [_fed(each) for each in found.inputs]}
+                print_facts({**facts, **inputs}, as_json=as_json)
     except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
     return 0
@@ -74,6 +84,26 @@ def _plan(statistic: str, max_time: str) -> MeasurePlan:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
     max_s = parse_duration_s(max_time, "--max-time", "60s")
     return dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
+
+
+def _shapes(given: Sequence[str]) -> dict[str, list[int]]:
+    """Sizes by the name of the input, "" where none was given. Raises InputError."""
+    shapes: dict[str, list[int]] = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        if name in shapes or not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", sizes):
+            raise InputError(
+                "--shape is the sizes of one input, each over 0, such as 1x3x256x256, with its "
+                f"name where several are open: NAME=1x3x256x256, once each; got {text!r}"
+            )
+        shapes[name] = [int(size) for size in sizes.split("x")]
+    return shapes
+
+
+def _fed(given: FedInput) -> str:
+    sizes, declared = ("x".join(map(str, each)) for each in (given.shape, given.declared))
+    was_open = f" (the model leaves {declared})" if sizes != declared else ""
+    return f"{given.name}: {given.dtype} {sizes}{was_open}"
 
 
 def _require_file(path: Path | None) -> None:
@@ -144,6 +174,9 @@ def predict(
     as_json: JsonOption = False,
 ) -> int:
     """Write each picture's class map as a PNG of the picture's own size."""
+    from autoseg.device.runtimes import require_importable
+
+    require_importable()
     from autoseg.api.predict import predict_files, speed_facts
     from autoseg.bundle.predict_script import speed
 
@@ -174,9 +207,12 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> int:
     """Compute the IoU of an ONNX file on a split, at each picture's original resolution."""
+    from autoseg.device.runtimes import require_importable
+
+    require_importable()
     from autoseg.api.predict import evaluate_file
 
     score = to_json(evaluate_file(model, data, split, reading))
-    shown = ("split", "iou", "iou_ci95", "class_iou", "pixel_accuracy")
+    shown = ("split", "iou", "iou_of", "iou_ci95", "class_iou", "pixel_accuracy")
     print_facts({name: score[name] for name in shown}, as_json=as_json)
     return 0

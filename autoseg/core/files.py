@@ -37,3 +37,21 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     if about.st_size > max_bytes:
         raise InputError(f"{path} is over {max_bytes / 2**20:,g} MiB, too large to be read")
     return path.read_bytes()
+
+
+def lfs_pointer(path: Path) -> str:
+    """What is wrong with a file that Git LFS left a pointer for; empty where it is none.
+
+    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return ""
+    if not head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return ""
+    return (
+        f"{path} is a pointer of Git LFS, not the file it stands for; in its repository, run: "
+        "git lfs install && git lfs pull"
+    )

@@ -190,6 +190,19 @@ class BoardLatency:
     p90_ms: float | None
 
 
+@dataclass(frozen=True)
+class FedInput:
+    """What one input of a timed model was fed: its sizes, and those that the model declares.
+
+    A size that the model leaves open is declared by its name, or as "?".
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    declared: tuple[int | str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """A device's measurement of one ONNX file; a percentile that needs more runs is None.
@@ -198,7 +211,7 @@ class Measurement:
     `clock_mhz` was read before and after; `flags` are warnings in words. Where several boards
     measured it, this is the slowest one's; `boards` are the figures of each, and `boards_ratio` is
     the slowest over the fastest p50. `quantiles_ms` of a confirming one are 41 evenly spaced
-    quantiles of its runs (0, 2.5 … 100 %).
+    quantiles of its runs (0, 2.5 … 100 %). `onnx_digest` is over all files of the model.
     """
 
     device: str
@@ -234,6 +247,7 @@ class Measurement:
     boards: tuple[BoardLatency, ...] = ()
     boards_ratio: float | None = None
     quantiles_ms: tuple[float, ...] = ()
+    inputs: tuple[FedInput, ...] = ()
 
     def supported(self, statistic: Statistic) -> Statistic:
         """The chosen statistic, or the nearest lower one that the number of runs allows."""
@@ -250,7 +264,8 @@ class Measurement:
 class Score:
     """The metrics of a trained network at one rung, on one split, from one source.
 
-    `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures.
+    `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures;
+    `iou_of` says of which classes the IoU is (`Dataset.iou_of`), None in older ledgers.
     """
 
     split: Literal["val", "test"]
@@ -264,6 +279,7 @@ class Score:
     seed: int
     decayed: bool = False
     p_floor: float | None = None
+    iou_of: str | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,13 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~$])")
 _STARTS = re.compile(r"^(\d*)(?=\d[.)](?:\s|$)|[-+:](?:\s|$)|[-=:]+$)(\d?)")
 
 
+def one_form(name: str) -> str:
+    """A name in Unicode's composed form (NFC): macOS unpacks archives with decomposed names (NFD),
+    which look the same and compare different (Unicode Standard Annex 15).
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def without_control(text: str) -> str:
     """Text without characters that control a terminal."""
     return _CONTROL.sub(" ", text)

@@ -27,8 +27,9 @@ Fault = tuple[Loc, str]
 Model = TypeVar("Model", bound="BaseModel")
 
 _NOUNS: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
+MAX_FAULTS = 30  # of one file, in a message
 _SUFFIXES = (".yaml", ".yml")
-MAX_FAULTS, MAX_VALUES = 30, 100_000
+MAX_VALUES = 100_000
 MAX_BYTES = 2**18  # files that people write are far smaller, and parsing one takes seconds
 
 
@@ -253,5 +254,6 @@ def _report(document: Document, found: Iterable[Fault]) -> InputError:
         field = ".".join(map(str, loc))
         lines.append((document.line(loc), f"{field}: {message}" if field else message))
     told = [f"{document.path}:{line}: {one_line(text)}" for line, text in sorted(lines)]
-    more = [f"and {len(told) - MAX_FAULTS} more"] if len(told) > MAX_FAULTS else []
-    return InputError("\n".join([*told[:MAX_FAULTS], *more]))
+    if len(told) > MAX_FAULTS:
+        told[MAX_FAULTS:] = [f"and {len(told) - MAX_FAULTS} more faults"]
+    return InputError("\n".join(told))

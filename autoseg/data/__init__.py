@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 from autoseg.core.errors import InputError
 
 if TYPE_CHECKING:
-    from autoseg.data.dataset import Dataset, Reading
+    from autoseg.data.dataset import Dataset, GreyRange, Reading
 
 
 def load(
-    data: str | Path | None, reading: Reading | None = None, *, cache_dir: Path | None = None
+    data: str | Path | None,
+    reading: Reading | None = None,
+    *,
+    cache_dir: Path | None = None,
+    grey_range: GreyRange | None = None,
 ) -> Dataset:
     """The data set in a folder, or the synthetic parcels for None (or the word "parcels").
 
     `reading` holds the options for a folder. With `cache_dir`, facts of the pairs are kept there,
-    and only changed files are decoded next time. Raises InputError with all faults.
+    and only changed files are decoded next time. `grey_range` is that of a model, for pictures of
+    16 bits; None is the data's own. Raises InputError with the faults.
     """
     from autoseg.data.dataset import Reading
 
@@ -31,7 +36,7 @@ def load(
         return parcels()
     from autoseg.data.inspection import open_folder
 
-    return open_folder(data, reading, cache_dir)
+    return open_folder(data, reading, cache_dir, grey_range)
 
 
 def is_parcels(data: str | Path) -> bool:

@@ -25,12 +25,21 @@ import numpy.typing as npt
 from autoseg.core import yaml_files
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.text import one_form
 from autoseg.core.yaml_files import Fault
 from autoseg.data.layout import Layout, listed
+from autoseg.data.mask_encoding import (
+    THRESHOLD,
+    check_conventions,
+    check_palettes,
+    check_soft,
+)
 from autoseg.data.pairs import PairFacts
 from autoseg.data.pictures import under
 
 _IDENTITY = bytes(range(256))
+_GREY_LEVELS = "grey levels"
+_TWO = ("background", "object")
 _BINARY = bytes([0] * IGNORE_INDEX + [1])
 IGNORE, REST = "ignore", "rest"
 # Of stored values that have no class: the inspection reports them.
@@ -65,15 +74,17 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     for fact in facts:
         for value, count in fact.counts.items():
             stored[value] += count
-    encoding = _settle_values(layout, stored)
-    values = layout.values or _IDENTITY
     names = layout.classes
-    if names:
+    encoding = _settle_values(layout, facts, stored)
+    values = layout.values or _IDENTITY
+    if encoding == _GREY_LEVELS:
+        names = names or _TWO
+    elif names:
         _note_illegal(layout, facts, values)
     else:
         highest = int(max(np.flatnonzero(_by_class(values, stored)[:IGNORE_INDEX]), default=0))
-        others = ["object"] if highest < 2 else [f"class_{n}" for n in range(1, highest + 1)]
-        names = ("background", *others)
+        numbered = (f"class_{n}" for n in range(1, highest + 1))
+        names = _TWO if highest < 2 else ("background", *numbered)
         _note_gaps(layout, facts, stored, highest)
     _note_shares(layout, stored)
     if path:
@@ -85,8 +96,16 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     return Classes(names, encoding, of_classes, float(shares[IGNORE_INDEX]))
 
 
-def _settle_values(layout: Layout, stored: Counts) -> str:
-    """The encoding of masks as a text; two classes stored as 0 and 255 are detected here."""
+def _settle_values(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -> str:
+    """The encoding of masks as a text; two classes stored as 0 and 255 are detected here, and
+    masks that cannot be read as class indices become faults.
+    """
+    check_palettes(layout, facts)
+    if layout.values is None:
+        check_conventions(layout, facts, bool(layout.classes))
+        if len(layout.classes) <= 2 and check_soft(layout, facts, stored):
+            layout.values = bytes(int(value >= THRESHOLD) for value in range(256))
+            return _GREY_LEVELS
     values = np.flatnonzero(stored).tolist()
     binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
     if layout.values is None and binary and values:
@@ -103,12 +122,17 @@ def _by_class(values: bytes, stored: Counts) -> Counts:
 
 def _note_illegal(layout: Layout, facts: Sequence[PairFacts], values: bytes) -> None:
     known = (*range(len(layout.classes)), IGNORE_INDEX)
+    illegal: set[int] = set()
+    masks: list[str] = []
     for fact in facts:
-        if illegal := sorted(value for value in fact.counts if values[value] not in known):
-            count, shown = len(layout.classes), listed([str(value) for value in illegal])
-            legal = f" (0..{count - 1}, 255 = ignore)" if not layout.values else ""
-            rule = f"mask values {shown} are not among the {count} classes{legal}"
-            layout.faults.append(f"{under(layout.root, fact.sample.mask)}: {rule}")
+        if found := {value for value in fact.counts if values[value] not in known}:
+            illegal |= found
+            masks.append(under(layout.root, fact.sample.mask))
+    if illegal:
+        count, shown = len(layout.classes), listed([str(value) for value in sorted(illegal)])
+        legal = f" (0..{count - 1}, 255 = ignore)" if not layout.values else ""
+        rule = f"mask values {shown} are not among the {count} classes{legal}"
+        layout.faults.append(f"{listed(masks)}: {rule}")
 
 
 def _note_gaps(layout: Layout, facts: Sequence[PairFacts], stored: Counts, highest: int) -> None:
@@ -213,7 +237,9 @@ def _take(
     source: Any, result: str, names: Sequence[str], taken: dict[int, str], found: list[Fault]
 ) -> None:
     """Take a class of the data, by its name or index, into the class `result`."""
-    index = names.index(source) if isinstance(source, str) and source in names else source
+    if isinstance(source, str):
+        source = one_form(source)
+    index = names.index(source) if source in names else source
     if type(index) is not int or not 0 <= index < len(names):
         hint = yaml_files.did_you_mean(source, names) if isinstance(source, str) else ""
         known = ", ".join(f"{index} {name}" for index, name in enumerate(names))

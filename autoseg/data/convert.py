@@ -118,8 +118,11 @@ def _complete_folder(out: Path) -> Iterator[Path]:
 
 def _write_tables(folder: Path, dataset: Dataset, stems: Mapping[str, list[str]]) -> None:
     names = (" ".join(name.split()) for name in dataset.classes)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
-    with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
+    # Names of classes and groups may come from file names that are no UTF-8.
+    escaped = "backslashreplace"
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), "utf-8", escaped)
+    index = folder / "index.csv"
+    with index.open("w", newline="", encoding="utf-8", errors=escaped) as file:
         table = csv.writer(file)
         table.writerow(("stem", "split", "group"))
         for split, new in stems.items():

@@ -96,7 +96,8 @@ class FactsFile:
 
     def _key(self, sample: Sample) -> bytes:
         names = (under(self._root, name) for name in (sample.image, sample.mask))
-        return hashlib.sha256("\0".join(names).encode()).hexdigest()[:32].encode()
+        joined = "\0".join(names).encode(errors="surrogatepass")  # names need not be UTF-8
+        return hashlib.sha256(joined).hexdigest()[:32].encode()
 
 
 def examine_all(
@@ -183,15 +184,22 @@ def _lines(path: Path) -> list[bytes]:
 
 def _text(fact: PairFacts) -> bytes:
     counts = [*fact.counts.items()]
-    return json.dumps([fact.hw, counts, fact.content, fact.thumbnail.hex()]).encode()
+    palette = fact.palette and [*fact.palette.items()]
+    deep = [fact.deep_range, fact.deep_colour]
+    return json.dumps(
+        [fact.hw, counts, fact.content, fact.thumbnail.hex(), deep, palette]
+    ).encode()
 
 
 def _facts(sample: Sample, text: bytes) -> PairFacts:
-    hw, counts, content, small = json.loads(text)
+    hw, counts, content, small, (deep, deep_colour), palette = json.loads(text)
     return PairFacts(
         sample=sample,
         hw=(hw[0], hw[1]),
         counts=dict(counts),
         content=content,
         thumbnail=bytes.fromhex(small),
+        deep_range=deep and (deep[0], deep[1]),
+        deep_colour=deep_colour,
+        palette=palette and dict(palette),
     )

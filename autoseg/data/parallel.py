@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from autoseg.core.cpus import usable_cpus
+
 log = logging.getLogger(__name__)
 
 PROGRESS_S = 10.0
 BATCH_ITEMS = 500
-_MAX_THREADS = min(8, os.cpu_count() or 1)
+_MAX_THREADS = min(8, usable_cpus())
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")

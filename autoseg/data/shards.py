@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.cpus import usable_cpus
 from autoseg.core.errors import DeviceError
 from autoseg.data.dataset import Array
 
@@ -39,7 +40,7 @@ MAX_SHARE_OF_FREE = 0.5  # of the free disk space, for the cache
 MIN_UNUSED_S = 3600.0
 _FOOTER = struct.Struct("<8sQI")  # magic, number of pairs, checksum of all bytes before it
 _MAGIC = b"autoseg\x02"
-_MAX_THREADS = min(4, os.cpu_count() or 1)
+_MAX_THREADS = min(4, usable_cpus())
 _verified: set[tuple[str, int, int, int]] = set()
 
 Pair = tuple[Array, Array]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,17 @@ def resolve(
     return Group(members)
 
 
-def board_of(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
-    """The machine of a profile, not connected yet."""
+def board_of(
+    profile: Profile,
+    *,
+    accept_new_host_key: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Board:
+    """The machine of a profile, not connected yet; `shapes` as for `Board`."""
     if profile.kind == "local":
         from autoseg.device.local import local_device
 
-        return local_device(profile)
+        return local_device(profile, shapes=shapes)
     from autoseg.device.ssh import ssh_device
 
-    return ssh_device(profile, accept_new_host_key=accept_new_host_key)
+    return ssh_device(profile, accept_new_host_key=accept_new_host_key, shapes=shapes)

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoseg.core.errors import CandidateError, DeviceError, InputError
+from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
 from autoseg.device import aa_comparison
 from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers, findings
 from autoseg.device.measure import measure
-from autoseg.device.model_session import Image, ModelSession
+from autoseg.device.model_files import files_of
+from autoseg.device.model_session import Image, ModelSession, locally_named
 from autoseg.device.rpc import Launcher
 from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
 from autoseg.device.runner_connection import START_S, Connection
@@ -31,7 +32,8 @@ CLAIM_NAME = "autoseg"
 class Board:
     """One machine, timed as its profile says, through a runner that a `Launcher` starts there.
 
-    `shapes` fills the sizes that a model leaves open (input name -> shape).
+    `shapes` fills the sizes that a model leaves open (input name -> shape; the name "" stands for
+    the only input with open sizes).
     """
 
     def __init__(
@@ -113,11 +115,13 @@ class Board:
 
         def profiled() -> dict[str, Any]:
             path, plan = self.connection.upload(onnx), self._plan()
-            return self.connection.channel().ask(
-                "nodes", limit_s=START_S, path=path, plan=plan, runs=runs
-            )
+            with locally_named({path: onnx}):
+                return self.connection.channel().ask(
+                    "nodes", limit_s=START_S, path=path, plan=plan, runs=runs
+                )
 
         with self.connection.held(f"profiling {onnx.name}"), self.connection.named():
+            self.describe()
             return parse_nodes(self.connection.twice(profiled))
 
     def compare_with_itself(self) -> AAResult:
@@ -181,7 +185,5 @@ class Board:
 
 
 def _existing(onnx: Path) -> Path:
-    onnx = Path(onnx).resolve()
-    if not onnx.is_file():
-        raise InputError(f"there is no file {onnx}")
-    return onnx
+    """The path from the root, once all files of the model were found. Raises InputError."""
+    return files_of(Path(onnx)).onnx

@@ -8,7 +8,7 @@ import numpy as np
 
 from autoseg.core.errors import DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
-from autoseg.core.serialize import file_digest
+from autoseg.device.model_files import files_of
 from autoseg.device.percentiles import NEEDED_RUNS
 from autoseg.device.rpc_schema import Node
 from autoseg.device.session import Array, class_maps, open_session
@@ -86,7 +86,7 @@ class FakeDevice:
             p99_ms=tail["p99"],
             load_ms=1.0,
             peak_rss_bytes=onnx.stat().st_size,
-            onnx_digest=file_digest(onnx),
+            onnx_digest=files_of(onnx).digest,
             taken_at="2000-01-01T00:00:00+00:00",
             quantiles_ms=_spread(p50_ms) if plan.phase == "confirm" else (),
         )

@@ -1,5 +1,6 @@
 """Facts about a device, and findings: what to fix before its figures can be trusted."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from autoseg.core.text import bounded
 from autoseg.device.device_profile import Profile
 from autoseg.device.rpc_schema import Hello, Status
+from autoseg.device.runtimes import other_versions, tested_runtimes
 
 MIN_RUNTIME = (1, 16)  # the first that loads shipped graphs: opset 18, IR 9
 MIN_PYTHON = (3, 8)
@@ -48,7 +50,7 @@ def facts(
     found: dict[str, str | None] = {
         "model": bounded(hello.cpu),
         "system": bounded(f"{hello.system} {hello.machine}"),
-        "cores": f"{hello.cores} ({allowed})" if allowed else f"{hello.cores}",
+        "cores": f"{hello.cores}{f' ({allowed})' if allowed else ''}{_quota_text(hello)}",
         "governor": bounded(" ".join(sorted(set(status.governors)))),
         "clock": _clock(status),
         "temperature": None if status.temperature_c is None else f"{status.temperature_c:.0f} °C",
@@ -76,6 +78,7 @@ def findings(
     """All findings, the severe ones first; `called` is the user's name for the device."""
     found = [
         *blockers(profile, hello, called),
+        *_quota(profile, hello),
         *_clocks(hello, status),
         *_heat(profile, status),
         *_load(hello, status),
@@ -122,8 +125,10 @@ def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
     if profile.kind == "local":
         setup = "install it beside autoseg: pip install onnxruntime"
     if hello.runtime is None:
-        why = f" ({bounded(hello.runtime_error)})" if hello.runtime_error else ""
-        yield Finding(f"onnxruntime cannot be imported{why}", setup)
+        told = bounded(hello.runtime_error or "", 500)
+        if " ends the interpreter" in told:
+            setup = _other_runtime(profile, hello, setup)
+        yield Finding(f"onnxruntime cannot be imported{f' ({told})' if told else ''}", setup)
         return
     if too_old(hello.runtime):
         yield Finding(f"{bounded(hello.runtime)} is older than 1.16", setup)
@@ -133,6 +138,14 @@ def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
                 f"onnxruntime there has no {name}, which the profile requests",
                 PROVIDER_FIXES[name],
             )
+
+
+def _other_runtime(profile: Profile, hello: Hello, setup: str) -> str:
+    if profile.kind == "local":
+        other = other_versions(hello.machine, hello.python, hello.runtime_error or "")
+        return f"install another version beside autoseg: {other}"
+    tested = " or ".join(tested_runtimes(hello.machine, hello.python)) or "1.20.1"
+    return f"{setup}, which installs a version that autoseg was tested with: {tested}"
 
 
 PROVIDER_FIXES = {
@@ -146,6 +159,7 @@ PROVIDER_FIXES["TensorRT"] = PROVIDER_FIXES["CUDA"]
 
 
 def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
+    quota = hello.quota_cores
     missing = sorted(set(profile.affinity or ()) - set(hello.affinity))
     if missing and hello.affinity:
         yield Finding(
@@ -157,6 +171,25 @@ def _cores_of(profile: Profile, hello: Hello) -> Iterator[Finding]:
         yield Finding(
             f"the profile requests {profile.threads} threads on {hello.cores} cores",
             "lower `threads`",
+        )
+    elif quota and profile.threads > math.ceil(quota):
+        yield Finding(
+            f"the profile requests {profile.threads} threads, and the control group allows "
+            f"{quota:g} cores",
+            f"lower `threads`, or {QUOTA_FIX}",
+        )
+
+
+QUOTA_FIX = "raise its CPU quota (docker run --cpus, CPUQuota= of the systemd unit)"
+
+
+def _quota(profile: Profile, hello: Hello) -> Iterator[Finding]:
+    quota = hello.quota_cores
+    if quota and quota < profile.threads <= math.ceil(quota):
+        yield Finding(
+            f"the control group allows {quota:g} cores, fewer than the {profile.threads} that are "
+            "timed: it is stopped for a part of each period",
+            QUOTA_FIX,
         )
 
 
@@ -237,6 +270,10 @@ def _skew(status: Status, skew_s: float) -> Iterator[Finding]:
             "on the board: sudo timedatectl set-ntp true (downloads fail with a wrong date)",
             severe=False,
         )
+
+
+def _quota_text(hello: Hello) -> str:
+    return f", quota {hello.quota_cores:g}" if hello.quota_cores else ""
 
 
 def _ranges(cores: list[int]) -> str:

@@ -13,11 +13,13 @@ import json
 import os
 import platform
 import shutil
+import signal
 import struct
 import subprocess
-from typing import Dict, Optional  # noqa: UP035
+from typing import Dict, Union  # noqa: UP035
 
-Imports = Dict[str, Optional[str]]  # noqa: UP006, UP045
+Imports = Dict[str, Union[str, bool, None]]  # noqa: UP006, UP007
+ILLEGAL = ", illegal instruction: this build does not fit the processor"
 CODE = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
 
 
@@ -43,7 +45,9 @@ def own() -> Imports:
     os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
         output = pipe.read()
-    return imports(os.waitpid(pid, 0)[1], output, output)
+    status = os.waitpid(pid, 0)[1]
+    code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return imports(code, output, output)
 
 
 def of(python: str) -> Imports:
@@ -52,16 +56,20 @@ def of(python: str) -> Imports:
         # Not in the home folder, where a numpy.py would shadow numpy.
         done = subprocess.run([python, "-c", CODE], capture_output=True, timeout=120, cwd="/")
     except Exception as failure:
-        return {"runtime": None, "error": str(failure)[:500]}
+        return {"runtime": None, "error": str(failure)[:500], "ended": False}
     return imports(done.returncode, done.stdout, done.stderr)
 
 
 def imports(code: int, output: bytes, errors: bytes) -> Imports:
     lines = output.decode(errors="replace").splitlines()
     if code == 0 and lines:
-        return {"runtime": json.loads(lines[-1]), "error": None}
+        return {"runtime": json.loads(lines[-1]), "error": None, "ended": False}
+    if code < 0:
+        how = signal.Signals(-code).name + ILLEGAL * (-code == signal.SIGILL)
+        error = f"importing numpy and onnxruntime ends the interpreter ({how})"
+        return {"runtime": None, "error": error, "ended": True}
     lines = errors.decode(errors="replace").strip().splitlines() or [f"it ended with {code}"]
-    return {"runtime": None, "error": lines[-1][:500]}
+    return {"runtime": None, "error": lines[-1][:500], "ended": False}
 
 
 def runs(*words: str) -> bool:

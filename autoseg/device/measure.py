@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
-from autoseg.core.serialize import file_digest
+from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
 from autoseg.device.findings import MIN_CLOCK_SHARE, THROTTLED_NOW
+from autoseg.device.model_files import files_of
 from autoseg.device.model_session import ModelSession
 from autoseg.device.percentiles import figures, quantiles
-from autoseg.device.rpc_schema import Node, StateAfter, Status
+from autoseg.device.rpc_schema import ModelInput, Node, StateAfter, Status
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import (
     CANDIDATE,
@@ -69,12 +69,13 @@ class TimedPass:
     timing: Timing
     warmup: int
     load_ms: float
+    inputs: list[ModelInput]
     throttled: bool | None
 
 
 def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     """Measures one file; repeats a throttled measurement once, after the machine cooled."""
-    info, digest, plan = board.describe(), file_digest(onnx), own_plan(board, plan)
+    info, digest, plan = board.describe(), files_of(onnx).digest, own_plan(board, plan)
     cool_down(board)
     found = time_once(board, onnx, plan)
     # This machine may be throttled by other programs all day: it waits only to confirm.
@@ -119,7 +120,13 @@ def state_fields(found: TimedPass) -> dict[str, Any]:
         "governor": ", ".join(before.governors) or None,
         "clock_mhz": clocks if all(clocks) else None,
         "other_cores": before.other_cores,
+        "inputs": tuple(map(_fed, found.inputs)),
     }
+
+
+def _fed(given: ModelInput) -> FedInput:
+    declared = tuple(size if isinstance(size, int) else str(size) for size in given.declared)
+    return FedInput(given.name, given.dtype, tuple(given.shape), declared)
 
 
 def flags_of(found: TimedPass, ratio: float) -> list[str]:
@@ -128,6 +135,9 @@ def flags_of(found: TimedPass, ratio: float) -> list[str]:
     flags = []
     if found.throttled:
         flags.append("the machine was throttled")
+    if after.quota_stops:
+        times = f"{after.quota_stops} time{'s' * (after.quota_stops != 1)}"
+        flags.append(f"the CPU quota of the control group stopped the process {times}")
     if after.governors and after.governors != before.governors:
         now = ", ".join(after.governors)
         flags.append(f"the governor went from {', '.join(before.governors)} to {now}")
@@ -181,6 +191,7 @@ def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
         timing=timing,
         warmup=warmup,
         load_ms=opened.load_ms[CANDIDATE],
+        inputs=opened.inputs[CANDIDATE],
         throttled=throttled(before, after, board.profile.max_temperature_c),
     )
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
+from autoseg.device.model_files import files_of
 from autoseg.device.rpc_schema import (
     CHECK_POWER,
     Block,
@@ -40,6 +42,18 @@ LOAD_S = 120.0
 MAX_EXITS, MAX_LOSSES = 2, 4
 # Pixels of a class map over bytes of its frame.
 MAX_MAP_PER_FRAME_BYTE = 4
+
+
+@contextmanager
+def locally_named(files: Mapping[str, Path]) -> Iterator[None]:
+    """A CandidateError names files by their paths here, which are the ones that the user knows."""
+    try:
+        yield
+    except CandidateError as error:
+        text = str(error)
+        for there, here in files.items():
+            text = text.replace(there, str(here))
+        raise CandidateError(text) from error
 
 
 class ModelSession:
@@ -83,14 +97,8 @@ class ModelSession:
 
     def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
-        try:
+        with locally_named({place: self._models[name] for name, place in places.items()}):
             reply = self._ask("open", models=places, plan=self._plan)
-        except CandidateError as error:
-            # The user knows the file by its local path.
-            text = str(error)
-            for name, place in places.items():
-                text = text.replace(place, str(self._models[name]))
-            raise CandidateError(text) from error
         opened = parse(OpenedModels, reply, "opened")
         parts = (opened.load_ms, opened.first_ms, opened.inputs)
         if not all(set(part) == set(places) for part in parts):
@@ -104,7 +112,8 @@ class ModelSession:
         except RunnerExited as error:
             raise ConnectionLost(str(error)) from error
         except RpcTimeout as error:
-            text = f"sending {path.name} ({path.stat().st_size} bytes) took too long"
+            size = files_of(path).size_bytes
+            text = f"sending {path.name} ({size} bytes) took too long"
             raise DeviceError(f"{text}; check the network") from error
 
     def _warm_up(self, model: str, warmup_s: float) -> int:

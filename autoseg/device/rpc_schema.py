@@ -65,7 +65,10 @@ class _Checked(BaseModel):
 
 
 class Hello(_Checked):
-    """Facts of a machine that do not change; `runtime` is None without onnxruntime."""
+    """Facts of a machine that do not change; `runtime` is None without onnxruntime.
+
+    `quota_cores` are the cores that its control group allows, None without a limit.
+    """
 
     python: Text
     runtime: Text | None
@@ -76,6 +79,7 @@ class Hello(_Checked):
     system: Text
     cores: Count
     affinity: Annotated[list[Whole], Field(max_length=4096)]
+    quota_cores: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None
     cache: Text
     pid: Count
 
@@ -107,9 +111,12 @@ class Status(_State):
 
 
 class ModelInput(_Checked):
-    """One input of a model as it is fed."""
+    """One input of a model as it is fed; `declared` are the model's own sizes, open ones named."""
 
-    shape: Shape
+    name: Text
+    dtype: Text
+    shape: Annotated[list[Whole], Field(max_length=16)]
+    declared: Shape
 
 
 class OpenedModels(_Checked):
@@ -135,14 +142,19 @@ class Block(_Checked):
 
 
 class StateAfter(_State):
-    """The state of a machine after some blocks."""
+    """The state of a machine after some blocks.
+
+    `quota_stops` is how often its control group was stopped during them: its quota was used up.
+    """
 
     peak_rss_bytes: Count
+    quota_stops: Count
 
     def merged(self, later: StateAfter) -> StateAfter:
         """Two states as one: limits of either, the higher of maxima, the rest of the later."""
         bits = [each.throttled_bits for each in (self, later) if each.throttled_bits is not None]
         update = {"throttled_bits": functools.reduce(operator.or_, bits) if bits else None}
+        update["quota_stops"] = self.quota_stops + later.quota_stops
         for name in ("temperature_c", "throttle_count", "peak_rss_bytes"):
             known = [n for n in (getattr(self, name), getattr(later, name)) if n is not None]
             update[name] = max(known, default=None)

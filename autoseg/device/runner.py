@@ -8,10 +8,15 @@ A message is one JSON object on one line; with `"bytes": n`, n raw bytes follow 
 A request has its verb in "do"; every reply to it but the last has `"more": true`.
 
     parent   ping   hello   status {window_s, affinity}   claim {name, who}   release
-             has {digest}   put {digest} + the file   close
+             has {digest}   put {digest, weights: {name: bytes}} + the files, the graph first
+             close
     child    open {models: {name: path}, plan}   warm {model, warmup_s}   nodes {path, plan, runs}
              time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
-    plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}}
+    plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}}; the shape
+             of "" is for the only input with open sizes
+
+A model whose weights are in other files is kept as a folder with all of them; its digest is the
+SHA-256 of the lines "DIGEST NAME" of its files, the graph first and without a name.
 
 `ping` is answered at once, even while the child works: that distinguishes a slow model from a dead
 board. The child computes, and a model that crashes kills only the child. It holds the claim as
@@ -29,6 +34,7 @@ import gc
 import glob
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import multiprocessing.connection
 import os
@@ -52,6 +58,7 @@ QUIET_S = 30.0
 HOLDER_S = 2.0
 MAX_LINE_BYTES = 1 << 20
 MAX_MESSAGE_CHARS = 2000
+MAX_NAME_CHARS = 200
 CHUNK_BYTES = 1 << 16
 MAX_FRAME_BYTES = 256 << 20
 MAX_CACHE_BYTES = 512 << 20
@@ -61,6 +68,8 @@ MAX_RUNS = 50_000
 MAX_NODES = 2000
 MAX_WARM_CHANGE = 0.02
 THERMAL = "/sys/class/thermal"
+CGROUPS = "/sys/fs/cgroup"
+OWN_CGROUPS = "/proc/self/cgroup"
 # A higher value is no temperature of a working board.
 MAX_TEMPERATURE_C = 150
 DTYPES = {"float": "float32", "double": "float64"}
@@ -69,6 +78,7 @@ MORE, LAST = b"+", b"."
 ALL_PROCESSES, NO_PROCESS = 0, -1
 # The kernel frees the names of abstract sockets; only Linux has them.
 ABSTRACT = sys.platform == "linux"
+UNFIT = "this build of {} does not fit the processor ({})"
 NO_HOLDER = "an autoseg that does not answer"
 Pipe = multiprocessing.connection.Connection
 
@@ -125,7 +135,7 @@ class Server:
         self.name, self.who = "", b""
         self.child: Child | None = None
         self.busy = False
-        self.ended = ""
+        self.ended: Fault | None = None
 
     def serve(self) -> NoReturn:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -150,7 +160,7 @@ class Server:
             "claim": lambda: self.claim(str(request["name"]), str(request["who"])),
             "release": self.release,
             "has": lambda: {"path": find_model(request["digest"])},
-            "put": lambda: {"path": keep_model(request["digest"], request["bytes"], payload)},
+            "put": lambda: {"path": keep_model(request, payload)},
             "close": self.close,
         }
         try:
@@ -242,17 +252,22 @@ class Server:
         if self.child:
             os.kill(self.child.pid, signal.SIGKILL)
             self.reap(self.child)
-        self.ended = ""
+        self.ended = None
         return {"closed": True}
 
     def reap(self, child: Child) -> None:
         _, code = os.waitpid(child.pid, 0)
         child.pipe.close()
         self.child, self.busy = None, False
-        self.ended = f"the process exited with code {os.WEXITSTATUS(code)}"
+        kind, text = "crash", f"the process exited with code {os.WEXITSTATUS(code)}"
         if os.WIFSIGNALED(code):
-            hint = " (often: out of memory)" if os.WTERMSIG(code) == signal.SIGKILL else ""
-            self.ended = f"the process was ended by signal {os.WTERMSIG(code)}{hint}"
+            number = os.WTERMSIG(code)
+            hint = " (often: out of memory)" if number == signal.SIGKILL else ""
+            text = f"the process was ended by signal {number}{hint}"
+            if number == signal.SIGILL:  # no model can cause that
+                unfit = UNFIT.format("onnxruntime", cpu_model())
+                kind, text = "runtime", f"{text}, an illegal instruction: {unfit}"
+        self.ended = Fault(kind, text)
 
     def forward(self, do: str, request: dict[str, Any], payload: Iterator[bytes]) -> None:
         if self.busy:
@@ -263,7 +278,7 @@ class Server:
             self.close()
             self.child = self.fork()
         if not self.child:
-            raise Fault("crash", self.ended) if self.ended else Fault("plan", "nothing is open")
+            raise self.ended or Fault("plan", "nothing is open")
         self.busy, pipe = True, self.child.pipe
         # A dead child is reported when its reply is read.
         with contextlib.suppress(OSError):
@@ -278,8 +293,8 @@ class Server:
         except (EOFError, OSError):
             asked = self.busy
             self.reap(child)
-            if asked:
-                self.write(error_message(Fault("crash", self.ended)))
+            if asked and self.ended:
+                self.write(error_message(self.ended))
         else:
             self.busy = answer[:1] == MORE
             self.write(answer[1:])
@@ -363,6 +378,7 @@ def hello() -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "affinity": allowed_cores(),
+        "quota_cores": cpu_quota(),
         "cache": cache(),
         "pid": os.getpid(),
     }
@@ -401,11 +417,45 @@ def clock_and_heat(cores: Sequence[int] | None = None) -> dict[str, Any]:
 
 def library(name: str) -> Any:
     """A library, imported late so that its absence is an error reply, not a traceback."""
+    if name not in sys.modules:
+        try_import(name)
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a broken installation raises OSError, AttributeError, ...
+    # A broken installation raises OSError, AttributeError, ...
+    except (Exception, SystemExit) as error:
         text = f"cannot import {name} ({error}); install it: pip install {name}"
         raise Fault("runtime", text) from error
+
+
+def try_import(name: str) -> None:
+    """Imports a library in a fork: one that was built for another processor ends the process.
+
+    Raises Fault (runtime) where it does.
+    """
+    pid = os.fork()
+    if not pid:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        with contextlib.suppress(BaseException):  # raised again where it is reported
+            importlib.import_module(name)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    if os.WIFSIGNALED(status):
+        raise Fault("runtime", ended_import(name, os.WTERMSIG(status)))
+    if status:
+        raise Fault("runtime", f"importing {name} ends the interpreter with {status >> 8}")
+
+
+def ended_import(name: str, number: int) -> str:
+    """What a signal during the import of a library means."""
+    version = ""
+    with contextlib.suppress(Exception):
+        version = f"{importlib.metadata.version(name)} "
+    how = f"{signal.strsignal(number) or 'signal'}, signal {number}".lower()
+    text = f"importing {name} {version}ends the interpreter ({how})"
+    if number == signal.SIGILL:
+        text += f": {UNFIT.format(name, cpu_model())}"
+    return text
 
 
 def cpu_model() -> str:
@@ -421,6 +471,47 @@ def allowed_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def cpu_groups() -> list[str]:
+    """Folders of the control groups that may limit the CPU: ours and those above it.
+
+    A container may see the path of its group on the host but only its own group: then none of
+    the folders below the mount is there, and the mount itself is the group.
+    """
+    found = []
+    for line in read_text(OWN_CGROUPS).splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for name in [controllers, "cpu"] if controllers else ["", "unified"]:
+            mount = os.path.join(CGROUPS, name)
+            found += [os.path.join(mount, *parts[:n]) for n in range(len(parts) + 1)]
+    return sorted(set(found))
+
+
+def group_quota(folder: str) -> float | None:
+    """Cores that one control group allows: `cpu.max` of version 2, or the two files of 1."""
+    found = read_text(f"{folder}/cpu.max").split()
+    if not found:
+        found = [read_text(f"{folder}/cpu.cfs_{n}_us").strip() for n in ("quota", "period")]
+    if len(found) != 2 or not all(number.isdigit() for number in found):
+        return None  # "max" and -1: no limit
+    return int(found[0]) / int(found[1]) if int(found[0]) and int(found[1]) else None
+
+
+def cpu_quota() -> float | None:
+    """Cores that the control groups allow, the lowest of them; None without a limit."""
+    quotas = [group_quota(folder) for folder in cpu_groups()]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def quota_stops() -> int:
+    """How often a control group was stopped until its next period, as its quota was used up."""
+    limited = [folder for folder in cpu_groups() if group_quota(folder) is not None]
+    texts = [read_text(f"{folder}/cpu.stat") for folder in limited]
+    return sum(int(n) for text in texts for n in re.findall(r"^nr_throttled (\d+)", text, re.M))
 
 
 def cpufreq(name: str, cores: Sequence[int] | None) -> list[str]:
@@ -538,39 +629,63 @@ def model_path(digest: Any) -> str:
 
 def find_model(digest: str) -> str | None:
     path = model_path(digest)
-    if not os.path.isfile(path):
+    if not os.path.isfile(graph_of(path)):
         return None
     touch(path)
-    return path
+    return graph_of(path)
 
 
-def keep_model(digest: str, size: int, payload: Iterator[bytes]) -> str:
+def graph_of(path: str) -> str:
+    """The ONNX file of a kept model, which is a folder where its weights are in other files."""
+    return os.path.join(path, os.path.basename(path)) if os.path.isdir(path) else path
+
+
+def keep_model(request: dict[str, Any], payload: Iterator[bytes]) -> str:
     """Stores a model and returns its path. Raises Fault (disk; machine for a wrong digest)."""
+    digest, size, weights = request["digest"], request["bytes"], request.get("weights") or {}
     path = model_path(digest)
     folder, part = os.path.dirname(path), ""
+    sizes = {os.path.basename(path): size - sum(weights.values()), **weights}
+    if not all(map(inside, sizes)) or min(sizes.values()) < 0:
+        raise Fault("plan", f"not the files of a model: {str(sizes)[:200]}")
     try:
         for made in (cache(), folder):
             os.makedirs(made, exist_ok=True)
             os.chmod(made, 0o700)
         make_room(folder, size)
-        descriptor, part = tempfile.mkstemp(".part", dir=folder)
-        receive_file(descriptor, digest, payload)
-        os.replace(part, path)
+        part = tempfile.mkdtemp(".part", dir=folder)
+        receive_model(part, digest, sizes, payload)
+        for made, _, _ in os.walk(part):
+            sync(made)
+        remove(path)
+        os.replace(part if weights else os.path.join(part, os.path.basename(path)), path)
         sync(folder)
         touch(path)
     except OSError as error:
         reason = f"cannot store a model of {size} bytes in {folder}: {error.strerror}"
         raise Fault("disk", f"{reason}; {disk_free_bytes()} bytes are free there") from error
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(part)
-    return path
+        remove(part)
+    return graph_of(path)
+
+
+def inside(name: str) -> bool:
+    """Whether the name of a file stays in its folder."""
+    return all(part not in ("", ".", "..") for part in name.split("/")) and "\0" not in name
+
+
+def remove(path: str) -> None:
+    """Removes a model, if it is there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.remove(path)
 
 
 def make_room(folder: str, size: int) -> None:
     """Removes partial uploads, then the least recently used models until `size` bytes fit."""
     for _, _, left in used_files(folder, ".part"):
-        os.remove(left)
+        remove(left)
     kept = used_files(folder, ".onnx")
     if size > MAX_CACHE_BYTES:
         text = f"a model of {size} bytes exceeds the limit of {MAX_CACHE_BYTES} bytes for {folder}"
@@ -580,26 +695,54 @@ def make_room(folder: str, size: int) -> None:
         size + sum(each[1] for each in kept) > MAX_CACHE_BYTES
         or size + (MIN_FREE_BYTES if kept[1:] else 0) > shutil.disk_usage(folder).free
     ):
-        os.remove(kept.pop(0)[2])
+        remove(kept.pop(0)[2])
 
 
 def used_files(folder: str, suffix: str) -> list[tuple[float, int, str]]:
-    """(time of use, bytes, path), the least recently used first."""
-    files = [(each.stat(), each.path) for each in os.scandir(folder) if each.name.endswith(suffix)]
-    return sorted((found.st_mtime, found.st_size, path) for found, path in files)
+    """(time of use, bytes, path) of files and folders, the least recently used first."""
+    named = [each for each in os.scandir(folder) if each.name.endswith(suffix)]
+    return sorted((each.stat().st_mtime, bytes_of(each), each.path) for each in named)
 
 
-def receive_file(descriptor: int, digest: str, payload: Iterator[bytes]) -> None:
+def bytes_of(entry: os.DirEntry[str]) -> int:
+    if not entry.is_dir(follow_symlinks=False):
+        return entry.stat().st_size
+    return sum(bytes_of(each) for each in os.scandir(entry.path))
+
+
+def receive_model(
+    folder: str, digest: str, sizes: dict[str, int], payload: Iterator[bytes]
+) -> None:
+    """Writes the files of a model in the order of `sizes`. Raises Fault for another digest."""
+    rest = bytearray()
+    found = [
+        receive_file(os.path.join(folder, name), size, payload, rest)
+        for name, size in sizes.items()
+    ]
+    lines = zip(found, ["", *list(sizes)[1:]])  # noqa: B905
+    text = "".join(f"{each} {name}\n" for each, name in lines)
+    total = found[0] if len(found) == 1 else hashlib.sha256(text.encode()).hexdigest()
+    if total != digest:
+        text = f"the upload has the digest {total}, not {digest}; send it again"
+        raise Fault("machine", text)
+
+
+def receive_file(path: str, size: int, payload: Iterator[bytes], rest: bytearray) -> str:
+    """Writes one of several files and returns its digest; `rest` is what came of the next one."""
     found = hashlib.sha256()
-    with os.fdopen(descriptor, "wb") as file:
-        for chunk in payload:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "xb") as file:
+        while size > 0:
+            chunk = bytes(rest) or next(payload, b"")
+            if not chunk:
+                raise Fault("plan", f"the upload ended {size} bytes early")
+            rest[:], chunk = chunk[size:], chunk[:size]
+            size -= len(chunk)
             found.update(chunk)
             file.write(chunk)
         file.flush()
-        os.fsync(descriptor)
-    if found.hexdigest() != digest:
-        text = f"the upload has the digest {found.hexdigest()}, not {digest}; send it again"
-        raise Fault("machine", text)
+        os.fsync(file.fileno())
+    return found.hexdigest()
 
 
 def sync(folder: str) -> None:
@@ -623,6 +766,7 @@ def touch(path: str) -> None:
 class Model(NamedTuple):
     session: Any
     feeds: dict[str, Any]
+    declared: dict[str, list[int | str]]
 
     def run(self) -> None:
         try:
@@ -632,8 +776,16 @@ class Model(NamedTuple):
             raise fault_of("input", text, error) from error
 
     def fed(self) -> list[dict[str, Any]]:
-        feeds = self.feeds.items()
-        return [{"name": n, "dtype": str(a.dtype), "shape": list(a.shape)} for n, a in feeds]
+        """The inputs as they are fed, and the sizes that the model declares."""
+        return [
+            {
+                "name": name[:MAX_NAME_CHARS],
+                "dtype": str(array.dtype),
+                "shape": list(array.shape),
+                "declared": self.declared[name],
+            }
+            for name, array in self.feeds.items()
+        ]
 
 
 class Worker:
@@ -685,11 +837,8 @@ def open_models(worker: Worker, request: dict[str, Any]) -> None:
     plan, paths = request["plan"], request["models"]
     pin(plan["affinity"])
     sessions = {name: load(path, plan) for name, path in paths.items()}
-    known = {node.name for session, _ in sessions.values() for node in session.get_inputs()}
-    if set(plan["shapes"]) - known:
-        unknown = sorted(set(plan["shapes"]) - known)
-        raise Fault("plan", f"no model has an input {unknown}; there are: {sorted(known)}")
-    worker.models = {n: Model(s, make_feeds(s, plan)) for n, (s, _) in sessions.items()}
+    require_inputs([session for session, _ in sessions.values()], plan["shapes"])
+    worker.models = {n: fed_model(s, plan) for n, (s, _) in sessions.items()}
     models = worker.models.items()
     opened = {
         "first_ms": {name: time_runs(model.run, 1, 0.0)[0][0] for name, model in models},
@@ -707,6 +856,7 @@ def warm(worker: Worker, request: dict[str, Any]) -> None:
 
 def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
     """Times the blocks in order; replies after each, so that a lost connection loses only one."""
+    stops = quota_stops()
     for block in request["blocks"]:
         name, model = block["model"], worker.pick(block["model"])
         if name != worker.last:
@@ -715,7 +865,8 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
         times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
         timed = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
         worker.reply({"block": timed, "more": True})
-    worker.reply({"timed": dict(clock_and_heat(), peak_rss_bytes=peak_rss_bytes())})
+    stopped = {"quota_stops": max(0, quota_stops() - stops)}
+    worker.reply({"timed": dict(clock_and_heat(), peak_rss_bytes=peak_rss_bytes(), **stopped)})
 
 
 def class_map(worker: Worker, request: dict[str, Any]) -> None:
@@ -750,7 +901,8 @@ def time_nodes(worker: Worker, request: dict[str, Any]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="profile-", dir=cache()) as folder:
         session, _ = load(request["path"], plan, profile=os.path.join(folder, "run"))
-        model = Model(session, make_feeds(session, plan))
+        require_inputs([session], plan["shapes"])
+        model = fed_model(session, plan)
         for _ in range(1 + runs):
             model.run()
         with open(session.end_profiling()) as file:
@@ -845,14 +997,34 @@ def fault_of(kind: str, what: str, error: Exception) -> Fault:
     return Fault("memory" if memory else kind, f"{what}: {text}")
 
 
-def make_feeds(session: Any, plan: dict[str, Any]) -> dict[str, Any]:
-    """Seeded random arrays for every input; `shapes` of the plan fills open sizes."""
-    numpy, shapes = library("numpy"), plan["shapes"]
-    random = numpy.random.RandomState(0)
-    return {
+def require_inputs(sessions: Sequence[Any], shapes: dict[str, Any]) -> None:
+    """Raises Fault (plan) for a shape that is for no input of any of the models."""
+    known = {node.name for session in sessions for node in session.get_inputs()}
+    unknown = sorted(set(shapes) - known - {""})
+    if unknown:
+        raise Fault("plan", f"no model has an input {unknown}; there are: {sorted(known)}")
+    if "" in shapes and not any(map(open_inputs, sessions)):
+        raise Fault("plan", f"the shape {shapes['']} is for no input: all sizes are fixed")
+
+
+def fed_model(session: Any, plan: dict[str, Any]) -> Model:
+    """A session with seeded random arrays for every input; the plan's `shapes` fill open sizes."""
+    numpy, shapes, inputs = library("numpy"), dict(plan["shapes"]), session.get_inputs()
+    random, left = numpy.random.RandomState(0), open_inputs(session)
+    if "" in shapes and len(left) > 1:
+        text = f"the model leaves sizes of {left} open, got the shape {shapes['']} for one input"
+        raise Fault("plan", f"{text}; name the input of each: NAME=SIZES")
+    shapes.update({name: shapes[""] for name in left if "" in shapes})
+    feeds = {
         each.name: random_array(numpy, random, each, fill(each.shape, shapes.get(each.name)))
-        for each in session.get_inputs()
+        for each in inputs
     }
+    return Model(session, feeds, {each.name: named_sizes(each.shape) for each in inputs})
+
+
+def open_inputs(session: Any) -> list[str]:
+    """The inputs of which a size is open."""
+    return [each.name for each in session.get_inputs() if not all(map(fixed, each.shape))]
 
 
 def fill(shape: list[Any], given: Sequence[int] | None = None) -> list[int]:
@@ -876,6 +1048,11 @@ def fits(given: Sequence[int], shape: list[Any]) -> bool:
 
 def fixed(size: Any) -> bool:
     return isinstance(size, int) and size >= 0
+
+
+def named_sizes(shape: list[Any]) -> list[int | str]:
+    """A shape whose open sizes are their names, or "?"."""
+    return [own if fixed(own) else (isinstance(own, str) and own or "?")[:80] for own in shape]
 
 
 def random_array(numpy: Any, random: Any, node: Any, shape: list[int]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import platform
 import threading
@@ -13,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autoseg.core.errors import DeviceError
+from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded, without_control
+from autoseg.device.model_files import ModelFiles, files_of
 from autoseg.device.rpc import Launcher, RpcChannel
 from autoseg.device.rpc_schema import (
     CHECK_POWER,
@@ -27,6 +27,7 @@ from autoseg.device.rpc_schema import (
     RpcTimeout,
     parse,
 )
+from autoseg.device.runner import MAX_CACHE_BYTES
 
 Result = TypeVar("Result")
 
@@ -91,22 +92,36 @@ class Connection:
     def upload(self, onnx: Path) -> str:
         """The path of a model there: ours where files are shared, else in the machine's cache.
 
-        Raises the errors of `rpc_schema`.
+        All files of a model travel. Raises InputError and the errors of `rpc_schema`.
         """
         if self.launcher.shares_files:
             return str(onnx)
-        data, channel = onnx.read_bytes(), self.channel()
-        digest = hashlib.sha256(data).hexdigest()
+        files, channel = files_of(onnx), self.channel()
+        digest = files.digest
         path = channel.ask("has", limit_s=START_S, digest=digest).get("path")
         if path is None:
-            limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
-            path = channel.ask("put", limit_s=limit_s, payload=data, digest=digest).get("path")
+            path = self._put(files, channel)
         # The path is opened there and shown in messages.
         if not isinstance(path, str) or not path.endswith(f"{digest}.onnx"):
             raise ProtocolError(f"no path of the uploaded model: {bounded(path)}")
         if path != without_control(path)[:MAX_PATH_CHARS]:
             raise ProtocolError(f"an impossible path of the uploaded model: {bounded(path)}")
         return path
+
+    def _put(self, files: ModelFiles, channel: RpcChannel) -> Any:
+        if files.size_bytes > MAX_CACHE_BYTES:
+            raise InputError(
+                f"the files of {files.onnx.name} have {files.size_bytes >> 20} MiB, and a board "
+                f"keeps {MAX_CACHE_BYTES >> 20} MiB at most; measure a smaller model"
+            )
+        weights = {name: path.read_bytes() for name, path in files.weights.items()}
+        data = b"".join((files.onnx.read_bytes(), *weights.values()))
+        limit_s = START_S + len(data) / MIN_UPLOAD_BYTES_S
+        sizes = {name: len(content) for name, content in weights.items()}
+        reply = channel.ask(
+            "put", limit_s=limit_s, payload=data, digest=files.digest, weights=sizes
+        )
+        return reply.get("path")
 
     @contextmanager
     def named(self) -> Iterator[None]:

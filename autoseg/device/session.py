@@ -11,9 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from autoseg.core.errors import CandidateError, InputError
+from autoseg.core.files import lfs_pointer
+from autoseg.device.runtimes import require_importable
+
+require_importable()
+
+import onnxruntime  # noqa: E402 (only after the trial)
 
 Array = npt.NDArray[np.uint8]
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -28,6 +33,8 @@ def open_session(
     """
     if not onnx.is_file():
         raise InputError(f"there is no file {onnx}")
+    if fault := lfs_pointer(onnx):
+        raise InputError(fault)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4

@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.core.text import bounded
 from autoseg.device.findings import system_findings, too_old, version
+from autoseg.device.runtimes import tested_runtimes
 from autoseg.device.ssh.launcher import Ran
 
 PYTHON = "python3"
-PACKAGES = ["onnxruntime>=1.16", "numpy"]
+NEWEST = "onnxruntime>=1.16"
 NEEDED_BYTES = 600 << 20
 PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
 # A board without a network fails after half a minute instead of ten.
@@ -42,10 +43,11 @@ class _Strict(BaseModel):
 
 
 class Imports(_Strict):
-    """The onnxruntime of an interpreter, or the error of its import."""
+    """The onnxruntime of an interpreter, or the error of its import, which may have ended it."""
 
     runtime: Text | None
     error: Text | None
+    ended: bool = False
 
 
 class BoardState(_Strict):
@@ -116,30 +118,53 @@ def steps(found: BoardState, named: str | None = None) -> list[str]:
         raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; free some")
     return [
         *([] if found.venv_python else [f"make a virtual environment in {found.cache}/venv"]),
-        f"install {' and '.join(PACKAGES)} into it by the board's own pip; where that reaches no "
-        "package index, copy the wheels from here (about 60 MB)",
+        f"install {runtimes(found)[0]} and numpy into it by the board's own pip; where that "
+        "reaches no package index, copy the wheels from here (about 60 MB)",
     ]
+
+
+def runtimes(found: BoardState) -> list[str]:
+    """The onnxruntimes to try, in order: those that autoseg was tested with, else the newest."""
+    tested = tested_runtimes(found.machine, found.python)
+    return [f"onnxruntime=={version}" for version in tested] or [NEWEST]
 
 
 def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) -> BoardState:
     """Runs the steps and returns the new state. Raises DeviceError naming the failed step."""
     venv = f"{found.cache}/venv"
-    inside = f"{venv}/bin/python"
     if found.venv_python is None:
         progress(f"making {venv}")
         flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
         _must(shell(["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
         made = shell([PYTHON, "-m", "venv", *flags, venv], limit_s=600)
         _must(made, "making the virtual environment")
+    for runtime in runtimes(found):
+        try:
+            _install_packages(shell, found, [runtime, "numpy"], progress)
+        except DeviceError as error:
+            if runtime == NEWEST:
+                raise
+            progress(f"{error}; trying the newest that the board can install")
+            _install_packages(shell, found, [NEWEST, "numpy"], progress)
+        done = inspect_board(shell)
+        if done.inside is None or not done.inside.ended:
+            break
+        progress(f"{runtime} does not run there: {bounded(done.inside.error, 300)}")
+    return _require_ready(done)
+
+
+def _install_packages(
+    shell: Shell, found: BoardState, packages: Sequence[str], progress: Callable[[str], None]
+) -> None:
+    inside = f"{found.cache}/venv/bin/python"
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
-        progress(f"installing {', '.join(PACKAGES)} by the board's own pip")
-        pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *PACKAGES]
+        progress(f"installing {', '.join(packages)} by the board's own pip")
+        pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *packages]
         ran = shell(pip, limit_s=1800)
         if ran.code == 0:
-            return _require_ready(inspect_board(shell))
+            return
         progress(f"that failed: {_last(ran)}")
-    _copy_wheels(shell, found, inside, progress)
-    return _require_ready(inspect_board(shell))
+    _copy_wheels(shell, found, packages, progress)
 
 
 WITHOUT_PIP = "--without-pip"
@@ -148,12 +173,12 @@ COPY_WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.p
 
 
 def _copy_wheels(
-    shell: Shell, found: BoardState, inside: str, progress: Callable[[str], None]
+    shell: Shell, found: BoardState, packages: Sequence[str], progress: Callable[[str], None]
 ) -> None:
-    there = f"{found.cache}/wheels"
+    there, inside = f"{found.cache}/wheels", f"{found.cache}/venv/bin/python"
     with tempfile.TemporaryDirectory(prefix="autoseg-wheels-") as folder:
         progress("downloading wheels for the board here")
-        wheels = fetch(found, Path(folder))
+        wheels = fetch(found, packages, Path(folder))
         size = sum(wheel.stat().st_size for wheel in wheels)
         progress(f"copying {len(wheels)} wheels ({size / 1e6:.0f} MB) to the board")
         try:
@@ -168,14 +193,14 @@ def _copy_wheels(
             progress("installing them")
             # Runs pip from its wheel: without ensurepip the environment has none.
             words = [inside, f"{there}/{pip}/pip", "install", *PIP, "--no-index", "--upgrade"]
-            ran = shell([*words, "--find-links", there, "pip", *PACKAGES], limit_s=1800)
+            ran = shell([*words, "--find-links", there, "pip", *packages], limit_s=1800)
             _must(ran, "installing the wheels")
         finally:
             shell(["rm", "-rf", there])
 
 
-def fetch(found: BoardState, folder: Path) -> list[Path]:
-    """Wheels of onnxruntime, numpy, pip and their dependencies for the board, downloaded here."""
+def fetch(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path]:
+    """Wheels of packages, pip and their dependencies for the board, downloaded here."""
     if found.glibc is None:
         raise DeviceError(
             "the board's system has no glibc, which the wheels need; connect the board to a "
@@ -187,7 +212,7 @@ def fetch(found: BoardState, folder: Path) -> list[Path]:
     platforms = [f"--platform={name}_{machine}" for name in names]
     series = ".".join(map(str, version(found.python)[:2]))
     words = [sys.executable, "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
-    wanted = [*platforms, "--implementation=cp", f"--python-version={series}", "pip", *PACKAGES]
+    wanted = [*platforms, "--implementation=cp", f"--python-version={series}", "pip", *packages]
     done = subprocess.run([*words, *wanted], stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         raise DeviceError(

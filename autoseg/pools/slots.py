@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from autoseg.core.cpus import usable_cpus
 
 # One of them is there wherever torch can use a GPU (NVIDIA, AMD, WSL): asking torch takes seconds.
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -19,13 +20,13 @@ class Slot:
 
 
 def default_slots(workers: int | None = None) -> tuple[Slot, ...]:
-    """Slots for `workers` jobs side by side: one a GPU by default, without GPUs one a usable core.
+    """Slots for `workers` jobs side by side: one a GPU by default, without GPUs one a usable CPU.
 
     Where there are GPUs all slots are on them, spread evenly. More threads a slot would fight for
     the cores.
     """
     gpus = _gpus()
-    count = (gpus or len(os.sched_getaffinity(0))) if workers is None else workers
+    count = (gpus or usable_cpus()) if workers is None else workers
     return tuple(Slot(f"cuda:{number % gpus}" if gpus else "cpu") for number in range(count))
 
 

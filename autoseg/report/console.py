@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from autoseg.data.inspection import Inspection
 
 
+MAX_CLASSES, MAX_SIZES = 30, 100  # shown of a data set
+
+
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], width: int = 160) -> list[str]:
     """A plain aligned table."""
     from rich.console import Console
@@ -40,7 +43,8 @@ def inspection_lines(seen: Inspection) -> list[str]:
     if not seen.splits:
         return [f"{seen.root}: format {seen.format} ({seen.why})"]
     pairs = ", ".join(f"{split} {count}" for split, count in seen.pairs.items())
-    shares = zip(seen.classes, seen.class_share, strict=False)
+    shares = [*zip(seen.classes, seen.class_share, strict=False)]
+    others = len(shares) - MAX_CLASSES
     sizes = ", ".join(f"{hw[1]}x{hw[0]} ({count})" for hw, count in seen.sizes[:8])
     more = f", and {len(seen.sizes) - 8} more" if len(seen.sizes) > 8 else ""
     return [
@@ -49,8 +53,10 @@ def inspection_lines(seen: Inspection) -> list[str]:
         f"pairs: {pairs}",
         f"masks: {seen.mask_encoding}",
         "classes (share of pixels): "
-        + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares)
+        + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares[:MAX_CLASSES])
+        + (f" and {others} more" if others > 0 else "")
         + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
+        f"IoU: of {seen.iou_of}",
         f"sizes (images): {sizes}{more}",
     ]
 
@@ -67,9 +73,13 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
         "mask_encoding": seen.mask_encoding,
         "classes": [{"name": name, "share": share} for name, share in shares],
         "ignore_share": seen.ignore_share,
-        "sizes": [{"hw": [*hw], "pictures": count} for hw, count in seen.sizes],
+        "iou_of": seen.iou_of,
+        "sizes": [{"hw": [*hw], "pictures": count} for hw, count in seen.sizes[:MAX_SIZES]],
+        "size_count": len(seen.sizes),
+        "grey_range": [*seen.grey_range],
         "warnings": [*seen.warnings],
         "faults": [*seen.faults],
+        "fault_count": seen.fault_count,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePlan
 from autoseg.core.signals import StopRequest
+from autoseg.data.dataset import FULL_RANGE, Dataset
 from autoseg.device import Device
 from autoseg.export.to_onnx import Exported, export
 from autoseg.networks.space import channels_of
@@ -64,8 +65,15 @@ def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> 
             "knobs": str(candidate),
             "key": candidate.key,
             "input_hw": "x".join(map(str, candidate.input_hw)),
+            **_grey_range(task.dataset),
         },
     )
+
+
+def _grey_range(dataset: Dataset) -> dict[str, str]:
+    """The values of grey pictures of 16 bits that become 0 to 255, if these are not all."""
+    low, high = dataset.grey_range
+    return {} if (low, high) == FULL_RANGE else {"grey_range": f"{low} {high}"}
 
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from autoseg.core.files import write_atomically
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
-from autoseg.data.dataset import Array, Dataset
+from autoseg.data.dataset import Array, Dataset, scored_classes
 from autoseg.data.drawing.overlay import Colour, class_colours, overlay
 from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
 from autoseg.data.resize import resize_mask
@@ -83,7 +83,7 @@ def write_sheet(
     """
     try:
         rows = [
-            _row(_example(dataset, score.split, place), class_map, table)
+            _row(_example(dataset, score.split, place), class_map, table, dataset.scored)
             for place, (class_map, table) in enumerate(zip(maps, counts, strict=False))
         ]
         page = draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
@@ -119,21 +119,23 @@ def draw_sheet(
     return page
 
 
-def errors(picture: Array, truth: Array, prediction: Array, classes: int) -> Array:
+def errors(picture: Array, truth: Array, prediction: Array, classes: Sequence[str]) -> Array:
     """A pale picture uint8 ``[h, w, 3]`` with the wrong pixels in full colour.
 
-    For two classes false positives are EXTRA, false negatives MISSED, and true positives lighter;
-    for more classes, all wrong pixels are EXTRA. Ignored pixels are hatched.
+    For two classes the foreground's false positives are EXTRA, its false negatives MISSED, and its
+    true positives lighter; for more classes, all wrong pixels are EXTRA. Ignored pixels are
+    hatched.
     """
+    foreground = scored_classes(classes)[0] if len(classes) == 2 else None
     grey = picture @ np.array([0.299, 0.587, 0.114])
     pale: Array = np.repeat((60 + 0.45 * grey)[..., None], 3, 2).astype(np.uint8)
     counted, wrong = truth != IGNORE_INDEX, prediction != truth
-    if classes == 2:
-        hit = (truth == 1) & (prediction == 1)
+    if foreground is not None:
+        hit = (truth == foreground) & (prediction == foreground)
         pale[hit] = 255 - (255 - pale[hit]) // 2
     pale[counted & wrong] = EXTRA
-    if classes == 2:
-        pale[counted & wrong & (truth == 1)] = MISSED
+    if foreground is not None:
+        pale[counted & wrong & (truth == foreground)] = MISSED
     return overlay(pale, np.where(counted, 0, IGNORE_INDEX).astype(np.uint8), (None,))
 
 
@@ -149,7 +151,7 @@ def _draw_row(
         picture,
         overlay(picture, truth, colours),
         overlay(picture, row.prediction, colours),
-        errors(picture, truth, row.prediction, len(classes)),
+        errors(picture, truth, row.prediction, classes),
     )
     draw = ImageDraw.Draw(page)
     for column, each in enumerate(tiles):
@@ -192,16 +194,16 @@ def _title(candidate: Candidate, score: Score) -> str:
     return f"{candidate.key}   IoU {score.iou:.4f} ({low:.3f} to {high:.3f})   {epoch}"
 
 
-def _row(example: Example, class_map: Array, counts: Counts) -> Row:
+def _row(example: Example, class_map: Array, counts: Counts, scored: Sequence[int]) -> Row:
     height, width = example.truth.shape
-    return Row(example, resize_mask(class_map, (height, width)), _iou_text(counts))
+    return Row(example, resize_mask(class_map, (height, width)), _iou_text(counts, scored))
 
 
-def _iou_text(counts: Counts) -> str:
+def _iou_text(counts: Counts, scored: Sequence[int]) -> str:
     """The IoU of one picture."""
-    if len(counts) == 2 and class_iou(counts)[1] is None:
+    if len(scored) == 1 and class_iou(counts)[scored[0]] is None:
         return "nothing there, nothing found"
-    return f"IoU {iou(counts):.3f}"
+    return f"IoU {iou(counts, scored):.3f}"
 
 
 def _example(dataset: Dataset, split: str, place: int) -> Example:

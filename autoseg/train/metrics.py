@@ -56,12 +56,13 @@ def class_iou(confusion: Counts) -> tuple[float | None, ...]:
     return tuple(float(one) if area else None for one, area in zip(ious, union, strict=True))
 
 
-def iou(confusion: Counts) -> float:
-    """The foreground's IoU for two classes, else the mean over classes in truth or prediction.
+def iou(confusion: Counts, scored: Sequence[int]) -> float:
+    """The mean IoU of the classes `scored` (`Dataset.scored`) that truth or prediction hold: one
+    is the foreground's IoU.
 
     0 where there is nothing to compare: pictures that show nothing must not meet a floor.
     """
-    return float(_mean_ious(confusion[None])[0])
+    return float(_mean_ious(confusion[None], scored)[0])
 
 
 def pixel_accuracy(confusion: Counts) -> float:
@@ -71,9 +72,14 @@ def pixel_accuracy(confusion: Counts) -> float:
 
 
 def bootstrap_iou(
-    confusions: Counts, groups: Sequence[str], *, seed: int = 0, n: int = 2000
+    confusions: Counts,
+    groups: Sequence[str],
+    scored: Sequence[int],
+    *,
+    seed: int = 0,
+    n: int = 2000,
 ) -> Floats:
-    """IoU of `n` resamples of whole groups, float64 ``[n]``.
+    """IoU of the classes `scored` in `n` resamples of whole groups, float64 ``[n]``.
 
     `confusions` are ``[N, C, C]`` and `groups` N names. Raises InputError for no pictures, or
     another number of groups than pictures. Source: cluster bootstrap (Davison and Hinkley, 1997,
@@ -94,7 +100,8 @@ def bootstrap_iou(
     for start in range(0, n, DRAWS):  # all at once would be gigabytes for 100,000 pictures
         draws = rng.multinomial(len(names), shares, size=min(DRAWS, n - start))
         resampled.append(draws.astype(np.float64) @ flat)
-    return _mean_ious(np.concatenate(resampled).reshape(n, *confusions.shape[1:]))
+    tables = np.concatenate(resampled).reshape(n, *confusions.shape[1:])
+    return _mean_ious(tables, scored)
 
 
 def ci95(samples: Floats) -> tuple[float, float]:
@@ -126,9 +133,7 @@ def _ious(confusion: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     return hits / np.maximum(union, 1), union
 
 
-def _mean_ious(confusions: npt.NDArray[Any]) -> Floats:
-    ious, union = _ious(confusions)
-    if confusions.shape[-1] == 2:
-        return ious[:, 1]
+def _mean_ious(confusions: npt.NDArray[Any], scored: Sequence[int]) -> Floats:
+    ious, union = (np.take(each, scored, axis=-1) for each in _ious(confusions))
     occurring = np.asarray((union > 0).sum(-1), np.float64)
     return np.asarray(ious.sum(-1) / np.maximum(occurring, 1))

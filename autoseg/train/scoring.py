@@ -99,11 +99,12 @@ def score_of(
     """
     total = counts.sum(0)
     groups = [sample.group for sample in dataset.splits[split][: len(counts)]]
-    draws = metrics.bootstrap_iou(counts, groups)
+    draws = metrics.bootstrap_iou(counts, groups, dataset.scored)
     low, high = metrics.ci95(draws)
     return Score(
         split=split,
-        iou=metrics.iou(total),
+        iou=metrics.iou(total, dataset.scored),
+        iou_of=dataset.iou_of,
         iou_ci95=(low, high),
         class_iou=metrics.class_iou(total),
         pixel_accuracy=metrics.pixel_accuracy(total),

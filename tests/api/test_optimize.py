@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import autoseg
 from autoseg import data
+from autoseg.api.predict import predict_files
 from autoseg.api.session import write_report
 from autoseg.report.console import result_lines
 from autoseg.run.ledger import read_events
@@ -379,3 +382,33 @@ def test_report_of_a_run_is_marked_unfinished_until_it_is_finished(finished, tmp
     assert unfinished in (folder / "report.html").read_text(encoding="utf-8")
     autoseg.optimize(results=tmp_path, name="run", resume=True)
     assert unfinished not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_optimize_takes_16_bits_and_names_that_are_no_utf_8_through_to_the_bundle(
+    tiny, tmp_path, monkeypatch
+):
+    root = tmp_path / os.fsdecode(b"K\xf6ln")
+    for path in sorted(tiny.data.rglob("*.png")):
+        name = os.fsdecode(b"M\xfcnchen ") + path.name
+        copy = root / path.relative_to(tiny.data).with_name(name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        values = np.asarray(Image.open(path))
+        deep = values if "masks" in str(path) else 51300 + values[..., 0].astype(np.uint16)
+        Image.fromarray(deep).save(copy)
+    monkeypatch.chdir(tmp_path)
+    asked = given(tiny, tmp_path, data=root, trials=1, min_iou=0.1)
+    result = autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0))
+    low, high = data.load(root).grey_range
+    assert 51300 <= low < high < 51600
+    bundle = result.bundle(result.front[0].candidate.key)
+    assert f"values {low} to {high} become 0 to 255" in (bundle / "card.md").read_text()
+    picture = next((root / "images/val").iterdir())
+    command = [sys.executable, bundle / "predict.py", picture, "-o", tmp_path / "masks"]
+    subprocess.run(command, check=True, capture_output=True)
+    (ours,) = predict_files(bundle, [picture], tmp_path / "ours.png")
+    theirs = np.asarray(Image.open(tmp_path / "masks" / picture.name))
+    assert np.array_equal(np.asarray(Image.open(ours.task.mask)), theirs) and theirs.any()
+    again = autoseg.optimize(
+        results=tmp_path, name="run", resume=True, data=root, device=autoseg.FakeDevice(2.0)
+    )
+    assert [e.candidate.key for e in again.front] == [e.candidate.key for e in result.front]

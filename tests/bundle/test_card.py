@@ -83,6 +83,17 @@ def test_card_escapes_a_hostile_run_name(tmp_path, name):
             assert "\x1b" not in theirs and "\u202e" not in theirs and len(theirs) < 1000
 
 
+@pytest.mark.parametrize("name", ("parcel", *HOSTILE))
+def test_card_says_of_which_classes_the_iou_is(tmp_path, name):
+    evaluation = measured()
+    told = f"{name}, the foreground"
+    scores = tuple(replace(score, iou_of=told) for score in evaluation.scores)
+    calm = card(tmp_path).splitlines()
+    text = card(tmp_path, evaluation=replace(evaluation, scores=scores))
+    assert markdown_name(told) in text and "<script" not in text
+    assert len(text.splitlines()) == len(calm)
+
+
 def test_card_escapes_names_of_data_devices_and_knobs(tmp_path):
     bad = "<img src=x>|\n#"
     said = {**SAID, "data": f"/d/{bad.replace('/', '')}", "licence": bad, "versions": {bad: bad}}

@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import signal
 import stat
 import subprocess
 import sys
@@ -223,12 +224,23 @@ def test_predict_names_the_install_command_of_a_missing_package(tmp_path, lackin
     refused(done, f"'{lacking}'", f"{python} -m pip install onnxruntime numpy pillow")
 
 
+def test_predict_shows_where_a_package_for_another_processor_ends_it(tmp_path):
+    folder = bundle(tmp_path)
+    (folder / "onnxruntime.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGILL)"
+    )
+    words = [sys.executable, str(folder / "predict.py"), "a.png"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGILL
+    assert re.search(r"Illegal instruction[^$]*onnxruntime\.py", done.stderr)
+
+
 def truth_iou(masks: Path, data: Path) -> float:
     total = np.zeros((2, 2), np.int64)
     for path in sorted((data / "masks" / "test").iterdir()):
         truth, found = (np.asarray(Image.open(p)) for p in (path, masks / path.name))
         total += confusion(found, truth, 2)
-    return iou(total)
+    return iou(total, (1,))
 
 
 def shipped(finished) -> tuple[Path, float]:

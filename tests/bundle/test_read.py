@@ -67,6 +67,14 @@ def test_open_bundle_names_a_changed_file(folder, name):
         opened(folder)
 
 
+def test_open_bundle_names_a_pointer_of_git_lfs(folder):
+    (folder / "model.onnx").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n"
+    )
+    with pytest.raises(InputError, match=r"model\.onnx is a pointer of Git LFS.*git lfs pull"):
+        opened(folder)
+
+
 def test_open_bundle_reports_all_faults_at_once(folder):
     (folder / "card.md").unlink()
     (folder / "predict.py").write_text("import os")

@@ -62,7 +62,7 @@ def test_write_bundle_manifest_names_the_run_without_its_path(tmp_path):
     said = json.loads(text)
     assert said["data"] == {
         "name": "boxes", "digest": "d1", "pictures": {"train": 20, "val": 5, "test": 5},
-        "licence": None, "reading": {"split_column": "split", "seed": 3},
+        "licence": None, "reading": {"split_column": "split", "seed": 3}, "grey_range": None,
     }  # fmt: skip
     assert said["device"] == to_json(DEVICE) and said["knobs"] == {"resolution": "96x128"}
     assert "somewhere" not in text and str(tmp_path) not in text

@@ -371,6 +371,7 @@ def test_evaluate_gives_the_test_iou_of_the_ledger(finished, tiny, here, autoseg
         told = json.loads(autoseg_command(*command).stdout)
         score = evaluation.score("test")
         assert (told["iou"], tuple(told["class_iou"])) == (score.iou, score.class_iou)
+        assert told["iou_of"] == score.iou_of == "object, the foreground"
         on_val = json.loads(autoseg_command(*command, "--split", "val").stdout)
         assert on_val["iou"] == evaluation.iou
     assert not (here / "results").exists() and (here / "home" / ".cache" / "autoseg").is_dir()

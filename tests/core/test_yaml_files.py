@@ -164,7 +164,7 @@ def test_read_lists_the_first_of_very_many_faults(tmp_path):
     with pytest.raises(InputError) as caught:
         yaml_files.read(path)
     lines = str(caught.value).splitlines()
-    assert len(lines) < 50 and lines[-1] == f"and {999 - len(lines) + 1} more"
+    assert len(lines) < 50 and lines[-1] == f"and {999 - len(lines) + 1} more faults"
 
 
 def test_read_refuses_a_file_too_large_and_a_pipe(tmp_path):

@@ -79,6 +79,7 @@ def test_hostile_data_sets_are_of_every_format():
     assert {name.partition(",")[0] for name in SETS} == set(FORMATS)
 
 
+@pytest.mark.timeout(120)  # a pipe that is opened waits for ever
 @pytest.mark.parametrize("name", SETS)
 def test_inspect_of_a_damaged_data_set_raises_nothing_but_input_errors(name, tmp_path):
     survives_damage(name, range(25), tmp_path)

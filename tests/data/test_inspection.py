@@ -153,7 +153,9 @@ def test_inspect_accepts_split_folders_as_the_outer_ones(folder):
     assert "train/images/" in seen.why and "train/masks/" in seen.why
     assert (seen.pairs, seen.digest) == (before.pairs, before.digest)
     (folder / "val/masks/val1.png").unlink()
-    assert re.search(r"^val/images/val1\.png .*mask val/masks/val1\.\*$", only_fault(folder))
+    assert re.search(
+        "^val/images and val/masks: pictures without a mask: val1$", only_fault(folder)
+    )
 
 
 def test_inspect_finds_the_only_data_set_one_folder_deeper(folder):
@@ -216,11 +218,11 @@ def cut_jpeg(root: Path) -> None:
 BROKEN = {
     "unpaired picture": (
         lambda root: (root / "masks/val/val1.png").unlink(),
-        r"^images/val/val1\.png .*mask masks/val/val1\.\*",
+        "^images/val and masks/val: pictures without a mask: val1$",
     ),
     "unpaired mask": (
         lambda root: (root / "images/val/val1.png").unlink(),
-        r"^masks/val/val1\.png .*image images/val/val1\.\*",
+        "^images/val and masks/val: masks without a picture: val1$",
     ),
     "truncated picture": (
         lambda root: truncate(root / "images/train/train0.png"),
@@ -258,8 +260,16 @@ BROKEN = {
         r"^images/val: val0\.bmp .*val0\.png",
     ),
     "unknown folder": (
+        lambda root: (root / "images/rest").mkdir(),
+        "'rest'.* train .*, val .* and test",
+    ),
+    "two folders of one split": (
         lambda root: (root / "images/valid").mkdir(),
-        "'valid'",
+        "'val' and 'valid' are both val",
+    ),
+    "pictures beside the folders of splits": (
+        lambda root: save(root / "images/stray.png", np.zeros((*HW, 3), np.uint8)),
+        "^images/ holds pictures beside .*: stray:",
     ),
     "one class": (
         lambda root: [add(root, f"{s}/{s}{n}", (0,)) for s, n in PLACES],
@@ -298,7 +308,7 @@ def test_inspect_lists_all_faults_at_once_and_open_folder_raises_them(folder):
         data.load(folder)
     text = str(caught.value)
     assert "has 3 faults" in text
-    assert all(name in text for name in ("train0.png", "val1.png", "test0.png"))
+    assert all(name in text for name in ("train0.png", "without a mask: val1", "test0.png"))
 
 
 @pytest.mark.parametrize(
@@ -347,11 +357,13 @@ def test_inspect_reports_a_wrong_index(folder, lines, message):
 
 def test_inspect_reports_pictures_missing_in_the_index_and_unknown_splits(folder):
     lines = [f"{s}{n},{s}" for s, n in PLACES if (s, n) != ("val", 1)]
-    lines[0] = "train0,training"
+    lines[0] = "train0,rest"
     write_index(folder, ["stem,mine", *lines, "ghost,train"])
     seen: Inspection = inspect(folder, Reading(split_column="mine"))
-    assert any(re.search(r"val1: .*index\.csv", fault) for fault in seen.faults)
-    assert any(re.search(r"train0 .*train, val or test, got 'training'", f) for f in seen.faults)
+    assert any(re.search(r"index\.csv has no line .*: val1$", fault) for fault in seen.faults)
+    assert any(
+        re.search(r"mine .*train, val and test, got 'rest' .*train0", f) for f in seen.faults
+    )
     assert len(seen.warnings) == 1 and re.search(r"index\.csv .*: ghost$", seen.warnings[0])
 
 

@@ -127,6 +127,41 @@ def test_measure_against_shows_two_models_side_by_side(
     assert {node["op"] for node in nodes} >= {"ArgMax", "Cast"}
 
 
+def test_measure_shape_fills_open_sizes_and_the_table_says_so(
+    autoseg_command: Command, dynamic: Path
+) -> None:
+    measure = ("measure", str(dynamic), "--max-time", "0.1s")
+    called = autoseg_command(*measure, "--shape", "2x3x16x8")
+    (row,) = [line for line in called.stdout.splitlines() if line.split()[:1] == ["inputs"]]
+    assert "x: float32 2x3x16x8" in row and "Nx3xheightxwidth" in called.stdout
+    (fed,) = json.loads(autoseg_command(*measure, "--json").stdout)["inputs"]
+    assert fed == {
+        "name": "x", "dtype": "float32",
+        "shape": [1, 3, 224, 224], "declared": ["N", 3, "height", "width"],
+    }  # fmt: skip
+    named = ("measure", str(dynamic), "--operators", "--shape", "x=1x3x16x8")
+    assert "1x3x16x8" in autoseg_command(*named).stdout
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        (["1x3"], r"\[1, 3\] does not fit"),
+        (["y=1x3x8x8"], "'y'.*'x'"),
+        (["1x3x0x8"], "'1x3x0x8'"),
+        (["1,3,8,8"], "'1,3,8,8'"),
+        (["x=1x3x8x8", "x=1x3x8x9"], "once each"),
+    ],
+)
+def test_measure_refuses_a_shape_that_does_not_fit(
+    autoseg_command: Command, dynamic: Path, shapes: list[str], told: str
+) -> None:
+    options = [word for shape in shapes for word in ("--shape", shape)]
+    for more in ([], ["--operators"]):
+        called = autoseg_command("measure", str(dynamic), *options, *more)
+        assert called.code == 2 and re.search(told, called.stderr)
+
+
 def test_measure_against_requires_an_existing_model(
     autoseg_command: Command, segments: Path
 ) -> None:
@@ -170,6 +205,22 @@ def board(sshd: Sshd, tmp_path: Path) -> Path:
     path = tmp_path / "board.yaml"
     write_profile(sshd.profile(), path)
     return path
+
+
+@pytest.mark.ssh
+def test_devices_check_names_an_onnxruntime_that_ends_the_interpreter(
+    autoseg_command: Command, sshd: Sshd, board: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "site" / "onnxruntime").mkdir(parents=True)
+    dies = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
+    (tmp_path / "site" / "onnxruntime" / "__init__.py").write_text(dies)
+    sshd.down()
+    sshd.environment = f"PYTHONPATH={tmp_path / 'site'}"
+    sshd.up()
+    called = autoseg_command("devices", "check", str(board), "--json")
+    first = json.loads(called.stdout)["findings"][0]
+    assert called.code == 1 and "illegal instruction" in first["text"]
+    assert f"devices setup {board}" in first["fix"] and "tested with: 1." in first["fix"]
 
 
 @pytest.mark.ssh

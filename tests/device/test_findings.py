@@ -20,6 +20,7 @@ HELLO: dict[str, Any] = {
     "system": "Linux",
     "cores": 4,
     "affinity": [0, 1, 2, 3],
+    "quota_cores": None,
     "cache": "/home/pi/.cache/autoseg",
     "pid": 812,
 }
@@ -50,6 +51,18 @@ def status(**changed: Any) -> Status:
 
 def test_findings_of_a_healthy_board_are_empty() -> None:
     assert findings(PI, hello(), status()) == []
+
+
+def test_findings_count_the_quota_of_the_control_group() -> None:
+    (found,) = findings(PI, hello(quota_cores=0.5), status())
+    assert found.severe and "0.5 cores" in found.text and "--cpus" in found.fix
+    assert facts(hello(quota_cores=0.5), status(), skew_s=0.0, round_trip_ms=1.0)["cores"] == (
+        "4 (0-3), quota 0.5"
+    )
+    many = PI.model_copy(update={"threads": 3, "affinity": None})
+    (found,) = findings(many, hello(quota_cores=1.5), status())
+    assert "3 threads" in found.text and "1.5 cores" in found.text
+    assert findings(many, hello(quota_cores=3.0), status()) == []
 
 
 def test_findings_ignore_unknown_facts() -> None:

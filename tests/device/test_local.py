@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
-from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
 from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner
 from autoseg.device.board import Board
@@ -96,6 +96,70 @@ def test_measure_of_a_failing_model_names_its_inputs(
     with pytest.raises(CandidateError, match=r'"name": "z".*"shape": \[1, 224\]'):
         local().measure(broken, QUICK)
     assert local(shapes={"z": (1, 3)}).measure(broken, QUICK).p50_ms > 0
+
+
+def test_measure_records_what_was_fed_into_open_sizes(
+    local: Callable[..., Board], dynamic: Path, segments: Path
+) -> None:
+    fed = FedInput("x", "float32", (1, 3, 224, 224), ("N", 3, "height", "width"))
+    found = local().measure(dynamic, QUICK)
+    assert found.inputs == (fed,) and from_json(Measurement, to_json(found)) == found
+    (small,) = local(shapes={"": (2, 3, 8, 16)}).measure(dynamic, QUICK).inputs
+    assert small.shape == (2, 3, 8, 16)
+    (frame,) = local().measure(segments, QUICK).inputs
+    assert frame.shape == frame.declared == (1, 24, 32, 3)
+    with pytest.raises(InputError, match="all sizes are fixed"):
+        local(shapes={"": (1, 24, 32, 3)}).measure(segments, QUICK)
+
+
+DEADLY = """import os, signal
+os.kill(os.getpid(), signal.SIGILL)
+"""
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An onnxruntime that was built for another processor."""
+    (tmp_path / "site" / "onnxruntime").mkdir(parents=True)
+    (tmp_path / "site" / "onnxruntime" / "__init__.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    return tmp_path / "site"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            DEADLY,
+            r"illegal instruction, signal 4.*of onnxruntime does not fit the processor \(.+\)",
+        ),
+        ("import os; os.abort()", "abort.*signal 6.*pip install onnxruntime=="),
+        ("import os; os._exit(3)", "ends the interpreter with 3"),
+        ("import sys; sys.exit(3)", "cannot import onnxruntime"),
+        ("raise OSError('libfoo.so.1')", r"libfoo\.so\.1.*pip install onnxruntime"),
+    ],
+)
+def test_measure_names_an_onnxruntime_that_cannot_be_imported(
+    local: Callable[..., Board], deadly: Path, segments: Path, code: str, told: str
+) -> None:
+    (deadly / "onnxruntime" / "__init__.py").write_text(code)
+    device = local()
+    for verb in (lambda: device.measure(segments, QUICK), lambda: device.nodes(segments)):
+        with pytest.raises(DeviceError, match=f"this machine: .*{told}"):
+            verb()
+    assert device.hello().runtime is None, "the runner lives on"
+
+
+def test_autoseg_names_an_onnxruntime_that_ends_its_own_process(
+    deadly: Path, tmp_path: Path
+) -> None:
+    paths = os.pathsep.join([str(deadly), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-m", "autoseg.cli", "predict", "model.onnx", "picture.png"],
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"illegal instruction.*processor.*pip install onnxruntime==", done.stderr)
 
 
 def test_measure_refuses_shapes_for_absent_inputs(
@@ -300,6 +364,13 @@ def test_measure_blames_the_model_where_the_machine_still_answers(
     monkeypatch.setattr("autoseg.device.model_session.LOAD_S", 0.5)
     with pytest.raises(CandidateError, match=told):
         stand_in(opening)(segments)
+
+
+def test_measure_blames_the_runtime_for_an_illegal_instruction(
+    stand_in: Any, segments: Path
+) -> None:
+    with pytest.raises(DeviceError, match="signal 4, an illegal instruction.* fit the processor"):
+        stand_in("os.kill(os.getpid(), 4)")(segments)
 
 
 def test_measure_restarts_a_runner_lost_once_and_continues(stand_in: Any, segments: Path) -> None:

@@ -1,7 +1,11 @@
 """Heat, limits and other load: what is waited for, repeated, marked and said."""
 
+import contextlib
+import os
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ def timed(**facts: Any) -> StateAfter:
         {
             **{name: None for name in StateAfter.model_fields},
             "peak_rss_bytes": 1,
+            "quota_stops": 0,
             "governors": [],
             **facts,
         }
@@ -82,6 +87,62 @@ def test_measure_records_throttling_during_a_timing() -> None:
     assert timed().merged(timed()) == timed()
     counts = timed(throttle_count=5).merged(timed(throttle_count=None))
     assert counts.throttle_count == 5
+
+
+def test_measure_flags_a_control_group_that_used_up_its_quota(
+    altered: Callable[[str], None], segments: Path
+) -> None:
+    # As a counter that rises by two while the blocks are timed.
+    altered("COUNTS = iter(range(7, 10**6, 2))\ndef quota_stops():\n    return next(COUNTS)")
+    device = local_device()
+    (flag,) = [flag for flag in device.measure(segments, QUICK).flags if "quota" in flag]
+    device.close()
+    assert re.search(r"control group stopped the process \d+ times", flag)
+    once, twice = timed(quota_stops=1), timed(quota_stops=2)
+    assert once.merged(twice).quota_stops == 3
+
+
+@pytest.fixture
+def half_a_core() -> Iterator[Path]:
+    """A control group with a quota of half a core."""
+    folders = [Path("/sys/fs/cgroup") / name for name in ("cpu", "cpu,cpuacct", "")]
+    quotas = {"cpu.max": "50000 100000", "cpu.cfs_quota_us": "50000"}
+    made = None
+    for folder in (folder / f"autoseg-test-{os.getpid()}" for folder in folders):
+        with contextlib.suppress(OSError):
+            folder.mkdir()
+            made = folder
+            (file,) = [folder / name for name in quotas if (folder / name).exists()]
+            file.write_text(quotas[file.name])
+            break
+    if made is None or not any((made / name).exists() for name in quotas):
+        pytest.skip("cannot make a control group here")
+    yield made
+    made.rmdir()
+
+
+CODE = """
+import os, sys
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+from pathlib import Path
+from autoseg.core.cpus import usable_cpus
+from autoseg.core.records import MeasurePlan
+from autoseg.device.local import local_device
+plan = MeasurePlan(phase="confirm", min_runs=10**6, max_runs=10**6, max_s=0.5, warmup_s=0.01)
+device = local_device()
+flags = device.measure(Path(sys.argv[2]), plan).flags
+print(usable_cpus(), device.hello().quota_cores, *flags)
+device.close()
+"""
+
+
+@pytest.mark.slow
+def test_measure_in_a_control_group_with_half_a_core_is_flagged(
+    half_a_core: Path, segments: Path
+) -> None:
+    words = [sys.executable, "-c", CODE, str(half_a_core), str(segments)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert re.match(r"1 0\.5 .*quota of the control group stopped", done.stdout), done.stderr
 
 
 def test_measure_flags_a_changed_governor(

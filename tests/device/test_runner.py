@@ -1,9 +1,11 @@
 """The runner as boards run it: one file, alone, a process that is talked to over pipes."""
 
 import ast
+import ctypes
 import hashlib
 import itertools
 import os
+import re
 import resource
 import shutil
 import signal
@@ -48,6 +50,7 @@ MODELS = {
         y = Reshape (x, shape)
     }""",
 }
+CLONE_NEWNET = 0x40000000
 UPLOAD = bytes(range(256)) * 1000
 NUMBERS = itertools.count()
 
@@ -213,7 +216,12 @@ def test_runner_status_ignores_a_zone_that_is_no_sensor(
 def test_runner_open_fills_open_sizes_and_reports_them(shared: Runner, folder: Path) -> None:
     opened = shared.open(one=folder / "open.onnx", two=folder / "slow.onnx")["opened"]
     assert opened["inputs"]["one"] == [
-        {"name": "x", "dtype": "float32", "shape": [1, 3, 224, 224]}
+        {
+            "name": "x",
+            "dtype": "float32",
+            "shape": [1, 3, 224, 224],
+            "declared": ["N", 3, "height", "W"],
+        }
     ]
     assert opened["load_ms"]["one"] > 0
 
@@ -223,6 +231,22 @@ def test_runner_open_accepts_given_sizes(shared: Runner, folder: Path) -> None:
     opened = shared.open(plan, one=folder / "open.onnx", two=folder / "map.onnx")["opened"]
     assert opened["inputs"]["one"][0]["shape"] == [2, 3, 8, 16]
     assert opened["inputs"]["two"][0]["shape"] == [1, 224, 224, 3]
+
+
+def test_runner_open_takes_a_shape_without_a_name_for_the_only_open_input(
+    shared: Runner, folder: Path
+) -> None:
+    plan = {"shapes": {"": [2, 3, 8, 16]}}
+    opened = shared.open(plan, one=folder / "open.onnx", two=folder / "slow.onnx")["opened"]
+    assert opened["inputs"]["one"][0]["shape"] == [2, 3, 8, 16]
+    assert opened["inputs"]["two"][0]["shape"] == [1, 256, 256]
+    for models, told in [
+        ({"two": "slow.onnx"}, "all sizes are fixed"),
+        ({"many": "many.onnx"}, r"\['frame', 'index'\] open.*NAME=SIZES"),
+        ({"two": "map.onnx"}, r"\[2, 3, 8, 16\] does not fit .*\[1, 'H', 'W', 3\]"),
+    ]:
+        error = shared.open(plan, **{n: folder / file for n, file in models.items()})["error"]
+        assert error["kind"] == "plan" and re.search(told, error["message"])
 
 
 def test_runner_open_feeds_inputs_of_any_type_and_rank(shared: Runner, folder: Path) -> None:
@@ -417,6 +441,23 @@ def test_runner_claim_names_the_holder_to_the_second(
     assert first.ask("claim", name=name, who="first")["error"]["message"] == "second"
 
 
+def test_runner_claim_does_not_reach_into_another_network_namespace(
+    start: Callable[..., Runner],
+) -> None:
+    """As docs/measurement.md says of two containers; each still counts the load of the other."""
+
+    def alone() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            os._exit(9)
+
+    name, first, second = claim_name(), start(), start(limits=alone)
+    if second.process.poll() == 9 or not second.ask("hello"):
+        pytest.skip("cannot make a namespace here")
+    assert first.ask("claim", name=name, who="first") == {"claimed": True}
+    assert second.ask("claim", name=name, who="second") == {"claimed": True}
+    assert second.ask("status", window_s=0.05)["status"]["other_cores"] is not None
+
+
 def test_runner_claim_is_held_by_a_hanging_holder(start: Callable[..., Runner]) -> None:
     name, first, second = claim_name(), start(), start(HOLDER_S=0.1)
     first.ask("claim", name=name, who="first")
@@ -446,6 +487,49 @@ def test_runner_put_keeps_a_model_for_its_owner_alone(start: Callable[..., Runne
     modes = [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent, path.parents[1])]
     assert modes == [0o600, 0o700, 0o700]
     assert put(board, UPLOAD)["path"] == str(path) and len(list(path.parent.iterdir())) == 1
+
+
+def put_files(board: Runner, graph: bytes, weights: dict[str, bytes], total: str = "") -> Line:
+    lines = [f"{digest(graph)} \n", *(f"{digest(data)} {n}\n" for n, data in weights.items())]
+    found = digest("".join(lines).encode())
+    sizes = {name: len(data) for name, data in weights.items()}
+    payload = graph + b"".join(weights.values())
+    return board.ask("put", payload, digest=total or found, weights=sizes)
+
+
+def test_runner_put_keeps_all_files_of_a_model_together(
+    start: Callable[..., Runner], tmp_path: Path
+) -> None:
+    board, weights = (
+        start(MAX_CACHE_BYTES=3000),
+        {"a.data": b"\0\n" * 400, "sub/b": b"", "c": b"c"},
+    )
+    path = Path(put_files(board, b"graph", weights)["path"])
+    assert path.read_bytes() == b"graph" and path.parent.name == path.name
+    assert {name: (path.parent / name).read_bytes() for name in weights} == weights
+    assert board.ask("has", digest=path.stem) == {"path": str(path)}
+    # They leave together as well: the next model needs their place.
+    assert put(board, bytes(2500))["path"] and not path.parent.exists()
+    assert board.ask("has", digest=path.stem) == {"path": None}
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", "", ".", "a//b", "x\0"])
+def test_runner_put_of_several_files_stays_in_their_folder(
+    start: Callable[..., Runner], tmp_path: Path, name: str
+) -> None:
+    board = start()
+    before = sorted(tmp_path.rglob("*"))
+    assert put_files(board, b"graph", {name: b"x"})["error"]["kind"] == "plan"
+    assert sorted(tmp_path.rglob("*")) == before
+    assert put(board, UPLOAD)["path"]
+
+
+def test_runner_put_of_several_files_checks_the_digest_over_all(
+    start: Callable[..., Runner], tmp_path: Path
+) -> None:
+    board = start()
+    error = put_files(board, b"graph", {"w": b"1"}, total="0" * 64)["error"]
+    assert error["kind"] == "machine" and not list((tmp_path / ".cache/autoseg/models").iterdir())
 
 
 def test_runner_put_digest_cannot_lead_out_of_the_cache(start: Callable[..., Runner]) -> None:

@@ -58,7 +58,64 @@ def here(home: Path) -> Shell:
 def test_steps_for_a_fresh_board_make_an_environment_and_install_packages() -> None:
     first, second = steps(board())
     assert "virtual environment" in first and "/home/pi/.cache/autoseg/venv" in first
-    assert re.search(r"onnxruntime>=1\.16 .*numpy .*\bpip\b", second)
+    assert re.search(r"onnxruntime==1\.23\.2 .*numpy .*\bpip\b", second)
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "first"),
+    [
+        ("aarch64", "3.11.2", "onnxruntime==1.23.2"),
+        ("aarch64", "3.8.10", "onnxruntime==1.19.2"),
+        ("x86_64", "3.13.0", "onnxruntime==1.31.1"),
+        ("x86_64", "3.10.12", "onnxruntime==1.23.2"),
+        ("aarch64", "3.14.0", "onnxruntime>=1.16"),
+        ("riscv64", "3.11.2", "onnxruntime>=1.16"),
+    ],
+)
+def test_runtimes_are_those_tested_with_the_processor_and_python(
+    machine: str, python: str, first: str
+) -> None:
+    assert setup.runtimes(board(machine=machine, python=python))[0] == first
+
+
+def dying(folder: Path, code: str) -> None:
+    """A package that ends the interpreter at its import."""
+    (folder / "onnxruntime").mkdir(parents=True)
+    (folder / "onnxruntime" / "__init__.py").write_text(f"import os, signal\n{code}\n")
+    (folder / "numpy.py").write_text("")
+
+
+def test_inspect_board_reports_an_onnxruntime_that_ends_the_interpreter(tmp_path: Path) -> None:
+    dying(tmp_path / "site", "os.kill(os.getpid(), signal.SIGILL)")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/site exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    found = inspect_board(here(tmp_path), str(python))
+    assert found.own.ended and found.ready is None
+    assert found.own.error and "SIGILL, illegal instruction" in found.own.error
+
+
+def test_install_tries_older_runtimes_where_one_ends_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A board on which every version but 1.20.1 dies, as a Raspberry Pi 4 with 1.21.0."""
+    installed = ["1.21.0"]
+
+    def state() -> BoardState:
+        fits = installed[-1] == "1.20.1"
+        died = {"runtime": None, "error": "ends the interpreter (SIGILL)", "ended": True}
+        inside = {"runtime": "1.20.1", "error": None} if fits else died
+        return board(venv=True, venv_python="3.11.2", venv_pip=True, inside=inside)
+
+    def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
+        installed.extend(word.split("==")[1] for word in argv if "onnxruntime==" in word)
+        return Ran(0, b"", b"")
+
+    monkeypatch.setattr(setup, "inspect_board", lambda shell: state())
+    told: list[str] = []
+    assert steps(state()) and install(shell, state(), told.append).ready == "1.20.1"
+    assert installed == ["1.21.0", "1.23.2", "1.20.1"]
+    assert any("1.23.2 does not run there" in line and "SIGILL" in line for line in told)
 
 
 def test_steps_keep_a_working_environment() -> None:
@@ -163,10 +220,15 @@ def test_install_without_network_and_pip_copies_wheels_once(
     if not pips:
         pytest.skip("this python has no bundled pip")
 
-    def fetched(found: BoardState, folder: Path) -> list[Path]:
+    def fetched(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path]:
+        assert packages[1:] == ["numpy"]
         pip = folder / pips[0].name
         pip.write_bytes(pips[0].read_bytes())
-        return [pip, wheel(folder, "numpy", "2.0.0"), wheel(folder, "onnxruntime", "1.20.0")]
+        return [
+            pip,
+            wheel(folder, "numpy", "2.0.0"),
+            wheel(folder, "onnxruntime", packages[0].split("==")[1]),
+        ]
 
     monkeypatch.setattr(setup, "fetch", fetched)
     shell, told = here(tmp_path), []
@@ -178,7 +240,30 @@ def test_install_without_network_and_pip_copies_wheels_once(
     half = tmp_path / ".cache" / "autoseg" / "wheels" / "numpy-9.0.0-py3-none-any.whl"
     half.write_bytes(b"PK")
     done = install(shell, found, told.append)
-    assert done.ready == "1.20.0" and steps(done) == []
+    assert done.ready == setup.runtimes(found)[0].split("==")[1] and steps(done) == []
     assert [line.split()[0] for line in told] == ["making", "downloading", "copying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
     assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700
+
+
+def test_install_falls_back_to_the_newest_where_no_tested_wheel_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a system with an older glibc than the wheels of the tested versions need."""
+    asked: list[str] = []
+
+    def refusing(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path]:
+        raise DeviceError("no wheels could be downloaded here")
+
+    def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
+        asked.extend(word for word in argv if word.startswith("onnxruntime"))
+        return Ran(int("onnxruntime>=1.16" not in argv), b"", b"ERROR: No matching distribution")
+
+    ready = {"runtime": "1.17.0", "error": None}
+    state = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=ready)
+    monkeypatch.setattr(setup, "inspect_board", lambda shell: state)
+    monkeypatch.setattr(setup, "fetch", refusing)
+    told: list[str] = []
+    assert install(shell, state, told.append).ready == "1.17.0"
+    assert asked == ["onnxruntime==1.23.2", "onnxruntime>=1.16"]
+    assert any("newest" in line for line in told)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from autoseg.core import cpus
 from autoseg.pools import slots
 from autoseg.pools.slots import Slot, default_slots
 
@@ -12,6 +13,12 @@ def test_default_slots_are_one_a_core_with_one_thread_each(monkeypatch):
     monkeypatch.setattr(slots, "_gpus", lambda: 0)
     assert default_slots() == (Slot("cpu", 1),) * len(os.sched_getaffinity(0))
     assert default_slots(3) == (Slot("cpu", 1),) * 3
+
+
+def test_default_slots_follow_the_quota_of_the_control_group(monkeypatch):
+    monkeypatch.setattr(slots, "_gpus", lambda: 0)
+    monkeypatch.setattr(cpus, "cpu_quota", lambda root: 0.5)
+    assert default_slots() == (Slot("cpu", 1),)
 
 
 def test_default_slots_are_one_a_gpu_and_share_them_evenly(monkeypatch):

@@ -191,6 +191,15 @@ def test_write_page_shows_the_largest_confusions_of_many_classes(tmp_path):
     assert page.said.count("class 149") < 40
 
 
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [(("background", "parcel"), "of parcel, the foreground"), (tuple("abc"), "of 3 classes")],
+)
+def test_write_page_says_of_which_classes_the_iou_is(tmp_path, classes, told):
+    page, _ = page_of(tmp_path, classes=classes, front=2)
+    assert told in page.said
+
+
 def test_write_page_of_300_trials_is_small(tmp_path):
     result = Result.from_run(staged(tmp_path / "run", trials=300, front=30, sheet_bytes=120_000))
     path = tmp_path / "report.html"

@@ -56,11 +56,15 @@ def near(sheet: Image.Image, colour, left: int = LEFT) -> np.ndarray:
     return np.argwhere(close)
 
 
-def test_write_sheet_distinguishes_false_from_missed_pixels(tmp_path):
+@pytest.mark.parametrize(
+    ("classes", "foreground"), [(("background", "box"), 1), (("box", "Background"), 0)]
+)
+def test_write_sheet_distinguishes_false_from_missed_pixels(tmp_path, classes, foreground):
     truth, found = np.zeros((120, 208), np.uint8), np.zeros((60, 104), np.uint8)
     truth[20:100, 20:60] = 1
     found[10:50, 60:90] = 1
-    sheet = drawn(tmp_path, made([truth]), [found])
+    truth, found = (each if foreground else 1 - each for each in (truth, found))
+    sheet = drawn(tmp_path, made([truth], classes), [found])
     missed, extra = near(sheet, MISSED), near(sheet, EXTRA)
     assert len(missed) == pytest.approx(80 * 40, rel=0.1)
     assert len(extra) == pytest.approx(80 * 60, rel=0.1)
@@ -72,7 +76,7 @@ def test_write_sheet_of_many_classes_has_one_error_colour_and_hatches_ignored_pi
     truth, found = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
     truth[:, 20:40], truth[:, 40:] = 2, IGNORE_INDEX
     found[:20] = 1
-    shown = errors(np.full((40, 60, 3), 100, np.uint8), truth, found, 3)
+    shown = errors(np.full((40, 60, 3), 100, np.uint8), truth, found, "abc")
     assert (shown[:20, :20] == EXTRA).all() and (shown[:, 20:40] == EXTRA).all()
     assert len(np.unique(shown[20:, :20].reshape(-1, 3), axis=0)) == 1  # right: left as it is
     assert len(np.unique(shown[:, 40:].reshape(-1, 3), axis=0)) == 2

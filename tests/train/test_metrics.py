@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import InputError
+from autoseg.data.dataset import scored_classes
 from autoseg.train import metrics
 
 
@@ -15,16 +16,27 @@ def test_confusion_has_truth_in_rows_and_skips_255():
     assert table.tolist() == [[1, 1], [0, 1]]
 
 
-def test_iou_of_two_classes_is_the_foreground_and_of_more_the_mean_over_present_classes():
-    assert metrics.iou(np.array([[90, 5], [1, 4]])) == pytest.approx(4 / 10)
+def test_iou_is_the_mean_over_the_scored_classes_that_occur():
+    assert metrics.iou(np.array([[90, 5], [1, 4]]), (1,)) == pytest.approx(4 / 10)
+    assert metrics.iou(np.array([[4, 1], [5, 90]]), (0,)) == pytest.approx(4 / 10)
     table = np.array([[2, 0, 0, 0], [2, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     assert metrics.class_iou(table) == (0.5, pytest.approx(4 / 6), None, None)
-    assert metrics.iou(table) == pytest.approx((0.5 + 4 / 6) / 2)
+    assert metrics.iou(table, range(4)) == pytest.approx((0.5 + 4 / 6) / 2)
     assert metrics.pixel_accuracy(table) == 6 / 8
 
 
+def test_iou_of_a_third_name_without_pixels_is_that_of_two_classes():
+    two, three = np.array([[90, 5], [1, 4]]), np.zeros((3, 3), np.int64)
+    three[np.ix_((0, 2), (0, 2))] = two
+    scored = scored_classes(("background", "unused", "crate"), (0, 2))
+    assert metrics.iou(three, scored) == metrics.iou(two, scored_classes(("background", "crate")))
+    # Predicting the unused class costs what it takes away from others, and no class of its own.
+    three[2, 2], three[2, 1] = 2, 2
+    assert metrics.iou(three, scored) == pytest.approx(2 / 10)
+
+
 def test_iou_of_nothing_to_compare_meets_no_floor():
-    assert metrics.iou(np.array([[10, 0], [0, 0]])) == 0
+    assert metrics.iou(np.array([[10, 0], [0, 0]]), (1,)) == 0
     assert metrics.pixel_accuracy(np.zeros((3, 3), np.int64)) == 0
 
 
@@ -43,7 +55,7 @@ def test_confusion_refuses_values_that_are_no_class_index(prediction, truth, mes
 
 def test_confusion_accepts_255_classes():
     every = np.arange(255, dtype=np.uint8).reshape(15, 17)
-    assert metrics.iou(metrics.confusion(every, every, 255)) == 1
+    assert metrics.iou(metrics.confusion(every, every, 255), range(255)) == 1
 
 
 def test_score_pictures_scores_at_the_size_of_each_truth():
@@ -58,21 +70,21 @@ def test_score_pictures_scores_at_the_size_of_each_truth():
 def test_bootstrap_iou_resamples_groups_and_follows_its_seed():
     rng = np.random.default_rng(1)
     tables = rng.integers(0, 50, (40, 2, 2))
-    alone = metrics.bootstrap_iou(tables, [str(n) for n in range(40)])
-    twins = metrics.bootstrap_iou(np.repeat(tables, 4, 0), [str(n // 4) for n in range(160)])
+    alone = metrics.bootstrap_iou(tables, [str(n) for n in range(40)], (1,))
+    twins = metrics.bootstrap_iou(np.repeat(tables, 4, 0), [str(n // 4) for n in range(160)], (1,))
     # Four copies of a picture in one group tell no more than the picture.
     assert alone.shape == (2000,)
     assert np.allclose(metrics.ci95(alone), metrics.ci95(twins), atol=0.02)
     low, high = metrics.ci95(alone)
-    assert low < metrics.iou(tables.sum(0)) < high
-    assert np.array_equal(alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)]))
+    assert low < metrics.iou(tables.sum(0), (1,)) < high
+    assert np.array_equal(alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)], (1,)))
     assert not np.array_equal(
-        alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)], seed=1)
+        alone, metrics.bootstrap_iou(tables, [str(n) for n in range(40)], (1,), seed=1)
     )
 
 
 def test_bootstrap_iou_of_one_group_has_no_spread():
-    samples = metrics.bootstrap_iou(np.array([[[5, 1], [1, 3]]] * 3), ["a", "a", "a"])
+    samples = metrics.bootstrap_iou(np.array([[[5, 1], [1, 3]]] * 3), ["a", "a", "a"], (1,))
     assert np.ptp(samples) == 0
     with pytest.raises(InputError, match="group.* got 1 for 2"):
-        metrics.bootstrap_iou(np.zeros((2, 2, 2), np.int64), ["a"])
+        metrics.bootstrap_iou(np.zeros((2, 2, 2), np.int64), ["a"], (1,))

@@ -15,7 +15,7 @@ from autoseg.data.dataset import SPLITS, Array, Dataset, Sample
 from autoseg.data.drawing.overlay import Colours, class_colours, overlay
 from autoseg.data.drawing.sheet import FAINT, HATCHED, INK, PAGE, font, legend, shorten, tile
 from autoseg.data.resize import resize_frame, resize_mask
-from autoseg.data.splits import stratified_order
+from autoseg.data.stratification import stratified_order
 
 MAX_PICTURES, MAX_AUGMENTED_PICTURES = 400, 40
 DRAWS, MAX_SIDE_PX = 5, 1024

@@ -6,7 +6,6 @@ None if it is of another, and `find(root)`; `common/` holds what several share.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from autoseg.core.errors import InputError
 from autoseg.data.archive import folder_of
+from autoseg.data.formats import telltales
+from autoseg.data.formats.common.files import subfolders
 from autoseg.data.layout import Layout, listed
 
 # Each is read by the module of its name, and tried in this order: the more specific ones first.
@@ -34,7 +35,7 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
     A .zip is unpacked into the user's cache. If the folder itself fits no format, the only fitting
     folder up to two levels deeper is taken. Raises InputError for an unknown format, and for a
     file that is no .zip or cannot be unpacked. A folder that fits no format is read as a plain
-    one, whose faults name the missing folders.
+    one, whose faults name the missing folders, and what there is instead.
     """
     if name is not None and name not in FORMATS:
         raise InputError(f"--format is one of {', '.join(FORMATS)}, got {name!r}")
@@ -47,7 +48,10 @@ def find(root: Path, name: str | None) -> tuple[Layout, str, str]:
         level = [path for place in level for path in _subfolders(place)]
     fallback = name or "plain"
     why = "it was asked for" if name else "no other format fits"
-    return _module(fallback).find(root), fallback, why
+    layout = _module(fallback).find(root)
+    if root.is_dir() and layout.faults and not layout.samples:
+        layout.faults[-1] += telltales.found(root)
+    return layout, fallback, why
 
 
 def _recognized(places: list[Path], names: Sequence[str]) -> Iterator[tuple[Path, str, str]]:
@@ -73,9 +77,7 @@ def _chosen(
 
 
 def _subfolders(place: Path) -> list[Path]:
-    with os.scandir(place) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    return [place / name for name in names[:_MAX_FOLDERS]]
+    return [place / name for name in subfolders(place)[:_MAX_FOLDERS]]
 
 
 def _module(name: str) -> Any:

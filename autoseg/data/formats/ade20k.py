@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import lacks, lines, picture_files
+from autoseg.data.formats.common.files import lacks, lines, picture_files, subfolders
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, listed
 
 _LABELS = "objectInfo150.txt"
 _KINDS = ("images", "annotations")
@@ -35,6 +35,11 @@ def find(root: Path) -> Layout:
     # A value beyond the names becomes no class, so that the inspection reports it.
     beyond = range(len(layout.classes), IGNORE_INDEX)
     layout.values = bytes([IGNORE_INDEX, *range(len(layout.classes)), *beyond])
+    there = {name for kind in _KINDS for name in subfolders(root / kind)} - {*_FOLDERS}
+    if there:
+        layout.warnings.append(
+            f"folders that ADE20K does not have, ignored: {listed(sorted(there))}"
+        )
     for folder in _FOLDERS:
         images, masks = (picture_files(layout, root / kind / folder) for kind in _KINDS)
         layout.by_split[SPLIT_NAMES[folder]] = pairs(layout, images, masks, folder)

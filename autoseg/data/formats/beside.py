@@ -12,10 +12,18 @@ import os
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.text import one_form
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
-from autoseg.data.formats.common.files import class_names, head, lines, picture_files
-from autoseg.data.formats.common.pairing import SPLIT_NAMES, pairs
+from autoseg.data.formats.common.files import (
+    class_names,
+    head,
+    lines,
+    picture_files,
+    subfolders,
+    visible_files,
+)
+from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
@@ -31,7 +39,7 @@ def recognize(root: Path) -> str | None:
         shown = f"{folder.relative_to(root).as_posix()}/" if folder != root else "it"
         if _is_roboflow(folder / _CLASSES):
             return f"{shown} holds {_CLASSES} of Roboflow"
-        if any(_has_picture(mask) for mask in folder.glob(f"*{_MASK}.png")):
+        if _holds_pairs(folder):
             return f"{shown} holds pictures, each with NAME{_MASK}.png beside it"
     return None
 
@@ -43,6 +51,10 @@ def find(root: Path) -> Layout:
         split = SPLIT_NAMES.get(folder.name.lower(), "") if folder != root else ""
         if samples := _samples(layout, folder):
             layout.by_split.setdefault(split, []).extend(samples)
+    others = [name for name in subfolders(root) if root / name not in _folders(root)]
+    if others := [f"{n}/" for n in others if _holds_pairs(root / n)]:
+        rule = f"splits are named {KNOWN_SPLITS}"
+        layout.faults.append(f"folders of masks that are no split: {listed(others)}; {rule}")
     if "" in layout.by_split and len(layout.by_split) > 1:
         stray = [Path(sample.image).name for sample in layout.by_split.pop("")]
         layout.faults.append(f"pictures beside the folders of splits: {listed(stray)}")
@@ -65,10 +77,11 @@ def _is_roboflow(path: Path) -> bool:
     return head(path).lower().startswith(_HEADER)
 
 
-def _has_picture(mask: Path) -> bool:
-    name = mask.stem.removesuffix(_MASK)
-    names = (f"{name}{ending}{suffix}" for ending in ("", _PICTURE) for suffix in SUFFIXES)
-    return any(mask.with_name(name).is_file() for name in names)
+def _holds_pairs(folder: Path) -> bool:
+    files = visible_files(folder, deep=False)
+    stems = {one_form(path.stem) for path in files if path.suffix.lower() in SUFFIXES}
+    masked = {stem.removesuffix(_MASK) for stem in stems if stem.endswith(_MASK)}
+    return any(f"{stem}{ending}" in stems for stem in masked for ending in ("", _PICTURE))
 
 
 def _samples(layout: Layout, folder: Path) -> list[Sample]:

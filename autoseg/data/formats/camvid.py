@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.dataset import SPLITS, Sample
+from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
-from autoseg.data.formats.common.files import holds, lines, picture_files
-from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs
+from autoseg.data.formats.common.files import holds, lines, picture_files, subfolders
+from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs, split_folders
 from autoseg.data.layout import Layout, Splits
 from autoseg.data.pictures import mode_of, read_bytes
 
@@ -64,8 +64,8 @@ def find(root: Path) -> Layout:
     elif (root / "trainannot").is_dir():
         layout.by_split = _listed(layout)
     elif (root / "train_labels").is_dir():
-        there = [split for split in SPLITS if (root / f"{split}_labels").is_dir()]
-        layout.by_split = {split: _pairs(layout, split, f"{split}_labels") for split in there}
+        there = _splits(layout, "_labels")
+        layout.by_split = {s: _pairs(layout, name, f"{name}_labels") for s, name in there.items()}
     else:
         layout.faults.append(
             f"there is no {_RAW}/ and {_APPROVED}/, no train/ and trainannot/, and no train/ and"
@@ -75,6 +75,13 @@ def find(root: Path) -> Layout:
     group_by_name(layout, _VIDEO)
     _set_masks(layout)
     return layout
+
+
+def _splits(layout: Layout, ending: str) -> dict[str, str]:
+    """The folder of each split, of those that have another with this ending for their masks."""
+    names = subfolders(layout.root)
+    with_masks = [name for name in names if f"{name}{ending}" in names]
+    return split_folders(layout, with_masks, layout.root.name)
 
 
 def _table(root: Path) -> Path | None:
@@ -91,13 +98,10 @@ def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
 def _listed(layout: Layout) -> Splits:
     """The pairs by the lists of the splits; by file name for a split without a list."""
     splits: Splits = {}
-    for split in SPLITS:
-        folder, annotations = layout.root / split, layout.root / f"{split}annot"
-        if not (folder.is_dir() and annotations.is_dir()):
-            continue
-        images = picture_files(layout, folder)
-        masks = picture_files(layout, annotations)
-        path = layout.root / f"{split}.txt"
+    for split, name in _splits(layout, "annot").items():
+        images = picture_files(layout, layout.root / name)
+        masks = picture_files(layout, layout.root / f"{name}annot")
+        path = layout.root / f"{name}.txt"
         words = " ".join(lines(layout, path)).split() if path.is_file() else []
         if words:
             # The paths begin with a folder of another machine: only the file names count.

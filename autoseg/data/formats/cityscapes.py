@@ -13,9 +13,9 @@ import numpy as np
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.dataset import SPLITS, Sample
-from autoseg.data.formats.common.files import picture_files
-from autoseg.data.formats.common.pairing import group_by_name, pairs
+from autoseg.data.dataset import Sample
+from autoseg.data.formats.common.files import picture_files, subfolders
+from autoseg.data.formats.common.pairing import group_by_name, pairs, split_folders
 from autoseg.data.layout import Layout
 from autoseg.data.pictures import read_mask
 
@@ -45,14 +45,14 @@ def find(root: Path) -> Layout:
     if images is None or labels is None:
         layout.faults.append("there is no leftImg8bit/ and gtFine/, as Cityscapes has them")
         return layout
-    by_split = {split: _masks(layout, labels / split) for split in SPLITS}
+    folders = split_folders(layout, (*subfolders(images), *subfolders(labels)), images.name)
+    by_split = {split: _masks(layout, labels / name) for split, name in folders.items()}
     all_names = [name for masks in by_split.values() for name in masks]
     kind = _IDS if any(name.endswith(_IDS) for name in all_names) else _TRAIN_IDS
     layout.values = _values(kind)
     for split, masks in by_split.items():
-        if (images / split).is_dir() or masks:
-            there = _named(picture_files(layout, images / split), _PICTURE)
-            layout.by_split[split] = pairs(layout, there, _named(masks, kind), split)
+        there = _named(picture_files(layout, images / folders[split]), _PICTURE)
+        layout.by_split[split] = pairs(layout, there, _named(masks, kind), split)
     group_by_name(layout, _SEQUENCE)
     if _is_dummy(layout, layout.by_split.get("test", [])):
         del layout.by_split["test"]

@@ -4,7 +4,7 @@ split.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +14,29 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.coco_file import CocoFile, CocoObject, decode_rle, read_coco
+from autoseg.data.formats.coco_file import (
+    CocoFile,
+    CocoObject,
+    decode_rle,
+    read_coco,
+    used_categories,
+)
 from autoseg.data.formats.common import pairing, shapes
-from autoseg.data.formats.common.files import class_index, class_order, export_files, head
+from autoseg.data.formats.common.files import (
+    class_index,
+    class_order,
+    ends,
+    export_files,
+    in_any_form,
+)
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, path_parts
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import naming, read_picture
 
-# The keys of a file stand at either end of it.
-_END_BYTES = 65536
 _KEYS = ("images", "annotations", "categories", "file_name", "category_id", "image_id")
 _MIN_KEYS = 3
+# Of the objects of a category; a larger share is no mark of coarse outlines.
+_MAX_CROWD_SHARE = 0.25
 
 
 def recognize(root: Path) -> str | None:
@@ -38,6 +50,7 @@ def find(root: Path) -> Layout:
     pictures = PictureIndex(root)
     splits: dict[str, list[Pair]] = defaultdict(list)
     names: dict[str, None] = {}
+    counts: Counter[tuple[str, bool]] = Counter()
     used: dict[Path, str] = {}
     panoptic = True
     for path in _coco_files(root):
@@ -48,15 +61,40 @@ def find(root: Path) -> Layout:
             continue
         panoptic = panoptic and bool(coco.segments)
         names |= dict.fromkeys(coco.names.values())
+        counts.update(used_categories(coco))
         split = pairing.split_of(path.stem) or pairing.split_of(path.parent.name)
         splits[split] += _pairs(layout, path, coco, pictures, used)
     if not used and not layout.faults:
         layout.faults.append(f"there is no file of COCO with pictures in {root}")
+    kept = [name for name in names if counts[name, False] or counts[name, True]]
+    if spare := [name for name in names if name not in kept]:
+        layout.warnings += counted({"categories without an object, which are no classes": spare})
     # Every pixel of a panoptic mask has a class, or is void: there is no background.
-    layout.classes = tuple(names) if panoptic and names else class_order(layout, names)
-    layout.read_mask = partial(read_mask, layout.classes)
+    layout.classes = tuple(kept) if panoptic and kept else class_order(layout, kept)
+    layout.read_mask = partial(read_mask, layout.classes, _ordinary_crowds(layout, counts))
     layout.by_split = pairing.named_splits(layout, splits)
     return layout
+
+
+def _ordinary_crowds(layout: Layout, counts: Counter[tuple[str, bool]]) -> frozenset[str]:
+    """The categories whose crowds are read as objects; what crowds are read as is warned of.
+
+    In COCO's own files a few percent of a category's objects are crowds: groups with a coarse
+    outline. CVAT's and Datumaro's exporters, and tools around SAM, mark each object that was
+    stored as a mask.
+    """
+    marked = sorted(name for name, crowd in counts if crowd)
+    total = {name: counts[name, True] + counts[name, False] for name in marked}
+    ordinary = [name for name in marked if counts[name, True] > _MAX_CROWD_SHARE * total[name]]
+    for told, names in (
+        ("read as objects, as they are too many for groups with a coarse outline", ordinary),
+        ("ignored, as groups with a coarse outline; set iscrowd to 0 to use them",
+         [name for name in marked if name not in ordinary]),
+    ):  # fmt: skip
+        if names:
+            each = [f"{counts[name, True]} of {total[name]} of {name:.40}" for name in names]
+            layout.warnings.append(f"crowds (iscrowd: 1) are {told}: {listed(each)}")
+    return frozenset(ordinary)
 
 
 def _coco_files(root: Path) -> list[Path]:
@@ -73,16 +111,9 @@ def _coco_files(root: Path) -> list[Path]:
 
 def _looks_right(path: Path) -> bool:
     """Whether the ends of a file hold COCO's keys; the file is not parsed."""
-    held = head(path, _END_BYTES)
-    if not held.startswith(b"{"):
-        return False
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _END_BYTES))
-            held += file.read(_END_BYTES)
-    except OSError:
-        return False
-    return sum(f'"{key}"'.encode() in held for key in _KEYS) >= _MIN_KEYS
+    held = ends(path)
+    found = sum(f'"{key}"'.encode() in held for key in _KEYS)
+    return held.startswith(b"{") and found >= _MIN_KEYS
 
 
 def _pairs(
@@ -115,20 +146,23 @@ def _pairs(
     return pairs
 
 
-def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
-    """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
+def read_mask(classes: tuple[str, ...], ordinary: frozenset[str], sample: Sample) -> Array:
+    """A picture's objects as class indices, later ones over earlier ones; crowds are ignored, but
+    for those of the categories `ordinary`. Raises InputError.
+    """
     name, _, number = sample.mask.rpartition("#")
     hw = shapes.picture_hw(sample.image)
     coco = read_coco(Path(name).with_suffix(".json"))
     try:
         if number not in coco.pictures:
             raise InputError("it is no longer listed")
-        shapes.check_size(coco.pictures[number], ("height", "width"), hw)
+        shapes.check_size(coco.pictures[number], ("height", "width"), hw, sample.image)
+        values = _class_values(classes, ordinary, coco)
         if coco.segments:
-            return _panoptic(classes, coco, number, Path(name), hw)
+            return _panoptic(values, coco, number, Path(name), hw)
         mask = np.zeros(hw, np.uint8)
         for one in coco.objects.get(number, ()):
-            value = _class_of(classes, coco, one.category, one.crowd)
+            value = values.get((one.category, one.crowd), IGNORE_INDEX)
             naming(f"object {one.number}", _draw, mask, value, one)
         return mask
     except InputError as error:
@@ -136,11 +170,18 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
         raise InputError(f"{name}, picture {number} ({shown!r:.80}): {error}") from error
 
 
-def _class_of(classes: tuple[str, ...], coco: CocoFile, category: str, crowd: bool) -> int:
-    """The class of a category; crowds, drawn coarsely, are ignored as in COCO's metrics."""
-    if crowd or category not in coco.names:
-        return IGNORE_INDEX
-    return class_index(classes, coco.names[category])
+def _class_values(
+    classes: tuple[str, ...], ordinary: frozenset[str], coco: CocoFile
+) -> dict[tuple[str, bool], int]:
+    """The class of a category's objects, and of its crowds where these are no ordinary objects:
+    drawn coarsely, they are ignored as in COCO's metrics.
+    """
+    return {
+        (category, crowd): class_index(classes, name)
+        for category, name in coco.names.items()
+        for crowd in (False, True)
+        if not crowd or name in ordinary
+    }
 
 
 def _draw(mask: Array, value: int, one: CocoObject) -> None:
@@ -168,17 +209,17 @@ def _ignore_box(mask: Array, box: object) -> None:
 
 
 def _panoptic(
-    classes: tuple[str, ...], coco: CocoFile, number: str, folder: Path, hw: HW
+    values: dict[tuple[str, bool], int], coco: CocoFile, number: str, folder: Path, hw: HW
 ) -> Array:
     """A panoptic mask, whose colours are the numbers of segments (R + 256 G + 65536 B)."""
     mask = np.full(hw, IGNORE_INDEX, np.uint8)
     if number not in coco.segments:
         raise InputError("it has no panoptic mask")
     name, segments = coco.segments[number]
-    pixels = read_picture(folder / "".join(path_parts(name)[-1:]))
+    pixels = read_picture(in_any_form(folder / "".join(path_parts(name)[-1:])))
     if pixels.shape[:2] != hw:
         raise InputError(f"its panoptic mask {name:.80} has another size")
     numbers = pixels @ np.array([1, 256, 65536], np.uint32)
-    for segment, (category, crowd) in segments.items():
-        mask[numbers == segment] = _class_of(classes, coco, category, crowd)
+    for segment, which in segments.items():
+        mask[numbers == segment] = values.get(which, IGNORE_INDEX)
     return mask

@@ -7,6 +7,7 @@ pycocotools 2.0 (common/maskApi.c, rleFrString and rleDecode).
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,14 +19,16 @@ import numpy.typing as npt
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.formats.common.files import file_version, parse_json
-from autoseg.data.formats.common.shapes import Covered
-from autoseg.data.layout import listed
+from autoseg.data.formats.common.shapes import NO_AREA, Covered, has_area
+from autoseg.data.layout import counted, listed
 from autoseg.data.pictures import naming
 
 _PICTURE_KEYS = ("id", "file_name", "height", "width")
 Polygon = npt.NDArray[np.float32]
 # Six characters of five bits hold the length of a run in any picture that can be decoded.
 _MAX_CHARACTERS = 6
+# Coordinates of a polygon that a stray click or a line may have left: four points.
+_MAX_STRAY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +117,34 @@ def _add_annotation(coco: CocoFile, annotation: object) -> None:
 
 
 def _note_faults(coco: CocoFile) -> None:
-    """Add objects of unknown pictures or categories to the faults, boxes to the warnings."""
+    """Add objects of unknown pictures or categories to the faults, and boxes and pieces without
+    an area to the warnings.
+    """
     objects = [one for of_picture in coco.objects.values() for one in of_picture]
     if lost := [one.number for one in objects if one.picture not in coco.pictures]:
         coco.faults.append(f"objects of pictures that are not listed: {listed(lost)}")
     if unknown := [one.number for one in objects if one.category not in coco.names]:
         coco.faults.append(f"objects of categories that are not listed: {listed(unknown)}")
-    if boxes := [one.number for one in objects if one.outline == () and not one.crowd]:
-        coco.warnings.append(f"objects with a box only, whose pixels are ignored: {listed(boxes)}")
+    boxes = [f"object {one.number}" for one in objects if one.outline == () and not one.crowd]
+    stray = [
+        f"object {one.number}" for one in objects for _ in range(_count_without_area(one.outline))
+    ]
+    notes = {"objects with a box only, whose pixels are ignored": boxes, NO_AREA: stray}
+    coco.warnings += counted({note: names for note, names in notes.items() if names})
+
+
+def _count_without_area(outline: object) -> int:
+    """Polygons of an object that are left out; only small ones are examined, for speed."""
+    polygons = outline if isinstance(outline, tuple) else ()
+    small = (p.reshape(-1, 2) for p in polygons if p.size <= _MAX_STRAY and p.size % 2 == 0)
+    return sum(not has_area(points) for points in small)
+
+
+def used_categories(coco: CocoFile) -> Iterator[tuple[str, bool]]:
+    """The category's name of each object and segment, and whether it is marked as a crowd."""
+    held = [(one.category, one.crowd) for of in coco.objects.values() for one in of]
+    held += [pair for _, segments in coco.segments.values() for pair in segments.values()]
+    return ((coco.names[category], crowd) for category, crowd in held if category in coco.names)
 
 
 def _compact(parsed: dict[str, Any]) -> object:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.core.errors import InputError
-from autoseg.data.dataset import Array, Sample
+from autoseg.data.dataset import BACKGROUND, Array, Sample
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import BACKGROUND, class_names
+from autoseg.data.formats.common.files import class_names
 from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, decode_mask, naming, read_bytes

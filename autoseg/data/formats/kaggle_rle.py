@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.core.errors import InputError
+from autoseg.core.text import one_form
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.entries import entry_of, reference
@@ -63,7 +64,7 @@ def read_mask(classes: tuple[str, ...], by_rows: bool, sample: Sample) -> Array:
     mask = np.zeros(hw, np.uint8)
     try:
         table = read_table(path)
-        shapes.check_size(table.sizes.get(entry), ("height", "width"), hw)
+        shapes.check_size(table.sizes.get(entry), ("height", "width"), hw, sample.image)
         for label, runs in table.objects.get(entry, ()):
             mask[decode_runs(runs, hw, by_rows=by_rows)] = class_index(classes, label)
     except InputError as error:
@@ -111,7 +112,7 @@ def _pairs(
 def _by_stem(pictures: PictureIndex) -> dict[str, set[str]]:
     names: dict[str, set[str]] = defaultdict(set)
     for path in pictures.paths:
-        names[path.stem].add(path.name)
+        names[one_form(path.stem)].add(path.name)
     return names
 
 
@@ -119,7 +120,9 @@ def _picture(
     entry: str, split: str, pictures: PictureIndex, by_stem: dict[str, set[str]]
 ) -> Path | None:
     """The picture of an entry, named with its suffix or without."""
-    names = [entry] if entry.lower().endswith(SUFFIXES) else sorted(by_stem.get(entry, ()))
+    names = (
+        [entry] if entry.lower().endswith(SUFFIXES) else sorted(by_stem.get(one_form(entry), ()))
+    )
     if len(names) > 1:
         raise InputError(f"the picture {entry!r:.80} may be {listed(names)}")
     # Of several pictures of one name, that in the folder of the table's split counts.

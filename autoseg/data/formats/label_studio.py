@@ -19,7 +19,7 @@ from autoseg.data.formats.common import files, shapes
 from autoseg.data.formats.common.pairing import PictureIndex, path_parts, set_labelled
 from autoseg.data.formats.common.shapes import Points
 from autoseg.data.formats.label_studio_tasks import Region, decode_rle, labelled_areas
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, counted, listed
 
 _TASK_KEYS = ("annotations", "completions", "annotation_id")
 # A scaled picture has the stated aspect ratio up to rounding: its width may differ by this much.
@@ -89,7 +89,7 @@ def _read_export(
         name = label_studio_tasks.task_name(tasks[place], place)
         try:
             regions, ignored = labelled_areas(tasks[place])
-            for note in ignored:
+            for note in ignored.elements():
                 notes[note].append(name)
             if regions is None:
                 continue
@@ -107,7 +107,7 @@ def _read_export(
     if missing:
         told = f"{path.name} names pictures that are not below {layout.root}"
         layout.faults.append(f"{told}: {listed(missing)}")
-    layout.warnings += [f"{path.name}: {note}: {listed(names)}" for note, names in notes.items()]
+    layout.warnings += [f"{path.name}: {line}" for line in counted(notes)]
 
 
 def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
@@ -118,21 +118,21 @@ def read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     number, _, name = place.partition(" ")
     try:
         for region in labelled_areas(files.read_json(Path(path))[int(number)])[0] or ():
-            _draw(mask, files.class_index(classes, region.label), region)
+            _draw(mask, files.class_index(classes, region.label), region, sample.image)
     except (LookupError, TypeError, InputError) as error:
         raise InputError(f"{path}, {name.strip('()')}: {error}") from error
     return mask
 
 
-def _draw(mask: Array, index: int, region: Region) -> None:
+def _draw(mask: Array, index: int, region: Region, picture: str) -> None:
     """One region: bitmaps are in pixels, outlines in percent of the picture's size."""
     value, hw = region.value, (mask.shape[0], mask.shape[1])
+    _check_aspect(hw, region.drawn_on, picture)
     if "rle" in value:
         mask[decode_rle(value["rle"], hw)] = index
     elif "imageDataURL" in value:
         mask[shapes.decode_bitmap(files.decode_base64(value["imageDataURL"]), hw)] = index
     else:
-        _check_aspect(hw, region.drawn_on)
         shapes.fill_polygon(mask, index, _outline(value, hw))
 
 
@@ -153,9 +153,9 @@ def _outline(value: dict[str, Any], hw: HW) -> Points:
     return shapes.rotate(shapes.rectangle((0, 0), (across, along)), angle, (x, y))
 
 
-def _check_aspect(hw: HW, drawn_on: tuple[object, object]) -> None:
+def _check_aspect(hw: HW, drawn_on: tuple[object, object], picture: str) -> None:
     """Raise InputError for another aspect ratio: percentages hold for a picture that was scaled,
-    not for one that was cropped or turned.
+    not for one that was cropped or turned; the runs of a turned one have as many values.
     """
     if drawn_on == (None, None):
         return
@@ -163,7 +163,4 @@ def _check_aspect(hw: HW, drawn_on: tuple[object, object]) -> None:
     width, height = shapes.read_numbers(dict(zip(keys, drawn_on, strict=True)), keys)
     max_error_px = _MAX_WIDTH_ERROR_PX + _MAX_WIDTH_ERROR_SHARE * hw[1]
     if min(width, height) <= 0 or abs(width * hw[0] / height - hw[1]) > max_error_px:
-        raise InputError(
-            f"it was labelled on a picture of {width:.0f}x{height:.0f}, and this one is"
-            f" {hw[1]}x{hw[0]}: not the same picture"
-        )
+        raise shapes.other_size(round(height), round(width), hw, picture)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.core.errors import InputError
+from autoseg.core.text import one_form
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import class_index
@@ -42,7 +43,7 @@ def find(layout: Layout, folder: Path) -> None:
     """
     masks = _newest_masks(folder, folder.stat().st_mtime_ns)
     found = PictureIndex(layout.root).paths
-    pictures = {path.stem: path for path in found if not FILE_NAME.match(path.name)}
+    pictures = {one_form(path.stem): path for path in found if not FILE_NAME.match(path.name)}
     tasks = _tasks_by_stem(layout, list(pictures))
     shown = {task: pictures[stem] for stem, task in tasks.items() if stem in pictures}
     _note_unpaired(layout, masks, shown)

@@ -6,6 +6,7 @@ https://github.com/thi-ng/umbrella (rle-pack).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Array
 from autoseg.data.formats.common.files import objects
 from autoseg.data.formats.common.pairing import path_parts
-from autoseg.data.formats.common.shapes import Covered, from_half
+from autoseg.data.formats.common.shapes import NO_AREA, Covered, from_half, has_area, read_points
 from autoseg.data.layout import listed
 from autoseg.data.pictures import SUFFIXES
 
@@ -36,13 +37,14 @@ class Region:
     drawn_on: tuple[object, object]
 
 
-def labelled_areas(task: object) -> tuple[list[Region] | None, set[str]]:
+def labelled_areas(task: object) -> tuple[list[Region] | None, Counter[str]]:
     """The areas of the annotation that counts, in the order of the file (None: there is none), and
-    notes on the parts of the task that are ignored. Raises InputError for a malformed task.
+    counts of notes on the parts of the task that are ignored. Raises InputError for a malformed
+    task.
     """
     if not isinstance(task, dict):
         raise InputError(f"it is no task, which is an object: {task!r:.40}")
-    notes: set[str] = set()
+    notes = Counter[str]()
     if "data" in task:
         results = _results(task, notes)
     elif task.get("annotation_id") is None:
@@ -51,11 +53,11 @@ def labelled_areas(task: object) -> tuple[list[Region] | None, set[str]]:
         lists = [value for value in task.values() if isinstance(value, list)]
         results = [result for values in lists for result in values if isinstance(result, dict)]
     if results is None:
-        return None, {"tasks without an annotation, ignored"}
+        return None, Counter(["tasks without an annotation, ignored"])
     return [r for result in results for r in _region(result, notes)], notes
 
 
-def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | None:
+def _results(task: dict[str, Any], notes: Counter[str]) -> list[dict[str, Any]] | None:
     """The results of the annotation marked as ground truth, else of the one changed last; None if
     there is none, or all were cancelled.
     """
@@ -64,7 +66,7 @@ def _results(task: dict[str, Any], notes: set[str]) -> list[dict[str, Any]] | No
     if not kept:
         return None
     if len(kept) > 1:
-        notes.add("several annotations, of which the ground truth or else the newest is used")
+        notes["several annotations, of which the ground truth or else the newest is used"] += 1
     counting = max(kept, key=lambda a: (a.get("ground_truth") is True, *_age(a, "id")))
     return objects(counting.get("result"), "results")
 
@@ -89,7 +91,7 @@ def _age(annotation: dict[str, Any], key: str) -> tuple[str, int]:
     return str(changed), number if isinstance(number, int) else -1
 
 
-def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
+def _region(result: dict[str, Any], notes: Counter[str]) -> Iterator[Region]:
     """The area of a result: in JSON below "value", in JSON_MIN the result itself."""
     value = result.get("value", result)
     if not isinstance(value, dict):
@@ -99,14 +101,23 @@ def _region(result: dict[str, Any], notes: set[str]) -> Iterator[Region]:
         return  # a choice, a text or a relation
     names = value[kind]
     if kind not in _AREA_KINDS and not (kind == "labels" and _SHAPE_KEYS & value.keys()):
-        notes.add(f"{kind} are no areas, ignored")
+        notes[f"{kind} are no areas, ignored"] += 1
     elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"its {kind} must be a list of names, got {names!r:.40}")
     elif not names:
-        notes.add("regions without a label, ignored")
+        notes["regions without a label, ignored"] += 1
+    elif isinstance(value.get("points"), list) and _is_stray(value["points"]):
+        notes[NO_AREA] += 1
     else:
         size = (result.get("original_width"), result.get("original_height"))
         yield Region(names[0], value, size)
+
+
+def _is_stray(points: object) -> bool:
+    try:
+        return not has_area(read_points(points))
+    except InputError:
+        return False  # a fault when it is drawn
 
 
 def reference_of(task: dict[str, Any]) -> str:

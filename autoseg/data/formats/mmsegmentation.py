@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
-from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
+from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
 
@@ -51,7 +51,7 @@ def find(root: Path) -> Layout:
     others = [name for name in names if name not in splits and not name.startswith(".")]
     if splits and others:
         layout.faults.append(
-            f"folders beside those of splits: {listed(others)}; the splits are train, val and test"
+            f"folders beside those of splits: {listed(others)}; splits are named {KNOWN_SPLITS}"
         )
     for name in splits:
         images, masks = _files(layout, name)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoseg.core.records import IGNORE_INDEX
-from autoseg.data.formats.common.files import BACKGROUND, holds, lacks, lines, picture_files
+from autoseg.data.dataset import BACKGROUND
+from autoseg.data.formats.common.files import holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
 from autoseg.data.layout import Layout
 

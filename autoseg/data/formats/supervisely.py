@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,25 @@ from autoseg.data.formats.common import files, shapes
 from autoseg.data.formats.common.files import class_index
 from autoseg.data.formats.common.pairing import set_labelled
 from autoseg.data.formats.common.shapes import Points
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import SUFFIXES, naming
 
-_AREA_TYPES = ("polygon", "rectangle", "bitmap")
+# Fewer points are a stray click; more have an area even on one line, as the pixels of an outline
+# belong to it.
+_MIN_POLYGON_POINTS = 3
+_RECTANGLE_POINTS = (2, 4)  # opposite corners, or all
 # The PNG of a mask is smaller than its pixels, apart from its head; a larger one is no mask.
 _MAX_PNG_BYTES_PER_PIXEL, _MAX_PNG_HEAD_BYTES = 4, 65536
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """An object with an area: how messages name it, its outline with holes, or its bitmap."""
+
+    what: str
+    label: str
+    outlines: tuple[Points, ...] = ()
+    bitmap: object = None
 
 
 def recognize(root: Path) -> str | None:
@@ -43,7 +57,7 @@ def find(root: Path) -> Layout:
     layout = Layout(root, values=bytes(range(256)))
     pairs: dict[Path, str] = {}
     used: set[str] = set()
-    notes: set[str] = set()
+    notes: dict[str, list[str]] = defaultdict(list)
     bare: list[str] = []
     images = (files.visible_files(folder / "img", deep=False) for folder in _datasets(root))
     for picture in (p for paths in images for p in paths if p.suffix.lower() in SUFFIXES):
@@ -51,7 +65,8 @@ def find(root: Path) -> Layout:
             bare.append(picture.relative_to(root).as_posix())
             continue
         try:
-            used.update(thing["classTitle"] for thing in _objects(files.read_json(file), notes))
+            things = _objects(files.read_json(file), picture.name, notes)
+            used.update(thing.label for thing in things)
             pairs[picture] = str(file)
         except InputError as error:
             known = str(file) in str(error)
@@ -60,7 +75,7 @@ def find(root: Path) -> Layout:
         layout.warnings.append(f"pictures without a file in ann/, ignored: {listed(bare)}")
     if not pairs and not layout.faults:
         layout.faults.append(f"there are no pictures with a file in ann/ in {root}")
-    layout.warnings += sorted(notes)
+    layout.warnings += sorted(counted(notes))
     set_labelled(layout, pairs, used, _read_mask)
     return layout
 
@@ -77,67 +92,78 @@ def _datasets(root: Path) -> Iterator[Path]:
 def _annotation(picture: Path) -> Path | None:
     """ann/<name with suffix>.json; old projects leave the suffix out."""
     folder = picture.parent.parent / "ann"
-    named = (folder / f"{name}.json" for name in (picture.name, picture.stem))
+    named = (files.in_any_form(folder / f"{name}.json") for name in (picture.name, picture.stem))
     return next((file for file in named if file.is_file()), None)
 
 
-def _objects(annotation: object, notes: set[str]) -> Iterator[dict[str, Any]]:
-    """The objects that have an area, each with its classTitle and its geometryType."""
+def _objects(annotation: object, name: str, notes: dict[str, list[str]]) -> Iterator[_Thing]:
+    """The objects that have an area; the picture's name is added to the notes on other parts."""
     held = annotation.get("objects") if isinstance(annotation, dict) else None
-    for thing in files.objects(held, "objects"):
-        if not isinstance(thing.get("classTitle"), str):
-            raise InputError(f"a classTitle must be a text, got {thing.get('classTitle')!r:.40}")
+    for number, thing in enumerate(files.objects(held, "objects")):
+        label = thing.get("classTitle")
+        if not isinstance(label, str):
+            raise InputError(f"a classTitle must be a text, got {label!r:.40}")
         likely = "bitmap" if isinstance(thing.get("bitmap"), dict) else "polygon"
         kind = thing.get("geometryType") or likely
-        if kind in _AREA_TYPES:
-            yield {**thing, "geometryType": kind}
+        what = f"object {thing.get('id', number)!r:.40} ({label:.40})"
+        if kind == "bitmap":
+            yield _Thing(what, label, bitmap=thing.get("bitmap"))
+        elif kind not in ("polygon", "rectangle"):
+            notes[f"objects of type {kind!r:.40} are ignored"].append(name)
         else:
-            notes.add(f"objects of type {kind!r:.40} have no area, ignored")
+            exterior, *holes = naming(what, _outlines, kind, thing.get("points"))
+            drawn = tuple(outline for outline in (exterior, *holes) if len(outline))
+            if stray := 1 + len(holes) - len(drawn):
+                notes[shapes.NO_AREA] += [name] * stray
+            if len(exterior):
+                yield _Thing(what, label, drawn)
+
+
+def _outlines(kind: str, points: object) -> list[Points]:
+    """The exterior, then the interior's holes; those of too few points are empty."""
+    outlines = points if isinstance(points, dict) else {}
+    holes = outlines.get("interior") or []
+    if not isinstance(holes, list):
+        raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
+    exterior = _exterior(kind, shapes.read_points(outlines.get("exterior")))
+    found = [exterior, *(shapes.read_points(hole) for hole in holes)]
+    return [outline if len(outline) >= _MIN_POLYGON_POINTS else outline[:0] for outline in found]
+
+
+def _exterior(kind: str, points: Points) -> Points:
+    if kind == "polygon" or len(points) < 2:
+        return points
+    if len(points) not in _RECTANGLE_POINTS:
+        raise InputError(f"a rectangle has 2 or 4 points, got {len(points)}")
+    return shapes.rectangle(points.min(axis=0), points.max(axis=0))
 
 
 def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     """A picture's objects as class indices, later ones over earlier ones. Raises InputError."""
     hw = shapes.picture_hw(sample.image)
-    return naming(sample.mask, _mask, classes, Path(sample.mask), hw)
+    return naming(sample.mask, _mask, classes, Path(sample.mask), hw, sample.image)
 
 
-def _mask(classes: tuple[str, ...], path: Path, hw: HW) -> Array:
+def _mask(classes: tuple[str, ...], path: Path, hw: HW, picture: str) -> Array:
     mask = np.zeros(hw, np.uint8)
     annotation = files.read_json(path)
-    things = list(_objects(annotation, set()))
-    shapes.check_size(annotation.get("size"), ("height", "width"), hw)
-    for number, thing in enumerate(things):
-        label = thing["classTitle"]
-        name = f"object {thing.get('id', number)!r:.40} ({label:.40})"
-        naming(name, _draw, mask, class_index(classes, label), thing)
+    things = list(_objects(annotation, path.name, defaultdict(list)))
+    shapes.check_size(annotation.get("size"), ("height", "width"), hw, picture)
+    for thing in things:
+        draw = _fill if thing.outlines else _draw_bitmap
+        naming(thing.what, draw, mask, class_index(classes, thing.label), thing)
     return mask
 
 
-def _draw(mask: Array, value: int, thing: dict[str, Any]) -> None:
-    kind = thing["geometryType"]
-    if kind == "bitmap":
-        _draw_bitmap(mask, value, thing.get("bitmap"))
-        return
-    points = thing.get("points")
-    outlines = points if isinstance(points, dict) else {}
-    min_points = 2 if kind == "rectangle" else 3
-    outer = shapes.read_points(outlines.get("exterior"), min_points)
-    if kind == "rectangle":
-        outer = shapes.rectangle(outer.min(axis=0), outer.max(axis=0))
-    holes = outlines.get("interior") or []
-    if not isinstance(holes, list):
-        raise InputError(f"its interior must be a list of outlines, got {holes!r:.40}")
-    _fill(mask, value, outer, [shapes.read_points(hole) for hole in holes])
-
-
-def _fill(mask: Array, value: int, outer: Points, holes: list[Points]) -> None:
+def _fill(mask: Array, value: int, thing: _Thing) -> None:
     """Fill a polygon of whole pixels, its outline included, as the SDK does."""
     import cv2
 
+    outer, *holes = (_pixels(outline, mask) for outline in thing.outlines)
     area = np.zeros(mask.shape, np.uint8)
-    cv2.fillPoly(area, [_pixels(outer, mask)], 1)
+    cv2.fillPoly(area, [outer], 1)
     if holes:
-        cv2.fillPoly(area, [_pixels(hole, mask) for hole in holes], 0)
+        cv2.fillPoly(area, holes, 0)
     mask[area > 0] = value
 
 
@@ -147,8 +173,8 @@ def _pixels(points: Points, mask: Array) -> Array:
     return np.floor(np.clip(points, -far, 2 * far)).astype(np.int32)
 
 
-def _draw_bitmap(mask: Array, value: int, bitmap: object) -> None:
-    held = bitmap if isinstance(bitmap, dict) else {}
+def _draw_bitmap(mask: Array, value: int, thing: _Thing) -> None:
+    held = thing.bitmap if isinstance(thing.bitmap, dict) else {}
     origin = shapes.read_points([held.get("origin")], min_points=1)[0]
     data = files.decode_base64(held.get("data"))
     max_bytes = _MAX_PNG_BYTES_PER_PIXEL * mask.size + _MAX_PNG_HEAD_BYTES

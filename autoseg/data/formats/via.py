@@ -29,7 +29,7 @@ from autoseg.data.formats.via_file import (
     regions_of,
     via_files,
 )
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, counted, listed
 from autoseg.data.pictures import naming, under
 
 # A picture, and the file and key of its entry.
@@ -108,11 +108,14 @@ def _labels(layout: Layout, found: _Found) -> tuple[str, list[str]]:
     """
     notes: set[str] = set()
     wrong: list[str] = []
+    stray: list[str] = []
     by_picture: dict[str, list[dict[str, Any]]] = {}
     for picture, (path, key) in found.items():
         try:
             regions = list(regions_of(read_entries(path)[key], notes))
-            by_picture[under(layout.root, str(picture))] = [of for _, of in regions]
+            name = under(layout.root, str(picture))
+            by_picture[name] = [of for _, of in regions]
+            stray += [name for shape, _ in regions if _is_stray(shape)]
         except InputError as error:
             wrong.append(f"{picture.name}: {error}")
     attribute = class_attribute(one for of_picture in by_picture.values() for one in of_picture)
@@ -128,6 +131,8 @@ def _labels(layout: Layout, found: _Found) -> tuple[str, list[str]]:
         notes.add(
             f"regions without a {attribute}, whose pixels are ignored, in: {listed(unnamed)}"
         )
+    if stray:
+        notes |= {*counted({shapes.NO_AREA: stray})}
     layout.warnings += sorted(notes)
     return attribute, sorted(set().union(*labels.values()) - {""})
 
@@ -150,6 +155,13 @@ def _mask(classes: tuple[str, ...], attribute: str, entry: dict[str, Any] | None
         outline = naming(f"region {number} ({shape['name']})", _outline, shape)
         shapes.fill_polygon(mask, value, outline)
     return mask
+
+
+def _is_stray(shape: dict[str, Any]) -> bool:
+    try:
+        return not shapes.has_area(_outline(shape))
+    except InputError:
+        return False  # a fault when it is drawn
 
 
 def _outline(shape: dict[str, Any]) -> Points:

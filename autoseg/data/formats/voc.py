@@ -15,10 +15,12 @@ from pathlib import Path
 
 from autoseg.data.dataset import SPLITS
 from autoseg.data.formats.common import colour_masks
+from autoseg.data.formats.common.affixes import without_affixes
 from autoseg.data.formats.common.colour_masks import ColourTable, set_classes
 from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, listed
+from autoseg.data.pictures import under
 
 NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -42,11 +44,14 @@ def find(root: Path) -> Layout:
         return layout
     images = picture_files(layout, root / "JPEGImages")
     older = root / "SegmentationClassPNG"
-    masks = picture_files(layout, older if older.is_dir() else root / "SegmentationClass")
+    stored = picture_files(layout, older if older.is_dir() else root / "SegmentationClass")
+    masks = without_affixes(layout, images, stored, "SegmentationClass")
     if lists := _lists(layout):
         layout.by_split = by_lists(layout, lists, images, masks)
     else:
         with_mask = {name: path for name, path in images.items() if name in masks}
+        if bare := [name for name in images if name not in masks]:
+            layout.warnings.append(f"JPEGImages: pictures without a mask, ignored: {listed(bare)}")
         layout.by_split = {"": pairs(layout, with_mask, masks, "SegmentationClass")}
     _set_masks(layout)
     return layout
@@ -57,11 +62,16 @@ def _lists(layout: Layout) -> dict[str, list[str]]:
     folder = layout.root / "ImageSets" / "Segmentation"
     files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
     by_split: dict[str, list[str]] = {}
+    others = [path.name for path in files if path.stem.lower() not in (*SPLIT_NAMES, "trainval")]
     for path in files:
         if split := SPLIT_NAMES.get(path.stem.lower()):
             by_split.setdefault(split, []).extend(lines(layout, path))
     if "train" not in by_split and files:
         return {"": [name for path in files for name in lines(layout, path)]}
+    if others:
+        layout.warnings.append(
+            f"{under(layout.root, str(folder))}: lists of no split, ignored: {listed(others)}"
+        )
     return {split: by_split[split] for split in SPLITS if split in by_split}
 
 

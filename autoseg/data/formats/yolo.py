@@ -15,9 +15,10 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from autoseg.data.dataset import Array, Sample
+from autoseg.core.text import one_form
+from autoseg.data.dataset import BACKGROUND, Array, Sample, background_of
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import BACKGROUND, background_of, head, lines, visible_files
+from autoseg.data.formats.common.files import head, lines, visible_files
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits
 from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels
 from autoseg.data.formats.yolo_yaml import (
@@ -114,7 +115,7 @@ def _pairs(
 
 
 def _stem(place: PurePath) -> str:
-    return place.with_suffix("").as_posix()
+    return one_form(place.with_suffix("").as_posix())
 
 
 def _label(place: PurePath, by_name: Mapping[str, Path], folder: str) -> Path | None:

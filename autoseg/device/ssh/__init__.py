@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
 from autoseg.device.ssh.config import hops_of
@@ -13,9 +15,18 @@ from autoseg.device.ssh.launcher import SshLauncher
 __all__ = ["SshLauncher", "add_host_key", "fetch_host_key", "ssh_device"]
 
 
-def ssh_device(profile: Profile, *, accept_new_host_key: bool = False) -> Board:
-    """The board of a profile, not connected yet. Raises InputError for an unusable ssh config."""
-    return Board(profile, SshLauncher(profile, accept_new_host_key=accept_new_host_key))
+def ssh_device(
+    profile: Profile,
+    *,
+    accept_new_host_key: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Board:
+    """The board of a profile, not connected yet; `shapes` as for `Board`.
+
+    Raises InputError for an unusable ssh config.
+    """
+    launcher = SshLauncher(profile, accept_new_host_key=accept_new_host_key)
+    return Board(profile, launcher, shapes=shapes)
 
 
 def fetch_host_key(profile: Profile) -> HostKey:

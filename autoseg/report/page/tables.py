@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,6 +232,12 @@ def command(result: Result) -> str:
     return shlex.join([*again, "--max-latency", str(result.declaration.max_latency)])
 
 
+def iou_of(evaluations: Iterable[Evaluation]) -> str:
+    """Of which classes the IoU of a run is; empty in older ledgers."""
+    told = (score.iou_of for each in evaluations for score in each.scores if score.iou_of)
+    return next((f"of {text}" for text in told), "")
+
+
 def run_fields(result: Result, declaration: Mapping[str, Any]) -> Fields:
     """Data, space, budget, machine and versions of the run."""
     knobs, trials = declaration.get("knobs") or {}, declaration.get("trials")
@@ -241,6 +247,7 @@ def run_fields(result: Result, declaration: Mapping[str, Any]) -> Fields:
         "pictures": _text_of(declaration.get("pictures")),
         "data digest": declaration.get("data_digest"),
         "classes": _text(declaration.get("classes") or ()),
+        "IoU": iou_of(result.evaluations),
         "space": f"{result.declaration.space}, {result.declaration.effort} effort",
         "knobs": "; ".join(f"{name}: {_text(values)}" for name, values in knobs.items()),
         "budget": declaration.get("budget") or (f"{trials} trials" if trials else ""),

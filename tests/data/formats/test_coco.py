@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, turn_by_exif, understood
 from PIL import Image
 
 from autoseg.data.inspection import inspect
@@ -66,8 +66,8 @@ def test_coco_polygons_overlap_in_file_order(tmp_path):
 )
 def test_coco_runs_go_down_the_columns(tmp_path, counts):
     root = dataset(tmp_path, thing(0, {"size": [*HW], "counts": counts}))
-    expected = area(2, slice(5, 15), slice(10, 20)) + area(2, slice(30, 38), slice(50, 60))
-    expected[0, 0] = 2
+    expected = area(1, slice(5, 15), slice(10, 20)) + area(1, slice(30, 38), slice(50, 60))
+    expected[0, 0] = 1
     np.testing.assert_array_equal(mask_of(understood(root, "coco")), expected)
 
 
@@ -76,7 +76,58 @@ def test_coco_crowds_and_box_only_objects_are_ignored_pixels(tmp_path):
     seen = understood(dataset(tmp_path, thing(0, []), crowd), "coco")
     expected = area(255, slice(5, 15), slice(10, 20)) + area(255, slice(5, 15), slice(30, 40))
     np.testing.assert_array_equal(mask_of(seen), expected)
-    assert any(re.search(r"result\.json: .*\bbox\b.*ignored.* 100$", w) for w in seen.warnings)
+    assert any(
+        re.search(r"result\.json: .*\bbox\b.*ignored \(1\): object 100$", w) for w in seen.warnings
+    )
+
+    assert any(re.search(r"iscrowd.* ignored.*: 1 of 6 of box$", w) for w in seen.warnings)
+
+
+@pytest.mark.parametrize("crowds", [2, 5])
+def test_coco_crowds_are_objects_where_many_of_a_category_are_marked(tmp_path, crowds):
+    runs = {"size": [*HW], "counts": RUNS}
+    things = [
+        thing(n, runs if n < crowds else [corners(0, 0, 30, 40)], TAPE, iscrowd=int(n < crowds))
+        for n in range(5)
+    ]
+    seen = understood(dataset(tmp_path, annotations=things), "coco")
+    assert (seen.classes, seen.ignore_share) == (("background", "tape"), 0)
+    assert mask_of(seen)[5:15, 10:20].all()
+    (warning,) = [w for w in seen.warnings if "iscrowd" in w]
+    assert re.search(f"read as objects.*: {crowds} of 5 of tape$", warning)
+
+
+def test_coco_categories_without_an_object_are_no_classes(tmp_path):
+    project = {"id": 0, "name": "parcels-Ab12", "supercategory": "none"}
+    crate = {"id": BOX, "name": "crate", "supercategory": "parcels-Ab12"}
+    seen = understood(dataset(tmp_path, categories=[project, crate]), "coco")
+    assert seen.classes == ("background", "crate")
+    (warning,) = [w for w in seen.warnings if "categor" in w]
+    assert warning.endswith("(1): parcels-Ab12")
+    (tmp_path / "classes.txt").write_text("background\nparcels-Ab12\ncrate\n")
+    assert inspect(tmp_path).classes == ("background", "parcels-Ab12", "crate")
+
+
+def test_coco_pieces_without_an_area_are_left_out_and_counted(tmp_path):
+    square = corners(10, 5, 20, 15)
+    stray = [[32, 24], [10, 10, 12, 12], [], [1, 1, 2, 2, 3, 3], [4, 4] * 4]
+    seen = understood(dataset(tmp_path, thing(0, [square, *stray]), thing(0, [[30, 2]])), "coco")
+    np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 20)))
+    (warning,) = [w for w in seen.warnings if "without an area" in w]
+    assert warning.endswith("left out (6): object 100")
+
+
+def test_coco_size_of_an_unturned_picture_is_a_fault_that_names_exif(tmp_path):
+    images = [
+        {"id": number, "file_name": f"{letter}.png", "width": WIDTH, "height": HEIGHT}
+        for number, letter in enumerate("abcde")
+    ]
+    images[0] |= {"width": HEIGHT, "height": WIDTH}
+    root = dataset(tmp_path, images=images)
+    assert "EXIF" not in inspect(root).faults[0]
+    turn_by_exif(root / "images/a.png")
+    (fault,) = inspect(root).faults
+    assert re.search(r"picture 0 .* 40x60.* 60x40 .*EXIF", fault)
 
 
 def test_coco_picture_without_objects_is_background(tmp_path):
@@ -145,7 +196,6 @@ HUGE = 10**12
 DAMAGED = {
     "words": ([["a", "b"]], "polygons or runs"),
     "half a point": ([[1, 2, 3, 4, 5, 6, 7]], "points"),
-    "two points": ([[1, 2, 3, 4]], "3 points.* 2$"),
     "not a number": ([[1, 2, 3, 4, float("nan"), 6]], "points"),
     "runs of a huge picture": (
         {"size": [HUGE, HUGE], "counts": [HUGE**2]},
@@ -175,7 +225,7 @@ def test_coco_damaged_object_is_a_fault_that_names_file_picture_and_object(
 
 def test_coco_polygons_far_outside_the_picture_are_clipped(tmp_path):
     far = thing(0, [[0, 0, HUGE, 0, HUGE, HUGE, -HUGE, 20]])
-    assert mask_of(understood(dataset(tmp_path, far), "coco")).max() == 2
+    assert mask_of(understood(dataset(tmp_path, far), "coco")).max() == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import HEIGHT, HW, WIDTH, mask_of, save_picture, understood
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, turn_by_exif, understood
 from PIL import Image
 
 from autoseg.data.dataset import Reading
@@ -244,7 +244,7 @@ def test_label_studio_annotation_without_regions_is_background_and_unannotated_t
     seen = understood(export(root, *tasks), "label-studio")
     assert not mask_of(seen).any()
     name = "project-1-at-2024-05-01.json"
-    assert any(w.startswith(name) and w.endswith("ignored: task 4") for w in seen.warnings)
+    assert any(w.startswith(name) and w.endswith("ignored (1): task 4") for w in seen.warnings)
     assert any(w.endswith("ignored: d.png") for w in seen.warnings)
 
 
@@ -257,8 +257,30 @@ def test_label_studio_results_without_area_are_ignored_with_a_warning(tmp_path):
     assert seen.classes == ("background", "box")
     name = "project-1-at-2024-05-01.json"
     for what in ("keypointlabels", "label"):
-        pattern = rf"^{name}: .*\b{what}\b.*ignored: task 1$"
+        pattern = rf"^{name}: .*\b{what}\b.*ignored \(1\): task 1$"
         assert any(re.search(pattern, w) for w in seen.warnings), seen.warnings
+
+
+def test_label_studio_polygons_without_an_area_are_left_out_and_counted(tmp_path):
+    stray = [region("polygonlabels", "box", points=[[1, 2], [3, 4]][:n]) for n in range(3)]
+    seen = understood(three_tasks(tmp_path, polygon("box", 10, 5, 20, 15), *stray), "label-studio")
+    np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 20)))
+    (warning,) = [w for w in seen.warnings if "without an area" in w]
+    assert warning.endswith("left out (3): task 1")
+
+
+@pytest.mark.parametrize("kind", ["polygon", "brush"])
+def test_label_studio_size_of_an_unturned_picture_is_a_fault_that_names_exif(tmp_path, kind):
+    runs = {"rle": [0] * 20, "format": "rle"}
+    drawn = (
+        polygon("box", 10, 5, 20, 15)
+        if kind == "polygon"
+        else region("brushlabels", "box", **runs)
+    )
+    root = three_tasks(tmp_path, drawn | {"original_width": HEIGHT, "original_height": WIDTH})
+    turn_by_exif(root / "images/a.png")
+    (fault,) = inspect(root).faults
+    assert re.search(r"task 1: .* 40x60.* 60x40 .*EXIF", fault)
 
 
 def test_label_studio_classes_txt_orders_the_classes(tmp_path):
@@ -297,10 +319,6 @@ DAMAGED = {
     "a polygon of infinities": (
         region("polygonlabels", "box", points=[[1, 2], [3, 4], [float("inf"), 5]]),
         "points",
-    ),
-    "two points": (
-        region("polygonlabels", "box", points=[[1, 2], [3, 4]]),
-        "3 points.* 2$",
     ),
     "no points": (region("polygonlabels", "box"), r"\bx\b.* number, got None"),
     "a size of words": (

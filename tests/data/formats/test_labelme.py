@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, turn_by_exif, understood
 from PIL import Image
 
 from autoseg.data.inspection import inspect
@@ -44,7 +44,14 @@ SQUARE = [[10, 5], [20, 5], [20, 15], [10, 15]]
     [
         (SQUARE, "polygon"),
         (SQUARE, "oriented_rectangle"),
+        ([*SQUARE, SQUARE[0]], "polygon"),
         ([[20, 15], [10, 5]], "rectangle"),
+        # X-AnyLabeling stores four corners, other tools in another order, or closed.
+        (SQUARE, "rectangle"),
+        ([SQUARE[0], SQUARE[2], SQUARE[1], SQUARE[3]], "rectangle"),
+        ([*SQUARE, SQUARE[0]], "rectangle"),
+        (SQUARE, "rotation"),
+        (SQUARE, "quadrilateral"),
     ],
 )
 def test_labelme_shapes_cover_pixels_whose_centres_they_contain(tmp_path, points, kind):
@@ -75,6 +82,47 @@ def test_labelme_mask_lies_at_its_first_point(tmp_path):
     write(root / "a.json", shape("box", [[55, 30], [62, 35]], "mask", mask=held))
     (fault,) = inspect(root).faults
     assert re.search(r"a\.json: shape 0 \(box\): .* x 55\.\.62, y 30\.\.35", fault)
+
+
+def test_labelme_shapes_without_an_area_are_left_out_and_counted(tmp_path):
+    stray = [
+        shape("box", [[1, 2], [30, 20]][:count], kind)
+        for kind, counts in {"polygon": (0, 1, 2), "rectangle": (1,), "circle": (1,)}.items()
+        for count in counts
+    ]
+    stray += [shape("box", [[1, 2]] * 2, "circle"), shape("box", [[1, 2], [1, 9]], "rectangle")]
+    seen = understood(dataset(tmp_path, shape("tape", SQUARE), *stray), "labelme")
+    np.testing.assert_array_equal(mask_of(seen), area(2, slice(5, 15), slice(10, 20)))
+    (warning,) = [w for w in seen.warnings if "without an area" in w]
+    assert warning.endswith("left out (7): a.json")
+
+
+def test_labelme_is_recognized_after_files_of_other_tools(tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.json").write_text('{"name": "a package", "version": 1}')
+    seen = inspect(dataset(tmp_path, shape("box", SQUARE)))
+    assert (seen.format, seen.faults) == ("labelme", ())
+    (warning,) = [w for w in seen.warnings if "without shapes" in w]
+    assert warning.endswith("ignored (9): 0.json, 1.json, 2.json, 3.json, 4.json and 4 more")
+
+
+def test_labelme_is_recognized_with_the_picture_before_the_shapes(tmp_path):
+    root = dataset(tmp_path, shape("box", SQUARE))
+    for file in root.glob("*.json"):
+        told = json.loads(file.read_text()) | {"imageData": "A" * 200_000}
+        file.write_text(json.dumps(dict(sorted(told.items()))))
+    assert inspect(root).format == "labelme"
+
+
+def test_labelme_size_of_an_unturned_picture_is_a_fault_that_names_exif(tmp_path):
+    root = dataset(tmp_path, shape("box", SQUARE), imageHeight=WIDTH, imageWidth=HEIGHT)
+    turn_by_exif(root / "a.png")
+    (fault,) = inspect(root).faults
+    assert re.search(r"a\.json: .* 40x60.* 60x40 .*EXIF", fault)
+    write(root / "a.json", shape("box", SQUARE))
+    np.testing.assert_array_equal(
+        mask_of(understood(root, "labelme")), area(1, slice(5, 15), slice(10, 20))
+    )
 
 
 def test_labelme_later_shapes_cover_earlier_ones_and_reserved_names_are_no_classes(tmp_path):
@@ -125,10 +173,13 @@ def test_labelme_files_name_their_pictures_and_folders_name_the_splits(tmp_path)
         (5, "shapes .*list"),
         ({"points": SQUARE}, "label .*text, got None"),
         (shape("box", [[1, 2], ["a", 3], [4, 5]]), r"shape 0 \(box\): .*points"),
-        (shape("box", SQUARE[:2]), r"shape 0 \(box\): .*3 points.* 2$"),
-        (shape("box", SQUARE[:1], "circle"), r"shape 0 \(box\): .*2 points.* 1$"),
-        (shape("box", SQUARE, "mask", mask="?"), r"shape 0 \(box\): .*bitmap.*base64"),
-        (shape("box", SQUARE, "mask", mask="AAAA"), r"shape 0 \(box\): .*bitmap.*PNG"),
+        (shape("box", SQUARE[:3], "rectangle"), r"shape 0 \(box\): .*2 or 4 points, got 3"),
+        (shape("box", SQUARE[:3], "rotation"), r"shape 0 \(box\): .*4 points, got 3"),
+        (shape("box", SQUARE[:3], "circle"), r"shape 0 \(box\): .*2 points, got 3"),
+        (shape("box", SQUARE, "mask", mask="AAAA"), r"shape 0 \(box\): .*2 points, got 4"),
+        (shape("box", SQUARE[::2], "mask"), r"shape 0 \(box\): .*bitmap.*text, got None"),
+        (shape("box", SQUARE[::2], "mask", mask="?"), r"shape 0 \(box\): .*bitmap.*base64"),
+        (shape("box", SQUARE[::2], "mask", mask="AAAA"), r"shape 0 \(box\): .*bitmap.*PNG"),
     ],
 )
 def test_labelme_damaged_shape_is_a_fault_that_names_the_file(tmp_path, damaged, fault):

@@ -69,7 +69,9 @@ def test_plain_masks_of_indices_are_named_by_the_table_or_by_classes_txt(tmp_pat
 
 def test_plain_masks_of_colours_without_a_table_say_which_file_is_missing(tmp_path):
     faults = inspect(dataset(tmp_path, stripes(FLOOR, CRATE))).faults
-    assert any(re.search(r"masks/a\.png: a colour picture .*class_dict\.csv", f) for f in faults)
+    assert any(
+        re.search(r"^masks/a\.png, .*: a colour picture .*class_dict\.csv", f) for f in faults
+    )
 
 
 def test_plain_transparent_pixels_have_the_colour_of_the_background(tmp_path):
@@ -123,3 +125,9 @@ def test_plain_labelmap_of_names_alone_names_the_indices(tmp_path):
     dataset(tmp_path, stripes(0, 1))
     (tmp_path / "labelmap.txt").write_text("floor\nbig crate\n")
     assert understood(tmp_path, "plain").classes == ("floor", "big crate")
+
+
+def test_plain_black_and_white_stored_as_grey_are_read_by_the_table(tmp_path):
+    dataset(tmp_path, stripes(0, 255))
+    (tmp_path / "labelmap.txt").write_text("floor:0,0,0::\ncrate:255,255,255::\n")
+    assert list(mask_of(understood(tmp_path, "plain"))[:2, 0]) == [0, 1]

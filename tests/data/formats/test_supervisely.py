@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, understood
+from labelled import HEIGHT, HW, WIDTH, area, mask_of, save_picture, turn_by_exif, understood
 from PIL import Image
 
 from autoseg.data.inspection import inspect
@@ -64,8 +64,10 @@ def test_supervisely_polygons_include_their_border_and_exclude_their_holes(tmp_p
     np.testing.assert_array_equal(mask_of(seen), expected)
 
 
-def test_supervisely_rectangles_include_both_corners(tmp_path):
-    box = polygon("box", [[20, 14], [10, 5]], kind="rectangle")
+@pytest.mark.parametrize("count", [2, 4])
+def test_supervisely_rectangles_include_their_corners(tmp_path, count):
+    corners = [[20, 14], [10, 5]] if count == 2 else square(10, 5, 20, 14)
+    box = polygon("box", corners, kind="rectangle")
     seen = understood(dataset(tmp_path, box), "supervisely")
     np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 21)))
 
@@ -92,12 +94,38 @@ def test_supervisely_datasets_named_after_splits_are_the_splits(tmp_path):
     assert any(w.endswith("ignored: train/img/z.png") for w in seen.warnings)
 
 
+def test_supervisely_outlines_without_an_area_are_left_out_and_counted(tmp_path):
+    things = (
+        polygon("tape", square(10, 5, 19, 14), [[12, 8]]),
+        polygon("box", [[1, 2]], kind="rectangle"),
+        polygon("box", [[1, 2], [30, 30]]),
+        polygon("box", []),
+    )
+    seen = understood(dataset(tmp_path, *things), "supervisely")
+    np.testing.assert_array_equal(mask_of(seen), area(2, slice(5, 15), slice(10, 20)))
+    (warning,) = [w for w in seen.warnings if "without an area" in w]
+    assert warning.endswith("left out (4): a.png")
+
+
+def test_supervisely_size_of_an_unturned_picture_is_a_fault_that_names_exif(tmp_path):
+    root = dataset(tmp_path, polygon("box", square(10, 5, 19, 14)))
+    turn_by_exif(root / "ds0/img/a.png")
+    file = root / "ds0/ann/a.png.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"size": {"height": WIDTH, "width": HEIGHT}}))
+    (fault,) = inspect(root).faults
+    assert re.search(r"a\.png\.json: .* 40x60.* 60x40 .*EXIF", fault)
+
+
 BITS = np.ones((6, 8))
 DAMAGED = {
     "not an object": (5, "objects .*list"),
     "no class": ({"points": {}}, "classTitle .*text, got None"),
     "no points": ({"classTitle": "box"}, r"object 0 \(box\): .*points"),
-    "one corner": (polygon("box", [[1, 2]], kind="rectangle"), "2 points.* 1$"),
+    "three corners": (
+        polygon("box", [[1, 2], [9, 2], [9, 9]], kind="rectangle"),
+        r"object 5 \(box\): .*2 or 4 points, got 3$",
+    ),
     "a hole of words": (polygon("box", square(0, 0, 9, 9), ["a"]), "points"),
     "past the edge": (bitmap("box", BITS, [55, 0]), r"bitmap.* x 55\.\.62, y 0\.\.5"),
     "before the edge": (bitmap("box", BITS, [-1, 0]), r"bitmap.* x -1\.\.6, y 0\.\.5"),

@@ -143,6 +143,18 @@ def test_via_regions_without_attributes_are_objects(tmp_path):
     np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 20)))
 
 
+def test_via_polygons_without_an_area_are_left_out_and_counted(tmp_path):
+    stray = [
+        {"name": "polygon", "all_points_x": [1, 9][:count], "all_points_y": [1, 9][:count]}
+        for count in range(3)
+    ]
+    made = entries(region(RECT, kind="box"), *(region(shape, kind="box") for shape in stray))
+    seen = understood(dataset(tmp_path, made), "via")
+    np.testing.assert_array_equal(mask_of(seen), area(1, slice(5, 15), slice(10, 20)))
+    (warning,) = [w for w in seen.warnings if "without an area" in w]
+    assert warning.endswith("left out (3): a.png")
+
+
 def test_via_what_is_left_out_is_said_with_names(tmp_path):
     line = {"name": "polyline", "all_points_x": [1, 9], "all_points_y": [1, 9]}
     made = entries(region(RECT, kind=""), region(line, kind="box"))

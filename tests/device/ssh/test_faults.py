@@ -15,7 +15,7 @@ import onnx
 import pytest
 from device.sshd import Sshd
 
-from autoseg.core.errors import CandidateError, DeviceError
+from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import MeasurePlan
 from autoseg.device import rpc, runner_connection
 from autoseg.device.board import Board
@@ -107,6 +107,39 @@ def test_measure_uploads_each_model_once(
     assert len(models) == 2
     assert {path.stat().st_mode & 0o777 for path in models} == {0o600}
     assert (sshd.cache / "models").stat().st_mode & 0o777 == 0o700
+
+
+def test_measure_sends_all_files_of_a_model_once(
+    sshd: Sshd, board: Board, segments: Path, asked: list[str]
+) -> None:
+    model = onnx.load(segments)
+    weight = onnx.numpy_helper.from_array(np.zeros((1, 24, 32, 3), np.uint8), "zero")
+    model.graph.initializer.append(weight)
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["frame", "zero"], ["sum"]))
+    model.graph.node[1].input[0] = "sum"
+    path = segments.with_name("export.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="sub.data", size_threshold=0)
+    found = board.measure(path, QUICK)
+    nodes = board.nodes(path, runs=1)
+    assert {node.op for node in nodes} >= {"Add", "ArgMax"} and asked.count("put") == 2
+    (folder,) = [each for each in (sshd.cache / "models").iterdir() if each.is_dir()]
+    assert folder.name == f"{found.onnx_digest}.onnx"
+    assert (folder / "sub.data").read_bytes() == bytes(1 * 24 * 32 * 3)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(board.predict(path, frames)[0], frames[0].argmax(axis=-1))
+    (segments.parent / "sub.data").write_bytes(b"")
+    with pytest.raises(InputError, match=r"sub\.data has 0 bytes"):
+        board.measure(path, QUICK)
+
+
+def test_measure_refuses_a_model_beyond_the_cache_of_a_board(
+    board: Board, segments: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    board.describe()
+    monkeypatch.setattr(runner_connection, "MAX_CACHE_BYTES", 100)
+    with pytest.raises(InputError, match=r"segments\.onnx have 0 MiB, and a board keeps 0 MiB"):
+        board.predict(segments, [])
+    assert "put" not in asked
 
 
 def test_measure_leaves_no_partial_model_after_a_broken_upload(

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
@@ -43,8 +44,8 @@ class ColourTable:
     """Names and colours by stored value; `source` is the file they are from, for messages.
 
     In a palette file the indices are the stored values where `palette_indices` is set, else the
-    palette's colours count. One channel holds stored values. Pixels of the colour `border` are
-    ignored.
+    palette's colours count. One channel holds stored values, unless all are grey levels of the
+    table. Pixels of the colour `border` are ignored.
     """
 
     names: tuple[str, ...]
@@ -61,7 +62,7 @@ def read_coloured(table: ColourTable, sample: Sample) -> Array:
 
 def _decode(table: ColourTable, data: bytes) -> Array:
     picture = open_picture(data)
-    if picture.mode in ("P", "PA") and not table.palette_indices:
+    if picture.mode in ("P", "PA", "L") and _by_colour(table, picture):
         picture = picture.convert("RGB")
     if picture.mode not in ("RGB", "RGBA"):
         return decode_mask(data)
@@ -75,6 +76,19 @@ def _decode(table: ColourTable, data: bytes) -> Array:
         stored[(alpha[..., 0] == 0) & (stored == UNKNOWN)] = known[0]
     _check_unknown(table, pixels, stored)
     return stored
+
+
+def _by_colour(table: ColourTable, picture: Image.Image) -> bool:
+    """Whether the colours of a file with one channel count, and not its values: always those of a
+    palette, unless `palette_indices` is set. Then, and for grey levels, only where all are in the
+    table (a palette that a program for smaller files sorted, black and white stored as grey).
+    """
+    if picture.mode != "L" and not table.palette_indices:
+        return True
+    colours = {*table.colours, *([table.border] if table.border else [])}
+    shown = {colour for _, colour in picture.convert("RGB").getcolors(256) or ()}
+    # A palette that shows two values alike does not tell its classes apart.
+    return shown <= colours and len(shown) == len(picture.getcolors(256) or ())
 
 
 @lru_cache(maxsize=2)

@@ -6,13 +6,17 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from autoseg.core.errors import InputError
 from autoseg.core.files import read_bounded
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.text import one_form
+from autoseg.data.dataset import BACKGROUND, background_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, under
 
@@ -20,14 +24,13 @@ from autoseg.data.pictures import SUFFIXES, under
 MAX_TEXT_BYTES = 64 * 2**20
 # The largest public files of COCO's kind have about 1 GiB.
 MAX_JSON_BYTES = 2**31
-BACKGROUND = "background"
 _NAME_FILES = ("classes.txt", "class_names.txt")
 # The first lines of labelme's own lists: no class, and the background.
 _LABELME_IGNORE, _LABELME_BACKGROUND = "__ignore__", "_background_"
 # Exports are a few files in one folder; more are files of a tool that writes one per picture.
 MAX_EXPORT_FILES = 20
 # Enough of a file to recognize its format without parsing all of it.
-_HEAD_BYTES = 4096
+_HEAD_BYTES, _END_BYTES = 4096, 65536
 
 
 def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
@@ -39,29 +42,53 @@ def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 
 
+def subfolders(folder: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # a link that leads to itself
+                if entry.is_dir() and not entry.name.startswith("."):
+                    names.append(entry.name)
+    return sorted(names)
+
+
 def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[str, Path]:
-    """Picture files by their path below `folder` without its suffix, sorted; with `deep` those of
-    subfolders too.
+    """Picture files by their path below `folder` without its suffix (in one Unicode form), sorted;
+    with `deep` those of subfolders too.
 
     Two files with one stem and broken links become faults, other files a warning.
     """
     shown = under(layout.root, str(folder))
     by_name: dict[str, Path] = {}
     others: list[str] = []
+    twice: list[str] = []
     for path in visible_files(folder, deep=deep):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = one_form(path.relative_to(folder).with_suffix("").as_posix())
         if path.suffix.lower() not in SUFFIXES:
             others.append(path.name)
         elif not path.is_file():
-            layout.faults.append(f"{under(layout.root, str(path))} is no file that can be read")
+            layout.faults.append(f"{under(layout.root, str(path))}: no file that can be read")
         elif name in by_name:
-            both = f"{by_name[name].name} and {path.name}"
-            layout.faults.append(f"{shown}: {both} have one stem; keep one of them")
+            twice.append(f"{by_name[name].name} and {path.name}")
         else:
             by_name[name] = path
+    if twice:
+        layout.faults.append(f"{shown}: {listed(twice)} have one stem; keep one of them")
     if others:
-        layout.warnings.append(f"{shown}: not pictures, ignored: {listed(others)}")
+        kinds = " ".join(SUFFIXES)
+        layout.warnings.append(f"{shown}: not pictures ({kinds}), ignored: {listed(others)}")
     return by_name
+
+
+def in_any_form(path: Path) -> Path:
+    """The path of an existing file whose name may be stored in another Unicode form, else the
+    path itself.
+    """
+    forms = (path, *(path.with_name(normalize(form, path.name)) for form in ("NFC", "NFD")))
+    return next((file for file in forms if file.is_file()), path)
 
 
 def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
@@ -71,10 +98,12 @@ def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
 
 
 def read_text(layout: Layout, path: Path) -> str | None:
-    """The content of a text file; None if it cannot be read, which is added to the faults."""
+    """The content of a text file, in one Unicode form; None if it cannot be read, which is added
+    to the faults.
+    """
     name = under(layout.root, str(path))
     try:
-        return read_bounded(path, MAX_TEXT_BYTES).decode("utf-8-sig")
+        return one_form(read_bounded(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except InputError as error:
         layout.faults.append(str(error).replace(str(path), name))
     except (OSError, UnicodeDecodeError) as error:
@@ -125,7 +154,7 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     """The classes by index: the lines of classes.txt if it exists, else the background and the
     labels in the given order. A label that classes.txt lacks becomes a fault.
     """
-    given = list(labels)
+    given = list(dict.fromkeys(map(one_form, labels)))
     background = background_of(given)
     wanted = [label for label in given if label != background]
     if names := class_names(layout):
@@ -138,24 +167,18 @@ def class_order(layout: Layout, labels: Iterable[str]) -> tuple[str, ...]:
     return (BACKGROUND, *wanted)
 
 
-def background_of(names: Iterable[str]) -> str | None:
-    """The one name that means the background: "background", else it in another case. Of two that
-    differ in case, as CVAT allows them, the other is a class of its own.
-    """
-    found = [name for name in names if name.casefold() == BACKGROUND]
-    return BACKGROUND if BACKGROUND in found else next(iter(found), None)
-
-
 def class_index(classes: tuple[str, ...], label: str) -> int:
     """The index of a label; 255 (ignore) for a label without a class, which is a fault already."""
-    if label in classes:
-        return classes.index(label)
+    for name in (label, one_form(label)):
+        if name in classes:
+            return classes.index(name)
     return 0 if label.casefold() == BACKGROUND else IGNORE_INDEX
 
 
 def export_files(folder: Path) -> list[Path]:
     """The visible JSON files directly in a folder; none if there are more than 20."""
-    files = sorted(path for path in folder.glob("*.json") if path.name[0] != ".")
+    there = visible_files(folder, deep=False)
+    files = [path for path in there if path.suffix.lower() == ".json"]
     return files if len(files) <= MAX_EXPORT_FILES else []
 
 
@@ -166,6 +189,19 @@ def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
             return b""
         with path.open("rb") as file:
             return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return b""
+
+
+def ends(path: Path, max_bytes: int = _END_BYTES) -> bytes:
+    """The first and last bytes of a file, where the keys of a large JSON object stand."""
+    held = head(path, max_bytes)
+    if not held:  # a pipe, too
+        return b""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - max_bytes))
+            return held + file.read(max_bytes)
     except OSError:
         return b""
 

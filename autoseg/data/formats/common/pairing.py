@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from autoseg.core.errors import InputError
-from autoseg.data.dataset import Array, Sample
+from autoseg.core.text import one_form
+from autoseg.data.dataset import SPLITS, Array, Sample
+from autoseg.data.formats.common.affixes import without_affixes
 from autoseg.data.formats.common.files import class_order, visible_files
 from autoseg.data.layout import Layout, Splits, listed
 from autoseg.data.pictures import SUFFIXES
@@ -22,10 +24,11 @@ Pair = tuple[Path, str]  # a picture, and the reference of its mask
 ReadLabelled = Callable[[tuple[str, ...], Sample], Array]  # with the classes by index
 # The splits by the names that labelling tools give them.
 SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "valset", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
+KNOWN_SPLITS = "train (training), val (valid, validation, dev) and test (testing)"
 # Label Studio's addresses hold the file in a query: /data/local-files/?d=…, /storage-data/…
 # ?filepath=…
 _SERVED = ("/data/", "/storage-data/")
@@ -34,7 +37,12 @@ _UPLOAD_PREFIX = re.compile(r"^([0-9a-f]{8}-)+")
 
 
 def pairs(layout: Layout, images: Files, masks: Files, where: str) -> list[Sample]:
-    """Pairs by name; a picture or mask without partner becomes a fault with the place `where`."""
+    """Pairs by name; a picture or mask without partner becomes a fault with the place `where`.
+
+    Where all masks have one more text before or behind the names of their pictures, as in
+    ``car_mask.png``, it is left out, with a warning.
+    """
+    masks = without_affixes(layout, images, masks, where)
     for kind, have, other, lack in (
         ("picture", images, "mask", masks),
         ("mask", masks, "picture", images),
@@ -59,7 +67,7 @@ def by_lists(
     """
     splits: Splits = {}
     for split, listed_names in lists.items():
-        names = list(dict.fromkeys(listed_names))
+        names = list(dict.fromkeys(map(one_form, listed_names)))
         if names and not any(name in masks for name in names):
             told = f"none of its {len(names)} pictures has a mask"
             layout.warnings.append(f"{split}: {told}: left out")
@@ -104,10 +112,37 @@ def named_splits(layout: Layout, splits: dict[str, list[Pair]]) -> Splits:
     split beside pairs with one become a fault.
     """
     if len(splits.keys() - {""}) < 2:
+        if len(splits) == 2:
+            name, count = next((split, len(of)) for split, of in splits.items() if split)
+            told = f"{name} alone is named as a split, and {len(splits[''])} pictures are in none"
+            layout.warnings.append(f"{told}: these and its {count} are split anew")
         return {"": _with_stems(layout.root, [pair for of in splits.values() for pair in of])}
     if lost := [picture.name for picture, _ in splits.pop("", ())]:
         layout.faults.append(f"in no folder of a split, as others are: {listed(sorted(lost))}")
     return {split: _with_stems(layout.root, pairs) for split, pairs in splits.items()}
+
+
+def split_folders(layout: Layout, names: Iterable[str], where: str) -> dict[str, str]:
+    """The folder of each split among the names in the folder `where`. Others are left out with a
+    warning; two of one split become a fault.
+    """
+    by_split: dict[str, str] = {}
+    others: list[str] = []
+    for name in sorted(set(names)):
+        split = SPLIT_NAMES.get(name.lower())
+        if split is None:
+            others.append(f"{name}/")
+        elif split in by_split:
+            both = f"folders {by_split[split]!r} and {name!r} in {where}"
+            layout.faults.append(f"{both} are both {split}: keep one of them")
+        else:
+            by_split[split] = name
+    if others:
+        rule = f"splits are named {KNOWN_SPLITS}"
+        layout.warnings.append(
+            f"{where}: folders that are no split, ignored: {listed(others)}; {rule}"
+        )
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def split_of(name: str) -> str:
@@ -118,12 +153,12 @@ def split_of(name: str) -> str:
 
 def _with_stems(root: Path, pairs: list[Pair]) -> list[Sample]:
     """Samples of (picture, mask), sorted; pictures that share a stem get paths as stems."""
-    used = Counter(picture.stem for picture, _ in pairs)
+    used = Counter(one_form(picture.stem) for picture, _ in pairs)
     samples = []
     for picture, mask in sorted(pairs):
-        stem = picture.stem
+        stem = one_form(picture.stem)
         if used[stem] > 1:
-            stem = picture.relative_to(root).with_suffix("").as_posix()
+            stem = one_form(picture.relative_to(root).with_suffix("").as_posix())
         samples.append(Sample(stem, stem, str(picture), mask))
     return samples
 
@@ -137,27 +172,47 @@ class PictureIndex:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_upload: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            self._by_name[path.name].append(path)
-            self._by_upload[_upload_name(path.name)].append(path)
+            name = _file_key(path.name)
+            self._by_name[name].append(path)
+            self._by_upload[_upload_name(name)].append(path)
 
     def find(self, reference: object, near: Path | None = None) -> Path | None:
-        """The picture of a path or address: by its file name, then by the folders before it, then
-        by its distance from the folder `near`. None if there is none.
+        """The picture of a path or address: by its file name (its suffix in any case), then by the
+        folders before it, then by its distance from the folder `near`. None if there is none.
 
         Raises InputError where several pictures match equally well.
         """
-        parts = path_parts(reference)
+        parts = tuple(map(one_form, path_parts(reference)))
         if not parts:
             raise InputError(f"it names no picture, got {reference!r:.80}")
-        found = self._by_name.get(parts[-1]) or self._by_upload.get(_upload_name(parts[-1])) or []
+        name = _file_key(parts[-1])
+        found = self._by_name.get(name) or self._by_upload.get(_upload_name(name)) or []
         folders = () if near is None else near.parts
         ends = parts[-2::-1]
-        matches = [(_common(p.parts[-2::-1], ends), _common(p.parts[:-1], folders)) for p in found]
+        matches = [
+            (
+                _common(_above(p), ends),
+                _common(p.parts[:-1], folders),
+                one_form(p.name) == parts[-1],
+            )
+            for p in found
+        ]
         best = [p for p, match in zip(found, matches, strict=True) if match == max(matches)]
         if len(best) > 1:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
             raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
         return best[0] if best else None
+
+
+def _file_key(name: str) -> str:
+    """A file name in one Unicode form, with its suffix in lower case."""
+    stem, dot, suffix = one_form(name).rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}" if dot else suffix
+
+
+def _above(path: Path) -> tuple[str, ...]:
+    """The folders of a file in one Unicode form, the nearest first."""
+    return tuple(map(one_form, path.parts[-2::-1]))
 
 
 def path_parts(reference: object) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array
-from autoseg.data.pictures import PILLOW_FORMATS, TURNED, orientation
+from autoseg.data.pictures import PILLOW_FORMATS, TURNED, is_turned, orientation, read_bytes
 
 Points = npt.NDArray[np.float64]
 Covered = npt.NDArray[np.bool_]
@@ -28,6 +28,8 @@ _MAX_BAND_ROWS, _MAX_BAND_PIXELS, _MAX_EDGES = 1024, 1 << 22, 4096
 # Beyond any picture, and small enough that products of coordinates stay exact.
 _MAX_COORDINATE_PX = 1e7
 _ELLIPSE_POINTS = 1024
+# The warning about pieces that draw nothing.
+NO_AREA = "outlines without an area (a point or a line), left out"
 
 
 def picture_hw(path: str) -> HW:
@@ -44,10 +46,12 @@ def picture_hw(path: str) -> HW:
     return (width, height) if turned else (height, width)
 
 
-def read_points(value: object, min_points: int = 3) -> Points:
+def read_points(value: object, min_points: int = 0) -> Points:
     """``[[x, y], …]`` as float64 ``[n, 2]``, `min_points` or more. Raises InputError."""
     try:
         points = np.array(value, np.float64)
+        if isinstance(value, list | np.ndarray) and not points.size:
+            points = points.reshape(0, 2)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError("its points are not pairs of numbers") from error
     if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
@@ -55,6 +59,19 @@ def read_points(value: object, min_points: int = 3) -> Points:
     if len(points) < min_points:
         raise InputError(f"it needs {min_points} points or more, got {len(points)}")
     return np.clip(points, -_MAX_COORDINATE_PX, _MAX_COORDINATE_PX)
+
+
+def has_area(outline: Points) -> bool:
+    """Whether an outline encloses anything: three points or more, and not all on one line.
+
+    A stray click or a model's output leaves pieces without one; readers count and skip them.
+    """
+    if len(outline) < 3:
+        return False
+    sides = outline[1:] - outline[0]
+    longest = sides[np.abs(sides).sum(axis=1).argmax()]
+    with np.errstate(invalid="ignore", over="ignore"):  # `read_points` refuses them
+        return bool((sides[:, 0] * longest[1] != sides[:, 1] * longest[0]).any())
 
 
 def read_numbers(value: object, keys: Iterable[str]) -> list[float]:
@@ -76,6 +93,12 @@ def rectangle(first: Sequence[float], second: Sequence[float]) -> Points:
     return np.array([[x, y], [other_x, y], [other_x, other_y], [x, other_y]], np.float64)
 
 
+def around(corners: Points) -> Points:
+    """The corners of a convex outline in their order around its centre, given in any order."""
+    sides = corners - corners.mean(axis=0)
+    return corners[np.argsort(np.arctan2(sides[:, 1], sides[:, 0]), kind="stable")]
+
+
 def ellipse(centre: tuple[float, float], radii: tuple[float, float], degrees: float) -> Points:
     """An ellipse turned clockwise about its centre, as a polygon of 1,024 points (off by less than
     0.1 px up to a radius of 20,000 px).
@@ -93,7 +116,11 @@ def rotate(points: Points, degrees: float, shift: tuple[float, float]) -> Points
 
 
 def fill_polygon(mask: Array, value: int, outline: Points) -> None:
-    """Set the pixels inside a polygon, by the non-zero winding rule as browsers do."""
+    """Set the pixels inside a polygon, by the non-zero winding rule as browsers do; a polygon
+    without an area has none.
+    """
+    if len(outline) < 3:
+        return
     ends = np.stack([outline.min(axis=0), outline.max(axis=0)])
     (left, top), (right, bottom) = _first_centres(ends, 0, mask.shape[::-1]).tolist()
     rows = min(_MAX_BAND_ROWS, max(1, _MAX_BAND_PIXELS // max(1, right - left)))
@@ -175,14 +202,27 @@ def paste_bitmap(mask: Array, value: int, covered: Covered, left: float, top: fl
     mask[row:bottom, column:right][covered] = value
 
 
-def check_size(stated: object, keys: tuple[str, str], hw: HW) -> None:
+def check_size(stated: object, keys: tuple[str, str], hw: HW, picture: str) -> None:
     """Raise InputError if a JSON object states another height or width than the picture's."""
-    given = [stated.get(key) if isinstance(stated, dict) else None for key in keys]
-    if any(one not in (None, true) for one, true in zip(given, hw, strict=True)):
-        raise InputError(
-            f"it was labelled on a picture of {given[1]!r:.20}x{given[0]!r:.20}, and this one is"
-            f" {hw[1]}x{hw[0]}: not the same picture"
-        )
+    height, width = (stated.get(key) if isinstance(stated, dict) else None for key in keys)
+    if height not in (None, hw[0]) or width not in (None, hw[1]):
+        raise other_size(height, width, hw, picture)
+
+
+def other_size(height: object, width: object, hw: HW, picture: str) -> InputError:
+    """The error of a picture of the size `hw` that was labelled at another one.
+
+    Tools differ in whether the EXIF orientation turns the picture before its outlines are drawn
+    and before its size is written, so a picture that it turned may be read in two ways.
+    """
+    rule = f"it was labelled on a picture of {width!r:.20}x{height!r:.20}, and this one is"
+    if (width, height) != hw or not is_turned(read_bytes(picture)):
+        return InputError(f"{rule} {hw[1]}x{hw[0]}: not the same picture")
+    return InputError(
+        f"{rule} {hw[1]}x{hw[0]} once its EXIF orientation has turned it: if the outlines fit the"
+        " turned picture, correct the size in the file; if they fit the unturned one, remove the"
+        " orientation from the picture (exiftool -Orientation= FILE)"
+    )
 
 
 def from_half(values: Array) -> Covered:
