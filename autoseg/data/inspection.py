@@ -92,7 +92,7 @@ def inspect(
     try:
         layout, name, why = formats.find(root, reading.format)
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+        raise InputError(f"{one_line(str(error.filename))}: {error.strerror}") from error
     inspection = Inspection(root=str(root), format=name, why=why)
     if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir, grey_range)
@@ -165,7 +165,7 @@ def open_folder(
         lines = "\n".join(f"  - {fault}" for fault in seen.faults)
         raise InputError(f"the data in {root} has {many}:\n{lines}")
     for warning in seen.warnings:
-        log.warning("%s: %s", root, warning)
+        log.warning("%s: %s", one_line(str(root)), warning)
     splits = {
         split: tuple(samples[place] for place in stratified_order(samples, seed=0))
         for split, samples in seen.splits.items()
