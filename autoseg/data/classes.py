@@ -27,6 +27,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.text import one_form
 from autoseg.core.yaml_files import Fault
+from autoseg.data.dataset import BACKGROUND, OBJECT
 from autoseg.data.layout import Layout, listed
 from autoseg.data.mask_encoding import (
     THRESHOLD,
@@ -39,7 +40,7 @@ from autoseg.data.pictures import under
 
 _IDENTITY = bytes(range(256))
 _GREY_LEVELS = "grey levels"
-_TWO = ("background", "object")
+_TWO = (BACKGROUND, OBJECT)
 _BINARY = bytes([0] * IGNORE_INDEX + [1])
 IGNORE, REST = "ignore", "rest"
 # Of stored values that have no class: the inspection reports them.
@@ -86,7 +87,7 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     else:
         highest = int(max(np.flatnonzero(_by_class(values, stored)[:IGNORE_INDEX]), default=0))
         numbered = (f"class_{n}" for n in range(1, highest + 1))
-        names = _TWO if highest < 2 else ("background", *numbered)
+        names = _TWO if highest < 2 else (BACKGROUND, *numbered)
         _note_gaps(layout, facts, stored, highest)
     _note_shares(layout, stored)
     if path:

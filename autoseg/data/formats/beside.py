@@ -24,7 +24,7 @@ from autoseg.data.formats.common.files import (
     visible_files,
 )
 from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, class_values, listed
 from autoseg.data.pictures import SUFFIXES, under
 
 _CLASSES = "_classes.csv"
@@ -121,11 +121,8 @@ def _use_values(layout: Layout) -> None:
         return
     by_value = dict(sorted(tables[first].items()))
     layout.classes = tuple(by_value.values())
-    # A value that is not named becomes no class, so that the inspection reports it.
-    values = [len(by_value)] * IGNORE_INDEX + [IGNORE_INDEX]
-    for index, value in enumerate(by_value):
-        values[value] = index
-    layout.values = bytes(values)
+    index = {value: place for place, value in enumerate(by_value)}
+    layout.values = class_values({IGNORE_INDEX: IGNORE_INDEX, **index}, len(by_value))
 
 
 def _table(layout: Layout, path: Path) -> dict[int, str]:

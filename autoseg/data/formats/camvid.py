@@ -22,7 +22,7 @@ from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
 from autoseg.data.formats.common.files import file_named, holds, lines, picture_files, subfolders
 from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs, split_folders
-from autoseg.data.layout import Layout, Splits
+from autoseg.data.layout import Layout, Splits, class_values
 from autoseg.data.pictures import mode_of, read_bytes
 
 NAMES = (
@@ -121,7 +121,8 @@ def _set_masks(layout: Layout) -> None:
     if (layout.root / "trainannot").is_dir() and _hold_indices(layout, table):
         layout.classes = NAMES
         void = len(NAMES)
-        layout.values = bytes([*range(void), IGNORE_INDEX, *[void] * (254 - void), IGNORE_INDEX])
+        ignored = dict.fromkeys((void, IGNORE_INDEX), IGNORE_INDEX)
+        layout.values = class_values({n: n for n in range(void)} | ignored, void)
         return
     known = ColourTable(tuple(COLOURS), tuple(COLOURS.values()), "the colours of CamVid")
     read = colour_table(layout, table) if table else known
