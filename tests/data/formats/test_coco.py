@@ -284,3 +284,10 @@ def test_coco_takes_sizes_that_are_written_as_texts(tmp_path):
         text = text.replace(size, size.replace(": ", ': "') + '"')
     path.write_text(text)
     understood(tmp_path, "coco")
+
+
+def test_coco_takes_no_picture_of_another_date_for_an_upload(tmp_path):
+    save_picture(tmp_path / "20240101-belt.png")
+    write(tmp_path / "a.json", ["20240102-belt.png"], thing(0, [corners(10, 5, 20, 15)]))
+    (fault,) = inspect(tmp_path).faults
+    assert fault.startswith("a.json names pictures that are not below")
