@@ -50,8 +50,7 @@ _VIDEO = r"(?:^|/)(0001TP|0006R0|0016E5|Seq05VD)_[^/]*$"
 def recognize(root: Path) -> str | None:
     if why := holds(root, _RAW, _APPROVED) or holds(root, "train", "trainannot"):
         return why
-    table = _table(root)
-    if table and holds(root, "train", "train_labels"):
+    if holds(root, "train", "train_labels") and (table := _table(root)):
         return f"it holds train/, train_labels/ and {table.name}"
     return None
 
