@@ -18,7 +18,7 @@ from pathlib import Path
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import class_names, picture_files, subfolders, visible_files
-from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
+from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs, split_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES
 
@@ -68,7 +68,7 @@ def _places(root: Path) -> list[Place]:
     if kinds := _folders(root):
         images, masks = kinds
         inside = _inside(root, kinds)
-        if any(name.lower() in SPLIT_NAMES for name in inside):
+        if any(map(split_of, inside)):  # train2017/, too: a fault names it
             return [(name, f"{images}/{name}", f"{masks}/{name}") for name in inside]
         return [("", images, masks)]
     inner = {name: kinds for name in names if (kinds := _folders(root / name))}

@@ -189,3 +189,6 @@ def test_plain_reads_folders_that_are_no_splits_together(tmp_path):
     seen = understood(tmp_path, "plain")
     assert sum(seen.pairs.values()) == 8
     assert any("no splits and are read together: left/, right/" in w for w in seen.warnings)
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "left").rename(tmp_path / kind / "train2017")
+    assert any("folders that are no split" in fault for fault in inspect(tmp_path).faults)
