@@ -8,6 +8,9 @@ from pathlib import Path
 
 from autoseg.core.errors import InputError
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_WAY_OUT = "in its repository, run: git lfs install && git lfs pull"
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file, text in UTF-8, so that a reader never sees half of it; raises OSError.
@@ -46,12 +49,14 @@ def lfs_pointer(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(1024)
+            start = file.read(len(_LFS_POINTER))
     except OSError:
         return ""
-    if not head.startswith(b"version https://git-lfs.github.com/spec/"):
+    if not is_lfs_pointer(start):
         return ""
-    return (
-        f"{path} is a pointer of Git LFS, not the file it stands for; in its repository, run: "
-        "git lfs install && git lfs pull"
-    )
+    return f"{path} is a pointer of Git LFS, not the file it stands for; {LFS_WAY_OUT}"
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether these are the first bytes of a pointer of Git LFS."""
+    return data.startswith(_LFS_POINTER)

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import lfs_pointer
 from autoseg.core.serialize import file_digest
 from autoseg.data.layout import listed
 
@@ -38,7 +39,6 @@ _ENCRYPTED, _UTF_8 = 0x1, 0x800
 _END, _END_64_PLACE = b"PK\x05\x06", b"PK\x06\x07"
 # The end record and its comment, the 64-bit record before it, and the place of that one.
 _END_BYTES, _MAX_COMMENT_BYTES, _END_64_BYTES, _PLACE_BYTES = 22, 65535, 56, 20
-_LFS_HEAD = b"version https://git-lfs"
 _SKIPPED = "__MACOSX"  # copies of the files' attributes
 # What zipfile raises for damaged files: names that are no UTF-8 although marked so, cut fields …
 _DAMAGED = (
@@ -221,9 +221,8 @@ def _mib(size_bytes: int) -> str:
 
 def _check_directory(path: Path) -> None:
     """Raise InputError for a file that is no zip, or whose directory would fill the memory."""
-    with path.open("rb") as file:
-        if file.read(len(_LFS_HEAD)) == _LFS_HEAD:
-            raise InputError(f"{path} is a pointer of Git LFS: fetch the file with `git lfs pull`")
+    if pointer := lfs_pointer(path):
+        raise InputError(pointer)
     if (size := _directory_bytes(path)) > MAX_DIRECTORY_BYTES:
         raise InputError(
             f"{path} has a directory of {_mib(size)}, more than {_mib(MAX_DIRECTORY_BYTES)}:"

@@ -27,6 +27,7 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.text import one_form
 from autoseg.core.yaml_files import Fault
+from autoseg.data.dataset import BACKGROUND, OBJECT
 from autoseg.data.layout import Layout, listed
 from autoseg.data.mask_encoding import (
     THRESHOLD,
@@ -39,7 +40,7 @@ from autoseg.data.pictures import under
 
 _IDENTITY = bytes(range(256))
 _GREY_LEVELS = "grey levels"
-_TWO = ("background", "object")
+_TWO = (BACKGROUND, OBJECT)
 _BINARY = bytes([0] * IGNORE_INDEX + [1])
 IGNORE, REST = "ignore", "rest"
 # Of stored values that have no class: the inspection reports them.
@@ -74,6 +75,8 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     for fact in facts:
         for value, count in fact.counts.items():
             stored[value] += count
+    if not stored.any():  # no mask could be read, which is a fault already
+        return Classes((), "", (), 0.0)
     names = layout.classes
     encoding = _settle_values(layout, facts, stored)
     values = layout.values or _IDENTITY
@@ -84,13 +87,13 @@ def settle_classes(layout: Layout, facts: Sequence[PairFacts], path: str | None)
     else:
         highest = int(max(np.flatnonzero(_by_class(values, stored)[:IGNORE_INDEX]), default=0))
         numbered = (f"class_{n}" for n in range(1, highest + 1))
-        names = _TWO if highest < 2 else ("background", *numbered)
+        names = _TWO if highest < 2 else (BACKGROUND, *numbered)
         _note_gaps(layout, facts, stored, highest)
     _note_shares(layout, stored)
     if path:
         names, layout.values = apply_remap(Path(path), names, values)
         encoding += ", remapped"
-    shares = _by_class(layout.values or _IDENTITY, stored) / max(int(stored.sum()), 1)
+    shares = _by_class(layout.values or _IDENTITY, stored) / int(stored.sum())
     _note_unused(layout, names, shares)
     of_classes = tuple(shares[: len(names)].tolist())
     return Classes(names, encoding, of_classes, float(shares[IGNORE_INDEX]))
@@ -107,8 +110,8 @@ def _settle_values(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -
             layout.values = bytes(int(value >= THRESHOLD) for value in range(256))
             return _GREY_LEVELS
     values = np.flatnonzero(stored).tolist()
-    binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values[-1:] != [0]
-    if layout.values is None and binary and values:
+    binary = len(layout.classes) <= 2 and set(values) <= {0, IGNORE_INDEX} and values != [0]
+    if layout.values is None and binary:
         layout.values = _BINARY
         return "0/255 binary"
     ignored = layout.values is None and stored[IGNORE_INDEX]
@@ -153,14 +156,22 @@ def _note_shares(layout: Layout, stored: Counts) -> None:
     """The format's own warnings about stored values that occur."""
     for value, text in layout.notes.items():
         if stored[value]:
-            share = 100 * stored[value] / max(int(stored.sum()), 1)
+            share = 100 * stored[value] / int(stored.sum())
             layout.warnings.append(f"{text}: {share:.2g} %")
 
 
 def _note_unused(layout: Layout, names: Sequence[str], shares: npt.NDArray[np.float64]) -> None:
     unused = [name for name, share in zip(names, shares, strict=False) if not share]
     if len(names) - len(unused) < 2:
-        layout.faults.append("the masks hold fewer than two classes: there is nothing to learn")
+        ignored = f"; {100 * shares[IGNORE_INDEX]:.2g} % of the pixels are ignored"
+        layout.faults.append(
+            "the masks hold fewer than two classes: there is nothing to learn"
+            + (
+                f"{ignored} (255 means ignore: store objects as 1, 2 …)"
+                if shares[IGNORE_INDEX]
+                else ""
+            )
+        )
     elif unused:
         layout.warnings.append(f"classes without any pixel: {listed(unused)}")
 

@@ -14,6 +14,7 @@ from autoseg.core.units import HW
 Array = npt.NDArray[np.uint8]
 SPLITS = ("train", "val", "test")
 BACKGROUND = "background"
+OBJECT = "object"  # the name of the only other class, where none is given
 # The grey levels (low, high) of pictures of 16 bits that become 0 to 255.
 GreyRange = Tuple[int, int]  # noqa: UP006
 FULL_RANGE = (0, 65535)  # the upper 8 bits

@@ -16,6 +16,8 @@ from autoseg.data.pictures import under
 
 # Of the 256 levels of the upper 8 bits; where fewer are used, the range is stretched.
 MIN_LEVELS = 128
+# Of one picture, after the range of the data set has become 0 to 255.
+_MIN_LEVELS_OF_ONE = 32
 
 
 def settle_grey_range(layout: Layout, facts: Sequence[PairFacts]) -> GreyRange:
@@ -28,7 +30,9 @@ def settle_grey_range(layout: Layout, facts: Sequence[PairFacts]) -> GreyRange:
         return FULL_RANGE
     low, high = min(low for low, _ in deep), max(high for _, high in deep)
     if (levels := _levels(low, high)) >= MIN_LEVELS:
+        _note_poor(layout, deep, FULL_RANGE)
         return FULL_RANGE
+    _note_poor(layout, deep, (low, high))
     others = len(facts) - len(deep)
     rest = f"; the other {others} pictures have 8 bits and are not changed" if others else ""
     layout.warnings.append(
@@ -37,6 +41,19 @@ def settle_grey_range(layout: Layout, facts: Sequence[PairFacts]) -> GreyRange:
         f" and in the shipped model{rest}"
     )
     return low, high
+
+
+def _note_poor(layout: Layout, deep: Sequence[GreyRange], used: GreyRange) -> None:
+    """A warning where most pictures keep few levels, as others have far larger or other values."""
+    step = (used[1] - used[0] + 1) / 256
+    poor = sum((high - low + 1) / step < _MIN_LEVELS_OF_ONE for low, high in deep)
+    if 2 * poor > len(deep):
+        layout.warnings.append(
+            f"{poor} of {len(deep)} pictures of 16 bits keep fewer than {_MIN_LEVELS_OF_ONE} of"
+            f" 256 levels, as the values of all pictures ({used[0]} to {used[1]}) become 0 to 255:"
+            " if the object needs more, leave out the pictures of other values, or save all with"
+            " 8 bits, stretched alike"
+        )
 
 
 def _note_colours(layout: Layout, facts: Sequence[PairFacts]) -> None:

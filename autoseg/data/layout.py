@@ -46,6 +46,13 @@ class Layout:
         return [sample for samples in self.by_split.values() for sample in samples]
 
 
+def class_values(classes: Mapping[int, int], count: int) -> bytes:
+    """`Layout.values` of the class indices of stored values; another value becomes no class
+    (`count`, the number of classes), so that the inspection reports it.
+    """
+    return bytes(classes.get(value, count) for value in range(256))
+
+
 def bounded(texts: list[str], kind: str) -> list[str]:
     """The first `MAX_TEXTS` faults or warnings, and the number of the others."""
     if len(texts) <= MAX_TEXTS:

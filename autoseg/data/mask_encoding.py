@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.data.dataset import background_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pairs import PairFacts
 from autoseg.data.pictures import under
@@ -18,6 +19,7 @@ Counts = npt.NDArray[np.int64]
 _MIN_ENDS_SHARE = 0.8
 _MIN_LEVELS_BETWEEN, _MANY_LEVELS = 3, 64
 THRESHOLD = 128
+_BLACK = 0x000000
 _WAY_OUT = (
     "write all masks with one palette, or add class_dict.csv with a line `name,r,g,b` for each"
     " class: then their colours are read"
@@ -39,18 +41,26 @@ def is_soft(stored: Counts) -> bool:
 
 
 def check_soft(layout: Layout, facts: Sequence[PairFacts], stored: Counts) -> bool:
-    """Whether the masks are grey levels, which becomes a fault."""
+    """Whether the masks are grey levels, which becomes a fault; where two classes are named and
+    the levels are 0 to 255, nothing else can be meant, and it becomes a warning.
+    """
     if not is_soft(stored):
         return False
     low, high = np.flatnonzero(stored)[[0, -1]].tolist()
     grey = [f for f in facts if any(low < value < high for value in f.counts)]
     names = listed([under(layout.root, fact.sample.mask) for fact in grey])
-    layout.faults.append(
+    told = (
         f"{len(grey)} of {len(facts)} masks are grey levels, not class indices: most pixels are"
-        f" {low} or {high} and the rest, at the edges, between them. Threshold them at {THRESHOLD}"
-        " (and resize masks by nearest neighbour), or name the classes in classes.txt if the"
-        f" values are classes: {names}"
+        f" {low} or {high} and the rest, at the edges, between them"
     )
+    if layout.classes and (low, high) == (0, IGNORE_INDEX):
+        name = layout.classes[1]
+        layout.warnings.append(f"{told}. From {THRESHOLD} on they are read as {name}: {names}")
+    else:
+        way_out = f"Threshold them at {THRESHOLD} (and resize masks by nearest neighbour)"
+        if not layout.classes:
+            way_out += ", or name the classes in classes.txt if the values are classes"
+        layout.faults.append(f"{told}. {way_out}: {names}")
     return True
 
 
@@ -95,6 +105,7 @@ def check_palettes(layout: Layout, facts: Sequence[PairFacts]) -> None:
         for index, colour in palette.items():
             by_colour[colour][index].append(name)
             by_index[index][colour].append(name)
+    _note_black(layout, by_colour[_BLACK], by_index)
     mixed = [colour for colour, indices in by_colour.items() if len(indices) > 1]
     others = [index for index, colours in by_index.items() if len(colours) > 1]
     if mixed:
@@ -105,6 +116,23 @@ def check_palettes(layout: Layout, facts: Sequence[PairFacts]) -> None:
         places = _places(by_index[others[0]], "#{:06x}")
         told = f"palettes of masks differ: the index {others[0]} is {places}"
         layout.warnings.append(f"{told}. The indices are read, not the colours")
+
+
+def _note_black(
+    layout: Layout, black: Mapping[int, list[str]], by_index: Mapping[int, Mapping[int, list[str]]]
+) -> None:
+    """A warning where black, which mostly is the background, is another class in all palettes, as
+    programs that choose a palette by themselves leave it.
+    """
+    name = background_of(layout.classes)
+    index = layout.classes.index(name) if name else 0
+    if not black or index in black or index not in by_index or (layout.classes and not name):
+        return
+    layout.warnings.append(
+        f"the colour of the index {index}, which is read as the background, is"
+        f" #{min(by_index[index]):06x} in the palettes of masks, and black is the index"
+        f" {min(black)}: if black is the background, give it this name in classes.txt"
+    )
 
 
 def _places(names: Mapping[int, list[str]], shown: str) -> str:

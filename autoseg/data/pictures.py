@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from autoseg.core.errors import InputError
-from autoseg.core.files import read_bounded
+from autoseg.core.files import LFS_WAY_OUT, is_lfs_pointer, read_bounded
 from autoseg.data.alpha import label_channel
 from autoseg.data.dataset import FULL_RANGE, Array, GreyRange, Sample
 
@@ -40,7 +40,6 @@ _OTHER_KINDS = (
     (0, b"\x93NUMPY", "an array of numpy"), (0, b"<", "text: HTML, XML or SVG"),
     (0, b"{", "text: JSON"),
 )  # fmt: skip
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 _OUTLIERS = 0.001
 _MAX_BLOCK_PIXELS = 2**22
@@ -140,9 +139,17 @@ def decode_mask(data: bytes) -> Array:
     values = np.asarray(open_picture(data))
     if values.ndim == 3:
         values = label_channel(values)
+    if values.dtype == np.uint16 or values.dtype == np.int32:
+        values = _as_8_bits(values)
     if values.dtype.kind == "f" or values.max(initial=0) > 255 or values.min(initial=0) < 0:
         raise InputError(f"mask values must be whole numbers 0..255, got up to {values.max()}")
     return np.array(values, np.uint8)
+
+
+def _as_8_bits(values: Any) -> Any:
+    """The 8 bits that a program wrote as 16 (255 as 65535); other values as they are."""
+    deep = values.max(initial=0) > 255
+    return values // 257 if deep and not (values % 257).any() else values
 
 
 def open_picture(data: bytes) -> Image.Image:
@@ -169,8 +176,8 @@ def open_picture(data: bytes) -> Image.Image:
 
 def _kind_of(data: bytes) -> str:
     """What the bytes of an unreadable picture are, for a message."""
-    if data.startswith(_LFS_POINTER):
-        return "it is a pointer of Git LFS: get the pictures with `git lfs pull`"
+    if is_lfs_pointer(data):
+        return f"it is a pointer of Git LFS; {LFS_WAY_OUT}"
     for start, magic, kind in _OTHER_KINDS:
         if data[start : start + len(magic)] == magic:
             return f"by its content it is {kind}: save it as PNG or JPEG"

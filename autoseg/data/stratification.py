@@ -94,13 +94,13 @@ class _Placing:
 
     def split_that_lacks(self, one: int, name: str) -> str:
         """The split that lacks most pictures of a class, then of any, and can take the group."""
-        size = self.held[name][_ANY]
-        fitting = [
-            split
-            for split, wanted in self.wanted.items()
-            if split == "train" or self.pictures[split][_ANY] + size <= 2 * wanted
-        ]
+        fitting = [split for split in self.wanted if self._can_take(split, name)]
         return max(fitting, key=lambda split: (self._lack(split, one), self._lack(split, _ANY)))
+
+    def _can_take(self, split: str, name: str) -> bool:
+        """Whether a group leaves a split under twice the size that is wanted; train has none."""
+        size = self.pictures[split][_ANY] + self.held[name][_ANY]
+        return split == "train" or size <= 2 * self.wanted[split]
 
     def _lack(self, split: str, one: int) -> int:
         """In whole numbers, which are equal on any machine: pictures times all pictures."""
@@ -112,8 +112,11 @@ class _Placing:
         for place, split in enumerate(self.wanted):
             later = [*self.wanted][place + 1 :]
             for one in self.rarity:
-                if not self.groups[split][one] and (spare := self._spare(one, later)):
-                    self.put(min(spare, key=lambda name: self.held[name][_ANY]), split)
+                if self.groups[split][one] or not (spare := self._spare(one, later)):
+                    continue
+                smallest = min(spare, key=lambda name: self.held[name][_ANY])
+                if self._can_take(split, smallest):
+                    self.put(smallest, split)
 
     def _spare(self, one: int, later: Sequence[str]) -> list[str]:
         """Groups with a class whose own split keeps all classes without them, or is `later`."""

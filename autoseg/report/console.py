@@ -47,16 +47,19 @@ def inspection_lines(seen: Inspection) -> list[str]:
     others = len(shares) - MAX_CLASSES
     sizes = ", ".join(f"{hw[1]}x{hw[0]} ({count})" for hw, count in seen.sizes[:8])
     more = f", and {len(seen.sizes) - 8} more" if len(seen.sizes) > 8 else ""
-    return [
-        f"{seen.root}: format {seen.format} ({seen.why})",
-        f"splits: {seen.split_source}",
-        f"pairs: {pairs}",
+    of_masks = [
         f"masks: {seen.mask_encoding}",
         "classes (share of pixels): "
         + ", ".join(f"{name} {100 * share:.2g} %" for name, share in shares[:MAX_CLASSES])
         + (f" and {others} more" if others > 0 else "")
         + (f", ignored {100 * seen.ignore_share:.2g} %" if seen.ignore_share else ""),
         f"IoU: of {seen.iou_of}",
+    ]
+    return [
+        f"{seen.root}: format {seen.format} ({seen.why})",
+        f"splits: {seen.split_source}",
+        f"pairs: {pairs}",
+        *(of_masks if seen.classes else []),  # none if no mask could be read
         f"sizes (images): {sizes}{more}",
     ]
 

@@ -64,6 +64,13 @@ def test_inspect_leaves_many_levels_as_they_are(tmp_path):
     assert np.array_equal(shown(seen)[..., 0], np.asarray(Image.open(first.image)) >> 8)
 
 
+def test_inspect_warns_where_a_few_pictures_leave_the_others_few_levels(tmp_path):
+    thermal(tmp_path, 51300, 51800)
+    thermal(tmp_path, 1000, 65000, count=1)
+    (warning,) = understood(tmp_path, "plain").warnings
+    assert warning.startswith("7 of 8 pictures of 16 bits keep fewer than 32 of 256 levels")
+
+
 def test_inspect_leaves_out_pixels_without_a_value(tmp_path):
     thermal(tmp_path, 51300, 51800)
     for path in (tmp_path / "images").iterdir():

@@ -11,6 +11,7 @@ from autoseg import data
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import Dataset, Reading, Sample
 from autoseg.data.inspection import Inspection, inspect, open_folder
+from autoseg.report.console import inspection_lines
 
 HW = (12, 16)
 
@@ -480,3 +481,22 @@ def test_inspect_splits_train_alone_in_three(tmp_path):
     seen = inspect(tmp_path)
     assert (seen.pairs, seen.faults) == ({"train": 14, "val": 3, "test": 3}, ())
     assert re.search(r"train .*70/15/15 .*seed 0", seen.split_source)
+
+
+def test_inspect_says_nothing_of_masks_that_cannot_be_read(tmp_path):
+    for letter in "abcde":
+        add(tmp_path, letter)
+        (tmp_path / "masks" / f"{letter}.png").write_bytes(b"no picture")
+    (tmp_path / "classes.txt").write_text("floor\ncrate\n")
+    seen = inspect(tmp_path)
+    (fault,) = seen.faults
+    assert fault.startswith("masks/a.png, masks/b.png") and seen.iou_of == ""
+    assert not any(line.startswith(("IoU", "classes")) for line in inspection_lines(seen))
+
+
+def test_inspect_says_that_255_is_ignored_where_one_class_is_left(tmp_path):
+    for letter in "abcde":
+        add(tmp_path, letter, values=(0, 255))
+    (tmp_path / "classes.txt").write_text("floor\ncrate\ntape\n")
+    told = "nothing to learn; 50 % of the pixels are ignored (255 means ignore"
+    assert any(told in fault for fault in inspect(tmp_path).faults)

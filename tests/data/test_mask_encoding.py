@@ -46,18 +46,24 @@ SOFT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("names", ["", "floor\nbox\n"])
 @pytest.mark.parametrize("kind", SOFT)
-def test_inspect_says_that_masks_are_grey_levels(tmp_path, kind, names):
+def test_inspect_says_that_masks_are_grey_levels(tmp_path, kind):
     dataset(tmp_path, *[SOFT[kind]] * 4, grey(BOX * 255))
-    if names:
-        (tmp_path / "classes.txt").write_text(names)
     seen = inspect(tmp_path)
     (fault,) = seen.faults
     assert re.search(
         r"^4 of 5 masks are grey levels.* 0 or 255 .*Threshold .* 128.*masks/a\.png", fault
     )
     assert len(seen.classes) == 2
+
+
+@pytest.mark.parametrize("kind", SOFT)
+def test_inspect_reads_grey_levels_by_half_where_two_classes_are_named(tmp_path, kind):
+    dataset(tmp_path, *[SOFT[kind]] * 4, grey(BOX * 255))
+    (tmp_path / "classes.txt").write_text("floor\nbox\n")
+    seen = understood(tmp_path, "plain")
+    assert any("From 128 on they are read as box" in warning for warning in seen.warnings)
+    assert np.array_equal(mask_of(seen), np.asarray(SOFT[kind]) >= 128)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +146,15 @@ def test_inspect_finds_a_jpeg_under_the_name_of_a_png(tmp_path):
     assert any(
         re.search(r"^masks/a\.png: JPEG blurs", fault) for fault in inspect(tmp_path).faults
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "warned"), [("", 1), ("background\nbox\n", 1), ("box\nbackground\n", 0)]
+)
+def test_inspect_warns_of_black_that_is_not_the_background(tmp_path, names, warned):
+    dataset(tmp_path, *[palette([RED, BLACK], BOX)] * 5)
+    if names:
+        (tmp_path / "classes.txt").write_text(names)
+    told = "index 0, which is read as the background, is #c80000 .* black is the index 1"
+    warnings = understood(tmp_path, "plain").warnings
+    assert sum(bool(re.search(told, warning)) for warning in warnings) == warned

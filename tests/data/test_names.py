@@ -60,6 +60,7 @@ def test_inspect_pairs_names_of_another_unicode_form(tmp_path, images, masks):
         ("train_images/{}.jpg", "train_labels/{}_L.png"),
         ("imgs_train/{}.jpg", "masks-train/{}_L.png"),
         ("image/{}.png", "mask/label_{}.png"),
+        ("image/{}.png", "label/{}_gt.png"),
         ("images/{}_image.png", "masks/{}_mask.png"),
         ("images/rgb-{}.png", "labels/seg-{}.png"),
         ("train/images/{}.png", "train/masks/{}-gt.png"),
@@ -72,6 +73,13 @@ def test_inspect_pairs_masks_with_one_text_more_in_their_names(tmp_path, images,
     for samples in seen.splits.values():
         for sample in samples:
             assert re.search(r"car\d+", sample.image)[0] == re.search(r"car\d+", sample.mask)[0]
+
+
+def test_inspect_pairs_pictures_whose_own_names_end_with_mask(tmp_path):
+    names = [f"{name}{ending}" for name in NAMES for ending in ("", "_mask")]
+    seen = understood(pairs(tmp_path, names, masks="masks/{}_mask.png"), "plain")
+    for samples in seen.splits.values():
+        assert all(Path(s.mask).stem == f"{Path(s.image).stem}_mask" for s in samples)
 
 
 def test_voc_pairs_masks_with_one_text_more_in_their_names(tmp_path):

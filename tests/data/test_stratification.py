@@ -140,3 +140,12 @@ def test_stratified_split_of_pictures_without_a_class_has_the_sizes_of_the_share
         "train": 14, "val": 3, "test": 3,
     }  # fmt: skip
     assert split_of([]) == {"train": [], "val": [], "test": []}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stratified_split_of_many_classes_leaves_train_the_largest(seed):
+    rng = np.random.default_rng(seed)
+    classes = [set(rng.choice(200, 45, replace=False).tolist()) for _ in range(40)]
+    sizes = {split: len(chosen) for split, chosen in split_of(classes, seed).items()}
+    assert sizes["train"] == max(sizes.values())
+    assert max(sizes["val"], sizes["test"]) <= 12  # twice what is wanted

@@ -24,7 +24,7 @@ from autoseg.data.formats.common.files import (
     visible_files,
 )
 from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, class_values, listed
 from autoseg.data.pictures import SUFFIXES, under
 
 _CLASSES = "_classes.csv"
@@ -85,18 +85,21 @@ def _holds_pairs(folder: Path) -> bool:
 
 
 def _samples(layout: Layout, folder: Path) -> list[Sample]:
-    where = under(layout.root, str(folder))
+    where = "the data folder" if folder == layout.root else under(layout.root, str(folder))
     found = Layout(layout.root)
     files = picture_files(found, folder, deep=False)
     layout.faults += found.faults  # not its warning, which would name _classes.csv
+    # A picture may be named face_mask, too: its mask is face_mask_mask.
     masks = {
-        name.removesuffix(_MASK): path for name, path in files.items() if name.endswith(_MASK)
-    }
-    pictures = {
-        name.removesuffix(_PICTURE): path
+        name.removesuffix(_MASK): path
         for name, path in files.items()
-        if not name.endswith(_MASK)
+        if name.endswith(_MASK) and f"{name}{_MASK}" not in files
     }
+    pictures: dict[str, Path] = {}
+    for name, path in files.items():
+        if masks.get(name.removesuffix(_MASK)) != path:
+            core = name.removesuffix(_PICTURE)
+            pictures[name if name in masks or core in files else core] = path
     if pictures and not masks:
         layout.warnings.append(
             f"{where}: none of its {len(pictures)} pictures has a mask NAME{_MASK}.png: left out"
@@ -118,11 +121,8 @@ def _use_values(layout: Layout) -> None:
         return
     by_value = dict(sorted(tables[first].items()))
     layout.classes = tuple(by_value.values())
-    # A value that is not named becomes no class, so that the inspection reports it.
-    values = [len(by_value)] * IGNORE_INDEX + [IGNORE_INDEX]
-    for index, value in enumerate(by_value):
-        values[value] = index
-    layout.values = bytes(values)
+    index = {value: place for place, value in enumerate(by_value)}
+    layout.values = class_values({IGNORE_INDEX: IGNORE_INDEX, **index}, len(by_value))
 
 
 def _table(layout: Layout, path: Path) -> dict[int, str]:

@@ -20,9 +20,9 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import ColourTable, colour_table, set_classes
-from autoseg.data.formats.common.files import holds, lines, picture_files, subfolders
+from autoseg.data.formats.common.files import file_named, holds, lines, picture_files, subfolders
 from autoseg.data.formats.common.pairing import by_lists, group_by_name, pairs, split_folders
-from autoseg.data.layout import Layout, Splits
+from autoseg.data.layout import Layout, Splits, class_values
 from autoseg.data.pictures import mode_of, read_bytes
 
 NAMES = (
@@ -50,8 +50,7 @@ _VIDEO = r"(?:^|/)(0001TP|0006R0|0016E5|Seq05VD)_[^/]*$"
 def recognize(root: Path) -> str | None:
     if why := holds(root, _RAW, _APPROVED) or holds(root, "train", "trainannot"):
         return why
-    table = _table(root)
-    if table and holds(root, "train", "train_labels"):
+    if holds(root, "train", "train_labels") and (table := _table(root)):
         return f"it holds train/, train_labels/ and {table.name}"
     return None
 
@@ -85,8 +84,7 @@ def _splits(layout: Layout, ending: str) -> dict[str, str]:
 
 
 def _table(root: Path) -> Path | None:
-    tables = (root / name for name in ("label_colors.txt", "class_dict.csv"))
-    return next((table for table in tables if table.is_file()), None)
+    return file_named(root, ("label_colors.txt", "class_dict.csv"))
 
 
 def _pairs(layout: Layout, pictures: str, masks: str) -> list[Sample]:
@@ -122,7 +120,8 @@ def _set_masks(layout: Layout) -> None:
     if (layout.root / "trainannot").is_dir() and _hold_indices(layout, table):
         layout.classes = NAMES
         void = len(NAMES)
-        layout.values = bytes([*range(void), IGNORE_INDEX, *[void] * (254 - void), IGNORE_INDEX])
+        ignored = dict.fromkeys((void, IGNORE_INDEX), IGNORE_INDEX)
+        layout.values = class_values({n: n for n in range(void)} | ignored, void)
         return
     known = ColourTable(tuple(COLOURS), tuple(COLOURS.values()), "the colours of CamVid")
     read = colour_table(layout, table) if table else known

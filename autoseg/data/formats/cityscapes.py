@@ -16,7 +16,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.files import picture_files, subfolders
 from autoseg.data.formats.common.pairing import group_by_name, pairs, split_folders
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, class_values
 from autoseg.data.pictures import read_mask
 
 NAMES = (
@@ -87,10 +87,9 @@ def _named(files: dict[str, Path], ending: str) -> dict[str, Path]:
 def _values(kind: str) -> bytes:
     if kind == _TRAIN_IDS:
         return bytes(range(256))
-    values = [IGNORE_INDEX] * LABEL_IDS + [len(NAMES)] * (IGNORE_INDEX - LABEL_IDS)
-    for train_id, label_id in enumerate(TRAINED_IDS):
-        values[label_id] = train_id
-    return bytes([*values, IGNORE_INDEX])
+    ignored = dict.fromkeys((*range(LABEL_IDS), IGNORE_INDEX), IGNORE_INDEX)
+    trained = {label_id: train_id for train_id, label_id in enumerate(TRAINED_IDS)}
+    return class_values(ignored | trained, len(NAMES))
 
 
 def _is_dummy(layout: Layout, samples: list[Sample]) -> bool:

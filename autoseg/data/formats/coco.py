@@ -62,7 +62,8 @@ def find(root: Path) -> Layout:
         panoptic = panoptic and bool(coco.segments)
         names |= dict.fromkeys(coco.names.values())
         counts.update(used_categories(coco))
-        split = pairing.split_of(path.stem) or pairing.split_of(path.parent.name)
+        folder = path.parent.relative_to(root).name
+        split = pairing.split_of(path.stem) or pairing.split_of(folder)
         splits[split] += _pairs(layout, path, coco, pictures, used)
     if not used and not layout.faults:
         layout.faults.append(f"there is no file of COCO with pictures in {root}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.core.errors import InputError
-from autoseg.data.dataset import BACKGROUND, Array, Sample
+from autoseg.data.dataset import BACKGROUND, OBJECT, Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.files import class_names
 from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
@@ -56,7 +56,7 @@ def find(root: Path) -> Layout:
             "there is no folder with images/ and masks/ for each picture, as the Data Science"
             " Bowl 2018 has them"
         )
-    layout.classes = class_names(layout) or (BACKGROUND, "object")
+    layout.classes = class_names(layout) or (BACKGROUND, OBJECT)
     layout.by_split = named_splits(layout, splits)
     return layout
 

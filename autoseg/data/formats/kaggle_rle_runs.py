@@ -61,12 +61,17 @@ def _bounds(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def neighbours(text: str, hw: HW) -> tuple[int, int]:
-    """Covered pixels whose neighbour is covered too: one row further on if the runs go along the
-    rows, and one column further on if they go down the columns. Raises as `decode_runs` does.
+    """Covered pixels whose neighbour is covered too, by another run: one row further on if the
+    runs go along the rows, and one column further on if they go down the columns. Raises as
+    `decode_runs` does.
     """
     flat = _flat(text, hw[0] * hw[1], hw)
-    height, width = hw
-    rows, columns = (np.count_nonzero(flat[:-step] & flat[step:]) for step in (width, height))
+    # A run that is longer than a row would be a neighbour of itself.
+    run = np.cumsum(np.diff(flat, prepend=False) & flat, dtype=np.int32)
+    rows, columns = (
+        np.count_nonzero(flat[:-step] & flat[step:] & (run[:-step] != run[step:]))
+        for step in reversed(hw)
+    )
     return int(rows), int(columns)
 
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.data.dataset import OBJECT
 from autoseg.data.formats.common.files import file_version, head
+from autoseg.data.formats.common.tables import read_rows
 from autoseg.data.layout import listed
 
 # Column names in lower case, without separators.
@@ -31,12 +33,8 @@ _BOTH = ("imageidclassid", "imagelabel", "imageclassid")
 _PICTURE = ("imageid", "image", "img", "id", "filename", *_BOTH)
 _LABEL = ("classid", "class", "label", "classname", "celltype")
 _HEIGHT, _WIDTH = ("height", "imgheight"), ("width", "imgwidth")
-OBJECT = "object"
 # How tables say that there is no object.
 _NONE = ("", "-1", "nan")
-# Real tables have up to 300 MB; the rows of a file are held in memory.
-_MAX_TABLE_BYTES = 2**30
-_MAX_CELL_CHARS = 2**24
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,12 @@ def read_table(path: Path) -> Table:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, version: tuple[int, int]) -> Table:
+def _read(path: Path, _version: tuple[int, int]) -> Table:
     columns = columns_of(path)
     if columns is None:
         raise InputError(f"{path} is no longer a table of runs")
-    if version[1] > _MAX_TABLE_BYTES:
-        raise InputError(f"{path} is over {_MAX_TABLE_BYTES // 2**20} MiB, too large for a table")
     table, short = Table(), []
-    for number, row in _rows(path):
+    for number, row in read_rows(path):
         if len(row) <= max(columns.picture, columns.runs):
             short.append(str(number))
         else:
@@ -121,19 +117,6 @@ def _read(path: Path, version: tuple[int, int]) -> Table:
     if short:
         raise InputError(f"{path}: lines with too few columns: {listed(short)}")
     return table
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The lines after the head, with their numbers; empty lines are skipped."""
-    # The runs of one large picture exceed the default limit of 128 KiB a cell.
-    csv.field_size_limit(_MAX_CELL_CHARS)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            next(reader, None)
-            yield from ((reader.line_num, row) for row in reader if row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
 
 
 def _add(table: Table, columns: Columns, row: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""MMSegmentation: img_dir/ and ann_dir/, with a folder for each split or lists in splits/.
+"""MMSegmentation: img_dir/ and ann_dir/, with a folder for each split or lists in splits/; or
+images/ and annotations/ with training/ and validation/, as its tools convert DRIVE and others.
 
 Source: github.com/open-mmlab/mmsegmentation 1.2, mmseg/datasets: basesegdataset.py, and the
-suffixes of pictures and masks in the other files there.
+suffixes of pictures and masks in the other files there; tools/dataset_converters.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg.data.formats.common.colour_masks import use_table
-from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
+from autoseg.data.formats.common.files import (
+    class_names,
+    holds,
+    lacks,
+    lines,
+    picture_files,
+    subfolders,
+)
 from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
 
-_PICTURES, _MASKS = "img_dir", "ann_dir"
+_USUAL, _CONVERTED = ("img_dir", "ann_dir"), ("images", "annotations")
+_CONVERTED_SPLITS = ("training", "validation")
 _NO_SUFFIXES = ("", "")
 # `img_suffix` and `seg_map_suffix` without file types: the more specific ones first.
 _SUFFIXES = (
@@ -36,25 +45,30 @@ _ZERO = (
 
 
 def recognize(root: Path) -> str | None:
-    return holds(root, _PICTURES, _MASKS)
+    return holds(root, *_USUAL) or _holds_converted(root)
+
+
+def _holds_converted(root: Path) -> str | None:
+    folders = [f"{kind}/{split}" for kind in _CONVERTED for split in _CONVERTED_SPLITS]
+    why = holds(root, *folders)
+    return why if why and picture_files(Layout(root), root / folders[-1]) else None
 
 
 def find(root: Path) -> Layout:
     """Pair pictures and masks of each split; files without a partner become faults."""
     layout = Layout(root)
-    if lacks(layout, (_PICTURES, _MASKS), "MMSegmentation"):
+    kinds = _CONVERTED if _holds_converted(root) else _USUAL
+    if lacks(layout, kinds, "MMSegmentation"):
         return layout
-    names = sorted(
-        {p.name for kind in (_PICTURES, _MASKS) for p in (root / kind).iterdir() if p.is_dir()}
-    )
+    names = sorted({name for kind in kinds for name in subfolders(root / kind)})
     splits = [name for name in names if name.lower() in SPLIT_NAMES]
-    others = [name for name in names if name not in splits and not name.startswith(".")]
+    others = [name for name in names if name not in splits]
     if splits and others:
         layout.faults.append(
             f"folders beside those of splits: {listed(others)}; splits are named {KNOWN_SPLITS}"
         )
     for name in splits:
-        images, masks = _files(layout, name)
+        images, masks = _files(layout, kinds, name)
         split = SPLIT_NAMES[name.lower()]
         if images and not masks:
             layout.warnings.append(
@@ -63,16 +77,16 @@ def find(root: Path) -> Layout:
         else:
             layout.by_split.setdefault(split, []).extend(pairs(layout, images, masks, name))
     if not splits:
-        _by_lists(layout)
+        _by_lists(layout, kinds)
     layout.classes = class_names(layout)
     if not use_table(layout):
         layout.notes[0] = _ZERO
     return layout
 
 
-def _by_lists(layout: Layout) -> None:
+def _by_lists(layout: Layout, kinds: tuple[str, str]) -> None:
     """Sort pictures without split folders by the lists in splits/, if there are any."""
-    images, masks = _files(layout, "")
+    images, masks = _files(layout, kinds, "")
     lists = {
         SPLIT_NAMES[path.stem.lower()]: lines(layout, path)
         for path in sorted((layout.root / "splits").glob("*.txt"))
@@ -81,14 +95,14 @@ def _by_lists(layout: Layout) -> None:
     if lists:
         layout.by_split = by_lists(layout, lists, images, masks)
     else:
-        layout.by_split[""] = pairs(layout, images, masks, _PICTURES)
+        layout.by_split[""] = pairs(layout, images, masks, kinds[0])
 
 
-def _files(layout: Layout, split: str) -> tuple[dict[str, Path], dict[str, Path]]:
+def _files(
+    layout: Layout, kinds: tuple[str, str], split: str
+) -> tuple[dict[str, Path], dict[str, Path]]:
     """Pictures and masks by names without the suffixes of the convention that pairs most."""
-    images, masks = (
-        picture_files(layout, layout.root / kind / split) for kind in (_PICTURES, _MASKS)
-    )
+    images, masks = (picture_files(layout, layout.root / kind / split) for kind in kinds)
     found = {
         ends: _cut(images, ends[0]).keys() & _cut(masks, ends[1]).keys() for ends in _SUFFIXES
     }

@@ -17,7 +17,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common.files import holds, lacks, picture_files, read_json
 from autoseg.data.formats.common.pairing import pairs
-from autoseg.data.layout import Layout, listed
+from autoseg.data.layout import Layout, class_values, listed
 from autoseg.data.pictures import PILLOW_FORMATS, read_mask
 
 _FILE = "dataset.json"
@@ -114,8 +114,7 @@ def _classes(about: dict[str, Any]) -> tuple[tuple[str, ...], bytes]:
     index = {value: place for place, (value, _) in enumerate(by_value)}
     if _IGNORE in labels:
         index[labels[_IGNORE]] = IGNORE_INDEX
-    # A value without a name becomes no class, so that the inspection reports it.
-    return names, bytes(index.get(value, len(names)) for value in range(256))
+    return names, class_values(index, len(names))
 
 
 def _shared(labels: dict[str, int]) -> list[str]:

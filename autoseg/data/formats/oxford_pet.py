@@ -12,7 +12,7 @@ from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import BACKGROUND
 from autoseg.data.formats.common.files import holds, lacks, lines, picture_files
 from autoseg.data.formats.common.pairing import by_lists, pairs
-from autoseg.data.layout import Layout
+from autoseg.data.layout import Layout, class_values
 
 _PICTURES, _TRIMAPS = "images", "annotations/trimaps"
 _LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -26,7 +26,8 @@ def recognize(root: Path) -> str | None:
 
 def find(root: Path) -> Layout:
     """Pair pictures and trimaps by the lists; without trainval.txt, by name."""
-    layout = Layout(root, classes=_CLASSES, values=_values())
+    values = class_values({_PET: 1, _BACKGROUND: 0, _BORDER: IGNORE_INDEX}, len(_CLASSES))
+    layout = Layout(root, classes=_CLASSES, values=values)
     if lacks(layout, (_PICTURES, _TRIMAPS), "Oxford-IIIT Pet"):
         return layout
     images = picture_files(layout, root / _PICTURES)
@@ -42,9 +43,3 @@ def find(root: Path) -> Layout:
     else:
         layout.by_split[""] = pairs(layout, images, trimaps, _TRIMAPS)
     return layout
-
-
-def _values() -> bytes:
-    """The classes of the stored values; others become no class, so that they are reported."""
-    known = {_PET: 1, _BACKGROUND: 0, _BORDER: IGNORE_INDEX}
-    return bytes(known.get(value, len(_CLASSES)) for value in range(256))

@@ -18,14 +18,16 @@ from pathlib import Path
 from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import class_names, picture_files, subfolders, visible_files
-from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs
+from autoseg.data.formats.common.pairing import KNOWN_SPLITS, SPLIT_NAMES, pairs, split_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES
 
 _IMAGES = ("images", "imgs", "image", "img", "pictures")
 _MASKS = ("masks", "mask")
-_LABELS = "labels"  # if it holds pictures: other tools write text or JSON there
+_LABELS = ("labels", "label")  # if they hold pictures: other tools write text or JSON there
 _BEHIND = "_masks"
+# In DRIVE and HRF the vessels; their mask/ is the field of view.
+_MANUAL = ("1st_manual", "manual1")
 _FILES_TRIED = 20
 Place = tuple[str, str, str]  # a split's folder, or "", and the folders of pictures and masks
 
@@ -65,16 +67,25 @@ def _places(root: Path) -> list[Place]:
     names = subfolders(root)
     if kinds := _folders(root):
         images, masks = kinds
-        inside = sorted({*subfolders(root / images), *subfolders(root / masks)})
-        return [(n, f"{images}/{n}", f"{masks}/{n}") for n in inside] or [("", images, masks)]
+        inside = _inside(root, kinds)
+        if any(map(split_of, inside)):  # train2017/, too: a fault names it
+            return [(name, f"{images}/{name}", f"{masks}/{name}") for name in inside]
+        return [("", images, masks)]
     inner = {name: kinds for name in names if (kinds := _folders(root / name))}
     if any(name.lower() in SPLIT_NAMES for name in inner):
         bare = [n for n in names if n.lower() in SPLIT_NAMES and n not in inner]
         inner |= dict.fromkeys(bare, (_IMAGES[0], _MASKS[0]))
+        if manual := next((kinds[1] for kinds in inner.values() if kinds[1] in _MANUAL), None):
+            inner = {name: (images, manual) for name, (images, _) in inner.items()}
         return [
             (name, f"{name}/{kinds[0]}", f"{name}/{kinds[1]}") for name, kinds in inner.items()
         ]
     return _beside(root, names)
+
+
+def _inside(root: Path, kinds: tuple[str, str]) -> list[str]:
+    """The names of the folders in those of pictures and masks."""
+    return sorted({name for kind in kinds for name in subfolders(root / kind)})
 
 
 def _beside(root: Path, names: list[str]) -> list[Place]:
@@ -84,8 +95,8 @@ def _beside(root: Path, names: list[str]) -> list[Place]:
     found: dict[str, dict[bool, str]] = defaultdict(dict)  # by split, and whether it holds masks
     for name in names:
         words = re.split("[_ -]+", name.lower())
-        rest = [word for word in words if word not in (*_IMAGES, *_MASKS, _LABELS)]
-        is_masks = any(word in (*_MASKS, _LABELS) for word in words)
+        rest = [word for word in words if word not in (*_IMAGES, *_MASKS, *_LABELS)]
+        is_masks = any(word in (*_MASKS, *_LABELS) for word in words)
         if len(rest) == 1 and (not is_masks or _holds_pictures(root / name)):
             found[rest[0]][is_masks] = name
     if not any(split in SPLIT_NAMES and len(of) == 2 for split, of in found.items()):
@@ -100,7 +111,8 @@ def _beside(root: Path, names: list[str]) -> list[Place]:
 def _folders(folder: Path) -> tuple[str, str] | None:
     """The names of the folders of pictures and of masks; None without both."""
     there = {name.casefold(): name for name in subfolders(folder)}
-    kinds = (_IMAGES, (*_MASKS, *([_LABELS] if _holds_pictures(folder / _LABELS) else [])))
+    labels = [name for name in _LABELS if _holds_pictures(folder / there.get(name, name))]
+    kinds = (_IMAGES, (*_MANUAL, *_MASKS, *labels))
     found = [next((there[name] for name in kind if name in there), None) for kind in kinds]
     return (found[0], found[1]) if found[0] and found[1] else None
 
@@ -129,17 +141,26 @@ def _read_places(layout: Layout, places: Sequence[Place]) -> None:
         for _, images, masks in same[:1]:
             if (samples := _pairs(layout, split, images, masks)) is not None:
                 layout.by_split[split] = samples
+    if "" in by_split and (inside := _inside(layout.root, places[0][1:])):
+        told = f"the folders in {places[0][1]}/ are no splits and are read together"
+        names = listed([f"{name}/" for name in inside])
+        layout.warnings.append(f"{told}: {names}; splits are named {KNOWN_SPLITS}")
     _note_spare(layout, places)
     if "" not in by_split:
         _note_stray(layout, {Path(images).parent for _, images, _ in places})
 
 
 def _note_spare(layout: Layout, places: Sequence[Place]) -> None:
-    """Folders named as splits that are not read are a warning."""
-    used = {Path(folder).parts[0] for place in places for folder in place[1:]}
-    names = (n for n in subfolders(layout.root) if n.lower() in SPLIT_NAMES)
-    if spare := [f"{name}/" for name in names if name not in used]:
-        layout.warnings.append(f"beside {places[0][1]}/, not read: {listed(spare)}")
+    """Folders named as splits, or as those of masks, that are not read are a warning."""
+    used = {Path(folder) for place in places for folder in place[1:]}
+    used |= {above for folder in used for above in folder.parents}
+    spare = [Path(name) for name in subfolders(layout.root) if name.lower() in SPLIT_NAMES]
+    for folder in sorted({Path(masks).parent for _, _, masks in places}):
+        names = subfolders(layout.root / folder)
+        kinds = [name for name in names if name.lower() in (*_MANUAL, *_MASKS, *_LABELS)]
+        spare += [folder / n for n in kinds if _holds_pictures(layout.root / folder / n)]
+    if left := [f"{folder.as_posix()}/" for folder in spare if folder not in used]:
+        layout.warnings.append(f"beside {places[0][1]}/, not read: {listed(left)}")
 
 
 def _note_stray(layout: Layout, folders: Iterable[Path]) -> None:

@@ -7,7 +7,6 @@ shape_attributes and region_attributes); version 1 holds regions by number inste
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import InputError
+from autoseg.data.dataset import OBJECT
 from autoseg.data.formats.common.files import (
     export_files,
     file_version,
@@ -23,6 +23,7 @@ from autoseg.data.formats.common.files import (
     objects,
     parse_json,
 )
+from autoseg.data.formats.common.tables import read_rows
 from autoseg.data.layout import listed
 
 _HEAD_BYTES = 65536
@@ -30,14 +31,11 @@ _CSV_HEAD = (
     "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes"
     ",region_attributes"
 )
-_MAX_CSV_BYTES = 2**30
 _MAX_CSV_FILES = 20
-_MAX_CELL_CHARS = 2**24
 AREA_SHAPES = ("polygon", "rect", "circle", "ellipse")
 
 # Of several attributes, one with such a name is the class.
 _USUAL = ("class", "label", "category", "classname", "categoryname", "type", "object", "name")
-OBJECT = "object"
 
 Region = tuple[dict[str, Any], dict[str, Any]]
 
@@ -82,9 +80,9 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
 
 
 @lru_cache(maxsize=4)
-def _entries(path: Path, version: tuple[int, int]) -> dict[str, dict[str, Any]]:
+def _entries(path: Path, _version: tuple[int, int]) -> dict[str, dict[str, Any]]:
     if path.suffix.lower() == ".csv":
-        return _csv_entries(path, version[1])
+        return _csv_entries(path)
     if is_project_of_via_3(path):
         raise InputError(
             f"{path} is a project of VIA 3, which is not read: export it as COCO, or annotate with"
@@ -105,26 +103,19 @@ def _is_entry(path: Path, key: str, entry: object) -> bool:
     return True
 
 
-def _csv_entries(path: Path, size_bytes: int) -> dict[str, dict[str, Any]]:
+def _csv_entries(path: Path) -> dict[str, dict[str, Any]]:
     """A line is a region, or a picture without any; pictures are told apart by name and size."""
-    if size_bytes > _MAX_CSV_BYTES:
-        raise InputError(f"{path} is over {_MAX_CSV_BYTES // 2**20} MiB, too large for a table")
-    csv.field_size_limit(_MAX_CELL_CHARS)
     entries: dict[str, dict[str, Any]] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
-            next(lines, None)
-            for row in filter(None, lines):
-                name, size, *_, shape, attributes = row
-                entry = entries.setdefault(name + size, {"filename": name, "regions": []})
-                entry["regions"].append(
-                    {
-                        "shape_attributes": json.loads(shape),
-                        "region_attributes": json.loads(attributes),
-                    }
-                )
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        for _, (name, size, *_, shape, attributes) in read_rows(path):
+            entry = entries.setdefault(name + size, {"filename": name, "regions": []})
+            entry["regions"].append(
+                {
+                    "shape_attributes": json.loads(shape),
+                    "region_attributes": json.loads(attributes),
+                }
+            )
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a CSV of VIA: {error}") from error
     for entry in entries.values():
         entry["regions"] = [r for r in entry["regions"] if r["shape_attributes"] != {}]

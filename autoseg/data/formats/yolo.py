@@ -18,7 +18,7 @@ import numpy as np
 from autoseg.core.text import one_form
 from autoseg.data.dataset import BACKGROUND, Array, Sample, background_of
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import head, lines, visible_files
+from autoseg.data.formats.common.files import file_named, head, lines, visible_files
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits
 from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels
 from autoseg.data.formats.yolo_yaml import (
@@ -223,9 +223,8 @@ def _names(layout: Layout, about: DataYaml, ids: Mapping[int, str]) -> tuple[str
     fault.
     """
     names, source = about.names, "data.yaml"
-    for name in _NAME_FILES:
-        if not names and (layout.root / name).is_file():
-            names, source = tuple(lines(layout, layout.root / name)), name
+    if not names and (path := file_named(layout.root, _NAME_FILES)):
+        names, source = tuple(lines(layout, path)), path.name
     highest = max(ids, default=0)
     if not names and highest < MAX_NAMES:
         layout.warnings.append("nothing names the classes: they are named by their ids")

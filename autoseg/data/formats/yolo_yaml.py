@@ -169,9 +169,14 @@ def pictures_by_split(
     """
     pictures = [path for path in index.paths if path not in masks]
     by_split: dict[str, list[Path]] = defaultdict(list)
+    places = _places(layout.root, about)
     for split, entries in about.pictures.items():
         for parts in entries:
-            by_split[split] += _named(layout, split, parts, index, pictures)
+            place = places.get(parts)
+            if place is not None and not place.is_dir():
+                by_split[split] += _listed(layout, place, index)
+            else:
+                by_split[split] += _inside(layout, split, parts, place, pictures)
     if not about.pictures:
         for path in pictures:
             folder = path.relative_to(layout.root).parent
@@ -184,19 +189,28 @@ def pictures_by_split(
     return {split: list(dict.fromkeys(of)) for split, of in by_split.items()}
 
 
-def _named(
+def _places(root: Path, about: DataYaml) -> dict[tuple[str, ...], Path]:
+    """The folder or list of each path that data.yaml names. It may be one of another machine
+    (/content/set/train/images): then its end counts, unless another path has the same end.
+    """
+    named = {parts for entries in about.pictures.values() for parts in entries}
+    found: dict[tuple[str, ...], Path] = {}
+    for parts in named:
+        ends = (root.joinpath(*parts[first:]) for first in range(max(1, len(parts))))
+        if (place := next((path for path in ends if path.exists()), None)) is not None:
+            found[parts] = place
+    counts = Counter(found.values())
+    return {parts: place for parts, place in found.items() if counts[place] == 1}
+
+
+def _inside(
     layout: Layout,
     split: str,
     parts: tuple[str, ...],
-    index: PictureIndex,
+    place: Path | None,
     pictures: list[Path],
 ) -> list[Path]:
-    """Those of `pictures` in a folder that data.yaml names, or the pictures of a list."""
-    # It may name a folder of another machine (/content/set/train/images): its end counts.
-    ends = (layout.root.joinpath(*parts[first:]) for first in range(max(1, len(parts))))
-    place = next((path for path in ends if path.exists()), None)
-    if place is not None and not place.is_dir():
-        return _listed(layout, place, index)
+    """Those of `pictures` in a folder that data.yaml names; none in it is a fault."""
     found = [path for path in pictures if place and path.is_relative_to(place)]
     if not found:
         lacks = "holds no pictures" if place else f"is not below {layout.root}"
@@ -204,7 +218,7 @@ def _named(
         if split == "test":
             layout.warnings.append(f"{text}: left out")
         else:
-            layout.faults.append(text)
+            layout.faults.append(f"{text}; correct the path, or remove the line")
     return found
 
 

@@ -115,3 +115,13 @@ def test_beside_reads_deepglobe_by_its_colours_and_leaves_out_what_has_no_masks(
     assert sum(seen.pairs.values()) == 6
     assert list(mask_of(seen)[:2, 0]) == [0, 2]
     assert any(re.search(r"^valid: none of its 2 pictures has a mask", w) for w in seen.warnings)
+
+
+def test_beside_reads_pictures_whose_own_names_end_with_mask(tmp_path):
+    for name in ("anna_mask", "ben_mask", "carl_bare", "dora_bare", "emil_sat"):
+        save_picture(tmp_path / f"{name}.jpg")
+        save_mask(tmp_path / f"{name}_mask.png", 0, 1)
+    seen = understood(tmp_path, "beside")
+    assert sum(seen.pairs.values()) == 5
+    for samples in seen.splits.values():
+        assert all(Path(s.mask).stem == f"{Path(s.image).stem}_mask" for s in samples)

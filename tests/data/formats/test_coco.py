@@ -259,3 +259,35 @@ def test_coco_truncated_file_is_a_fault(tmp_path):
     (root / "result.json").write_text(whole[:-30])
     (fault,) = inspect(root).faults
     assert re.search(r"result\.json .*JSON", fault)
+
+
+def test_coco_takes_no_split_from_the_name_of_the_data_folder(tmp_path):
+    root = tmp_path / "test"
+    for number, name in enumerate(("train", "more")):
+        letters = "abc" if number == 0 else "de"
+        for letter in letters:
+            save_picture(root / f"{letter}.png")
+        write(
+            root / f"{name}.json",
+            [f"{letter}.png" for letter in letters],
+            *(thing(n, [corners(10, 5, 20, 15)]) for n in range(len(letters))),
+        )
+    assert any("train alone is named as a split" in w for w in inspect(root).warnings)
+
+
+def test_coco_takes_sizes_that_are_written_as_texts(tmp_path):
+    path = next(dataset(tmp_path).glob("*.json"))
+    sizes = f'"width": {WIDTH}', f'"height": {HEIGHT}'
+    text = path.read_text()
+    for size in sizes:
+        assert size in text
+        text = text.replace(size, size.replace(": ", ': "') + '"')
+    path.write_text(text)
+    understood(tmp_path, "coco")
+
+
+def test_coco_takes_no_picture_of_another_date_for_an_upload(tmp_path):
+    save_picture(tmp_path / "20240101-belt.png")
+    write(tmp_path / "a.json", ["20240102-belt.png"], thing(0, [corners(10, 5, 20, 15)]))
+    (fault,) = inspect(tmp_path).faults
+    assert fault.startswith("a.json names pictures that are not below")

@@ -66,6 +66,14 @@ def test_kaggle_rle_runs_along_the_rows_are_found_out(pictures):
     np.testing.assert_array_equal(mask_of(seen), BOX)
 
 
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_kaggle_rle_runs_that_are_longer_than_a_column_show_their_order(pictures, by_rows):
+    scratch = area(1, slice(10, 12), slice(2, 58))
+    rows = [(f"{letter}.png", encode(scratch, by_rows=by_rows)) for letter in LETTERS]
+    write(pictures / "train.csv", "ImageId,EncodedPixels", *rows)
+    assert np.array_equal(mask_of(understood(pictures, "kaggle-rle")), scratch)
+
+
 def test_kaggle_rle_order_that_square_pictures_do_not_show_is_a_warning(tmp_path):
     for letter in LETTERS:
         save_picture(tmp_path / f"{letter}.png", (WIDTH, WIDTH))

@@ -93,3 +93,13 @@ def test_mmsegmentation_without_split_folders_takes_the_lists_in_splits(tmp_path
 def test_mmsegmentation_requested_for_another_folder_names_what_is_missing(tmp_path):
     (fault,) = inspect(tmp_path, Reading(format="mmsegmentation")).faults
     assert "img_dir/" in fault and "ann_dir/" in fault
+
+
+def test_mmsegmentation_reads_what_its_tools_convert(tmp_path):
+    for split, letters in (("training", "abc"), ("validation", "de")):
+        for letter in letters:
+            save_picture(tmp_path / "images" / split / f"{letter}.png")
+            save_mask(tmp_path / "annotations" / split / f"{letter}_manual1.png", 0, 1)
+    seen = understood(tmp_path, "mmsegmentation")
+    assert seen.pairs == {"train": 3, "val": 2, "test": 0}
+    assert list(mask_of(seen)[:2, 0]) == [0, 1]

@@ -131,3 +131,64 @@ def test_plain_black_and_white_stored_as_grey_are_read_by_the_table(tmp_path):
     dataset(tmp_path, stripes(0, 255))
     (tmp_path / "labelmap.txt").write_text("floor:0,0,0::\ncrate:255,255,255::\n")
     assert list(mask_of(understood(tmp_path, "plain"))[:2, 0]) == [0, 1]
+
+
+@pytest.mark.parametrize("table", ["CLASS_DICT.CSV", "Class_Dict.csv"])
+def test_plain_finds_the_table_and_the_names_in_any_case(tmp_path, table):
+    dataset(tmp_path, stripes(FLOOR, CRATE))
+    (tmp_path / table).write_text("NAME,R,G,B\nFLOOR,0,0,0\nCRATE,226,169,41\n")
+    assert understood(tmp_path, "plain").classes == ("FLOOR", "CRATE")
+    (tmp_path / table).rename(tmp_path / "away")
+    Image.fromarray(stripes(0, 1)).save(tmp_path / "masks" / "a.png")
+    (tmp_path / "Classes.TXT").write_text("floor\ncrate\n")
+    assert inspect(tmp_path).classes == ("floor", "crate")
+
+
+def test_plain_reads_8_bits_that_were_written_as_16(tmp_path):
+    dataset(tmp_path, stripes(0, 255).astype(np.uint16) * 257)  # as Kaggle's salt masks
+    assert list(mask_of(understood(tmp_path, "plain"))[:2, 0]) == [0, 1]
+    Image.fromarray(stripes(0, 1).astype(np.uint16) * 300).save(tmp_path / "masks" / "a.png")
+    assert any("0..255, got up to 300" in fault for fault in inspect(tmp_path).faults)
+
+
+def test_plain_reads_the_vessels_of_drive_and_not_its_field_of_view(tmp_path):
+    vessels, field = stripes(0, 0, 255), stripes(255, 0)
+    for split in ("training", "test"):
+        for name in ("21", "22", "23", "24"):
+            save_picture(tmp_path / split / "images" / f"{name}_{split}.tif")
+            for folder, mask in (("1st_manual", vessels), ("mask", field)):
+                ending = "manual1" if folder == "1st_manual" else f"{split}_mask"
+                path = tmp_path / split / folder / f"{name}_{ending}.gif"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(mask).save(path)
+    seen = understood(tmp_path, "plain")
+    assert list(mask_of(seen, "21_training")[:3, 0]) == [0, 0, 1]
+    assert any("not read: test/mask/, training/mask/" in warning for warning in seen.warnings)
+    for path in (tmp_path / "test" / "1st_manual").iterdir():  # as its own site gives it
+        path.unlink()
+    (tmp_path / "test" / "1st_manual").rmdir()
+    told = "test: none of the 4 pictures in test/images/ has a mask in test/1st_manual/: left out"
+    assert told in understood(tmp_path, "plain").warnings
+
+
+def test_plain_says_which_of_two_folders_of_masks_is_not_read(tmp_path):
+    dataset(tmp_path, stripes(0, 1))
+    (tmp_path / "masks").rename(tmp_path / "labels")
+    dataset(tmp_path, stripes(1, 0))
+    seen = understood(tmp_path, "plain")
+    assert any(re.search("beside images/, not read: labels/", w) for w in seen.warnings)
+
+
+def test_plain_reads_folders_that_are_no_splits_together(tmp_path):
+    for camera in ("left", "right"):
+        for letter in "abcd":
+            save_picture(tmp_path / "images" / camera / f"{letter}.png")
+            path = tmp_path / "masks" / camera / f"{letter}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stripes(0, 1)).save(path)
+    seen = understood(tmp_path, "plain")
+    assert sum(seen.pairs.values()) == 8
+    assert any("no splits and are read together: left/, right/" in w for w in seen.warnings)
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "left").rename(tmp_path / kind / "train2017")
+    assert any("folders that are no split" in fault for fault in inspect(tmp_path).faults)

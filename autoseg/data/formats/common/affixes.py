@@ -22,13 +22,14 @@ def without_affixes(layout: Layout, images: Files, masks: Files, where: str) -> 
     together = sum(name in images for name in masks)
     if together == min(len(images), len(masks)):
         return masks
-    for affix in _affixes(images, masks):
-        cores = {_core(name, affix) or name: path for name, path in masks.items()}
-        found = sum(name in images for name in cores)
-        if len(cores) == len(masks) and found > together and 2 * found > len(masks):
-            told = f"{where}: masks are paired as named after their pictures, with"
-            layout.warnings.append(f"{told} {_told(affix)}")
-            return cores
+    cut = {affix: _cut(masks, affix) for affix in _affixes(images, masks)}
+    worth = {affix: _worth(cores, images, masks) for affix, cores in cut.items()}
+    affix = max(worth, key=lambda one: worth[one], default=("", ""))
+    found, _ = worth.get(affix, (0, 0))
+    if found > together and 2 * found > len(masks):
+        told = f"{where}: masks are paired as named after their pictures, with"
+        layout.warnings.append(f"{told} {_told(affix)}")
+        return cut[affix]
     ours, theirs = _common_affix(images), _common_affix(masks)
     named = {_core(name, ours): name for name in images}
     parts = {_core(name, theirs): path for name, path in masks.items()}
@@ -42,18 +43,31 @@ def without_affixes(layout: Layout, images: Files, masks: Files, where: str) -> 
 def _affixes(images: Files, masks: Files) -> list[Affix]:
     """The texts before and behind a picture's name in the name of a mask, the commonest first."""
     alone = [name for name in masks if name not in images]
-    names = [name for name in images if name not in masks]
     tried = alone[:: max(1, len(alone) // _MASKS_TRIED)]
     counts: Counter[Affix] = Counter()
     for mask in tried:
         folder, _, last = mask.rpartition("/")
-        for name in names:
+        for name in images:
             before, core, behind = last.rpartition(name.rpartition("/")[2])
             # A digit more would be another number: 10 is no mask of 0.
             cut = _cuts_number(before, core) or _cuts_number(core, behind)
             if core and core != last and not cut and name.rpartition("/")[0] == folder:
                 counts[before, behind] += 1
     return [affix for affix, _ in counts.most_common(_AFFIXES_TRIED)]
+
+
+def _cut(masks: Files, affix: Affix) -> dict[str, Path]:
+    """The masks by their names without the affix; as they are where two would get one name."""
+    cores = {_core(name, affix) or name: path for name, path in masks.items()}
+    return cores if len(cores) == len(masks) else {**masks}
+
+
+def _worth(cores: Files, images: Files, masks: Files) -> tuple[int, int]:
+    """The number of masks that have a picture of their name, and that had the affix: `face_mask`
+    may be a picture, so that the affix which more masks have is the one that is meant.
+    """
+    had = sum(masks.get(name) != path for name, path in cores.items())
+    return sum(name in images for name in cores), had
 
 
 def _cuts_number(left: str, right: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.data.dataset import Array, Sample
-from autoseg.data.formats.common.files import lines
+from autoseg.data.formats.common.files import file_named, lines
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import decode_mask, mode_of, naming, open_picture, read_bytes, under
 
@@ -126,7 +126,7 @@ def set_classes(layout: Layout, table: ColourTable, ignored: Iterable[str] = ())
 
 def find_table(folder: Path) -> Path | None:
     """The table of colours in a folder, by its name."""
-    return next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    return file_named(folder, TABLES)
 
 
 def use_table(layout: Layout) -> bool:

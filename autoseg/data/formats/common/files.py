@@ -91,6 +91,16 @@ def in_any_form(path: Path) -> Path:
     return next((file for file in forms if file.is_file()), path)
 
 
+def file_named(folder: Path, names: Iterable[str]) -> Path | None:
+    """The first of these files that a folder holds, with its name in any case; None without."""
+    if not folder.is_dir():
+        return None
+    with os.scandir(folder) as entries:
+        there = {entry.name.lower(): folder / entry.name for entry in entries}
+    found = (there[name] for name in names if name in there)
+    return next((path for path in found if path.is_file()), None)
+
+
 def lines(layout: Layout, path: Path, *, comments: bool = False) -> list[str]:
     """The stripped lines of a text file, with `comments` (#) or without; errors become faults."""
     stripped = (line.strip() for line in (read_text(layout, path) or "").splitlines())
@@ -131,8 +141,7 @@ def class_names(layout: Layout) -> tuple[str, ...]:
     """The lines of classes.txt, or of labelme's class_names.txt; empty if there is neither. Errors
     in it become faults.
     """
-    files = (layout.root / name for name in _NAME_FILES)
-    path = next((path for path in files if path.is_file()), None)
+    path = file_named(layout.root, _NAME_FILES)
     if path is None or (text := read_text(layout, path)) is None:
         return ()
     given = [line.strip() for line in text.splitlines() if line.strip()]

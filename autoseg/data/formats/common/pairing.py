@@ -186,7 +186,7 @@ class PictureIndex:
         if not parts:
             raise InputError(f"it names no picture, got {reference!r:.80}")
         name = _file_key(parts[-1])
-        found = self._by_name.get(name) or self._by_upload.get(_upload_name(name)) or []
+        found = self._by_name.get(name) or self._uploaded(name)
         folders = () if near is None else near.parts
         ends = parts[-2::-1]
         matches = [
@@ -202,6 +202,18 @@ class PictureIndex:
             names = " and ".join(path.relative_to(self.root).as_posix() for path in best[:2])
             raise InputError(f"its picture {parts[-1]!r:.80} may be {names}")
         return best[0] if best else None
+
+    def _uploaded(self, name: str) -> list[Path]:
+        """The files that are an upload of a name, or that the name is an upload of: of two that
+        begin with other digits (20240101-a.jpg and 20240102-a.jpg) neither is.
+        """
+        plain = _without_signs(name)
+        others = self._by_upload.get(_upload_name(name), [])
+        return [p for p in others if _ends_alike(_without_signs(_file_key(p.name)), plain)]
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    return one.endswith(other) or other.endswith(one)
 
 
 def _file_key(name: str) -> str:
@@ -235,7 +247,11 @@ def _upload_name(name: str) -> str:
     """The name that Label Studio makes of an uploaded file: without the 8 digits before it (twice
     where its own file was uploaded), spaces as underscores, no other signs.
     """
-    return re.sub(r"[^\w.-]", "", _UPLOAD_PREFIX.sub("", name).replace(" ", "_"))
+    return _UPLOAD_PREFIX.sub("", _without_signs(name))
+
+
+def _without_signs(name: str) -> str:
+    return re.sub(r"[^\w.-]", "", name.replace(" ", "_"))
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:

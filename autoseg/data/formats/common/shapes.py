@@ -205,7 +205,7 @@ def paste_bitmap(mask: Array, value: int, covered: Covered, left: float, top: fl
 def check_size(stated: object, keys: tuple[str, str], hw: HW, picture: str) -> None:
     """Raise InputError if a JSON object states another height or width than the picture's."""
     height, width = (stated.get(key) if isinstance(stated, dict) else None for key in keys)
-    if height not in (None, hw[0]) or width not in (None, hw[1]):
+    if height not in (None, hw[0], str(hw[0])) or width not in (None, hw[1], str(hw[1])):
         raise other_size(height, width, hw, picture)
 
 
