@@ -211,7 +211,8 @@ def fetch(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path
     names = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
     platforms = [f"--platform={name}_{machine}" for name in names]
     series = ".".join(map(str, version(found.python)[:2]))
-    words = [sys.executable, "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
+    # -P: a pip.py of the folder we are called in must not run.
+    words = [sys.executable, "-P", "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
     wanted = [*platforms, "--implementation=cp", f"--python-version={series}", "pip", *packages]
     done = subprocess.run([*words, *wanted], stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:

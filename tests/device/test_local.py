@@ -17,7 +17,7 @@ import pytest
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
 from autoseg.core.serialize import from_json, to_json
-from autoseg.device import resolve, runner
+from autoseg.device import resolve, runner, runtimes
 from autoseg.device.board import Board
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
 from autoseg.device.local import LocalLauncher, local_device
@@ -148,6 +148,27 @@ def test_measure_names_an_onnxruntime_that_cannot_be_imported(
         with pytest.raises(DeviceError, match=f"this machine: .*{told}"):
             verb()
     assert device.hello().runtime is None, "the runner lives on"
+
+
+def test_require_importable_runs_nothing_of_the_folder_it_is_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text(DEADLY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    runtimes.require_importable.__wrapped__()
+
+
+def test_measure_needs_no_name_of_the_login(
+    device: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number."""
+
+    def nobody() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert device.measure(segments, QUICK).p50_ms > 0
 
 
 def test_autoseg_names_an_onnxruntime_that_ends_its_own_process(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 # As READCONF_MAX_DEPTH of OpenSSH.
@@ -71,6 +75,12 @@ def default_known_hosts(home: Path, system: Path) -> dict[str, list[str]]:
         "userknownhostsfile": [own, f"{own}2"],
         "globalknownhostsfile": [of_all, f"{of_all}2"],
     }
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning once a process, as the config is read again for each board and hop."""
+    log.warning("%s", text)
 
 
 def where(keyword: str, value: str) -> str:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from autoseg.core.errors import InputError
 from autoseg.core.text import bounded
 from autoseg.device.ssh import config_files
 from autoseg.device.ssh.config_reader import KNOWN_HOSTS, Values, read_config
 
-log = logging.getLogger(__name__)
-
 # For commands of `Match exec` and for names that are looked up.
 LIMIT_S = 20.0
+# Every version of `ssh -G` prints these; another program called ssh may not.
+PRINTED = {"hostname", "port", "user", "identityfile"}
 # Keywords whose `~` ssh expands before it prints them.
 EXPANDED = ("userknownhostsfile", "identityagent")
 
@@ -47,8 +48,8 @@ def effective_config(typed: str, user: str | None = None, port: int | None = Non
             return _with_own_defaults(found)
         for copy, original in names.items():
             problem = problem.replace(copy, original)
-        log.warning(
-            "`ssh -G %s` fails (%s); autoseg reads its config itself", typed, bounded(problem)
+        config_files.warn_once(
+            f"`ssh -G {typed}` fails ({bounded(problem)}); autoseg reads its config itself"
         )
     return read_config(typed, user, port)
 
@@ -58,9 +59,7 @@ def _asked(command: list[str]) -> tuple[Values, str]:
     # Files, as a command of `Match exec` may leave a process that keeps a pipe open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=LIMIT_S
-            )
+            code = _ended(command, out, err)
         except subprocess.TimeoutExpired as error:
             raise InputError(
                 f"`ssh -G {command[-1]}` did not end within {LIMIT_S:g} s; does a command of "
@@ -70,9 +69,22 @@ def _asked(command: list[str]) -> tuple[Values, str]:
             return {}, str(error)
         out.seek(0)
         err.seek(0)
-        values = _parsed(os.fsdecode(out.read())) if done.returncode == 0 else {}
+        values = _parsed(os.fsdecode(out.read())) if code == 0 else {}
         problem = "; ".join(os.fsdecode(err.read()).splitlines()[:2])
-        return values if "hostname" in values else {}, problem or f"exit code {done.returncode}"
+        return values if values.keys() >= PRINTED else {}, problem or f"exit code {code}"
+
+
+def _ended(command: list[str], out: IO[bytes], err: IO[bytes]) -> int:
+    """The exit code of a command. Raises TimeoutExpired once it and what it started were ended."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
+    ) as process:
+        try:
+            return process.wait(LIMIT_S)
+        except BaseException:  # Ctrl-C too, which does not reach the group
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _parsed(text: str) -> Values:
