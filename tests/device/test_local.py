@@ -150,6 +150,25 @@ def test_measure_names_an_onnxruntime_that_cannot_be_imported(
     assert device.hello().runtime is None, "the runner lives on"
 
 
+def test_runner_that_is_killed_leaves_no_import_behind(deadly: Path, processes: Any) -> None:
+    (deadly / "onnxruntime" / "__init__.py").write_text("import time\ntime.sleep(60)")
+    words = [sys.executable, "-P", runner.__file__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b'{"do": "hello"}\n')
+        process.stdin.flush()
+        # The first one imports numpy.
+        processes.wait_for(lambda: "numpy" in maps(process.pid) and processes.below(process.pid))
+        (trial,) = processes.below(process.pid)
+        process.kill()
+        processes.wait_for(lambda: not processes.alive([trial]), within_s=5)
+
+
+def maps(pid: int) -> str:
+    """The libraries that a process has loaded."""
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
 def test_require_importable_runs_nothing_of_the_folder_it_is_called_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

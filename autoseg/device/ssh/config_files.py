@@ -149,5 +149,10 @@ def _check_safe(path: Path) -> None:
         status = path.stat()
     except OSError:
         return
-    if status.st_mode & 0o022 or status.st_uid not in (0, os.getuid()):
+    if status.st_uid not in (0, os.getuid()):
+        raise InputError(
+            f"{path} belongs to another login, and it decides which keys are trusted; run autoseg "
+            "as its owner, or set HOME to your own home"
+        )
+    if status.st_mode & 0o022:
         raise InputError(f"{path} can be written by others; chmod 600 it, and check its content")
