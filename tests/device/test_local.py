@@ -161,7 +161,7 @@ def test_runner_that_is_killed_leaves_no_import_behind(deadly: Path, processes: 
         processes.wait_for(lambda: "numpy" in maps(process.pid) and processes.below(process.pid))
         (trial,) = processes.below(process.pid)
         process.kill()
-        processes.wait_for(lambda: not processes.alive([trial]), within_s=5)
+        processes.wait_for(lambda: not processes.alive([trial]), within_s=30)
 
 
 def maps(pid: int) -> str:

@@ -110,15 +110,19 @@ def test_effective_config_takes_the_files_of_an_old_ssh(
 def test_effective_config_waits_for_no_command_without_end(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: Any
 ) -> None:
-    monkeypatch.setattr(module, "LIMIT_S", 1.0)
-    configure(home, f'Match exec "echo $$ > {tmp_path}/pid; sleep 20; true"\n Port 7\n')
+    told = tmp_path / "pid"
+    configure(home, f'Match exec "echo $$ > {told}; sleep 60; true"\n Port 7\n')
     started = time.monotonic()
-    with pytest.raises(InputError, match=r"within 1 s.*Match exec"):
-        effective_config("pi")
-    pid = int((tmp_path / "pid").read_text())
-    processes.wait_for(lambda: not processes.alive([pid]), within_s=2)
+    for limit_s in (0.3, 3.0, 10.0):  # the machine may be busy
+        monkeypatch.setattr(module, "LIMIT_S", limit_s)
+        with pytest.raises(InputError, match=rf"within {limit_s:g} s.*Match exec"):
+            effective_config("pi")
+        if told.exists() and told.read_text():
+            break
+    pid = int(told.read_text())
+    processes.wait_for(lambda: not processes.alive([pid]))
     # As gpg-agent, which a command starts and which keeps its stderr.
-    configure(home, 'Match exec "sleep 20 & true"\n Port 7\n')
+    configure(home, 'Match exec "sleep 60 & true"\n Port 7\n')
     monkeypatch.setattr(module, "LIMIT_S", 10.0)
     assert effective_config("pi")["port"] == ["7"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
