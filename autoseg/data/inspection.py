@@ -165,7 +165,7 @@ def open_folder(
         lines = "\n".join(f"  - {fault}" for fault in seen.faults)
         raise InputError(f"the data in {root} has {many}:\n{lines}")
     for warning in seen.warnings:
-        log.warning("%s: %s", root, warning)
+        log.warning("%s: %s", one_line(str(root)), warning)
     splits = {
         split: tuple(samples[place] for place in stratified_order(samples, seed=0))
         for split, samples in seen.splits.items()
