@@ -48,8 +48,9 @@ def effective_config(typed: str, user: str | None = None, port: int | None = Non
             return _with_own_defaults(found)
         for copy, original in names.items():
             problem = problem.replace(copy, original)
+        # Without the host: a fault of the config is the same for each.
         config_files.warn_once(
-            f"`ssh -G {typed}` fails ({bounded(problem)}); autoseg reads its config itself"
+            f"`ssh -G` fails ({bounded(problem)}); autoseg reads the ssh config itself"
         )
     return read_config(typed, user, port)
 
