@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import pwd
 import re
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -113,7 +114,7 @@ def _own_files() -> Iterator[tuple[list[str], dict[str, str]]]:
         copies = _Copies(Path(folder))
         top = [copies.add(path, folder) for path, folder in config_files.config_files()]
         config = Path(folder) / "all"
-        config.write_text(f"Include {config_files.quoted(top)}\n")
+        config.write_text(_include(top))
         yield ["-F", str(config)], copies.originals
 
 
@@ -137,11 +138,16 @@ class _Copies:
         if line.keyword == "include":
             named = config_files.included(line, folder)
             copies = [self.add(each, folder, depth + 1) for each in named]
-            return f"Include {config_files.quoted(copies)}" if copies else ""
+            return _include(copies) if copies else ""
         if line.keyword in EXPANDED:
             paths = [Path(os.path.expanduser(word)) for word in line.words]
             return f"{line.keyword} {config_files.quoted(paths)}" if paths else line.text
         return line.text
+
+
+def _include(copies: Sequence[Path]) -> str:
+    # ssh takes a [ or * in the name of the temporary folder for a pattern.
+    return f"Include {config_files.quoted([Path(glob.escape(str(copy))) for copy in copies])}"
 
 
 def _with_own_defaults(found: Values) -> Values:

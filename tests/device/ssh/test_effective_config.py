@@ -44,6 +44,17 @@ def test_effective_config_is_that_of_ssh_in_the_home_of_the_login(
     assert found["port"] == ["7"] and len(found["userknownhostsfile"]) == 2
 
 
+def test_effective_config_is_read_through_a_temporary_folder_of_any_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(home, "Include more\n")
+    (home / ".ssh" / "more").write_text("Port 7\n")
+    (tmp_path / "a [b]* c").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "a [b]* c"))
+    assert effective_config("pi")["port"] == ["7"] and not caplog.records
+    assert not list((tmp_path / "a [b]* c").iterdir())
+
+
 def test_effective_config_refuses_a_host_that_is_an_option() -> None:
     with pytest.raises(InputError, match="dash"):
         effective_config("-oProxyCommand=touch x")
