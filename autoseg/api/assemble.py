@@ -24,6 +24,7 @@ from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.run.declaration import Declaration
+from autoseg.run.places import continued
 from autoseg.run.store import read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
 from autoseg.search.proposers.optuna import OptunaProposer
@@ -34,6 +35,7 @@ from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.task import Task, build_candidate
 
+UNTRAINED = ("data", "remap", "space")  # files of a run that are needed where nothing is trained
 PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
 
 
@@ -90,13 +92,14 @@ def task_of(
     )
 
 
-def task_of_run(folder: Path) -> Task:
-    """The task of an existing run: the same networks, data and channel step.
+def task_of_run(folder: Path, declaration: Declaration | None = None) -> Task:
+    """The task of an existing run: the same networks, data and channel step; a `declaration` says
+    where its files lie now.
 
-    Raises InputError where one of them changed since the run began.
+    Raises InputError where one of them changed since the run began, or is not there.
     """
     raw = read_declaration(folder)
-    declaration = Declaration.from_yaml(raw)
+    declaration = declaration or continued(folder, {}, UNTRAINED)
     space, dataset = load_space(declaration.space), dataset_of(folder.parent, declaration)
     own = own_device(raw)
     # Nothing is trained: the file of an augmentation may be gone.
@@ -188,7 +191,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises InputError where two statements differ in what results depend on."""
     was, is_now, trained = own_device(before), own_device(now), before.get("training", {})
     same = {
-        "the data": before.get("data_digest") == now["data_digest"],
+        _data_text(before, now): before.get("data_digest") == now["data_digest"],
         "the device or its runtime": was.fingerprint == is_now.fingerprint,
         # Before the structure, which changes with it for most networks.
         "the channel step of the device": was.channel_step == is_now.channel_step,
@@ -203,3 +206,13 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"{what} changed since the run began; results would not compare: put it back, or "
                 "begin a new run with `autoseg optimize --name`"
             )
+
+
+def _data_text(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The data's place, and its numbers of pictures where they differ."""
+    where = f"the data in {now['data']}" if now["data"] else "the data"
+    then, here = (
+        ", ".join(f"{count} {split}" for split, count in said.get("pictures", {}).items())
+        for said in (before, now)
+    )
+    return where if then == here else f"{where} ({here}; the run's were {then})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from autoseg.api.assemble import augmentation_of, dataset_of, require_same, stat
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import Statistic
+from autoseg.data import is_parcels
 from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import OPTIONS, Declaration
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
+from autoseg.run.places import continued, keep_places, places_of
 from autoseg.run.reopen import reopen
 from autoseg.run.result import Result, runs_in
 from autoseg.run.store import Run, read_declaration
@@ -58,8 +59,9 @@ def optimize(
 
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
     fraction. An option that is None has the default of `Declaration`, or with `resume` the value
-    of the continued run. `sampler` is the proposer: ``"autoseg"``, or one of Optuna's (``"gp"``,
-    ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). `augment` is a file written by
+    of the continued run, whose data and other files may lie elsewhere now: their new place is
+    given in the same option. `sampler` is the proposer: ``"autoseg"``, or one of Optuna's
+    (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). `augment` is a file written by
     `albumentations.save` or a ``package.module:function``. Several devices share the run's
     measurements and must be of one kind; `accept_new_host_key` trusts a board at first contact.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
@@ -76,13 +78,9 @@ def optimize(
     """
     given = {option: value for option, value in locals().items() if option in OPTIONS}
     folder = _folder(Path(results), name, resume=resume)
+    options = _plain({**given, "device": device_names(device)})
     before = read_declaration(folder) if resume else None
-    base = Declaration.from_yaml(before) if before else Declaration()
-    declaration = replace(base, **_plain({**given, "device": device_names(device)}))
-    if resume:
-        declaration.require_continues(base)
-    else:
-        declaration = declaration.begun()
+    declaration = continued(folder, options) if resume else Declaration(**options).begun()
     chosen = load_space(declaration.space)
     augmentation = augmentation_of(declaration, chosen)
     with Session() as session:
@@ -95,8 +93,11 @@ def optimize(
         if before is not None:
             require_same(before, facts)
         task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
+        facts |= {"places": places_of(folder)}
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
+        if before is not None:
+            keep_places(run, declaration)
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:
             on_start(run, declaration)
@@ -138,9 +139,9 @@ def _folder(root: Path, name: str | None, *, resume: bool) -> Path:
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are given, with paths as text."""
+    """The options that are given, with paths as text; the word "parcels" is the default."""
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in given.items()
-        if value is not None
+        if value is not None and not (name == "data" and is_parcels(value))
     }

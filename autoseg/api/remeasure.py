@@ -7,13 +7,14 @@ import shlex
 from contextlib import closing
 from pathlib import Path
 
-from autoseg.api.assemble import own_device, task_of_run
+from autoseg.api.assemble import UNTRAINED, own_device, task_of_run
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.device import resolve
 from autoseg.run.declaration import option_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
+from autoseg.run.places import continued, keep_places
 from autoseg.run.remeasure import request_remeasure, run_on_device
 from autoseg.run.result import Result
 from autoseg.run.store import Run, read_declaration
@@ -25,6 +26,7 @@ def remeasure(
     run: str | Path,
     *,
     device: Devices,
+    data: str | Path | None = None,
     max_latency: str | None = None,
     accept_new_host_key: bool = False,
     on_event: OnEvent | None = None,
@@ -32,14 +34,14 @@ def remeasure(
 ) -> Result:
     """Measure a run's candidates on another device; return that device's own Pareto front.
 
-    `run` is its folder. Every candidate is timed untrained, then those that have trained weights
-    are confirmed from the front down. The ceiling is `max_latency`, else that of the last
-    remeasurement on this device, at first the run's. Called again after an interruption, it goes
-    on: nothing is measured twice. `on_event` is called as `optimize` does, with the events of this
-    device; when it returns ``"stop"``, no other candidate is timed. Raises InputError for a run
-    that does not exist, is in use, or was begun on this device; DeviceError as `optimize` does,
-    and Interrupted at once on Ctrl-C or after a stop: what is confirmed by then is written as
-    files.
+    `run` is its folder, `data` the new place of its data where they were moved. Every candidate is
+    timed untrained, then those that have trained weights are confirmed from the front down. The
+    ceiling is `max_latency`, else that of the last remeasurement on this device, at first the
+    run's. Called again after an interruption, it goes on: nothing is measured twice. `on_event` is
+    called as `optimize` does, with the events of this device; when it returns ``"stop"``, no other
+    candidate is timed. Raises InputError for a run that does not exist, is in use, or was begun on
+    this device; DeviceError as `optimize` does, and Interrupted at once on Ctrl-C or after a stop:
+    what is confirmed by then is written as files.
     """
     folder = Path(run)
     raw = read_declaration(folder)
@@ -50,8 +52,11 @@ def remeasure(
         target = session.enter_context(closing(found))
         info = target.describe()
         _require_another(folder, info, own_device(raw))
-        task = task_of_run(folder)
+        moved = {} if data is None else {"data": str(data)}
+        declared = continued(folder, moved, UNTRAINED)
+        task = task_of_run(folder, declared)
         opened = session.enter_context(closing(Run.open(folder, info.name)))
+        keep_places(opened, declared)
         if on_event:
             call_on_event(opened, on_event, session.stop.request)
         declaration = request_remeasure(opened, info, max_latency)

@@ -76,6 +76,9 @@ def remeasure(
     run: RunArgument,
     *,
     device: NeededDevicesOption = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="the new place of its data, if moved")
+    ] = None,
     max_latency: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +98,7 @@ def remeasure(
         raise InputError("--device is needed: the device to measure the run on")
     with Progress(Console(stderr=True)) as progress:
         result = measure_it(
-            run_folder(run), device=device, max_latency=max_latency,
+            run_folder(run), device=device, data=data, max_latency=max_latency,
             accept_new_host_key=accept_new_host_key, on_start=progress.start,
         )  # fmt: skip
     _print_result(result, as_json=as_json)

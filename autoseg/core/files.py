@@ -1,9 +1,12 @@
-"""Files that a reader sees whole or not at all."""
+"""Files that a reader sees whole or not at all, and no more of than memory holds."""
 
 from __future__ import annotations
 
 import secrets
+import stat
 from pathlib import Path
+
+from autoseg.core.errors import InputError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -19,6 +22,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The content of a file. Raises OSError, and InputError for one over `max_bytes`, or for what
+    is no file, such as a pipe.
+    """
+    try:
+        about = path.stat()
+    except ValueError as error:  # zeros and lone surrogates, which file names in files may hold
+        raise InputError(f"{str(path)!r} is no name of a file") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"{path} is no file")
+    if about.st_size > max_bytes:
+        raise InputError(f"{path} is over {max_bytes / 2**20:,g} MiB, too large to be read")
+    return path.read_bytes()
 
 
 def lfs_pointer(path: Path) -> str:

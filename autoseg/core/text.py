@@ -12,6 +12,7 @@ _CONTROL = re.compile(
     "[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]"
 )
 MAX_NAME = 200
+MAX_LINE = 2000
 # Text that GitHub and remark turn into a link, a mention or a picture even where it is escaped in
 # Markdown; a zero-width space in it prevents that.
 _LIVELY = re.compile(
@@ -49,8 +50,11 @@ def bounded(what: Any, max_chars: int = 200) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message on one line: file names may hold line breaks and undecodable bytes."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    """A message on one line, cut after `MAX_LINE` characters: file names may hold line breaks and
+    undecodable bytes, and the words of a file may be long.
+    """
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
 
 
 def markdown(text: object) -> str:

@@ -6,6 +6,7 @@ yaml and pydantic are imported in the functions that use them: listing names mus
 from __future__ import annotations
 
 import difflib
+import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
+from autoseg.core.text import one_line
 
 if TYPE_CHECKING:
     import yaml
@@ -26,6 +29,8 @@ Model = TypeVar("Model", bound="BaseModel")
 _NOUNS: dict[Kind, str] = {"search_spaces": "search space", "devices": "device"}
 MAX_FAULTS = 30  # of one file, in a message
 _SUFFIXES = (".yaml", ".yml")
+MAX_VALUES = 100_000
+MAX_BYTES = 2**18  # files that people write are far smaller, and parsing one takes seconds
 
 
 @dataclass(frozen=True)
@@ -137,12 +142,14 @@ def _parse(path: Path) -> tuple[Document, list[Fault]]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: must be a readable UTF-8 text file: {error}") from error
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
+        if _values(root, {}) > MAX_VALUES:
+            raise InputError(f"{path}: must have up to {MAX_VALUES:,} values, aliases written out")
         data = loader.construct_document(root) if root is not None else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -150,6 +157,21 @@ def _parse(path: Path) -> tuple[Document, list[Fault]]:
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise InputError(f"{at}: must be valid YAML: {problem}") from error
     return Document(path, data, root), _repeated(root, (), set())
+
+
+def _values(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """The number of values below a node with all aliases written out, which a few lines of them
+    make billions; infinite where one holds itself.
+    """
+    import yaml
+
+    if id(node) not in known:
+        known[id(node)] = math.inf  # while those below are counted
+        below: list[Any] = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            below = [one for pair in below for one in pair]
+        known[id(node)] = 1 + sum(_values(one, known) for one in below)
+    return known[id(node)]
 
 
 def _repeated(node: yaml.Node | None, loc: Loc, seen: set[int]) -> list[Fault]:
@@ -231,7 +253,7 @@ def _report(document: Document, found: Iterable[Fault]) -> InputError:
     for loc, message in found:
         field = ".".join(map(str, loc))
         lines.append((document.line(loc), f"{field}: {message}" if field else message))
-    told = [f"{document.path}:{line}: {text}" for line, text in sorted(lines)]
+    told = [f"{document.path}:{line}: {one_line(text)}" for line, text in sorted(lines)]
     if len(told) > MAX_FAULTS:
         told[MAX_FAULTS:] = [f"and {len(told) - MAX_FAULTS} more faults"]
     return InputError("\n".join(told))

@@ -80,6 +80,7 @@ def cache_folder() -> Path:
 def _unpacked(path: Path) -> Path:
     """The unpacked folder; in it, the only folder where there is nothing else."""
     try:
+        _check_directory(path)  # before the digest of what may be very large
         about = path.stat()
         folder = cache_folder() / _digest(path.resolve(), about.st_size, about.st_mtime_ns)
         if not folder.is_dir():
@@ -104,7 +105,6 @@ def _inner(folder: Path) -> Path:
 
 def _unpack(path: Path, folder: Path) -> None:
     """Unpack completely, or leave nothing. Raises InputError."""
-    _check_directory(path)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_old_drafts(folder)
     draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"

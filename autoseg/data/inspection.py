@@ -92,7 +92,7 @@ def inspect(
     try:
         layout, name, why = formats.find(root, reading.format)
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+        raise InputError(f"{one_line(str(error.filename))}: {error.strerror}") from error
     inspection = Inspection(root=str(root), format=name, why=why)
     if layout.samples:
         inspection = _examined(inspection, layout, reading, cache_dir, grey_range)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.core.text import one_form
 from autoseg.data.dataset import Sample
 from autoseg.data.pictures import ReadMask, read_mask
 
 MAX_NAMES_SHOWN, MAX_TEXTS = 5, 30
+MAX_TABLE_BYTES = 64 * 2**20  # of index.csv, whose lines are held in memory
 INDEX = "index.csv"
 Splits = dict[str, list[Sample]]
 
@@ -94,7 +97,8 @@ def read_columns(root: Path) -> dict[str, dict[str, str]]:
     """
     path = root / INDEX
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        text = read_bounded(path, MAX_TABLE_BYTES).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             names = list(dict.fromkeys(reader.fieldnames or ()))
             if "stem" not in names:

@@ -62,13 +62,15 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
     faults: list[str] = []
     data, image, mask, deep, deep_colour = b"", None, None, None, False
     try:
-        data = Path(sample.image).read_bytes()
+        data = read_bytes(sample.image)
         picture = open_picture(data)
         deep, deep_colour = deep_range(picture, data), not is_deep_grey(picture)
         # Its own range: duplicates are looked for before that of the data set is known.
         image = rgb(picture, FULL_RANGE if deep is None else deep)
-    except (OSError, InputError) as error:
-        faults.append(f"{under(root, sample.image)}: {error}")
+    except InputError as error:
+        shown = under(root, sample.image)
+        told = str(error).replace(sample.image, shown)
+        faults.append(told if shown in told else f"{shown}: {told}")
     try:
         mask = read_mask(sample)
     except InputError as error:
@@ -91,7 +93,9 @@ def examine(sample: Sample, root: Path, read_mask: ReadMask) -> PairFacts:
         thumbnail=b"" if image is None else thumbnail(image),
         deep_range=deep,
         deep_colour=deep is not None and deep_colour,
-        palette=_palette(sample.mask, counts) if read_mask is pictures.read_mask else None,
+        palette=_palette(sample.mask, counts)
+        if counts and read_mask is pictures.read_mask
+        else None,
         faults=tuple(faults),
     )
 

@@ -16,12 +16,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.data.alpha import label_channel
 from autoseg.data.dataset import FULL_RANGE, Array, GreyRange, Sample
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif",
 )  # fmt: skip
+# The largest pictures that are decoded, with 16 bits and uncompressed.
+MAX_PICTURE_BYTES = 2**30
 ReadMask = Callable[[Sample], Array]
 Result = TypeVar("Result")
 # Detected by content, not by suffix; others are not tried, as some start external programs.
@@ -80,7 +83,7 @@ def under(root: Path, path: str) -> str:
 def read_bytes(path: str) -> bytes:
     """A file's bytes. Raises InputError that names the file."""
     try:
-        return Path(path).read_bytes()
+        return read_bounded(Path(path), MAX_PICTURE_BYTES)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
 

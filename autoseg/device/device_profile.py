@@ -148,7 +148,10 @@ def load_profile(device: str | Path) -> Profile:
         unknown = str(error).startswith("unknown device")
         raise InputError(f"{error}, or user@host") if unknown else error from None
     profile = load(path, Profile)
-    return profile if profile.name else profile.model_copy(update={"name": path.stem})
+    changed: dict[str, Any] = {} if profile.name else {"name": path.stem}
+    if profile.key_file:  # beside the profile: commands are given in other folders, too
+        changed["key_file"] = path.parent / profile.key_file
+    return profile.model_copy(update=changed)
 
 
 def at_address(text: str) -> Profile:

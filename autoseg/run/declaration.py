@@ -36,6 +36,7 @@ class Option:
     `default` is the default in words, where the value itself does not tell; `example` a value of
     a duration with its unit, `choices` all values, `minimum` the lowest. `changeable` fields may
     differ when a run is continued; `explicit` ones are written in a command even at their default.
+    A `place` may be a path, and lie elsewhere when a run is continued.
     """
 
     help: str
@@ -45,6 +46,7 @@ class Option:
     choices: tuple[str, ...] = ()
     minimum: int | None = None
     changeable: bool = False
+    place: bool = False
     explicit: bool = False
 
 
@@ -69,14 +71,19 @@ class Declaration:
         help=f"the promised latency: {', '.join(STATISTICS)}",
     )  # fmt: skip
     data: str | None = _option(
-        None, metavar="DIR", help="labelled pictures, or a .zip", default="the synthetic parcels"
+        None,
+        metavar="DIR",
+        place=True,
+        help="labelled pictures, or a .zip",
+        default="the synthetic parcels",
     )
     format: str | None = _option(
         None, metavar="NAME", default="recognized", help="the data's format, if not recognized"
     )
     remap: str | None = _option(
-        None, metavar="FILE", help="a YAML file that merges, renames or drops classes"
-    )
+        None, metavar="FILE", place=True,
+        help="a YAML file that merges, renames or drops classes",
+    )  # fmt: skip
     split_column: str | None = _option(
         None, metavar="NAME", help="the column of index.csv that holds the split"
     )
@@ -88,14 +95,14 @@ class Declaration:
         help="a regular expression: its match in a picture's name is the picture's group",
     )  # fmt: skip
     device: str | Sequence[str] = _option(
-        "local", metavar="NAME",
+        "local", metavar="NAME", place=True,
         help="local, a profile's name or file, or user@host[:port]; given again, boards of one "
         "kind that share the measuring",
     )  # fmt: skip
     effort: str = _option(
         "intermediate", metavar="LEVEL", help="entry, intermediate, expert", explicit=True
     )
-    space: str = _option("fast_scnn", metavar="NAME", help="a space's name or file")
+    space: str = _option("fast_scnn", metavar="NAME", place=True, help="a space's name or file")
     budget: str | None = _option(
         None, metavar="TIME", example=DEFAULT_BUDGET, changeable=True,
         default=f"{DEFAULT_BUDGET}, without --trials",
@@ -123,7 +130,7 @@ class Declaration:
         help="change the training recipe, such as augment=false; may be given again",
     )  # fmt: skip
     augment: str | None = _option(
-        None, metavar="FILE", default="the built-in one",
+        None, metavar="FILE", default="the built-in one", place=True,
         help="an augmentation saved by albumentations (.json, .yaml), or package.module:function",
     )  # fmt: skip
 
@@ -152,11 +159,14 @@ class Declaration:
         return self if limited else dataclasses.replace(self, budget=DEFAULT_BUDGET)
 
     def require_continues(self, before: Declaration) -> None:
-        """Raises InputError where it differs from a begun run's in what must stay the same."""
+        """Raises InputError where it differs from a begun run's in what must stay the same.
+
+        A path may differ from another path: what lies there is compared when it is read.
+        """
         changeable = [name for name, option in OPTIONS.items() if option.changeable]
         for name in OPTIONS:
             was, wanted = getattr(before, name), getattr(self, name)
-            if name not in changeable and was != wanted:
+            if name not in changeable and not _may_be_same(name, was, wanted):
                 raise InputError(
                     f"the run was begun with {name}={was!r}, and --resume cannot change it to "
                     f"{wanted!r}; start a new run with another --name "
@@ -221,6 +231,14 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 
+def names_path(name: str, value: Any) -> bool:
+    """Whether an option's value is a path, and no name, address or function."""
+    if not isinstance(value, str) or not OPTIONS[name].place:
+        return False
+    always, path = name in ("data", "remap"), Path(value)
+    return always or len(path.parts) > 1 or path.suffix in (".yaml", ".yml", ".json")
+
+
 def flag(name: str) -> str:
     """``"max_latency" -> "--max-latency"``."""
     return f"--{name.replace('_', '-')}"
@@ -244,6 +262,13 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         each = [f"{key}={json.dumps(set_to)}" for key, set_to in value.items()]
     return [word for one in each for word in (flag(name), str(one))]
+
+
+def _may_be_same(name: str, was: Any, wanted: Any) -> bool:
+    if isinstance(was, list | tuple) and isinstance(wanted, list | tuple):
+        each = zip(was, wanted, strict=False)
+        return len(was) == len(wanted) and all(_may_be_same(name, *pair) for pair in each)
+    return bool(was == wanted) or (names_path(name, was) and names_path(name, wanted))
 
 
 def _check(name: str, option: Option, value: Any) -> None:

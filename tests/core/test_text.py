@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoseg.core.text import markdown, markdown_code, markdown_name
+from autoseg.core.text import markdown, markdown_code, markdown_name, one_line
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_plain_name_is_never_empty_and_never_long():
 
 def test_code_cannot_be_closed_by_a_command():
     assert markdown_code("x ```` y") == "`````sh\nx ```` y\n`````"
+
+
+def test_one_line_cuts_what_is_very_long():
+    assert one_line("short") == "short"
+    assert len(one_line("x" * 10**6)) == len(one_line("x" * 10**4)) < 10**4
+    assert one_line("x" * 10**6).endswith("x…")

@@ -1,5 +1,6 @@
 """A user's YAML file: found by name or path, and all its faults told at once."""
 
+import os
 import re
 from pathlib import Path
 
@@ -135,3 +136,42 @@ def test_find_of_an_unknown_name_lists_the_known_and_a_guess(tmp_path: Path) -> 
         yaml_files.find("devices", "locl")
     with pytest.raises(InputError, match="search space .*'nowhere/a.yaml'"):
         yaml_files.find("search_spaces", "nowhere/a.yaml")
+
+
+def bomb(levels: int) -> str:
+    """A few lines whose aliases, written out, are three to the power of `levels` values."""
+    lines = (f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, levels))
+    return "\n".join(["a0: &a0 [1, 1]", *lines])
+
+
+@pytest.mark.parametrize("text", [bomb(60), "a: &a [*a]"])
+def test_read_refuses_aliases_that_stand_for_very_many_values(text, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="100,000 values"):
+        yaml_files.read(path)
+
+
+def test_read_takes_aliases(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(bomb(3))
+    assert yaml_files.read(path).data["a1"] == [[1, 1]] * 3
+
+
+def test_read_lists_the_first_of_very_many_faults(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\n" * 1000)
+    with pytest.raises(InputError) as caught:
+        yaml_files.read(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) < 50 and lines[-1] == f"and {999 - len(lines) + 1} more faults"
+
+
+def test_read_refuses_a_file_too_large_and_a_pipe(tmp_path):
+    large, pipe = tmp_path / "large.yaml", tmp_path / "pipe.yaml"
+    large.write_text("a: 1\n")
+    os.truncate(large, 2**33)
+    os.mkfifo(pipe)
+    for path, said in ((large, "MiB"), (pipe, "is no file")):
+        with pytest.raises(InputError, match=said):
+            yaml_files.read(path)

@@ -159,3 +159,13 @@ def test_docs_describe_every_profile_field() -> None:
     table = text.split("## Profiles")[1].split("\n\nThe fields")[0]
     told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", table, re.M)))
     assert told == FIELDS
+
+
+def test_load_profile_takes_a_relative_key_file_from_the_profiles_folder(tmp_path, monkeypatch):
+    (tmp_path / "boards").mkdir()
+    path = tmp_path / "boards" / "pi.yaml"
+    path.write_text("{kind: ssh, host: pi, key_file: keys/pi}")
+    monkeypatch.chdir(tmp_path)
+    assert load_profile("boards/pi.yaml").key_file == Path("boards/keys/pi")
+    path.write_text("{kind: ssh, host: pi, key_file: /keys/pi}")
+    assert load_profile(path).key_file == Path("/keys/pi")

@@ -17,6 +17,7 @@ from autoseg.data.dataset import Sample
 from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import (
     class_names,
+    head,
     lines,
     picture_files,
     subfolders,
@@ -29,7 +30,8 @@ from autoseg.data.pictures import SUFFIXES, under
 _CLASSES = "_classes.csv"
 _MASK, _PICTURE = "_mask", "_sat"
 # The CSV of Roboflow's classification data sets has the same name, and other columns.
-_HEADER = "pixel value"
+_HEADER = b"pixel value"
+_MAX_DIGITS = 3
 
 
 def recognize(root: Path) -> str | None:
@@ -72,11 +74,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _is_roboflow(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            return file.readline(200).lower().startswith(_HEADER)
-    except (OSError, UnicodeDecodeError):
-        return False
+    return head(path).lower().startswith(_HEADER)
 
 
 def _holds_pairs(folder: Path) -> bool:
@@ -136,6 +134,7 @@ def _table(layout: Layout, path: Path) -> dict[int, str]:
         value, _, name = (part.strip().strip('"') for part in line.partition(","))
         if (
             value.isdecimal()
+            and len(value) <= _MAX_DIGITS
             and int(value) <= IGNORE_INDEX
             and name
             and int(value) not in by_value

@@ -20,6 +20,7 @@ from autoseg.data.formats.common.files import class_index
 from autoseg.data.formats.common.pairing import PictureIndex, set_labelled
 from autoseg.data.formats.common.shapes import Covered, decode_bitmap, from_half, picture_hw
 from autoseg.data.layout import Layout, listed, read_column
+from autoseg.data.pictures import read_bytes
 
 # task-17-annotation-23-by-<user>-<tag>-<label>-<n>.png; the export removes dashes from the user's
 # name.
@@ -100,16 +101,21 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
     for label, path in _newest_masks(folder, folder.stat().st_mtime_ns).get(int(task), ()):
         try:
             mask[_covered(path, hw)] = class_index(classes, label)
-        except (OSError, ValueError, InputError) as error:
+        except InputError as error:
             raise InputError(f"{path}: {error}") from error
     return mask
 
 
 def _covered(path: Path, hw: HW) -> Covered:
     if path.suffix == ".png":
-        return decode_bitmap(path.read_bytes(), hw)
+        return decode_bitmap(read_bytes(str(path)), hw)
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise InputError("it is no file")
     # Memory-mapped: a header with a false size is an error, and allocates nothing.
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # the header is parsed as Python: many types are raised
+        raise InputError(f"not a readable NumPy file ({type(error).__name__})") from error
     if values.shape != hw or values.dtype != np.uint8:
         raise InputError(f"it holds {values.dtype} {values.shape}; the picture is uint8 {hw}")
     return from_half(np.asarray(values))

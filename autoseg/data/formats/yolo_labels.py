@@ -101,6 +101,8 @@ def read_objects(path: Path) -> list[LabelledObject]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"it is over {MAX_FILE_BYTES // 2**20} MiB, too large for labels")
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise InputError("it is no file")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"it cannot be read: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 
 from autoseg.core.errors import InputError
+from autoseg.core.files import read_bounded
 from autoseg.core.records import IGNORE_INDEX
 from autoseg.core.text import one_form
 from autoseg.data.dataset import BACKGROUND, background_of
@@ -21,6 +22,8 @@ from autoseg.data.pictures import SUFFIXES, under
 
 # Lists of a million names fit; a larger file is no list, and is not read into memory.
 MAX_TEXT_BYTES = 64 * 2**20
+# The largest public files of COCO's kind have about 1 GiB.
+MAX_JSON_BYTES = 2**31
 _NAME_FILES = ("classes.txt", "class_names.txt")
 # The first lines of labelme's own lists: no class, and the background.
 _LABELME_IGNORE, _LABELME_BACKGROUND = "__ignore__", "_background_"
@@ -100,9 +103,9 @@ def read_text(layout: Layout, path: Path) -> str | None:
     """
     name = under(layout.root, str(path))
     try:
-        if path.stat().st_size <= MAX_TEXT_BYTES:
-            return one_form(path.read_text(encoding="utf-8-sig"))
-        layout.faults.append(f"{name} is over {MAX_TEXT_BYTES // 2**20} MiB, too large for a list")
+        return one_form(read_bounded(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
+    except InputError as error:
+        layout.faults.append(str(error).replace(str(path), name))
     except (OSError, UnicodeDecodeError) as error:
         layout.faults.append(f"{name} cannot be read: {error}")
     return None
@@ -182,6 +185,8 @@ def export_files(folder: Path) -> list[Path]:
 def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
     """The first bytes of a file after BOM and white space; empty if it cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return b""
         with path.open("rb") as file:
             return file.read(max_bytes).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError:
@@ -191,6 +196,8 @@ def head(path: Path, max_bytes: int = _HEAD_BYTES) -> bytes:
 def ends(path: Path, max_bytes: int = _END_BYTES) -> bytes:
     """The first and last bytes of a file, where the keys of a large JSON object stand."""
     held = head(path, max_bytes)
+    if not held:  # a pipe, too
+        return b""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - max_bytes))
@@ -221,7 +228,8 @@ def _parsed(path: Path, _version: tuple[int, int]) -> Any:
 def parse_json(path: Path, hook: Callable[[dict[str, Any]], object] | None = None) -> Any:
     """The content of a JSON file; `hook` replaces each parsed object. Raises InputError."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
+        text = read_bounded(path, MAX_JSON_BYTES).decode("utf-8-sig")
+        return json.loads(text, object_hook=hook)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {str(error) or 'too deep'}") from error
 

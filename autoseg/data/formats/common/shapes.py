@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ NO_AREA = "outlines without an area (a point or a line), left out"
 
 def picture_hw(path: str) -> HW:
     """Height and width of a picture after EXIF rotation, not decoded. Raises InputError."""
+    if not Path(path).is_file():  # opening a pipe would wait for ever
+        raise InputError(f"{path}: not a readable picture (no file)")
     try:
         with Image.open(path, formats=PILLOW_FORMATS) as picture:
             width, height = picture.size
@@ -67,7 +70,8 @@ def has_area(outline: Points) -> bool:
         return False
     sides = outline[1:] - outline[0]
     longest = sides[np.abs(sides).sum(axis=1).argmax()]
-    return bool((sides[:, 0] * longest[1] != sides[:, 1] * longest[0]).any())
+    with np.errstate(invalid="ignore", over="ignore"):  # `read_points` refuses them
+        return bool((sides[:, 0] * longest[1] != sides[:, 1] * longest[0]).any())
 
 
 def read_numbers(value: object, keys: Iterable[str]) -> list[float]:
