@@ -120,7 +120,8 @@ class Declaration:
     pool: str = _option("local", metavar="NAME", choices=POOLS, help="where trainings run: local")
     workers: int = _option(
         lambda: len(default_slots()), metavar="N", minimum=1, changeable=True, explicit=True,
-        default="one a GPU, else one a core", help="trainings side by side",
+        default="one a GPU, else one a core, at most the CPU quota rounded up",
+        help="trainings side by side",
     )  # fmt: skip
     seed: int = _option(
         0, metavar="N", minimum=0, explicit=True, help="for data splits, proposals and training"

@@ -17,11 +17,23 @@ WORKER = "autoseg.pools.worker"
 
 
 @pytest.fixture(scope="module")
-def pool(task) -> Iterator[LocalPool]:
-    """One pool for the tests that leave it as they found it: nothing running."""
+def opened(task) -> Iterator[LocalPool]:
     pool = LocalPool(task, 2)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def pool(opened) -> Iterator[LocalPool]:
+    """One pool for several tests; none finds jobs of another in it."""
+    yield opened
+    opened.cancel()
+
+
+def workers_of(processes, count: int) -> list[int]:
+    """The workers, once the kernel shows the command line of each: some time after its start."""
+    processes.wait_for(lambda: len(processes.below(named=WORKER)) == count)
+    return processes.below(named=WORKER)
 
 
 def busy(processes, pids: list[int]) -> None:
@@ -34,7 +46,8 @@ def test_workers_can_be_started_ahead_of_the_first_job(task, processes):
     before = processes.below(named=WORKER)
     pool = LocalPool(task, 2)
     START(pool)
-    assert len(processes.below(named=WORKER)) == len(before) + 2 and not pool.running
+    workers_of(processes, len(before) + 2)
+    assert not pool.running
     pool.close()
     assert processes.below(named=WORKER) == before
 
@@ -42,8 +55,8 @@ def test_workers_can_be_started_ahead_of_the_first_job(task, processes):
 def test_a_paused_pool_uses_no_processor_and_a_cancelled_one_has_no_workers(pool, task, processes):
     for candidate in candidates(task):
         pool.submit(Job(candidate, 0, FOREVER))
-    workers = processes.below(named=WORKER)
-    assert (len(workers), len(pool.running)) == (2, 4)
+    workers = workers_of(processes, 2)
+    assert len(pool.running) == 4
     busy(processes, workers)
     with pool.paused():
         time.sleep(0.05)  # for a tick that was under way
@@ -59,7 +72,7 @@ def test_a_paused_pool_uses_no_processor_and_a_cancelled_one_has_no_workers(pool
 def test_a_killed_worker_fails_its_job_alone(pool, task, processes):
     lost, kept = Job(candidates(task)[0], 0, FOREVER), Job(candidates(task)[1], 0, 2)
     pool.submit(lost)
-    (worker,) = processes.below(named=WORKER)
+    (worker,) = workers_of(processes, 1)
     # A terminal's Ctrl-C, which goes to all of a session's foreground, does not reach it.
     assert os.getsid(worker) != os.getsid(0)
     busy(processes, [worker])
@@ -73,7 +86,7 @@ def test_a_killed_worker_fails_its_job_alone(pool, task, processes):
 def test_a_worker_that_is_killed_between_jobs_costs_nothing(pool, task, processes):
     pool.submit(Job(candidates(task)[0], 0, 1))
     outcomes(pool, 1)
-    (idle,) = processes.below(named=WORKER)
+    (idle,) = workers_of(processes, 1)
     os.kill(idle, signal.SIGKILL)
     os.waitid(os.P_PID, idle, os.WEXITED | os.WNOWAIT)
     job = Job(candidates(task)[1], 0, 1)
