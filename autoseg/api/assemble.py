@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 from autoseg import __version__
 from autoseg import data as data_room
+from autoseg.core.cpus import usable_cpus
 from autoseg.core.errors import CandidateError, InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.core.serialize import from_json, to_json
@@ -172,7 +172,7 @@ def statement(
         "machine": {
             "platform": platform.platform(),
             "processor": platform.machine(),
-            "cpus": os.cpu_count(),
+            "cpus": usable_cpus(),
         },
         "versions": {
             "autoseg": __version__,

@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import os
 import re
+import signal
 import sys
 import time
 from contextlib import contextmanager
@@ -26,6 +28,21 @@ from typing import Any, Iterable, Iterator, NamedTuple, Sequence  # noqa: UP035 
 if __name__ == "__main__":
     # An onnxruntime for another processor ends the interpreter at its import: this says where.
     faulthandler.enable(2)
+if __name__ == "__main__" and os.name == "posix":
+    # And a child says what to do: it is sent a byte unless the interpreter ends before.
+    received, sent = os.pipe()
+    if not os.fork():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.close(sent)
+        if not os.read(received, 1):
+            sys.stderr.write(
+                "predict.py: Python ended as it imported onnxruntime, numpy and Pillow: is one of "
+                "them built for another processor? Try another version of onnxruntime:\n"
+                f"    {sys.executable} -m pip install onnxruntime==1.20.1    (or 1.19.2)\n"
+            )
+            sys.stderr.flush()
+        os._exit(0)
+    os.close(received)
 try:
     import numpy as np
     import onnxruntime  # noqa: F401 (missing: the message below says what to install)
@@ -39,6 +56,11 @@ except ImportError as error:
         f"    {sys.executable} -m pip install onnxruntime numpy pillow\n"
     )
     sys.exit(2)
+finally:
+    if __name__ == "__main__" and os.name == "posix":
+        os.write(sent, b".")
+        os.close(sent)
+        os.wait()
 
 from autoseg.bundle.targets import MaskTask, mask_tasks
 from autoseg.core.errors import CandidateError, InputError

@@ -158,7 +158,7 @@ def _set_up(
 def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = False) -> int:
     """Show the fingerprint of a board's host key, and store the key if you confirm it."""
     from autoseg.device.device_profile import load_profile
-    from autoseg.device.ssh import add_host_key, fetch_host_key
+    from autoseg.device.ssh import add_host_key, fetch_host_keys
 
     profile = load_profile(name)
     if profile.kind == "local":
@@ -166,7 +166,9 @@ def trust(name: NameArgument, *, yes: YesOption = False, as_json: JsonOption = F
     report = print_aside if as_json else _print_line
     remembered = []
     # A board behind jump hosts has a key for each hop.
-    while not (key := fetch_host_key(profile)).known:
+    for key in fetch_host_keys(profile):
+        if key.known:
+            break
         report(f"{key.hop.name} shows the host key {key}")
         if not yes:
             text = "Is that what `ssh-keygen -lf` prints for the key in its /etc/ssh?"

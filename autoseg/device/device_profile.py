@@ -75,6 +75,10 @@ class Profile(BaseModel):
         if value is not None and not re.fullmatch(r"[^\s/@\0-][^\s/@\0]{0,252}", value):
             what = "a host's name or address" if info.field_name == "host" else "a user's name"
             raise ValueError(f"must be {what} without spaces, slashes and @, got {value!r}")
+        # As ssh from 9.6 on: a command of the ssh config (`Match exec`) may hold it as %h or %r.
+        if value and (re.search(r"""['`"$;&<>|(){}]|\\$""", value) or not value.isprintable()):
+            rule = "must be without characters that control a shell or a terminal"
+            raise ValueError(f"{rule}, got {value!r}")
         return value
 
     @field_validator("affinity", mode="before")

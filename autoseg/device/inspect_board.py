@@ -93,13 +93,13 @@ def main() -> None:
         "machine": platform.machine(),
         "bits": struct.calcsize("P") * 8,
         "glibc": platform.libc_ver()[1] if platform.libc_ver()[0] == "glibc" else None,
-        "ensurepip": runs(sys.executable, "-c", "import ensurepip"),
+        "ensurepip": runs(sys.executable, "-I", "-c", "import ensurepip"),
         "cache": cache,
         "free_bytes": shutil.disk_usage(home).free,
         "own": own(),
         "venv": os.path.lexists(venv),
         "venv_python": platform.python_version() if there else None,
-        "venv_pip": there and runs(python, "-m", "pip", "--version"),
+        "venv_pip": there and runs(python, "-I", "-m", "pip", "--version"),
         "inside": of(python) if there else None,
     }
     print(json.dumps(facts))

@@ -100,11 +100,13 @@ def _weight_file(model: Path, name: str) -> Path:
         real = found.resolve()
     except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
         real = Path("/")
-    leads_out = f"{name}/".startswith(("/", "../"))
+    # Hidden ones too: a model that lies in the home folder may name a private key.
+    leads_out = name.startswith("/") or any(part.startswith(".") for part in name.split("/"))
     if leads_out or not any(real.is_relative_to(folder) for folder in folders):
         raise InputError(
             f"{model} names {bounded(name)!r} for its weights, but weights must be in the model's "
-            "own folder: export it again with them beside it, if it comes from where you trust"
+            "own folder, not hidden: export it again with them beside it, if it comes from where "
+            "you trust"
         )
     return found
 

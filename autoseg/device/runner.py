@@ -434,8 +434,7 @@ def try_import(name: str) -> None:
     """
     pid = os.fork()
     if not pid:
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
+        end_with_parent()
         with contextlib.suppress(BaseException):  # raised again where it is reported
             importlib.import_module(name)
         os._exit(0)
@@ -444,6 +443,15 @@ def try_import(name: str) -> None:
         raise Fault("runtime", ended_import(name, os.WTERMSIG(status)))
     if status:
         raise Fault("runtime", f"importing {name} ends the interpreter with {status >> 8}")
+
+
+def end_with_parent() -> None:
+    """In a fork, which has the claim and the pipes: lets signals end it and, on Linux, that of its
+    parent, even while it runs a model or imports a library."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(Exception):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def ended_import(name: str, number: int) -> str:
@@ -821,10 +829,7 @@ def work(pipe: Pipe) -> NoReturn:
     """Runs in the child: serves the requests that the parent forwards, until the parent exits."""
     # A collection during a run would be timed; sessions leave no garbage.
     gc.disable()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(Exception):  # Linux: ends with the parent, even during a run
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    end_with_parent()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # so that the parent survives and reports it
     with contextlib.suppress(EOFError, OSError):

@@ -238,7 +238,7 @@ class Connection:
 
     def _claim(self, channel: RpcChannel) -> None:
         deadline = time.monotonic() + self.launcher.claim_wait_s
-        who = f"process {os.getpid()} of {getpass.getuser()} on {platform.node()}"
+        who = f"process {os.getpid()} of {_login()} on {platform.node()}"
         who += f", {self._held_for}" if self._held_for else ""
         while True:
             try:
@@ -268,3 +268,10 @@ class Connection:
         if self._channel:
             self._channel.close()
         self._channel = None
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container that runs as a number
+        return f"user {os.getuid()}"

@@ -6,6 +6,7 @@ A library that was built for another processor ends the interpreter at its impor
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import signal
@@ -43,13 +44,15 @@ def other_versions(machine: str, python: str, told: str) -> str:
     return f"pip install onnxruntime=={first}{more}"
 
 
+@functools.cache
 def require_importable() -> None:
     """Tries in a child process to import onnxruntime. Raises DeviceError where that ends it."""
     if "onnxruntime" in sys.modules or not sys.executable:
         return
-    paths = os.pathsep.join(path for path in sys.path if path)
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     code = subprocess.run(
-        [sys.executable, "-c", "import onnxruntime"],
+        # -P: a numpy.py of the folder we are called in must not run.
+        [sys.executable, "-P", "-c", "import onnxruntime"],
         env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL, capture_output=True,
     ).returncode  # fmt: skip
     if code < 0:  # what it raises is raised here as well

@@ -19,6 +19,7 @@ from autoseg.device.findings import system_findings, too_old, version
 from autoseg.device.runtimes import tested_runtimes
 from autoseg.device.ssh.launcher import Ran
 
+# With -I, as a random.py in the home folder must not shadow Python's.
 PYTHON = "python3"
 NEWEST = "onnxruntime>=1.16"
 NEEDED_BYTES = 600 << 20
@@ -136,7 +137,7 @@ def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) ->
         progress(f"making {venv}")
         flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
         _must(shell(["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
-        made = shell([PYTHON, "-m", "venv", *flags, venv], limit_s=600)
+        made = shell([PYTHON, "-I", "-m", "venv", *flags, venv], limit_s=600)
         _must(made, "making the virtual environment")
     for runtime in runtimes(found):
         try:
@@ -159,7 +160,7 @@ def _install_packages(
     inside = f"{found.cache}/venv/bin/python"
     if found.venv_pip or (found.venv_python is None and found.ensurepip):
         progress(f"installing {', '.join(packages)} by the board's own pip")
-        pip = [inside, "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *packages]
+        pip = [inside, "-I", "-m", "pip", "install", *PIP, *SHORT_TIMEOUT, "--upgrade", *packages]
         ran = shell(pip, limit_s=1800)
         if ran.code == 0:
             return
@@ -211,7 +212,8 @@ def fetch(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path
     names = [f"manylinux_2_{minor}" for minor in range(newest, 16, -1)] + ["manylinux2014"]
     platforms = [f"--platform={name}_{machine}" for name in names]
     series = ".".join(map(str, version(found.python)[:2]))
-    words = [sys.executable, "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
+    # -P: a pip.py of the folder we are called in must not run.
+    words = [sys.executable, "-P", "-m", "pip", "download", *PIP, "--quiet", "--dest", str(folder)]
     wanted = [*platforms, "--implementation=cp", f"--python-version={series}", "pip", *packages]
     done = subprocess.run([*words, *wanted], stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:

@@ -116,10 +116,12 @@ class LocalPool:
         variables = {
             **os.environ,
             **environment(slot),
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
         }
+        numbers = [str(theirs.fileno()), str(os.getpid())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "autoseg.pools.worker", str(theirs.fileno()), str(os.getpid())],
+            # -P: a random.py of the folder we are called in must not shadow Python's.
+            [sys.executable, "-P", "-m", "autoseg.pools.worker", *numbers],
             pass_fds=[theirs.fileno()], env=variables, stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C goes to its whole session, and would kill one that still imports.
             start_new_session=True,

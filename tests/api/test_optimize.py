@@ -305,10 +305,12 @@ def test_optimize_on_event_gets_every_event_with_its_evaluation_and_can_stop_the
     assert next(e for e in heard if e["event"] == "verdict")["evaluation"] is None
 
 
-def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_path):
+def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_path, monkeypatch):
     device = autoseg.FakeDevice(2.0)
     asked = given(tiny, tmp_path, trials=None, budget="10m")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     result = autoseg.optimize(**asked, device=device, dry_run=True)
+    assert read_declaration(result.folder)["machine"]["cpus"] == 1  # what it may use
     assert result.front == [] and len(device.measured) == 4
     assert not list((result.folder / "checkpoints").iterdir())
     assert re.search(r"4 untrained networks.* 4 .*100 ms", result.verdict[0])

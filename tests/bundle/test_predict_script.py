@@ -233,6 +233,7 @@ def test_predict_shows_where_a_package_for_another_processor_ends_it(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == -signal.SIGILL
     assert re.search(r"Illegal instruction[^$]*onnxruntime\.py", done.stderr)
+    assert re.search(r"another processor.*\n.*-m pip install onnxruntime==", done.stderr)
 
 
 def truth_iou(masks: Path, data: Path) -> float:

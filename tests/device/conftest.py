@@ -59,6 +59,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's home here: no keys, no config, no agent, nothing of the real one."""
     import autoseg.device.ssh.config_files
 
+    autoseg.device.ssh.config_files.warn_once.cache_clear()
     home = tmp_path / "client"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -93,17 +93,25 @@ class Sshd:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         config.write_text(CONFIG.format(**vars(self)))
+        deadline = time.monotonic() + 20
+        while not self._listens(config):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+        return self
+
+    def _listens(self, config: Path) -> bool:
+        """Starts sshd; it ends where another program has its port, maybe for a moment."""
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
+            before = log.tell()
+            self.process = started = subprocess.Popen(
                 [str(SSHD), "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=log
             )
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return self
-            except OSError:
-                time.sleep(0.01)
-        raise AssertionError(self.log)
+        while started.poll() is None:
+            # Not by connecting, which that program would answer.
+            if b"Server listening" in (self.folder / "log").read_bytes()[before:]:
+                return True
+            time.sleep(0.01)
+        return False
 
     @property
     def log(self) -> str:

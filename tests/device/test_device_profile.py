@@ -103,6 +103,8 @@ FIELDS = list(Profile.model_fields)
         ("kind: ssh\n", "1: .*kind: ssh .*host"),
         ("kind: ssh\nhost: -oProxyCommand=x\n", "3: host: .*name or address"),
         ("kind: ssh\nhost: b\nuser: a b\n", "4: user: .*spaces"),
+        ("kind: ssh\nhost: $(reboot)\n", "3: host: .*shell"),
+        ("kind: ssh\nhost: b\nuser: a;reboot\n", "4: user: .*shell"),
         ("kind: ssh\nhost: b\nport: 65536\n", "4: port: .*65535"),
         ("kind: ssh\nhost: b\nproviders: [cuda]\n", r"4: providers\.0: .*'CPU', 'XNNPACK'"),
         ("kind: local\nthreads: 2\naffinity: 0\n", "4: affinity: .*core"),

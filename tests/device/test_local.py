@@ -17,7 +17,7 @@ import pytest
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
 from autoseg.core.serialize import from_json, to_json
-from autoseg.device import resolve, runner
+from autoseg.device import resolve, runner, runtimes
 from autoseg.device.board import Board
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
 from autoseg.device.local import LocalLauncher, local_device
@@ -148,6 +148,46 @@ def test_measure_names_an_onnxruntime_that_cannot_be_imported(
         with pytest.raises(DeviceError, match=f"this machine: .*{told}"):
             verb()
     assert device.hello().runtime is None, "the runner lives on"
+
+
+def test_runner_that_is_killed_leaves_no_import_behind(deadly: Path, processes: Any) -> None:
+    (deadly / "onnxruntime" / "__init__.py").write_text("import time\ntime.sleep(60)")
+    words = [sys.executable, "-P", runner.__file__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b'{"do": "hello"}\n')
+        process.stdin.flush()
+        # The first one imports numpy.
+        processes.wait_for(lambda: "numpy" in maps(process.pid) and processes.below(process.pid))
+        (trial,) = processes.below(process.pid)
+        process.kill()
+        processes.wait_for(lambda: not processes.alive([trial]), within_s=30)
+
+
+def maps(pid: int) -> str:
+    """The libraries that a process has loaded."""
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_require_importable_runs_nothing_of_the_folder_it_is_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text(DEADLY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    runtimes.require_importable.__wrapped__()
+
+
+def test_measure_needs_no_name_of_the_login(
+    device: Board, segments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number."""
+
+    def nobody() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert device.measure(segments, QUICK).p50_ms > 0
 
 
 def test_autoseg_names_an_onnxruntime_that_ends_its_own_process(

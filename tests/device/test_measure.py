@@ -1,6 +1,5 @@
 """Heat, limits and other load: what is waited for, repeated, marked and said."""
 
-import contextlib
 import os
 import re
 import subprocess
@@ -107,18 +106,20 @@ def half_a_core() -> Iterator[Path]:
     """A control group with a quota of half a core."""
     folders = [Path("/sys/fs/cgroup") / name for name in ("cpu", "cpu,cpuacct", "")]
     quotas = {"cpu.max": "50000 100000", "cpu.cfs_quota_us": "50000"}
-    made = None
-    for folder in (folder / f"autoseg-test-{os.getpid()}" for folder in folders):
-        with contextlib.suppress(OSError):
-            folder.mkdir()
-            made = folder
-            (file,) = [folder / name for name in quotas if (folder / name).exists()]
-            file.write_text(quotas[file.name])
-            break
-    if made is None or not any((made / name).exists() for name in quotas):
-        pytest.skip("cannot make a control group here")
-    yield made
-    made.rmdir()
+    for made in (folder / f"autoseg-test-{os.getpid()}" for folder in folders):
+        try:
+            made.mkdir()
+        except OSError:
+            continue
+        try:
+            # Without the cpu controller the group has neither file.
+            for file in (made / name for name in quotas if (made / name).exists()):
+                file.write_text(quotas[file.name])
+                yield made
+                return
+        finally:
+            made.rmdir()
+    pytest.skip("cannot make a control group here")
 
 
 CODE = """

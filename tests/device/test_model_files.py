@@ -88,11 +88,13 @@ def test_files_of_finds_weights_in_subfolders_of_nodes_and_of_inner_graphs(tmp_p
 
 
 @pytest.mark.parametrize(
-    "place", ["../../etc/passwd", "/etc/passwd", "a/../../x", "..", "link", "circle", "sub/link"]
+    "place",
+    ["../../etc/passwd", "/etc/passwd", "a/../../x", "..", "link", "circle", "sub/link", ".key"],
 )
 def test_files_of_refuses_weights_outside_the_folder(tmp_path: Path, place: str) -> None:
     path = save(tmp_path / "model", place)
     (tmp_path / "x").write_bytes(WEIGHTS)
+    (path.parent / ".key").write_bytes(WEIGHTS)
     (path.parent / "sub").mkdir()
     (path.parent / "link").symlink_to("../x")
     (path.parent / "sub/link").symlink_to(tmp_path / "x")

@@ -39,15 +39,18 @@ def board(**changed: Any) -> BoardState:
 
 
 def here(home: Path) -> Shell:
-    """This machine as a board whose login lives in `home`."""
+    """This machine as a board whose login lives in `home`, where modules of its own lie."""
+    for name in ("json", "logging", "random"):
+        (home / f"{name}.py").write_text("raise SystemExit('not the one of Python')\n")
 
     def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PIP_CONFIG_FILE": "/none"}
         environment["PIP_INDEX_URL"] = "http://127.0.0.1:9/simple"  # nobody answers there
         try:
             done = subprocess.run(
-                list(argv), input=stdin, capture_output=True, env=environment, timeout=limit_s
-            )
+                list(argv), input=stdin, capture_output=True, env=environment, timeout=limit_s,
+                cwd=home,
+            )  # fmt: skip
         except FileNotFoundError as error:
             return Ran(127, b"", str(error).encode())
         return Ran(done.returncode, done.stdout, done.stderr)

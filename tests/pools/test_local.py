@@ -114,3 +114,15 @@ def test_workers_that_cannot_start_stop_the_run_instead_of_failing_every_candida
     with pytest.raises(DeviceError, match="a training worker ended with exit code 1"):
         outcomes(pool, 1)
     pool.close()
+
+
+def test_workers_import_nothing_of_the_folder_that_a_search_is_called_in(
+    task, tmp_path, monkeypatch
+):
+    (tmp_path / "random.py").write_text("raise SystemExit('not the one of Python')")
+    monkeypatch.chdir(tmp_path)
+    pool = LocalPool(task, 1)
+    job = Job(candidates(task)[0], 0, 2)
+    pool.submit(job)
+    assert isinstance(outcomes(pool, 1)[job], Score)
+    pool.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from autoseg.device.board import Board
 from autoseg.device.device_profile import Profile
@@ -12,7 +12,7 @@ from autoseg.device.ssh.known_hosts import HostKey
 from autoseg.device.ssh.known_hosts import add as add_host_key
 from autoseg.device.ssh.launcher import SshLauncher
 
-__all__ = ["SshLauncher", "add_host_key", "fetch_host_key", "ssh_device"]
+__all__ = ["SshLauncher", "add_host_key", "fetch_host_keys", "ssh_device"]
 
 
 def ssh_device(
@@ -29,10 +29,14 @@ def ssh_device(
     return Board(profile, launcher, shapes=shapes)
 
 
-def fetch_host_key(profile: Profile) -> HostKey:
-    """The first unknown host key on the way to a board; the board's own where all are known.
+def fetch_host_keys(profile: Profile) -> Iterator[HostKey]:
+    """The unknown host keys on the way to a board, then the board's own, which is known.
 
-    A board behind jump hosts has several: call again after adding each. Raises InputError for a
-    key that changed, DeviceError for a board that does not answer.
+    The next is fetched through the hops before it, so add each first. Raises InputError for a key
+    that changed, DeviceError for a board that does not answer.
     """
-    return SshConnection(hops_of(profile), accept_new_host_key=False).key_shown()
+    hops, known = hops_of(profile), False
+    while not known:
+        key = SshConnection(hops, accept_new_host_key=False).key_shown()
+        yield key
+        known = key.known

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 SYSTEM_FOLDER = Path("/etc/ssh")
 # As READCONF_MAX_DEPTH of OpenSSH.
@@ -71,6 +75,12 @@ def default_known_hosts(home: Path, system: Path) -> dict[str, list[str]]:
         "userknownhostsfile": [own, f"{own}2"],
         "globalknownhostsfile": [of_all, f"{of_all}2"],
     }
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs a warning once a process, as the config is read again for each board and hop."""
+    log.warning("%s", text)
 
 
 def where(keyword: str, value: str) -> str:
@@ -139,5 +149,10 @@ def _check_safe(path: Path) -> None:
         status = path.stat()
     except OSError:
         return
-    if status.st_mode & 0o022 or status.st_uid not in (0, os.getuid()):
+    if status.st_uid not in (0, os.getuid()):
+        raise InputError(
+            f"{path} belongs to another login, and it decides which keys are trusted; run autoseg "
+            "as its owner, or set HOME to your own home"
+        )
+    if status.st_mode & 0o022:
         raise InputError(f"{path} can be written by others; chmod 600 it, and check its content")

@@ -6,18 +6,15 @@ For machines without OpenSSH's client, and for configs that it refuses. Runs no 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import InputError
 from autoseg.device.ssh import config_files
 from autoseg.device.ssh.config_files import Line
 from autoseg.device.ssh.tokens import Target, expand, login
-
-log = logging.getLogger(__name__)
 
 # What `ssh -G` prints: the values of each keyword in lower case.
 Values = dict[str, list[str]]
@@ -76,7 +73,6 @@ class _Reader:
     host: str = ""
     is_final: bool = False
     has_final: bool = False
-    warned: set[str] = field(default_factory=set)
 
     def first(self, keyword: str, default: str) -> str:
         return self.values.get(keyword, [default])[0]
@@ -165,13 +161,10 @@ class _Reader:
                 "command; install an OpenSSH client that reads this config, use Host, or exclude "
                 f"this board: Match !originalhost {self.typed} exec ..."
             )
-        if doubt not in self.warned:
-            log.warning(
-                "%s is a criterion that autoseg does not know, so its block is not applied to %s",
-                doubt,
-                self.typed,
-            )
-        self.warned.add(doubt)
+        config_files.warn_once(
+            f"{doubt} is a criterion that autoseg does not know, so its block is not applied to "
+            f"{self.typed}"
+        )
 
 
 def _criteria(line: Line) -> list[tuple[bool, str, str]]:
@@ -262,7 +255,8 @@ def _completed(values: Values, typed: str, host: str) -> Values:
     """Values with ssh's defaults, and what `ssh -G` expands expanded."""
     values["hostname"] = [host]
     values.setdefault("port", ["22"])
-    values.setdefault("user", [login()])
+    if "user" not in values:
+        values["user"] = [login()]
     values.setdefault("identityfile", [f"~/.ssh/{name}" for name in DEFAULT_KEYS])
     defaults = config_files.default_known_hosts(Path.home(), config_files.SYSTEM_FOLDER)
     for keyword, files in defaults.items():

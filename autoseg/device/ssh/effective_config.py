@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import glob
 import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from autoseg.core.errors import InputError
 from autoseg.core.text import bounded
 from autoseg.device.ssh import config_files
 from autoseg.device.ssh.config_reader import KNOWN_HOSTS, Values, read_config
 
-log = logging.getLogger(__name__)
-
 # For commands of `Match exec` and for names that are looked up.
 LIMIT_S = 20.0
+# Every version of `ssh -G` prints these; another program called ssh may not.
+PRINTED = {"hostname", "port", "user", "identityfile"}
 # Keywords whose `~` ssh expands before it prints them.
 EXPANDED = ("userknownhostsfile", "identityagent")
 
@@ -47,8 +49,9 @@ def effective_config(typed: str, user: str | None = None, port: int | None = Non
             return _with_own_defaults(found)
         for copy, original in names.items():
             problem = problem.replace(copy, original)
-        log.warning(
-            "`ssh -G %s` fails (%s); autoseg reads its config itself", typed, bounded(problem)
+        # Without the host: a fault of the config is the same for each.
+        config_files.warn_once(
+            f"`ssh -G` fails ({bounded(problem)}); autoseg reads the ssh config itself"
         )
     return read_config(typed, user, port)
 
@@ -58,9 +61,7 @@ def _asked(command: list[str]) -> tuple[Values, str]:
     # Files, as a command of `Match exec` may leave a process that keeps a pipe open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=LIMIT_S
-            )
+            code = _ended(command, out, err)
         except subprocess.TimeoutExpired as error:
             raise InputError(
                 f"`ssh -G {command[-1]}` did not end within {LIMIT_S:g} s; does a command of "
@@ -70,9 +71,22 @@ def _asked(command: list[str]) -> tuple[Values, str]:
             return {}, str(error)
         out.seek(0)
         err.seek(0)
-        values = _parsed(os.fsdecode(out.read())) if done.returncode == 0 else {}
+        values = _parsed(os.fsdecode(out.read())) if code == 0 else {}
         problem = "; ".join(os.fsdecode(err.read()).splitlines()[:2])
-        return values if "hostname" in values else {}, problem or f"exit code {done.returncode}"
+        return values if values.keys() >= PRINTED else {}, problem or f"exit code {code}"
+
+
+def _ended(command: list[str], out: IO[bytes], err: IO[bytes]) -> int:
+    """The exit code of a command. Raises TimeoutExpired once it and what it started were ended."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
+    ) as process:
+        try:
+            return process.wait(LIMIT_S)
+        except BaseException:  # Ctrl-C too, which does not reach the group
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _parsed(text: str) -> Values:
@@ -100,7 +114,7 @@ def _own_files() -> Iterator[tuple[list[str], dict[str, str]]]:
         copies = _Copies(Path(folder))
         top = [copies.add(path, folder) for path, folder in config_files.config_files()]
         config = Path(folder) / "all"
-        config.write_text(f"Include {config_files.quoted(top)}\n")
+        config.write_text(_include(top))
         yield ["-F", str(config)], copies.originals
 
 
@@ -124,11 +138,16 @@ class _Copies:
         if line.keyword == "include":
             named = config_files.included(line, folder)
             copies = [self.add(each, folder, depth + 1) for each in named]
-            return f"Include {config_files.quoted(copies)}" if copies else ""
+            return _include(copies) if copies else ""
         if line.keyword in EXPANDED:
             paths = [Path(os.path.expanduser(word)) for word in line.words]
             return f"{line.keyword} {config_files.quoted(paths)}" if paths else line.text
         return line.text
+
+
+def _include(copies: Sequence[Path]) -> str:
+    # ssh takes a [ or * in the name of the temporary folder for a pattern.
+    return f"Include {config_files.quoted([Path(glob.escape(str(copy))) for copy in copies])}"
 
 
 def _with_own_defaults(found: Values) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,8 @@ def _public_in_private(path: Path) -> bytes | None:
 
 
 def _content(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would be waited for
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES)
@@ -153,7 +156,7 @@ def _read(path: Path) -> tuple[Any, str]:
     """The key of a file, or None and the reason."""
     beside = Path(f"{path}.pub")
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError as error:
         lacks = f", and the agent does not hold the key of {beside}" if beside.exists() else ""
         return None, f"cannot be read: {error.strerror}{lacks}"
@@ -161,7 +164,8 @@ def _read(path: Path) -> tuple[Any, str]:
         return None, "is not a file"
     if _public_in(path):
         return None, "is a public key, and the agent does not hold its private half"
-    if mode & 0o077:
+    # As ssh, which leaves the files of other owners to them.
+    if status.st_mode & 0o077 and status.st_uid == os.getuid():
         return None, f"can be read by others; chmod 600 {path}"
     try:
         return PKey.from_path(path), ""

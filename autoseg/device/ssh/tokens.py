@@ -42,7 +42,7 @@ class Target:
     def _tokens(self) -> dict[str, str]:
         local = socket.gethostname()
         hashed = f"{local}{self.host}{self.port}{self.user}{self.jump}"
-        return {
+        tokens = {
             "C": hashlib.sha1(hashed.encode()).hexdigest(),
             "L": local.partition(".")[0],
             "d": str(Path.home()),
@@ -54,8 +54,10 @@ class Target:
             "n": self.typed,
             "p": str(self.port),
             "r": self.user,
-            "u": login(),
         }
+        with contextlib.suppress(InputError):  # a container's login may have no name
+            tokens["u"] = login()
+        return tokens
 
 
 def expand(keyword: str, text: str, tokens: Mapping[str, str], *, variables: bool = False) -> str:

@@ -152,6 +152,18 @@ def test_hops_of_refuse_a_config_that_others_can_write(home: Path) -> None:
         hops_of(Profile(name="board", kind="ssh", host="pi"))
 
 
+def test_hops_of_refuse_a_config_of_another_login(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way(home, "User pi")
+    if os.getuid() == 0:
+        os.chown(home / ".ssh" / "config", 1, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 0)
+    with pytest.raises(InputError, match="another login.*HOME"):
+        hops_of(Profile(name="board", kind="ssh", host="pi"))
+
+
 def test_hops_of_refuse_included_files_that_others_can_write(home: Path) -> None:
     (home / ".ssh").mkdir(mode=0o700)
     for name, text in {"boards": "Include more\n", "more": "Host pi\n  ProxyJump door\n"}.items():

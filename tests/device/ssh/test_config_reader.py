@@ -306,3 +306,19 @@ def test_line_keeps_undecodable_bytes(files: Path) -> None:
     (files / "config").write_bytes(b"IdentityFile /k/\xff\n")
     assert os.fsencode(read_config("pi")["identityfile"][0]) == b"/k/\xff"
     assert config_files.lines_of(files / "config")[0].where == f"{files / 'config'}:1"
+
+
+def test_read_config_needs_no_login_where_the_user_is_given(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert read_config("pi", "me")["user"] == ["me"]
+    with pytest.raises(InputError, match="user@host"):
+        read_config("pi")

@@ -21,7 +21,7 @@ from device.sshd import Sshd, make_key, public
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import rpc
 from autoseg.device.device_profile import Profile
-from autoseg.device.ssh import add_host_key, connection, fetch_host_key, launcher
+from autoseg.device.ssh import add_host_key, connection, fetch_host_keys, launcher
 from autoseg.device.ssh.launcher import SshLauncher
 
 pytestmark = pytest.mark.ssh
@@ -200,12 +200,13 @@ def test_connect_knows_an_accepted_board_from_then_on(sshd: Sshd, home: Path) ->
     assert says_hello(sshd.profile())
 
 
-def test_fetch_host_key_can_be_shown_before_it_is_trusted(sshd: Sshd, home: Path) -> None:
+def test_fetch_host_keys_shows_a_key_before_it_is_trusted(sshd: Sshd, home: Path) -> None:
     (home / ".ssh" / "known_hosts").unlink()
-    key = fetch_host_key(sshd.profile())
+    keys = fetch_host_keys(sshd.profile())
+    key = next(keys)
     assert not key.known and key.kind == "ssh-ed25519"
     assert add_host_key(key) == home / ".ssh" / "known_hosts"
-    assert fetch_host_key(sshd.profile()).known
+    assert [each.known for each in keys] == [True]
     assert says_hello(sshd.profile())
 
 
@@ -217,7 +218,7 @@ def test_connect_always_refuses_a_changed_key(sshd: Sshd, tmp_path: Path, accept
     message = refused(sshd.profile(), accept_new_host_key=accept)
     assert "ssh-keygen -f" in message
     with pytest.raises(InputError, match="ssh-keygen -f"):
-        fetch_host_key(sshd.profile())
+        next(fetch_host_keys(sshd.profile()))
     assert "Accepted publickey" not in sshd.log
 
 
@@ -442,7 +443,7 @@ def test_connect_requires_every_hop_to_be_known(home: Path, behind: Profile, unk
     known.write_text("".join(line for line in lines if unknown not in line))
     who = f"{ME}@{'door' if unknown == '127.0.0.1' else 'far'}"
     assert f"{who}:" in refused(behind).partition("host key")[0]
-    key = fetch_host_key(behind)
+    key = next(fetch_host_keys(behind))
     assert not key.known and unknown in key.hop.known_as
     add_host_key(key)
     assert says_hello(behind)

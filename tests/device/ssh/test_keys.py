@@ -12,7 +12,7 @@ from device.sshd import Sshd, make_key, public
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device.device_profile import Profile
-from autoseg.device.ssh.config import hops_of
+from autoseg.device.ssh.config import Hop, hops_of
 from autoseg.device.ssh.keys import Identities
 from autoseg.device.ssh.launcher import SshLauncher
 
@@ -186,3 +186,26 @@ def test_identities_of_the_profile_come_first_and_must_be_usable(
     text.write_text(f"{public(board.key)}\n")
     message = refused(profile.model_copy(update={"key_file": text}))
     assert "is a public key, and the agent does not hold" in message
+
+
+def test_identities_use_a_readable_key_of_another_owner(
+    board: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ssh: a key that a group shares is its owner's concern."""
+    (hop,) = hops_of(configure(home, board, f" IdentityFile {board.key}\n"))
+    board.key.chmod(0o640)
+    assert "chmod 600" in _skipped(hop)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert not _skipped(hop)
+
+
+def test_identities_do_not_wait_for_a_pipe(board: Sshd, home: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (hop,) = hops_of(configure(home, board, f" IdentityFile {tmp_path / 'pipe'}\n"))
+    assert "is not a file" in _skipped(hop)
+
+
+def _skipped(hop: Hop) -> str:
+    identities = Identities(hop)
+    list(identities)
+    return " ".join(identities.skipped)
