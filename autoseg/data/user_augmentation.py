@@ -52,9 +52,9 @@ def load_augmentation(source: str | Path) -> Augmentation:
     Raises InputError for a file that cannot be read, and for a function that does not exist.
     """
     path = Path(source).expanduser()
-    if path.suffix in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         try:
-            is_json = path.suffix == ".json"
+            is_json = path.suffix.lower() == ".json"
             content = json.loads(path.read_bytes()) if is_json else yaml_files.read(path).data
         except (OSError, ValueError, RecursionError) as error:
             raise _fault(path, "must be readable JSON, as A.save writes it", error) from error

@@ -7,6 +7,8 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
+from data_sets import SETS
+from hostile import written
 from labelled import HW, mask_of, save_picture, understood
 from PIL import Image
 
@@ -14,6 +16,7 @@ from autoseg import data
 from autoseg.core.errors import InputError
 from autoseg.data.convert import convert
 from autoseg.data.dataset import Reading
+from autoseg.data.formats.common.pairing import split_of
 from autoseg.data.inspection import inspect
 
 BOX = np.zeros(HW, np.uint8)
@@ -225,3 +228,30 @@ def test_load_bounds_the_faults_that_it_raises(tmp_path, capsys):
         data.load(tmp_path, Reading(remap=str(tmp_path / "remap.yaml")))
     assert re.search("and [0-9]+ more faults$", str(caught.value))
     assert len(str(caught.value).splitlines()) <= 31
+
+
+# Names by which a tool itself finds its file.
+FIXED = ("meta.json", "dataset.json", "objectInfo150.txt")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_inspect_finds_files_whose_suffix_is_in_upper_case(name, tmp_path):
+    def upper(file: str) -> str:
+        path = Path(file)
+        return file if path.name in FIXED else str(path.with_suffix(path.suffix.upper()))
+
+    whole = SETS[name]()
+    root = written(tmp_path / "set", {upper(f): held for f, held in whole.files.items()})
+    seen = inspect(root / upper(whole.zip) if whole.zip else root)
+    assert (seen.format, seen.faults) == (name.partition(",")[0], ())
+
+
+@pytest.mark.parametrize(
+    ("place", "split"),
+    [
+        ("train/test-belt", "train"), ("Valid", "val"), ("a/test_images", "test"),
+        ("annotations/instances_train2017", "train"), ("b/dev/train_1", "val"), ("belt", ""),
+    ],
+)  # fmt: skip
+def test_split_of_a_folder_with_just_the_name_of_a_split_counts_most(place, split):
+    assert split_of(place) == split

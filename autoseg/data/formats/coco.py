@@ -153,7 +153,7 @@ def read_mask(classes: tuple[str, ...], ordinary: frozenset[str], sample: Sample
     """
     name, _, number = sample.mask.rpartition("#")
     hw = shapes.picture_hw(sample.image)
-    coco = read_coco(Path(name).with_suffix(".json"))
+    coco = read_coco(in_any_form(Path(name).with_suffix(".json")))
     try:
         if number not in coco.pictures:
             raise InputError("it is no longer listed")

@@ -17,7 +17,7 @@ import numpy as np
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import BACKGROUND, OBJECT, Array, Sample
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import class_names
+from autoseg.data.formats.common.files import class_names, file_named
 from autoseg.data.formats.common.pairing import Pair, named_splits, split_of
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import SUFFIXES, decode_mask, naming, read_bytes
@@ -90,8 +90,8 @@ def _folders(place: Path) -> Iterator[Path]:
 
 def _picture(folder: Path) -> Path | None:
     """The one picture ID/images/ID.* of a folder ID."""
-    paths = (folder / "images" / f"{folder.name}{suffix}" for suffix in SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    names = (f"{folder.name.lower()}{suffix}" for suffix in SUFFIXES)
+    return file_named(folder / "images", names)
 
 
 def _mask_files(folder: Path) -> list[Path]:

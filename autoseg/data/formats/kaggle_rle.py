@@ -13,7 +13,7 @@ from autoseg.core.text import one_form
 from autoseg.data.dataset import Array, Sample
 from autoseg.data.formats.common import shapes
 from autoseg.data.formats.common.entries import entry_of, reference
-from autoseg.data.formats.common.files import class_index, class_order
+from autoseg.data.formats.common.files import class_index, class_order, files_with
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits, split_of
 from autoseg.data.formats.kaggle_rle_runs import decode_runs, go_by_rows, neighbours
 from autoseg.data.formats.kaggle_rle_table import Table, columns_of, read_table
@@ -73,9 +73,7 @@ def read_mask(classes: tuple[str, ...], by_rows: bool, sample: Sample) -> Array:
 
 
 def _tables(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv")
+    files = files_with(root, ".csv")
     return [path for path in files[:_MAX_TABLES] if path.is_file() and columns_of(path)]
 
 

@@ -26,7 +26,7 @@ from autoseg.data.pictures import read_bytes
 # name.
 FILE_NAME = re.compile(
     r"task-(?P<task>\d+)-annotation-(?P<annotation>\d+)-by-(?P<user>[^-]*)-(?P<tag>[^-]+)"
-    r"-(?P<label>.+)-(?P<number>\d+)\.(png|npy)$"
+    r"-(?P<label>.+)-(?P<number>\d+)\.(?i:png|npy)$"
 )
 
 
@@ -107,7 +107,7 @@ def _read_mask(classes: tuple[str, ...], sample: Sample) -> Array:
 
 
 def _covered(path: Path, hw: HW) -> Covered:
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         return decode_bitmap(read_bytes(str(path)), hw)
     if not path.is_file():  # opening a pipe would wait for ever
         raise InputError("it is no file")

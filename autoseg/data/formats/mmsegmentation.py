@@ -13,6 +13,7 @@ from pathlib import Path
 from autoseg.data.formats.common.colour_masks import use_table
 from autoseg.data.formats.common.files import (
     class_names,
+    files_with,
     holds,
     lacks,
     lines,
@@ -89,7 +90,7 @@ def _by_lists(layout: Layout, kinds: tuple[str, str]) -> None:
     images, masks = _files(layout, kinds, "")
     lists = {
         SPLIT_NAMES[path.stem.lower()]: lines(layout, path)
-        for path in sorted((layout.root / "splits").glob("*.txt"))
+        for path in files_with(layout.root / "splits", ".txt")
         if path.stem.lower() in SPLIT_NAMES
     }
     if lists:

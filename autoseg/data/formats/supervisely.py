@@ -92,7 +92,8 @@ def _datasets(root: Path) -> Iterator[Path]:
 def _annotation(picture: Path) -> Path | None:
     """ann/<name with suffix>.json; old projects leave the suffix out."""
     folder = picture.parent.parent / "ann"
-    named = (files.in_any_form(folder / f"{name}.json") for name in (picture.name, picture.stem))
+    names = (picture.name, f"{picture.stem}{picture.suffix.lower()}", picture.stem)
+    named = (files.in_any_form(folder / f"{name}.json") for name in names)
     return next((file for file in named if file.is_file()), None)
 
 

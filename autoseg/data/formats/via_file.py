@@ -19,6 +19,7 @@ from autoseg.data.dataset import OBJECT
 from autoseg.data.formats.common.files import (
     export_files,
     file_version,
+    files_with,
     head,
     objects,
     parse_json,
@@ -47,7 +48,7 @@ def via_files(root: Path) -> list[Path]:
     below = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     found: list[Path] = []
     for folder in (root, *below):
-        tables = sorted(path for path in folder.glob("*.csv") if path.name[0] != ".")
+        tables = files_with(folder, ".csv")
         found += [path for path in export_files(folder) if _is_json_of_via(path)]
         found += [path for path in tables[:_MAX_CSV_FILES] if _is_csv_of_via(path)]
     return found

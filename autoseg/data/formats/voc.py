@@ -17,7 +17,14 @@ from autoseg.data.dataset import SPLITS
 from autoseg.data.formats.common import colour_masks
 from autoseg.data.formats.common.affixes import without_affixes
 from autoseg.data.formats.common.colour_masks import ColourTable, set_classes
-from autoseg.data.formats.common.files import class_names, holds, lacks, lines, picture_files
+from autoseg.data.formats.common.files import (
+    class_names,
+    files_with,
+    holds,
+    lacks,
+    lines,
+    picture_files,
+)
 from autoseg.data.formats.common.pairing import SPLIT_NAMES, by_lists, pairs
 from autoseg.data.layout import Layout, listed
 from autoseg.data.pictures import under
@@ -60,7 +67,7 @@ def find(root: Path) -> Layout:
 def _lists(layout: Layout) -> dict[str, list[str]]:
     """The names by split (train, val, test); without a list of train, all lists are one split."""
     folder = layout.root / "ImageSets" / "Segmentation"
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    files = files_with(folder, ".txt")
     by_split: dict[str, list[str]] = {}
     others = [path.name for path in files if path.stem.lower() not in (*SPLIT_NAMES, "trainval")]
     for path in files:

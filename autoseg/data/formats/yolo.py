@@ -18,7 +18,7 @@ import numpy as np
 from autoseg.core.text import one_form
 from autoseg.data.dataset import BACKGROUND, Array, Sample, background_of
 from autoseg.data.formats.common import shapes
-from autoseg.data.formats.common.files import file_named, head, lines, visible_files
+from autoseg.data.formats.common.files import file_named, files_with, head, lines, visible_files
 from autoseg.data.formats.common.pairing import Pair, PictureIndex, named_splits
 from autoseg.data.formats.yolo_labels import Contents, draw, examine_labels
 from autoseg.data.formats.yolo_yaml import (
@@ -64,7 +64,7 @@ def find(root: Path) -> Layout:
         pairs = _pairs(layout, pictures, masks, folder)
         _set_masks(layout, about)
     else:
-        texts = [path for path in visible_files(root) if path.suffix.lower() == ".txt"]
+        texts = files_with(root, ".txt", deep=True)
         pairs = _pairs(layout, pictures, texts, _LABELS)
         _set_labels(layout, about, pairs)
     layout.by_split = named_splits(layout, {split: of for split, of in pairs.items() if of})

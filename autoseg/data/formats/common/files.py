@@ -42,6 +42,14 @@ def visible_files(folder: Path, *, deep: bool = True) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 
 
+def files_with(folder: Path, suffix: str, *, deep: bool = False) -> list[Path]:
+    """The visible files in a folder with a suffix in upper or lower case, sorted; none if there is
+    no such folder.
+    """
+    there = visible_files(folder, deep=deep)
+    return [path for path in there if path.suffix.lower() == suffix]
+
+
 def subfolders(folder: Path) -> list[str]:
     """The names of the visible folders in a folder, sorted; none if there is no such folder."""
     if not folder.is_dir():
@@ -84,10 +92,12 @@ def picture_files(layout: Layout, folder: Path, *, deep: bool = True) -> dict[st
 
 
 def in_any_form(path: Path) -> Path:
-    """The path of an existing file whose name may be stored in another Unicode form, else the
-    path itself.
+    """The path of an existing file whose name may be stored in another Unicode form, and whose
+    suffix may be in the other case; else the path itself.
     """
-    forms = (path, *(path.with_name(normalize(form, path.name)) for form in ("NFC", "NFD")))
+    suffixes = (path.suffix, path.suffix.upper(), path.suffix.lower())
+    names = [f"{path.stem}{suffix}" for suffix in suffixes]
+    forms = (path, *(path.with_name(normalize(f, n)) for n in names for f in ("NFC", "NFD")))
     return next((file for file in forms if file.is_file()), path)
 
 
@@ -186,8 +196,7 @@ def class_index(classes: tuple[str, ...], label: str) -> int:
 
 def export_files(folder: Path) -> list[Path]:
     """The visible JSON files directly in a folder; none if there are more than 20."""
-    there = visible_files(folder, deep=False)
-    files = [path for path in there if path.suffix.lower() == ".json"]
+    files = files_with(folder, ".json")
     return files if len(files) <= MAX_EXPORT_FILES else []
 
 

@@ -146,8 +146,12 @@ def split_folders(layout: Layout, names: Iterable[str], where: str) -> dict[str,
 
 
 def split_of(name: str) -> str:
-    """The split that a file or folder is named after (instances_train2017, valid/…), else ""."""
-    words = re.findall("[a-z]+", name.lower())
+    """The split that a file or folder is named after (valid/…, instances_train2017), else "".
+
+    A folder with just the name of a split counts before one that has it among other words.
+    """
+    parts = re.split(r"[/\\]", name.lower())
+    words = [*re.findall("[a-z]+", name.lower()), *parts]
     return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), "")
 
 
