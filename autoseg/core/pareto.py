@@ -18,11 +18,6 @@ How = Literal["fastest", "accurate", "balanced"]
 PICKS: tuple[How, ...] = get_args(How)
 
 
-def dominates(one: Point, other: Point) -> bool:
-    """Whether `one` is at least as good in both, and better in one of them."""
-    return one[0] <= other[0] and one[1] >= other[1] and one != other
-
-
 def front(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other dominates, fastest first; equal points all stay."""
     if not points:

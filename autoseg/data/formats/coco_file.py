@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
@@ -24,7 +23,6 @@ from autoseg.data.layout import counted, listed
 from autoseg.data.pictures import naming
 
 _PICTURE_KEYS = ("id", "file_name", "height", "width")
-Polygon = npt.NDArray[np.float32]
 # Six characters of five bits hold the length of a run in any picture that can be decoded.
 _MAX_CHARACTERS = 6
 # Coordinates of a polygon that a stray click or a line may have left: four points.
