@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.run.context import RunContext
+from autoseg.run.context import RunContext, typical_hw
 from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
@@ -60,7 +61,7 @@ class Session(ExitStack):
         return RunContext(
             run=run,
             task=task,
-            constraints=declaration.constraints,
+            constraints=replace(declaration.constraints, frame_hw=typical_hw(task)),
             scheduler=scheduler_of(task, declaration),
             pool=pool,
             device=device,

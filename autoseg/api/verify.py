@@ -82,7 +82,10 @@ def verify(
             _require_same_classes(bundle, dataset)
         try:
             info = device.describe()
-            plan = MeasurePlan.confirm(bundle.manifest.constraints.statistic)
+            promised = bundle.manifest.constraints
+            plan = MeasurePlan.confirm(
+                promised.statistic, latency=promised.latency, frame_hw=promised.frame_hw
+            )
             measurement = device.measure(bundle.model, plan)
             checks = [_latency(bundle, info, measurement, max_latency_ms)]
             scores = {
@@ -144,6 +147,8 @@ def _latency(
         there, here = one_line(card.runtime)[:100], one_line(found.runtime)
         remarks.append(f"{here} here, {there} on the card")
     compared = _beside(at / before) + (f" ({'; '.join(remarks)})" if remarks else "")
+    if not other:
+        compared += _corrected(card, found, at / before)
     name, ci95 = f"latency {found.supported(statistic)}", latency_ci_ms(found, statistic)
     if other and max_latency_ms is None:
         why = f"{compared}; to judge it, give --max-latency"
@@ -152,6 +157,23 @@ def _latency(
     why = f"under {constraints.max_latency_ms:g} ms with P {sure:.3f}, "
     why += f"needs {MIN_P_FEASIBLE}; {compared}"
     return Check(name, before, at, ci95, sure >= MIN_P_FEASIBLE, why)
+
+
+def _corrected(card: Measurement, found: Measurement, ratio: float) -> str:
+    """How much of a difference is the machine's: the reference model is always the same."""
+    if not (card.reference_ms and found.reference_ms):
+        return ""
+    machine = found.reference_ms / card.reference_ms
+    return (
+        f"; the machine is {_difference(machine)} then, and the model, corrected for that, "
+        f"{_difference(ratio / machine)} the card's"
+    )
+
+
+def _difference(ratio: float) -> str:
+    if abs(ratio - 1) < 0.01:
+        return "as fast as"
+    return f"{100 * abs(ratio - 1):.0f} % {'slower' if ratio > 1 else 'faster'} than"
 
 
 def _otherwise(bundle: Bundle, info: DeviceInfo) -> str:

@@ -11,30 +11,74 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import Statistic
+from autoseg.core.records import RunTimes, Statistic
+from autoseg.device.history import Spread
 
 Interval = tuple[float, float]
+
+Z95 = 1.96
+LATER_PROCESSES = 3  # of a confirming measurement on another day
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # With fewer runs, the upper rank of the interval would be the slowest run.
 NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 
 
-def figures(times_ms: Sequence[float]) -> dict[str, Any]:
+def figures(times_ms: Sequence[float], spread: Spread, processes: int) -> dict[str, Any]:
     """Fields of a Measurement from at least one run; None for a percentile without enough."""
-    found = {
-        name: estimate(times_ms, name) if len(times_ms) >= needed else (None, None)
-        for name, needed in NEEDED_RUNS.items()
-    }
+    tails: tuple[Statistic, ...] = ("p95", "p99")
     return {
-        "runs": len(times_ms),
         "min_ms": min(times_ms),
         "mean_ms": float(np.mean(times_ms)),
         "std_ms": float(np.std(times_ms)),
-        **{f"{name}_ms": value for name, (value, _) in found.items()},
-        "p50_ci_ms": found["p50"][1],
-        "p90_ci_ms": found["p90"][1],
+        **{f"{name}_ms": _supported(times_ms, name) for name in tails},
+        **vars(run_times(times_ms, spread, processes)),
     }
+
+
+def run_times(times_ms: Sequence[float], spread: Spread, processes: int) -> RunTimes:
+    """p50 and p90 of at least one run, with intervals that hold another day as well."""
+    found: dict[Statistic, tuple[float, Interval]] = {
+        name: estimate(times_ms, name)
+        for name in ("p50", "p90")
+        if len(times_ms) >= NEEDED_RUNS[name]
+    }
+    wide = {n: wider(*each, n, spread=spread, processes=processes) for n, each in found.items()}
+    p90_ms, _ = found.get("p90", (None, None))
+    return RunTimes(
+        runs=len(times_ms),
+        p50_ms=found["p50"][0],
+        p50_ci_ms=wide["p50"],
+        p90_ms=p90_ms,
+        p90_ci_ms=wide.get("p90"),
+    )
+
+
+def wider(
+    value_ms: float,
+    interval_ms: Interval,
+    statistic: Statistic,
+    *,
+    spread: Spread,
+    processes: int,
+) -> Interval:
+    """The 95 % interval for another measurement of the same kind on the same device.
+
+    It adds up, as variances of ln ms, the runs of both measurements, the processes of both, and
+    the sittings.
+    """
+    between = spread.process[statistic] ** 2 * (1 / processes + 1 / LATER_PROCESSES)
+    around = Z95**2 * (between + spread.sitting**2)
+    low, high = (math.log(max(end, 1e-9) / value_ms) for end in interval_ms)
+    return (
+        value_ms * math.exp(-math.sqrt(2 * low**2 + around)),
+        value_ms * math.exp(math.sqrt(2 * high**2 + around)),
+    )
+
+
+def _supported(times_ms: Sequence[float], statistic: Statistic) -> float | None:
+    enough = len(times_ms) >= NEEDED_RUNS[statistic]
+    return float(np.quantile(times_ms, QUANTILES[statistic])) if enough else None
 
 
 def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:

@@ -21,6 +21,8 @@ HELLO: dict[str, Any] = {
     "cores": 4,
     "affinity": [0, 1, 2, 3],
     "quota_cores": None,
+    "session": [],
+    "pillow": "12.0.0",
     "cache": "/home/pi/.cache/autoseg",
     "pid": 812,
 }

@@ -19,6 +19,8 @@ HELLO = {
     "cores": 4,
     "affinity": [0],
     "quota_cores": None,
+    "session": [],
+    "pillow": "12.0.0",
     "cache": "/home/pi",
     "pid": 1,
 }
