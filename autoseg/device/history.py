@@ -15,7 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ SITTING_GAP_S = 1800.0  # between two measurements, from which they are of two s
 # of freedom: between the processes of a model, and between sittings.
 PRIOR_SD = {"p50": 0.015, "p90": 0.03, "relative": 0.007}
 PRIOR_WEIGHT = 4.0
+DEVICE_WEIGHT = 4.0  # of the device's spread beside that of a model's own processes
 PRIOR_SITTING_SD, PRIOR_SITTING_WEIGHT = 0.02, 2.0
 MAD_TO_SD = 1.4826  # of a normal distribution
 
@@ -52,6 +53,12 @@ class Spread:
 
     process: Mapping[str, float] = field(default_factory=lambda: dict(PRIOR_SD))
     sitting: float = PRIOR_SITTING_SD
+
+    def of_model(self, sample: Sample) -> Spread:
+        """For one model: what the device says, and what its own processes do."""
+        return replace(
+            self, process={n: _of_model(n, sd, sample) for n, sd in self.process.items()}
+        )
 
 
 class History:
@@ -80,6 +87,14 @@ class History:
     def spread(self) -> Spread:
         process = {name: _pooled_sd(name, self.samples) for name in PRIOR_SD}
         return Spread(process, _sitting_sd(_sittings_ms(self.samples)))
+
+
+def _of_model(name: str, device_sd: float, sample: Sample) -> float:
+    own, freedom = sample.variances.get(name), sample.processes - 1
+    if own is None:
+        return device_sd
+    total = DEVICE_WEIGHT * device_sd**2 + freedom * own
+    return math.sqrt(total / (DEVICE_WEIGHT + freedom))
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ import functools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -131,8 +131,9 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         found = time_once(board, onnx, plan)
     known_ms = [ms for ms in (board.calm_ms, board.history.calm_ms()) if ms is not None]
     board.note_calm(found.calm_ms)
+    sample = sample_of(found.calm_ms, process_figures(found.timings))
     if plan.processes > 1 and not found.total("disturbed"):
-        board.history.add(sample_of(found.calm_ms, process_figures(found.timings)))
+        board.history.add(sample)
     fallen, fallen_flags = fallen_back(board, onnx)
     ratio = found.reference_ms / min([found.calm_ms, *known_ms])
     measurement = Measurement(
@@ -148,7 +149,7 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         reference_ratio=ratio,
         fallback_nodes=fallen[:MAX_NAMED_NODES],
         **state_fields(found),
-        **timed_fields(found, plan, board.history.spread()),
+        **timed_fields(found, plan, board.history.spread().of_model(sample)),
     )
     flags = [*flags_of(found, ratio), *fallen_flags, *doubts_of(plan, measurement)]
     return dataclasses.replace(measurement, flags=tuple(flags))
@@ -156,25 +157,22 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
 
 def timed_fields(found: TimedPass, plan: MeasurePlan, spread: Spread) -> dict[str, Any]:
     """The fields of a measurement that follow from the runs."""
-    times_ms, processes = runs_of(found.timings), len(found.timings)
-    (low, high), p50_ms = estimate(times_ms, "p50")[1], statistics.median(times_ms)
+    process_ms = [timing.times_ms for timing in found.timings]
+    beside_ms = [timing.times_ms for timing in found.beside]
+    times_ms = [ms for own in process_ms for ms in own]
+    p50_ms, (low, high) = estimate(times_ms, "p50")
     own_sd = (high - low) / 2 / Z95 / p50_ms
-    relative = [math.log(timing.relative_p50) for timing in found.timings]
-    beside = runs_of(found.beside)
+    relative = statistics.median(timing.relative_p50 for timing in found.timings)
     return {
         # Not for screenings: a search has hundreds, and no report shows their quantiles.
         "quantiles_ms": quantiles(times_ms) if plan.phase == "confirm" else (),
         "process_p50_ms": tuple(statistics.median(t.times_ms) for t in found.timings),
-        "relative_p50": math.exp(statistics.mean(relative)),
-        "relative_sd": math.hypot(own_sd, spread.process["relative"] / math.sqrt(processes)),
+        "relative_p50": relative,
+        "relative_sd": math.hypot(own_sd, spread.process["relative"] / math.sqrt(len(process_ms))),
         "frame": frame_parts(found, plan),
-        "beside": run_times(beside, spread, processes) if beside else None,
-        **figures(times_ms, spread, processes),
+        "beside": run_times(beside_ms, spread) if beside_ms else None,
+        **figures(process_ms, spread),
     }
-
-
-def runs_of(timings: Iterable[Timing]) -> list[float]:
-    return [ms for timing in timings for ms in timing.times_ms]
 
 
 def frame_parts(found: TimedPass, plan: MeasurePlan) -> FrameParts | None:

@@ -34,7 +34,7 @@ def test_estimate_interval_is_wider_on_a_drifting_machine() -> None:
 
 def test_figures_of_more_runs_have_more_percentiles() -> None:
     times = np.random.default_rng(0).uniform(1, 2, 1000)
-    few, some, many = (figures(list(times[:runs]), Spread(), 3) for runs in (30, 80, 1000))
+    few, some, many = (figures([list(times[:runs])], Spread()) for runs in (30, 80, 1000))
     names = ("p90_ms", "p95_ms", "p99_ms")
     assert [[f[name] is None for name in names] for f in (few, some, many)] == [
         [True, True, True],
