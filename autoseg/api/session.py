@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
-from autoseg.run.context import RunContext, typical_hw
-from autoseg.run.declaration import Declaration
+from autoseg.run.context import RunContext
+from autoseg.run.declaration import Declaration, constraints_of
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
@@ -58,11 +57,12 @@ class Session(ExitStack):
         """What the pipeline's steps share, with a pool of so many workers."""
         pool = self.enter_context(closing(pool_of(task, declaration.pool, workers)))
         shared = run.folder.parent / ".cache" / "measurements.jsonl"
+        constraints = constraints_of(declaration, run.declaration)
         return RunContext(
             run=run,
             task=task,
-            constraints=replace(declaration.constraints, frame_hw=typical_hw(task)),
-            scheduler=scheduler_of(task, declaration),
+            constraints=constraints,
+            scheduler=scheduler_of(task, declaration, constraints),
             pool=pool,
             device=device,
             measured_before=MeasurementCache(shared),

@@ -84,7 +84,7 @@ def rejection_reason(measurement: Measurement, score: Score, constraints: Constr
     latency_ms, ceiling_ms = measurement.latency_ms(statistic), constraints.max_latency_ms
     fast, accurate = p_latency_met(measurement, constraints), score.p_floor or 0.0
     relation = "over" if latency_ms > ceiling_ms else "too close to"
-    slow = f"{statistic} {latency_ms:.3g} ms is {relation} {ceiling_ms:g} ms"
+    slow = f"{measurement.name(statistic)} {latency_ms:.3g} ms is {relation} {ceiling_ms:g} ms"
     relation = "below" if score.iou < constraints.min_iou else "too close to"
     short = f"IoU {score.iou:.4f} is {relation} {constraints.min_iou:g}"
     doubts = [slow] * (fast < MIN_P_FEASIBLE) + [short] * (accurate < MIN_P_FEASIBLE)

@@ -126,7 +126,7 @@ def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints
         why = "the front has no knee where more IoU begins to cost more latency"
     latency_ms, iou = _at(chosen, constraints)
     timed = chosen.measurement
-    statistic = timed.supported(constraints.statistic) if timed else constraints.statistic
+    statistic = timed.name(constraints.statistic) if timed else constraints.promised
     parts = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
     for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
         beside = pick(models, other, constraints)  # type: ignore[arg-type]

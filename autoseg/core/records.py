@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from autoseg.core.serialize import digest
-from autoseg.core.units import HW, Choice, parse_hw
+from autoseg.core.units import HW, Choice, parse_hw, size_text
 
 Statistic = Literal["p50", "p90", "p95", "p99", "mean"]
 Phase = Literal["screen", "confirm"]
@@ -32,6 +32,7 @@ STATE_LABELS: dict[State, str] = {  # the names of states in output for users
 }
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 LATENCIES: tuple[Latency, ...] = get_args(Latency)
+OTHER_LATENCY: dict[Latency, Latency] = {"model": "frame", "frame": "model"}
 IGNORE_INDEX = 255
 SCHEMA = 1  # of all JSON output; rises when a field is removed or changes its meaning
 
@@ -49,6 +50,22 @@ class Constraints:
     statistic: Statistic = "p90"
     latency: Latency = "model"
     frame_hw: HW | None = None
+
+    @property
+    def promised(self) -> str:
+        """What the ceiling is for, as tables name it: "p90", or "frame p90"."""
+        return statistic_name(self.statistic, self.latency)
+
+    @property
+    def ceiling(self) -> str:
+        """The ceiling in words: ``"33 ms"``, or ``"33 ms a frame of 1920x1080"``."""
+        of = f" a frame{f' of {size_text(self.frame_hw)}' if self.frame_hw else ''}"
+        return f"{self.max_latency_ms:g} ms{of if self.latency == 'frame' else ''}"
+
+
+def statistic_name(statistic: str, latency: Latency) -> str:
+    """``"p90"`` of the model alone, ``"frame p90"`` of whole frames."""
+    return f"frame {statistic}" if latency == "frame" else statistic
 
 
 @dataclass(frozen=True)
@@ -178,8 +195,9 @@ class MeasurePlan:
     frame_hw: HW | None = None
 
     @classmethod
-    def screen(cls, constraints: Constraints) -> MeasurePlan:
-        frames = constraints.latency == "frame"
+    def screen(cls, constraints: Constraints, *, both: bool = False) -> MeasurePlan:
+        """A short one of the promised latency, or of `both`."""
+        frames = both or constraints.latency == "frame"
         return cls(
             phase="screen",
             statistic="p50",
@@ -351,6 +369,10 @@ class Measurement:
     def latency_ms(self, statistic: Statistic) -> float:
         """The statistic that is `supported`."""
         return float(getattr(self, f"{self.supported(statistic)}_ms"))
+
+    def name(self, statistic: Statistic) -> str:
+        """What `latency_ms` is of: "p90", or "frame p90"."""
+        return statistic_name(self.supported(statistic), self.latency)
 
 
 @dataclass(frozen=True, kw_only=True)

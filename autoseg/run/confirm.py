@@ -119,7 +119,7 @@ def _plan(context: RunContext, score: Score) -> MeasurePlan:
     """A long measurement only where the IoU holds; else the model is rejected in any case."""
     constraints = context.constraints
     if (score.p_floor or 0.0) < MIN_P_FEASIBLE:
-        return MeasurePlan.screen(constraints)
+        return MeasurePlan.screen(constraints, both=True)
     return MeasurePlan.confirm(
         constraints.statistic, latency=constraints.latency, frame_hw=constraints.frame_hw
     )

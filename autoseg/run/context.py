@@ -15,6 +15,7 @@ from autoseg.core.units import HW
 from autoseg.data.cache import truths
 from autoseg.data.dataset import FULL_RANGE, Dataset
 from autoseg.device import Device
+from autoseg.device.protocol import measured
 from autoseg.export.to_onnx import Exported, export
 from autoseg.networks.space import channels_of
 from autoseg.pools.protocol import Pool
@@ -92,7 +93,7 @@ def _grey_range(dataset: Dataset) -> dict[str, str]:
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
     with quiet(context):
-        return context.device.measure(onnx, plan)
+        return measured(context.device, onnx, plan)
 
 
 def quiet(context: RunContext) -> AbstractContextManager[None]:
