@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brief import WHOLE
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
@@ -85,7 +86,7 @@ def test_measure_records_the_state_of_the_machine(device: Board, segments: Path)
 def test_measure_to_confirm_starts_three_processes_and_records_their_medians(
     device: Board, segments: Path
 ) -> None:
-    plan = MeasurePlan.confirm("p50", frame_hw=(48, 64))
+    plan = WHOLE("p50", frame_hw=(48, 64))
     found = device.measure(segments, replace(plan, min_s=0.0, max_s=0.6, warmup_s=0.01))
     assert len(found.process_p50_ms) == 3 and found.runs >= 1024
     assert sorted(found.process_p50_ms)[1] == pytest.approx(found.p50_ms)
