@@ -78,7 +78,7 @@ def test_card_of_a_promised_frame_names_the_frame_and_the_model_beside_it(tmp_pa
     assert "at most 33 ms a frame of 640x480 (frame p90) on pi4" in text
     assert "| frame p90 | 1.2 ms (ceiling 33 ms) | 1.1 to 1.3 ms |" in text
     assert re.search(r"\| model p90 \| 0\.41 ms \|", text) and "| latency " not in text
-    assert "frame of 640x480, with both its resizes" in text.split("## Limits")[1]
+    assert "frame of 640x480 at a time, with both its resizes" in text.split("## Limits")[1]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
