@@ -45,7 +45,7 @@ class Seen:
 
 def test_a_frame_of_the_runner_is_resized_to_the_pixels_of_training(segments):
     seen = Seen(segments)
-    model = runner.Model(seen, {"frame": np.zeros((1, 24, 32, 3), np.uint8)}, [])
+    model = runner.Model(seen, {"frame": np.zeros((1, 24, 32, 3), np.uint8)}, {})
     frames = runner.FrameModel(model, HW, Path(resize.__file__).read_text())
     frames.run()
     assert np.array_equal(seen.fed[0][0], resize.resize_frame(frames.picture, (24, 32), 3))
