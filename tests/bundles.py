@@ -17,6 +17,7 @@ from autoseg.core.records import Constraints, Cost, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest
 
 HW = (96, 128)
+ASKED = Constraints(max_latency_ms=33, min_iou=0.95)
 
 
 def bright_pixels(path: Path, channels: int) -> Path:
@@ -81,13 +82,14 @@ def bundle(
     classes: tuple[str, ...] = ("background", "parcel"),
     *,
     evaluation: Evaluation | None = None,
+    constraints: Constraints = ASKED,
     **context: Any,
 ) -> Path:
     model = bright_pixels(folder / "any.onnx", channels)
     return write_bundle(
         folder / "bundles" / "1-abc", onnx=model,
         evaluation=of_file(evaluation or measured(), model),
-        classes=classes, constraints=Constraints(max_latency_ms=33, min_iou=0.95),
+        classes=classes, constraints=constraints,
         context=BundleContext(**{"declaration": SAID, "device": DEVICE, **context}),
     )  # fmt: skip
 

@@ -1,6 +1,17 @@
 """Records made by hand; a field that a test does not set has a plain default."""
 
-from autoseg.core.records import Candidate, Cost, Evaluation, Measurement, Score, State
+from dataclasses import replace
+
+from autoseg.core.records import (
+    Candidate,
+    Cost,
+    Evaluation,
+    FrameParts,
+    Measurement,
+    RunTimes,
+    Score,
+    State,
+)
 from autoseg.core.units import Choice
 
 
@@ -24,6 +35,20 @@ def make_measurement(p50_ms: float = 1.0, **fields) -> Measurement:
         "taken_at": "now",
     }  # fmt: skip
     return Measurement(**{**default, **fields})
+
+
+def make_times(p50_ms: float) -> RunTimes:
+    """The figures of a latency that is not promised, with intervals of 1 %."""
+    ci = (0.995 * p50_ms, 1.005 * p50_ms)
+    return RunTimes(runs=36, p50_ms=p50_ms, p50_ci_ms=ci, p90_ms=p50_ms, p90_ci_ms=ci)
+
+
+def with_frame(measured: Measurement, into: float = 0.4, back: float = 0.2) -> Measurement:
+    """A measurement of a model with that of whole frames of 640x480 beside it."""
+    parts = FrameParts(
+        hw=(480, 640), resize_ms=into, inference_ms=measured.p50_ms, resize_back_ms=back
+    )
+    return replace(measured, frame=parts, beside=make_times(measured.p50_ms + into + back))
 
 
 def make_score(iou: float = 0.9, epoch: int = 3, *, wide: float = 0.01, **fields) -> Score:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from factories import make_measurement, make_score
+from factories import make_measurement, make_score, with_frame
 from PIL import Image
 
 from autoseg.core.diagnostics import (
     Diagnostics,
-    FrameTime,
     OperatorTime,
     sheet_path,
     write_diagnostics,
@@ -45,6 +44,7 @@ class Stage:
     seed: int = 0
     data_digest: str = "d1"
     sheet_bytes: int = 0
+    frames: bool = True
 
 
 def staged(folder: Path, stage: Stage | None = None, **changed: Any) -> Path:
@@ -83,7 +83,7 @@ def _said(stage: Stage, candidates: list[Candidate]) -> dict[str, Any]:
         "seed": 0, "recipe": {"augment": False}, "baseline": to_json(candidates[-1]),
         "classes": list(stage.classes), "pictures": {"train": 9, "val": 3, "test": 2},
         "data_digest": stage.data_digest, "knobs": CHOICES, "measured_on": to_json(info),
-        "machine": {"processor": "x86"}, "versions": {"autoseg": "0"},
+        "machine": {"processor": "x86"}, "versions": {"autoseg": "0"}, "frame_hw": [480, 640],
     }  # fmt: skip
 
 
@@ -93,10 +93,11 @@ def _latency_ms(n: int, stage: Stage) -> float:
 
 def _measured(ms: float, phase: str, stage: Stage) -> Measurement:
     tail = tuple(ms * (0.9 + 0.005 * n) for n in range(41)) if phase == "confirm" else ()
-    return make_measurement(
+    found = make_measurement(
         ms, device=stage.device, phase=phase, temperature_c=51.5, reference_ratio=1.02,
         clock_mhz=(1500.0, 1490.0), governor="ondemand", throttled=False, quantiles_ms=tail,
     )  # fmt: skip
+    return with_frame(found) if stage.frames and phase == "confirm" else found
 
 
 def _scored(iou: float, epoch: int, stage: Stage, split: str = "val", source: str = "torch"):
@@ -169,17 +170,8 @@ def _write_diagnostics(folder: Path, key: str, stage: Stage) -> None:
         OperatorTime(op="Conv", nodes=20, ms=0.8),
         OperatorTime(op="Resize", nodes=2, ms=0.1),
     )
-    frame = FrameTime(
-        picture_hw=(480, 640),
-        resize_ms=0.4,
-        inference_ms=1.2,
-        resize_back_ms=0.2,
-        where="on the device",
-    )
     write_diagnostics(
-        folder,
-        key,
-        Diagnostics(onnx_digest="d", confusion=confusion, operators=operators, frame=frame),
+        folder, key, Diagnostics(onnx_digest="d", confusion=confusion, operators=operators)
     )
     noise = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
     path = sheet_path(folder, key)

@@ -180,7 +180,7 @@ def _limits(evaluation: Evaluation, manifest: Manifest, hw: HW) -> str:
     where = plain(manifest.device.name) if manifest.device else "the device"
     test = "test was not." if evaluation.score("test") else "there was no test split."
     lines = [
-        f"The latency is that of one {_timed(manifest, hw)} at a time, on {many} of {where}, "
+        f"The latency is that of one {_timed(manifest, hw)}, on {many} of {where}, "
         "without other load. Other load, heat, another clock or another version of the runtime "
         f"change it. {_not_timed(manifest, measurement)}",
         "Each pixel gets one of the classes above. Objects of other classes get one of them too, "
@@ -198,8 +198,8 @@ def _limits(evaluation: Evaluation, manifest: Manifest, hw: HW) -> str:
 def _timed(manifest: Manifest, hw: HW) -> str:
     constraints = manifest.constraints
     if constraints.latency == "model" or constraints.frame_hw is None:
-        return f"input of {size_text(hw)}"
-    return f"frame of {size_text(constraints.frame_hw)}, with both its resizes"
+        return f"input of {size_text(hw)} at a time"
+    return f"frame of {size_text(constraints.frame_hw)} at a time, with both its resizes"
 
 
 def _not_timed(manifest: Manifest, measurement: Measurement | None) -> str:

@@ -843,7 +843,7 @@ class FrameModel:
         exec(compile(resize, "resize.py", "exec"), self.names)
         self.model, self.input = model, node.name
         _, self.height, self.width, self.channels = model.feeds[node.name].shape
-        self.picture = numpy.random.RandomState(0).randint(0, 256, (*hw, 3)).astype("uint8")
+        self.picture = numpy.random.RandomState(0).randint(0, 256, (*hw, 3), dtype="uint8")
         self.parts_ms: list[tuple[float, float, float]] = []
 
     def run(self) -> None:

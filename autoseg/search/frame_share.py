@@ -27,8 +27,8 @@ def frame_lines(evaluations: Iterable[Evaluation], constraints: Constraints) -> 
     share = slowest[1].resizes_ms / constraints.max_latency_ms
     takes = _takes(*slowest, share, constraints)
     if constraints.latency == "frame":
-        return [f"{takes}: the model has the rest"]
-    if share < MIN_SHARE:
+        return [f"{takes}, which is for the whole frame"]
+    if share <= MIN_SHARE:
         return []
     return [f"{takes}, and is not in the model's latency: --latency frame promises the whole"]
 

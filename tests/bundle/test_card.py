@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 from bundles import DEVICE, SAID, bundle, measured
+from factories import make_times, with_frame
 
-from autoseg.core.diagnostics import Diagnostics, FrameTime
+from autoseg.core.records import Constraints, FrameParts
 from autoseg.core.text import markdown_name
 
 HOSTILE = (
@@ -55,20 +56,29 @@ def test_card_has_the_licence_of_the_data_or_unknown(tmp_path, licence, line):
 def test_card_has_warnings_of_the_measurement_and_the_time_of_a_whole_picture(tmp_path):
     evaluation = measured()
     flagged = replace(evaluation.measurements[0], flags=("throttled | hot",))
-    frame = FrameTime(
-        picture_hw=(540, 960),
-        resize_ms=3.0,
-        inference_ms=11.0,
-        resize_back_ms=0.5,
-        where="on the <board>",
+    timed = with_frame(flagged, 3.0, 0.5)
+    text = card(tmp_path, evaluation=replace(evaluation, measurements=(timed,)))
+    assert "throttled \\| hot |" in text
+    assert re.search(r"640x480 .* 3 ms, .* 1\.05 ms, .* 0\.5 ms", text)
+    assert "| frame p90 | 4.55 ms | 4.53 to 4.57 ms |" in text
+    limits = text.split("## Limits")[1]
+    assert "input of 128x96" in limits and "3.5 ms for one of 640x480" in limits
+
+
+def test_card_of_a_promised_frame_names_the_frame_and_the_model_beside_it(tmp_path):
+    evaluation = measured()
+    asked = Constraints(33, 0.95, latency="frame", frame_hw=(480, 640))
+    parts = FrameParts(hw=(480, 640), resize_ms=0.5, inference_ms=0.4, resize_back_ms=0.15)
+    of_frames = replace(
+        evaluation.measurements[0], latency="frame", frame=parts, beside=make_times(0.41)
     )
     text = card(
-        tmp_path, evaluation=replace(evaluation, measurements=(flagged,)),
-        diagnostics=Diagnostics(onnx_digest="d", confusion=(), operators=(), frame=frame),
-    )  # fmt: skip
-    assert "throttled \\| hot |" in text
-    assert re.search(r"960x540 .* 3 ms, .* 11 ms, .* 0\.5 ms", text)
-    assert "<board>" not in text.replace("\\<board\\>", "")
+        tmp_path, evaluation=replace(evaluation, measurements=(of_frames,)), constraints=asked
+    )
+    assert "at most 33 ms a frame of 640x480 (frame p90) on pi4" in text
+    assert "| frame p90 | 1.2 ms (ceiling 33 ms) | 1.1 to 1.3 ms |" in text
+    assert re.search(r"\| model p90 \| 0\.41 ms \|", text) and "| latency " not in text
+    assert "frame of 640x480 at a time, with both its resizes" in text.split("## Limits")[1]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -64,6 +64,10 @@ BAD_VALUES = {
     "unknown sampler": ({"sampler": "nsga"}, "got 'nsga'.*'nsga3'"),
     "unknown pool": ({"pool": "slurm"}, "--pool .*local, got 'slurm'"),
     "unknown statistic": ({"statistic": "p42"}, "--statistic .*p50, p90"),
+    "unknown latency": ({"latency": "camera"}, "--latency .*model, frame, got 'camera'"),
+    "frame of one side": ({"frame": "1920"}, "--frame .*WIDTHxHEIGHT.*1920x1080.*got '1920'"),
+    "frame of nothing": ({"frame": "0x5"}, "--frame .*got '0x5'"),
+    "frame of no camera": ({"frame": "99999x99999"}, "--frame .*megapixels.*got '99999x99999'"),
     "no trials": ({"trials": 0}, "--trials .*1, got 0"),
     "no workers": ({"workers": 0}, "--workers .*1, got 0"),
     "negative seed": ({"seed": -1}, "--seed .*0, got -1"),
@@ -468,6 +472,33 @@ def test_measure_times_a_model_of_autoseg(finished, autoseg_command):
     told = json.loads(called.stdout)
     assert told["runs"] >= 1 and told["p50_ms"] > 0
     assert told["onnx_digest"] == read_digest(finished.folder, result.front[0].candidate.key)
+
+
+def test_measure_frames_gives_both_latencies_and_the_parts(finished, autoseg_command):
+    result = autoseg.Result.from_run(finished.folder)
+    model = str(result.bundle(result.front[0].candidate.key) / "model.onnx")
+    command = ("measure", model, "--max-time", "0.3s", "--frame", "320x240")
+    told = json.loads(autoseg_command(*command, "--latency", "frame", "--json").stdout)
+    assert told["latency"] == "frame" and told["frame"]["hw"] == [240, 320]
+    assert told["beside"]["p50_ms"] > 0 and told["frame"]["resize_ms"] > 0
+    shown = autoseg_command(*command).stdout
+    for figure in ("latency +model", "frame +320x240", "frame_p50_ms", "resize_back_ms"):
+        assert re.search(rf"^ ?{figure} ", shown, re.M), figure
+
+
+def test_measure_refuses_frames_without_a_size_or_of_a_foreign_model(
+    finished, here, autoseg_command
+):
+    import onnx.parser
+
+    text = """<ir_version: 9, opset_import: ["": 18]>
+    plain (float[1,3,64,64] x) => (float[1,3,64,64] y) { y = Relu (x) }"""
+    onnx.save(onnx.parser.parse_model(text), here / "plain.onnx")
+    refused(
+        autoseg_command("measure", "plain.onnx", "--frame", "320x240"), here, "plain.onnx.*--f"
+    )
+    refused(autoseg_command("measure", "plain.onnx", "--latency", "frame"), here, "--frame 1920x")
+    refused(autoseg_command("measure", "plain.onnx", "--frame", "0x9"), here, "--frame .*0x9")
 
 
 def read_digest(folder: Path, key: str) -> str:

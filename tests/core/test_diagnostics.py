@@ -6,24 +6,15 @@ import pytest
 
 from autoseg.core.diagnostics import (
     Diagnostics,
-    FrameTime,
     OperatorTime,
     read_diagnostics,
     write_diagnostics,
 )
 
-FRAME = FrameTime(
-    picture_hw=(240, 320),
-    resize_ms=0.5,
-    inference_ms=1.0,
-    resize_back_ms=0.1,
-    where="on this machine",
-)
 WHOLE = Diagnostics(
     onnx_digest="d" * 64,
     confusion=((3, 1), (2, 4)),
     operators=(OperatorTime(op="Conv", nodes=3, ms=1.25),),
-    frame=FRAME,
 )
 
 
@@ -48,7 +39,6 @@ SOUND = {"onnx_digest": "d", "confusion": [[1]]}
         {**SOUND, "operators": [{"op": "<b>", "nodes": 1, "ms": float("nan")}]},
         {**SOUND, "operators": [{"op": "a", "nodes": 1, "ms": 10**400}]},
         {**SOUND, "operators": [{"op": ["a"], "nodes": 1, "ms": 1.0}]},
-        {**SOUND, "frame": 5}, {**SOUND, "frame": {"picture_hw": [1, 2, 3]}},
         b" " * 5_000_000,
     ],
 )  # fmt: skip

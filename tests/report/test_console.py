@@ -33,6 +33,6 @@ def test_result_lines_has_a_column_of_the_constrained_statistic_and_marks_too_fe
     few = replace(few, measurements=(replace(timed, p99_ms=None, p95_ms=None),))
     result = replace(made, declaration=asked, evaluations=(few, *more))
     (head,) = [line for line in result_lines(result) if " p50 ms " in line]
-    assert " p99 ms " in head and " p90 ms " not in head
+    assert " p99 ms " in head and "  p90 ms " not in head
     assert ["(p90)" in row for row in rows(result)[:3]] == [True, False, False]
     assert "p90, IoU" in result.reason("fastest") and "p99, IoU" in result.reason("accurate")

@@ -89,6 +89,6 @@ def test_note_has_verdict_picks_front_and_command(result):
     assert re.search(r"3 models .*10 ms .*IoU 0\.9", said)
     rows = [line for line in said.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 3
-    assert {line.count(" | ") for line in rows} == {8}
+    assert {line.count(" | ") for line in rows} == {9}
     assert re.search("- fastest: .*0", said) and re.search("- accurate: .*2", said)
     assert "\n```sh\nautoseg optimize \\\n    --name " in said

@@ -29,7 +29,8 @@ def test_to_pandas_has_the_front_first_and_a_column_for_each_figure():
     table = to_pandas(ALL, SLOW)
     assert list(table.columns) == [
         "rank", "key", "state", "a", "resolution", "b", "params", "macs", "latency_mean_ms",
-        "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "iou_val",
+        "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "model_p50_ms",
+        "model_p90_ms", "frame_p50_ms", "frame_p90_ms", "resize_ms", "resize_back_ms", "iou_val",
         "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
         "agreement", "speedup_vs_baseline", "flags", "error",
     ]  # fmt: skip
