@@ -22,7 +22,7 @@ from autoseg.data.shards import Pair, ShardedPairs
 
 # Changes with the resize and the layout of the files, so that files of older versions are not
 # read.
-VERSION = 2
+VERSION = 3
 # Originals of a split that take more are decoded again for each size.
 MAX_ORIGINALS_BYTES = 512 * 2**20
 
