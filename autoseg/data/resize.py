@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Array = npt.NDArray[np.uint8]
-BILINEAR = Image.Resampling.BILINEAR
+BILINEAR = 2  # Image.Resampling.BILINEAR; a board's Pillow before 9.1 lacks the name
 
 
 def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Array:

@@ -79,6 +79,7 @@ class Hello(_Checked):
     system: Text
     cores: Count
     affinity: Annotated[list[Whole], Field(max_length=4096)]
+    pillow: Text | None
     quota_cores: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None
     cache: Text
     pid: Count

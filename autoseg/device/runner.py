@@ -378,6 +378,7 @@ def hello() -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "affinity": allowed_cores(),
+        "pillow": installed_version("pillow"),
         "quota_cores": cpu_quota(),
         "cache": cache(),
         "pid": os.getpid(),
@@ -454,11 +455,16 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def installed_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except Exception:  # damaged metadata raise anything
+        return None
+
+
 def ended_import(name: str, number: int) -> str:
     """What a signal during the import of a library means."""
-    version = ""
-    with contextlib.suppress(Exception):
-        version = f"{importlib.metadata.version(name)} "
+    version = f"{installed_version(name) or ''} ".lstrip()
     how = f"{signal.strsignal(number) or 'signal'}, signal {number}".lower()
     text = f"importing {name} {version}ends the interpreter ({how})"
     if number == signal.SIGILL:

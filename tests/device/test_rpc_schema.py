@@ -18,6 +18,7 @@ HELLO = {
     "system": "Linux",
     "cores": 4,
     "affinity": [0],
+    "pillow": "13.0.0",
     "quota_cores": None,
     "cache": "/home/pi",
     "pid": 1,
