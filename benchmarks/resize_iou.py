@@ -2,7 +2,7 @@
 
     python benchmarks/resize_iou.py --data DIR [--split-column COLUMN] [--minutes 4]
 
-Each call trains what results/reference/NAME.csv lacks for these data (three networks, some seeds,
+Each call trains what results/reference/NAME.csv lacks for these data (each network and seed with
 both resizes), one training after another on one thread, and writes the summary of all data sets
 to NAME.md. Each row is written at once: it can be stopped and called again. Bilinear is Pillow's,
 antialiased, from the picture to the input in one step, as it was before.
@@ -53,7 +53,7 @@ from autoseg.train.scoring import score
 from autoseg.train.task import Task
 
 NETS: dict[str, dict[str, Any]] = {
-    f"{size} px": {"resolution": size, "a": 0.25, "t": 2, "r": 1} for size in (96, 128, 192)
+    f"{size} px": {"resolution": size, "a": 0.25, "t": 2, "r": 1} for size in (96, 128, 160, 192)
 }
 SEEDS, EPOCHS = 4, 24
 
@@ -96,7 +96,7 @@ def new_rows(arguments: argparse.Namespace, rows: Sequence[Row], ends: float) ->
     orders = [
         (net, seed, name)
         for seed in range(arguments.seeds)
-        for net in NETS
+        for net in arguments.nets
         for name in RESIZES
         if (data, net, str(seed), name) not in known
     ]
@@ -211,6 +211,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="a folder; without it, only the summary")
     parser.add_argument("--split-column")
+    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 0 on")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no training after")
     parser.add_argument("--out", metavar="NAME", default="resize-iou")

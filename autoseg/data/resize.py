@@ -13,6 +13,7 @@ from PIL import Image
 
 Array = npt.NDArray[np.uint8]
 BILINEAR = 2  # Image.Resampling.BILINEAR; a board's Pillow before 9.1 lacks the name
+MIN_BLOCK = 4  # the means of two or three pixels take as long as they save
 
 
 def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Array:
@@ -27,9 +28,12 @@ def resize_frame(image: Array, input_hw: tuple[int, int], channels: int) -> Arra
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (luma) or 3 (RGB), got {channels}")
     height, width = input_hw
-    picture = Image.fromarray(image)
+    reduced = picture = Image.fromarray(image)
     across, down = max(1, picture.width // width), max(1, picture.height // height)
-    reduced = picture.reduce((across, down))
+    if across * down < MIN_BLOCK:
+        across = down = 1
+    else:
+        reduced = picture.reduce((across, down))
     if channels == 1:
         reduced = reduced.convert("L")
     # In blocks; the last one may be cut by the edge.
