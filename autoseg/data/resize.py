@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Array = npt.NDArray[np.uint8]
+VERSION = 2  # changes with the pixels of a frame: what was made with another one is not read
 BILINEAR = 2  # Image.Resampling.BILINEAR; a board's Pillow before 9.1 lacks the name
 MIN_BLOCK = 4  # the means of two or three pixels take as long as they save
 

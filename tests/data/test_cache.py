@@ -95,6 +95,16 @@ def test_arrays_resize_each_file_once(dataset, tmp_path):
     assert not list(folder.rglob("*.draft"))
 
 
+def test_arrays_of_another_resize_are_not_read(dataset, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    check(dataset, folder)
+    white = np.full((32, 64, 3), 255, np.uint8)
+    monkeypatch.setattr(cache, "resize_frame", lambda *given: white)
+    check(dataset, folder)  # kept
+    monkeypatch.setattr(cache, "RESIZE_VERSION", 9)
+    assert (cache.arrays(dataset, "train", (32, 64), 3, folder).batch([0])[0] == 255).all()
+
+
 @pytest.mark.usefixtures("small_shards")
 def test_arrays_of_a_subset_cost_only_the_subset(dataset, tmp_path):
     cache.arrays(dataset, "train", (32, 64), 3, tmp_path / "cache").batch([0, 2])
