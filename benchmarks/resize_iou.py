@@ -140,7 +140,9 @@ def pictures_of(resize: str) -> Path:
 
 def summary(rows: Sequence[Row]) -> list[dict[str, str]]:
     """One line for each data set and network: means over the seeds that have both resizes."""
-    cases = dict.fromkeys((row["data"], row["net"]) for row in rows)
+    cases = sorted(
+        {(row["data"], row["net"]) for row in rows}, key=lambda c: (c[0], [*NETS].index(c[1]))
+    )
     lines = []
     for data, net in cases:
         mine = [row for row in rows if (row["data"], row["net"]) == (data, net)]

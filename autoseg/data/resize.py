@@ -1,4 +1,4 @@
-"""The only resize, used by training, evaluation, prediction and every bundle.
+"""The only resize, used by training, evaluation, prediction, every bundle and boards.
 
 A network that is trained with one resize and used with another loses IoU (.88 to .81 at 96
 pixels). Imports Pillow and numpy only, and nothing of autoseg, so that the same file runs on a
