@@ -4,9 +4,13 @@
 
 RUN is a finished run on the same pictures and split. The published architectures (exact widths)
 and the models that the run confirmed are timed in the same sitting as the same form of graph, in
-rounds through all of them; rounds that were timed already are kept beside the run. IoU is one
-confusion matrix over the test pictures, each class map resized (nearest) to its picture: the
-table's `iou_dataset`, and computed here anew for ours. --data is the run's own unless given.
+rounds through all of them, each model in three processes started anew; what was timed already is
+kept beside the run. IoU is one confusion matrix over the test pictures, each class map resized
+(nearest) to its picture: the table's `iou_dataset`, and computed here anew for ours. --data is the
+run's own unless given.
+
+RUN may also be the table of an earlier comparison, results/reference/against-thesis.csv: the same
+architectures are timed again, all with random weights, and the IoUs are those of the table.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,33 +56,71 @@ from thesis_tables import (
 from autoseg.core.records import MeasurePlan
 from autoseg.run.result import Result
 
+CHANNEL_STEP = 8  # to which the search rounds widths on this machine
 BASELINE = {"resolution": 512, "a": 1.0, "t": 6, "r": 3, "pp": 1}
-PLAN = MeasurePlan(
-    phase="screen", statistic="p50", min_runs=40, max_runs=400, min_s=0.4, max_s=0.8
-)
-TIMINGS = ("model", "round", "sitting", "p50_ms", "p90_ms", "min_ms", "runs", "ratio", "flags")
+TIMINGS = (
+    "model", "round", "sitting", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "min_ms",
+    "relative_p50", "processes_ms", "runs", "ratio", "flags",
+)  # fmt: skip
 
 
 def main() -> None:
     arguments = parse()
-    result = Result.from_run(arguments.run)
-    said = yaml.safe_load((arguments.run / "run.yaml").read_text())
-    place = arguments.run / "against-thesis"
-    place.mkdir(exist_ok=True)
-    theirs = published(arguments.models)
-    ours = confirmed(result, arguments.data or Path(said["data"]))
+    again = arguments.run.suffix == ".csv"
+    theirs, place = published(arguments.models), arguments.run / "against-thesis"
+    if again:
+        place = Path("results") / arguments.run.stem
+        ours, told = earlier(arguments.run), Told.of_table(arguments.run.with_suffix(".md"))
+    else:
+        result = Result.from_run(arguments.run)
+        said = yaml.safe_load((arguments.run / "run.yaml").read_text())
+        ours = confirmed(result, arguments.data or Path(said["data"]))
+        told = Told(tuple(about(result, said)), tuple(costs(result, theirs)))
+    place.mkdir(parents=True, exist_ok=True)
     baseline = Model("baseline", name_of(BASELINE), BASELINE)
     models = [*theirs, *ours]
     if baseline.key not in {model.key for model in models}:
         models.append(baseline)
-    files = {model.key: exported(model, place, result) for model in models}
-    rows = timed(files, place / "timings.csv", arguments.rounds)
+    artifacts = None if again else result.files / "artifacts"
+    files = {model.key: exported(model, place, artifacts) for model in models}
+    plan = replace(MeasurePlan.confirm("p50"), max_s=arguments.max_s)
+    rows = timed(files, place / "timings.csv", arguments.rounds, plan)
     points = [row for model in models for row in points_of(model, rows)]
-    lines = [f"# {arguments.title}", "", *about(result, said, rows), ""]
+    lines = [f"# {arguments.title}", "", *told.run, *sitting(rows), ""]
     lines += [*summary(points, medians(rows, baseline.key)[0]), ""]
-    lines += [*fronts_table(points), "", *costs(result, theirs), "", *how(rows)]
+    lines += [*fronts_table(points), "", *told.costs, "", *how(rows)]
     write(arguments.out, lines, points)
     print("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said of the run, and of what both sides' training took."""
+
+    run: tuple[str, ...]
+    costs: tuple[str, ...]
+
+    @classmethod
+    def of_table(cls, path: Path) -> Told:
+        """As an earlier comparison said it."""
+        lines = path.read_text().splitlines()
+        run = [line for line in lines if line.startswith(("- run:", "- pictures:"))]
+        kept = "- the networks and their IoUs are those of that run; timed again since"
+        told = [line.partition("; timed in")[0] for line in run]
+        costs = [line for line in lines if line.startswith("Training:")]
+        return cls((*told, *[kept] * (kept not in told)), tuple(costs))
+
+
+def earlier(path: Path) -> list[Model]:
+    """Our models in the table of an earlier comparison, with the IoUs that it holds."""
+    found = []
+    for row in read_csv(path):
+        if row["who"] == "autoseg":
+            knobs = {name: kind(row[name]) for name, kind in (*KNOBS, ("channels", int))}
+            shipped = bool(int(row["on_its_front"]))
+            ious = (float(row["iou"]),)
+            found.append(Model("autoseg", row["model"], knobs, ious, shipped, row["about"]))
+    return found
 
 
 def published(path: Path) -> list[Model]:
@@ -142,26 +186,31 @@ def dataset_iou(onnx: Path, pictures: Sequence[tuple[Path, Path]]) -> float:
     return both / either
 
 
-def exported(model: Model, place: Path, result: Result) -> Path:
-    """The shipped graph: ours as confirmed, theirs with random weights and exact widths."""
+def exported(model: Model, place: Path, artifacts: Path | None) -> Path:
+    """The shipped graph: ours as confirmed, else with random weights; theirs with exact widths."""
     import torch
 
     from autoseg.export.to_onnx import export
     from autoseg.networks import build
 
-    if model.who == "autoseg":
-        return result.files / "artifacts" / f"{model.key}.onnx"
+    ours = model.who == "autoseg"
+    if ours and artifacts:
+        return artifacts / f"{model.key}.onnx"
     path = place / f"{model.key}.onnx"
     if not path.exists():
         torch.manual_seed(0)
-        widths = {name: value for name, value in model.knobs.items() if name != "resolution"}
-        net = build("fast_scnn", channels=3, classes=1, round_to=1, **widths)
+        built = {name: v for name, v in model.knobs.items() if name not in ("resolution",)}
+        channels = int(built.pop("channels", 3))
+        step = CHANNEL_STEP if ours else 1
+        net = build("fast_scnn", channels=channels, classes=1, round_to=step, **built)
         side = int(model.knobs["resolution"])
-        export(net, path, input_hw=(side, side), channels=3, classes=1, metadata={})
+        export(net, path, input_hw=(side, side), channels=channels, classes=1, metadata={})
     return path
 
 
-def timed(files: Mapping[str, Path], path: Path, rounds: int) -> list[dict[str, str]]:
+def timed(
+    files: Mapping[str, Path], path: Path, rounds: int, plan: MeasurePlan
+) -> list[dict[str, str]]:
     """Each model once a round, in another order each time; what `path` holds is kept."""
     from autoseg.device import resolve
 
@@ -172,9 +221,11 @@ def timed(files: Mapping[str, Path], path: Path, rounds: int) -> list[dict[str, 
     for number in range(rounds):
         order = [names[i] for i in np.random.default_rng(number).permutation(len(names))]
         for name in (n for n in order if (n, number) not in done):
-            m = device.measure(files[name], PLAN)
-            figures = (m.p50_ms, m.p90_ms or m.p50_ms, m.min_ms, m.runs, m.reference_ratio)
-            texts = map(str, (name, number, sitting, *figures, "; ".join(m.flags)))
+            m = device.measure(files[name], plan)
+            each = " ".join(f"{ms:.6g}" for ms in m.process_p50_ms)
+            figures = (m.p50_ms, *m.p50_ci_ms, m.p90_ms or m.p50_ms, m.min_ms, m.relative_p50)
+            more = (each, m.runs, m.reference_ratio, "; ".join(m.flags))
+            texts = map(str, (name, number, sitting, *figures, *more))
             rows.append(dict(zip(TIMINGS, texts, strict=True)))
             append_csv(path, rows[-1:])
         print(f"round {number + 1} of {rounds}: {len(names)} models", file=sys.stderr)
@@ -182,16 +233,23 @@ def timed(files: Mapping[str, Path], path: Path, rounds: int) -> list[dict[str, 
     return [row for row in rows if row["model"] in files]
 
 
-def about(result: Result, said: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-    """Commands, machine, versions, seed, and when it was timed."""
-    sittings = sorted({row["sitting"] for row in rows})
+def about(result: Result, said: Mapping[str, Any]) -> list[str]:
+    """The run's command, seed and pictures."""
     counts = ", ".join(f"{count} {split}" for split, count in said["pictures"].items())
     return [
         f"- run: `{run_command(said)}`, seed {said['seed']}; {result.spent_s:.0f} s",
+        f"- pictures: {counts}",
+    ]
+
+
+def sitting(rows: Sequence[Row]) -> list[str]:
+    """The command of the timing, machine, versions, and when it was."""
+    sittings = sorted({row["sitting"] for row in rows})
+    return [
         f"- then: `{command()}`",
         *facts(),
-        f"- onnxruntime {said['versions']['onnxruntime']}; code: {commit_of(ROOT)}",
-        f"- pictures: {counts}; timed in {len(sittings)} sitting(s) from {sittings[0]}",
+        f"- onnxruntime {version('onnxruntime')}; code: {commit_of(ROOT)}",
+        f"- timed in {len(sittings)} sitting(s) from {sittings[0]}",
     ]
 
 
@@ -213,7 +271,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("run", type=Path)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--max-s", type=float, default=15.0, help="longest timing of a model")
     parser.add_argument("--out", type=Path, required=True, help="a name in results/reference")
     parser.add_argument("--title", default="One run beside the thesis' 76 trained models")
     return parser.parse_args()

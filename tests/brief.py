@@ -16,10 +16,11 @@ WHOLE = MeasurePlan.confirm
 START = LocalPool.start
 
 
-def confirm(*statistic: Any) -> MeasurePlan:
-    """As many runs as are promised, and no more where their interval is wide."""
-    whole = WHOLE(*statistic)
-    return replace(whole, max_runs=whole.min_runs, min_s=0.1, max_s=5.0, warmup_s=0.1)
+def confirm(*statistic: Any, **given: Any) -> MeasurePlan:
+    """As many runs as are promised, in one process, and no more where their interval is wide."""
+    whole = WHOLE(*statistic, **given)
+    few = {"max_runs": whole.min_runs, "min_s": 0.1, "max_s": 5.0, "warmup_s": 0.1}
+    return replace(whole, processes=1, **few)
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:

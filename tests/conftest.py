@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,6 +24,8 @@ pytest_plugins = ["browser"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in the workers: one thread, so that what is trained here is what is trained there.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What earlier sittings know of this machine, a busy one, is not for tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="autoseg-tests-cache-")
 # Tests that import it themselves ask no network either.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 

@@ -104,7 +104,10 @@ def test_published_models_are_built_once_per_architecture(monkeypatch, tmp_path)
     (tmp_path / "models.csv").write_text(head + rows)
     small, wide = published(tmp_path / "models.csv")
     assert small.ious == (0.91, 0.92) and wide.knobs["a"] == 1.0
-    timings = [{"model": small.key, "p50_ms": ms} for ms in ("0.3", "0.1", "0.2")]
+    timings = [
+        {"model": small.key, "p50_ms": ms, "p50_low_ms": "0.05", "p50_high_ms": "0.3"}
+        for ms in ("0.3", "0.1", "0.2")
+    ]
     points = points_of(small, timings)
     assert of(points, "thesis") == [(0.2, 0.91), (0.2, 0.92)] and points[0]["p50_high_ms"] == 0.3
     assert gaps("ours", [(0.1, 0.95)], of(points, "thesis"))[0].endswith("nowhere worse.")
@@ -160,7 +163,8 @@ def test_published_comparison_includes_a_run(tiny, tmp_path):
     folder = optimize(**tiny.given, results=tmp_path / "results", name="run").folder
     head = "set,res,a,t,r,pp,iou_dataset\n"
     (tmp_path / "models.csv").write_text(head + ",64,0.125,2,1,0,0.91\noverall,96,1,6,1,1,0.93\n")
-    given = [folder, "--models", tmp_path / "models.csv", "--rounds", 2, "--out", tmp_path / "two"]
+    given = [folder, "--models", tmp_path / "models.csv", "--rounds", 2, "--max-s", 0.2]
+    given += ["--out", tmp_path / "two"]
     said = run("against_thesis.py", *given)
     assert said.strip() in (tmp_path / "two.md").read_text() and (tmp_path / "two.png").exists()
     rows = list(csv.DictReader((tmp_path / "two.csv").open()))
@@ -172,3 +176,8 @@ def test_published_comparison_includes_a_run(tiny, tmp_path):
     assert timings.count("\n") == 1 + 2 * (3 + len(confirmed))
     run("against_thesis.py", *given)
     assert (folder / "against-thesis" / "timings.csv").read_text() == timings
+    # The same architectures timed again, from the table alone.
+    given = [tmp_path / "two.csv", *given[1:-1], tmp_path / "again"]
+    run("against_thesis.py", *given, cwd=tmp_path)
+    again = list(csv.DictReader((tmp_path / "again.csv").open()))
+    assert [(row["model"], row["iou"]) for row in again] == [(r["model"], r["iou"]) for r in rows]

@@ -12,7 +12,7 @@ from autoseg import __version__
 from autoseg import data as data_room
 from autoseg.core.cpus import usable_cpus
 from autoseg.core.errors import CandidateError, InputError
-from autoseg.core.records import DeviceInfo
+from autoseg.core.records import Constraints, DeviceInfo
 from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
 from autoseg.data.dataset import FULL_RANGE, Dataset
@@ -115,9 +115,11 @@ def pool_of(task: Task, name: str, workers: int) -> Pool:
     return pools[name](task, workers)
 
 
-def scheduler_of(task: Task, declaration: Declaration) -> SearchScheduler:
+def scheduler_of(
+    task: Task, declaration: Declaration, constraints: Constraints
+) -> SearchScheduler:
     """The scheduler for a task, a latency ceiling and an IoU floor."""
-    constraints, effort, seed = declaration.constraints, declaration.effort, declaration.seed
+    effort, seed = declaration.effort, declaration.seed
     _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
     training_time = TrainingTime(
         space=task.space,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.bundle.write import BundleContext, bundle_matches, write_bundle
-from autoseg.core.diagnostics import read_diagnostics, sheet_path
+from autoseg.core.diagnostics import sheet_path
 from autoseg.core.errors import InputError
 from autoseg.core.pareto import PICKS
 from autoseg.core.records import Evaluation
@@ -42,7 +42,6 @@ def bundle_model(
         context=BundleContext(
             read_declaration(result.folder),
             result.measured_on,
-            read_diagnostics(place, key),
             sheet_path(place, key),
         ),
     )

@@ -11,11 +11,11 @@ from typing import Any
 from autoseg.api.assemble import augmentation_of, dataset_of, require_same, statement, task_of
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
-from autoseg.core.records import Statistic
+from autoseg.core.records import Latency, Statistic
 from autoseg.data import is_parcels
 from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
-from autoseg.run.context import RunContext
+from autoseg.run.context import RunContext, typical_hw
 from autoseg.run.declaration import OPTIONS, Declaration
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
@@ -32,6 +32,8 @@ def optimize(
     max_latency: str | None = None,
     min_iou: float | None = None,
     statistic: Statistic | None = None,
+    latency: Latency | None = None,
+    frame: str | None = None,
     effort: str | None = None,
     space: str | Path | None = None,
     budget: str | None = None,
@@ -58,12 +60,14 @@ def optimize(
     """Search, train, measure and confirm; return the Pareto front.
 
     `max_latency` and `budget` are durations with a unit (``"33ms"``, ``"2h"``); `min_iou` a
-    fraction. An option that is None has the default of `Declaration`, or with `resume` the value
-    of the continued run, whose data and other files may lie elsewhere now: their new place is
-    given in the same option. `sampler` is the proposer: ``"autoseg"``, or one of Optuna's
-    (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``, ``"random"``). `augment` is a file written by
-    `albumentations.save` or a ``package.module:function``. Several devices share the run's
-    measurements and must be of one kind; `accept_new_host_key` trusts a board at first contact.
+    fraction. `latency` says what is promised: that of the ``"model"``, or of a whole ``"frame"``
+    of the size `frame` (``"1920x1080"``), with both its resizes. An option that is None has the
+    default of `Declaration`, or with `resume` the value of the continued run, whose data and other
+    files may lie elsewhere now: their new place is given in the same option. `sampler` is the
+    proposer: ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
+    ``"random"``). `augment` is a file written by `albumentations.save` or a
+    ``package.module:function``. Several devices share the run's measurements and must be of one
+    kind; `accept_new_host_key` trusts a board at first contact.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
     `on_event` is called with each event of the ledger after it was written, a mapping; its
@@ -94,6 +98,8 @@ def optimize(
             require_same(before, facts)
         task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
         facts |= {"places": places_of(folder)}
+        if before is None:
+            facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         if before is not None:

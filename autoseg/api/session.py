@@ -15,7 +15,7 @@ from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
 from autoseg.run.context import RunContext
-from autoseg.run.declaration import Declaration
+from autoseg.run.declaration import Declaration, constraints_of
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
@@ -57,11 +57,12 @@ class Session(ExitStack):
         """What the pipeline's steps share, with a pool of so many workers."""
         pool = self.enter_context(closing(pool_of(task, declaration.pool, workers)))
         shared = run.folder.parent / ".cache" / "measurements.jsonl"
+        constraints = constraints_of(declaration, run.declaration)
         return RunContext(
             run=run,
             task=task,
-            constraints=declaration.constraints,
-            scheduler=scheduler_of(task, declaration),
+            constraints=constraints,
+            scheduler=scheduler_of(task, declaration, constraints),
             pool=pool,
             device=device,
             measured_before=MeasurementCache(shared),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autoseg.bundle.manifest import DataFacts, Manifest
-from autoseg.core.diagnostics import Diagnostics
-from autoseg.core.records import Evaluation, Score
+from autoseg.core.records import Evaluation, Measurement, Score
 from autoseg.core.text import markdown_name as plain
 from autoseg.core.text import markdown_table
-from autoseg.core.units import parse_hw
+from autoseg.core.units import HW, parse_hw, size_text
 from autoseg.data.drawing.overlay import class_colours
 from autoseg.run.rows import table_rows
 
@@ -18,7 +17,6 @@ def card(
     evaluation: Evaluation,
     manifest: Manifest,
     classes: Sequence[str],
-    diagnostics: Diagnostics | None,
     sheet: str | None,
 ) -> str:
     """The card's text; `sheet` is the file name of a contact sheet beside it.
@@ -36,7 +34,7 @@ def card(
         _ABOUT_RESULTS.format(iou_of=plain(_iou_of(evaluation))),
         f"![images of val with truth, prediction and errors]({sheet})" if sheet else "",
         "## Measured on",
-        markdown_table(["", ""], _measured(evaluation, manifest, diagnostics).items()),
+        markdown_table(["", ""], _measured(evaluation, manifest).items()),
         "## Trained on",
         markdown_table(["", ""], _data(manifest.data).items()),
         "## Limits",
@@ -58,7 +56,7 @@ def _description(manifest: Manifest, classes: Sequence[str], hw: tuple[int, int]
     return (
         f"Segments an image into {len(classes)} classes: {names}{more}. Its input is {hw[0]} "
         f"pixels high and {hw[1]} wide. It was selected for a latency of at most "
-        f"{constraints.max_latency_ms:g} ms ({constraints.statistic}){where} and an IoU of at "
+        f"{constraints.ceiling} ({constraints.promised}){where} and an IoU of at "
         f"least {constraints.min_iou:g}."
     )
 
@@ -75,7 +73,10 @@ def _results(evaluation: Evaluation, manifest: Manifest) -> list[list[str]]:
         # The intervals of p95 and p99 are estimates: they are shown only for the promise.
         known = name == promised or name not in ("p95", "p99")
         interval = f"{latency.interval_text('.3g')} ms" if known else "-"
-        cells.append([f"latency {name}", f"{latency.value:.3g} ms{limit}", interval])
+        cells.append([latency.name, f"{latency.value:.3g} ms{limit}", interval])
+    other = row.beside(constraints.statistic)
+    if other.value is not None:
+        cells.append([other.name, f"{other.value:.3g} ms", f"{other.interval_text('.3g')} ms"])
     floor = {"val": f" (floor {constraints.min_iou:g})", "test": ""}
     for split, score in _scores(evaluation).items():
         iou = f"{score.iou:.4f}{floor[split]}"
@@ -115,9 +116,7 @@ def _iou_of(evaluation: Evaluation) -> str:
     return told[-1] if told else "the foreground for two classes, else the mean over classes"
 
 
-def _measured(
-    evaluation: Evaluation, manifest: Manifest, diagnostics: Diagnostics | None
-) -> dict[str, str]:
+def _measured(evaluation: Evaluation, manifest: Manifest) -> dict[str, str]:
     measurement, device = evaluation.measurement, manifest.device
     if measurement is None:
         return {}
@@ -139,19 +138,18 @@ def _measured(
         rows["class maps equal to the training machine's"] = share
     if measurement.flags:
         rows["warnings"] = "; ".join(map(plain, measurement.flags))
-    return rows | _frame(diagnostics)
+    return rows | _frame(measurement)
 
 
-def _frame(diagnostics: Diagnostics | None) -> dict[str, str]:
-    frame = diagnostics.frame if diagnostics else None
+def _frame(measurement: Measurement) -> dict[str, str]:
+    frame = measurement.frame
     if frame is None:
-        return {}
-    height, width = frame.picture_hw
+        return {"frame": "not timed"}
     parts = (
         f"resize {frame.resize_ms:.3g} ms, inference {frame.inference_ms:.3g} ms, "
-        f"resize back {frame.resize_back_ms:.3g} ms ({plain(frame.where)})"
+        f"resize back {frame.resize_back_ms:.3g} ms (medians)"
     )
-    return {f"an image of {width}x{height}": parts}
+    return {f"a frame of {size_text(frame.hw)}": parts}
 
 
 def _data(data: DataFacts | None) -> dict[str, str]:
@@ -175,16 +173,16 @@ def _data(data: DataFacts | None) -> dict[str, str]:
 _NO_LICENCE = "unknown: check the rights to the images before you distribute the model"
 
 
-def _limits(evaluation: Evaluation, manifest: Manifest, hw: tuple[int, int]) -> str:
+def _limits(evaluation: Evaluation, manifest: Manifest, hw: HW) -> str:
     measurement = evaluation.measurement
     threads = measurement.threads if measurement else 1
     many = "one thread" if threads == 1 else f"{threads} threads"
     where = plain(manifest.device.name) if manifest.device else "the device"
     test = "test was not." if evaluation.score("test") else "there was no test split."
     lines = [
-        f"The latency is that of one frame of {hw[1]}x{hw[0]} at a time, on {many} of {where}, "
+        f"The latency is that of one {_timed(manifest, hw)} at a time, on {many} of {where}, "
         "without other load. Other load, heat, another clock or another version of the runtime "
-        "change it. Reading and resizing the image take additional time.",
+        f"change it. {_not_timed(manifest, measurement)}",
         "Each pixel gets one of the classes above. Objects of other classes get one of them too, "
         "without a warning.",
         f"An image of any size and aspect ratio is resized to {hw[1]}x{hw[0]}: objects of a few "
@@ -195,6 +193,21 @@ def _limits(evaluation: Evaluation, manifest: Manifest, hw: tuple[int, int]) -> 
         f"upwards slightly; {test}",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _timed(manifest: Manifest, hw: HW) -> str:
+    constraints = manifest.constraints
+    if constraints.latency == "model" or constraints.frame_hw is None:
+        return f"input of {size_text(hw)}"
+    return f"frame of {size_text(constraints.frame_hw)}, with both its resizes"
+
+
+def _not_timed(manifest: Manifest, measurement: Measurement | None) -> str:
+    if manifest.constraints.latency == "frame":
+        return "Reading the image takes additional time."
+    frame = measurement.frame if measurement else None
+    takes = f": {frame.resizes_ms:.3g} ms for one of {size_text(frame.hw)}" if frame else ""
+    return f"Reading the image, resizing it and resizing its mask take additional time{takes}."
 
 
 _USE = """\

@@ -23,8 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 from autoseg.bundle.manifest import SCHEMA, Manifest
 from autoseg.core.errors import InputError
 from autoseg.core.files import lfs_pointer
-from autoseg.core.records import Measurement, Score
+from autoseg.core.records import Constraints, Measurement, Score
 from autoseg.core.text import one_line
+from autoseg.core.units import MAX_FRAME_PIXELS
 from autoseg.data.drawing.overlay import Colour
 
 MAX_FILES, MAX_SUMS_BYTES = 64, 64_000
@@ -190,6 +191,13 @@ def _finite(text: str) -> float:
     return value
 
 
+def _is_size(constraints: Constraints) -> bool:
+    if constraints.frame_hw is None:
+        return constraints.latency == "model"
+    height, width = constraints.frame_hw
+    return min(height, width) > 0 and height * width <= MAX_FRAME_PIXELS
+
+
 def _check_values(
     manifest: Manifest, measurement: Measurement, scores: Mapping[str, Score], named: _ClassesFile
 ) -> None:
@@ -204,6 +212,11 @@ def _check_values(
         ),
         "bundle.json: the ceiling must be over zero, the floor between 0 and 1": (
             0 < constraints.max_latency_ms < math.inf and 0 <= constraints.min_iou <= 1
+        ),
+        f"bundle.json: a frame has 1 to {MAX_FRAME_PIXELS:,} pixels, and its size is known where "
+        "its latency is promised": _is_size(constraints),
+        "measurement.json: it is of another latency than bundle.json promises": (
+            measurement.latency == constraints.latency
         ),
         "measurement.json: latencies and runs must be over zero": (
             measurement.runs > 0 and all(0 < ms < math.inf for ms in each_ms if ms is not None)

@@ -14,7 +14,6 @@ from typing import Any
 from autoseg.bundle.card import card
 from autoseg.bundle.inline import inlined
 from autoseg.bundle.manifest import manifest_of
-from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.errors import InputError
 from autoseg.core.records import IGNORE_INDEX, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import file_digest, to_json
@@ -32,7 +31,6 @@ class BundleContext:
 
     declaration: Mapping[str, Any] = field(default_factory=dict)
     device: DeviceInfo | None = None
-    diagnostics: Diagnostics | None = None
     sheet: Path | None = None
 
 
@@ -120,7 +118,7 @@ def _describe(
     if context.sheet is not None and context.sheet.is_file():
         sheet = SHEET
         shutil.copyfile(context.sheet, draft / sheet)
-    text = card(evaluation, manifest, classes, context.diagnostics, sheet)
+    text = card(evaluation, manifest, classes, sheet)
     (draft / "card.md").write_text(text, encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,9 +22,16 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_facts, print_json, print_lines, print_table
 from autoseg.core.errors import CandidateError, InputError
-from autoseg.core.records import STATISTICS, FedInput, MeasurePlan
+from autoseg.core.records import (
+    LATENCIES,
+    OTHER_LATENCY,
+    STATISTICS,
+    FedInput,
+    Measurement,
+    MeasurePlan,
+)
 from autoseg.core.serialize import to_json
-from autoseg.core.units import parse_duration_s
+from autoseg.core.units import parse_duration_s, parse_frame_hw, size_text
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Reading
@@ -40,6 +47,16 @@ def measure(
     ] = None,
     device: DeviceOption = "local",
     statistic: Annotated[str, typer.Option(help="p50 p90 p95 p99 mean")] = "p90",
+    latency: Annotated[
+        str, typer.Option(help="model frame: what is timed for long; with --frame, the other too")
+    ] = "model",
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="also time whole frames of this size, such as 1920x1080, with both resizes",
+        ),
+    ] = None,
     max_time: Annotated[str, typer.Option(help="stop timing after this long")] = "60s",
     shape: Annotated[
         list[str] | None,
@@ -60,7 +77,8 @@ def measure(
     from autoseg.device import board_of
     from autoseg.device.device_profile import load_profile
 
-    plan, shapes = _plan(statistic, max_time), _shapes(shape or [])
+    plan = _plan(statistic, max_time, latency=latency, frame=frame)
+    shapes = _shapes(shape or [])
     for file in (None if candidate else model, against):
         _require_file(file)
     opened = board_of(load_profile(device), accept_new_host_key=accept_new_host_key, shapes=shapes)
@@ -70,20 +88,48 @@ def measure(
                 others = {str(against): against} if against else {}
                 _print_operators(board, {name: onnx, **others}, as_json=as_json)
             else:
+                if plan.frame_hw:
+                    _require_frames(onnx)
                 found = board.measure(onnx, plan)
-                facts = to_json(found)
-                inputs = {} if as_json else {"inputs": [_fed(each) for each in found.inputs]}
-                print_facts({**facts, **inputs}, as_json=as_json)
+                print_facts(to_json(found) if as_json else _facts(found), as_json=as_json)
     except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
     return 0
 
 
-def _plan(statistic: str, max_time: str) -> MeasurePlan:
+def _plan(statistic: str, max_time: str, *, latency: str, frame: str | None) -> MeasurePlan:
     if statistic not in STATISTICS:
         raise InputError(f"--statistic is one of {', '.join(STATISTICS)}, got {statistic!r}")
-    max_s = parse_duration_s(max_time, "--max-time", "60s")
-    return dataclasses.replace(MeasurePlan.confirm(statistic), max_s=max_s)
+    if latency not in LATENCIES:
+        raise InputError(f"--latency is one of {', '.join(LATENCIES)}, got {latency!r}")
+    if latency == "frame" and frame is None:
+        raise InputError("--latency frame needs the frame's size, such as --frame 1920x1080")
+    frame_hw = parse_frame_hw(frame) if frame else None
+    plan = MeasurePlan.confirm(statistic, latency=latency, frame_hw=frame_hw)
+    return dataclasses.replace(plan, max_s=parse_duration_s(max_time, "--max-time", "60s"))
+
+
+def _require_frames(onnx: Path) -> None:
+    """Raises InputError for a model that cannot be run on whole frames."""
+    from autoseg.export.contract import require_shipped
+
+    try:
+        require_shipped(onnx)
+    except InputError as error:
+        raise InputError(f"{error}; --frame resizes for such a model only") from error
+
+
+def _facts(found: Measurement) -> dict[str, Any]:
+    """A measurement as rows of a table: both latencies and the parts of a frame by their names."""
+    facts = to_json(found)
+    del facts["beside"], facts["frame"]
+    if found.beside:
+        other = OTHER_LATENCY[found.latency]
+        facts |= {f"{other}_{name}": value for name, value in to_json(found.beside).items()}
+    if frame := found.frame:
+        parts = {n: ms for n, ms in to_json(frame).items() if n != "hw"}
+        facts |= {"frame": size_text(frame.hw), **parts}
+    return {**facts, "inputs": [_fed(each) for each in found.inputs]}
 
 
 def _shapes(given: Sequence[str]) -> dict[str, list[int]]:

@@ -115,7 +115,7 @@ def _best(evaluations: list[Evaluation], constraints: Constraints, on: str | Non
     where = f"on {on}" if on else "while training"
     title = Text(without_control(f"front so far (val, {where})"))
     table = Table(box=None, title_justify="left", title=title)
-    for name in ("key", f"{constraints.statistic} ms", "IoU", "floor", "epoch", "state", "knobs"):
+    for name in ("key", f"{constraints.promised} ms", "IoU", "floor", "epoch", "state", "knobs"):
         table.add_column(name)
     trained = [e for e in evaluations if e.iou is not None and e.state != "stopped"]
     for e in front_of(trained, constraints.statistic)[-10:]:

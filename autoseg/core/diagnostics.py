@@ -13,7 +13,6 @@ from pathlib import Path
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
 from autoseg.core.serialize import from_json, to_json
-from autoseg.core.units import HW
 
 MAX_BYTES = 4_000_000  # 255 classes are 0.7 MB
 MAX_NUMBER = 1 << 53
@@ -29,32 +28,16 @@ class OperatorTime:
 
 
 @dataclass(frozen=True)
-class FrameTime:
-    """Medians for one picture of `picture_hw`: resize, inference, resize of the class map.
-
-    `where` names the device and the method of the timing.
-    """
-
-    picture_hw: HW
-    resize_ms: float
-    inference_ms: float
-    resize_back_ms: float
-    where: str
-
-
-@dataclass(frozen=True)
 class Diagnostics:
     """Diagnostics of one exported file (`onnx_digest`).
 
     `confusion` counts pixels of val at the pictures' own sizes: rows are the truth, columns the
-    prediction. `operators` has the slowest kind first. A device without profiling leaves
-    `operators` empty and `frame` None.
+    prediction. `operators` has the slowest kind first; a device without profiling leaves it empty.
     """
 
     onnx_digest: str
     confusion: tuple[tuple[int, ...], ...]
     operators: tuple[OperatorTime, ...] = ()
-    frame: FrameTime | None = None
 
 
 def sheet_path(place: Path, key: str) -> Path:
@@ -87,21 +70,10 @@ def _path(place: Path, key: str) -> Path:
 
 def _valid(found: Diagnostics) -> bool:
     """Whether every value has the type and range of its field: the file may come from anywhere."""
-    rows, frame = found.confusion, found.frame
+    rows = found.confusion
     square = all(len(row) == len(rows) and all(map(_count, row)) for row in rows)
     named = all(isinstance(o.op, str) and _count(o.nodes) and _ms(o.ms) for o in found.operators)
-    return isinstance(found.onnx_digest, str) and square and named and _timed(frame)
-
-
-def _timed(frame: FrameTime | None) -> bool:
-    if frame is None:
-        return True
-    times = frame.resize_ms, frame.inference_ms, frame.resize_back_ms
-    return (
-        isinstance(frame.where, str)
-        and all(map(_ms, times))
-        and all(map(_count, frame.picture_hw))
-    )
+    return isinstance(found.onnx_digest, str) and square and named
 
 
 def _count(value: object) -> bool:

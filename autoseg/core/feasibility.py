@@ -8,6 +8,7 @@ from statistics import NormalDist
 from autoseg.core.records import Constraints, Measurement, Score, Statistic
 
 MIN_P_FEASIBLE = 0.9  # a model is called feasible when P(latency and IoU hold) is at least this
+MAX_USABLE_HALF = 0.25  # of a statistic, from it to an end of its 95 % interval
 NORMAL_95 = NormalDist().inv_cdf(0.975)
 # How much wider than the p90's the interval of a percentile q is, in an exponential tail: an order
 # statistic's spread goes with sqrt(q / (1 - q)) there.
@@ -52,6 +53,25 @@ def latency_ci_ms(measurement: Measurement, statistic: Statistic) -> tuple[float
     return max(0.0, value_ms - half_ms), value_ms + half_ms
 
 
+def unusable(measurement: Measurement, statistic: Statistic) -> bool:
+    """Whether a statistic's own interval makes it useless: a quarter of it to one side or more."""
+    value_ms = measurement.latency_ms(statistic)
+    low, high = latency_ci_ms(measurement, measurement.supported(statistic))
+    return max(high - value_ms, value_ms - low) > MAX_USABLE_HALF * value_ms
+
+
+def measurably_faster(one: Measurement, other: Measurement) -> bool:
+    """Whether the 95 % interval of the ratio of two medians on one device excludes 1.
+
+    Each is taken over the reference model, block beside block, so that neither the clock nor heat
+    of that moment count. Without a reference, the two intervals must lie apart.
+    """
+    if one.relative_p50 and other.relative_p50 and one.device == other.device:
+        off = math.log(one.relative_p50 / other.relative_p50)
+        return off + NORMAL_95 * math.hypot(one.relative_sd or 0.0, other.relative_sd or 0.0) < 0
+    return one.p50_ci_ms[1] < other.p50_ci_ms[0]
+
+
 def p_iou_met(score: Score, min_iou: float) -> float:
     """P(IoU is over a floor), from the 95 % interval (normal)."""
     low, high = score.iou_ci95
@@ -64,7 +84,7 @@ def rejection_reason(measurement: Measurement, score: Score, constraints: Constr
     latency_ms, ceiling_ms = measurement.latency_ms(statistic), constraints.max_latency_ms
     fast, accurate = p_latency_met(measurement, constraints), score.p_floor or 0.0
     relation = "over" if latency_ms > ceiling_ms else "too close to"
-    slow = f"{statistic} {latency_ms:.3g} ms is {relation} {ceiling_ms:g} ms"
+    slow = f"{measurement.name(statistic)} {latency_ms:.3g} ms is {relation} {ceiling_ms:g} ms"
     relation = "below" if score.iou < constraints.min_iou else "too close to"
     short = f"IoU {score.iou:.4f} is {relation} {constraints.min_iou:g}"
     doubts = [slow] * (fast < MIN_P_FEASIBLE) + [short] * (accurate < MIN_P_FEASIBLE)

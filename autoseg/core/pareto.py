@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from autoseg.core.errors import InputError
+from autoseg.core.feasibility import measurably_faster
 from autoseg.core.records import Constraints, Evaluation, Statistic
 
 Point = tuple[float, float]
@@ -66,9 +67,24 @@ def settled(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
 
 
 def front_of(evaluations: Iterable[Evaluation], statistic: Statistic) -> list[Evaluation]:
-    """The settled evaluations that no other dominates, fastest first."""
+    """The settled evaluations that no other dominates, fastest first.
+
+    One of them gives way to another with a better IoU unless it is measurably faster.
+    """
     known = [(e, at) for e in settled(evaluations) if (at := point(e, statistic)) is not None]
-    return [known[index][0] for index in front([at for _, at in known])]
+    best = [known[index][0] for index in front([at for _, at in known])]
+    kept: list[Evaluation] = []
+    for evaluation in sorted(best, key=lambda e: -(e.iou or 0.0)):
+        if all(_stands_beside(evaluation, other) for other in kept):
+            kept.append(evaluation)
+    return [evaluation for evaluation in best if evaluation in kept]
+
+
+def _stands_beside(one: Evaluation, other: Evaluation) -> bool:
+    """Whether the first stays although the other has no worse IoU; equal points both stay."""
+    if one.iou == other.iou or one.measurement is None or other.measurement is None:
+        return True
+    return measurably_faster(one.measurement, other.measurement)
 
 
 def pick(
@@ -110,7 +126,7 @@ def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints
         why = "the front has no knee where more IoU begins to cost more latency"
     latency_ms, iou = _at(chosen, constraints)
     timed = chosen.measurement
-    statistic = timed.supported(constraints.statistic) if timed else constraints.statistic
+    statistic = timed.name(constraints.statistic) if timed else constraints.promised
     parts = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
     for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
         beside = pick(models, other, constraints)  # type: ignore[arg-type]

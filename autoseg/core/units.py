@@ -22,6 +22,29 @@ def parse_hw(value: Choice) -> HW:
     return int(parts[0]), int(parts[-1])
 
 
+MAX_FRAME_PIXELS = 200_000_000
+
+
+def parse_frame_hw(value: object) -> HW:
+    """``"1920x1080" -> (1080, 1920)``: a camera's size as people write it, the width first.
+
+    Raises InputError for anything else, and for frames that no camera gives.
+    """
+    sizes = re.fullmatch(r"\s*([1-9]\d{0,5})\s*[xX×]\s*([1-9]\d{0,5})\s*", str(value), re.ASCII)
+    width, height = (int(size) for size in sizes.groups()) if sizes else (0, 0)
+    if not 0 < width * height <= MAX_FRAME_PIXELS:
+        raise InputError(
+            "--frame is the WIDTHxHEIGHT of the camera's picture in pixels, such as 1920x1080, "
+            f"of {MAX_FRAME_PIXELS // 10**6} megapixels at most; got {value!r}"
+        )
+    return height, width
+
+
+def size_text(hw: HW) -> str:
+    """``(1080, 1920) -> "1920x1080"``."""
+    return f"{hw[1]}x{hw[0]}"
+
+
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan
+from autoseg.core.units import HW
 from autoseg.device import aa_comparison
 from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers, findings
+from autoseg.device.history import History, cache_folder
 from autoseg.device.measure import measure
 from autoseg.device.model_files import files_of
 from autoseg.device.model_session import Image, ModelSession, locally_named
@@ -62,6 +64,7 @@ class Board:
             provider="+".join(wanted),
             channel_step=self.profile.channel_step,
             here=self.launcher.here,
+            session=tuple(hello.session),
             affinity=tuple(sorted(self.profile.affinity or ())),
         )
 
@@ -93,6 +96,11 @@ class Board:
     def calm_ms(self) -> float | None:
         """The reference's median on the calm machine; None before the first measurement."""
         return calm_median(self._calm_ms) if self._calm_ms else None
+
+    @functools.cached_property
+    def history(self) -> History:
+        """What earlier days say of this device."""
+        return History(cache_folder(), self.describe().fingerprint)
 
     def note_calm(self, calm_ms: float) -> None:
         """Adds one calm median; the minimum of all would be luck, and could only fall."""
@@ -159,9 +167,17 @@ class Board:
             raise DeviceError(f"{text}: {reason}")
         log.warning("%s: %s", text, reason)
 
-    def session(self, models: Mapping[str, Path], doing: str) -> ModelSession:
-        """Opens models there; `doing` stands in messages."""
-        return ModelSession(self.connection, self._plan(), models, doing)
+    def session(
+        self,
+        models: Mapping[str, Path],
+        doing: str,
+        *,
+        frames: Mapping[str, HW] | None = None,
+        fresh: bool = False,
+    ) -> ModelSession:
+        """Opens models there, as ModelSession says; `doing` stands in messages."""
+        plan = self._plan()
+        return ModelSession(self.connection, plan, models, doing, frames=frames, fresh=fresh)
 
     def _plan(self) -> dict[str, Any]:
         return {

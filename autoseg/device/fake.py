@@ -3,15 +3,26 @@
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.records import DeviceInfo, Measurement, MeasurePlan, Statistic
+from autoseg.core.records import (
+    DeviceInfo,
+    FrameParts,
+    Measurement,
+    MeasurePlan,
+    RunTimes,
+    Statistic,
+)
 from autoseg.device.model_files import files_of
 from autoseg.device.percentiles import NEEDED_RUNS
 from autoseg.device.rpc_schema import Node
 from autoseg.device.session import Array, class_maps, open_session
+
+RESIZES_MS = (0.2, 0.1)  # of a frame and of its class map
+REFERENCE_MS = 0.1
 
 
 def by_size(onnx: Path) -> float:
@@ -60,7 +71,9 @@ class FakeDevice:
         self.measured.append(onnx)
         if len(self.measured) == self.fail_on:
             raise DeviceError(f"{self.name} fails on measurement {self.fail_on}, as declared")
-        p50_ms = float(self._latency(onnx))
+        model_ms = float(self._latency(onnx))
+        whole_frames = plan.latency == "frame"
+        p50_ms = model_ms + whole_frames * sum(RESIZES_MS)
         slower: dict[Statistic, float] = {"p90": 1.02, "p95": 1.03, "p99": 1.05}
         tail = {
             name: p50_ms * factor if plan.min_runs >= NEEDED_RUNS[name] else None
@@ -89,6 +102,13 @@ class FakeDevice:
             onnx_digest=files_of(onnx).digest,
             taken_at="2000-01-01T00:00:00+00:00",
             quantiles_ms=_spread(p50_ms) if plan.phase == "confirm" else (),
+            reference_ms=REFERENCE_MS,
+            reference_ratio=1.0,
+            relative_p50=p50_ms / REFERENCE_MS,
+            relative_sd=0.0025,
+            process_p50_ms=(p50_ms,) * plan.processes,
+            latency=plan.latency,
+            **_frame_fields(model_ms, plan),
         )
 
     def predict(self, onnx: Path, images: Iterable[Array]) -> list[Array]:
@@ -110,6 +130,20 @@ class FakeDevice:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _frame_fields(model_ms: float, plan: MeasurePlan) -> dict[str, Any]:
+    """Both latencies where frames are timed."""
+    if plan.frame_hw is None:
+        return {}
+    into, back = RESIZES_MS
+    parts = FrameParts(
+        hw=plan.frame_hw, resize_ms=into, inference_ms=model_ms, resize_back_ms=back
+    )
+    other_ms = model_ms if plan.latency == "frame" else model_ms + into + back
+    wide = (0.995 * other_ms, 1.005 * other_ms)
+    beside = RunTimes(runs=36, p50_ms=other_ms, p50_ci_ms=wide, p90_ms=other_ms, p90_ci_ms=wide)
+    return {"frame": parts, "beside": beside}
 
 
 def _spread(p50_ms: float) -> tuple[float, ...]:

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from autoseg.core.units import HW
-
 OPSET, IR_VERSION = 18, 9  # as the shipped graph
 # With a single convolution, the changes of layout at the chain's ends would dominate.
 CONVS_PER_CHAIN = 4
@@ -55,29 +53,6 @@ def conv_chain(kernel: int, channels: int, side: int) -> bytes:
         ]
     shape = [1, channels, side, side]
     return _model("chain", nodes, {"x": shape, "y": shape}, [weights])
-
-
-def frame_resize(picture_hw: HW, input_hw: HW, channels: int) -> bytes:
-    """A graph from a picture uint8 ``[1, h, w, C]`` to a frame uint8 ``[1, H, W, C]``.
-
-    Linear and antialiased: on average within half a grey level of Pillow's bilinear resize.
-    """
-    shapes = [1, *picture_hw, channels], [1, *input_hw, channels]
-    return _resize(*shapes, mode="linear", antialias=1)
-
-
-def map_resize(map_hw: HW, picture_hw: HW) -> bytes:
-    """A graph from a class map uint8 ``[1, h, w]`` to the picture's size, nearest neighbour."""
-    # Pillow's NEAREST rounds ties up.
-    facts: dict[str, Any] = {"mode": "nearest", "nearest_mode": "round_prefer_ceil"}
-    return _resize([1, *map_hw], [1, *picture_hw], **facts)
-
-
-def _resize(before: list[int], after: list[int], **facts: Any) -> bytes:
-    node = helper.make_node("Resize", ["picture", "", "", "size"], ["resized"], **facts)
-    size = helper.make_tensor("size", TensorProto.INT64, [len(after)], after)
-    ends = {"picture": before, "resized": after}
-    return _model("resize", [node], ends, [size], TensorProto.UINT8)
 
 
 def _convolution(x: str, w: str, y: str, **attributes: Any) -> NodeProto:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
+from autoseg.core.feasibility import latency_ci_ms, unusable
+from autoseg.core.records import DeviceInfo, FedInput, FrameParts, Measurement, MeasurePlan
+from autoseg.core.units import HW
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
 from autoseg.device.findings import MIN_CLOCK_SHARE, THROTTLED_NOW
+from autoseg.device.history import History, Spread, sample_of
 from autoseg.device.model_files import files_of
 from autoseg.device.model_session import ModelSession
-from autoseg.device.percentiles import figures, quantiles
-from autoseg.device.rpc_schema import ModelInput, Node, StateAfter, Status
+from autoseg.device.percentiles import NEEDED_RUNS, Z95, estimate, figures, quantiles, run_times
+from autoseg.device.rpc_schema import (
+    Block,
+    Hello,
+    ModelInput,
+    Node,
+    OpenedModels,
+    StateAfter,
+    Status,
+)
 from autoseg.device.runner_connection import Connection
 from autoseg.device.timing import (
     CANDIDATE,
     FAR_OVER_CEILING_COLD,
+    MIN_RUNS,
     REFERENCE,
     REFERENCE_WARMUP_S,
+    BlockRequest,
+    BlockSource,
     Timing,
     far_over_ceiling,
     time_candidate,
@@ -34,6 +51,9 @@ WATCH_S = {"screen": 0.2, "confirm": 0.3}
 MAX_NAMED_NODES = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 COOL_MARGIN_C = 5.0
+# The latency that is not promised: the whole frame beside the model, or the model beside it.
+BESIDE = "beside"
+MIN_BESIDE_RUNS, MAX_BESIDE_S = 12, 2.0
 MIN_FLAGGED_CORES = 0.5
 # Reference over its calm median from which the whole measurement is flagged.
 MIN_FLAGGED_RATIO = 1.05
@@ -43,18 +63,29 @@ class MeasuredBoard(Protocol):
     """The part of a board that a measurement needs; `Board` imports this module.
 
     `reference` is the file of the reference model, `calm_ms` its median on the calm machine, None
-    before the first measurement; `note_calm` adds one.
+    before the first measurement; `note_calm` adds one. `history` is of earlier days.
     """
 
     connection: Connection
     profile: Profile
 
     @property
+    def history(self) -> History: ...
+
+    @property
     def reference(self) -> Path: ...
     @property
     def calm_ms(self) -> float | None: ...
     def note_calm(self, calm_ms: float) -> None: ...
-    def session(self, models: Mapping[str, Path], doing: str) -> ModelSession: ...
+    def session(
+        self,
+        models: Mapping[str, Path],
+        doing: str,
+        *,
+        frames: Mapping[str, HW] | None = None,
+        fresh: bool = False,
+    ) -> ModelSession: ...
+    def hello(self) -> Hello: ...
     def describe(self) -> DeviceInfo: ...
     def status(self, window_s: float) -> Status: ...
     def nodes(self, onnx: Path, runs: int) -> list[Node]: ...
@@ -62,15 +93,31 @@ class MeasuredBoard(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TimedPass:
-    """One timing, with the state of the machine before and after it."""
+    """One timing, with the state of the machine before and after it.
+
+    `timings` are of the promised latency, `beside` of the other one if it was timed, both a
+    process each.
+    """
 
     before: Status
     after: StateAfter
-    timing: Timing
+    timings: list[Timing]
+    beside: list[Timing]
     warmup: int
     load_ms: float
     inputs: list[ModelInput]
     throttled: bool | None
+
+    @property
+    def reference_ms(self) -> float:
+        return statistics.median(timing.reference_ms for timing in self.timings)
+
+    @property
+    def calm_ms(self) -> float:
+        return min(timing.calm_ms for timing in self.timings)
+
+    def total(self, name: Literal["redone", "disturbed", "blocks"]) -> int:
+        return sum(getattr(timing, name) for timing in self.timings)
 
 
 def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
@@ -82,27 +129,71 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
     if found.throttled and (board.connection.launcher.keeps_claim or plan.phase == "confirm"):
         rest(board)
         found = time_once(board, onnx, plan)
-    past_ms, timing = board.calm_ms, found.timing
-    board.note_calm(timing.calm_ms)
+    known_ms = [ms for ms in (board.calm_ms, board.history.calm_ms()) if ms is not None]
+    board.note_calm(found.calm_ms)
+    sample = sample_of(found.calm_ms, process_figures(found.timings))
+    if plan.processes > 1 and not found.total("disturbed"):
+        board.history.add(sample)
     fallen, fallen_flags = fallen_back(board, onnx)
-    ratio = timing.reference_ms / min(timing.calm_ms, past_ms or timing.calm_ms)
+    ratio = found.reference_ms / min([found.calm_ms, *known_ms])
     measurement = Measurement(
         device=info.name,
         phase=plan.phase,
         runtime=info.runtime,
         threads=info.threads,
         provider=info.provider,
+        session=info.session,
+        latency=plan.latency,
         onnx_digest=digest,
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reference_ratio=ratio,
         fallback_nodes=fallen[:MAX_NAMED_NODES],
-        # Not for screenings: a search has hundreds, and no report shows their quantiles.
-        quantiles_ms=quantiles(timing.times_ms) if plan.phase == "confirm" else (),
         **state_fields(found),
-        **figures(timing.times_ms),
+        **timed_fields(found, plan, board.history.spread().of_model(sample)),
     )
-    flags = [*flags_of(found, ratio), *fallen_flags, *unsupported(plan, measurement)]
+    flags = [*flags_of(found, ratio), *fallen_flags, *doubts_of(plan, measurement)]
     return dataclasses.replace(measurement, flags=tuple(flags))
+
+
+def timed_fields(found: TimedPass, plan: MeasurePlan, spread: Spread) -> dict[str, Any]:
+    """The fields of a measurement that follow from the runs."""
+    process_ms = [timing.times_ms for timing in found.timings]
+    beside_ms = [timing.times_ms for timing in found.beside]
+    times_ms = [ms for own in process_ms for ms in own]
+    p50_ms, (low, high) = estimate(times_ms, "p50")
+    own_sd = (high - low) / 2 / Z95 / p50_ms
+    relative = statistics.median(timing.relative_p50 for timing in found.timings)
+    return {
+        # Not for screenings: a search has hundreds, and no report shows their quantiles.
+        "quantiles_ms": quantiles(times_ms) if plan.phase == "confirm" else (),
+        "process_p50_ms": tuple(statistics.median(t.times_ms) for t in found.timings),
+        "relative_p50": relative,
+        "relative_sd": math.hypot(own_sd, spread.process["relative"] / math.sqrt(len(process_ms))),
+        "frame": frame_parts(found, plan),
+        "beside": run_times(beside_ms, spread) if beside_ms else None,
+        **figures(process_ms, spread),
+    }
+
+
+def frame_parts(found: TimedPass, plan: MeasurePlan) -> FrameParts | None:
+    """The medians over the processes of the parts of a frame; None where none was timed."""
+    timings = found.timings if plan.latency == "frame" else found.beside
+    if plan.frame_hw is None or not timings:
+        return None
+    parts = zip(*(timing.parts_ms for timing in timings), strict=True)
+    into, run, back = (statistics.median(each) for each in parts)
+    return FrameParts(hw=plan.frame_hw, resize_ms=into, inference_ms=run, resize_back_ms=back)
+
+
+def process_figures(timings: Sequence[Timing]) -> dict[str, list[float]]:
+    """The figures of each process whose spread the device's history keeps."""
+    enough = all(len(timing.times_ms) >= NEEDED_RUNS["p90"] for timing in timings)
+    p90 = {"p90": [estimate(t.times_ms, "p90")[0] for t in timings]} if enough else {}
+    return {
+        "p50": [statistics.median(t.times_ms) for t in timings],
+        "relative": [t.relative_p50 for t in timings],
+        **p90,
+    }
 
 
 def state_fields(found: TimedPass) -> dict[str, Any]:
@@ -115,8 +206,8 @@ def state_fields(found: TimedPass) -> dict[str, Any]:
         "peak_rss_bytes": after.peak_rss_bytes,
         "throttled": found.throttled,
         "temperature_c": after.temperature_c,
-        "reference_ms": found.timing.reference_ms,
-        "redone_blocks": found.timing.redone,
+        "reference_ms": found.reference_ms,
+        "redone_blocks": found.total("redone"),
         "governor": ", ".join(before.governors) or None,
         "clock_mhz": clocks if all(clocks) else None,
         "other_cores": before.other_cores,
@@ -131,7 +222,7 @@ def _fed(given: ModelInput) -> FedInput:
 
 def flags_of(found: TimedPass, ratio: float) -> list[str]:
     """Everything irregular while a model was timed, in words; `ratio` is the reference's."""
-    before, after, timing = found.before, found.after, found.timing
+    before, after, disturbed = found.before, found.after, found.total("disturbed")
     flags = []
     if found.throttled:
         flags.append("the machine was throttled")
@@ -141,8 +232,8 @@ def flags_of(found: TimedPass, ratio: float) -> list[str]:
     if after.governors and after.governors != before.governors:
         now = ", ".join(after.governors)
         flags.append(f"the governor went from {', '.join(before.governors)} to {now}")
-    if timing.disturbed:
-        flags.append(f"{timing.disturbed} of {timing.blocks} blocks disturbed")
+    if disturbed:
+        flags.append(f"{disturbed} of {found.total('blocks')} blocks disturbed")
     if ratio >= MIN_FLAGGED_RATIO:
         flags.append(f"reference {100 * (ratio - 1):.0f} % slower than when calm")
     if before.other_cores is not None and before.other_cores >= MIN_FLAGGED_CORES:
@@ -152,17 +243,34 @@ def flags_of(found: TimedPass, ratio: float) -> list[str]:
     return flags
 
 
-def unsupported(plan: MeasurePlan, found: Measurement) -> list[str]:
-    """A flag where too few runs replace the plan's percentile by a lower one."""
-    supported = found.supported(plan.statistic)
-    if plan.phase == "screen" or supported == plan.statistic:
+def doubts_of(plan: MeasurePlan, found: Measurement) -> list[str]:
+    """Flags where too few runs replace the plan's percentile, or its interval makes it useless."""
+    if plan.phase == "screen":
         return []
-    return [f"{found.runs} runs cannot give a {plan.statistic}: the {supported} replaces it"]
+    supported, flags = found.supported(plan.statistic), []
+    if supported != plan.statistic:
+        flags.append(
+            f"{found.runs} runs cannot give a {plan.statistic}: the {supported} replaces it"
+        )
+    if unusable(found, plan.statistic):
+        low, high = latency_ci_ms(found, supported)
+        flags.append(f"the {supported} is unusable: it may be {low:.3g} to {high:.3g} ms")
+    return flags
 
 
 def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
-    """The plan with the profile's warm-up and number of confirming runs."""
+    """The plan with the profile's warm-up and number of confirming runs.
+
+    A board without Pillow times no frames; raises DeviceError where they are what is promised.
+    """
     profile = board.profile
+    if plan.frame_hw and board.hello().pillow is None:
+        plan = dataclasses.replace(plan, frame_hw=None)
+    if plan.latency == "frame" and plan.frame_hw is None:
+        raise DeviceError(
+            f"{board.connection.name} has no Pillow, which resizes frames: run `autoseg devices "
+            "setup` for it, or promise the model alone with --latency model"
+        )
     if profile.warmup_s is not None:
         plan = dataclasses.replace(plan, warmup_s=profile.warmup_s)
     if profile.runs is not None and plan.phase == "confirm":
@@ -174,26 +282,82 @@ def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
 def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
     """One timing beside the reference. Raises CandidateError, DeviceError."""
     before = board.status(WATCH_S[plan.phase])
-    models = {CANDIDATE: onnx, REFERENCE: board.reference}
-    session = board.session(models, f"timing {onnx.name}")
+    each = [_time_process(board, onnx, _share(plan)) for _ in range(plan.processes)]
+    after = functools.reduce(StateAfter.merged, (one.after for one in each))
+    return TimedPass(
+        before=before,
+        after=after,
+        timings=[one.timing for one in each],
+        beside=[one.beside for one in each if one.beside],
+        warmup=sum(one.warmup for one in each),
+        load_ms=statistics.median(one.opened.load_ms[CANDIDATE] for one in each),
+        inputs=each[0].opened.inputs[CANDIDATE],
+        throttled=throttled(before, after, board.profile.max_temperature_c),
+    )
+
+
+def _share(plan: MeasurePlan) -> MeasurePlan:
+    """The plan of one of its processes."""
+    count = plan.processes
+    return dataclasses.replace(
+        plan,
+        min_runs=math.ceil(plan.min_runs / count),
+        max_runs=math.ceil(plan.max_runs / count),
+        min_s=plan.min_s / count,
+        max_s=plan.max_s / count,
+    )
+
+
+class _Process(NamedTuple):
+    """What one process gave."""
+
+    opened: OpenedModels
+    after: StateAfter
+    timing: Timing
+    beside: Timing | None
+    warmup: int
+
+
+def _time_process(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> _Process:
+    models, frames = {CANDIDATE: onnx, REFERENCE: board.reference}, dict[str, HW]()
+    if plan.frame_hw is not None:
+        models[BESIDE] = onnx
+        frames[CANDIDATE if plan.latency == "frame" else BESIDE] = plan.frame_hw
+    session = board.session(models, f"timing {onnx.name}", frames=frames, fresh=plan.processes > 1)
     opened = session.opened
     cold = far_over_ceiling(plan, opened.first_ms[CANDIDATE], FAR_OVER_CEILING_COLD)
     warmup = 0 if cold else session.warm(CANDIDATE, plan.warmup_s)
     session.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
     cpu_only = board.profile.provider_names == [CPU]
     timing = time_candidate(session.blocks, plan, calm_ms=board.calm_ms, judge_core=cpu_only)
-    after = session.after
-    if after is None:
+    beside = None
+    if plan.frame_hw is not None:
+        short = _beside_plan(plan)
+        beside = time_candidate(_as_candidate(session.blocks), short, judge_core=cpu_only)
+    if session.after is None:
         raise DeviceError(f"{board.connection.name} did not report its state after the timing")
-    return TimedPass(
-        before=before,
-        after=after,
-        timing=timing,
-        warmup=warmup,
-        load_ms=opened.load_ms[CANDIDATE],
-        inputs=opened.inputs[CANDIDATE],
-        throttled=throttled(before, after, board.profile.max_temperature_c),
+    return _Process(opened, session.after, timing, beside, warmup)
+
+
+def _beside_plan(plan: MeasurePlan) -> MeasurePlan:
+    """Few runs of the other latency; in three processes enough for a p90."""
+    runs = MIN_BESIDE_RUNS if plan.phase == "confirm" else MIN_RUNS
+    max_s = min(plan.max_s, MAX_BESIDE_S)
+    return dataclasses.replace(
+        plan, ceiling_ms=None, min_runs=runs, max_runs=2 * runs, min_s=0.0, max_s=max_s
     )
+
+
+def _as_candidate(source: BlockSource) -> BlockSource:
+    """The same source with the other latency in the candidate's place."""
+    there, here = {CANDIDATE: BESIDE}, {BESIDE: CANDIDATE}
+
+    def blocks(wanted: Sequence[BlockRequest]) -> Iterator[Block]:
+        asked = [dataclasses.replace(w, model=there.get(w.model, w.model)) for w in wanted]
+        for block in source(asked):
+            yield block.model_copy(update={"model": here.get(block.model, block.model)})
+
+    return blocks
 
 
 def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], list[str]]:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.text import bounded
+from autoseg.core.units import HW
+from autoseg.data import resize
 from autoseg.device.model_files import files_of
 from autoseg.device.rpc_schema import (
     CHECK_POWER,
@@ -56,8 +58,17 @@ def locally_named(files: Mapping[str, Path]) -> Iterator[None]:
         raise CandidateError(text) from error
 
 
+def _frames(sizes: Mapping[str, HW]) -> dict[str, dict[str, Any]]:
+    """What a runner needs for the one resize: it has no other code of ours."""
+    source = Path(resize.__file__).read_text() if sizes else ""
+    return {name: {"hw": [*hw], "resize": source} for name, hw in sizes.items()}
+
+
 class ModelSession:
     """Models, by name, that are open on a board until it opens others, all with one `plan`.
+
+    Those in `frames` are timed with both resizes, from a picture of that size to its class map. A
+    `fresh` session runs in a program started anew there.
 
     After a lost connection the runner is started and the models are opened again. A runner that
     exits twice in one request is the model's fault; a lost connection never is. Every method
@@ -65,10 +76,18 @@ class ModelSession:
     """
 
     def __init__(
-        self, connection: Connection, plan: dict[str, Any], models: Mapping[str, Path], doing: str
+        self,
+        connection: Connection,
+        plan: dict[str, Any],
+        models: Mapping[str, Path],
+        doing: str,
+        *,
+        frames: Mapping[str, HW] | None = None,
+        fresh: bool = False,
     ) -> None:
         self.after: StateAfter | None = None
         self._connection, self._plan, self._models, self._doing = connection, plan, models, doing
+        self._how: dict[str, Any] = {"frames": _frames(frames or {}), "fresh": fresh}
         self._warm: dict[str, float] = {}
         self.opened: OpenedModels = self._persist(self._open)
 
@@ -98,7 +117,7 @@ class ModelSession:
     def _open(self) -> OpenedModels:
         places = {name: self._upload(path) for name, path in self._models.items()}
         with locally_named({place: self._models[name] for name, place in places.items()}):
-            reply = self._ask("open", models=places, plan=self._plan)
+            reply = self._ask("open", models=places, plan=self._plan, **self._how)
         opened = parse(OpenedModels, reply, "opened")
         parts = (opened.load_ms, opened.first_ms, opened.inputs)
         if not all(set(part) == set(places) for part in parts):

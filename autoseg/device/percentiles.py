@@ -4,37 +4,94 @@ The intervals are order statistics (Conover, Practical Nonparametric Statistics,
 the design effect of batches (Woodruff 1952), as neighbouring runs are not independent.
 """
 
+import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autoseg.core.records import Statistic
+from autoseg.core.records import RunTimes, Statistic
+from autoseg.device.history import Spread
 
 Interval = tuple[float, float]
+
+Z95 = 1.96
+LATER_PROCESSES = 3  # of a confirming measurement on another day
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # With fewer runs, the upper rank of the interval would be the slowest run.
 NEEDED_RUNS: dict[Statistic, int] = {"p50": 1, "p90": 36, "p95": 75, "p99": 1000}
 
 
-def figures(times_ms: Sequence[float]) -> dict[str, Any]:
-    """Fields of a Measurement from at least one run; None for a percentile without enough."""
-    found = {
-        name: estimate(times_ms, name) if len(times_ms) >= needed else (None, None)
-        for name, needed in NEEDED_RUNS.items()
-    }
+def figures(process_ms: Sequence[Sequence[float]], spread: Spread) -> dict[str, Any]:
+    """Fields of a Measurement from the runs of each process, at least one in all.
+
+    A percentile is None without enough runs.
+    """
+    times_ms = list(itertools.chain.from_iterable(process_ms))
+    tails: tuple[Statistic, ...] = ("p95", "p99")
     return {
-        "runs": len(times_ms),
         "min_ms": min(times_ms),
         "mean_ms": float(np.mean(times_ms)),
         "std_ms": float(np.std(times_ms)),
-        **{f"{name}_ms": value for name, (value, _) in found.items()},
-        "p50_ci_ms": found["p50"][1],
-        "p90_ci_ms": found["p90"][1],
+        **{f"{name}_ms": _supported(times_ms, name) for name in tails},
+        **vars(run_times(process_ms, spread)),
     }
+
+
+def run_times(process_ms: Sequence[Sequence[float]], spread: Spread) -> RunTimes:
+    """p50 and p90 of the runs of each process, with intervals that hold another day as well."""
+    runs = sum(map(len, process_ms))
+    p50_ms, p50_ci_ms = _of_processes(process_ms, "p50", spread)
+    p90: tuple[float, Interval] | tuple[None, None] = (None, None)
+    if runs >= NEEDED_RUNS["p90"]:
+        p90 = _of_processes(process_ms, "p90", spread)
+    return RunTimes(runs=runs, p50_ms=p50_ms, p50_ci_ms=p50_ci_ms, p90_ms=p90[0], p90_ci_ms=p90[1])
+
+
+def _of_processes(
+    process_ms: Sequence[Sequence[float]], statistic: Statistic, spread: Spread
+) -> tuple[float, Interval]:
+    """The middle one of the processes' figures: one of three may have had bad luck with memory.
+
+    Where a process has too few runs, all runs together.
+    """
+    times_ms = list(itertools.chain.from_iterable(process_ms))
+    value_ms, (low_ms, high_ms) = estimate(times_ms, statistic)
+    low, high = low_ms / value_ms, high_ms / value_ms
+    if min(map(len, process_ms)) >= NEEDED_RUNS[statistic]:
+        each = [float(np.quantile(own, QUANTILES[statistic])) for own in process_ms]
+        value_ms = statistics.median(each)
+    return value_ms, _wider(value_ms, (low, high), spread.process[statistic], spread, process_ms)
+
+
+def _wider(
+    value_ms: float,
+    of_runs: Interval,
+    process_sd: float,
+    spread: Spread,
+    process_ms: Sequence[Sequence[float]],
+) -> Interval:
+    """The 95 % interval for another measurement of the same kind on the same device.
+
+    It adds up, as variances of ln ms, the runs of both measurements, the processes of both, and
+    the sittings; `of_runs` is the interval of the runs over their figure.
+    """
+    between = process_sd**2 * (1 / len(process_ms) + 1 / LATER_PROCESSES)
+    around = Z95**2 * (between + spread.sitting**2)
+    low, high = (math.log(max(end, 1e-9)) for end in of_runs)
+    return (
+        value_ms * math.exp(-math.sqrt(2 * low**2 + around)),
+        value_ms * math.exp(math.sqrt(2 * high**2 + around)),
+    )
+
+
+def _supported(times_ms: Sequence[float], statistic: Statistic) -> float | None:
+    enough = len(times_ms) >= NEEDED_RUNS[statistic]
+    return float(np.quantile(times_ms, QUANTILES[statistic])) if enough else None
 
 
 def quantiles(times_ms: Sequence[float]) -> tuple[float, ...]:

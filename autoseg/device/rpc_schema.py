@@ -79,6 +79,7 @@ class Hello(_Checked):
     system: Text
     cores: Count
     affinity: Annotated[list[Whole], Field(max_length=4096)]
+    session: Words
     pillow: Text | None
     quota_cores: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None
     cache: Text
@@ -135,11 +136,15 @@ class WarmUp(_Checked):
 
 
 class Block(_Checked):
-    """Consecutive timed runs of one model; `cpu_share` is the share of its core it had."""
+    """Consecutive timed runs of one model; `cpu_share` is the share of its core it had.
+
+    `parts_ms` of whole frames are the medians of resize, model and resize back.
+    """
 
     model: Text
     times_ms: Annotated[list[RunMs], Field(min_length=1, max_length=MAX_RUNS)]
     cpu_share: Annotated[float, Field(ge=0)]
+    parts_ms: Annotated[list[Ms], Field(min_length=3, max_length=3)] | None = None
 
 
 class StateAfter(_State):

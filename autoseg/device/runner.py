@@ -10,10 +10,15 @@ A request has its verb in "do"; every reply to it but the last has `"more": true
     parent   ping   hello   status {window_s, affinity}   claim {name, who}   release
              has {digest}   put {digest, weights: {name: bytes}} + the files, the graph first
              close
-    child    open {models: {name: path}, plan}   warm {model, warmup_s}   nodes {path, plan, runs}
-             time {blocks: [{model, runs, max_s}]}   run {model, shape} + the frame
+    child    open {models: {name: path}, plan, frames: {name: {hw, resize}}, fresh}
+             warm {model, warmup_s}   nodes {path, plan, runs}
+             time {blocks: [{model, runs, max_s}]}   run {model, shape} + the network's input
     plan     {threads, providers, affinity: [core] or null, shapes: {input: sizes}}; the shape
              of "" is for the only input with open sizes
+    frames   the models that are run with both resizes, from a picture of `hw` to its class map;
+             `resize` is the source of autoseg/data/resize.py, which needs Pillow
+    fresh    whether the child is a program started anew, whose memory lies elsewhere each time,
+             and not a fork, which imports nothing again
 
 A model whose weights are in other files is kept as a folder with all of them; its digest is the
 SHA-256 of the lines "DIGEST NAME" of its files, the graph first and without a name.
@@ -52,7 +57,7 @@ import termios
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn, Union
 
 QUIET_S = 30.0
 HOLDER_S = 2.0
@@ -276,7 +281,7 @@ class Server:
             raise Fault("plan", f"a frame may have {MAX_FRAME_BYTES} bytes at most")
         if do == "open" or (do == "nodes" and not self.child):
             self.close()
-            self.child = self.fork()
+            self.child = self.fork(fresh=bool(request.get("fresh")))
         if not self.child:
             raise self.ended or Fault("plan", "nothing is open")
         self.busy, pipe = True, self.child.pipe
@@ -299,16 +304,35 @@ class Server:
             self.busy = answer[:1] == MORE
             self.write(answer[1:])
 
-    def fork(self) -> Child:
+    def fork(self, fresh: bool = False) -> Child:
         ours, theirs = multiprocessing.connection.Pipe()
         pid = os.fork()
         if pid == 0:
             ours.close()
             os.close(self.out)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            if fresh:
+                start_anew(theirs, self.holding)
             work(theirs)
         theirs.close()
         return Child(pid, ours)
+
+
+def start_anew(pipe: Pipe, holding: socket.socket | IO[bytes] | None) -> NoReturn:
+    """In a fork: becomes a new program with the pipe and the claim."""
+    # sys.executable may be what a wrapper script of the board has started.
+    python = os.environ.get("AUTOSEG_PYTHON") or sys.executable
+    for descriptor in [pipe.fileno()] + ([holding.fileno()] if holding else []):
+        os.set_inheritable(descriptor, True)
+    end_with_parent()
+    safe = ["-P"] if getattr(sys.flags, "safe_path", False) else []
+    try:
+        os.execvp(python, [python, *safe, os.path.abspath(__file__), str(pipe.fileno())])
+    except OSError as error:
+        pipe.recv_bytes()
+        fault = Fault("machine", f"cannot start {python} again: {error}")
+        pipe.send_bytes(LAST + error_message(fault))
+        os._exit(1)
 
 
 def hold(name: str, who: str) -> socket.socket | IO[bytes]:
@@ -378,6 +402,7 @@ def hello() -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "affinity": allowed_cores(),
+        "session": session_settings() if version else [],
         "pillow": installed_version("pillow"),
         "quota_cores": cpu_quota(),
         "cache": cache(),
@@ -416,7 +441,7 @@ def clock_and_heat(cores: Sequence[int] | None = None) -> dict[str, Any]:
     }
 
 
-def library(name: str) -> Any:
+def library(name: str, package: str = "") -> Any:
     """A library, imported late so that its absence is an error reply, not a traceback."""
     if name not in sys.modules:
         try_import(name)
@@ -424,7 +449,7 @@ def library(name: str) -> Any:
         return importlib.import_module(name)
     # A broken installation raises OSError, AttributeError, ...
     except (Exception, SystemExit) as error:
-        text = f"cannot import {name} ({error}); install it: pip install {name}"
+        text = f"cannot import {name} ({error}); install it: pip install {package or name}"
         raise Fault("runtime", text) from error
 
 
@@ -802,12 +827,57 @@ class Model(NamedTuple):
         ]
 
 
+class FrameModel:
+    """A model between both resizes: from a random picture to a class map of its size.
+
+    `parts_ms` holds what the resize, the model and the resize back took, by run.
+    """
+
+    def __init__(self, model: Model, hw: Sequence[int], resize: str) -> None:
+        (node, *others), numpy = model.session.get_inputs(), library("numpy")
+        if others or node.type != "tensor(uint8)" or len(node.shape) != 4:
+            text = f"the model takes {node.type} {node.shape}"
+            raise Fault("plan", f"{text}; a frame needs one uint8 [1, H, W, C] input")
+        library("PIL.Image", "pillow")
+        self.names: dict[str, Any] = {}
+        exec(compile(resize, "resize.py", "exec"), self.names)
+        self.model, self.input = model, node.name
+        _, self.height, self.width, self.channels = model.feeds[node.name].shape
+        self.picture = numpy.random.RandomState(0).randint(0, 256, (*hw, 3)).astype("uint8")
+        self.parts_ms: list[tuple[float, float, float]] = []
+
+    def run(self) -> None:
+        clock, hw = time.perf_counter_ns, self.picture.shape[:2]
+        at = [clock()]
+        size = self.height, self.width
+        frame = self.names["resize_frame"](self.picture, size, self.channels)
+        at.append(clock())
+        try:
+            (class_map,) = self.model.session.run(None, {self.input: frame[None]})
+        except Exception as error:
+            raise fault_of("input", "the model fails when fed a frame", error) from error
+        at.append(clock())
+        self.names["resize_mask"](class_map[0], hw)
+        at.append(clock())
+        resized, ran, back = ((b - a) / 1e6 for a, b in zip(at, at[1:]))  # noqa: B905, RUF007
+        self.parts_ms.append((resized, ran, back))
+
+    def fed(self) -> list[dict[str, Any]]:
+        return self.model.fed()
+
+    def median_parts_ms(self) -> list[float]:
+        return [sorted(each)[len(each) // 2] for each in zip(*self.parts_ms)]  # noqa: B905
+
+
+Runnable = Union[Model, FrameModel]  # noqa: UP007 (Python 3.8)
+
+
 class Worker:
     """The state of the child: the open models, and the name of the last one that ran."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, Runnable] = {}
         self.last = ""
 
     def serve(self) -> None:
@@ -825,7 +895,7 @@ class Worker:
         data = message(facts, payload)
         self.pipe.send_bytes((MORE if facts.get("more") else LAST) + data)
 
-    def pick(self, name: str) -> Model:
+    def pick(self, name: str) -> Runnable:
         if name not in self.models:
             raise Fault("plan", f"no open model {name!r}; open: {sorted(self.models)}")
         return self.models[name]
@@ -844,16 +914,20 @@ def work(pipe: Pipe) -> NoReturn:
 
 
 def open_models(worker: Worker, request: dict[str, Any]) -> None:
-    """Loads every model and runs it once, as some faults appear only then."""
-    plan, paths = request["plan"], request["models"]
+    """Loads every file and runs each model once, as some faults appear only then."""
+    plan, paths, frames = request["plan"], request["models"], request.get("frames") or {}
     pin(plan["affinity"])
-    sessions = {name: load(path, plan) for name, path in paths.items()}
-    require_inputs([session for session, _ in sessions.values()], plan["shapes"])
-    worker.models = {n: fed_model(s, plan) for n, (s, _) in sessions.items()}
+    loaded = {path: load(path, plan) for path in dict.fromkeys(paths.values())}
+    require_inputs([session for session, _ in loaded.values()], plan["shapes"])
+    fed = {path: fed_model(session, plan) for path, (session, _) in loaded.items()}
+    worker.models = {
+        name: FrameModel(fed[path], **frames[name]) if name in frames else fed[path]
+        for name, path in paths.items()
+    }
     models = worker.models.items()
     opened = {
         "first_ms": {name: time_runs(model.run, 1, 0.0)[0][0] for name, model in models},
-        "load_ms": {name: load_ms for name, (_, load_ms) in sessions.items()},
+        "load_ms": {name: loaded[path][1] for name, path in paths.items()},
         "inputs": {name: model.fed() for name, model in models},
     }
     worker.reply({"opened": opened})
@@ -873,8 +947,12 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
         if name != worker.last:
             model.run()
         worker.last = name
+        if isinstance(model, FrameModel):
+            model.parts_ms = []
         times_ms, cpu_share = time_runs(model.run, block["runs"], block["max_s"])
         timed = {"model": name, "times_ms": times_ms, "cpu_share": cpu_share}
+        if isinstance(model, FrameModel):
+            timed["parts_ms"] = model.median_parts_ms()
         worker.reply({"block": timed, "more": True})
     stopped = {"quota_stops": max(0, quota_stops() - stops)}
     worker.reply({"timed": dict(clock_and_heat(), peak_rss_bytes=peak_rss_bytes(), **stopped)})
@@ -883,7 +961,10 @@ def time_blocks(worker: Worker, request: dict[str, Any]) -> None:
 def class_map(worker: Worker, request: dict[str, Any]) -> None:
     """Runs a shipped graph on one frame uint8 `[H, W, C]`; the map is deflated."""
     numpy = library("numpy")
-    session, shape = worker.pick(request["model"]).session, request["shape"]
+    model, shape = worker.pick(request["model"]), request["shape"]
+    if isinstance(model, FrameModel):
+        raise Fault("plan", "a model that was opened for whole frames takes no single input")
+    session = model.session
     node = session.get_inputs()[0]
     if node.type != "tensor(uint8)" or len(node.shape) != 4 or len(session.get_inputs()) > 1:
         text = f"the model takes {node.type} {node.shape}"
@@ -986,11 +1067,7 @@ def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float
         raise Fault("machine", f"onnxruntime here has no {missing}; it has: {known}")
     if not os.path.isfile(path):
         raise Fault("machine", f"no file at {path}")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = plan["threads"]
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4
+    options = session_options(plan["threads"])
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     start = time.perf_counter_ns()
@@ -999,6 +1076,26 @@ def load(path: str, plan: dict[str, Any], profile: str = "") -> tuple[Any, float
     except Exception as error:  # onnxruntime has a dozen exception classes without a base class
         raise fault_of("model", f"onnxruntime cannot load {path}", error) from error
     return session, (time.perf_counter_ns() - start) / 1e6
+
+
+def session_options(threads: int) -> Any:
+    """How models are opened: all graph optimizations, one operator after the other."""
+    runtime = library("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    return options
+
+
+def session_settings() -> list[str]:
+    """The settings of a session that a latency depends on; the threads are the plan's."""
+    options = session_options(1)
+    names = "execution_mode graph_optimization_level enable_cpu_mem_arena enable_mem_pattern"
+    read = {name: getattr(options, name) for name in names.split()}
+    return [f"{name}={getattr(value, 'name', value)}" for name, value in read.items()]
 
 
 def fault_of(kind: str, what: str, error: Exception) -> Fault:
@@ -1131,6 +1228,10 @@ def peak_rss_bytes() -> int:
 
 if __name__ == "__main__":
     os.umask(0o077)
+    if sys.argv[1:]:  # started anew by a runner, which has imported these
+        for needed in ("numpy", "onnxruntime"):
+            importlib.import_module(needed)
+        work(multiprocessing.connection.Connection(int(sys.argv[1])))
     # Before numpy is imported: its threads would compete with the timed ones.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     # Output of native libraries would corrupt the replies: stdout becomes stderr for them.

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from autoseg.core.records import MeasurePlan
 from autoseg.device.percentiles import estimate
@@ -63,16 +64,24 @@ class Timing:
 
     `reference_ms` is the reference's median, `calm_ms` that of the faster half of its blocks.
     `redone` blocks were set aside; `disturbed` of `blocks` count in spite of the disturbance.
-    `spent_s` is the time of the blocks that count, their reference blocks included.
+    `spent_s` is the time of the blocks that count, their reference blocks included; `beside_ms`
+    is the median of these. `parts_ms` are the medians of the parts of whole frames.
     """
 
     times_ms: list[float]
     spent_s: float
     reference_ms: float
+    beside_ms: float
     calm_ms: float
     redone: int
     disturbed: int
     blocks: int
+    parts_ms: tuple[float, ...] = ()
+
+    @property
+    def relative_p50(self) -> float:
+        """The median over that of the reference beside it."""
+        return statistics.median(self.times_ms) / self.beside_ms
 
 
 def time_candidate(
@@ -112,27 +121,43 @@ def count_blocks(
     references = [ms for ms, block in zip(medians, seen, strict=True) if block.model == REFERENCE]
     own_calm_ms = calm_median(references)
     limit_ms = MAX_REFERENCE_SLOWDOWN * min(own_calm_ms, calm_ms or math.inf)
-    good: list[Block] = []
-    bad: list[Block] = []
+    every: list[_Judged] = []
     for at, block in enumerate(seen):
         if block.model == CANDIDATE:
-            slow = max(medians[at - 1 : at] + medians[at + 1 : at + 2]) > limit_ms
+            beside_ms = medians[at - 1 : at] + medians[at + 1 : at + 2]
             shared = judge_core and block.cpu_share < MIN_CPU_SHARE
-            (bad if slow or shared else good).append(block)
-    blocks = len(good) + len(bad)
-    setting_aside = len(bad) <= MAX_DISTURBED_PER_BLOCK * len(good) + MAX_DISTURBED_EXTRA
-    setting_aside &= sum(len(block.times_ms) for block in good) >= min_runs
-    kept = good if setting_aside else [block for block in seen if block.model == CANDIDATE]
+            every.append(_Judged(block, beside_ms, max(beside_ms) > limit_ms or shared))
+    good = [each for each in every if not each.disturbed]
+    blocks, bad = len(every), len(every) - len(good)
+    setting_aside = bad <= MAX_DISTURBED_PER_BLOCK * len(good) + MAX_DISTURBED_EXTRA
+    setting_aside &= sum(len(each.block.times_ms) for each in good) >= min_runs
+    kept = good if setting_aside else every
+    spent_s = sum(_block_took_s(each.block) for each in kept)
+    references_s = sum(_block_took_s(b) for b in seen if b.model == REFERENCE)
     return Timing(
-        times_ms=[ms for block in kept for ms in block.times_ms],
-        spent_s=sum(map(_block_took_s, kept))
-        + sum(_block_took_s(b) for b in seen if b.model == REFERENCE) * len(kept) / blocks,
+        times_ms=[ms for each in kept for ms in each.block.times_ms],
+        spent_s=spent_s + references_s * len(kept) / blocks,
         reference_ms=statistics.median(references),
+        beside_ms=statistics.median([ms for each in kept for ms in each.beside_ms] or references),
         calm_ms=own_calm_ms,
-        redone=len(bad) if setting_aside else 0,
-        disturbed=0 if setting_aside else len(bad),
+        redone=bad if setting_aside else 0,
+        disturbed=0 if setting_aside else bad,
         blocks=blocks,
+        parts_ms=_median_parts([each.block for each in kept]),
     )
+
+
+class _Judged(NamedTuple):
+    """A block of the candidate, and the medians of the reference's blocks around it."""
+
+    block: Block
+    beside_ms: list[float]
+    disturbed: bool
+
+
+def _median_parts(blocks: Sequence[Block]) -> tuple[float, ...]:
+    parts = [block.parts_ms for block in blocks if block.parts_ms]
+    return tuple(statistics.median(each) for each in zip(*parts, strict=True))
 
 
 def _fastest_ms(seen: Sequence[Block]) -> float:

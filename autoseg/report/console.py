@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE
-from autoseg.core.records import Evaluation, Statistic
+from autoseg.core.records import Evaluation, Statistic, statistic_name
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
-from autoseg.report.plot_data import latency_text, varied_knobs
+from autoseg.report.plot_data import beside_text, latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
-from autoseg.run.rows import TableRow, table_rows
+from autoseg.run.rows import TableRow, beside_name, table_rows
+from autoseg.search.frame_share import untimed_lines
 from autoseg.search.latency import measured_model
 
 if TYPE_CHECKING:
@@ -88,14 +89,16 @@ def inspection_facts(seen: Inspection) -> dict[str, Any]:
 
 def result_lines(result: Result) -> list[str]:
     """The front, the baseline, rejected models, picks or explanation, and the files."""
-    statistic = result.constraints.statistic
     rejected = [e for e in result.evaluations if e.state == "rejected"]
     sure = f"; each with P >= {MIN_P_FEASIBLE} on val" if result.front else ""
-    lines = [f"{result.headline} ({statistic}{sure})"]
+    lines = [f"{result.headline} ({result.constraints.promised}{sure})"]
     base = [result.baseline] if result.baseline else []
     listed = list({e.candidate.key: e for e in [*result.front, *base, *rejected]}.values())
     if listed:
         lines += _table(result, listed)
+    confirmed = [m for e in listed if (m := e.measurement) and m.phase == "confirm"]
+    if confirmed and not any(m.frame for m in confirmed):
+        lines += untimed_lines(result.constraints)
     lines += [f"rejected {e.candidate.key}: {e.error}" for e in rejected]
     for evaluation in listed:
         lines += _measurement_lines(evaluation)
@@ -116,8 +119,10 @@ def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
     statistic, knobs = result.constraints.statistic, varied_knobs(result.evaluations)
     rows = {r.key: r for r in table_rows(result.evaluations, statistic, result.baseline)}
     latencies: list[Statistic] = list(dict.fromkeys(("p50", statistic)))
+    named = [statistic_name(name, result.constraints.latency) for name in latencies]
     heads = [
-        "", *knobs, "params", "MACs M", *(f"{name} ms" for name in latencies), "IoU val",
+        "", *knobs, "params", "MACs M",
+        *(f"{name} ms" for name in (*named, beside_name(result.constraints))), "IoU val",
         "IoU test", "KiB", "x baseline", "key",
     ]  # fmt: skip
     return table_lines(heads, [_cells(rows[e.candidate.key], knobs, latencies) for e in listed])
@@ -134,6 +139,7 @@ def _cells(row: TableRow, knobs: Sequence[str], latencies: Sequence[Statistic]) 
         row["params"].text(",.0f"),
         row["macs"].text(".1f", 1e-6),
         *(latency_text(row.latency(name), name) for name in latencies),
+        beside_text(row.beside(latencies[-1]), latencies[-1]),
         row["iou_val"].text(".4f"),
         row["iou_test"].text(".4f"),
         row["onnx_bytes"].text(".0f", 1 / 1024),

@@ -95,7 +95,7 @@ def _shown(model: ModelSection) -> list[str]:
     if model.diagnostics and model.diagnostics.operators:
         each = [(o.op, str(o.nodes), formatting.ms(o.ms)) for o in model.diagnostics.operators]
         lines += ["", *_table(("operator", "nodes", "time"), each)]
-    if model.diagnostics and (frame := model.diagnostics.frame):
+    if frame := model.frame:
         rows = [
             ("resize", formatting.ms(frame.resize_ms)),
             ("inference", formatting.ms(frame.inference_ms)),

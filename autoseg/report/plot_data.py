@@ -13,7 +13,7 @@ from typing import Literal
 from autoseg.core.pareto import meets
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Score, Statistic
 from autoseg.run.result import Result
-from autoseg.run.rows import Interval, Quantity, TableRow, table_rows
+from autoseg.run.rows import Interval, Quantity, TableRow, promised_name, table_rows
 
 PointKind = Literal["front", "best", "dominated", "rejected", "too_slow", "untrained"]
 
@@ -173,14 +173,19 @@ def latency_text(latency: Quantity, asked: Statistic, digits: int = 3) -> str:
     return latency.text(f".{digits}g") + (f" ({latency.statistic})" if lower else "")
 
 
+def beside_text(beside: Quantity, asked: Statistic, digits: int = 3) -> str:
+    """The same of the latency that is not promised, which has a p50 or a p90."""
+    return latency_text(beside, "p50" if asked == "p50" else "p90", digits)
+
+
 def latency_name(plots: Sequence[FrontPlot]) -> str:
     """The label of a latency axis; it names the lower statistics that are shown where the runs
     were too few."""
-    statistic = plots[0].constraints.statistic
+    constraints = plots[0].constraints
     names = {str(point.latency.statistic) for plot in plots for point in plot.points}
-    lower = ", ".join(sorted(names - {statistic}, reverse=True))
+    lower = ", ".join(sorted(names - {constraints.statistic}, reverse=True))
     few = f" (few runs: {lower})" if lower else ""
-    return f"latency {statistic}{few}"
+    return f"{promised_name(constraints.statistic, constraints.latency)}{few}"
 
 
 def learning_curve(evaluation: Evaluation) -> list[Score]:

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autoseg.core.records import Candidate, Constraints, Measurement, MeasurePlan
 from autoseg.core.signals import StopRequest
+from autoseg.core.units import HW
+from autoseg.data.cache import truths
 from autoseg.data.dataset import FULL_RANGE, Dataset
 from autoseg.device import Device
+from autoseg.device.protocol import measured
 from autoseg.export.to_onnx import Exported, export
 from autoseg.networks.space import channels_of
 from autoseg.pools.protocol import Pool
@@ -52,6 +57,16 @@ class RunContext:
         return self.stop.time_left_s if left_s is None else min(left_s, self.stop.time_left_s)
 
 
+def typical_hw(task: Task) -> HW:
+    """The typical size of a picture of val: the median height and width."""
+    samples = task.dataset.splits["val"]
+    sizes = [sample.hw for sample in samples if all(sample.hw)]
+    if not sizes:
+        sizes = [truths(task.dataset, "val", task.cache_dir, 1)[0].shape]
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    return height, width
+
+
 def export_candidate(task: Task, net: Any, candidate: Candidate, path: Path) -> Exported:
     """The candidate's network as one ONNX file at `path`."""
     return export(
@@ -78,7 +93,7 @@ def _grey_range(dataset: Dataset) -> dict[str, str]:
 
 def measure(context: RunContext, onnx: Path, plan: MeasurePlan) -> Measurement:
     with quiet(context):
-        return context.device.measure(onnx, plan)
+        return measured(context.device, onnx, plan)
 
 
 def quiet(context: RunContext) -> AbstractContextManager[None]:

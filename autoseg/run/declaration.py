@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import InputError
-from autoseg.core.records import STATISTICS, Constraints, Statistic
-from autoseg.core.units import parse_duration_s
+from autoseg.core.records import LATENCIES, STATISTICS, Constraints, Latency, Statistic
+from autoseg.core.units import parse_duration_s, parse_frame_hw
 from autoseg.core.yaml_files import did_you_mean
 from autoseg.pools.slots import default_slots
 
@@ -69,6 +69,15 @@ class Declaration:
     statistic: Statistic = _option(
         "p90", metavar="NAME", choices=STATISTICS,
         help=f"the promised latency: {', '.join(STATISTICS)}",
+    )  # fmt: skip
+    latency: Latency = _option(
+        "model", metavar="NAME", choices=LATENCIES,
+        help="what is promised: the latency of the model alone, or of a whole frame: resize, "
+        "model and resize back",
+    )  # fmt: skip
+    frame: str | None = _option(
+        None, metavar="WxH", default="the median size of val",
+        help="the size of a frame of the camera, such as 1920x1080",
     )  # fmt: skip
     data: str | None = _option(
         None,
@@ -146,6 +155,8 @@ class Declaration:
         if not 0 < self.min_iou < 1:
             share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
+        if self.frame is not None:
+            parse_frame_hw(self.frame)
         check_effort_rank(self.effort)
         Recipe.of(self.recipe)
 
@@ -176,8 +187,10 @@ class Declaration:
 
     @property
     def constraints(self) -> Constraints:
-        max_latency_ms = 1e3 * option_s("max_latency", self.max_latency)
-        return Constraints(round(max_latency_ms, 9), self.min_iou, self.statistic)
+        """As far as they are declared: a run knows the size of its frames (`constraints_of`)."""
+        max_latency_ms = round(1e3 * option_s("max_latency", self.max_latency), 9)
+        frame_hw = parse_frame_hw(self.frame) if self.frame else None
+        return Constraints(max_latency_ms, self.min_iou, self.statistic, self.latency, frame_hw)
 
     @property
     def reading(self) -> Reading:
@@ -230,6 +243,13 @@ class Declaration:
 OPTIONS: Mapping[str, Option] = {
     each.name: each.metadata["option"] for each in dataclasses.fields(Declaration)
 }
+
+
+def constraints_of(declaration: Declaration, raw: Mapping[str, Any]) -> Constraints:
+    """The constraints of the run whose run.yaml holds `raw`, with the size of its frames."""
+    known = raw.get("frame_hw")
+    constraints = declaration.constraints
+    return dataclasses.replace(constraints, frame_hw=(known[0], known[1]) if known else None)
 
 
 def names_path(name: str, value: Any) -> bool:

@@ -11,16 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, write_diagnostics
 from autoseg.core.errors import DeviceError
 from autoseg.core.pareto import front_of
 from autoseg.core.records import Evaluation
 from autoseg.core.serialize import file_digest
-from autoseg.core.units import HW
-from autoseg.data.cache import truths
-from autoseg.device.profiling import Profiler
+from autoseg.device.profiling import operators_of
 from autoseg.run.confirm import maps_from, val_counts, write_val_diagnostics
 from autoseg.run.context import RunContext, quiet
 from autoseg.train.task import split_arrays
@@ -39,7 +35,6 @@ def diagnose(context: RunContext) -> None:
     waiting = [e for e in confirmed if not _done(context, e)]
     if not waiting:
         return
-    profiler = Profiler(context.device, picture_hw(context))
     for number, evaluation in enumerate(waiting):
         left_s = context.remaining_s
         if left_s is not None and left_s <= FILES_S:
@@ -49,23 +44,23 @@ def diagnose(context: RunContext) -> None:
         candidate = evaluation.candidate
         context.run.report_activity(candidate, f"profiling {candidate}")
         try:
-            _diagnose_one(context, profiler, evaluation)
+            _diagnose_one(context, evaluation)
         except DeviceError as error:  # each further model would wait for a lost board again
             log.warning("models were not profiled: %s", error)
             return
 
 
-def _diagnose_one(context: RunContext, profiler: Profiler, evaluation: Evaluation) -> None:
+def _diagnose_one(context: RunContext, evaluation: Evaluation) -> None:
     began = time.monotonic()
     key, onnx = evaluation.candidate.key, context.run.artifact(evaluation.candidate)
-    run_ms = evaluation.measurement.p50_ms if evaluation.measurement else 0.0
+    times = evaluation.measurement.times("model") if evaluation.measurement else None
+    run_ms = times.p50_ms if times else 0.0
     known = _tried(key, lambda: _known(context, evaluation))
     if known is None:
         return
     with quiet(context):
-        operators = _tried(key, lambda: profiler.operators(onnx, run_ms)) or ()
-        frame = _tried(key, lambda: profiler.frame(onnx, run_ms))
-    found = replace(known, operators=operators, frame=frame)
+        operators = _tried(key, lambda: operators_of(context.device, onnx, run_ms)) or ()
+    found = replace(known, operators=operators)
     _tried(key, lambda: write_diagnostics(context.run.place, key, found))
     log.debug("%s: profiled in %.1f s", key, time.monotonic() - began)
 
@@ -83,7 +78,7 @@ def _tried(key: str, find: Callable[[], Value]) -> Value | None:
 
 def _done(context: RunContext, evaluation: Evaluation) -> bool:
     found = _of_same_file(context, evaluation)
-    return found is not None and bool(found.operators or found.frame)
+    return found is not None and bool(found.operators)
 
 
 def _of_same_file(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
@@ -106,13 +101,3 @@ def _known(context: RunContext, evaluation: Evaluation) -> Diagnostics | None:
     maps = maps_from(score.source, context, onnx, val)
     write_val_diagnostics(context, candidate, score, maps, val_counts(context, maps))
     return _of_same_file(context, evaluation)
-
-
-def picture_hw(context: RunContext) -> HW:
-    """The typical size of a picture of val: the median height and width."""
-    dataset = context.task.dataset
-    sizes = [sample.hw for sample in dataset.splits["val"] if all(sample.hw)]
-    if not sizes:
-        sizes = [truths(dataset, "val", context.task.cache_dir, 1)[0].shape]
-    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-    return height, width

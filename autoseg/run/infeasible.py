@@ -108,7 +108,7 @@ def _all_too_slow(run: InfeasibleRun) -> tuple[Binds, str]:
     statistic, timed = run.constraints.statistic, fastest.measurement
     summary = (
         f"nothing meets {ceiling:g} ms: the fastest of {len(run.measured)} measured needs "
-        f"{run.latency_ms(fastest):.3g} ms ({timed.supported(statistic) if timed else statistic})"
+        f"{run.latency_ms(fastest):.3g} ms ({timed.name(statistic) if timed else statistic})"
     )
     best = max(map(iou_of, run.scored), default=None)
     if best is None or best >= floor:

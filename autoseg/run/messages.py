@@ -128,8 +128,8 @@ def event_line(event: Event, evaluation: Evaluation, constraints: Constraints) -
     key, kind = evaluation.candidate.key, event["event"]
     needs = ""
     if timed := evaluation.measurement:
-        statistic = timed.supported(constraints.statistic)
-        needs = f"{statistic} {timed.latency_ms(statistic):.3g} ms"
+        statistic = constraints.statistic
+        needs = f"{timed.name(statistic)} {timed.latency_ms(statistic):.3g} ms"
     if kind == "measured" and timed:
         slow = f", over {constraints.max_latency_ms:g} ms" if event["too_slow"] else ""
         if slow and "on" not in event:

@@ -19,7 +19,7 @@ from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Candidate, Job, Score
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
-from autoseg.run.confirm import confirm_one, read_test
+from autoseg.run.confirm import confirm_one, read_test, retake_unusable
 from autoseg.run.context import RunContext
 from autoseg.run.diagnose import diagnose
 from autoseg.run.reopen import searched
@@ -161,6 +161,7 @@ def confirm(context: RunContext) -> None:
         hurried = context.stop.requested  # read first: a request during the choice repeats it
         jobs = context.scheduler.finalists(context.run.evaluations, context.remaining_s)
         if not jobs:
+            retake_unusable(context)
             return
         if hurried:
             about = clock(context.scheduler.finish_s(context.run.evaluations, jobs))

@@ -223,10 +223,9 @@ def figures_text(evaluation: Evaluation, statistic: Statistic) -> str:
     """Latency and IoU with their 95 % intervals, as far as they are known."""
     parts = []
     if measurement := evaluation.measurement:
-        name = measurement.supported(statistic)
         low, high = latency_ci_ms(measurement, statistic)
-        at = measurement.latency_ms(name)
-        parts.append(f"{name} {at:.3g} ms ({low:.3g} to {high:.3g})")
+        at = measurement.latency_ms(statistic)
+        parts.append(f"{measurement.name(statistic)} {at:.3g} ms ({low:.3g} to {high:.3g})")
     if score := evaluation.score("val"):
         low, high = score.iou_ci95
         parts.append(f"IoU {score.iou:.4f} ({low:.4f} to {high:.4f})")

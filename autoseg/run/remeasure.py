@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autoseg.core.records import DeviceInfo, Evaluation, Job
 from autoseg.core.serialize import from_json, to_json
-from autoseg.run.confirm import confirm_one, read_test
+from autoseg.run.confirm import confirm_one, read_test, retake_unusable
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration, option_s
 from autoseg.run.diagnose import diagnose
@@ -76,6 +76,7 @@ def confirm(context: RunContext) -> None:
         }
         chosen = next_to_confirm([*able], [*seen], context.constraints)
         if chosen is None:
+            retake_unusable(context)
             return
         confirm_one(context, *able[chosen])
 

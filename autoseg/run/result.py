@@ -11,7 +11,8 @@ from autoseg.core.errors import InputError
 from autoseg.core.pareto import PICKS, How, front_of, meets, pick, reason
 from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Evaluation
 from autoseg.core.serialize import from_json, to_json
-from autoseg.run.declaration import Declaration
+from autoseg.core.units import HW
+from autoseg.run.declaration import Declaration, constraints_of
 from autoseg.run.infeasible import Explanation, explain
 from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
 from autoseg.run.relaxations import InfeasibleRun
@@ -30,7 +31,8 @@ class Result:
     written before any training; `curve` holds pairs of seconds spent and the hypervolume that
     finishing then would have given; `outlook` is the last expected gain of continuing.
     `measured_on` is the device's description of itself, `rungs` are the epochs at which candidates
-    are scored. `searched` is False while the search is live, and after an interruption.
+    are scored. `searched` is False while the search is live, and after an interruption. `frame_hw`
+    is the size of the frames that are timed.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Result:
     measured_on: DeviceInfo | None = None
     rungs: tuple[int, ...] = ()
     searched: bool = False
+    frame_hw: HW | None = None
 
     @classmethod
     def from_run(cls, folder: str | Path, device: str | None = None) -> Result:
@@ -61,14 +64,15 @@ class Result:
         request = next((e for e in events if e["event"] == "remeasure_requested"), None)
         described = request.get("device") if request else raw.get("measured_on")
         looks = [(e["spent_s"], _outlook(e)) for e in events if e["event"] == "outlook"]
-        evaluations = fold(everything, on)
+        evaluations, declaration = fold(everything, on), declaration_for(raw, request)
         return cls(
-            folder, declaration_for(raw, request), tuple(evaluations.values()),
+            folder, declaration, tuple(evaluations.values()),
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
             _lines("verdict", events), spent_s(everything, on), on, _lines("plan", events),
             looks[-1][1] if looks else None, tuple((s, o.hypervolume) for s, o in looks),
             from_json(DeviceInfo, described) if described else None,
             tuple(raw.get("training", {}).get("rungs", ())), _searched(events, on),
+            constraints_of(declaration, raw).frame_hw,
         )  # fmt: skip
 
     @property
@@ -78,7 +82,7 @@ class Result:
 
     @property
     def constraints(self) -> Constraints:
-        return self.declaration.constraints
+        return replace(self.declaration.constraints, frame_hw=self.frame_hw)
 
     @property
     def front(self) -> list[Evaluation]:
@@ -101,7 +105,7 @@ class Result:
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
-        both = f"{self.constraints.max_latency_ms:g} ms and IoU {self.constraints.min_iou:g}"
+        both = f"{self.constraints.ceiling} and IoU {self.constraints.min_iou:g}"
         where = f" on {self.measured_on.name}" if self.measured_on else ""
         so_far = "" if self.searched else "so far "
         models = self.front

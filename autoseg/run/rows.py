@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 from autoseg.core.feasibility import latency_ci_ms
 from autoseg.core.files import write_atomically
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
-from autoseg.core.records import SCHEMA, Constraints, Evaluation, Measurement, Score, Statistic
+from autoseg.core.records import (
+    LATENCIES,
+    OTHER_LATENCY,
+    SCHEMA,
+    Constraints,
+    Evaluation,
+    Latency,
+    Measurement,
+    RunTimes,
+    Score,
+    Statistic,
+    statistic_name,
+)
 from autoseg.core.serialize import to_json
 from autoseg.search.status import p50_ms
 
@@ -23,7 +35,10 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 
-LATENCIES: tuple[Statistic, ...] = ("mean", "p50", "p90", "p95", "p99")  # in column order
+COLUMN_STATISTICS: tuple[Statistic, ...] = ("mean", "p50", "p90", "p95", "p99")
+# Of the model alone and of the whole frame, and the parts of a frame beside the model.
+BOTH: tuple[Statistic, ...] = ("p50", "p90")
+RESIZES = ("resize_ms", "resize_back_ms")
 _INTEGERS = ("rank", "params", "macs", "onnx_bytes")
 _TEXTS = ("key", "state", "flags", "error")
 
@@ -32,13 +47,14 @@ _TEXTS = ("key", "state", "flags", "error")
 class Quantity:
     """One value of a row; `value` is None where it was not recorded.
 
-    `ci95` is the 95 % interval in the same `unit`; `statistic` is set for latencies.
+    `ci95` is the 95 % interval in the same `unit`; `statistic` and `name` are set for latencies.
     """
 
     value: float | None = None
     unit: str = ""
     ci95: Interval | None = None
     statistic: Statistic | None = None
+    name: str = ""
 
     def text(self, form: str, scale: float = 1.0) -> str:
         """The scaled value in a format of Python; empty without a value."""
@@ -77,6 +93,10 @@ class TableRow:
         """The statistic, or the nearest lower one that the runs support."""
         return latency(self.evaluation.measurement, statistic)
 
+    def beside(self, statistic: Statistic) -> Quantity:
+        """The latency that is not promised: the whole frame's, or the model's beside it."""
+        return beside(self.evaluation.measurement, statistic)
+
     def knob(self, name: str) -> Any:
         """The candidate's choice for a knob; None where the knob is not in use."""
         return dict(self.evaluation.candidate.choices).get(name)
@@ -109,8 +129,42 @@ def latency(measurement: Measurement | None, statistic: Statistic) -> Quantity:
         return Quantity(unit="ms")
     name = measurement.supported(statistic)
     return Quantity(
-        measurement.latency_ms(name), "ms", latency_ci_ms(measurement, name), statistic=name
+        measurement.latency_ms(name),
+        "ms",
+        latency_ci_ms(measurement, name),
+        statistic=name,
+        name=promised_name(name, measurement.latency),
     )
+
+
+def promised_name(statistic: Statistic, latency: Latency) -> str:
+    """``"latency p90"`` of the model alone, or ``"frame p90"``."""
+    return statistic_name(statistic, latency) if latency == "frame" else f"latency {statistic}"
+
+
+def beside(measurement: Measurement | None, statistic: Statistic) -> Quantity:
+    """The latency that is not promised, in ms: its p90, or its p50 beside a promised p50 and
+    where its runs are too few. It is called "frame p90" or "model p90"."""
+    if measurement is None:
+        return Quantity(unit="ms")
+    other, times = OTHER_LATENCY[measurement.latency], measurement.beside
+    few = times is not None and times.p90_ms is None
+    return _of_times(times, other, "p50" if few or statistic == "p50" else "p90")
+
+
+def beside_name(constraints: Constraints) -> str:
+    """What `beside` is of, as the head of a column: ``"frame p90"``, or ``"model p90"``."""
+    statistic = "p50" if constraints.statistic == "p50" else "p90"
+    return f"{OTHER_LATENCY[constraints.latency]} {statistic}"
+
+
+def _of_times(times: RunTimes | None, latency: Latency, statistic: Statistic) -> Quantity:
+    name = f"{latency} {statistic}"
+    if times is None:
+        return Quantity(unit="ms", statistic=statistic, name=name)
+    p50, p90 = (times.p50_ms, times.p50_ci_ms), (times.p90_ms, times.p90_ci_ms)
+    value, ci95 = p90 if statistic == "p90" else p50
+    return Quantity(value, "ms", ci95, statistic, name)
 
 
 def _quantities(evaluation: Evaluation, baseline: Evaluation | None) -> Mapping[str, Quantity]:
@@ -120,14 +174,29 @@ def _quantities(evaluation: Evaluation, baseline: Evaluation | None) -> Mapping[
         "macs": Quantity(cost.macs if cost else None),
         **{
             f"latency_{name}_ms": _exact_latency(evaluation.measurement, name)
-            for name in LATENCIES
+            for name in COLUMN_STATISTICS
         },
+        **_both(evaluation.measurement),
         "iou_val": _iou(evaluation.score("val")),
         "iou_test": _iou(evaluation.score("test")),
         "onnx_bytes": Quantity(evaluation.onnx_bytes, "bytes"),
         "p_feasible": Quantity(evaluation.p_feasible),
         "agreement": Quantity(evaluation.agreement),
         "speedup_vs_baseline": Quantity(_speedup(evaluation, baseline), "x"),
+    }
+
+
+def _both(measurement: Measurement | None) -> Mapping[str, Quantity]:
+    """The model's latency and the frame's, whichever is promised, and the resizes of a frame."""
+    times = {of: measurement.times(of) if measurement else None for of in LATENCIES}
+    frame = measurement.frame if measurement else None
+    return {
+        **{
+            f"{latency}_{statistic}_ms": _of_times(each, latency, statistic)
+            for latency, each in times.items()
+            for statistic in BOTH
+        },
+        **{name: Quantity(getattr(frame, name) if frame else None, "ms") for name in RESIZES},
     }
 
 
@@ -156,10 +225,11 @@ def to_pandas(
 ) -> pandas.DataFrame:
     """The rows of `table_rows` as a table; values that were not recorded are missing.
 
-    Latencies are those of the last measurement, in ms; `iou_val_low` and `iou_val_high` are the
-    95 % interval of val IoU; each knob is a column. `speedup_vs_baseline` is the baseline's median
-    latency divided by the candidate's. `agreement` is the share of pixels whose class on the
-    device equals that on this machine; `flags` are the warnings of the measurement.
+    Latencies are those of the last measurement, in ms: `latency_*` of what is promised, `model_*`
+    and `frame_*` of the model alone and of the whole frame; `iou_val_low` and `iou_val_high` are
+    the 95 % interval of val IoU; each knob is a column. `speedup_vs_baseline` is the baseline's
+    median latency divided by the candidate's. `agreement` is the share of pixels whose class on
+    the device equals that on this machine; `flags` are the warnings of the measurement.
     """
     import pandas as pd
 
@@ -174,7 +244,9 @@ def to_pandas(
 
 def _columns(knobs: Sequence[str]) -> list[str]:
     return [
-        "rank", "key", "state", *knobs, "params", "macs", *(f"latency_{s}_ms" for s in LATENCIES),
+        "rank", "key", "state", *knobs, "params", "macs",
+        *(f"latency_{s}_ms" for s in COLUMN_STATISTICS),
+        *(f"{latency}_{s}_ms" for latency in LATENCIES for s in BOTH), *RESIZES,
         "iou_val", "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
         "agreement", "speedup_vs_baseline", "flags", "error",
     ]  # fmt: skip

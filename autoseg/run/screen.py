@@ -6,16 +6,17 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.records import Candidate, Measurement, MeasurePlan
 from autoseg.core.serialize import digest, from_json, to_json
+from autoseg.core.units import HW
 from autoseg.export.to_onnx import Exported
 from autoseg.networks.cost import cost
-from autoseg.networks.space import identity, parts_of
+from autoseg.networks.space import channels_of, identity, parts_of
 from autoseg.networks.structure import structure_digest
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.task import network
@@ -23,10 +24,11 @@ from autoseg.train.task import network
 
 @dataclass(frozen=True)
 class _Pending:
-    """An exported candidate, and its measurement where a thread takes it."""
+    """An exported candidate, its plan, and its measurement where a thread takes it."""
 
     candidate: Candidate
     exported: Exported
+    plan: MeasurePlan
     measured: Future[Measurement] | None
 
 
@@ -42,9 +44,9 @@ def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
     try:
         for candidate in candidates:
             if exported := _untrained(context, candidate):
-                own = side_by_side > 1
-                measured = threads.submit(_measured, context, exported) if own else None
-                waiting.append(_Pending(candidate, exported, measured))
+                own, plan = side_by_side > 1, _plan(context, candidate, waiting)
+                measured = threads.submit(_measured, context, exported, plan) if own else None
+                waiting.append(_Pending(candidate, exported, plan, measured))
             if len(waiting) >= side_by_side:
                 _record(context, waiting.popleft())
         while waiting:
@@ -86,7 +88,8 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
 def _record(context: RunContext, pending: _Pending) -> None:
     candidate, exported, measured = pending.candidate, pending.exported, pending.measured
     try:
-        measurement = measured.result() if measured else _measured(context, exported)
+        plan = pending.plan
+        measurement = measured.result() if measured else _measured(context, exported, plan)
     except CandidateError as error:
         context.run.record("failed", candidate, reason=str(error))
         return
@@ -101,7 +104,7 @@ def _record(context: RunContext, pending: _Pending) -> None:
     )
     identity = _identity(context, exported)
     # A disturbed measurement must not be reused by later runs.
-    if not measurement.flags and context.measured_before.get(identity) is None:
+    if not measurement.flags and context.measured_before.get(identity) != measurement:
         context.measured_before.put(identity, measurement)
 
 
@@ -134,12 +137,25 @@ def _known_twin(context: RunContext, candidate: Candidate, structure: str) -> st
     return None
 
 
+def _plan(context: RunContext, candidate: Candidate, waiting: Iterable[_Pending]) -> MeasurePlan:
+    """The first of each input size is measured in whole frames too: what its resizes take."""
+    timed = [e.candidate for e in context.run.evaluations.values() if e.measurement]
+    timed += [pending.candidate for pending in waiting]
+    first = all(_input_of(each) != _input_of(candidate) for each in timed)
+    return MeasurePlan.screen(context.constraints, both=first)
+
+
+def _input_of(candidate: Candidate) -> tuple[HW, int]:
+    return candidate.input_hw, channels_of(candidate)
+
+
 def _identity(context: RunContext, exported: Exported) -> str:
     # Screening stops once the ceiling is decided, so a measurement holds for one ceiling only.
-    ceiling = [context.constraints.max_latency_ms, context.constraints.statistic]
-    return digest([exported.graph_digest, context.device.describe().fingerprint, *ceiling])
+    asked = to_json(replace(context.constraints, min_iou=0.0))
+    return digest([exported.graph_digest, context.device.describe().fingerprint, asked])
 
 
-def _measured(context: RunContext, exported: Exported) -> Measurement:
+def _measured(context: RunContext, exported: Exported, plan: MeasurePlan) -> Measurement:
     known = context.measured_before.get(_identity(context, exported))
-    return known or measure(context, exported.path, MeasurePlan.screen(context.constraints))
+    enough = known is not None and (known.frame or not plan.frame_hw)
+    return known if known and enough else measure(context, exported.path, plan)

@@ -11,6 +11,7 @@ import numpy as np
 from autoseg.core.records import Candidate, Evaluation, Job
 from autoseg.core.units import clock
 from autoseg.search.finalists import FINISH_SHARE, MAX_FINALISTS, finish_s
+from autoseg.search.frame_share import frame_lines
 from autoseg.search.gp import Array
 from autoseg.search.latency import measured_model
 from autoseg.search.state import SearchState
@@ -44,6 +45,7 @@ def verdict_lines(state: SearchState) -> list[str]:
         f"{sum(e.state != 'too_slow' for e in measured)} fit {limit_ms:g} ms; "
         f"the fastest needs {p50_ms(fastest):.3g} ms ({fastest.candidate})"
     ]
+    lines += frame_lines(measured, state.problem.constraints)
     model = measured_model(measured)
     if model is None:
         return lines

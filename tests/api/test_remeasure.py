@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import autoseg
+from autoseg.core.feasibility import unusable
 from autoseg.run.ledger import read_events
 from autoseg.run.store import Run
 
@@ -246,3 +248,26 @@ def test_front_device_shows_the_front_of_that_device(run, autoseg_command):
     assert f"files: {run}/devices/b/" in called.stdout
     called = autoseg_command("front", str(run), "--device", "b", "--pick", "fastest")
     assert str(run / "devices" / "b" / "bundles" / "1-") in called.stdout
+
+
+class Unsteady(autoseg.FakeDevice):
+    """A board on which the first confirming measurement of each file is disturbed."""
+
+    def measure(self, onnx, plan):
+        found = super().measure(onnx, plan)
+        first = onnx not in self.measured[:-1]
+        if plan.phase == "screen" or (not first and self.measured.count(onnx) > self.calm_from):
+            return found
+        return replace(found, p90_ci_ms=(0.4 * found.p90_ms, 3.0 * found.p90_ms))
+
+
+@pytest.mark.parametrize("calm_from, usable", [(1, True), (99, False)])
+def test_remeasure_takes_an_unusable_figure_again_after_all_others(run, calm_from, usable):
+    board = Unsteady(latency=7.0, name="board")
+    board.calm_from = calm_from
+    result = autoseg.remeasure(run, device=board, max_latency="100ms")
+    (kind,) = {e.state for e in result.front}
+    judged = [key for kind, key in facts(run, "board") if kind in ("confirmed", "rejected")]
+    once = list(dict.fromkeys(judged))
+    assert kind == "confirmed" and judged == [*once, *once]
+    assert {unusable(e.measurement, "p90") for e in result.front} == {not usable}

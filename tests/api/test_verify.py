@@ -62,6 +62,20 @@ def test_verify_holds_where_all_figures_are_repeated(promised, tiny, cache):
     assert re.search(r"fake 1\.0 .*onnxruntime 1\.16", found.checks[0].why)
 
 
+def test_verify_tells_a_slower_machine_from_a_slower_model(tmp_path):
+    """Everything takes 1.37 times as long as then, and the model 1.05 times as long on top."""
+    device, card = autoseg.FakeDevice(1.0 * 1.37 * 1.05), measured()
+    on_card = replace(
+        card.measurements[0], reference_ms=0.1 / 1.37, p90_ms=1.02, p90_ci_ms=(1.0, 1.04)
+    )
+    folder = bundle(
+        tmp_path, device=device.describe(), evaluation=replace(card, measurements=(on_card,))
+    )
+    (found,) = (c for c in verify(folder, device).checks if c.name.startswith("latency"))
+    assert "machine is 37 % slower than then" in found.why
+    assert "corrected for that, 5 % slower" in found.why
+
+
 @pytest.mark.parametrize("latency_ms, holds", [(32.0, True), (33.0, False), (70.0, False)])
 def test_verify_latency_holds_only_surely_under_the_ceiling(promised, latency_ms, holds):
     found = verify(promised(), autoseg.FakeDevice(latency_ms))

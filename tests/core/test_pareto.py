@@ -120,3 +120,29 @@ def test_front_excludes_rejected_and_unmeasured():
 def test_pick_of_an_unknown_name_lists_the_known():
     with pytest.raises(InputError, match="fastest, accurate, balanced"):
         pick([], "best", WISH)
+
+
+def timed(relative_p50: float, iou: float, relative_sd: float = 0.01) -> Evaluation:
+    """A confirmed model whose p90 is in proportion to its median over the reference's."""
+    measurement = make_measurement(
+        relative_p50, phase="confirm", relative_p50=relative_p50, relative_sd=relative_sd,
+        p90_ci_ms=(0.8 * relative_p50, 1.2 * relative_p50),
+    )  # fmt: skip
+    return make_evaluation(
+        make_candidate(a=relative_p50), "confirmed", relative_p50,
+        make_score(iou, 9, source="onnx"), measurements=(measurement,),
+    )  # fmt: skip
+
+
+def test_front_of_leaves_out_a_model_that_is_not_measurably_faster():
+    """Its IoU is worse, and the difference in latency is within what blocks can tell."""
+    alike, apart = [timed(1.00, 0.90), timed(1.01, 0.95)], [timed(1.00, 0.90), timed(1.05, 0.95)]
+    assert front_of(alike, "p90") == alike[1:]
+    assert front_of(apart, "p90") == apart
+    assert pick(alike, "fastest", WISH) == alike[1]
+
+
+def test_front_of_keeps_a_model_that_is_faster_than_all_that_stay():
+    """In a chain of near ones, the middle gives way to the last, and the first to neither."""
+    chain = [timed(1.00, 0.90), timed(1.02, 0.93), timed(1.04, 0.95)]
+    assert front_of(chain, "p90") == [chain[0], chain[2]]

@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from brief import WHOLE
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import DeviceInfo, FedInput, Measurement, MeasurePlan
@@ -20,6 +22,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner, runtimes
 from autoseg.device.board import Board
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.device.history import Sample
 from autoseg.device.local import LocalLauncher, local_device
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
@@ -78,6 +81,33 @@ def test_measure_records_the_state_of_the_machine(device: Board, segments: Path)
     assert found.reference_ratio and 0.5 < found.reference_ratio
     assert found.other_cores is not None and found.fallback_nodes == ()
     assert device.describe().here
+
+
+def test_measure_to_confirm_starts_three_processes_and_records_their_medians(
+    device: Board, segments: Path
+) -> None:
+    plan = WHOLE("p50", frame_hw=(48, 64))
+    found = device.measure(segments, replace(plan, min_s=0.0, max_s=0.6, warmup_s=0.01))
+    assert len(found.process_p50_ms) == 3 and found.runs >= 1024
+    assert sorted(found.process_p50_ms)[1] == pytest.approx(found.p50_ms)
+    assert found.relative_p50 and found.relative_sd and found.relative_sd < 1
+    assert found.frame and found.frame.hw == (48, 64)
+    model, frame = found.times("model"), found.times("frame")
+    assert model and frame and model.p50_ms == found.p50_ms and frame.runs >= 36
+    assert frame.p50_ms > found.frame.resizes_ms
+
+
+def test_measure_compares_the_machine_with_its_earlier_days(
+    local: Callable[..., Board], segments: Path
+) -> None:
+    device = local()
+    calm_ms = device.measure(segments, QUICK).reference_ms
+    assert calm_ms
+    usual = Sample(taken_s=0.0, reference_ms=calm_ms / 1.5, processes=3, variances={})
+    device.history.samples.append(usual)
+    found = device.measure(segments, QUICK)
+    assert any(re.search(r"reference \d+ % slower", flag) for flag in found.flags)
+    assert found.reference_ratio and found.reference_ratio > 1.2
 
 
 def test_measure_follows_warm_up_and_runs_of_the_profile(

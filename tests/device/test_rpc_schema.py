@@ -18,8 +18,9 @@ HELLO = {
     "system": "Linux",
     "cores": 4,
     "affinity": [0],
-    "pillow": "13.0.0",
     "quota_cores": None,
+    "session": [],
+    "pillow": "12.0.0",
     "cache": "/home/pi",
     "pid": 1,
 }

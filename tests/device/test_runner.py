@@ -645,3 +645,33 @@ def test_runner_run_refuses_a_frame_that_does_not_fit_and_continues(
         error = shared.ask("run", bytes(192), model=model, shape=shape)["error"]
         assert error["kind"] == "plan" and told in error["message"]
     assert shared.class_map("map", np.zeros((8, 8, 3), np.uint8)).shape == (8, 8)
+
+
+def test_runner_open_starts_a_program_anew_that_holds_the_claim(
+    start: Callable[..., Runner], folder: Path
+) -> None:
+    def stack_at(pid: int) -> str:
+        """Where the stack ends in memory: a fork's does where its parent's does."""
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        (stack,) = (line for line in lines if line.endswith("[stack]"))
+        return stack.partition(" ")[0].partition("-")[2]
+
+    name, first, second = claim_name(), start(), start()
+    first.ask("claim", name=name, who="first")
+    plan = {"threads": 1, "providers": ["CPUExecutionProvider"], "affinity": None, "shapes": {}}
+    places = {stack_at(first.process.pid)}
+    for fresh in (True, True, False):
+        models = {"a": str(folder / "slow.onnx")}
+        assert "opened" in first.ask("open", models=models, plan=plan, fresh=fresh)
+        (child,) = children(first.process.pid)
+        places.add(stack_at(child))
+        block = {"model": "a", "runs": 1, "max_s": 0.1}
+        assert [*first.stream("time", blocks=[block])][0]["block"]["model"] == "a"
+    assert len(places) == 3
+    assert second.ask("claim", name=name, who="second")["error"]["message"] == "first"
+    first.ask("open", models=models, plan=plan, fresh=True)
+    (child,) = children(first.process.pid)
+    first.process.kill()
+    first.process.wait()
+    assert soon(lambda: gone(child))
+    assert second.ask("claim", name=name, who="second") == {"claimed": True}

@@ -33,6 +33,8 @@ FIND_PYTHON = (
     '[ -n "$p" ] || {{ echo \'autoseg:{{"error": "python"}}\'; exit 127; }}; '
     '"$p" -S -c {stage} {digest} {size}; e=$?; '
     'r="$HOME/.cache/autoseg/runner-{digest}.py"; '
+    # The runner starts itself again as this, which may be a wrapper script.
+    'export AUTOSEG_PYTHON="$p"; '
     'case $e in 0) exec "$p" -P "$r";; 10) exec "$p" "$r";; *) exit $e;; esac\n'
 )
 # Python 2 must be able to parse this.

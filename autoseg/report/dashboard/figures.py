@@ -205,7 +205,7 @@ def _hover(point: PlotPoint, number: int) -> str:
     lines = [
         f"<b>trial {number}</b>  {point.key}",
         html.escape(str(evaluation.candidate)),
-        f"{latency.statistic} {point.ms:.4g} ms",
+        f"{latency.name} {point.ms:.4g} ms",
     ]
     if latency.ci95:
         lines[-1] += f", {latency.ci95[0]:.4g} to {latency.ci95[1]:.4g}"

@@ -35,6 +35,7 @@ from autoseg.networks.space import Knob, SearchSpace
 from autoseg.report.dashboard.database import Database
 from autoseg.report.dashboard.texts import StudyOverview, study_attributes, trial_attributes
 from autoseg.report.plot_data import learning_curve
+from autoseg.run.rows import promised_name
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +140,10 @@ class StudyMirror:
             study_name=self._folder.name, storage=self._database.storage,
             directions=["minimize", "maximize"],
         )  # fmt: skip
+        promised = promised_name(self._constraints.statistic, self._constraints.latency)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([f"latency {self._constraints.statistic} [ms]", "IoU"])
+            self._study.set_metric_names([f"{promised} [ms]", "IoU"])
         for name, value in study_attributes(declaration).items():
             self._study.set_user_attr(name, value)
 

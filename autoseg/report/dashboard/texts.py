@@ -9,13 +9,14 @@ from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
-from autoseg.report.plot_data import latency_text
+from autoseg.report.plot_data import beside_text, latency_text
 from autoseg.run.result import Result
-from autoseg.run.rows import Quantity, TableRow, table_rows
+from autoseg.run.rows import Quantity, TableRow, beside_name, table_rows
 
 # The fields of run.yaml that are attributes of their own; the whole file is one more attribute.
 OPTIONS = (
-    "data", "device", "effort", "space", "budget", "trials", "sampler", "workers", "seed",
+    "latency", "frame", "data", "device", "effort", "space", "budget", "trials", "sampler",
+    "workers", "seed",
 )  # fmt: skip
 
 
@@ -23,8 +24,9 @@ def study_attributes(declaration: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of a study: constraints, options, classes, versions, and all of run.yaml."""
     found: dict[str, Any] = {}
     if "max_latency" in declaration:
+        of = " of a frame" if declaration.get("latency") == "frame" else ""
         found["asked"] = (
-            f"{declaration.get('statistic')} within {declaration['max_latency']}, "
+            f"{declaration.get('statistic')}{of} within {declaration['max_latency']}, "
             f"IoU of at least {declaration.get('min_iou')}"
         )
     found |= {name: declaration[name] for name in OPTIONS if declaration.get(name) is not None}
@@ -58,8 +60,9 @@ def trial_attributes(evaluation: Evaluation, constraints: Constraints) -> dict[s
 
 def _reason(evaluation: Evaluation, constraints: Constraints) -> str | None:
     if evaluation.state == "too_slow" and evaluation.measurement:
-        p50_ms, ceiling_ms = evaluation.measurement.p50_ms, constraints.max_latency_ms
-        return f"too slow: p50 is {p50_ms:.3g} ms, the ceiling {ceiling_ms:g} ms"
+        found, ceiling_ms = evaluation.measurement, constraints.max_latency_ms
+        p50 = f"{found.name('p50')} is {found.p50_ms:.3g} ms"
+        return f"too slow: {p50}, the ceiling {ceiling_ms:g} ms"
     return evaluation.error
 
 
@@ -71,8 +74,10 @@ def _measured(row: TableRow) -> dict[str, Any]:
     for name in ("p50", "p90"):
         latency = row[f"latency_{name}_ms"]
         if latency.value is not None:
-            found[f"latency {name} [ms]"] = float(f"{latency.value:.5g}")
-            found[f"latency {name} 95 %"] = f"{latency.interval_text('.4g')} ms"
+            found[f"{latency.name} [ms]"] = float(f"{latency.value:.5g}")
+            found[f"{latency.name} 95 %"] = f"{latency.interval_text('.4g')} ms"
+    if (other := row.beside("p90")).value is not None:
+        found[f"{other.name} [ms]"] = float(f"{other.value:.5g}")
     return {**found, "warnings": "; ".join(measurement.flags)}
 
 
@@ -127,8 +132,11 @@ def _command(result: Result) -> str:
 
 
 def _table(result: Result) -> str:
-    statistic = result.constraints.statistic
-    heads = ["", "trial", "knobs", f"{statistic} ms", "95 %", "IoU on val", "95 %", "P", "params"]
+    statistic, other = result.constraints.statistic, beside_name(result.constraints)
+    heads = [
+        "", "trial", "knobs", f"{result.constraints.promised} ms", "95 %", f"{other} ms",
+        "IoU on val", "95 %", "P", "params",
+    ]  # fmt: skip
     rows = [
         [
             str(row.rank),
@@ -136,6 +144,7 @@ def _table(result: Result) -> str:
             markdown(str(row.evaluation.candidate)),
             latency_text(latency := row.latency(statistic), statistic, 4),
             latency.interval_text(".4g"),
+            beside_text(row.beside(statistic), statistic, 4),
             row["iou_val"].text(".4f"),
             row["iou_val"].interval_text(".4f"),
             row["p_feasible"].text(".2f"),

@@ -94,7 +94,7 @@ def _compared(result: Result, name: str, mark: str) -> ComparedRun:
         result=result,
         plot=plot,
         declaration=read_declaration(result.folder),
-        heads=tables.columns(knobs, statistic),
+        heads=tables.columns(knobs, result.constraints),
         rows=[tables.row_cells(p, knobs, statistic) for p in plot.highlights],
         command=tables.command(result),
         details={p.key: {"run": name, "rows": tables.result_fields(p)} for p in plot.points},
@@ -107,10 +107,12 @@ def _notes(one: ComparedRun, other: ComparedRun) -> list[str]:
     if one.declaration.get("data_digest") != other.declaration.get("data_digest"):
         notes.append("The runs have different data: their IoU values are not comparable.")
     a, b = one.result.constraints, other.result.constraints
-    if a.statistic != b.statistic:
+    if a.promised != b.promised:
         notes.append(
-            f"The statistics differ ({a.statistic}, {b.statistic}): latencies are not comparable."
+            f"What is promised differs ({a.promised}, {b.promised}): latencies are not comparable."
         )
+    elif a.latency == "frame" and a.frame_hw != b.frame_hw:
+        notes.append("The frames have different sizes: latencies are not comparable.")
     if a != b:
         notes.append("The constraints differ: hypervolumes are not comparable.")
     devices = [_device(side.result) for side in (one, other)]
@@ -141,7 +143,7 @@ def _values(side: ComparedRun) -> dict[str, str]:
     result, asked = side.result, side.result.constraints
     states = [e.state for e in result.evaluations]
     return {
-        "constraints": f"{asked.statistic} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
+        "constraints": f"{asked.promised} ≤ {asked.max_latency_ms:g} ms, IoU ≥ {asked.min_iou:g}",
         "device": _device(result),
         POINT_LABELS["front"]: str(len(result.front)),
         **{str(how): _pick_text(e, result) for how, e in result.picks().items()},

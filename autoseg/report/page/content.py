@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
-from autoseg.core.records import STATE_LABELS, Evaluation
+from autoseg.core.records import STATE_LABELS, Evaluation, FrameParts
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
@@ -41,6 +41,12 @@ class ModelSection:
     sheet: str | None
 
     @property
+    def frame(self) -> FrameParts | None:
+        """The parts of a whole frame."""
+        measurement = self.point.evaluation.measurement
+        return measurement.frame if measurement else None
+
+    @property
     def missing(self) -> list[str]:
         """The names of what this run did not record of the model."""
         found = {
@@ -49,7 +55,7 @@ class ModelSection:
             "IoU of each class": self.classes,
             "confusion of classes": self.confusion,
             "time by operator": self.diagnostics and self.diagnostics.operators,
-            "time of a whole frame": self.diagnostics and self.diagnostics.frame,
+            "time of a whole frame": self.frame,
         }
         return [name for name, value in found.items() if not value]
 
@@ -116,7 +122,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         explanation=result.explanation(),
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
-        heads=tables.columns(knobs, statistic),
+        heads=tables.columns(knobs, result.constraints),
         rows=[tables.row_cells(p, knobs, statistic, linked=p.key in keys) for p in ordered],
         first_rows=len(first),
         models=_models(result, sections, declaration),

@@ -70,5 +70,5 @@ def point_text(point: PlotPoint) -> str:
     marks = [f"{point.rank}." if point.rank else "", "baseline" if point.row.is_baseline else ""]
     first = " ".join(mark for mark in marks if mark)
     parts = [first] if first else []
-    parts += [POINT_LABELS[point.kind], f"{point.latency.statistic} {ms(point.ms)}"]
+    parts += [POINT_LABELS[point.kind], f"{point.latency.name} {ms(point.ms)}"]
     return ", ".join([*parts, f"IoU {iou(point.iou)}", str(point.evaluation.candidate)])

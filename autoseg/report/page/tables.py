@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoseg.core.diagnostics import Diagnostics
-from autoseg.core.records import STATE_LABELS, Evaluation, Measurement
+from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Measurement, Statistic
 from autoseg.core.serialize import to_json
 from autoseg.report.page import formatting
 from autoseg.report.plot_data import POINT_LABELS, PlotPoint
 from autoseg.run.result import Result
-from autoseg.run.rows import LATENCIES, Quantity, TableRow
+from autoseg.run.rows import (
+    COLUMN_STATISTICS,
+    Quantity,
+    TableRow,
+    beside_name,
+    promised_name,
+)
 
 MAX_CLASSES = 20  # of a whole matrix; of more classes the largest confusions are listed
 MAX_CONFUSIONS = 15
@@ -38,16 +44,17 @@ def _cell(shown: str, value: float | None, more: str = "") -> Cell:
     return Cell(shown, "" if value is None else float(value), more)
 
 
-def columns(knobs: Sequence[str], statistic: str) -> list[str]:
+def columns(knobs: Sequence[str], constraints: Constraints) -> list[str]:
     """The column names of `row_cells`."""
+    promised = promised_name(constraints.statistic, constraints.latency)
     return [
-        "#", f"latency {statistic} ms", "IoU val", "IoU test", *knobs, "× baseline", "params",
-        "MACs", "file", "state", "model",
+        "#", f"{promised} ms", f"{beside_name(constraints)} ms", "IoU val", "IoU test", *knobs,
+        "× baseline", "params", "MACs", "file", "state", "model",
     ]  # fmt: skip
 
 
 def row_cells(
-    point: PlotPoint, knobs: Sequence[str], statistic: str, *, linked: bool = False
+    point: PlotPoint, knobs: Sequence[str], statistic: Statistic, *, linked: bool = False
 ) -> list[Cell]:
     """One candidate, values with their intervals; `linked` if the page has a section about it."""
     row, label = point.row, STATE_LABELS[point.evaluation.state]
@@ -56,9 +63,11 @@ def row_cells(
     around = formatting.interval(point.latency)
     if point.latency.statistic != statistic:
         around = f"{point.latency.statistic}: {around}"
+    other = row.beside(statistic)
     return [
         Cell(mark, float(point.rank) if point.rank else "", link=link if mark else ""),
         _cell(formatting.number(point.ms), point.ms, around),
+        _cell(formatting.number(other.value), other.value, formatting.interval(other)),
         _cell(formatting.iou(point.iou), point.iou, formatting.interval(row["iou_val"])),
         _cell(formatting.iou(row["iou_test"].value), row["iou_test"].value),
         *(_knob(row.knob(knob)) for knob in knobs),
@@ -84,7 +93,10 @@ def result_fields(point: PlotPoint) -> Fields:
     if evaluation.error:
         fields.append(("reason", evaluation.error))
     latency = _with_interval(formatting.ms(point.ms), point.latency)
-    fields.append((f"latency {point.latency.statistic}", latency))
+    fields.append((point.latency.name, latency))
+    other = row.beside(point.latency.statistic or "p90")
+    if other.value is not None:
+        fields.append((other.name, _with_interval(formatting.ms(other.value), other)))
     for split in ("val", "test"):
         iou = row[f"iou_{split}"]
         if iou.value is not None:
@@ -126,7 +138,7 @@ def latency_fields(row: TableRow) -> Fields:
     measurement = row.evaluation.measurement
     if measurement is None:
         return []
-    values = {name: row[f"latency_{name}_ms"].value for name in LATENCIES}
+    values = {name: row[f"latency_{name}_ms"].value for name in COLUMN_STATISTICS}
     found = {name: formatting.ms(value) for name, value in values.items() if value is not None}
     return [("min", formatting.ms(measurement.min_ms)), *found.items()]
 
