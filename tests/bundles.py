@@ -94,10 +94,10 @@ def bundle(
     )  # fmt: skip
 
 
-def picture(path: Path, **save) -> np.ndarray:
+def picture(path: Path, size: tuple[int, int] = (211, 157), **save) -> np.ndarray:
     """A smooth random picture of an odd size, as it reads after compression."""
     noise = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
-    Image.fromarray(noise).resize((211, 157), Image.Resampling.BICUBIC).save(path, **save)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(path, **save)
     return np.asarray(Image.open(path).convert("RGB"))
 
 

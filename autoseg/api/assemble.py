@@ -17,6 +17,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.core.units import parse_hw
 from autoseg.data.dataset import FULL_RANGE, Dataset
 from autoseg.data.licence import licence_of
+from autoseg.data.resize import VERSION as RESIZE_VERSION
 from autoseg.data.user_augmentation import Augmentation, check, load_augmentation
 from autoseg.networks.space import SearchSpace
 from autoseg.networks.space_file import load_space
@@ -167,6 +168,7 @@ def statement(
         "data_digest": dataset.digest,
         "grey_range": None if dataset.grey_range == FULL_RANGE else [*dataset.grey_range],
         "licence": licence_of(declaration.data),
+        "resize": RESIZE_VERSION,
         "structure": structure_digest(net, space.baseline.input_hw),
         "knobs": {k.name: [*k.choices] for k in space.knobs_at(declaration.effort)},
         "training": {**to_json(recipe_of(space, declaration)), "augmentation": augmentation},
@@ -198,6 +200,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         # Before the structure, which changes with it for most networks.
         "the channel step of the device": was.channel_step == is_now.channel_step,
         "the network's code": before.get("structure") == now["structure"],
+        "the resize of pictures": before.get("resize") == now["resize"],
         "the space": all(before.get(name) == now[name] for name in ("baseline", "knobs")),
         "the augmentation": trained.get("augmentation") == now["training"]["augmentation"],
         "the recipe": trained == now["training"],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from autoseg.device.channel_step import ChannelProbe
     from autoseg.device.check import CheckReport
     from autoseg.device.device_profile import Profile
-    from autoseg.device.setup import Shell
+    from autoseg.device.setup import BoardState, Shell
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -103,7 +103,7 @@ def setup(
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Install onnxruntime and numpy on a board, in an environment of their own."""
+    """Install onnxruntime, numpy and Pillow on a board, in an environment of their own."""
     from autoseg.device.board import Board
     from autoseg.device.device_profile import load_profile
     from autoseg.device.ssh import SshLauncher
@@ -115,7 +115,7 @@ def setup(
     board = Board(profile, launcher)
     try:
         report = print_aside if as_json else _print_line
-        done, version = _set_up(name, board, launcher.run_command, report, yes=yes)
+        done, state = _set_up(name, board, launcher.run_command, report, yes=yes)
     except DeviceError as error:
         message = str(error)
         named = message.startswith(board.launcher.name)
@@ -123,16 +123,18 @@ def setup(
     finally:
         board.close()
     if as_json:
-        print_json({"device": name, "onnxruntime": version, "steps": done})
+        versions = {"onnxruntime": state.ready, "pillow": state.used.pillow}
+        print_json({"device": name, **versions, "steps": done})
     else:
-        print_lines([f"{'' if done else 'nothing to do: '}{name} has onnxruntime {version}"])
+        has = f"onnxruntime {state.ready} and Pillow {state.used.pillow}"
+        print_lines([f"{'' if done else 'nothing to do: '}{name} has {has}"])
     return 0
 
 
 def _set_up(
     name: str, board: Board, shell: Shell, report: Callable[[str], None], *, yes: bool
-) -> tuple[list[str], str]:
-    """The steps that were done, none if there was nothing to do, and onnxruntime's version."""
+) -> tuple[list[str], BoardState]:
+    """The steps that were done, none if there was nothing to do, and the board's state."""
     from autoseg.device.findings import PROVIDER_FIXES
     from autoseg.device.setup import inspect_board, install, steps
 
@@ -140,7 +142,7 @@ def _set_up(
     found = inspect_board(shell, named)
     planned = steps(found, named)
     if not planned:
-        return [], str(found.ready)
+        return [], found
     for line in (f"on {board.launcher.name}:", *(f"  {step}" for step in planned)):
         report(line)
     if not yes:
@@ -151,7 +153,7 @@ def _set_up(
         if provider != "CPU":
             print_aside(f"the profile asks for {provider}: {PROVIDER_FIXES[provider]}")
             break
-    return [*planned], str(done.ready)
+    return planned, done
 
 
 @app.command()

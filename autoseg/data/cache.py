@@ -17,11 +17,11 @@ import numpy.typing as npt
 from autoseg.core.errors import InputError
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset, Sample
+from autoseg.data.resize import VERSION as RESIZE_VERSION
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.data.shards import Pair, ShardedPairs
 
-# Changes with the resize and the layout of the files, so that files of older versions are not
-# read.
+# Changes with the layout of the files, so that files of older versions are not read.
 VERSION = 2
 # Originals of a split that take more are decoded again for each size.
 MAX_ORIGINALS_BYTES = 512 * 2**20
@@ -120,4 +120,4 @@ def _pixels(samples: Sequence[Sample]) -> int:
 
 
 def _folder(dataset: Dataset, cache_dir: Path, name: str) -> Path:
-    return cache_dir / f"{dataset.digest}-v{VERSION}" / name
+    return cache_dir / f"{dataset.digest}-v{VERSION}-resize{RESIZE_VERSION}" / name

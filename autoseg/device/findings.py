@@ -62,6 +62,7 @@ def facts(
         "providers": bounded(
             ", ".join(name.removesuffix(PROVIDER_SUFFIX) for name in hello.providers)
         ),
+        "pillow": bounded(hello.pillow or "none"),
         "clock skew": None if status.time is None else f"{skew_s:+.1f} s",
         "round trip": f"{round_trip_ms:.1f} ms",
         "other load": _other_load(status),
@@ -78,6 +79,7 @@ def findings(
     """All findings, the severe ones first; `called` is the user's name for the device."""
     found = [
         *blockers(profile, hello, called),
+        *_pillow(profile, hello, called),
         *_quota(profile, hello),
         *_clocks(hello, status),
         *_heat(profile, status),
@@ -121,9 +123,7 @@ def system_findings(machine: str, python: str, bits: int = 64) -> Iterator[Findi
 
 def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
     """Parts of onnxruntime that the profile needs and the device lacks."""
-    setup = f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
-    if profile.kind == "local":
-        setup = "install it beside autoseg: pip install onnxruntime"
+    setup = _setup(profile, called, "onnxruntime")
     if hello.runtime is None:
         told = bounded(hello.runtime_error or "", 500)
         if " ends the interpreter" in told:
@@ -138,6 +138,21 @@ def _runtime(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
                 f"onnxruntime there has no {name}, which the profile requests",
                 PROVIDER_FIXES[name],
             )
+
+
+def _setup(profile: Profile, called: str, package: str) -> str:
+    if profile.kind == "local":
+        return f"install it beside autoseg: pip install {package}"
+    return f"run `autoseg devices setup {shlex.quote(called or profile.name)}`"
+
+
+def _pillow(profile: Profile, hello: Hello, called: str) -> Iterator[Finding]:
+    if hello.runtime is not None and hello.pillow is None:
+        yield Finding(
+            "Pillow is missing, which resizes pictures: whole frames cannot be timed",
+            _setup(profile, called, "pillow"),
+            severe=False,
+        )
 
 
 def _other_runtime(profile: Profile, hello: Hello, setup: str) -> str:

@@ -20,11 +20,20 @@ from typing import Dict, Union  # noqa: UP035
 
 Imports = Dict[str, Union[str, bool, None]]  # noqa: UP006, UP007
 ILLEGAL = ", illegal instruction: this build does not fit the processor"
-CODE = "import json, numpy, onnxruntime; print(json.dumps(onnxruntime.__version__))"
+CODE = """
+import json, numpy, onnxruntime
+found = {"runtime": onnxruntime.__version__, "pillow": None}
+try:
+    import PIL.Image
+    found["pillow"] = PIL.__version__
+except Exception:
+    pass
+print(json.dumps(found))
+"""
 
 
 def own() -> Imports:
-    """The onnxruntime of this interpreter.
+    """The onnxruntime and the Pillow of this interpreter.
 
     In a fork: a library for another processor kills the process that imports it. Not by starting
     sys.executable: a wrapper around it may set the paths of libraries.
@@ -51,25 +60,29 @@ def own() -> Imports:
 
 
 def of(python: str) -> Imports:
-    """The onnxruntime of another interpreter."""
+    """Those of another interpreter."""
     try:
         # Not in the home folder, where a numpy.py would shadow numpy.
         done = subprocess.run([python, "-c", CODE], capture_output=True, timeout=120, cwd="/")
     except Exception as failure:
-        return {"runtime": None, "error": str(failure)[:500], "ended": False}
+        return missing(str(failure)[:500])
     return imports(done.returncode, done.stdout, done.stderr)
 
 
 def imports(code: int, output: bytes, errors: bytes) -> Imports:
     lines = output.decode(errors="replace").splitlines()
     if code == 0 and lines:
-        return {"runtime": json.loads(lines[-1]), "error": None, "ended": False}
+        return dict(json.loads(lines[-1]), error=None, ended=False)
     if code < 0:
         how = signal.Signals(-code).name + ILLEGAL * (-code == signal.SIGILL)
         error = f"importing numpy and onnxruntime ends the interpreter ({how})"
-        return {"runtime": None, "error": error, "ended": True}
+        return missing(error, ended=True)
     lines = errors.decode(errors="replace").strip().splitlines() or [f"it ended with {code}"]
-    return {"runtime": None, "error": lines[-1][:500], "ended": False}
+    return missing(lines[-1][:500])
+
+
+def missing(error: str, ended: bool = False) -> Imports:
+    return {"runtime": None, "pillow": None, "error": error, "ended": ended}
 
 
 def runs(*words: str) -> bool:

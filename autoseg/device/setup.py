@@ -1,4 +1,4 @@
-"""Installs onnxruntime and numpy on a board, in a virtual environment of their own.
+"""Installs onnxruntime, numpy and Pillow on a board, in a virtual environment of their own.
 
 `inspect_board` changes nothing, `steps` lists in words what `install` would do.
 """
@@ -22,7 +22,7 @@ from autoseg.device.ssh.launcher import Ran
 # With -I, as a random.py in the home folder must not shadow Python's.
 PYTHON = "python3"
 NEWEST = "onnxruntime>=1.16"
-NEEDED_BYTES = 600 << 20
+NEEDED_BYTES, PILLOW_BYTES = 600 << 20, 64 << 20
 PIP = ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
 # A board without a network fails after half a minute instead of ten.
 SHORT_TIMEOUT = ["--timeout", "15", "--retries", "1"]
@@ -44,9 +44,13 @@ class _Strict(BaseModel):
 
 
 class Imports(_Strict):
-    """The onnxruntime of an interpreter, or the error of its import, which may have ended it."""
+    """The onnxruntime and the Pillow of an interpreter.
+
+    `error` is that of importing onnxruntime, which may have ended the interpreter.
+    """
 
     runtime: Text | None
+    pillow: Text | None
     error: Text | None
     ended: bool = False
 
@@ -68,11 +72,15 @@ class BoardState(_Strict):
     inside: Imports | None
 
     @property
+    def used(self) -> Imports:
+        """Those of measurements, where the environment precedes the system's python."""
+        return self.own if self.inside is None else self.inside
+
+    @property
     def ready(self) -> str | None:
         """The onnxruntime that measurements use, where it is new enough."""
-        # The environment precedes the system's python, as in a measurement.
-        used = self.own if self.inside is None else self.inside
-        return None if used.runtime is None or too_old(used.runtime) else used.runtime
+        runtime = self.used.runtime
+        return None if runtime is None or too_old(runtime) else runtime
 
 
 def inspect_board(shell: Shell, named: str | None = None) -> BoardState:
@@ -99,59 +107,86 @@ def inspect_board(shell: Shell, named: str | None = None) -> BoardState:
 
 
 def steps(found: BoardState, named: str | None = None) -> list[str]:
-    """The steps of `install` in words; none where the board is ready.
+    """The steps of `install` in words; none where the board has all.
 
     Raises DeviceError for boards that onnxruntime is not built for; InputError where the profile
     names a python, which only its owner changes.
     """
-    if found.ready:
+    if found.ready and found.used.pillow:
         return []
     if named:
+        lacks = "Pillow" if found.ready else "onnxruntime of 1.16 or newer"
+        told = bounded(found.own.error or found.own.runtime)
         raise InputError(
-            f"the profile names {named!r}, which has no onnxruntime of 1.16 or newer "
-            f"({bounded(found.own.error or found.own.runtime)}); install it there, or "
+            f"the profile names {named!r}, which has no {lacks}"
+            f"{'' if found.ready else f' ({told})'}; install it there, or "
             "remove `python` from the profile, so that setup makes an environment"
         )
-    for finding in system_findings(found.machine, found.python, found.bits):
-        raise DeviceError(str(finding))
-    if found.free_bytes < NEEDED_BYTES:
-        free, needed = found.free_bytes >> 20, NEEDED_BYTES >> 20
-        raise DeviceError(f"the board has {free} MiB of free disk, {needed} are needed; free some")
+    if not found.ready:
+        for finding in system_findings(found.machine, found.python, found.bits):
+            raise DeviceError(str(finding))
+    needed, free = PILLOW_BYTES if found.ready else NEEDED_BYTES, found.free_bytes
+    if free < needed:
+        text = f"the board has {free >> 20} MiB of free disk, {needed >> 20} are needed"
+        raise DeviceError(f"{text}; free some")
+    environment = f"make a virtual environment in {found.cache}/venv{_seeing(found)}"
+    *others, last = packages(found)[0]
     return [
-        *([] if found.venv_python else [f"make a virtual environment in {found.cache}/venv"]),
-        f"install {runtimes(found)[0]} and numpy into it by the board's own pip; where that "
-        "reaches no package index, copy the wheels from here (about 60 MB)",
+        *([] if found.venv_python else [environment]),
+        f"install {', '.join(others)}{' and ' if others else ''}{last} into it by the board's own "
+        "pip; where that reaches no package index, copy the wheels from here "
+        f"(about {8 if found.ready else 60} MB)",
     ]
 
 
-def runtimes(found: BoardState) -> list[str]:
-    """The onnxruntimes to try, in order: those that autoseg was tested with, else the newest."""
+def _seeing(found: BoardState) -> str:
+    return " that also sees the board's own packages" if found.ready else ""
+
+
+def packages(found: BoardState) -> list[list[str]]:
+    """What to install: the sets to try, in order.
+
+    An onnxruntime that works is kept. Else there is a set with each that autoseg was tested
+    with, or one with the newest.
+    """
+    if found.ready:
+        return [["pillow"]]
     tested = tested_runtimes(found.machine, found.python)
-    return [f"onnxruntime=={version}" for version in tested] or [NEWEST]
+    runtimes = [f"onnxruntime=={version}" for version in tested] or [NEWEST]
+    return [[runtime, "numpy", "pillow"] for runtime in runtimes]
 
 
 def install(shell: Shell, found: BoardState, progress: Callable[[str], None]) -> BoardState:
     """Runs the steps and returns the new state. Raises DeviceError naming the failed step."""
-    venv = f"{found.cache}/venv"
     if found.venv_python is None:
-        progress(f"making {venv}")
-        flags = [*(["--clear"] if found.venv else []), *([] if found.ensurepip else [WITHOUT_PIP])]
-        _must(shell(["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
-        made = shell([PYTHON, "-I", "-m", "venv", *flags, venv], limit_s=600)
-        _must(made, "making the virtual environment")
-    for runtime in runtimes(found):
+        _make_environment(shell, found, progress)
+    for wanted in packages(found):
         try:
-            _install_packages(shell, found, [runtime, "numpy"], progress)
+            _install_packages(shell, found, wanted, progress)
         except DeviceError as error:
-            if runtime == NEWEST:
+            if found.ready or wanted[0] == NEWEST:
                 raise
             progress(f"{error}; trying the newest that the board can install")
-            _install_packages(shell, found, [NEWEST, "numpy"], progress)
+            _install_packages(shell, found, [NEWEST, *wanted[1:]], progress)
         done = inspect_board(shell)
         if done.inside is None or not done.inside.ended:
             break
-        progress(f"{runtime} does not run there: {bounded(done.inside.error, 300)}")
+        progress(f"{wanted[0]} does not run there: {bounded(done.inside.error, 300)}")
     return _require_ready(done)
+
+
+def _make_environment(shell: Shell, found: BoardState, progress: Callable[[str], None]) -> None:
+    venv = f"{found.cache}/venv"
+    progress(f"making {venv}")
+    flags = [
+        *(["--clear"] if found.venv else []),
+        *([] if found.ensurepip else ["--without-pip"]),
+        # Keeps the onnxruntime that the board has, such as a build for its GPU.
+        *(["--system-site-packages"] if found.ready else []),
+    ]
+    _must(shell(["mkdir", "-p", "-m", "700", found.cache]), "making the folder")
+    made = shell([PYTHON, "-I", "-m", "venv", *flags, venv], limit_s=600)
+    _must(made, "making the virtual environment")
 
 
 def _install_packages(
@@ -168,7 +203,6 @@ def _install_packages(
     _copy_wheels(shell, found, packages, progress)
 
 
-WITHOUT_PIP = "--without-pip"
 # The size is checked: `cat` takes a lost connection for the end of the file.
 COPY_WHOLE = 'cat > "$1.part" && [ "$(wc -c < "$1.part")" -eq "$2" ] && mv "$1.part" "$1"'
 
@@ -225,11 +259,12 @@ def fetch(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path
 
 
 def _require_ready(found: BoardState) -> BoardState:
-    if found.ready:
+    if found.ready and found.used.pillow:
         return found
-    used = found.inside or found.own
+    if found.ready:
+        raise DeviceError("Pillow is installed on the board, but cannot be imported there")
     text = "onnxruntime is installed on the board, but cannot be used"
-    raise DeviceError(f"{text}: {bounded(used.error or used.runtime, 500)}")
+    raise DeviceError(f"{text}: {bounded(found.used.error or found.used.runtime, 500)}")
 
 
 def _words(python: str) -> list[str]:

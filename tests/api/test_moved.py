@@ -115,6 +115,12 @@ def test_optimize_resumed_refuses_another_space_in_the_new_place(project):
         autoseg.optimize(**RESUME, results=project / "results", space=other)
 
 
+def test_optimize_resumed_refuses_a_run_with_another_resize(project, monkeypatch):
+    monkeypatch.setattr("autoseg.api.assemble.RESIZE_VERSION", 1)
+    with pytest.raises(autoseg.InputError, match="the resize of pictures changed since the run"):
+        autoseg.optimize(**RESUME, results=project / "results")
+
+
 def test_optimize_keeps_the_order_of_runs_when_one_of_them_is_told_a_new_place(project):
     results = project / "results"
     shutil.copytree(results / "run", results / "newer")

@@ -59,10 +59,10 @@ def refused(done, *said: str) -> None:
         assert words in done.stderr
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_predict_agrees_with_autoseg_resize_to_the_pixel(tmp_path, channels):
+@pytest.mark.parametrize(("channels", "size"), [(1, (211, 157)), (3, (211, 157)), (1, (701, 457))])
+def test_predict_agrees_with_autoseg_resize_to_the_pixel(tmp_path, channels, size):
     folder = bundle(tmp_path, channels)
-    image = picture(tmp_path / "p.jpg")
+    image = picture(tmp_path / "p.jpg", size)
     done = run(folder, tmp_path / "p.jpg", "-o", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
     frame = resize_frame(image, HW, channels)

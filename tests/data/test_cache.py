@@ -51,17 +51,19 @@ def reads(tmp_path: Path) -> int:
     return len((tmp_path / "log").read_text().splitlines())
 
 
-def check(dataset: Dataset, folder: Path, channels: int = 3) -> None:
+def check(
+    dataset: Dataset, folder: Path, channels: int = 3, hw: tuple[int, int] = (32, 64)
+) -> None:
     """Every pair is the one resize of what is read, in any order."""
-    found = cache.arrays(dataset, "train", (32, 64), channels, folder)
+    found = cache.arrays(dataset, "train", hw, channels, folder)
     samples = dataset.splits["train"]
     rows = list(range(len(samples)))[::-1]
     frames, masks = found.batch(rows)
-    assert (frames.shape, masks.shape) == ((len(rows), 32, 64, channels), (len(rows), 32, 64))
+    assert (frames.shape, masks.shape) == ((len(rows), *hw, channels), (len(rows), *hw))
     for row, frame, mask in zip(rows, frames, masks, strict=True):
         image, truth = dataset.read(samples[row])
-        assert np.array_equal(frame, resize_frame(image, (32, 64), channels))
-        assert np.array_equal(mask, resize_mask(truth, (32, 64)))
+        assert np.array_equal(frame, resize_frame(image, hw, channels))
+        assert np.array_equal(mask, resize_mask(truth, hw))
     one_by_one = np.stack(list(found.frames()))
     assert np.array_equal(one_by_one, frames[::-1]) and len(list(found.frames(2))) == 2
 
@@ -91,8 +93,19 @@ def test_arrays_resize_each_file_once(dataset, tmp_path):
     assert reads(tmp_path) == 7
     check(dataset, folder)
     check(dataset, folder, channels=1)
+    check(dataset, folder, hw=(8, 16))
     assert right_truths(dataset, folder)
     assert not list(folder.rglob("*.draft"))
+
+
+def test_arrays_of_another_resize_are_not_read(dataset, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    check(dataset, folder)
+    white = np.full((32, 64, 3), 255, np.uint8)
+    monkeypatch.setattr(cache, "resize_frame", lambda *given: white)
+    check(dataset, folder)  # kept
+    monkeypatch.setattr(cache, "RESIZE_VERSION", 9)
+    assert (cache.arrays(dataset, "train", (32, 64), 3, folder).batch([0])[0] == 255).all()
 
 
 @pytest.mark.usefixtures("small_shards")

@@ -55,6 +55,14 @@ def test_findings_of_a_healthy_board_are_empty() -> None:
     assert findings(PI, hello(), status()) == []
 
 
+def test_findings_without_pillow_say_that_frames_cannot_be_timed() -> None:
+    (found,) = findings(PI, hello(pillow=None), status(), called="pi@attic")
+    assert not found.severe and "whole frames" in found.text
+    assert found.fix == "run `autoseg devices setup pi@attic`"
+    (bare,) = findings(PI, hello(runtime=None, pillow=None), status())
+    assert bare.severe and "onnxruntime" in bare.text  # whose setup brings Pillow as well
+
+
 def test_findings_count_the_quota_of_the_control_group() -> None:
     (found,) = findings(PI, hello(quota_cores=0.5), status())
     assert found.severe and "0.5 cores" in found.text and "--cpus" in found.fix
@@ -71,7 +79,8 @@ def test_findings_ignore_unknown_facts() -> None:
     assert findings(PI, hello(affinity=[]), status(**SILENT)) == []
     told = facts(hello(), status(**SILENT), skew_s=0.0, round_trip_ms=1.0)
     assert [name for name, text in told.items() if text] == [
-        "model", "system", "cores", "python", "onnxruntime", "providers", "round trip",
+        "model", "system", "cores", "python", "onnxruntime", "providers", "pillow",
+            "round trip",
     ]  # fmt: skip
     assert list(told) == list(facts(hello(), status(), skew_s=0.0, round_trip_ms=1.0))
 
@@ -91,6 +100,7 @@ def test_facts_are_formatted_with_units() -> None:
         "python": "3.11.2",
         "onnxruntime": "1.23.2",
         "providers": "Azure, CPU",
+        "pillow": "12.0.0",
         "clock skew": "+0.3 s",
         "round trip": "2.5 ms",
         "other load": "0.02 cores (sshd 0.01)",

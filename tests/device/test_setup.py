@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+import PIL
 import pytest
 
 from autoseg.core.errors import DeviceError, InputError
 from autoseg.device import setup
 from autoseg.device.setup import COPY_WHOLE, BoardState, Ran, Shell, inspect_board, install, steps
 
-NOTHING = {"runtime": None, "error": "No module named 'onnxruntime'"}
+NOTHING = {"runtime": None, "pillow": None, "error": "No module named 'onnxruntime'"}
+
+
+def has(runtime: str, pillow: str | None = "12.0.0") -> dict[str, Any]:
+    return {"runtime": runtime, "pillow": pillow, "error": None}
+
+
 FRESH: dict[str, Any] = {
     "python": "3.11.2",
     "machine": "aarch64",
@@ -61,7 +68,7 @@ def here(home: Path) -> Shell:
 def test_steps_for_a_fresh_board_make_an_environment_and_install_packages() -> None:
     first, second = steps(board())
     assert "virtual environment" in first and "/home/pi/.cache/autoseg/venv" in first
-    assert re.search(r"onnxruntime==1\.23\.2 .*numpy .*\bpip\b", second)
+    assert re.search(r"onnxruntime==1\.23\.2, numpy and pillow .*\bpip\b", second)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +82,11 @@ def test_steps_for_a_fresh_board_make_an_environment_and_install_packages() -> N
         ("riscv64", "3.11.2", "onnxruntime>=1.16"),
     ],
 )
-def test_runtimes_are_those_tested_with_the_processor_and_python(
+def test_packages_are_those_tested_with_the_processor_and_python(
     machine: str, python: str, first: str
 ) -> None:
-    assert setup.runtimes(board(machine=machine, python=python))[0] == first
+    wanted = setup.packages(board(machine=machine, python=python))[0]
+    assert wanted == [first, "numpy", "pillow"]
 
 
 def dying(folder: Path, code: str) -> None:
@@ -106,8 +114,8 @@ def test_install_tries_older_runtimes_where_one_ends_the_interpreter(
 
     def state() -> BoardState:
         fits = installed[-1] == "1.20.1"
-        died = {"runtime": None, "error": "ends the interpreter (SIGILL)", "ended": True}
-        inside = {"runtime": "1.20.1", "error": None} if fits else died
+        died = NOTHING | {"error": "ends the interpreter (SIGILL)", "ended": True}
+        inside = has("1.20.1") if fits else died
         return board(venv=True, venv_python="3.11.2", venv_pip=True, inside=inside)
 
     def shell(argv: Sequence[str], stdin: bytes = b"", limit_s: float = 60.0) -> Ran:
@@ -127,14 +135,21 @@ def test_steps_keep_a_working_environment() -> None:
 
 
 @pytest.mark.parametrize("where", ["own", "inside"])
-def test_steps_for_a_board_that_can_measure_are_empty(where: str) -> None:
-    assert steps(board(**{where: {"runtime": "1.16.0", "error": None}})) == []
+def test_steps_for_a_board_that_has_all_are_empty(where: str) -> None:
+    assert steps(board(**{where: has("1.16.0")})) == []
+
+
+def test_steps_for_a_board_without_pillow_keep_its_onnxruntime() -> None:
+    (only,) = steps(board(inside=has("1.20.1", None), venv=True, venv_python="3.11.2"))
+    assert re.search(r"install pillow into it .*\(about 8 MB\)", only)
+    first, second = steps(board(own=has("1.20.1", None), machine="armv7l", free_bytes=100 << 20))
+    assert "also sees the board's own packages" in first and "install pillow" in second
 
 
 def test_steps_prefer_the_environment_to_the_python_of_the_system() -> None:
-    old = {"runtime": "1.15.1", "error": None}
-    new = {"runtime": "1.23.2", "error": None}
-    found = board(own=new, inside=old, venv=True, venv_python="3.11.2", venv_pip=True)
+    found = board(
+        own=has("1.23.2"), inside=has("1.15.1"), venv=True, venv_python="3.11.2", venv_pip=True
+    )
     assert found.ready is None and steps(found)
 
 
@@ -157,7 +172,9 @@ def test_steps_refuse_an_unsupported_board_with_the_reason(
 def test_steps_refuse_to_install_into_a_python_of_the_profile() -> None:
     with pytest.raises(InputError, match="'/opt/python'.*onnxruntime"):
         steps(board(), "/opt/python")
-    assert steps(board(own={"runtime": "1.20.0", "error": None}), "/opt/python") == []
+    with pytest.raises(InputError, match="'/opt/python', which has no Pillow"):
+        steps(board(own=has("1.20.0", None)), "/opt/python")
+    assert steps(board(own=has("1.20.0")), "/opt/python") == []
 
 
 def test_look_finds_a_python_below_the_home_folder(tmp_path: Path) -> None:
@@ -167,7 +184,7 @@ def test_look_finds_a_python_below_the_home_folder(tmp_path: Path) -> None:
 
 def test_look_reports_the_board_and_changes_nothing(tmp_path: Path) -> None:
     found = inspect_board(here(tmp_path), sys.executable)
-    assert found.own.runtime == onnxruntime.__version__
+    assert (found.own.runtime, found.own.pillow) == (onnxruntime.__version__, PIL.__version__)
     assert found.cache == f"{tmp_path}/.cache/autoseg" and not found.venv
     assert not (tmp_path / ".cache" / "autoseg").exists()
 
@@ -201,9 +218,10 @@ def test_fetch_shows_a_wheel_only_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def wheel(folder: Path, name: str, version: str) -> Path:
-    path = folder / f"{name}-{version}-py3-none-any.whl"
+    path, package = folder / f"{name}-{version}-py3-none-any.whl", name.replace("pillow", "PIL")
     files = {
-        f"{name}/__init__.py": f"__version__ = '{version}'\n",
+        f"{package}/__init__.py": f"__version__ = '{version}'\n",
+        f"{package}/Image.py": "",
         "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "RECORD": "",
@@ -215,25 +233,25 @@ def wheel(folder: Path, name: str, version: str) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_install_without_network_and_pip_copies_wheels_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def wheels_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wheels of packages with nothing inside, and of a pip that works, in place of an index."""
     pips = list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
     if not pips:
         pytest.skip("this python has no bundled pip")
 
     def fetched(found: BoardState, packages: Sequence[str], folder: Path) -> list[Path]:
-        assert packages[1:] == ["numpy"]
         pip = folder / pips[0].name
         pip.write_bytes(pips[0].read_bytes())
-        return [
-            pip,
-            wheel(folder, "numpy", "2.0.0"),
-            wheel(folder, "onnxruntime", packages[0].split("==")[1]),
-        ]
+        return [pip, *(wheel(folder, *f"{name}==12.0.0".split("==")[:2]) for name in packages)]
 
     monkeypatch.setattr(setup, "fetch", fetched)
+
+
+@pytest.mark.slow
+def test_install_without_network_and_pip_copies_wheels_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels_of(monkeypatch)
     shell, told = here(tmp_path), []
     monkeypatch.setattr(setup, "PYTHON", os.path.realpath(sys.executable))
     found = inspect_board(shell).model_copy(update={"ensurepip": False})
@@ -243,10 +261,29 @@ def test_install_without_network_and_pip_copies_wheels_once(
     half = tmp_path / ".cache" / "autoseg" / "wheels" / "numpy-9.0.0-py3-none-any.whl"
     half.write_bytes(b"PK")
     done = install(shell, found, told.append)
-    assert done.ready == setup.runtimes(found)[0].split("==")[1] and steps(done) == []
+    assert done.ready == setup.packages(found)[0][0].split("==")[1] and steps(done) == []
     assert [line.split()[0] for line in told] == ["making", "downloading", "copying", "installing"]
     assert [path.name for path in (tmp_path / ".cache" / "autoseg").iterdir()] == ["venv"]
     assert (tmp_path / ".cache" / "autoseg").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.slow
+def test_install_of_pillow_keeps_the_onnxruntime_of_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels_of(monkeypatch)
+    python = os.path.realpath(sys.executable)
+    monkeypatch.setattr(setup, "PYTHON", python)
+    series = "python{}.{}".format(*sys.version_info)
+    site = tmp_path / ".local" / "lib" / series / "site-packages"
+    for name, version in (("numpy", "1.26.4"), ("onnxruntime", "1.18.0+gpu")):
+        (site / name).mkdir(parents=True)
+        (site / name / "__init__.py").write_text(f"__version__ = '{version}'\n")
+    found = inspect_board(here(tmp_path)).model_copy(update={"ensurepip": False})
+    assert found.ready == "1.18.0+gpu" and not found.used.pillow
+    done = install(here(tmp_path), found, lambda line: None)
+    assert (done.ready, done.used.pillow) == ("1.18.0+gpu", "12.0.0")
+    assert done.inside is not None and steps(done) == []
 
 
 def test_install_falls_back_to_the_newest_where_no_tested_wheel_fits(
@@ -262,11 +299,11 @@ def test_install_falls_back_to_the_newest_where_no_tested_wheel_fits(
         asked.extend(word for word in argv if word.startswith("onnxruntime"))
         return Ran(int("onnxruntime>=1.16" not in argv), b"", b"ERROR: No matching distribution")
 
-    ready = {"runtime": "1.17.0", "error": None}
-    state = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=ready)
+    before = board(venv=True, venv_python="3.11.2", venv_pip=True, inside=NOTHING)
+    state = before.model_copy(update={"inside": setup.Imports.model_validate(has("1.17.0"))})
     monkeypatch.setattr(setup, "inspect_board", lambda shell: state)
     monkeypatch.setattr(setup, "fetch", refusing)
     told: list[str] = []
-    assert install(shell, state, told.append).ready == "1.17.0"
+    assert install(shell, before, told.append).ready == "1.17.0"
     assert asked == ["onnxruntime==1.23.2", "onnxruntime>=1.16"]
     assert any("newest" in line for line in told)
