@@ -121,7 +121,7 @@ def _run(
         context.pool.start()
         if not run_pipeline(context):
             raise KeyboardInterrupt
-        mirror.finish(run.evaluations.values())
+        mirror.finish(Result.from_run(run.folder).evaluations)
         return finish(context)
 
 

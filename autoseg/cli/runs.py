@@ -21,6 +21,7 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
+from autoseg.core.pareto import PICKS
 from autoseg.core.serialize import to_json
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def front(
     run: RunArgument,
     *,
     device: SeenByOption = None,
-    pick: Annotated[str | None, typer.Option(help="fastest, accurate or balanced")] = None,
+    pick: Annotated[str | None, typer.Option(help=", ".join(PICKS))] = None,
     csv: Annotated[bool, typer.Option("--csv", help="the table as CSV")] = False,
     as_json: JsonOption = False,
 ) -> int:

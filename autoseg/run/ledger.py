@@ -85,6 +85,29 @@ def _shared(event: Event) -> Event | None:
     return None
 
 
+def as_shown(events: Sequence[Event]) -> list[Event]:
+    """For readers: a reopened candidate keeps the figures of its last final check until the next.
+
+    That check, and its score on test, are moved behind what was trained since.
+    """
+    checks: dict[str, list[Event]] = {}
+    reopened = set()
+    for event in events:
+        kind, key = event["event"], event.get("key", "")
+        if "on" in event:
+            continue
+        if kind in ("confirmed", "rejected"):
+            checks[key] = [event]
+            reopened.discard(key)
+        elif kind == "tested":
+            checks.setdefault(key, []).append(event)
+        elif kind == "reopened":
+            reopened.add(key)
+    last = [event for key, of_key in checks.items() if key in reopened for event in of_key]
+    moved = {id(event) for event in last}
+    return [*(event for event in events if id(event) not in moved), *last]
+
+
 def fold(
     events: Iterable[Event], on: str | None = None, *, into: dict[str, Evaluation] | None = None
 ) -> dict[str, Evaluation]:

@@ -13,7 +13,7 @@ from autoseg.core.records import SCHEMA, Candidate, Constraints, DeviceInfo, Eva
 from autoseg.core.serialize import from_json, to_json
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
-from autoseg.run.ledger import Event, as_seen_on, fold, read_events, spent_s
+from autoseg.run.ledger import Event, as_seen_on, as_shown, fold, read_events, spent_s
 from autoseg.run.relaxations import InfeasibleRun
 from autoseg.run.store import place_of, read_declaration
 from autoseg.search.protocol import Outlook
@@ -61,7 +61,7 @@ class Result:
         request = next((e for e in events if e["event"] == "remeasure_requested"), None)
         described = request.get("device") if request else raw.get("measured_on")
         looks = [(e["spent_s"], _outlook(e)) for e in events if e["event"] == "outlook"]
-        evaluations = fold(everything, on)
+        evaluations = fold(as_shown(everything), on)
         return cls(
             folder, declaration_for(raw, request), tuple(evaluations.values()),
             evaluations.get(from_json(Candidate, raw["baseline"]).key),
@@ -86,8 +86,8 @@ class Result:
         confirmed = [e for e in self.evaluations if e.state == "confirmed"]
         return front_of(confirmed, self.constraints.statistic)
 
-    def pick(self, how: How = "balanced") -> Evaluation | None:
-        """The fastest, the most accurate or the balanced model of the front, if any."""
+    def pick(self, how: How = PICKS[0]) -> Evaluation | None:
+        """The most accurate, the balanced or the fastest model of the front, if any."""
         return pick(self.front, how, self.constraints)
 
     def picks(self) -> dict[How, Evaluation | None]:

@@ -300,7 +300,7 @@ def test_evaluate_and_measure_escape_class_names_and_board_text(tiny, tmp_path, 
 
 def test_front_refuses_an_unknown_pick_and_run(finished, here, autoseg_command):
     other = autoseg_command("front", str(finished.folder), "--pick", "best")
-    refused(other, here, "fastest, accurate, balanced, got 'best'")
+    refused(other, here, "accurate, balanced, fastest, got 'best'")
     refused(autoseg_command("front", "nowhere"), here, "results/nowhere")
     refused(autoseg_command("front", "out/demo"), here, "out/demo")
     there = autoseg_command("front", str(finished.folder.with_name("other")))

@@ -74,7 +74,7 @@ def test_write_front_is_read_back(tmp_path):
     assert data["picks"] == {
         "fastest": FAST.candidate.key,
         "accurate": GOOD.candidate.key,
-        "balanced": FAST.candidate.key,
+        "balanced": GOOD.candidate.key,
     }
     assert data["hypervolume"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.csv", "front.json"]
