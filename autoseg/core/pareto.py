@@ -155,4 +155,3 @@ def _alike(one: Evaluation, other: Evaluation) -> str:
 
 def _at(evaluation: Evaluation, constraints: Constraints) -> Point:
     return point(evaluation, constraints.statistic) or (math.inf, 0.0)
-
