@@ -117,6 +117,7 @@ def _run(
     with resumable(context, declaration.resume_command(run.folder, run.declaration)):
         if dry_run:
             run_pipeline(context, dry=True)
+            run.leave()
             return Result.from_run(run.folder)
         context.pool.start()
         if not run_pipeline(context):

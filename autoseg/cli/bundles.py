@@ -68,7 +68,7 @@ def _missed(result: Result, *, as_json: bool) -> int:
     if as_json:
         nothing = {"key": None, "folder": None, "reason": None, "new": False}
         print_json({**nothing, "explanation": explained.to_json() if explained else None})
-    print_aside("\n".join(result.misses()))
+    print_aside("\n".join([result.headline, *result.misses()]))
     return 3
 
 

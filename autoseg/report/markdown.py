@@ -43,8 +43,10 @@ def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     """`pictures` are the names of the existing picture files."""
     result = report.result
     lines = [f"# {markdown(result.headline)}", "", f"autoseg report of {markdown(report.name)}."]
-    if report.live:
+    if result.status != "finished":
         lines += ["", f"The run is not finished: this is after {formatting.time(result.spent_s)}."]
+    if result.resume_command:
+        lines += ["", "To go on:", "", markdown_code(result.resume_command)]
     lines += _explanation(report)
     if report.picks:
         lines += ["", "## Picks", ""]
@@ -133,11 +135,12 @@ def _explanation(report: RunReport) -> list[str]:
     found = report.explanation
     if found is None:
         return []
-    lines = ["", "## Why no model is feasible", ""]
-    lines += [markdown(found.summary), *map(markdown, found.notes)]
-    if found.relax:
-        rows = [(f"{each.option} {each.value}", each.gives) for each in found.relax]
-        lines += ["", *_table(("option", "expected result"), rows)]
+    finished = report.result.status == "finished"
+    lines = ["", "## Why no model is feasible" if finished else "## So far", ""]
+    for fact in (found.summary, *found.notes):
+        lines += [markdown(fact), ""]
+    for way in found.relax:
+        lines += [markdown(f"{way}: {way.gives}"), "", markdown_code(way.command), ""]
     return lines
 
 

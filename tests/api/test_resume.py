@@ -181,7 +181,7 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
     assert "finishing: " in said and not command.events("searched")
-    assert re.match(r"so far \d+ models? meets? 100 ms", command.output.read_text())
+    assert re.match(r"interrupted: \d+ models? meets? 100 ms", command.output.read_text())
 
     results = tmp_path / "results"
     complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))

@@ -284,7 +284,8 @@ def test_optimize_json_of_an_interrupted_run_contains_the_confirmed_front(
     told = json.loads(called.stdout)
     assert (called.code, told["exit_code"], told["error"]["kind"]) == (130, 130, "Interrupted")
     assert "--resume --name run" in told["error"]["message"]
-    assert told["front"] and "so far" in told["headline"]
+    assert told["front"] and re.match(r"interrupted: 1 model", told["headline"])
+    assert told["status"] == "interrupted" and told["resume"] in told["error"]["message"]
 
 
 def test_evaluate_and_measure_escape_class_names_and_board_text(tiny, tmp_path, autoseg_command):

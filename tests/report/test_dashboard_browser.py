@@ -129,7 +129,7 @@ def test_dashboard_shows_a_live_run_and_a_finished_run(
             with started("report", str(folder), "-o", str(tmp_path / "now.html")) as report:
                 assert report.wait(60) == 0
             reported(browser_page, tmp_path / "now.html", Result.from_run(folder))
-            assert "so far" in browser_page.locator("body").inner_text()
+            assert "running: " in browser_page.locator("body").inner_text()
             os.kill(run.pid, signal.SIGCONT)
             run.wait(400)
             reported(browser_page, folder / "report.html", Result.from_run(folder))

@@ -68,7 +68,7 @@ def figures(result: Result) -> Mapping[str, go.Figure]:
         return {}
     # Trials are numbered in the ledger's order.
     numbers = {e.candidate.key: number for number, e in enumerate(result.evaluations)}
-    drawn = {"front": front_figure(plot, numbers)}
+    drawn = {"front": front_figure(plot, numbers, finished=result.status == "finished")}
     if any(point.iou is not None for point in plot.points):
         drawn["learning-curves"] = curves_figure(plot, numbers)
     if len(result.curve) > 1:
@@ -76,7 +76,9 @@ def figures(result: Result) -> Mapping[str, go.Figure]:
     return drawn
 
 
-def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
+def front_figure(
+    plot: FrontPlot, numbers: Mapping[str, int], *, finished: bool = True
+) -> go.Figure:
     """Latency (log) against IoU with both constraints; points without IoU on the lower edge."""
     low, high = plot_iou_limits([plot])
     figure = go.Figure()
@@ -93,7 +95,8 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
     figure.update_yaxes(range=[low, high], title_text="IoU on val")
     best = plot.of_kind(*BEST)
     confirmed = bool(plot.of_kind("front"))
-    title = "Front" if confirmed else "Front so far, unconfirmed" if best else "No front"
+    none = "No front" if finished else "No front yet"
+    title = "Front" if confirmed else "Front so far, unconfirmed" if best else none
     return _layout(figure, f"{title}: {len(best)} of {len(numbers)} candidates")
 
 

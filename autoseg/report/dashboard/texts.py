@@ -9,6 +9,7 @@ from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
+from autoseg.core.units import clock
 from autoseg.report.plot_data import latency_text
 from autoseg.run.result import Result
 from autoseg.run.rows import Quantity, TableRow, table_rows
@@ -100,7 +101,9 @@ def note(result: Result) -> str:
     headline = result.headline
     parts = [
         f"**{markdown(f'{headline[:1].upper()}{headline[1:]}.')}**",
+        _unfinished(result),
         "\n".join(f"- {markdown(line)}" for line in result.verdict),
+        _missed(result),
         "\n".join(
             f"- {how}: {_trial(result, e)}, {markdown(result.reason(how))}"
             for how, e in result.picks().items()
@@ -115,9 +118,32 @@ def note(result: Result) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _unfinished(result: Result) -> str:
+    if result.status == "finished":
+        return ""
+    when = f"This is the state after {clock(result.spent_s)}."
+    resume = result.resume_command
+    return f"{when} To go on:\n\n{markdown_code(_one_option_a_line(resume))}" if resume else when
+
+
+def _missed(result: Result) -> str:
+    """What binds, and what would help; empty with a front."""
+    found = result.explanation()
+    if found is None:
+        return ""
+    parts = [markdown(found.summary), *map(markdown, found.notes)]
+    for way in found.relax:
+        parts += [markdown(f"{way}: {way.gives}"), markdown_code(_one_option_a_line(way.command))]
+    return "\n\n".join(parts)
+
+
 def _command(result: Result) -> str:
+    return _one_option_a_line(result.declaration.command(result.folder.name))
+
+
+def _one_option_a_line(command: str) -> str:
     """One option a line: the page is as wide as its longest line."""
-    arguments = shlex.split(result.declaration.command(result.folder.name))
+    arguments = shlex.split(command)
     lines = [""]
     for word in arguments:
         if word.startswith("--"):

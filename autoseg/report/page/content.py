@@ -59,7 +59,6 @@ class RunReport:
     """The data of the page's template."""
 
     result: Result
-    live: bool
     plot: FrontPlot
     explanation: Explanation | None
     picks: list[tuple[How, Evaluation, str]]
@@ -111,7 +110,6 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     ordered = sorted(plot.points, key=lambda p: -1.0 if p.key in first else p.ms)
     return RunReport(
         result=result,
-        live=not events or events[-1]["event"] != "finished",
         plot=plot,
         explanation=result.explanation(),
         picks=picks,
