@@ -10,6 +10,7 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Statistic
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
+from autoseg.report.baseline import baseline_name, baseline_sentence
 from autoseg.report.plot_data import latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
@@ -96,6 +97,8 @@ def result_lines(result: Result) -> list[str]:
     listed = list({e.candidate.key: e for e in [*result.front, *base, *rejected]}.values())
     if listed:
         lines += _table(result, listed)
+    if against := baseline_sentence(result):
+        lines.append(against)
     lines += [f"rejected {e.candidate.key}: {e.error}" for e in rejected]
     for evaluation in listed:
         lines += _measurement_lines(evaluation)
@@ -118,7 +121,7 @@ def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
     latencies: list[Statistic] = list(dict.fromkeys(("p50", statistic)))
     heads = [
         "", *knobs, "params", "MACs M", *(f"{name} ms" for name in latencies), "IoU val",
-        "IoU test", "KiB", "x baseline", "key",
+        "IoU test", "KiB", f"x {baseline_name(result.baseline)}", "key",
     ]  # fmt: skip
     return table_lines(heads, [_cells(rows[e.candidate.key], knobs, latencies) for e in listed])
 

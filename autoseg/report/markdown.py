@@ -55,6 +55,7 @@ def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     lines += ["", "## Models"]
     lines += _picture("front.png", "latency against IoU", pictures)
     lines += ["", *_cells(report.heads, report.rows[: report.first_rows])]
+    lines += ["", markdown(report.against_baseline)] if report.against_baseline else []
     for model in report.models:
         lines += ["", f"### {markdown(model.point.key)}", ""]
         lines += _table(("field", "value"), [*model.results, *model.costs, *model.latencies])

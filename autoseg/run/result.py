@@ -151,7 +151,7 @@ class Result:
             statistic = self.constraints.statistic
             fastest = min(m.latency_ms(statistic) for e in models if (m := e.measurement))
             which = "it" if len(models) == 1 else "the fastest"
-            more = f"; {waiting} more, {check}" if waiting else ""
+            more = f"; {waiting} more, {check}" if waiting and self.status != "finished" else ""
             return f"{_meet(len(models))} {both}; {which} needs {fastest:.3g} ms{more}"
         if waiting:
             return f"{_meet(waiting)} {both}, {check}"

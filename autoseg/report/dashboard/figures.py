@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from autoseg.core.records import STATE_LABELS, Constraints
+from autoseg.report.baseline import baseline_name
 from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
@@ -169,7 +170,8 @@ def _scatter(
 def _baseline_mark(point: PlotPoint, low: float) -> go.Scatter:
     iou = low if point.iou is None else point.iou
     return go.Scatter(
-        x=[point.ms], y=[iou], mode="markers", name="baseline", hoverinfo="skip",
+        x=[point.ms], y=[iou], mode="markers", hoverinfo="skip",
+        name=baseline_name(point.evaluation),
         marker={"symbol": "star-open", "size": 15, "color": BASELINE, "line": {"width": 1.5}},
     )  # fmt: skip
 

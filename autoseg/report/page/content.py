@@ -12,6 +12,7 @@ from markupsafe import Markup
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation
+from autoseg.report.baseline import baseline_name, baseline_sentence
 from autoseg.report.importance import Importance, iou_importance, latency_importance
 from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
@@ -69,6 +70,8 @@ class RunReport:
     models: list[ModelSection]
     constant_knobs: dict[str, str]
     importance: list[tuple[str, str, Importance | None]]
+    baseline_name: str
+    against_baseline: str
     spent: Spending
     pictures: dict[str, Markup | None]
     device: tables.Fields
@@ -114,7 +117,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         explanation=result.explanation(),
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
-        heads=tables.columns(knobs, statistic),
+        heads=tables.columns(knobs, statistic, result.baseline),
         rows=[tables.row_cells(p, knobs, statistic, linked=p.key in keys) for p in ordered],
         first_rows=len(first),
         models=_models(result, sections, declaration),
@@ -123,6 +126,8 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
             ("latency", "x", latency_importance(result.evaluations, statistic)),
             ("IoU", "+", iou_importance(result.evaluations)),
         ],
+        baseline_name=baseline_name(result.baseline),
+        against_baseline=baseline_sentence(result),
         spent=spent,
         pictures={
             "budget": charts.budget_picture(spent),
