@@ -10,6 +10,13 @@ from typing import Any
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.core.units import clock
+from autoseg.report.importance import (
+    HEADS,
+    MEASURES,
+    importance_head,
+    importance_rows,
+    importances,
+)
 from autoseg.report.plot_data import latency_text
 from autoseg.run.result import Result
 from autoseg.run.rows import Quantity, TableRow, table_rows
@@ -110,6 +117,7 @@ def note(result: Result) -> str:
             if e
         ),
         _table(result),
+        _importance(result),
         f"Command of the run\n\n{markdown_code(_command(result))}",
         "The contact sheet of a scored trial (images, truth, prediction and errors) is its "
         "artifact. This study is a read-only copy of the run's ledger; it is rebuilt when the run "
@@ -170,6 +178,16 @@ def _table(result: Result) -> str:
         for row in table_rows(result.front, statistic)
     ]
     return markdown_table(heads, rows) if rows else ""
+
+
+def _importance(result: Result) -> str:
+    """The report's table of the knobs, and how it differs from the dashboard's panel."""
+    parts = []
+    for what, sign, found in importances(result.evaluations, result.constraints.statistic):
+        if found:
+            rows = [[*map(markdown, row)] for row in importance_rows(sign, found)]
+            parts += [importance_head(what, found), markdown_table(HEADS, rows)]
+    return "\n\n".join(["**Importance of the knobs**", *parts, MEASURES]) if parts else ""
 
 
 def _trial(result: Result, evaluation: Evaluation) -> str:

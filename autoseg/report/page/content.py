@@ -13,7 +13,7 @@ from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation
 from autoseg.report.baseline import baseline_name, baseline_sentence
-from autoseg.report.importance import Importance, iou_importance, latency_importance
+from autoseg.report.importance import Importance, importances
 from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.page.pictures import data_uris
@@ -122,10 +122,7 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
         first_rows=len(first),
         models=_models(result, sections, declaration),
         constant_knobs=_constant(result.evaluations, knobs),
-        importance=[
-            ("latency", "x", latency_importance(result.evaluations, statistic)),
-            ("IoU", "+", iou_importance(result.evaluations)),
-        ],
+        importance=importances(result.evaluations, statistic),
         baseline_name=baseline_name(result.baseline),
         against_baseline=baseline_sentence(result),
         spent=spent,
