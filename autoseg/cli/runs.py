@@ -128,8 +128,9 @@ def front(
         print(table.to_csv(index=False), end="")
     else:
         _print_result(result, as_json=as_json)
-        if result.resume_command and not as_json:
-            print_lines([f"to go on: {result.resume_command}"])
+        command = result.resume_command
+        if command and not as_json and f"    {command}" not in result.misses():
+            print_lines([f"to go on: {command}"])
     return 0 if result.front else 3
 
 

@@ -105,7 +105,8 @@ def result_lines(result: Result) -> list[str]:
     for how, chosen in result.picks().items():
         if chosen:
             lines.append(f"{how}: {chosen.candidate.key}, {result.reason(how)}")
-    if outlook := result.outlook:
+    # Without a front it would be of constraints that are out of reach: the misses say what helps.
+    if (outlook := result.outlook) and result.front:
         most = points(outlook.gain_iou_at_most)
         lines.append(f"going on for another {clock(outlook.horizon_s)}: under {most} expected")
     if model := measured_model(result.evaluations):

@@ -50,7 +50,7 @@ def test_front_of_an_interrupted_run_names_the_command_that_goes_on(waiting, aut
     told = json.loads(autoseg_command("front", str(waiting), "--json").stdout)
     command = f"autoseg optimize --resume --name run --results {waiting.parent}"
     assert called.stdout.startswith("interrupted: 2 models meet 100 ms")
-    assert called.stdout.splitlines()[-1] == f"to go on: {command}"
+    assert called.stdout.count(command) == 1
     assert "--min-iou" not in called.stdout  # nothing is relaxed that is met
     assert (told["status"], told["resume"]) == ("interrupted", command)
     page = Path(autoseg_command("report", str(waiting)).stdout.strip())
