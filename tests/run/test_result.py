@@ -10,6 +10,7 @@ from staged import staged
 
 import autoseg
 from autoseg.report.dashboard.texts import note
+from autoseg.run.commands import Commands
 from autoseg.run.ledger import read_events
 from autoseg.run.store import Run, is_running
 
@@ -113,3 +114,19 @@ def test_front_pick_of_a_model_without_a_bundle_names_the_command(
     assert told["key"] and told["bundle"] is None
     out = tmp_path / "out"
     assert autoseg_command("bundle", str(folder), "--pick", "fastest", "-o", str(out)).code == 0
+
+
+def test_commands_reach_the_files_of_a_run_from_any_folder(tmp_path, monkeypatch):
+    asked = {"data": "pictures", "min_iou": 0.8, "places": {"working_folder": str(tmp_path)}}
+    folder = Path("results/mine")
+    (tmp_path / "results" / "mine-2").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    here = Commands.of(folder, asked)
+    assert "--name mine-3 " in here.anew() and "--data pictures" in here.anew()
+    assert here.resume(budget="1h") == "autoseg optimize --resume --name mine --budget 1h"
+    monkeypatch.chdir(tmp_path / "results")
+    there = Commands.of(Path("mine"), asked, budget="2h")
+    assert f"--data {tmp_path / 'pictures'}" in there.anew(min_iou=0.7)
+    assert "--min-iou 0.7" in there.anew(min_iou=0.7) and "--results ." in there.anew()
+    # What the last session was given is not in run.yaml.
+    assert there.resume() == "autoseg optimize --resume --name mine --budget 2h --results ."
