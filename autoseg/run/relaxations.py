@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from autoseg.core.errors import AutosegError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_iou_met, p_latency_met
 from autoseg.core.pareto import meets
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Statistic
 from autoseg.core.units import duration_text
 from autoseg.networks.space import EFFORTS
+from autoseg.networks.space_file import load_space
 from autoseg.run.commands import Commands
 from autoseg.run.declaration import Declaration, flag
 from autoseg.search.status import epoch_of
@@ -225,7 +227,8 @@ def _more_time(run: InfeasibleRun) -> list[Relaxation]:
     if going:
         left += [f"{len(going)} trained to epoch {max(going)} of {max(run.rungs)} at most"]
     left += [f"{len(run.waiting)} without the final check"] if run.waiting else []
-    if not left and run.measured:
+    failed = any(e.state == "failed" for e in run.evaluations)
+    if not left and (run.measured or failed):
         return []
     of = f"of those that fit, {', '.join(left)}" if left else "nothing is measured yet"
     gain = "" if run.waiting else "; the gain of more is unknown"
@@ -257,15 +260,27 @@ def _useful_s(run: InfeasibleRun) -> float:
 
 
 def _more_knobs(run: InfeasibleRun) -> list[Relaxation]:
-    """A run of the next effort, which opens more knobs."""
-    effort = run.commands.begun.effort
-    if effort == EFFORTS[-1]:
+    """A run of the next effort that opens more knobs of its space, if there is one."""
+    begun = run.commands.begun
+    higher = EFFORTS[EFFORTS.index(begun.effort) + 1 :]
+    opened = {effort: _open_knobs(begun, effort) for effort in (begun.effort, *higher)}
+    wider = next((each for each in higher if opened[each] > opened[begun.effort]), None)
+    if wider is None:
         return []
-    wider = EFFORTS[EFFORTS.index(effort) + 1]
-    gives = "networks of other shapes, which this run has not measured"
+    new = ", ".join(sorted(opened[wider] - opened[begun.effort]))
+    gives = f"turns {new} as well: networks that this run has not measured"
     if run.device is not None:
         gives += f"; then {run.again_here(run.commands.free_name())}"
     return [Relaxation("--effort", wider, gives, run.commands.anew(effort=wider))]
+
+
+def _open_knobs(declaration: Declaration, effort: str) -> set[str]:
+    """The knobs that have a choice; none where the space cannot be read from here."""
+    try:
+        knobs = load_space(declaration.space).knobs_at(effort)
+    except AutosegError:
+        return set()
+    return {knob.name for knob in knobs if len(knob.choices) > 1}
 
 
 def _safe_ceiling_ms(evaluation: Evaluation, statistic: Statistic) -> float:

@@ -137,10 +137,8 @@ def test_optimize_trains_nothing_over_the_ceiling_and_names_the_nearest(watched)
     assert {e.state for e in result.evaluations} == {"too_slow"}
     assert re.search(r"2 ms.* 4 measured .*5\.1 ms \(p90\)", result.misses()[0])
     assert result.explanation().binds == "ceiling"
-    way, wider = result.explanation().relax
+    (way,) = result.explanation().relax
     assert str(way) == "--max-latency 5.7ms" and "untrained" in way.gives
-    assert str(wider) == "--effort expert"
-    assert "--budget" not in "".join(result.misses())  # no training makes a network faster
     assert device.closed and not device.predicted
     assert not list((result.folder / "checkpoints").iterdir())
     facts = [kind for kind in watched.heard if kind != "activity"]  # not written down

@@ -160,6 +160,7 @@ def test_explanation_offers_more_knobs_only_where_there_are_more():
     low, slow = evaluation("low", 2.0, 0.7), evaluation("slow", 16.0, state="too_slow")
     found = explained(low, slow, **asked)
     assert [*ways(found)] == ["--effort intermediate", "--min-iou 0.69"]
+    assert found.relax[0].gives.startswith("turns a, t as well")
     words = shlex.split(found.relax[0].command)
     given = dict(zip(words[2::2], words[3::2], strict=True))
     assert words[:2] == ["autoseg", "optimize"] and given["--effort"] == "intermediate"
