@@ -86,24 +86,30 @@ def _shared(event: Event) -> Event | None:
 
 
 def as_shown(events: Sequence[Event]) -> list[Event]:
-    """For readers: a reopened candidate keeps the figures of its last final check until the next.
+    """For readers: a reopened candidate keeps the figures of its last final check.
 
-    That check, and its score on test, are moved behind what was trained since.
+    Until it is trained to a better IoU, or checked again: that check, and its score on test, are
+    moved behind what was trained since.
     """
     checks: dict[str, list[Event]] = {}
-    reopened = set()
-    for event in events:
-        kind, key = event["event"], event.get("key", "")
-        if "on" in event:
-            continue
+    since: dict[str, float] = {}  # IoU of reopened candidates, 0 where there is none
+    for event in (e for e in events if "key" in e and "on" not in e):
+        kind, key = event["event"], event["key"]
         if kind in ("confirmed", "rejected"):
             checks[key] = [event]
-            reopened.discard(key)
+            since.pop(key, None)
         elif kind == "tested":
             checks.setdefault(key, []).append(event)
         elif kind == "reopened":
-            reopened.add(key)
-    last = [event for key, of_key in checks.items() if key in reopened for event in of_key]
+            since[key] = 0.0
+        elif key in since and kind in ("scored", "failed"):
+            since[key] = event["score"]["iou"] if kind == "scored" else 0.0
+    last = [
+        event
+        for key, iou in since.items()
+        if iou < checks[key][0]["score"]["iou"]
+        for event in checks[key]
+    ]
     moved = {id(event) for event in last}
     return [*(event for event in events if id(event) not in moved), *last]
 

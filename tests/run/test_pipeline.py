@@ -299,6 +299,9 @@ def test_result_of_a_reopened_candidate_keeps_its_check_until_the_next_one(tmp_p
         (shown,) = autoseg.Result.from_run(run.folder).evaluations
         assert (shown.state, shown.iou, shown.error) == ("rejected", 0.85, "not sure enough")
     assert [s.epoch for s in shown.scores if s.source == "torch"] == [3, 9, 11]
+    run.record("scored", WIDE.baseline, score=to_json(make_score(0.86, 27)))
+    (shown,) = autoseg.Result.from_run(run.folder).evaluations
+    assert (shown.state, shown.iou) == ("scored", 0.86)  # it has come further
     shipped = replace(make_score(0.9, 11, decayed=True, source="onnx"), p_floor=1.0)
     timed = {"measurement": to_json(CONFIRMED), "onnx_bytes": 1}
     run.record("confirmed", WIDE.baseline, **timed, score=to_json(shipped), p_feasible=1.0)
