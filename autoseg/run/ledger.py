@@ -100,7 +100,7 @@ def as_shown(events: Sequence[Event]) -> list[Event]:
             since.pop(key, None)
         elif kind == "tested":
             checks.setdefault(key, []).append(event)
-        elif kind == "reopened":
+        elif kind == "reopened" and key in checks:
             since[key] = 0.0
         elif key in since and kind in ("scored", "failed"):
             since[key] = event["score"]["iou"] if kind == "scored" else 0.0
