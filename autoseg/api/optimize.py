@@ -123,11 +123,12 @@ def _run(
     with resumable(context, declaration.resume_command(run.folder, run.declaration)):
         if dry_run:
             run_pipeline(context, dry=True)
+            run.leave()
             return Result.from_run(run.folder)
         context.pool.start()
         if not run_pipeline(context):
             raise KeyboardInterrupt
-        mirror.finish(run.evaluations.values())
+        mirror.finish(Result.from_run(run.folder).evaluations)
         return finish(context)
 
 

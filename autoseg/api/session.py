@@ -103,6 +103,7 @@ def resumable(context: RunContext, command: str) -> Iterator[None]:
 
 def _stopped(context: RunContext, error: BaseException, command: str) -> AutosegError:
     run, result = context.run, None
+    run.leave()
     with suppress(AutosegError, OSError):
         result = write_files(run.folder, context.task.dataset.classes, run.on)
         write_report(result)

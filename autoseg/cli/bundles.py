@@ -19,6 +19,7 @@ from autoseg.cli.options import (
     run_folder,
 )
 from autoseg.cli.output import print_aside, print_json, print_lines, print_table
+from autoseg.core.pareto import PICKS
 from autoseg.core.serialize import to_json
 from autoseg.core.text import one_line
 from autoseg.core.units import parse_duration_s
@@ -33,8 +34,8 @@ def bundle(
     run: RunArgument,
     *,
     pick: Annotated[
-        str, typer.Option(help="fastest, accurate, balanced, or the key of a model on the front")
-    ] = "balanced",
+        str, typer.Option(help=f"{', '.join(PICKS)}, or the key of a model on the front")
+    ] = PICKS[0],
     device: SeenByOption = None,
     out: Annotated[
         Path | None,
@@ -67,7 +68,7 @@ def _missed(result: Result, *, as_json: bool) -> int:
     if as_json:
         nothing = {"key": None, "folder": None, "reason": None, "new": False}
         print_json({**nothing, "explanation": explained.to_json() if explained else None})
-    print_aside("\n".join(result.misses()))
+    print_aside("\n".join([result.headline, *result.misses()]))
     return 3
 
 

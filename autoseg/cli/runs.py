@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from autoseg.cli.options import (
 )
 from autoseg.cli.output import print_aside, print_json, print_lines
 from autoseg.core.errors import InputError
+from autoseg.core.pareto import PICKS
 from autoseg.core.serialize import to_json
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def front(
     run: RunArgument,
     *,
     device: SeenByOption = None,
-    pick: Annotated[str | None, typer.Option(help="fastest, accurate or balanced")] = None,
+    pick: Annotated[str | None, typer.Option(help=", ".join(PICKS))] = None,
     csv: Annotated[bool, typer.Option("--csv", help="the table as CSV")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -126,6 +128,9 @@ def front(
         print(table.to_csv(index=False), end="")
     else:
         _print_result(result, as_json=as_json)
+        command = result.resume_command
+        if command and not as_json and f"    {command}" not in result.misses():
+            print_lines([f"to go on: {command}"])
     return 0 if result.front else 3
 
 
@@ -146,9 +151,7 @@ def _print_plan(result: Result, given: Mapping[str, Any], *, as_json: bool) -> N
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
     changed = {n: given[n] for n in ("budget", "trials", "workers") if given[n] is not None}
-    declaration = replace(result.declaration, **changed)
-    command = declaration.resume_command(result.folder, result.declaration.to_yaml())
-    print_lines([f"{so_far}to go on: {command}"])
+    print_lines([f"{so_far}to go on: {result.commands.resume(**changed)}"])
 
 
 def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
@@ -156,11 +159,25 @@ def _print_pick(result: Result, how: How, *, as_json: bool) -> int:
     if as_json:
         print_json(_picked(result, how, chosen))
     elif chosen is None:
-        print_aside("\n".join(result.misses()))
+        print_aside("\n".join([result.headline, *result.misses()]))
     else:
-        folder = str(result.bundle(chosen.candidate.key))
-        print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how), folder])
+        ship = (
+            _bundle(result, chosen) or f"its bundle is written by: {_bundle_command(result, how)}"
+        )
+        print_lines([f"{chosen.candidate.key}  {chosen.candidate}", result.reason(how), ship])
     return 0 if chosen else 3
+
+
+def _bundle(result: Result, chosen: Evaluation) -> str | None:
+    """The folder to ship; a run that is not finished may not have written it yet."""
+    with suppress(InputError):
+        return str(result.bundle(chosen.candidate.key))
+    return None
+
+
+def _bundle_command(result: Result, how: How) -> str:
+    seen_by = ["--device", result.device] if result.device else []
+    return shlex.join(["autoseg", "bundle", str(result.folder), "--pick", how, *seen_by])
 
 
 def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, Any]:
@@ -169,7 +186,7 @@ def _picked(result: Result, how: How, chosen: Evaluation | None) -> dict[str, An
         "pick": how,
         "key": chosen.candidate.key if chosen else None,
         "reason": result.reason(how) or None,
-        "bundle": str(result.bundle(chosen.candidate.key)) if chosen else None,
+        "bundle": _bundle(result, chosen) if chosen else None,
         "evaluation": to_json(chosen) if chosen else None,
         "explanation": explained.to_json() if explained else None,
     }

@@ -14,9 +14,9 @@ from autoseg.core.feasibility import measurably_faster
 from autoseg.core.records import Constraints, Evaluation, Statistic
 
 Point = tuple[float, float]
-How = Literal["fastest", "accurate", "balanced"]
+How = Literal["accurate", "balanced", "fastest"]
 
-PICKS: tuple[How, ...] = get_args(How)
+PICKS: tuple[How, ...] = get_args(How)  # in the order of every list; the first is the default
 
 
 def front(points: Sequence[Point]) -> list[int]:
@@ -92,20 +92,22 @@ def pick(
 ) -> Evaluation | None:
     """The one to ship among those that meet both constraints, or None when none does.
 
-    Where any are confirmed, only confirmed ones are picked from. "balanced" is the knee: the point
-    farthest above the line between the ends of the front, over normalised ln(latency) x IoU;
-    without a knee, the fastest. Raises InputError for another `how`.
+    Where any are confirmed, only confirmed ones are picked from. "balanced" gains most on both
+    constraints together: of all points, its own dominates the largest hypervolume. Raises
+    InputError for another `how`.
     """
     if how not in PICKS:
         raise InputError(f"a pick is one of {', '.join(PICKS)}, got {how!r}")
     allowed = [e for e in settled(evaluations) if meets(e, constraints)]
     choice = front_of(allowed, constraints.statistic)
-    if not choice:
-        return None
-    if how == "balanced":
-        return choice[_knee([_at(e, constraints) for e in choice])]
-    # Equal points all stay on the front; the first of them is the pick, as for the fastest.
-    return choice[0] if how == "fastest" else max(choice, key=lambda e: e.iou or 0.0)
+    if how == "fastest":
+        return next(iter(choice), None)
+    by_iou = max(choice, key=lambda e: e.iou or 0.0, default=None)
+    if how == "accurate":
+        return by_iou
+    # A model at the floor or at the ceiling gains nothing on both together.
+    gains = [hypervolume([_at(e, constraints)], constraints) for e in choice]
+    return choice[gains.index(max(gains))] if any(gains) else by_iou
 
 
 def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints) -> str:
@@ -117,25 +119,37 @@ def reason(how: How, evaluations: Iterable[Evaluation], constraints: Constraints
     chosen = pick(models, how, constraints)
     if chosen is None:
         return ""
-    why = {
-        "fastest": f"lowest latency with IoU of at least {constraints.min_iou:g}",
-        "accurate": f"highest IoU within {constraints.max_latency_ms:g} ms",
-        "balanced": "knee of the front: beyond it, more IoU costs the most latency",
-    }[how]
-    if how == "balanced" and chosen == pick(models, "fastest", constraints):
-        why = "the front has no knee where more IoU begins to cost more latency"
     latency_ms, iou = _at(chosen, constraints)
     timed = chosen.measurement
     statistic = timed.name(constraints.statistic) if timed else constraints.promised
+    why = _why(how, (latency_ms, iou), constraints)
     parts = [f"{why} ({latency_ms:.3g} ms {statistic}, IoU {iou:.4f})"]
-    for other, called in (("fastest", "the fastest"), ("accurate", "the most accurate")):
-        beside = pick(models, other, constraints)  # type: ignore[arg-type]
+    others: tuple[tuple[How, str], ...] = (
+        ("accurate", "the most accurate"),
+        ("fastest", "the fastest"),
+    )
+    for other, called in others:
+        beside = pick(models, other, constraints)
         if other != how and beside is not None:
             same = beside.candidate == chosen.candidate
             parts.append(
                 f"also {called}" if same else _beside(chosen, beside, called, constraints)
             )
     return "; ".join(parts)
+
+
+def _why(how: How, at: Point, constraints: Constraints) -> str:
+    ceiling_ms, floor = constraints.max_latency_ms, constraints.min_iou
+    if how == "accurate":
+        return f"highest IoU within {ceiling_ms:g} ms"
+    if how == "fastest":
+        return f"lowest latency with IoU of at least {floor:g}"
+    faster = ceiling_ms / at[0]
+    times = f"{faster:.2g}" if faster < 10 else f"{faster:,.0f}"
+    return (
+        f"gains most on both limits together, {times} times as fast as {ceiling_ms:g} ms and "
+        f"{100 * (at[1] - floor):.2g} IoU points over {floor:g}"
+    )
 
 
 def _beside(chosen: Evaluation, other: Evaluation, called: str, constraints: Constraints) -> str:
@@ -157,16 +171,3 @@ def _alike(one: Evaluation, other: Evaluation) -> str:
 
 def _at(evaluation: Evaluation, constraints: Constraints) -> Point:
     return point(evaluation, constraints.statistic) or (math.inf, 0.0)
-
-
-def _knee(points: Sequence[Point]) -> int:
-    """Index of the point farthest above the chord; `points` is a front, fastest first."""
-    (fast_ms, low), (slow_ms, high) = points[0], points[-1]
-    if len(points) < 3 or slow_ms == fast_ms or high == low:
-        return 0
-    span = math.log(slow_ms / fast_ms)
-    heights = [
-        (iou - low) / (high - low) - math.log(latency_ms / fast_ms) / span
-        for latency_ms, iou in points
-    ]
-    return max(range(len(points)), key=heights.__getitem__)

@@ -73,6 +73,14 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
     return value * _SECONDS[unit]
 
 
+def duration_text(seconds: float) -> str:
+    """``480 -> "8m"``: a duration as users write it, in the largest unit that is exact."""
+    for unit in ("h", "m"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def clock(seconds: float) -> str:
     """``75.2 -> "1:15"``."""
     minutes, rest = divmod(int(seconds), 60)

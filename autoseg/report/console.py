@@ -10,6 +10,7 @@ from autoseg.core.feasibility import MIN_P_FEASIBLE
 from autoseg.core.records import Evaluation, Statistic, statistic_name
 from autoseg.core.text import without_control
 from autoseg.core.units import clock
+from autoseg.report.baseline import baseline_name, baseline_sentence
 from autoseg.report.plot_data import beside_text, latency_text, varied_knobs
 from autoseg.run.messages import points
 from autoseg.run.result import Result
@@ -99,13 +100,16 @@ def result_lines(result: Result) -> list[str]:
     confirmed = [m for e in listed if (m := e.measurement) and m.phase == "confirm"]
     if confirmed and not any(m.frame for m in confirmed):
         lines += untimed_lines(result.constraints)
+    if against := baseline_sentence(result):
+        lines.append(against)
     lines += [f"rejected {e.candidate.key}: {e.error}" for e in rejected]
     for evaluation in listed:
         lines += _measurement_lines(evaluation)
     for how, chosen in result.picks().items():
         if chosen:
             lines.append(f"{how}: {chosen.candidate.key}, {result.reason(how)}")
-    if outlook := result.outlook:
+    # Without a front it would be of constraints that are out of reach: the misses say what helps.
+    if (outlook := result.outlook) and result.front:
         most = points(outlook.gain_iou_at_most)
         lines.append(f"going on for another {clock(outlook.horizon_s)}: under {most} expected")
     if model := measured_model(result.evaluations):
@@ -123,7 +127,7 @@ def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:
     heads = [
         "", *knobs, "params", "MACs M",
         *(f"{name} ms" for name in (*named, beside_name(result.constraints))), "IoU val",
-        "IoU test", "KiB", "x baseline", "key",
+        "IoU test", "KiB", f"x {baseline_name(result.baseline)}", "key",
     ]  # fmt: skip
     return table_lines(heads, [_cells(rows[e.candidate.key], knobs, latencies) for e in listed])
 

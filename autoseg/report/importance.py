@@ -25,6 +25,19 @@ from autoseg.report.plot_data import varied_knobs
 Array = NDArray[np.float64]
 MIN_CANDIDATES = 8  # with fewer, each knob alone explains all of the variance
 DRAWS = 60  # of the bootstrap
+MEASURES = (
+    "The share of a knob is its part of the sum of all main effects, with a 90 % interval, over "
+    "all candidates that were measured (latency) or scored (IoU): what changing it does anywhere "
+    "in the space. The panel of Optuna's dashboard (PED-ANOVA) compares the best tenth of the "
+    "completed trials with all completed ones, which are only those trained to the end: in which "
+    "knobs they differ, so its order may be another one."
+)
+LIMITS = (
+    "Interactions between knobs are not modelled, and knobs that always changed together cannot "
+    "be separated. Most candidates are stopped early: the effects on IoU after full training may "
+    "differ."
+)
+HEADS = ("knob", "share", "largest effect")
 _RIDGE = 0.5  # half a candidate without effect for each choice: it shrinks rare choices
 
 
@@ -55,6 +68,36 @@ class Importance:
     effects: tuple[Effect, ...]
     candidates: int
     explained: float
+
+
+def importances(
+    evaluations: Sequence[Evaluation], statistic: Statistic
+) -> list[tuple[str, str, Importance | None]]:
+    """What it is of, the sign of its effects ("x" for factors), and the importance."""
+    return [
+        ("latency", "x", latency_importance(evaluations, statistic)),
+        ("IoU", "+", iou_importance(evaluations)),
+    ]
+
+
+def importance_head(what: str, found: Importance) -> str:
+    """The sentence over the table."""
+    explained = max(0, round(100 * found.explained))
+    return (
+        f"{what}, from {found.candidates} candidates; the model explains {explained} % of the "
+        "variance of candidates that it was not fitted to:"
+    )
+
+
+def importance_rows(sign: str, found: Importance) -> list[tuple[str, str, str]]:
+    """The table under `HEADS`, the largest share first."""
+    shown = []
+    for each in found.effects:
+        low, high = (round(100 * end) for end in each.share_ci90)
+        swing = f"×{each.swing:.2g}" if sign == "x" else f"+{each.swing:.3f}"
+        share, change = f"{100 * each.share:.0f} %", f"{each.worst} → {each.best}"
+        shown.append((each.knob, f"{share} ({low} to {high})", f"{swing} ({change})"))
+    return shown
 
 
 def latency_importance(

@@ -9,7 +9,14 @@ from urllib.parse import quote
 from autoseg.core.files import write_atomically
 from autoseg.core.text import markdown, markdown_code, markdown_table
 from autoseg.report.figure_files import FOLDER, write_figures, write_fronts
-from autoseg.report.importance import Importance
+from autoseg.report.importance import (
+    HEADS,
+    LIMITS,
+    MEASURES,
+    Importance,
+    importance_head,
+    importance_rows,
+)
 from autoseg.report.page import formatting
 from autoseg.report.page.comparison import Comparison, compare
 from autoseg.report.page.content import ModelSection, RunReport, run_report
@@ -43,8 +50,10 @@ def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     """`pictures` are the names of the existing picture files."""
     result = report.result
     lines = [f"# {markdown(result.headline)}", "", f"autoseg report of {markdown(report.name)}."]
-    if report.live:
+    if result.status != "finished":
         lines += ["", f"The run is not finished: this is after {formatting.time(result.spent_s)}."]
+    if result.resume_command:
+        lines += ["", "To go on:", "", markdown_code(result.resume_command)]
     lines += _explanation(report)
     if report.picks:
         lines += ["", "## Picks", ""]
@@ -53,6 +62,7 @@ def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     lines += ["", "## Models"]
     lines += _picture("front.png", "latency against IoU", pictures)
     lines += ["", *_cells(report.heads, report.rows[: report.first_rows])]
+    lines += ["", markdown(report.against_baseline)] if report.against_baseline else []
     for model in report.models:
         lines += ["", f"### {markdown(model.point.key)}", ""]
         lines += _table(("field", "value"), [*model.results, *model.costs, *model.latencies])
@@ -61,7 +71,7 @@ def _lines(report: RunReport, pictures: Sequence[str]) -> list[str]:
     lines += ["", "## Importance of the knobs"]
     for what, sign, found in report.importance:
         lines += ["", *_knobs(what, sign, found)]
-    lines += ["", _CAVEAT, "", "## Use of the budget", ""]
+    lines += ["", f"{MEASURES} {LIMITS}", "", "## Use of the budget", ""]
     lines += [f"- {count} {label}" for _, label, count in report.states]
     lines += [f"- {name} until {formatting.time(until)}" for name, until in report.spent.phases]
     lines += [f"- {markdown(line)}" for line in result.verdict]
@@ -121,41 +131,23 @@ def _confusion(found: Confusion | None) -> list[str]:
     return ["", title, "", *_table(("truth ↓ predicted →", *found.names), rows)]
 
 
-_CAVEAT = (
-    "The share of a knob is its part of the sum of all main effects, with a 90 % interval, from "
-    "the candidates that the search proposed. Interactions between knobs are not modelled, and "
-    "knobs that always changed together cannot be separated. Most candidates are stopped early: "
-    "the effects on IoU after full training may differ."
-)
-
-
 def _explanation(report: RunReport) -> list[str]:
     found = report.explanation
     if found is None:
         return []
-    lines = ["", "## Why no model is feasible", ""]
-    lines += [markdown(found.summary), *map(markdown, found.notes)]
-    if found.relax:
-        rows = [(f"{each.option} {each.value}", each.gives) for each in found.relax]
-        lines += ["", *_table(("option", "expected result"), rows)]
+    finished = report.result.status == "finished"
+    lines = ["", "## Why no model is feasible" if finished else "## So far", ""]
+    for fact in (found.summary, *found.notes):
+        lines += [markdown(fact), ""]
+    for way in found.relax:
+        lines += [markdown(f"{way}: {way.gives}"), "", markdown_code(way.command), ""]
     return lines
 
 
 def _knobs(what: str, sign: str, found: Importance | None) -> list[str]:
     if found is None:
         return [f"{what}: too few candidates."]
-    rows = []
-    for each in found.effects:
-        low, high = (round(100 * end) for end in each.share_ci90)
-        swing = f"×{formatting.number(each.swing, 2)}" if sign == "x" else f"+{each.swing:.3f}"
-        share, change = f"{100 * each.share:.0f} %", f"{each.worst} → {each.best}"
-        rows.append((each.knob, f"{share} ({low} to {high})", f"{swing} ({change})"))
-    explained = max(0, round(100 * found.explained))
-    head = (
-        f"{what}, from {found.candidates} candidates; the model explains {explained} % of the "
-        "variance of candidates that it was not fitted to:"
-    )
-    return [head, "", *_table(("knob", "share", "largest effect"), rows)]
+    return [importance_head(what, found), "", *_table(HEADS, importance_rows(sign, found))]
 
 
 def _compared(both: Comparison, figure: str) -> list[str]:

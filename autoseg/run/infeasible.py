@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from statistics import NormalDist
+from typing import Any
 
-from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms
+from autoseg.core.feasibility import MIN_P_FEASIBLE, NORMAL_95, latency_ci_ms
 from autoseg.core.pareto import front as nondominated
 from autoseg.core.pareto import meets
 from autoseg.core.records import STATE_LABELS, Evaluation, State, Statistic
-from autoseg.networks.space import EFFORTS
 from autoseg.run.relaxations import (
+    MIN_P_EACH,
+    Binds,
     InfeasibleRun,
     Relaxation,
     describe,
@@ -21,9 +23,8 @@ from autoseg.run.relaxations import (
 )
 from autoseg.search.status import epoch_of
 
-Binds = Literal["ceiling", "floor", "both", "time"]
-
 SHOWN = 3  # nearest misses
+MAX_TIMES = 20.0  # the pictures of val: more are no advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,8 @@ class Explanation:
 
     `binds` is the binding constraint; "time": candidates that fit are not fully trained, or not
     confirmed. `summary` is that in one sentence. `nearest` are the nearest misses, the nearest
-    first; `relax` are the relaxations; `notes` hold further facts, such as how many candidates
-    failed and why.
+    first; `relax` is what would help against what binds, the first thing to try first; `notes`
+    hold further facts, such as how many candidates failed and why.
     """
 
     binds: Binds
@@ -46,9 +47,13 @@ class Explanation:
     def lines(self) -> list[str]:
         """The explanation as it is printed."""
         near = [f"nearest {describe(e, self.statistic)}" for e in self.nearest]
-        relaxed = [f"  {each.option} {each.value}: {each.gives}" for each in self.relax]
-        head = ["what would help:"] if relaxed else []
-        return [self.summary, *near, *self.notes, *head, *relaxed]
+        head = ["what would help:"] if self.relax else []
+        ways = [
+            line
+            for each in self.relax
+            for line in (f"  {each}: {each.gives}", f"    {each.command}")
+        ]
+        return [self.summary, *near, *self.notes, *head, *ways]
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON data; `options` are those of the command line."""
@@ -56,7 +61,10 @@ class Explanation:
             "binds": self.binds,
             "summary": self.summary,
             "nearest": [_miss(e, self.statistic) for e in self.nearest],
-            "relax": [{"options": each.options, "gives": each.gives} for each in self.relax],
+            "relax": [
+                {"options": each.options, "gives": each.gives, "command": each.command}
+                for each in self.relax
+            ],
             "notes": [*self.notes],
         }
 
@@ -69,8 +77,8 @@ def explain(run: InfeasibleRun) -> Explanation:
         summary=summary,
         statistic=run.constraints.statistic,
         nearest=tuple(_nearest(run)),
-        relax=relaxations(run),
-        notes=(*_doubts(run), *_counts(run), *_beyond(run)),
+        relax=relaxations(run, binds),
+        notes=(*_doubts(run), *_counts(run)),
     )
 
 
@@ -120,10 +128,10 @@ def _all_too_slow(run: InfeasibleRun) -> tuple[Binds, str]:
 
 
 def _almost(run: InfeasibleRun, meeting: Sequence[Evaluation]) -> tuple[Binds, str]:
-    """Some meet both figures: they are not confirmed yet, or were rejected as too uncertain."""
-    waiting = sum(e.state not in ("rejected", "confirmed") for e in meeting)
-    if waiting:
-        return "time", f"{waiting} meet both figures and are not confirmed yet"
+    """Some meet both figures: their final check is missing, or rejected them as too uncertain."""
+    if many := len(run.waiting):
+        meet, their = ("meets", "its") if many == 1 else ("meet", "their")
+        return "time", f"{many} {meet} both limits, and {their} final check is missing"
     nearest = max(meeting, key=lambda e: e.p_feasible or 0.0)
     certain = run.latency_certain(nearest), run.iou_certain(nearest)
     binds: Binds = {(True, False): "floor", (False, True): "ceiling"}.get(certain, "both")  # type: ignore[assignment]
@@ -149,9 +157,20 @@ def _nearest(run: InfeasibleRun) -> list[Evaluation]:
 
 
 def _doubts(run: InfeasibleRun) -> list[str]:
-    rejected = [e for e in run.scored_within_ceiling if e.state == "rejected"]
-    unsure = any(meets(e, run.constraints) for e in rejected)
-    return ["more pictures in val would narrow the interval of the IoU"] if unsure else []
+    """How many pictures of val would make an IoU over the floor certain enough."""
+    met = [e for e in run.scored_within_ceiling if meets(e, run.constraints)]
+    unsure = [e for e in met if e.state == "rejected" and not run.iou_certain(e)]
+    if not unsure or (score := unsure[0].score("val")) is None:
+        return []
+    spread = (score.iou_ci95[1] - score.iou_ci95[0]) / 2 / NORMAL_95
+    over = score.iou - run.constraints.min_iou
+    times = (NormalDist().inv_cdf(MIN_P_EACH) * spread / over) ** 2 if over > 0 else math.inf
+    if times > MAX_TIMES:
+        return ["its IoU is so close to the floor that no val of a usual size could tell"]
+    return [
+        f"val is too small to be certain: with about {max(1.1, times):.2g} times its pictures, "
+        "this IoU would be enough"
+    ]
 
 
 def _counts(run: InfeasibleRun) -> list[str]:
@@ -166,14 +185,6 @@ def _counts(run: InfeasibleRun) -> list[str]:
     if failed:
         lines.append(f"the first failure ({failed[0].candidate.key}): {failed[0].error}")
     return lines
-
-
-def _beyond(run: InfeasibleRun) -> list[str]:
-    effort = run.declaration.effort != EFFORTS[-1]
-    options = ["a higher --effort" if effort else "another --space", "a faster device"]
-    if run.device is not None:
-        options[0] = f"a run of {options[0]}"
-    return [f"unknown from this run: the effect of {' or '.join(options)}"]
 
 
 def _miss(evaluation: Evaluation, statistic: Statistic) -> dict[str, Any]:

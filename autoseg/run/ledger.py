@@ -85,6 +85,35 @@ def _shared(event: Event) -> Event | None:
     return None
 
 
+def as_shown(events: Sequence[Event]) -> list[Event]:
+    """For readers: a reopened candidate keeps the figures of its last final check.
+
+    Until it is trained to a better IoU, or checked again: that check, and its score on test, are
+    moved behind what was trained since.
+    """
+    checks: dict[str, list[Event]] = {}
+    since: dict[str, float] = {}  # IoU of reopened candidates, 0 where there is none
+    for event in (e for e in events if "key" in e and "on" not in e):
+        kind, key = event["event"], event["key"]
+        if kind in ("confirmed", "rejected"):
+            checks[key] = [event]
+            since.pop(key, None)
+        elif kind == "tested":
+            checks.setdefault(key, []).append(event)
+        elif kind == "reopened" and key in checks:
+            since[key] = 0.0
+        elif key in since and kind in ("scored", "failed"):
+            since[key] = event["score"]["iou"] if kind == "scored" else 0.0
+    last = [
+        event
+        for key, iou in since.items()
+        if iou < checks[key][0]["score"]["iou"]
+        for event in checks[key]
+    ]
+    moved = {id(event) for event in last}
+    return [*(event for event in events if id(event) not in moved), *last]
+
+
 def fold(
     events: Iterable[Event], on: str | None = None, *, into: dict[str, Evaluation] | None = None
 ) -> dict[str, Evaluation]:

@@ -54,6 +54,15 @@ def keep_places(run: Run, declaration: Declaration) -> None:
     run.change(**moved, places={**places, "run_folder": os.path.abspath(run.folder)})
 
 
+def paths_from_here(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run.yaml that may be paths, for a command in the working directory.
+
+    They are as they were typed where that is the directory that the run was begun in.
+    """
+    begun_here = raw.get("places", {}).get("working_folder", os.getcwd()) == os.getcwd()
+    return _each_path(raw, str if begun_here else partial(_begun_at, raw))
+
+
 def _each_path(options: Mapping[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:
     """The options that may be paths, each of their paths changed."""
 

@@ -1,4 +1,6 @@
-"""Constraint relaxation: the smallest changes of the constraints that make a model feasible.
+"""What would help a run without a front: the change that answers what binds, as a command line.
+
+More time where training was cut off, more knobs, or the smallest change of the constraints.
 
 Feasible means what confirming demands, P(latency and IoU hold) >= 0.9: ends of 95 % intervals are
 compared, never the figures themselves.
@@ -7,46 +9,62 @@ compared, never the figures themselves.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from autoseg.core.errors import AutosegError
 from autoseg.core.feasibility import MIN_P_FEASIBLE, latency_ci_ms, p_iou_met, p_latency_met
 from autoseg.core.pareto import meets
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Statistic
-from autoseg.run.declaration import Declaration
+from autoseg.core.units import duration_text
+from autoseg.networks.space import EFFORTS
+from autoseg.networks.space_file import load_space
+from autoseg.run.commands import Commands
+from autoseg.run.declaration import Declaration, flag
 from autoseg.search.status import epoch_of
+
+Binds = Literal["ceiling", "floor", "both", "time"]
 
 # Where latency and IoU each have this probability, both together reach MIN_P_FEASIBLE.
 MIN_P_EACH = math.sqrt(MIN_P_FEASIBLE)
 
 
 class Relaxation(NamedTuple):
-    """A change that makes a model feasible: ``option value`` on the command line, its effect."""
+    """A change that may make a model feasible: ``option value``, its effect, and the command line
+    to type for it."""
 
     option: str
     value: str
     gives: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.value}".rstrip()
 
     @property
     def options(self) -> dict[str, str]:
         """Values by option; a relaxation of ceiling and floor has two."""
-        words = [self.option, *self.value.split()]
+        words = [self.option, *(self.value.split() or [""])]
         return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfeasibleRun:
-    """A run without a feasible model, in the view of one device. `rungs` are its epochs."""
+    """A run without a feasible model, in the view of one device.
+
+    `declaration` holds the constraints of this view, `commands` what the run itself was begun
+    with; `rungs` are its epochs. An `interrupted` run may have time left.
+    """
 
     evaluations: Sequence[Evaluation]
     declaration: Declaration
-    name: str
+    commands: Commands
     spent_s: float
     device: str | None = None
     rungs: tuple[int, ...] = ()
+    interrupted: bool = False
 
     @property
     def constraints(self) -> Constraints:
@@ -93,15 +111,37 @@ class InfeasibleRun:
         met = p_iou_met(score, self.constraints.min_iou) if known is None else known
         return met >= MIN_P_EACH
 
+    @cached_property
+    def waiting(self) -> list[Evaluation]:
+        """Those that meet both figures and miss only the final check."""
+        settled = ("rejected", "confirmed", "stopped")
+        met = [e for e in self.scored_within_ceiling if meets(e, self.constraints)]
+        return [e for e in met if e.state not in settled]
+
+    def again_here(self, name: str = "") -> str:
+        """The command that measures the run, or another of that `name`, on this device."""
+        folder = self.commands.folder.parent / (name or self.commands.folder.name)
+        commands = replace(self.commands, folder=folder)
+        again = commands.remeasure(str(self.device), self.declaration.max_latency)
+        return f"`{again}`"
+
     def unfinished(self, evaluation: Evaluation) -> bool:
         """Whether its training could go on."""
         going = evaluation.state in ("measured", "scored", "rejected", "confirmed")
         return going and epoch_of(evaluation) < max(self.rungs, default=0)
 
 
-def relaxations(run: InfeasibleRun) -> tuple[Relaxation, ...]:
-    """All relaxations; first those whose effect the ledger shows."""
-    return (*_relaxed(run), *_higher_ceiling_untrained(run), *_more_training(run))
+def relaxations(run: InfeasibleRun, binds: Binds) -> tuple[Relaxation, ...]:
+    """What would help against what binds, the first thing to try first."""
+    if run.waiting or binds == "time":  # the constraints may be met: nothing is to be relaxed yet
+        return tuple(_more_time(run))
+    # More training does not make a network faster.
+    more = [] if binds == "ceiling" else _more_time(run)
+    known, knobs = _relaxed(run), _more_knobs(run)
+    slower = [] if knobs and binds == "floor" else _higher_ceiling_untrained(run)
+    if binds == "ceiling":
+        return (*known, *slower, *knobs)
+    return (*more, *knobs, *known, *slower)
 
 
 class _Requirement(NamedTuple):
@@ -143,16 +183,27 @@ def _relaxed(run: InfeasibleRun) -> list[Relaxation]:
 
 
 def _relaxation(need: _Requirement, run: InfeasibleRun) -> Relaxation:
-    words, constraints = [], run.constraints
-    if need.ceiling_ms > constraints.max_latency_ms:
-        words += ["--max-latency", f"{need.ceiling_ms:g}ms"]
-    if need.floor < constraints.min_iou:
-        words += ["--min-iou", f"{need.floor:g}"]
-    model, known = need.of, figures_text(need.of, constraints.statistic)
-    gives = f"{model.candidate.key} with {known}; {status_text(model)}"
-    if run.device is not None and "--min-iou" in words:
-        gives += " (the floor here is the run's: begin a run with that one)"
-    return Relaxation(words[0], " ".join(words[1:]), gives)
+    changed: dict[str, Any] = {}
+    if need.ceiling_ms > run.constraints.max_latency_ms:
+        changed["max_latency"] = f"{need.ceiling_ms:g}ms"
+    if need.floor < run.constraints.min_iou:
+        changed["min_iou"] = need.floor
+    model, known = need.of, figures_text(need.of, run.constraints.statistic)
+    return _changed(run, changed, f"{model.candidate.key} with {known}; {status_text(model)}")
+
+
+def _changed(run: InfeasibleRun, changed: dict[str, Any], gives: str) -> Relaxation:
+    """The change of constraints: a new run, or a remeasuring under another ceiling."""
+    pairs = [(flag(name), f"{value}") for name, value in changed.items()]
+    words = [word for pair in pairs for word in pair]
+    if run.device is None:
+        command = run.commands.anew(**changed)
+    elif "min_iou" not in changed:
+        command = run.commands.remeasure(run.device, changed["max_latency"])
+    else:  # the floor is the run's own
+        command = run.commands.anew(min_iou=changed["min_iou"])
+        gives += f"; then {run.again_here(run.commands.free_name())}"
+    return Relaxation(words[0], " ".join(words[1:]), gives, command)
 
 
 def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
@@ -164,35 +215,72 @@ def _higher_ceiling_untrained(run: InfeasibleRun) -> list[Relaxation]:
         return []
     chosen = min(untrained, key=run.latency_ms)
     value = f"{_safe_ceiling_ms(chosen, constraints.statistic):g}ms"
-    gives = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
-    return [Relaxation("--max-latency", value, f"{gives}; it is untrained, its IoU is unknown")]
+    fits = f"{chosen.candidate.key} ({chosen.candidate}) would fit"
+    return [_changed(run, {"max_latency": value}, f"{fits}; it is untrained, its IoU is unknown")]
 
 
-def _more_training(run: InfeasibleRun) -> list[Relaxation]:
+def _more_time(run: InfeasibleRun) -> list[Relaxation]:
+    """To continue this run, where its candidates could still be trained or confirmed."""
     untrained = sum(e.state == "measured" and e.iou is None for e in run.within_ceiling)
     going = [epoch_of(e) for e in run.scored_within_ceiling if run.unfinished(e)]
-    waiting = sum(
-        meets(e, run.constraints) and e.state == "scored" for e in run.scored_within_ceiling
-    )
     left = [f"{untrained} untrained"] if untrained else []
     if going:
         left += [f"{len(going)} trained to epoch {max(going)} of {max(run.rungs)} at most"]
-    left += [f"{waiting} not confirmed"] if waiting else []
-    if not left:
+    left += [f"{len(run.waiting)} without the final check"] if run.waiting else []
+    failed = any(e.state == "failed" for e in run.evaluations)
+    if not left and (run.measured or failed):
         return []
-    where = f"with `{shlex.join(['autoseg', 'optimize', '--resume', '--name', run.name])}`"
-    then = ", then this again" if run.device is not None else ""
-    gives = f"{where}{then}: of those that fit, {', '.join(left)}; the gain of more is unknown"
-    declared = run.declaration
-    if declared.budget is None and declared.trials is not None:
-        return [Relaxation("--trials", str(2 * declared.trials), gives)]
-    return [Relaxation("--budget", _twice_the_time(run), gives)]
+    of = f"of those that fit, {', '.join(left)}" if left else "nothing is measured yet"
+    gain = "" if run.waiting else "; the gain of more is unknown"
+    then = f", then {run.again_here()}" if run.device is not None else ""
+    option, changed = _limit(run)
+    command, value = run.commands.resume(**changed), next(iter(changed.values()), "")
+    return [Relaxation(option, str(value), f"{of}{gain}{then}", command)]
 
 
-def _twice_the_time(run: InfeasibleRun) -> str:
-    seconds = 2 * max(run.declaration.budget_s or 0.0, run.spent_s)
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes}m" if minutes < 180 else f"{math.ceil(minutes / 60)}h"
+def _limit(run: InfeasibleRun) -> tuple[str, dict[str, Any]]:
+    """The option to continue with, and the limit that it changes, if any."""
+    limits = run.commands.last
+    if run.interrupted and (limits.budget_s is None or run.spent_s < 0.9 * limits.budget_s):
+        return "--resume", {}
+    if limits.budget is None and limits.trials is not None:
+        return "--trials", {"trials": 2 * limits.trials}
+    return "--budget", {"budget": duration_text(60 * math.ceil(_useful_s(run) / 60))}
+
+
+def _useful_s(run: InfeasibleRun) -> float:
+    """A budget in all: at least twice the time spent, and enough to train the best to the end."""
+    doubled = 2 * max(run.commands.last.budget_s or 0.0, run.spent_s)
+    best = next((e for e in run.scored_within_ceiling if run.unfinished(e)), None)
+    if run.waiting or best is None or (score := best.score("val", source="torch")) is None:
+        return doubled
+    epoch_s = score.train_s / max(1, score.epoch)
+    # Others compete with it for the workers, and the decay and the final check follow.
+    return max(doubled, run.spent_s + 2 * epoch_s * (max(run.rungs) - score.epoch))
+
+
+def _more_knobs(run: InfeasibleRun) -> list[Relaxation]:
+    """A run of the next effort that opens more knobs of its space, if there is one."""
+    begun = run.commands.begun
+    higher = EFFORTS[EFFORTS.index(begun.effort) + 1 :]
+    opened = {effort: _open_knobs(begun, effort) for effort in (begun.effort, *higher)}
+    wider = next((each for each in higher if opened[each] > opened[begun.effort]), None)
+    if wider is None:
+        return []
+    new = ", ".join(sorted(opened[wider] - opened[begun.effort]))
+    gives = f"turns {new} as well: networks that this run has not measured"
+    if run.device is not None:
+        gives += f"; then {run.again_here(run.commands.free_name())}"
+    return [Relaxation("--effort", wider, gives, run.commands.anew(effort=wider))]
+
+
+def _open_knobs(declaration: Declaration, effort: str) -> set[str]:
+    """The knobs that have a choice; none where the space cannot be read from here."""
+    try:
+        knobs = load_space(declaration.space).knobs_at(effort)
+    except AutosegError:
+        return set()
+    return {knob.name for knob in knobs if len(knob.choices) > 1}
 
 
 def _safe_ceiling_ms(evaluation: Evaluation, statistic: Statistic) -> float:

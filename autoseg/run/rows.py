@@ -228,8 +228,9 @@ def to_pandas(
     Latencies are those of the last measurement, in ms: `latency_*` of what is promised, `model_*`
     and `frame_*` of the model alone and of the whole frame; `iou_val_low` and `iou_val_high` are
     the 95 % interval of val IoU; each knob is a column. `speedup_vs_baseline` is the baseline's
-    median latency divided by the candidate's. `agreement` is the share of pixels whose class on
-    the device equals that on this machine; `flags` are the warnings of the measurement.
+    median latency divided by the candidate's; `baseline_trained` says whether the run trained it.
+    `agreement` is the share of pixels whose class on the device equals that on this machine;
+    `flags` are the warnings of the measurement.
     """
     import pandas as pd
 
@@ -237,8 +238,10 @@ def to_pandas(
     rows = table_rows(evaluations, statistic, baseline)
     columns = _columns(knobs)
     table = pd.DataFrame([_cells(row, knobs) for row in rows], columns=columns)
+    table["baseline_trained"] = None if baseline is None else baseline.iou is not None
     dtypes = {name: "float64" for name in columns if name not in ("rank", "key", "state", *knobs)}
     dtypes |= dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_TEXTS, "string")
+    dtypes["baseline_trained"] = "boolean"
     return table.astype(dtypes)
 
 
@@ -248,7 +251,7 @@ def _columns(knobs: Sequence[str]) -> list[str]:
         *(f"latency_{s}_ms" for s in COLUMN_STATISTICS),
         *(f"{latency}_{s}_ms" for latency in LATENCIES for s in BOTH), *RESIZES,
         "iou_val", "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
-        "agreement", "speedup_vs_baseline", "flags", "error",
+        "agreement", "speedup_vs_baseline", "baseline_trained", "flags", "error",
     ]  # fmt: skip
 
 
@@ -299,5 +302,6 @@ def front_json(
         "picks": {how: chosen.candidate.key if chosen else None for how, chosen in picks.items()},
         "reasons": {how: reason(how, best, constraints) or None for how in PICKS},
         "baseline": to_json(baseline) if baseline else None,
+        "baseline_trained": None if baseline is None else baseline.iou is not None,
         "front": [to_json(e) for e in best],
     }

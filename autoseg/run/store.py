@@ -43,7 +43,7 @@ class Run:
         self.on = on
         self.declaration = dict(declaration)
         self.listeners: list[Callable[[Event], None]] = []
-        self._lock = _lock(folder)
+        self._lock = _lock(folder, on)
         self._file, self.events = open_ledger(folder / "ledger.jsonl")
         self.evaluations = fold(self.events, on)
         self._spent_before_s = spent_s(self.events, on)
@@ -157,6 +157,11 @@ class Run:
         """The path of a candidate's ONNX file."""
         return self.place / "artifacts" / f"{candidate.key}{suffix}.onnx"
 
+    def leave(self) -> None:
+        """Say that the work is over while the last files are written: readers call it live no
+        more."""
+        self._lock.truncate(0)
+
     def close(self) -> None:
         """Close the ledger and release the lock."""
         self._file.close()
@@ -181,14 +186,39 @@ def read_declaration(folder: Path) -> dict[str, Any]:
     return data
 
 
-def _lock(folder: Path) -> IO[str]:
-    file = (folder / "lock").open("w")
+def is_running(folder: Path, on: str | None = None) -> bool:
+    """Whether a process works on the run now, for its own device or for that of `on`."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(
-            f"another autoseg is working on the run {folder.name!r}; wait for it to end"
-        ) from error
+        with (folder / "lock").open() as file:
+            named = file.read()
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return named == _view(on)
+    except OSError:  # a copy of a run, without the file
+        return False
+    return False
+
+
+def _view(on: str | None) -> str:
+    """What the lock's file says while a run is worked on."""
+    return f"for {on}\n" if on else "for its own device\n"
+
+
+def _lock(folder: Path, on: str | None) -> IO[str]:
+    file = (folder / "lock").open("a")
+    for last in (False, False, False, True):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if last:
+                raise InputError(
+                    f"another autoseg is working on the run {folder.name!r}; wait for it to end"
+                ) from error
+            time.sleep(0.05)  # `is_running` holds it for an instant
+    file.truncate(0)
+    file.write(_view(on))
+    file.flush()
     return file
 
 

@@ -27,14 +27,14 @@ def live(finished, tmp_path) -> Path:
     return folder
 
 
-def test_bundle_copies_the_balanced_model_and_prints_the_reason(finished, home, autoseg_command):
+def test_bundle_copies_the_most_accurate_model_with_its_reason(finished, home, autoseg_command):
     called = autoseg_command("bundle", str(finished.folder))
     assert called.code == 0, called.stderr
     place, why = called.stdout.splitlines()
     result = autoseg.Result.from_run(finished.folder)
-    key = result.pick("balanced").candidate.key
+    key = result.pick("accurate").candidate.key
     assert place == f"{finished.folder.name}-{key}"
-    assert why == f"{key}: {result.reason('balanced')}"
+    assert why == f"{key}: {result.reason('accurate')}"
     assert [path.name for path in home.iterdir()] == [place]
     with open_bundle(home / place) as found:
         assert found.manifest.key == key and found.strays == ()
@@ -103,7 +103,7 @@ def test_bundle_rebuilds_an_outdated_bundle(finished, live, home, autoseg_comman
     called = autoseg_command("bundle", str(live), "-o", "mine")
     assert called.code == 0, called.stderr
     with open_bundle(home / "mine") as found:
-        now = autoseg.Result.from_run(live).pick("balanced").measurement
+        now = autoseg.Result.from_run(live).pick().measurement
         assert found.measurement == now
     shutil.rmtree(live / "artifacts")
     called = autoseg_command("bundle", str(live), "-o", "again")

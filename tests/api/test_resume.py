@@ -181,10 +181,38 @@ def test_killed_and_interrupted_it_goes_on_to_its_end(tiny, tmp_path, processes,
     said = command.errors.read_text()
     assert "to go on: autoseg optimize --resume --name run" in said and "Traceback" not in said
     assert "finishing: " in said and not command.events("searched")
-    assert re.match(r"so far \d+ models? meets? 100 ms", command.output.read_text())
+    assert re.match(r"interrupted: \d+ models? meets? 100 ms", command.output.read_text())
 
     results = tmp_path / "results"
     complete(results / "run", autoseg_command(*RESUME, "--results", str(results), "--json"))
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_continued_and_killed_keeps_its_front_and_bundles(
+    tiny, tmp_path, processes, autoseg_command
+):
+    """More trials, a kill in the middle, then Ctrl-C: never less than before."""
+    folder = tmp_path / "results" / "run"
+    called = autoseg_command(*tiny.arguments(**{**ASKED, "trials": 1}, results=folder.parent))
+    assert called.code == 0, called.stderr
+
+    def shown() -> tuple[set[str], float, str]:
+        told = json.loads(autoseg_command("front", str(folder), "--json").stdout)
+        result = autoseg.Result.from_run(folder)
+        keys = {e.candidate.key for e in result.front}
+        assert keys and all((result.bundle(key) / "card.md").is_file() for key in keys)
+        return keys, told["hypervolume"], told["status"]
+
+    keys, volume, status = shown()
+    assert status == "finished"
+    for number in (signal.SIGKILL, signal.SIGINT):
+        command = Command(tmp_path, processes, [*RESUME, "--trials", "4"])
+        in_training(command)
+        assert shown()[0] >= keys and shown()[2] == "running"
+        command.end(number)
+        now, more, status = shown()
+        assert more >= volume and status == "interrupted"
+        keys, volume = now, more
 
 
 @pytest.mark.slow

@@ -288,7 +288,8 @@ def test_optimize_json_of_an_interrupted_run_contains_the_confirmed_front(
     told = json.loads(called.stdout)
     assert (called.code, told["exit_code"], told["error"]["kind"]) == (130, 130, "Interrupted")
     assert "--resume --name run" in told["error"]["message"]
-    assert told["front"] and "so far" in told["headline"]
+    assert told["front"] and re.match(r"interrupted: 1 model", told["headline"])
+    assert told["status"] == "interrupted" and told["resume"] in told["error"]["message"]
 
 
 def test_evaluate_and_measure_escape_class_names_and_board_text(tiny, tmp_path, autoseg_command):
@@ -304,7 +305,7 @@ def test_evaluate_and_measure_escape_class_names_and_board_text(tiny, tmp_path, 
 
 def test_front_refuses_an_unknown_pick_and_run(finished, here, autoseg_command):
     other = autoseg_command("front", str(finished.folder), "--pick", "best")
-    refused(other, here, "fastest, accurate, balanced, got 'best'")
+    refused(other, here, "accurate, balanced, fastest, got 'best'")
     refused(autoseg_command("front", "nowhere"), here, "results/nowhere")
     refused(autoseg_command("front", "out/demo"), here, "out/demo")
     there = autoseg_command("front", str(finished.folder.with_name("other")))

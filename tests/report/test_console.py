@@ -1,5 +1,6 @@
 """The result in the terminal: every model once, under what it is, each figure under its name."""
 
+import re
 from dataclasses import replace
 
 from studies import result_in
@@ -23,6 +24,16 @@ def test_result_lines_lists_a_rejected_baseline_once(tmp_path):
     assert len(found) == 3 + 2 and found[-2].split()[:2] == ["rejected", "baseline"]
     found = rows(replace(result, baseline=result.front[1]))
     assert len(found) == 3 + 2 and found[1].split()[:2] == ["2", "baseline"]
+
+
+def test_result_lines_compares_with_a_trained_baseline_by_both_iou(tmp_path):
+    result = result_in(tmp_path)  # whose baseline was too slow to be trained
+    text = "\n".join(result_lines(result))
+    assert " x untrained baseline " in text and "as the baseline" not in text
+    found = replace(result, baseline=result.front[0])
+    text = "\n".join(result_lines(found))
+    assert "untrained" not in text.split("\n")[1]
+    assert re.search(r"has IoU 0\.9700, .*4 times as slow as the baseline with IoU 0\.9200", text)
 
 
 def test_result_lines_has_a_column_of_the_constrained_statistic_and_marks_too_few_runs(tmp_path):

@@ -94,8 +94,10 @@ def test_write_page_has_the_verdict_first_and_every_measured_candidate(tmp_path)
         assert sum("baseline" in p["class"] for p in points) == 1
         assert all(p["aria-label"] for p in points)
     assert set(page.data["one"]) == {e.candidate.key for e in measured}
-    for how in ("fastest", "accurate", "balanced"):
-        assert result.reason(how) in page.said
+    said = [page.said.index(result.reason(how)) for how in ("accurate", "balanced", "fastest")]
+    assert said == sorted(said)
+    (opened,) = [s for s in page.all("details", **{"class": "model"}) if "open" in s]
+    assert opened["id"] == f"model-{result.pick().candidate.key}"
 
 
 def test_write_page_has_all_records_of_each_front_model(tmp_path):

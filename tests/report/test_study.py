@@ -197,3 +197,10 @@ def test_study_write_passes_an_interrupt_through(tmp_path):
     with pytest.raises(KeyboardInterrupt), database.transaction():
         connection.close()  # as SQLAlchemy does when it comes in the middle of a statement
         raise KeyboardInterrupt
+
+
+def test_study_of_a_resumed_run_has_its_note_before_the_next_event(tmp_path, told):
+    mirror = mirror_in(tmp_path, told, lambda: StudyOverview("2 models meet both"))
+    storage = read_only(tmp_path / "study.db")
+    assert "2 models meet both" in str(storage.get_study_system_attrs(1))
+    mirror.close()

@@ -4,10 +4,12 @@ import json
 import re
 
 import pytest
+from staged import staged
 from studies import evaluations, result_in
 
 from autoseg.report.dashboard.figures import figures
 from autoseg.report.dashboard.texts import note
+from autoseg.report.markdown import write_markdown
 from autoseg.run.result import Result
 
 
@@ -24,7 +26,7 @@ def test_figures_front_has_a_trace_with_count_for_each_state(result):
     drawn = traces(figures(result)["front"])
     counts = {name: len(trace["x"]) for name, trace in drawn.items()}
     assert sorted(counts.values()) == [1, 1, 1, 1, 1, 1, 1, 2, 3]
-    assert all(name.endswith(f" ({n})") for name, n in counts.items() if name != "baseline")
+    assert all(name.endswith(f" ({n})") for name, n in counts.items() if "baseline" not in name)
     front = next(trace for trace in drawn.values() if len(trace["x"]) == 3)
     rejected = next(trace for trace in drawn.values() if len(trace["x"]) == 2)
     assert front["x"] == [2.0, 4.0, 8.0]
@@ -88,7 +90,18 @@ def test_note_has_verdict_picks_front_and_command(result):
     said = note(result)
     assert re.search(r"3 models .*10 ms .*IoU 0\.9", said)
     rows = [line for line in said.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 3
+    rows = rows[: 2 + 3]  # the importance of the knobs follows
+    assert all(line.startswith(f"| {rank} | trial") for rank, line in enumerate(rows[2:], 1))
     assert {line.count(" | ") for line in rows} == {9}
     assert re.search("- fastest: .*0", said) and re.search("- accurate: .*2", said)
     assert "\n```sh\nautoseg optimize \\\n    --name " in said
+
+
+def test_note_has_the_importance_of_the_report_and_says_how_the_panel_differs(tmp_path):
+    found = Result.from_run(staged(tmp_path / "run", diagnostics=False))
+    write_markdown(found, tmp_path / "report.md")
+    said, report = note(found), (tmp_path / "report.md").read_text(encoding="utf-8")
+    rows = [line for line in report.splitlines() if re.search(r"\d % \(\d+ to \d+\)", line)]
+    assert len(rows) == 6 and all(row in said for row in rows)  # three knobs, on two figures
+    for text in (said, report):
+        assert "PED-ANOVA" in text and "completed trials" in text

@@ -1,12 +1,15 @@
 """Why nothing meets the constraints, told from ledgers small enough to check by hand."""
 
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from factories import make_candidate, make_evaluation, make_measurement, make_score
 
 from autoseg.core.records import Evaluation, State
+from autoseg.run.commands import Commands
 from autoseg.run.declaration import Declaration
 from autoseg.run.infeasible import Explanation, explain
 from autoseg.run.relaxations import InfeasibleRun
@@ -40,14 +43,17 @@ def evaluation(
     )  # fmt: skip
 
 
-def explained(*evaluations: Evaluation, device: str | None = None, **asked) -> Explanation:
+def explained(
+    *evaluations: Evaluation, device: str | None = None, interrupted: bool = False, **asked
+) -> Explanation:
     declaration = replace(ASKED, **asked)
     return explain(
         InfeasibleRun(
             evaluations=evaluations,
             declaration=declaration,
-            name="mine",
+            commands=Commands(Path("results/mine"), declaration, declaration),
             spent_s=480.0,
+            interrupted=interrupted,
             device=device,
             rungs=RUNGS,
         )
@@ -55,7 +61,7 @@ def explained(*evaluations: Evaluation, device: str | None = None, **asked) -> E
 
 
 def ways(explanation: Explanation) -> dict[str, str]:
-    return {f"{way.option} {way.value}": way.gives for way in explanation.relax}
+    return {str(way): way.gives for way in explanation.relax}
 
 
 def test_explanation_of_a_floor_that_nothing_under_the_ceiling_meets():
@@ -97,7 +103,11 @@ def test_explanation_offers_a_relaxation_of_both_between_the_two():
     elsewhere = explained(low, mid, high, device="board")
     told = ways(elsewhere)
     remark = told["--min-iou 0.69"].removeprefix(ways(found)["--min-iou 0.69"])
-    assert "run" in remark and remark not in told["--max-latency 44ms"]
+    assert "autoseg remeasure results/mine-2 --device board" in remark
+    assert remark not in told["--max-latency 44ms"]
+    by = {way.option: way.command for way in elsewhere.relax if len(way.options) == 1}
+    assert by["--max-latency"].startswith("autoseg remeasure results/mine --device board")
+    assert by["--min-iou"].startswith("autoseg optimize --name mine-2 ")
 
 
 def test_explanation_of_a_ceiling_that_nothing_meets():
@@ -112,23 +122,64 @@ def test_explanation_of_a_ceiling_that_nothing_meets():
 
 
 def test_explanation_names_time_where_training_was_cut_off():
+    """More time is all that is advised: nothing is known to be out of reach."""
     found = explained(evaluation("a", 5.0, 0.8, epoch=3), evaluation("b", 6.0, state="measured"))
     assert found.binds == "time" and "epoch 3 of 9" in found.summary
-    told = ways(found)["--budget 16m"]
-    facts = r"`autoseg optimize --resume --name mine`.* 1 untrained, 1 .*epoch 3 of 9"
-    assert re.search(facts, told)
-    by_trials = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
-    assert by_trials.binds == "floor" and "--trials 8" in ways(by_trials)
+    (way,) = found.relax
+    assert str(way) == "--budget 16m" and re.search(" 1 untrained, 1 .*epoch 3 of 9", way.gives)
+    assert way.command == "autoseg optimize --resume --name mine --budget 16m"
     untrained = explained(evaluation("b", 6.0, state="measured"))
     assert untrained.binds == "time" and "trained" in untrained.summary
+    assert [*ways(untrained)] == ["--budget 16m"]
+    nothing = explained()
+    assert nothing.binds == "time" and [*ways(nothing)] == ["--budget 16m"]
+
+
+def test_explanation_of_too_little_time_names_enough_to_train_the_best_to_its_end():
+    scored = evaluation("a", 5.0, 0.8, epoch=3)
+    (score,) = scored.scores
+    slow = replace(scored, scores=(replace(score, train_s=360.0),))  # 2 min an epoch
+    assert [*ways(explained(slow))] == ["--budget 32m"]
+
+
+def test_explanation_of_an_interrupted_run_only_resumes_it_while_time_is_left():
+    cut_off = evaluation("a", 5.0, 0.8, epoch=3)
+    (way,) = explained(cut_off, interrupted=True, budget="1h").relax
+    assert way.options == {"--resume": ""}
+    assert way.command == "autoseg optimize --resume --name mine"
+    assert [*ways(explained(cut_off, interrupted=True))] == ["--budget 16m"]
+
+
+def test_explanation_of_a_run_limited_by_trials_offers_more_of_them():
+    found = explained(evaluation("a", 5.0, 0.8, epoch=3), budget=None, trials=4)
+    assert found.binds == "floor" and [*ways(found)] == ["--trials 8", "--min-iou 0.79"]
+
+
+def test_explanation_offers_more_knobs_only_where_there_are_more():
+    asked = {"effort": "entry", "data": "my pictures", "statistic": "p50"}
+    low, slow = evaluation("low", 2.0, 0.7), evaluation("slow", 16.0, state="too_slow")
+    found = explained(low, slow, **asked)
+    assert [*ways(found)] == ["--effort intermediate", "--min-iou 0.69"]
+    assert found.relax[0].gives.startswith("turns a, t as well")
+    words = shlex.split(found.relax[0].command)
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    assert words[:2] == ["autoseg", "optimize"] and given["--effort"] == "intermediate"
+    # Another run, and in all else this one.
+    assert given["--name"] == "mine-2" and given["--data"] == "my pictures"
+    assert (given["--min-iou"], given["--statistic"]) == ("0.9", "p50")
+    assert [*ways(explained(slow, **asked))] == ["--max-latency 18ms", "--effort intermediate"]
 
 
 def test_explanation_of_feasible_figures_names_waiting_or_uncertainty():
     waits = explained(evaluation("a", 5.0, 0.95))
-    assert waits.binds == "time" and re.search(r"^1 .*not confirmed", waits.summary)
-    unsure = explained(evaluation("a", 5.0, 0.905, "rejected", wide=0.03, p=0.63))
-    assert unsure.binds == "floor" and re.search(r"^1 .*P 0\.63 .*0\.9\b", unsure.summary)
-    assert "val" in unsure.notes[0] and "--min-iou 0.875" in ways(unsure)
+    assert waits.binds == "time" and re.search(r"^1 .*final check", waits.summary)
+    assert [*ways(waits)] == ["--budget 16m"]
+    unsure = explained(evaluation("a", 5.0, 0.91, "rejected", wide=0.03, p=0.74))
+    assert unsure.binds == "floor" and re.search(r"^1 .*P 0\.74 .*0\.9\b", unsure.summary)
+    assert "val" in unsure.notes[0] and "6.2 times" in unsure.notes[0]
+    assert [*ways(unsure)] == ["--min-iou 0.88"]
+    hopeless = explained(evaluation("a", 5.0, 0.9001, "rejected", wide=0.03, p=0.5))
+    assert "times" not in hopeless.notes[0]
     slow = explained(evaluation("a", 9.99, 0.95, "rejected", phase="confirm", p=0.58))
     assert slow.binds == "ceiling" and [*ways(slow)] == ["--max-latency 11ms"]
 

@@ -20,6 +20,7 @@ from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
 from autoseg.report.console import result_lines
 from autoseg.run.context import RunContext
+from autoseg.run.declaration import Declaration
 from autoseg.run.ledger import fold, read_events
 from autoseg.run.pipeline import confirm, look_ahead, rescue
 from autoseg.run.reopen import reopen
@@ -280,6 +281,32 @@ def test_optimize_resumed_reopens_candidates_rejected_early_for_their_iou(
     if opened:
         assert [(s.source, s.decayed) for s in evaluation.scores] == [("torch", False)]
         assert (evaluation.error, evaluation.p_feasible) == (None, None)
+
+
+def test_result_of_a_reopened_candidate_keeps_its_check_until_the_next_one(tmp_path):
+    """Whatever a resumed run does to it in between, and wherever it is killed."""
+    declared = Declaration(min_iou=0.8).to_yaml()
+    run = Run.create(tmp_path / "run", {**declared, "baseline": to_json(WIDE.baseline)})
+    rejected(run)
+    assert reopen(run, Recipe(), [7200.0, None])
+    later = (
+        ("scored", {"score": to_json(make_score(0.82, 9))}),
+        ("scored", {"score": to_json(make_score(0.84, 11, decayed=True))}),
+        ("failed", {"reason": "NaN"}),
+    )
+    for kind, facts in later:
+        run.record(kind, WIDE.baseline, **facts)
+        (shown,) = autoseg.Result.from_run(run.folder).evaluations
+        assert (shown.state, shown.iou, shown.error) == ("rejected", 0.85, "not sure enough")
+    assert [s.epoch for s in shown.scores if s.source == "torch"] == [3, 9, 11]
+    run.record("scored", WIDE.baseline, score=to_json(make_score(0.86, 27)))
+    (shown,) = autoseg.Result.from_run(run.folder).evaluations
+    assert (shown.state, shown.iou) == ("scored", 0.86)  # it has come further
+    shipped = replace(make_score(0.9, 11, decayed=True, source="onnx"), p_floor=1.0)
+    timed = {"measurement": to_json(CONFIRMED), "onnx_bytes": 1}
+    run.record("confirmed", WIDE.baseline, **timed, score=to_json(shipped), p_feasible=1.0)
+    run.close()
+    assert [e.iou for e in autoseg.Result.from_run(run.folder).front] == [0.9]
 
 
 class Asked:

@@ -32,12 +32,14 @@ def test_to_pandas_has_the_front_first_and_a_column_for_each_figure():
         "latency_p50_ms", "latency_p90_ms", "latency_p95_ms", "latency_p99_ms", "model_p50_ms",
         "model_p90_ms", "frame_p50_ms", "frame_p90_ms", "resize_ms", "resize_back_ms", "iou_val",
         "iou_val_low", "iou_val_high", "iou_test", "onnx_bytes", "p_feasible",
-        "agreement", "speedup_vs_baseline", "flags", "error",
+        "agreement", "speedup_vs_baseline", "baseline_trained", "flags", "error",
     ]  # fmt: skip
     order = [FAST, GOOD, STRUCK, BEATEN, SLOW, FAILED]
     assert list(table["key"]) == [e.candidate.key for e in order]
     assert list(table["rank"].dropna()) == [1, 2]
     assert list(table["speedup_vs_baseline"][:2]) == [40, 20]
+    assert not table["baseline_trained"].any() and to_pandas(ALL, FAST)["baseline_trained"].all()
+    assert to_pandas(ALL)["baseline_trained"].isna().all()
     assert table["iou_val"][1] == 0.95
     assert table["iou_test"][1] == 0.95 - 0.02
     assert table["latency_p90_ms"][1] == 2.2
@@ -75,9 +77,9 @@ def test_write_front_is_read_back(tmp_path):
     assert data["picks"] == {
         "fastest": FAST.candidate.key,
         "accurate": GOOD.candidate.key,
-        "balanced": FAST.candidate.key,
+        "balanced": GOOD.candidate.key,
     }
-    assert data["hypervolume"] > 0
+    assert data["hypervolume"] > 0 and data["baseline_trained"] is False
     assert sorted(path.name for path in tmp_path.iterdir()) == ["front.csv", "front.json"]
 
 

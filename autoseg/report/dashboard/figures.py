@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from autoseg.core.records import STATE_LABELS, Constraints
+from autoseg.report.baseline import baseline_name
 from autoseg.report.plot_data import (
     BEST,
     POINT_LABELS,
@@ -68,7 +69,7 @@ def figures(result: Result) -> Mapping[str, go.Figure]:
         return {}
     # Trials are numbered in the ledger's order.
     numbers = {e.candidate.key: number for number, e in enumerate(result.evaluations)}
-    drawn = {"front": front_figure(plot, numbers)}
+    drawn = {"front": front_figure(plot, numbers, finished=result.status == "finished")}
     if any(point.iou is not None for point in plot.points):
         drawn["learning-curves"] = curves_figure(plot, numbers)
     if len(result.curve) > 1:
@@ -76,7 +77,9 @@ def figures(result: Result) -> Mapping[str, go.Figure]:
     return drawn
 
 
-def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
+def front_figure(
+    plot: FrontPlot, numbers: Mapping[str, int], *, finished: bool = True
+) -> go.Figure:
     """Latency (log) against IoU with both constraints; points without IoU on the lower edge."""
     low, high = plot_iou_limits([plot])
     figure = go.Figure()
@@ -93,7 +96,8 @@ def front_figure(plot: FrontPlot, numbers: Mapping[str, int]) -> go.Figure:
     figure.update_yaxes(range=[low, high], title_text="IoU on val")
     best = plot.of_kind(*BEST)
     confirmed = bool(plot.of_kind("front"))
-    title = "Front" if confirmed else "Front so far, unconfirmed" if best else "No front"
+    none = "No front" if finished else "No front yet"
+    title = "Front" if confirmed else "Front so far, unconfirmed" if best else none
     return _layout(figure, f"{title}: {len(best)} of {len(numbers)} candidates")
 
 
@@ -166,7 +170,8 @@ def _scatter(
 def _baseline_mark(point: PlotPoint, low: float) -> go.Scatter:
     iou = low if point.iou is None else point.iou
     return go.Scatter(
-        x=[point.ms], y=[iou], mode="markers", name="baseline", hoverinfo="skip",
+        x=[point.ms], y=[iou], mode="markers", hoverinfo="skip",
+        name=baseline_name(point.evaluation),
         marker={"symbol": "star-open", "size": 15, "color": BASELINE, "line": {"width": 1.5}},
     )  # fmt: skip
 

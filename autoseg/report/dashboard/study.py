@@ -80,6 +80,8 @@ class StudyMirror:
                 self._begin(declaration)
                 for evaluation in evaluations:
                     self._write_trial(evaluation)
+        if self._trials and not self._broken:  # a resumed run's next event may be minutes away
+            self._draw()
 
     def update(self, event: Mapping[str, Any], evaluations: Mapping[str, Evaluation]) -> None:
         """Write the changes of a ledger's event; draw the overview again when it is due."""

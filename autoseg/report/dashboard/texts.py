@@ -9,6 +9,14 @@ from typing import Any
 
 from autoseg.core.records import Constraints, Evaluation
 from autoseg.core.text import markdown, markdown_code, markdown_table
+from autoseg.core.units import clock
+from autoseg.report.importance import (
+    HEADS,
+    MEASURES,
+    importance_head,
+    importance_rows,
+    importances,
+)
 from autoseg.report.plot_data import beside_text, latency_text
 from autoseg.run.result import Result
 from autoseg.run.rows import Quantity, TableRow, beside_name, table_rows
@@ -105,13 +113,16 @@ def note(result: Result) -> str:
     headline = result.headline
     parts = [
         f"**{markdown(f'{headline[:1].upper()}{headline[1:]}.')}**",
+        _unfinished(result),
         "\n".join(f"- {markdown(line)}" for line in result.verdict),
+        _missed(result),
         "\n".join(
             f"- {how}: {_trial(result, e)}, {markdown(result.reason(how))}"
             for how, e in result.picks().items()
             if e
         ),
         _table(result),
+        _importance(result),
         f"Command of the run\n\n{markdown_code(_command(result))}",
         "The contact sheet of a scored trial (images, truth, prediction and errors) is its "
         "artifact. This study is a read-only copy of the run's ledger; it is rebuilt when the run "
@@ -120,9 +131,32 @@ def note(result: Result) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _unfinished(result: Result) -> str:
+    if result.status == "finished":
+        return ""
+    when = f"This is the state after {clock(result.spent_s)}."
+    resume = result.resume_command
+    return f"{when} To go on:\n\n{markdown_code(_one_option_a_line(resume))}" if resume else when
+
+
+def _missed(result: Result) -> str:
+    """What binds, and what would help; empty with a front."""
+    found = result.explanation()
+    if found is None:
+        return ""
+    parts = [markdown(found.summary), *map(markdown, found.notes)]
+    for way in found.relax:
+        parts += [markdown(f"{way}: {way.gives}"), markdown_code(_one_option_a_line(way.command))]
+    return "\n\n".join(parts)
+
+
 def _command(result: Result) -> str:
+    return _one_option_a_line(result.declaration.command(result.folder.name))
+
+
+def _one_option_a_line(command: str) -> str:
     """One option a line: the page is as wide as its longest line."""
-    arguments = shlex.split(result.declaration.command(result.folder.name))
+    arguments = shlex.split(command)
     lines = [""]
     for word in arguments:
         if word.startswith("--"):
@@ -153,6 +187,16 @@ def _table(result: Result) -> str:
         for row in table_rows(result.front, statistic)
     ]
     return markdown_table(heads, rows) if rows else ""
+
+
+def _importance(result: Result) -> str:
+    """The report's table of the knobs, and how it differs from the dashboard's panel."""
+    parts = []
+    for what, sign, found in importances(result.evaluations, result.constraints.statistic):
+        if found:
+            rows = [[*map(markdown, row)] for row in importance_rows(sign, found)]
+            parts += [importance_head(what, found), markdown_table(HEADS, rows)]
+    return "\n\n".join(["**Importance of the knobs**", *parts, MEASURES]) if parts else ""
 
 
 def _trial(result: Result, evaluation: Evaluation) -> str:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from autoseg import __version__
 from autoseg.core.files import write_atomically
 from autoseg.core.records import STATE_LABELS
+from autoseg.report.importance import LIMITS, MEASURES
 from autoseg.report.page import formatting
 from autoseg.report.page.comparison import compare
 from autoseg.report.page.content import run_report
@@ -54,6 +55,8 @@ def _environment() -> Environment:
         script=Markup(script),
         policy=_policy(script),
         formatting=formatting,
+        measures=MEASURES,
+        limits=LIMITS,
         state_labels=STATE_LABELS,
     )
     # Of `tojson`, which escapes what could close a script element.

@@ -94,7 +94,7 @@ def _compared(result: Result, name: str, mark: str) -> ComparedRun:
         result=result,
         plot=plot,
         declaration=read_declaration(result.folder),
-        heads=tables.columns(knobs, result.constraints),
+        heads=tables.columns(knobs, result.constraints, result.baseline),
         rows=[tables.row_cells(p, knobs, statistic) for p in plot.highlights],
         command=tables.command(result),
         details={p.key: {"run": name, "rows": tables.result_fields(p)} for p in plot.points},

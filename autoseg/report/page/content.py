@@ -12,7 +12,8 @@ from markupsafe import Markup
 from autoseg.core.diagnostics import Diagnostics, read_diagnostics, sheet_path
 from autoseg.core.pareto import How
 from autoseg.core.records import STATE_LABELS, Evaluation, FrameParts
-from autoseg.report.importance import Importance, iou_importance, latency_importance
+from autoseg.report.baseline import baseline_name, baseline_sentence
+from autoseg.report.importance import Importance, importances
 from autoseg.report.page import charts, formatting, tables
 from autoseg.report.page.front_figure import Series, front_picture
 from autoseg.report.page.pictures import data_uris
@@ -65,7 +66,6 @@ class RunReport:
     """The data of the page's template."""
 
     result: Result
-    live: bool
     plot: FrontPlot
     explanation: Explanation | None
     picks: list[tuple[How, Evaluation, str]]
@@ -76,6 +76,8 @@ class RunReport:
     models: list[ModelSection]
     constant_knobs: dict[str, str]
     importance: list[tuple[str, str, Importance | None]]
+    baseline_name: str
+    against_baseline: str
     spent: Spending
     pictures: dict[str, Markup | None]
     device: tables.Fields
@@ -117,20 +119,18 @@ def run_report(result: Result, folder: Path | None = None) -> RunReport:
     ordered = sorted(plot.points, key=lambda p: -1.0 if p.key in first else p.ms)
     return RunReport(
         result=result,
-        live=not events or events[-1]["event"] != "finished",
         plot=plot,
         explanation=result.explanation(),
         picks=picks,
         front=(front_picture(series), front_picture(series, narrow=True)),
-        heads=tables.columns(knobs, result.constraints),
+        heads=tables.columns(knobs, result.constraints, result.baseline),
         rows=[tables.row_cells(p, knobs, statistic, linked=p.key in keys) for p in ordered],
         first_rows=len(first),
         models=_models(result, sections, declaration),
         constant_knobs=_constant(result.evaluations, knobs),
-        importance=[
-            ("latency", "x", latency_importance(result.evaluations, statistic)),
-            ("IoU", "+", iou_importance(result.evaluations)),
-        ],
+        importance=importances(result.evaluations, statistic),
+        baseline_name=baseline_name(result.baseline),
+        against_baseline=baseline_sentence(result),
         spent=spent,
         pictures={
             "budget": charts.budget_picture(spent),

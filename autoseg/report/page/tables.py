@@ -10,6 +10,7 @@ from typing import Any
 from autoseg.core.diagnostics import Diagnostics
 from autoseg.core.records import STATE_LABELS, Constraints, Evaluation, Measurement, Statistic
 from autoseg.core.serialize import to_json
+from autoseg.report.baseline import baseline_name
 from autoseg.report.page import formatting
 from autoseg.report.plot_data import POINT_LABELS, PlotPoint
 from autoseg.run.result import Result
@@ -44,12 +45,14 @@ def _cell(shown: str, value: float | None, more: str = "") -> Cell:
     return Cell(shown, "" if value is None else float(value), more)
 
 
-def columns(knobs: Sequence[str], constraints: Constraints) -> list[str]:
+def columns(
+    knobs: Sequence[str], constraints: Constraints, baseline: Evaluation | None
+) -> list[str]:
     """The column names of `row_cells`."""
     promised = promised_name(constraints.statistic, constraints.latency)
     return [
         "#", f"{promised} ms", f"{beside_name(constraints)} ms", "IoU val", "IoU test", *knobs,
-        "× baseline", "params", "MACs", "file", "state", "model",
+        f"× {baseline_name(baseline)}", "params", "MACs", "file", "state", "model",
     ]  # fmt: skip
 
 
