@@ -50,6 +50,14 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
     return value * _SECONDS[unit]
 
 
+def duration(seconds: float) -> str:
+    """``2700 -> "45m"``, as an option takes it; to the second under two minutes."""
+    if seconds < 120 and seconds % 60:
+        return f"{seconds:.0f}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}h" if minutes % 60 == 0 and minutes >= 120 else f"{minutes}m"
+
+
 def clock(seconds: float) -> str:
     """``75.2 -> "1:15"``."""
     minutes, rest = divmod(int(seconds), 60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -39,7 +40,7 @@ def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None
 
     `onnx` is that file if an earlier confirmation has left it.
     """
-    candidate = job.candidate
+    candidate, began = job.candidate, time.monotonic()
     context.run.report_activity(candidate, f"confirming {candidate}")
     val = split_arrays(context.task, candidate, "val")
     try:
@@ -67,6 +68,7 @@ def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None
         onnx_bytes=path.stat().st_size,
         p_feasible=p_feasible,
         agreement=agreement,
+        took_s=round(time.monotonic() - began, 3),
         reason=None if holds else rejection_reason(measurement, score, context.constraints),
     )
 

@@ -64,7 +64,7 @@ def _is_allowed(state: SearchState, candidate: Candidate, left_s: float | None) 
     """Whether it may be begun, and trained to the longest rung in the time."""
     known = state.evaluations.get(candidate.key)
     if known is None:
-        able = not state.all_trials_used and state.problem.training_time.buildable(candidate)
+        able = state.may_measure and state.problem.training_time.buildable(candidate)
     else:
         able = known.state == "measured" and candidate.key not in state.busy
     return able and _in_time(state, Job(candidate, 0, state.recipe.rungs[-1]), left_s)
