@@ -105,7 +105,6 @@ def _stopped(context: RunContext, error: BaseException, command: str) -> Autoseg
     with suppress(AutosegError, OSError):
         result = write_files(run.folder, context.task.dataset.classes, run.on)
         write_report(result)
-        run.record("reported")
     if isinstance(error, KeyboardInterrupt):
         interrupted = Interrupted(f"interrupted; to go on: {command}")
         if context.stop.requested and not context.stop.forced:
@@ -121,9 +120,9 @@ def finish(context: RunContext) -> Result:
     context.pool.close()
     write_files(run.folder, context.task.dataset.classes, run.on)
     run.record("finished")
-    write_report(Result.from_run(run.folder, run.on))
-    run.record("reported")  # the time until here counts
-    return Result.from_run(run.folder, run.on)
+    result = Result.from_run(run.folder, run.on)
+    write_report(result)
+    return result
 
 
 def write_files(folder: Path, classes: tuple[str, ...], device: str | None = None) -> Result:

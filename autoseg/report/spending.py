@@ -56,7 +56,7 @@ def _phases(events: Sequence[Event]) -> tuple[tuple[str, float], ...]:
     """Until the verdict, searching, finishing; in a resumed run the last of each counts."""
     ends = {"first verdict": "verdict", "searching": "searched", "finishing": "finished"}
     last: dict[str, float] = {}
-    for event in (e for e in events if e["event"] != "reported"):
+    for event in events:
         # An event after the end of a phase shows that the run was resumed.
         last.pop("finished", None)
         if _searches(event):

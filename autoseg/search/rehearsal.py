@@ -17,7 +17,7 @@ import numpy as np
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.records import Candidate, Evaluation, Job, Measurement, Score
-from autoseg.search.finalists import finish_s
+from autoseg.search.finalists import finish_s, search_left_s
 from autoseg.search.overheads import WORKER_START_S
 from autoseg.search.protocol import Evaluations, Screen, Step, Wait
 from autoseg.search.state import SearchState, StateBuilder
@@ -102,7 +102,7 @@ class _Stage:
                 case Job():
                     jobs += 1
                     self._start(step)
-                case Wait():
+                case Wait() if self._ends_in_time():
                     self._end_next()
                 case _:
                     return True
@@ -110,6 +110,14 @@ class _Stage:
 
     def _state(self) -> SearchState:
         return self.scheduler.states.state(self.evaluations)
+
+    def _ends_in_time(self) -> bool:
+        """Whether a job ends before the search does; else the clock goes to the search's end."""
+        left_s = search_left_s(self._state(), self.left_s - self.now_s) or 0.0
+        if min(end_s for end_s, _ in self.running) <= self.now_s + left_s:
+            return True
+        self.now_s += left_s
+        return False
 
     def _screen(self, candidate: Candidate) -> None:
         state = self._state()

@@ -27,9 +27,9 @@ def text(*args, **facts) -> str:
 
 
 def latency_ms(candidate) -> float:
-    """Of a network as it is counted: 2 to 30 ms."""
+    """Of a network as it is counted: 4 to 24 ms."""
     macs = SEARCH.states.problem.training_time.cost(candidate).macs
-    return 10 * (macs / 3e7) ** 0.5
+    return 10 * (macs / 1.5e6) ** 0.5
 
 
 def surveyed(count: int) -> World:
@@ -121,3 +121,14 @@ def test_rehearsal_is_close_to_the_search_that_follows():
     assert expected.whole and abs(math.log(expected.first_rungs / came)) < math.log(2.5)
     assert expected.ends_s <= 900.0
     assert rehearse(world.scheduler, world.seen, 1.0).first_rungs == 0
+
+
+def test_survey_goes_on_until_what_fits_is_known_and_something_can_be_trained():
+    few, many = surveyed(7), surveyed(28)
+    enough = many.scheduler.survey_is_enough
+    assert enough(few.seen, 800.0) is None
+    all_fit = {key: replace(e, state="measured") for key, e in MEASURED.items()}
+    assert "worth more" in SCHEDULER.survey_is_enough(all_fit, 800.0)
+    slow = by_key(*(make_evaluation(c, "too_slow", 200.0) for c in ALL))
+    assert SCHEDULER.survey_is_enough(slow, 800.0) is None
+    assert "uncertain" in SCHEDULER.survey_is_enough(slow, 800.0, beside=True)
