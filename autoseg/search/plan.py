@@ -76,7 +76,7 @@ def plan(
         lines.append(f"{spent}: nothing is searched without a longer --budget, or --more")
         return Plan(lines=tuple(lines), deserves_s=deserves_s, **figures)
     found = rehearse(scheduler, state.evaluations, left_s)
-    lines += [ahead.kept(left_s), ahead.expected(found, spent_s)]
+    lines += [ahead.kept(left_s), ahead.expected(found, left_s, spent_s)]
     lines.append(ahead.deserved(deserves_s, left_s + spent_s))
     return Plan(
         lines=tuple(lines),
@@ -177,7 +177,7 @@ class _Ahead:
             f"export, timing and files; the search has at least {clock(left_s - kept_s)}"
         )
 
-    def expected(self, found: Rehearsal, spent_s: float) -> str:
+    def expected(self, found: Rehearsal, left_s: float, spent_s: float) -> str:
         """What the rehearsal has reached."""
         first, ends = self.state.recipe.rungs[0], clock(spent_s + found.ends_s)
         if not found.first_rungs and not any(e.scores for e in self.state.evaluations.values()):
@@ -187,11 +187,13 @@ class _Ahead:
             )
         new = "more " if any(e.scores for e in self.state.evaluations.values()) else ""
         most = "about" if found.whole else "more than"
+        measured = f", after measuring about {found.measured} more" if found.measured else ""
+        late = ", beyond the budget: one model is finished in any case"
         return (
             f"rehearsed on the forecasts so far, the search takes {most} {found.first_rungs} {new}"
             f"candidate(s) to the first rung ({first} epochs), the furthest to {found.longest} "
-            f"epochs, and measures about {found.measured} more; about {found.finalists} are "
-            f"finished, and it ends after about {ends}"
+            f"epochs{measured}; about {found.finalists} model(s) are finished, and the run ends "
+            f"after about {ends}{late if found.ends_s > left_s else ''}"
         )
 
     def deserved_s(self) -> float:

@@ -26,11 +26,11 @@ from autoseg.train.task import build_candidate
 # traffic, which ranks small networks better than MACs do.
 PRIOR_PICTURE_S = 1.5e-3
 PRIOR_BYTE_S = 4e-10
-CONFIRM_S = 2.0  # export and check of one finalist, beside its training, timing and scores
+CONFIRM_S = 1.0  # export and check of one finalist, beside its training, timing and scores
 TIMING_OVERHEAD = 1.3  # factor: the reference's blocks, and those that are timed again
-# Of a confirming measurement: each process starts and loads the model, as a screening does, and
-# warms up.
-CONFIRM_PROCESSES, WARM_UP_S = 3, 1.0
+# A confirming measurement takes place in so many processes: each is started and loads the model,
+# about half of what a screening takes, and warms up.
+CONFIRM_PROCESSES, SCREEN_SHARE, WARM_UP_S = 3, 0.5, 0.5
 # The interval of the p90 over the median's, for normally distributed runs.
 P90_INTERVAL_RATIO = 1.4
 USEFUL_RUNG = 2  # index of the rung from which a finish makes sense: 27 epochs by default
@@ -123,7 +123,7 @@ class TrainingTime:
 
     def _confirm_s(self, evaluation: Evaluation, evaluations: Evaluations) -> float:
         """Seconds of the final check of one model, before any was seen."""
-        process_s = self.overheads.screen_s(evaluations.values()) + WARM_UP_S
+        process_s = SCREEN_SHARE * self.overheads.screen_s(evaluations.values()) + WARM_UP_S
         timing_s = CONFIRM_PROCESSES * process_s + _timing_s(evaluation)
         return CONFIRM_S + timing_s + self.overheads.check_s()
 
