@@ -75,6 +75,9 @@ class ExpectedHypervolume:
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
         return stops(state)
 
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        return isinstance(self.next_step(state, left_s), Job)
+
     def options(self, state: SearchState, left_s: float | None) -> Options:
         """Every candidate that may be started or continued, with every rung that it may reach."""
         able = eligible(state)

@@ -36,6 +36,10 @@ class Policy(Protocol):
 
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]: ...
 
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        """Whether training what is measured is worth more than measuring another."""
+        ...
+
 
 @dataclass(frozen=True)
 class SearchScheduler:
@@ -64,9 +68,8 @@ class SearchScheduler:
         known = f"{100 * share:.0f} % of the candidates are uncertain to fit"
         if beside:
             return known
-        step = self.policy.next_step(state, search_left_s(state, remaining_s))
-        trains = f"{known}, and training is worth more than measuring another"
-        return trains if isinstance(step, Job) else None
+        trains = self.policy.prefers_training(state, search_left_s(state, remaining_s))
+        return f"{known}, and training is worth more than measuring another" if trains else None
 
     def next_step(
         self,

@@ -38,6 +38,10 @@ class WholeTrainings:
         """None: a sampler learns from whole trainings."""
         return ()
 
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        """Yes: the survey serves the verdict; what a sampler proposes is measured later."""
+        return True
+
     def _next(self, state: SearchState, left_s: float | None) -> Candidate | None:
         """The first proposal that may be taken, else any measured candidate that may."""
         known = (_observation(state, e) for e in state.evaluations.values())
