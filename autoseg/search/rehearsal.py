@@ -42,7 +42,8 @@ class Player(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """What the time is expected to bring; not `whole` where more jobs follow than are rehearsed.
+    """What the time is expected to bring; not `whole` where more jobs follow than are rehearsed:
+    such a search is expected to use all of its time.
 
     `first_rungs` are candidates that reach their first rung, `longest` the epochs of the one that
     is trained furthest, `finalists` those that take the final check; all seconds are from now.
@@ -64,14 +65,14 @@ def rehearse(scheduler: Player, evaluations: Evaluations, left_s: float) -> Rehe
     whole = stage.play()
     search_s, after = stage.now_s, stage.evaluations
     jobs = scheduler.finalists(after, left_s - search_s)
-    ends_s = search_s + finish_s(scheduler.states.state(after), jobs)
+    finish = finish_s(scheduler.states.state(after), jobs)
     return Rehearsal(
         measured=len(after) - len(evaluations),
         first_rungs=sum(map(_is_begun, after.values())) - begun,
         longest=max(map(epoch_of, after.values()), default=0),
         finalists=len(jobs),
         search_s=search_s,
-        ends_s=ends_s,
+        ends_s=search_s + finish if whole else left_s,
         whole=whole,
     )
 
