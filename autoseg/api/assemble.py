@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from autoseg import __version__
@@ -28,6 +30,7 @@ from autoseg.run.declaration import Declaration
 from autoseg.run.places import continued
 from autoseg.run.store import read_declaration
 from autoseg.search.expected_hypervolume import ExpectedHypervolume
+from autoseg.search.overheads import Overheads
 from autoseg.search.proposers.optuna import OptunaProposer
 from autoseg.search.scheduler import SearchScheduler
 from autoseg.search.state import SearchProblem, StateBuilder
@@ -120,7 +123,8 @@ def scheduler_of(
 ) -> SearchScheduler:
     """The scheduler for a task, a latency ceiling and an IoU floor."""
     effort, seed = declaration.effort, declaration.seed
-    _, visited = task.recipe.pictures(0, len(task.dataset.splits["train"]))
+    splits = task.dataset.splits
+    _, visited = task.recipe.pictures(0, len(splits["train"]))
     training_time = TrainingTime(
         space=task.space,
         recipe=task.recipe,
@@ -128,6 +132,7 @@ def scheduler_of(
         pictures=visited,
         workers=declaration.workers,
         channel_step=task.channel_step,
+        overheads=_overheads(task, visited),
     )
     problem = SearchProblem(
         space=task.space,
@@ -143,6 +148,18 @@ def scheduler_of(
         return SearchScheduler(StateBuilder(problem), ExpectedHypervolume())
     proposer = OptunaProposer(task.space, effort, constraints, seed, declaration.sampler)
     return SearchScheduler(StateBuilder(problem), WholeTrainings(proposer))
+
+
+def _overheads(task: Task, visited: int) -> Overheads:
+    splits = task.dataset.splits
+    sizes = [math.prod(sample.hw) for split in splits.values() for sample in split]
+    return Overheads(
+        train=visited,
+        scored=min(len(splits["val"]), task.recipe.val_pictures),
+        val=len(splits["val"]),
+        test=len(splits.get("test", ())),
+        pixels=fmean(sizes),
+    )
 
 
 def statement(

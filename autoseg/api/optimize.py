@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,11 +13,13 @@ from autoseg.api.assemble import augmentation_of, dataset_of, require_same, stat
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import Latency, Statistic
+from autoseg.core.units import parse_duration_s
 from autoseg.data import is_parcels
 from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext, typical_hw
 from autoseg.run.declaration import OPTIONS, Declaration
+from autoseg.run.ledger import read_events, spent_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
 from autoseg.run.places import continued, keep_places, places_of
@@ -44,6 +47,7 @@ def optimize(
     seed: int | None = None,
     name: str | None = None,
     resume: bool = False,
+    more: str | None = None,
     results: str | Path = "results",
     recipe: Mapping[str, Any] | None = None,
     augment: str | Path | None = None,
@@ -67,7 +71,9 @@ def optimize(
     proposer: ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
     ``"random"``). `augment` is a file written by `albumentations.save` or a
     ``package.module:function``. Several devices share the run's measurements and must be of one
-    kind; `accept_new_host_key` trusts a board at first contact.
+    kind; `accept_new_host_key` trusts a board at first contact. `budget` is the time from this
+    call until it returns, of all sessions together where the run is continued; `more` with
+    `resume` goes on for so long beyond what was spent.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
     `on_event` is called with each event of the ledger after it was written, a mapping; its
@@ -81,8 +87,11 @@ def optimize(
     last two cases the run can be continued with ``resume=True``.
     """
     given = {option: value for option, value in locals().items() if option in OPTIONS}
+    began_at = time.monotonic()
     folder = _folder(Path(results), name, resume=resume)
     options = _plain({**given, "device": device_names(device)})
+    if more is not None:
+        options["budget"] = _extended(folder, more, budget, resume=resume)
     before = read_declaration(folder) if resume else None
     declaration = continued(folder, options) if resume else Declaration(**options).begun()
     chosen = load_space(declaration.space)
@@ -102,6 +111,7 @@ def optimize(
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
+        run.count_from(began_at)
         if before is not None:
             keep_places(run, declaration)
         context = session.open_context(run, task, declaration, target, declaration.workers)
@@ -130,6 +140,17 @@ def _run(
             raise KeyboardInterrupt
         mirror.finish(Result.from_run(run.folder).evaluations)
         return finish(context)
+
+
+def _extended(folder: Path, more: str, budget: str | None, *, resume: bool) -> str:
+    """The budget that leaves a continued run so much more time."""
+    if not resume or budget is not None:
+        raise InputError(
+            "--more is the time that a continued run goes on for: give it with --resume, "
+            "and without --budget, which is the total over all sessions"
+        )
+    more_s = parse_duration_s(more, "--more", "10m")
+    return f"{math.ceil(spent_s(read_events(folder)) + more_s)}s"
 
 
 def _folder(root: Path, name: str | None, *, resume: bool) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -25,6 +26,7 @@ from autoseg.cli.output import print_aside, print_json
 from autoseg.cli.report import dashboard, report
 from autoseg.cli.runs import front, optimize, remeasure
 from autoseg.core.errors import AutosegError, InputError
+from autoseg.core.process import process_began_at
 from autoseg.core.text import terminal_safe
 
 KINDS = ("Interrupted", "InputError", "DeviceError", "CandidateError", "AutosegError")
@@ -55,10 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.basicConfig(handlers=[_Stderr()], format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("autoseg").setLevel(logging.INFO)  # the progress of long inspections
     logging.getLogger("autoseg.progress").setLevel(logging.WARNING)  # the panel shows it
+    # Of a call from a program, the process is not the command's.
+    began_at = process_began_at() if arguments is None else time.monotonic()
     as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         with _sigterm_as_ctrl_c():
-            code = app(args=arguments, standalone_mode=False)
+            code = app(args=arguments, standalone_mode=False, obj=began_at)
         if code == 130:  # the parser returns this for a KeyboardInterrupt, without a message
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):

@@ -28,12 +28,15 @@ from autoseg.core.serialize import to_json
 if TYPE_CHECKING:
     from autoseg.core.pareto import How
     from autoseg.core.records import Evaluation
+    from autoseg.run.declaration import Declaration
     from autoseg.run.result import Result
+    from autoseg.run.store import Run
 
 
 @declares
 def optimize(
     *,
+    context: typer.Context,
     given: dict[str, Any],
     name: Annotated[
         str | None, typer.Option(help="the run's name  [default: date and time]")
@@ -45,6 +48,10 @@ def optimize(
     resume: Annotated[
         bool, typer.Option("--resume", help="continue a run (the newest, or --name)")
     ] = False,
+    more: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="with --resume: go on for so long, such as 10m"),
+    ] = None,
     results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
     accept_new_host_key: AcceptOption = False,
     as_json: JsonOption = False,
@@ -59,9 +66,14 @@ def optimize(
     given |= {"device": given["device"] or None, "recipe": _recipe(given["recipe"])}
     try:
         with Progress(Console(stderr=True)) as progress:
+
+            def start(run: Run, declaration: Declaration) -> None:
+                run.count_from(context.obj)  # the interpreter's start and imports as well
+                progress.start(run, declaration)
+
             result = run_it(
-                **given, name=name, resume=resume, results=results, dry_run=dry_run,
-                accept_new_host_key=accept_new_host_key, on_start=progress.start,
+                **given, name=name, resume=resume, more=more, results=results, dry_run=dry_run,
+                accept_new_host_key=accept_new_host_key, on_start=start,
             )  # fmt: skip
     except Interrupted as interrupted:
         if interrupted.result is not None and not as_json:  # the error's JSON holds it

@@ -19,8 +19,11 @@ def p_latency_met(measurement: Measurement, constraints: Constraints) -> float:
     """P(the promised statistic is under the ceiling), from the runs' 95 % interval (normal).
 
     At most P(the median is under the ceiling): a p90 between quiet and disturbed runs has an
-    interval so wide that it alone would accept a network far over the ceiling.
+    interval so wide that it alone would accept a network far over the ceiling. 0 where not even
+    the fastest run is under it: the interval of a few runs may be wide enough for anything.
     """
+    if measurement.min_ms > constraints.max_latency_ms:
+        return 0.0
     value_ms = measurement.latency_ms(constraints.statistic)
     half_ms = _half_ms(measurement, constraints.statistic)
     low, high = measurement.p50_ci_ms

@@ -415,7 +415,9 @@ class Job:
 class Evaluation:
     """The fold of a candidate's events. `error` is why it was stopped, rejected or failed.
 
-    `agreement` is the share of pixels where the device's class maps equal this machine's.
+    `agreement` is the share of pixels where the device's class maps equal this machine's. The
+    seconds are of its screening, of all its training jobs and of its final check, from their
+    start to their end; None where they are not known.
     """
 
     candidate: Candidate
@@ -427,6 +429,9 @@ class Evaluation:
     p_feasible: float | None = None
     error: str | None = None
     agreement: float | None = None
+    screened_s: float | None = None
+    jobs_s: float | None = None
+    confirmed_s: float | None = None
 
     @property
     def measurement(self) -> Measurement | None:

@@ -74,11 +74,12 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """``480 -> "8m"``: a duration as users write it, in the largest unit that is exact."""
+    """``480 -> "8m"``: whole seconds as an option takes them, in the largest exact unit."""
+    whole = round(seconds)
     for unit in ("h", "m"):
-        if seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+        if whole % _SECONDS[unit] == 0:
+            return f"{whole / _SECONDS[unit]:g}{unit}"
+    return f"{whole}s"
 
 
 def clock(seconds: float) -> str:

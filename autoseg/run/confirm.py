@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -46,7 +47,7 @@ def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None
 
     `onnx` is that file if an earlier confirmation has left it.
     """
-    candidate = job.candidate
+    candidate, began = job.candidate, time.monotonic()
     context.run.report_activity(candidate, f"confirming {candidate}")
     val = split_arrays(context.task, candidate, "val")
     try:
@@ -64,7 +65,8 @@ def confirm_one(context: RunContext, job: Job, onnx: Path | None = None) -> None
         flag = _disagreement(context, agreement)
         log.warning("%s: %s", candidate.key, flag)
         measurement = replace(measurement, flags=(*measurement.flags, flag))
-    _judge(context, candidate, score, measurement, agreement)
+    took_s = time.monotonic() - began
+    _judge(context, candidate, score, measurement, agreement, took_s)
 
 
 def _judge(
@@ -73,6 +75,7 @@ def _judge(
     score: Score,
     measurement: Measurement,
     agreement: float | None,
+    took_s: float,
 ) -> None:
     """Record that the figures of an exported file hold, or why they do not."""
     p_feasible = p_latency_met(measurement, context.constraints) * (score.p_floor or 0.0)
@@ -85,6 +88,7 @@ def _judge(
         onnx_bytes=context.run.artifact(candidate).stat().st_size,
         p_feasible=p_feasible,
         agreement=agreement,
+        took_s=round(took_s, 3),
         reason=None if holds else rejection_reason(measurement, score, context.constraints),
     )
 
@@ -98,13 +102,15 @@ def retake_unusable(context: RunContext) -> None:
         left_s, candidate = context.remaining_s, evaluation.candidate
         if left_s is not None and left_s < RETAKE_START_S + RETAKE_SHARE * found.timed_s:
             continue
+        began = time.monotonic()
         context.run.report_activity(candidate, f"measuring {candidate} again")
         try:
             again = measure(context, context.run.artifact(candidate), _plan(context, score))
         except CandidateError as error:
             context.run.record("failed", candidate, reason=str(error))
             continue
-        _judge(context, candidate, score, again, evaluation.agreement)
+        took_s = time.monotonic() - began
+        _judge(context, candidate, score, again, evaluation.agreement, took_s)
 
 
 def _to_retake(context: RunContext, evaluation: Evaluation) -> bool:

@@ -38,6 +38,16 @@ class RunContext:
     budget_s: float | None = None
     trials: int | None = None
     stop: StopRequest = field(default_factory=StopRequest)
+    # When each running job was submitted, by its id.
+    submitted_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def trains_beside_survey(self) -> bool:
+        """Whether training begins while the survey still measures, on a board elsewhere.
+
+        Only under a budget: without one nothing may depend on time, so that a seed repeats.
+        """
+        return self.budget_s is not None and not self.device.describe().here
 
     @property
     def allowance(self) -> list[float | None]:

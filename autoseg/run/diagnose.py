@@ -19,13 +19,12 @@ from autoseg.core.serialize import file_digest
 from autoseg.device.profiling import operators_of
 from autoseg.run.confirm import maps_from, val_counts, write_val_diagnostics
 from autoseg.run.context import RunContext, quiet
+from autoseg.search.overheads import BUNDLE_S, FILES_S, PROFILE_S
 from autoseg.train.task import split_arrays
 
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
-
-FILES_S = 3.0  # of the budget, kept for the files that are written last
 
 
 def diagnose(context: RunContext) -> None:
@@ -35,9 +34,10 @@ def diagnose(context: RunContext) -> None:
     waiting = [e for e in confirmed if not _done(context, e)]
     if not waiting:
         return
+    files_s, profile_s = FILES_S + BUNDLE_S * len(confirmed), PROFILE_S
     for number, evaluation in enumerate(waiting):
-        left_s = context.remaining_s
-        if left_s is not None and left_s <= FILES_S:
+        left_s, began_at = context.remaining_s, time.monotonic()
+        if left_s is not None and left_s <= files_s + profile_s:
             left = len(waiting) - number
             context.run.notify(f"no time was left to profile {left} model(s)")
             return
@@ -48,6 +48,7 @@ def diagnose(context: RunContext) -> None:
         except DeviceError as error:  # each further model would wait for a lost board again
             log.warning("models were not profiled: %s", error)
             return
+        profile_s = time.monotonic() - began_at
 
 
 def _diagnose_one(context: RunContext, evaluation: Evaluation) -> None:

@@ -141,10 +141,11 @@ def _after(event: Event, before: Evaluation | None) -> Evaluation:
         )
     match kind:
         case "measured":
-            timed = _timed(before, event)
+            timed = replace(_timed(before, event), screened_s=event.get("took_s"))
             return replace(timed, state="too_slow" if event["too_slow"] else "measured")
         case "scored":
-            return replace(_scored(before, event), state="scored", error=None)
+            jobs_s = (before.jobs_s or 0.0) + event.get("took_s", 0.0)
+            return replace(_scored(before, event), state="scored", error=None, jobs_s=jobs_s)
         case "confirmed" | "rejected":
             return replace(
                 _timed(_scored(before, event), event),
@@ -152,6 +153,7 @@ def _after(event: Event, before: Evaluation | None) -> Evaluation:
                 p_feasible=event["p_feasible"],
                 error=event.get("reason"),
                 agreement=event.get("agreement"),
+                confirmed_s=event.get("took_s"),
             )
         case "reopened":
             open_ = _withdrawn(before)

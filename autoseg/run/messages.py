@@ -96,7 +96,9 @@ class ProgressLines:
         if kind == "notice":
             return [event["text"]]
         if kind == "verdict":
-            when = f"on {self._run.on}" if self._run.on else "before any training"
+            trained = any(e.scores for e in self._run.evaluations.values())
+            when = "after the survey" if trained else "before any training"
+            when = f"on {self._run.on}" if self._run.on else when
             return [f"verdict {when}:", *(f"  {line}" for line in event["lines"])]
         if kind == "plan":
             return ["plan:", *(f"  {line}" for line in event["lines"])]

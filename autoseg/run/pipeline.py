@@ -12,23 +12,27 @@ run that was killed at any point continues here, and measures and trains nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from autoseg.core.errors import AutosegError, CandidateError
-from autoseg.core.records import Candidate, Job, Score
+from autoseg.core.records import Job, Score
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
 from autoseg.run.confirm import confirm_one, read_test, retake_unusable
 from autoseg.run.context import RunContext
 from autoseg.run.diagnose import diagnose
 from autoseg.run.reopen import searched
-from autoseg.run.screen import screen
-from autoseg.search.protocol import Done, Screen, Wait
+from autoseg.run.screen import Screening, screen
+from autoseg.run.survey import Survey
+from autoseg.search.plan import budget_line
+from autoseg.search.protocol import Done, Screen, Step, Wait
 from autoseg.train.checkpoints import checkpoint_path, discard, discard_start, is_saved
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
 LOOK_SHARE = 1 / 200
+LOOK_AT_BOARD_S = 0.2  # how long to wait for a board before looking at the trainings again
 
 
 def run_pipeline(context: RunContext, *, dry: bool = False) -> bool:
@@ -37,7 +41,7 @@ def run_pipeline(context: RunContext, *, dry: bool = False) -> bool:
     After a stop request during the search, the models that can be confirmed in two minutes are
     confirmed, at least one. Returns False where that left out any work.
     """
-    survey(context)
+    survey(context, whole=dry or not context.trains_beside_survey)
     plan(context)
     if dry:
         return False
@@ -52,31 +56,31 @@ def run_pipeline(context: RunContext, *, dry: bool = False) -> bool:
         return complete
 
 
-def survey(context: RunContext) -> None:
-    """Measure a few dozen untrained networks in a tenth of the budget; record the verdict."""
+def survey(context: RunContext, *, whole: bool) -> None:
+    """Measure a few untrained networks before any training, and record the verdict."""
     if context.run.first("verdict"):
         return
-    screen(context, _in_time(context))
-    lines = context.scheduler.verdict(context.run.evaluations)
-    context.run.record("verdict", lines=list(lines))
+    first = Survey(context, "tenth" if whole else "first")
+    screen(context, first.candidates())
+    record_verdict(context, first)
 
 
-def _in_time(context: RunContext) -> Iterator[Candidate]:
-    limit_s = float("inf") if context.budget_s is None else context.budget_s / 10
-    for number, candidate in enumerate(context.scheduler.survey()):
-        if number > 2 and context.run.spent_s > limit_s:
-            return
-        yield candidate
+def record_verdict(context: RunContext, of: Survey) -> None:
+    """Record what fits, and whether more of the survey is to be measured."""
+    lines = [*context.scheduler.verdict(context.run.evaluations), of.ended]
+    context.run.record("verdict", lines=lines, surveying=of.part == "first")
 
 
 def plan(context: RunContext) -> None:
-    """Record what the budget pays for, once for each allowance."""
-    planned = [e["allowance"] for e in context.run.events if e["event"] == "plan"]
+    """Record what the budget is expected to bring, once for each allowance."""
+    run, left_s = context.run, context.budget_left_s
+    planned = [e["allowance"] for e in run.events if e["event"] == "plan"]
     if context.allowance not in planned:
-        lines = context.scheduler.plan(
-            context.run.evaluations, context.budget_left_s, context.run.spent_s
-        )
-        context.run.record("plan", allowance=context.allowance, lines=list(lines))
+        found = context.scheduler.plan(run.evaluations, left_s, run.spent_s, resumed=run.resumed)
+        facts = to_json(found)
+        run.record("plan", allowance=context.allowance, **facts)
+    elif run.resumed and left_s is not None:
+        run.notify(budget_line(left_s, run.spent_s))
 
 
 def search(context: RunContext) -> None:
@@ -87,22 +91,14 @@ def search(context: RunContext) -> None:
     screen(
         context, [e.candidate for e in context.run.evaluations.values() if e.state == "proposed"]
     )
-    while not context.stop.requested:
-        if collect(context, context.pool.wait(0.0)):
-            look_ahead(context)
-        step = context.scheduler.next_step(
-            context.run.evaluations, context.pool.running, context.remaining_s
-        )
-        match step:
-            case Screen(candidate):
-                screen(context, [candidate])
-            case Job():
-                submit(context, step)
-            case Wait():
-                if collect(context, context.pool.wait(1.0)):
-                    look_ahead(context)
-            case Done():
-                break
+    with Screening(context, beside=context.trains_beside_survey) as screening:
+        survey = _rest_of_survey(context)
+        while not context.stop.requested and _step(context, screening, survey):
+            _end_survey(context, survey, screening)
+        screening.record_all()
+        if not context.stop.requested:
+            survey.ended = survey.ended or "the search ended before the survey"
+            _end_survey(context, survey, screening)
     collect(context, context.pool.wait(0.0))
     context.pool.cancel()
     if context.stop.requested:
@@ -110,6 +106,49 @@ def search(context: RunContext) -> None:
         return
     look_ahead(context, at_end=True)
     context.run.record("searched", allowance=context.allowance)
+
+
+def _step(context: RunContext, screening: Screening, survey: Survey) -> bool:
+    """Record what has ended, and begin what the scheduler says; False at the end of the search."""
+    screening.record_done()
+    if collect(context, context.pool.wait(0.0)):
+        look_ahead(context)
+    step = next_step(context, measuring=not screening.ready)
+    if isinstance(step, Screen):
+        screening.begin(step.candidate)
+        if not context.trains_beside_survey:
+            screening.record_all()
+    elif isinstance(step, Job):
+        submit(context, step)
+    elif isinstance(step, Done) and screening.idle:
+        return False
+    elif isinstance(step, Wait) and screening.ready and (candidate := survey.next()):
+        screening.begin(candidate)
+    elif not screening.idle:
+        screening.record_done(LOOK_AT_BOARD_S)
+    elif collect(context, context.pool.wait(1.0)):
+        look_ahead(context)
+    return True
+
+
+def _rest_of_survey(context: RunContext) -> Survey:
+    """What a board elsewhere measures beside the search; nothing where the survey has ended."""
+    last = next((e for e in reversed(context.run.events) if e["event"] == "verdict"), {})
+    going_on = context.trains_beside_survey and last.get("surveying")
+    return Survey(context, "rest" if going_on else "none")
+
+
+def _end_survey(context: RunContext, survey: Survey, screening: Screening) -> None:
+    """Record the verdict again when all of the survey is measured."""
+    if survey.part == "rest" and survey.ended and screening.idle:
+        record_verdict(context, survey)
+        survey.part = "none"
+
+
+def next_step(context: RunContext, *, measuring: bool = False) -> Step:
+    return context.scheduler.next_step(
+        context.run.evaluations, context.pool.running, context.remaining_s, measuring=measuring
+    )
 
 
 def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
@@ -130,6 +169,7 @@ def look_ahead(context: RunContext, *, at_end: bool = False) -> None:
 def submit(context: RunContext, job: Job) -> None:
     kind = "decaying" if job.decay else "training"
     context.run.report_activity(job.candidate, f"{kind} {job.candidate} to epoch {job.to_epoch}")
+    context.submitted_at[job.id] = time.monotonic()
     context.pool.submit(job)
 
 
@@ -145,6 +185,7 @@ def collect(context: RunContext, outcomes: Iterable[tuple[Job, Score | Candidate
             job.candidate,
             score=to_json(outcome),
             checkpoint=checkpoint_path(context.task, job).name,
+            **_took(context, job),
         )
         discard_start(context.task, job)
         for candidate, reason in context.scheduler.stops(
@@ -155,6 +196,12 @@ def collect(context: RunContext, outcomes: Iterable[tuple[Job, Score | Candidate
     return job is not None
 
 
+def _took(context: RunContext, job: Job) -> dict[str, float]:
+    """Seconds from the job's submission until now, where this session has submitted it."""
+    at = context.submitted_at.pop(job.id, None)
+    return {} if at is None else {"took_s": round(time.monotonic() - at, 3)}
+
+
 def confirm(context: RunContext) -> None:
     """Confirm finalists until no other could enter the front, or the budget is spent."""
     while True:
@@ -163,11 +210,7 @@ def confirm(context: RunContext) -> None:
         if not jobs:
             retake_unusable(context)
             return
-        if hurried:
-            about = clock(context.scheduler.finish_s(context.run.evaluations, jobs))
-            context.run.notify(
-                f"finishing: {len(jobs)} model(s), about {about}; Ctrl-C again to leave now"
-            )
+        _announce(context, jobs, hurried=hurried)
         waiting = [job for job in jobs if not _decayed(context, job)]
         for job in waiting:
             submit(context, job)
@@ -178,6 +221,23 @@ def confirm(context: RunContext) -> None:
             state = context.run.evaluations[job.candidate.key].state
             if state == "scored" and context.stop.requested == hurried:
                 confirm_one(context, job)
+
+
+def _announce(context: RunContext, jobs: Sequence[Job], *, hurried: bool) -> None:
+    """Say what is finished after a stop request, or beyond the budget."""
+    about_s, left_s = (
+        context.scheduler.finish_s(context.run.evaluations, jobs),
+        context.remaining_s,
+    )
+    if hurried:
+        context.run.notify(
+            f"finishing: {len(jobs)} model(s), about {clock(about_s)}; Ctrl-C again to leave now"
+        )
+    elif left_s is not None and about_s > left_s:
+        context.run.notify(
+            "the budget ends before a model is finished; without one there would be no result, so "
+            f"the shortest is finished, about {clock(about_s - left_s)} beyond the budget"
+        )
 
 
 def _decayed(context: RunContext, job: Job) -> bool:

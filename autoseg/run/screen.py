@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
@@ -21,15 +24,17 @@ from autoseg.networks.structure import structure_digest
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.task import network
 
+Timed = tuple[Measurement, float]  # and the seconds that it took
+
 
 @dataclass(frozen=True)
 class _Pending:
-    """An exported candidate, its plan, and its measurement where a thread takes it."""
+    """An exported candidate, and its measurement by a thread."""
 
     candidate: Candidate
     exported: Exported
-    plan: MeasurePlan
-    measured: Future[Measurement] | None
+    export_s: float
+    measured: Future[Timed]
 
 
 def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
@@ -37,34 +42,94 @@ def screen(context: RunContext, candidates: Iterable[Candidate]) -> None:
 
     Several boards measure side by side; events are recorded in the order of the candidates.
     """
-    info = context.device.describe()
-    side_by_side = 1 if info.here else info.boards  # on one machine they would disturb each other
-    waiting: deque[_Pending] = deque()
-    threads = ThreadPoolExecutor(side_by_side)
-    try:
+    with Screening(context) as screening:
         for candidate in candidates:
-            if exported := _untrained(context, candidate):
-                own, plan = side_by_side > 1, _plan(context, candidate, waiting)
-                measured = threads.submit(_measured, context, exported, plan) if own else None
-                waiting.append(_Pending(candidate, exported, plan, measured))
-            if len(waiting) >= side_by_side:
-                _record(context, waiting.popleft())
-        while waiting:
-            _record(context, waiting.popleft())
-    except (AutosegError, KeyboardInterrupt) as error:
-        # Keeps what the other boards have measured; Ctrl-C does not wait for them.
-        _record_rest(context, waiting, wait=isinstance(error, AutosegError))
-        raise
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+            screening.begin(candidate)
+            if not screening.ready:
+                screening.record_next()
+        screening.record_all()
 
 
-def _record_rest(context: RunContext, waiting: Iterable[_Pending], *, wait: bool) -> None:
-    for pending in waiting:
-        with suppress(AutosegError):
-            if wait or (pending.measured and pending.measured.done()):
-                _record(context, pending)
-        pending.exported.path.unlink(missing_ok=True)
+class Screening:
+    """Measurements that are going on, at most one a board; recorded in the order of their begin.
+
+    One board alone is waited for, unless the caller goes on `beside` it.
+
+    Leaving the `with` block because of a fault or Ctrl-C keeps what was measured until then.
+    """
+
+    def __init__(self, context: RunContext, *, beside: bool = False) -> None:
+        info = context.device.describe()
+        # On one machine they would disturb each other.
+        self._at_once = 1 if info.here else info.boards
+        self._threads = ThreadPoolExecutor(self._at_once) if beside or self._at_once > 1 else None
+        self._context = context
+        self._pending: deque[_Pending] = deque()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a board is free for another measurement."""
+        return len(self._pending) < self._at_once
+
+    @property
+    def idle(self) -> bool:
+        return not self._pending
+
+    def begin(self, candidate: Candidate) -> None:
+        """Export a candidate and have it measured, unless the ledger has its result."""
+        began, context = time.monotonic(), self._context
+        exported = _untrained(context, candidate)
+        if exported is None:
+            return
+        export_s = time.monotonic() - began
+        plan = _plan(context, candidate, [pending.candidate for pending in self._pending])
+        find = partial(_measured, context, exported, plan)
+        if self._threads:
+            measured = self._threads.submit(find)
+            self._pending.append(_Pending(candidate, exported, export_s, measured))
+        else:
+            _record(context, candidate, exported, export_s, find)
+
+    def record_next(self) -> None:
+        """Record the oldest measurement, as soon as it is there."""
+        self._record(self._pending.popleft())
+
+    def record_done(self, timeout_s: float = 0.0) -> None:
+        """Record, in order, what is measured within the time."""
+        wait([pending.measured for pending in self._pending], timeout_s, "FIRST_COMPLETED")
+        while self._pending and self._pending[0].measured.done():
+            self.record_next()
+
+    def record_all(self) -> None:
+        while self._pending:
+            self.record_next()
+
+    def __enter__(self) -> Screening:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.record_all()
+        finally:
+            # Keeps what the other boards have measured; Ctrl-C does not wait for them.
+            for pending in self._pending:
+                with suppress(AutosegError):
+                    if isinstance(error, AutosegError) or pending.measured.done():
+                        self._record(pending)
+                pending.exported.path.unlink(missing_ok=True)
+            self._pending.clear()
+            if self._threads:
+                self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _record(self, pending: _Pending) -> None:
+        found = pending.measured.result
+        _record(self._context, pending.candidate, pending.exported, pending.export_s, found)
 
 
 def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
@@ -85,11 +150,15 @@ def _untrained(context: RunContext, candidate: Candidate) -> Exported | None:
     return None
 
 
-def _record(context: RunContext, pending: _Pending) -> None:
-    candidate, exported, measured = pending.candidate, pending.exported, pending.measured
+def _record(
+    context: RunContext,
+    candidate: Candidate,
+    exported: Exported,
+    export_s: float,
+    find: Callable[[], Timed],
+) -> None:
     try:
-        plan = pending.plan
-        measurement = measured.result() if measured else _measured(context, exported, plan)
+        measurement, measure_s = find()
     except CandidateError as error:
         context.run.record("failed", candidate, reason=str(error))
         return
@@ -101,6 +170,7 @@ def _record(context: RunContext, pending: _Pending) -> None:
         measurement=to_json(measurement),
         onnx_bytes=exported.size_bytes,
         too_slow=p_latency_met(measurement, context.constraints) < 1 - MIN_P_FEASIBLE,
+        took_s=round(export_s + measure_s, 3),
     )
     identity = _identity(context, exported)
     # A disturbed measurement must not be reused by later runs.
@@ -137,11 +207,10 @@ def _known_twin(context: RunContext, candidate: Candidate, structure: str) -> st
     return None
 
 
-def _plan(context: RunContext, candidate: Candidate, waiting: Iterable[_Pending]) -> MeasurePlan:
+def _plan(context: RunContext, candidate: Candidate, pending: Sequence[Candidate]) -> MeasurePlan:
     """The first of each input size is measured in whole frames too: what its resizes take."""
     timed = [e.candidate for e in context.run.evaluations.values() if e.measurement]
-    timed += [pending.candidate for pending in waiting]
-    first = all(_input_of(each) != _input_of(candidate) for each in timed)
+    first = all(_input_of(each) != _input_of(candidate) for each in (*timed, *pending))
     return MeasurePlan.screen(context.constraints, both=first)
 
 
@@ -155,7 +224,8 @@ def _identity(context: RunContext, exported: Exported) -> str:
     return digest([exported.graph_digest, context.device.describe().fingerprint, asked])
 
 
-def _measured(context: RunContext, exported: Exported, plan: MeasurePlan) -> Measurement:
-    known = context.measured_before.get(_identity(context, exported))
+def _measured(context: RunContext, exported: Exported, plan: MeasurePlan) -> Timed:
+    began, known = time.monotonic(), context.measured_before.get(_identity(context, exported))
     enough = known is not None and (known.frame or not plan.frame_hw)
-    return known if known and enough else measure(context, exported.path, plan)
+    measurement = known if known and enough else measure(context, exported.path, plan)
+    return measurement, time.monotonic() - began

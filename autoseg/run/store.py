@@ -47,7 +47,7 @@ class Run:
         self._file, self.events = open_ledger(folder / "ledger.jsonl")
         self.evaluations = fold(self.events, on)
         self._spent_before_s = spent_s(self.events, on)
-        self._opened_at = time.monotonic()
+        self._began_at = time.monotonic()
 
     @classmethod
     def create(cls, folder: Path, declaration: Mapping[str, Any]) -> Run:
@@ -96,7 +96,16 @@ class Run:
     @property
     def spent_s(self) -> float:
         """Seconds that this run has taken so far on this device, over all its sessions."""
-        return self._spent_before_s + time.monotonic() - self._opened_at
+        return self._spent_before_s + time.monotonic() - self._began_at
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier session has spent time on it."""
+        return self._spent_before_s > 0
+
+    def count_from(self, began_at: float) -> None:
+        """Let this session's seconds begin earlier: at a time of `time.monotonic()`."""
+        self._began_at = min(self._began_at, began_at)
 
     def record(self, kind: str, of: Candidate | None = None, /, **facts: Any) -> Event:
         """Append one event, flushed to the disk, fold it in, and call the listeners."""

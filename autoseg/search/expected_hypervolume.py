@@ -75,6 +75,9 @@ class ExpectedHypervolume:
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]:
         return stops(state)
 
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        return isinstance(self.next_step(state, left_s), Job)
+
     def options(self, state: SearchState, left_s: float | None) -> Options:
         """Every candidate that may be started or continued, with every rung that it may reach."""
         able = eligible(state)
@@ -129,7 +132,7 @@ def eligible(state: SearchState) -> Eligible:
 
 
 def _predicted(state: SearchState) -> Eligible:
-    """Candidates without an evaluation, with predicted latency; none when all trials are used."""
+    """Candidates without an evaluation, with predicted latency, if any may be measured."""
     log_ms, log_sd = state.predicted_log_ms
     count = len(state.candidates.candidates)
     p_latency = p_at_most(math.log(state.p50_ceiling_ms), log_ms, log_sd)
@@ -138,7 +141,7 @@ def _predicted(state: SearchState) -> Eligible:
     # is the gain a bare P(IoU met), so multiply by P(latency met).
     factor = p_latency if state.front.empty else np.ones(count)
     every = Eligible(np.arange(count), log_ms, log_sd, factor, screen_s, np.zeros(count, np.intp))
-    worth_screening = (p_latency > MIN_P_LATENCY) & (not state.all_trials_used)
+    worth_screening = (p_latency > MIN_P_LATENCY) & state.may_measure
     rows = [state.row(e) for e in state.evaluations.values()]
     worth_screening[[row for row in rows if row is not None]] = False
     return every.where(worth_screening)

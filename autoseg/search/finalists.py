@@ -13,7 +13,6 @@ from autoseg.search.acquisition import p_iou_met
 from autoseg.search.state import SearchState
 from autoseg.search.status import decay_job, decayed, epoch_of, p50_ms, undecayed
 
-REPORT_S = 8.0  # front, plot and bundles
 MAX_FINALISTS = 8  # at a time, and that time is set aside for
 MIN_GAIN = 2e-5  # hypervolume (ln ms x IoU) that a finalist must be expected to add
 MIN_P_BOTH_MET = 0.02  # P(both constraints hold) from which a finish is worth trying
@@ -32,7 +31,8 @@ def search_left_s(state: SearchState, remaining_s: float | None) -> float | None
 
 def finish_s(state: SearchState, jobs: Sequence[Job]) -> float:
     """Seconds until the candidates of these jobs are confirmed and all files are written."""
-    return state.problem.training_time.finish_s(jobs, state.evaluations) + REPORT_S
+    times = state.problem.training_time
+    return times.finish_s(jobs, state.evaluations) + times.overheads.files_s(len(jobs))
 
 
 def finalists(state: SearchState, remaining_s: float | None) -> Sequence[Job]:

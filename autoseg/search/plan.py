@@ -1,210 +1,230 @@
-"""Verdict and plan before any training: what fits, the seconds it takes, use of the budget."""
+"""The plan: what is ahead, what the budget may bring, and what budget the data deserve."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from autoseg.core.records import Candidate, Evaluation, Job
-from autoseg.core.units import clock
+from autoseg.core.units import clock, duration_text
 from autoseg.search.finalists import FINISH_SHARE, MAX_FINALISTS, finish_s
-from autoseg.search.frame_share import frame_lines
+from autoseg.search.fit import MAY_FIT, Fit, counted, fit_by_candidate
 from autoseg.search.gp import Array
-from autoseg.search.latency import measured_model
+from autoseg.search.latency import MIN_ROWS
+from autoseg.search.rehearsal import Player, Rehearsal, rehearse
 from autoseg.search.state import SearchState
 from autoseg.search.status import p50_ms
 from autoseg.search.training_time import useful_rung
 
-UNFIT = ("too_slow", "failed", "stopped")
+T = TypeVar("T")
+
+# What data deserve: so many candidates at the first rung, and so many trained in full.
+MAX_FIRST_RUNGS, IN_FULL = 40, 4
+START_S = 10.0  # from Enter to the first measurement, roughly
+NICE_MINUTES = (1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60, 90)
 
 
-def fitting(state: SearchState) -> list[Candidate]:
-    """Those that are measured to fit, and of the others those that are expected to."""
-    expected = state.predicted_log_ms[0] <= math.log(state.p50_ceiling_ms)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The plan in words, and its figures.
 
-    found = []
-    for candidate, likely in zip(state.candidates.candidates, expected, strict=True):
-        known = state.evaluations.get(candidate.key)
-        fits = likely if known is None else known.state not in UNFIT
-        if fits:
-            found.append(candidate)
-    return found
+    `fits`, `uncertain`, `too_slow` and `unknown` count candidates, measured ones included. The
+    figures of the rehearsal are None where there is no budget, or none of it is left; `ends_s`
+    counts from the beginning of the run.
+    """
 
-
-def verdict_lines(state: SearchState) -> list[str]:
-    """What was measured, what fits at each resolution, and what the budget can train."""
-    measured = [e for e in state.evaluations.values() if e.measurement]
-    if not measured:
-        return ["no candidate could be measured"]
-    fastest, limit_ms = min(measured, key=p50_ms), state.problem.constraints.max_latency_ms
-    lines = [
-        f"measured {len(measured)} untrained networks: "
-        f"{sum(e.state != 'too_slow' for e in measured)} fit {limit_ms:g} ms; "
-        f"the fastest needs {p50_ms(fastest):.3g} ms ({fastest.candidate})"
-    ]
-    lines += frame_lines(measured, state.problem.constraints)
-    model = measured_model(measured)
-    if model is None:
-        return lines
-    fits = fitting(state)
-    lines += [f"latency predictor: {model.leave_one_out()}", _by_resolution(state, fits)]
-    return [*lines, *_budget(state, fits)]
+    lines: tuple[str, ...]
+    fits: int
+    uncertain: int
+    too_slow: int
+    unknown: int
+    first_rungs: int | None = None
+    finalists: int | None = None
+    ends_s: float | None = None
+    deserves_s: float | None = None
 
 
-def _budget(state: SearchState, fits: Sequence[Candidate]) -> list[str]:
-    training_time, budget_s = state.problem.training_time, state.problem.budget_s
-    paid = sum(training_time.affordable(c, state.evaluations, budget_s) for c in fits)
-    if paid == len(fits):
+def plan(
+    scheduler: Player, state: SearchState, left_s: float | None, spent_s: float, resumed: bool
+) -> Plan:
+    """The plan of a search with `left_s` seconds left after `spent_s`, if there is a budget."""
+    fits = fit_by_candidate(state)
+    able = [candidate for candidate, fit in fits.items() if fit in MAY_FIT]
+    count = list(fits.values()).count
+    figures = {
+        "fits": count("fits"), "uncertain": count("uncertain"), "too_slow": count("too slow"),
+        "unknown": count("unknown"),
+    }  # fmt: skip
+    lines = [_candidates(state, fits), *_refused(state)]
+    if resumed and left_s is not None:
+        lines = [budget_line(left_s, spent_s), *lines]
+    if not able:
+        lines.append("nothing is expected to fit, so nothing will be trained")
+        return Plan(lines=tuple(lines), **figures)
+    ahead = _Ahead(state, able)
+    lines += ahead.trainings()
+    if left_s is None:
+        return Plan(lines=(*lines, ahead.without_budget()), **figures)
+    deserves_s = ahead.deserved_s()
+    if left_s <= 0:
+        spent = f"the budget of {clock(left_s + spent_s)} is spent"
+        lines.append(f"{spent}: nothing is searched without a longer --budget, or --more")
+        return Plan(lines=tuple(lines), deserves_s=deserves_s, **figures)
+    found = rehearse(scheduler, state.evaluations, left_s)
+    lines += [ahead.kept(left_s), ahead.expected(found, left_s, spent_s)]
+    lines.append(ahead.deserved(deserves_s, left_s + spent_s))
+    return Plan(
+        lines=tuple(lines),
+        first_rungs=found.first_rungs,
+        finalists=found.finalists,
+        ends_s=round(spent_s + found.ends_s, 1),
+        deserves_s=deserves_s,
+        **figures,
+    )
+
+
+def budget_line(left_s: float, spent_s: float) -> str:
+    """What the budget of a continued run means."""
+    return (
+        f"the budget of {duration_text(left_s + spent_s)} is the total over all sessions; "
+        f"{clock(spent_s)} are spent, {clock(max(0.0, left_s))} are left"
+    )
+
+
+def _candidates(state: SearchState, fits: Mapping[Candidate, Fit]) -> str:
+    problem, candidates = state.problem, state.candidates
+    count, known = problem.space.count(problem.effort), len(candidates.candidates)
+    text = f"{count} candidates at {problem.effort} effort"
+    if known + len(candidates.refused) < count:
+        text += f", a sample of {known} is searched"
+    timed, others = (counted(fits, state, measured=kind) for kind in (True, False))
+    parts: Sequence[tuple[Fit, str]] = (
+        ("fits", "fit"), ("uncertain", "uncertain"), ("too slow", "too slow")
+    )  # fmt: skip
+    each = ", ".join(f"{timed[kind]} {word}" for kind, word in parts if timed[kind])
+    measured = sum(bool(e.measurement) for e in state.evaluations.values())
+    text += f": {measured} measured" + (f" ({each})" if each else "")
+    rest = others.total()
+    if others["unknown"]:
+        return f"{text}; whether the other {rest} fit is unknown until {MIN_ROWS} are measured"
+    if rest:
+        text += (
+            f"; of the other {rest}, {others['fits']} are expected to fit, "
+            f"{others['uncertain']} uncertain, {others['too slow']} expected to be too slow"
+        )
+    return text
+
+
+def _refused(state: SearchState) -> list[str]:
+    refused = state.candidates.refused
+    if not refused:
         return []
-    text = f"the budget can train {paid} of the {len(fits)} that fit far enough"
-    return [f"{text}; a longer --budget can train more"]
-
-
-def _by_resolution(state: SearchState, fits: Sequence[Candidate]) -> str:
-    """How many of the candidates fit at each resolution, the largest first."""
-    everything = state.candidates.candidates
-    knobs = state.problem.space.knobs_at(state.problem.effort)
-    resolution = next((k for k in knobs if k.name == "resolution"), None)
-    others = [k for k in knobs if k.name != "resolution" and k.ordered]
-    if resolution is None:
-        return f"{len(fits)} of {len(everything)} candidates are expected to fit"
-    parts = []
-    for size in reversed(resolution.ordered_choices):
-        here = [c for c in everything if c["resolution"] == size]
-        good = [c for c in fits if c["resolution"] == size]
-        if not good:
-            text = "none"
-        elif len(good) == len(here):
-            text = "all"
-        else:
-            text = f"{len(good)} of {len(here)}"
-            if others:
-                text += f" ({others[0].name} up to {max(others[0].choice_in(c) for c in good)})"
-        parts.append(f"{size}: {text}")
-    return "expected to fit by resolution: " + "; ".join(parts)
+    first, why = refused[0]
+    return [f"{len(refused)} are left out: they cannot be built, such as {first} ({why})"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Describes what is ahead; `fitting` are those expected to be fast enough."""
+class _Ahead:
+    """The candidates that fit or may fit, and what training them takes."""
 
     state: SearchState
-    fitting: Sequence[Candidate]
+    able: Sequence[Candidate]
 
-    def lines(self, left_s: float | None, spent_s: float) -> list[str]:
-        """Before a search; `left_s` is what the budget leaves after `spent_s`, if there is one."""
-        lines = [self._candidates(), *self._refused()]
-        if not self.fitting:
-            return [*lines, "nothing is expected to fit, so nothing will be trained"]
-        training_time, evaluations = self.state.problem.training_time, self.state.evaluations
-        costs = [training_time.cost(c) for c in self.fitting]
-        epoch_s = training_time.epochs_s(costs, evaluations)
-        lines += self._trainings(epoch_s)
-        if left_s is None:
-            return [*lines, self._without_budget(epoch_s)]
-        if left_s <= 0:
-            spent = f"the budget of {clock(left_s + spent_s)} is spent"
-            return [*lines, f"{spent}: nothing is searched without a longer --budget"]
-        new = [not _is_begun(evaluations.get(c.key)) for c in self.fitting]
-        return [*lines, *self._budget(np.sort(epoch_s[new]), left_s, spent_s)]
-
-    def _candidates(self) -> str:
-        problem, candidates = self.state.problem, self.state.candidates
-        evaluations = self.state.evaluations
-        count, known = problem.space.count(problem.effort), len(candidates.candidates)
-        measured = [e for e in evaluations.values() if e.measurement]
-        slow = sum(e.state == "too_slow" for e in measured)
-        predicted = sum(c.key not in evaluations for c in candidates.candidates)
-        fit = sum(c.key not in evaluations for c in self.fitting)
-        text = f"{count} candidates at {problem.effort} effort"
-        if known + len(candidates.refused) < count:
-            text += f", a sample of {known} is searched"
-        text += f": {len(measured)} measured ({slow} too slow)"
-        if predicted:
-            text += f", {fit} more expected to fit, {predicted - fit} expected to be too slow"
-        return text
-
-    def _refused(self) -> list[str]:
-        refused = self.state.candidates.refused
-        if not refused:
-            return []
-        first, why = refused[0]
-        return [f"{len(refused)} are left out: they cannot be built, such as {first} ({why})"]
+    @cached_property
+    def epoch_s(self) -> Array:
+        """Seconds of an epoch of each, ascending."""
+        times = self.state.problem.training_time
+        costs = [times.cost(c) for c in self.able]
+        return np.sort(times.epochs_s(costs, self.state.evaluations))
 
     @property
-    def _full_epochs(self) -> int:
+    def full_epochs(self) -> int:
         recipe = self.state.recipe
         return recipe.rungs[-1] + recipe.decay_epochs(recipe.rungs[-1])
 
-    def _trainings(self, epoch_s: Array) -> list[str]:
-        """Seconds of an epoch and of a training in full, of those that fit."""
-        ends = {
-            "smallest": epoch_s.min(), "median": np.median(epoch_s), "largest": epoch_s.max()
-        }  # fmt: skip
-        epoch = ", ".join(f"{_time(s)} ({name})" for name, s in ends.items())
-        full = ", ".join(f"{_time(self._full_epochs * s)} ({name})" for name, s in ends.items())
-        return [f"time per epoch: {epoch}", f"all {self._full_epochs} epochs: {full}"]
+    @property
+    def workers(self) -> int:
+        return self.state.problem.training_time.workers
 
-    def _without_budget(self, epoch_s: Array) -> str:
-        problem, workers = self.state.problem, self.state.problem.training_time.workers
-        most = min(len(epoch_s), problem.trials or len(epoch_s))
-        whole_s = self._full_epochs * float(np.mean(epoch_s)) * most / workers
+    def trainings(self) -> list[str]:
+        """Seconds of an epoch and of a training in full."""
+        epoch_s = self.epoch_s
+        ends = {"smallest": epoch_s[0], "median": np.median(epoch_s), "largest": epoch_s[-1]}
+        epoch = ", ".join(f"{_time(s)} ({name})" for name, s in ends.items())
+        full = ", ".join(f"{_time(self.full_epochs * s)} ({name})" for name, s in ends.items())
+        return [f"time per epoch: {epoch}", f"all {self.full_epochs} epochs: {full}"]
+
+    def without_budget(self) -> str:
+        most = min(len(self.able), self.state.problem.trials or len(self.able))
+        whole_s = self.full_epochs * float(np.mean(self.epoch_s)) * most / self.workers
         return (
             "without --budget the search ends when nothing is worth training, after "
-            f"{_time(whole_s)} at most: {most} trained in full on {workers} worker(s); "
+            f"{_time(whole_s)} at most: {most} trained in full on {self.workers} worker(s); "
             "most are stopped long before"
         )
 
-    def _budget(self, epoch_s: Array, left_s: float, spent_s: float) -> list[str]:
-        """What the time left pays for; `epoch_s`, ascending, is of those that are not begun."""
-        kept_s = min(self._finish_s(), FINISH_SHARE * left_s)
-        search_s = max(0.0, left_s - kept_s)
-        lines = [
+    def kept(self, left_s: float) -> str:
+        """The time that is kept for finishing, for as many finalists as may be taken at a time."""
+        jobs = [self._decay(e) for e in _spread(self._measured, MAX_FINALISTS)]
+        kept_s = min(finish_s(self.state, jobs), FINISH_SHARE * left_s)
+        return (
             f"of the {clock(left_s)} left, up to {clock(kept_s)} are kept for finishing: decay, "
-            f"export, timing and files; the search has {clock(search_s)}"
-        ]
-        if not len(epoch_s):
-            return [*lines, "all that fit are begun already, and may be trained further"]
-        if self.state.recipe.rungs[0] * epoch_s[0] > search_s:
-            return [*lines, self._too_short(epoch_s[0], spent_s)]
-        return [*lines, self._paid_for(epoch_s, search_s)]
+            f"export, timing and files; the search has at least {clock(left_s - kept_s)}"
+        )
+
+    def expected(self, found: Rehearsal, left_s: float, spent_s: float) -> str:
+        """What the rehearsal has reached."""
+        first, ends = self.state.recipe.rungs[0], clock(spent_s + found.ends_s)
+        if not found.first_rungs and not any(e.scores for e in self.state.evaluations.values()):
+            return (
+                "in that time, not even one candidate is expected to reach its first rung "
+                f"({first} epochs)"
+            )
+        new = "more " if any(e.scores for e in self.state.evaluations.values()) else ""
+        most = "about" if found.whole else "more than"
+        measured = f", after measuring about {found.measured} more" if found.measured else ""
+        late = ", beyond the budget: one model is finished in any case"
+        return (
+            f"rehearsed on the forecasts so far, the search takes {most} {found.first_rungs} {new}"
+            f"candidate(s) to the first rung ({first} epochs), the furthest to {found.longest} "
+            f"epochs{measured}; about {found.finalists} model(s) are finished, and the run ends "
+            f"after about {ends}{late if found.ends_s > left_s else ''}"
+        )
+
+    def deserved_s(self) -> float:
+        """Seconds of a budget that takes many to the first rung and the best few to the end."""
+        times, first = self.state.problem.training_time, self.state.recipe.rungs[0]
+        known = self.state.evaluations.values()
+        many = _spread(self.epoch_s.tolist(), MAX_FIRST_RUNGS)
+        few = [self.full_epochs * s for s in _spread(self.epoch_s.tolist(), IN_FULL)]
+        beside_s = times.overheads.job_s(known) + times.overheads.screen_s(known)
+        firsts_s = (first * sum(many) + beside_s * len(many)) / self.workers
+        full_s = max(sum(few) / self.workers, max(few))
+        finalists = [self._decay(e) for e in _spread(self._measured, len(few))]
+        return _nice(START_S + firsts_s + full_s + finish_s(self.state, finalists))
+
+    def deserved(self, deserves_s: float, budget_s: float) -> str:
+        first, firsts = self.state.recipe.rungs[0], min(MAX_FIRST_RUNGS, len(self.able))
+        wanted = duration_text(deserves_s)
+        enough = "this budget is enough for that"
+        return (
+            f"these data deserve about {wanted}: {firsts} candidates to the first rung ({first} "
+            f"epochs) and the best {min(IN_FULL, firsts)} in full; "
+            f"{enough if budget_s >= deserves_s else f'--budget {wanted}'}"
+        )
 
     @property
-    def _any_begun(self) -> bool:
-        return any(map(_is_begun, self.state.evaluations.values()))
-
-    def _too_short(self, epoch_s: float, spent_s: float) -> str:
-        """Names the budget that takes the smallest, at `epoch_s` an epoch, to its first rung."""
-        recipe = self.state.recipe
-        first = recipe.rungs[0]
-        needs_s = (first + recipe.decay_epochs(first)) * epoch_s / (1 - FINISH_SHARE)
-        minutes = math.ceil((spent_s + 1.2 * needs_s) / 60)
-        return (
-            f"not even the smallest {'not begun ' if self._any_begun else ''}is expected to reach "
-            f"its first rung ({first} epochs) in that time: use --budget {minutes}m or more"
+    def _measured(self) -> list[Evaluation]:
+        """Those that are measured and not too slow, fastest first."""
+        states = ("measured", "scored", "confirmed")
+        return sorted(
+            (e for e in self.state.evaluations.values() if e.state in states), key=p50_ms
         )
-
-    def _paid_for(self, epoch_s: Array, search_s: float) -> str:
-        workers, first = self.state.problem.training_time.workers, self.state.recipe.rungs[0]
-        total_s, median_s = search_s * workers, float(np.median(epoch_s))
-        firsts = min(len(epoch_s), int(np.searchsorted(np.cumsum(first * epoch_s), total_s)))
-        fit = "that fit and are not begun" if self._any_begun else "that fit"
-        whole = firsts == len(epoch_s)
-        many = f"all {firsts} {fit}" if whole else f"{firsts} of the {len(epoch_s)} {fit}"
-        return (
-            f"{workers} worker(s) can train {many} to their first rung ({first} epochs), small "
-            f"ones first, or {total_s / (self._full_epochs * median_s):.0f} of median size in full"
-        )
-
-    def _finish_s(self) -> float:
-        """Seconds for as many finalists as may be taken at a time, over all that fit."""
-        able = (e for e in self.state.evaluations.values() if e.state in ("measured", "scored"))
-        fit = sorted(able, key=p50_ms)
-        places = np.linspace(0, len(fit) - 1, min(MAX_FINALISTS, len(fit))).round().astype(int)
-        return finish_s(self.state, [self._decay(fit[place]) for place in places])
 
     def _decay(self, evaluation: Evaluation) -> Job:
         rung = useful_rung(self.state.recipe)
@@ -212,8 +232,17 @@ class Plan:
         return Job(evaluation.candidate, rung, end, decay=True)
 
 
-def _is_begun(evaluation: Evaluation | None) -> bool:
-    return evaluation is not None and evaluation.score("val") is not None
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """At most so many of them, evenly spaced from the first to the last."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def _nice(seconds: float) -> float:
+    """The next larger round number of minutes or hours."""
+    minutes = seconds / 60
+    round_ = next((m for m in NICE_MINUTES if m >= minutes), None)
+    return 60.0 * round_ if round_ else 3600.0 * math.ceil(minutes / 60)
 
 
 def _time(seconds: float) -> str:

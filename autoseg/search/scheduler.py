@@ -16,10 +16,15 @@ from typing import Protocol
 
 from autoseg.core.records import Candidate, Job
 from autoseg.search.finalists import finalists, finish_s, search_left_s
+from autoseg.search.fit import uncertain_share
 from autoseg.search.outlook import outlook
-from autoseg.search.plan import Plan, fitting, verdict_lines
+from autoseg.search.plan import Plan, plan
 from autoseg.search.protocol import Done, Evaluations, Outlook, Screen, Step, Wait
 from autoseg.search.state import SearchState, StateBuilder
+from autoseg.search.verdict import verdict_lines
+
+MIN_SURVEYED = 8  # measurements from which the survey may end
+MAX_UNCERTAIN = 0.05  # share of candidates that may be uncertain to fit when it ends
 
 
 class Policy(Protocol):
@@ -30,6 +35,10 @@ class Policy(Protocol):
         ...
 
     def stops(self, state: SearchState) -> Sequence[tuple[Candidate, str]]: ...
+
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        """Whether training what is measured is worth more than measuring another."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,38 @@ class SearchScheduler:
         """The candidates that are measured before anything is trained."""
         return self.states.surveyed
 
+    def survey_is_enough(
+        self, evaluations: Evaluations, remaining_s: float | None, *, beside: bool = False
+    ) -> str | None:
+        """Why another measurement of the survey is worth less than training; None while it is not.
+
+        What fits decides what is trained, so that must be known of nearly all candidates first.
+        Then a measurement must be worth more than training, as the policy weighs them, unless it
+        is taken `beside` the training and costs none.
+        """
+        state = self.states.state(evaluations)
+        share = uncertain_share(state)
+        if share is None or share > MAX_UNCERTAIN or len(evaluations) < MIN_SURVEYED:
+            return None
+        known = f"{100 * share:.0f} % of the candidates are uncertain to fit"
+        if beside:
+            return known
+        trains = self.policy.prefers_training(state, search_left_s(state, remaining_s))
+        return f"{known}, and training is worth more than measuring another" if trains else None
+
     def next_step(
-        self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
+        self,
+        evaluations: Evaluations,
+        running: Collection[Job],
+        remaining_s: float | None,
+        *,
+        measuring: bool = False,
     ) -> Step:
-        """A job while a worker is free, a candidate to measure, or wait; Done at the end."""
-        state = self.states.state(evaluations, running)
+        """A job while a worker is free, a candidate to measure, or wait; Done at the end.
+
+        While the device is `measuring`, only what is measured already may be taken.
+        """
+        state = self.states.state(evaluations, running, measuring=measuring)
         left_s = search_left_s(state, remaining_s)
         if left_s is not None and left_s <= 0:
             return Done()
@@ -77,11 +113,15 @@ class SearchScheduler:
         return verdict_lines(self.states.state(evaluations))
 
     def plan(
-        self, evaluations: Evaluations, left_s: float | None, spent_s: float
-    ) -> Sequence[str]:
-        """What is ahead: candidates, seconds of a training, and what the budget pays for."""
-        state = self.states.state(evaluations)
-        return Plan(state, fitting(state)).lines(left_s, spent_s)
+        self,
+        evaluations: Evaluations,
+        left_s: float | None,
+        spent_s: float,
+        *,
+        resumed: bool = False,
+    ) -> Plan:
+        """What is ahead: candidates, seconds of a training, and what the budget may bring."""
+        return plan(self, self.states.state(evaluations), left_s, spent_s, resumed)
 
     def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None:
         """What is reached, and what going on is expected to add; None before any training."""

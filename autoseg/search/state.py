@@ -80,7 +80,8 @@ class SearchCache:
 class SearchState:
     """What the evaluations say at one moment, with forecasts made on demand.
 
-    `surveyed` are the candidates that are measured first, `running` the jobs in training.
+    `surveyed` are the candidates that are measured first, `running` the jobs in training;
+    `measuring` while no device is free to measure another.
     """
 
     problem: SearchProblem
@@ -89,15 +90,17 @@ class SearchState:
     evaluations: Evaluations
     running: Collection[Job]
     cache: SearchCache
+    measuring: bool = False
 
     @property
     def recipe(self) -> Recipe:
         return self.problem.recipe
 
     @property
-    def all_trials_used(self) -> bool:
+    def may_measure(self) -> bool:
+        """Whether a new candidate may be measured: trials are left, and a device is free."""
         trials = self.problem.trials
-        return trials is not None and len(self.evaluations) >= trials
+        return not self.measuring and (trials is None or len(self.evaluations) < trials)
 
     # -- limits
 
@@ -134,16 +137,24 @@ class SearchState:
             lambda: Surrogate.fit(every.features, every.trends, self.recipe, scores),
         )
 
-    @cached_property
+    @property
+    def predicts_latency(self) -> bool:
+        """Whether enough networks are measured to predict the latency of the others."""
+        return self._predicted_log_ms is not None
+
+    @property
     def predicted_log_ms(self) -> tuple[Array, Array]:
         """Mean and standard deviation of ln ms of every candidate, as if it was not measured."""
-        known = {e.candidate.key: p50_ms(e) for e in self.evaluations.values() if e.measurement}
+        if self._predicted_log_ms is not None:
+            return self._predicted_log_ms
         count = len(self.candidates.candidates)
-        predicted = self.cache.latency.get((count, known), self._predict)
-        if predicted is not None:
-            return predicted
         mean = math.log(self.p50_ceiling_ms) - PRIOR_BELOW_CEILING
         return np.full(count, mean), np.ones(count)
+
+    @cached_property
+    def _predicted_log_ms(self) -> tuple[Array, Array] | None:
+        known = {e.candidate.key: p50_ms(e) for e in self.evaluations.values() if e.measurement}
+        return self.cache.latency.get((len(self.candidates.candidates), known), self._predict)
 
     def _predict(self) -> tuple[Array, Array] | None:
         model = measured_model(self.evaluations.values())
@@ -230,7 +241,9 @@ class StateBuilder:
     problem: SearchProblem
     cache: SearchCache = field(default_factory=SearchCache)
 
-    def state(self, evaluations: Evaluations, running: Collection[Job] = ()) -> SearchState:
+    def state(
+        self, evaluations: Evaluations, running: Collection[Job] = (), *, measuring: bool = False
+    ) -> SearchState:
         """The state of these evaluations, while these jobs are in training."""
         return SearchState(
             problem=self.problem,
@@ -239,6 +252,7 @@ class StateBuilder:
             evaluations=evaluations,
             running=running,
             cache=self.cache,
+            measuring=measuring,
         )
 
     @cached_property

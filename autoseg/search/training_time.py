@@ -16,6 +16,7 @@ from autoseg.device.timing import MAX_CI_WIDTH
 from autoseg.networks.cost import Uninitialized, cost
 from autoseg.networks.space import SearchSpace
 from autoseg.search.gp import Array
+from autoseg.search.overheads import Overheads
 from autoseg.search.protocol import Evaluations
 from autoseg.search.status import decayed
 from autoseg.train.recipe import Recipe
@@ -25,9 +26,11 @@ from autoseg.train.task import build_candidate
 # traffic, which ranks small networks better than MACs do.
 PRIOR_PICTURE_S = 1.5e-3
 PRIOR_BYTE_S = 4e-10
-CONFIRM_S = 3.0  # export, check and IoU of one finalist, beside its training and its timing
+CONFIRM_S = 1.0  # export and check of one finalist, beside its training, timing and scores
 TIMING_OVERHEAD = 1.3  # factor: the reference's blocks, and those that are timed again
-WARM_UP_S = 1.5
+# A confirming measurement takes place in so many processes: each is started and loads the model,
+# about half of what a screening takes, and warms up.
+CONFIRM_PROCESSES, SCREEN_SHARE, WARM_UP_S = 3, 0.5, 0.5
 # The interval of the p90 over the median's, for normally distributed runs.
 P90_INTERVAL_RATIO = 1.4
 USEFUL_RUNG = 2  # index of the rung from which a finish makes sense: 27 epochs by default
@@ -38,7 +41,8 @@ class TrainingTime:
     """Predicts the seconds of an epoch, of a finish, and counts the cost that they depend on.
 
     Each network is counted once, at the baseline's size: MACs and traffic go with the area.
-    `outputs` are the network's output channels, `pictures` those of one epoch.
+    `outputs` are the network's output channels, `pictures` those of one epoch, `overheads` the
+    seconds of all else.
     """
 
     space: SearchSpace
@@ -47,6 +51,7 @@ class TrainingTime:
     pictures: int
     workers: int
     channel_step: int = 1
+    overheads: Overheads = Overheads()
     _counted: dict[tuple[tuple[str, Choice], ...], Cost | CandidateError] = field(
         default_factory=dict
     )
@@ -102,13 +107,35 @@ class TrainingTime:
     def finish_s(self, jobs: Sequence[Job], evaluations: Evaluations) -> float:
         """Seconds to decay, export, time and score these: trained side by side, timed in turn."""
         train_s = [
-            (job.to_epoch - job.from_epoch) * self.epoch_s(job.candidate, evaluations)
+            self.job_s(job, evaluations)
             for job in jobs
             if not decayed(evaluations[job.candidate.key])
         ]
-        timing_s = sum(_timing_s(evaluations[j.candidate.key]) for j in jobs)
         together_s = max(sum(train_s) / self.workers, max(train_s, default=0.0))
-        return 1.1 * together_s + timing_s + CONFIRM_S * len(jobs)
+        confirms_s = sum(self._confirm_s(evaluations[j.candidate.key], evaluations) for j in jobs)
+        return 1.1 * together_s + self._confirm_ratio(evaluations) * confirms_s
+
+    def job_s(self, job: Job, evaluations: Evaluations) -> float:
+        """Seconds of one job, with its score and with what it reads for the first time."""
+        known, hw = evaluations.values(), job.candidate.input_hw
+        epochs_s = (job.to_epoch - job.from_epoch) * self.epoch_s(job.candidate, evaluations)
+        return epochs_s + self.overheads.job_s(known) + self.overheads.prepare_s(hw, known)
+
+    def _confirm_s(self, evaluation: Evaluation, evaluations: Evaluations) -> float:
+        """Seconds of the final check of one model, before any was seen."""
+        process_s = SCREEN_SHARE * self.overheads.screen_s(evaluations.values()) + WARM_UP_S
+        timing_s = CONFIRM_PROCESSES * process_s + _timing_s(evaluation)
+        return CONFIRM_S + timing_s + self.overheads.check_s()
+
+    def _confirm_ratio(self, evaluations: Evaluations) -> float:
+        """Seconds of final checks that this run took, divided by those that were expected."""
+        ratios = [
+            e.confirmed_s / self._confirm_s(e, evaluations)
+            for e in evaluations.values()
+            # One that misses the floor is timed for a moment only.
+            if e.confirmed_s and e.measurement and e.measurement.phase == "confirm"
+        ]
+        return median(ratios) if ratios else 1.0
 
 
 def useful_rung(recipe: Recipe) -> int:
@@ -117,16 +144,17 @@ def useful_rung(recipe: Recipe) -> int:
 
 
 def _timing_s(evaluation: Evaluation) -> float:
-    """Seconds of a confirming measurement, predicted from the noise of the screening."""
-    screened, plan = evaluation.measurement, MeasurePlan.confirm()
-    if screened is None:
+    """Seconds of the runs of a confirming measurement, from the noise of the screening."""
+    plan = MeasurePlan.confirm()
+    if not evaluation.measurements:
         return plan.max_s
+    screened = evaluation.measurements[0]
     low, high = screened.p50_ci_ms
     width = P90_INTERVAL_RATIO * (high - low) / screened.p50_ms
     runs = screened.runs * (width / MAX_CI_WIDTH) ** 2
     runs = min(max(runs, plan.min_runs), plan.max_runs)
     timed_s = min(max(runs * screened.mean_ms / 1e3, plan.min_s), plan.max_s)
-    return WARM_UP_S + TIMING_OVERHEAD * timed_s
+    return TIMING_OVERHEAD * timed_s
 
 
 def observed_ratio(pictures: int, evaluations: Iterable[Evaluation]) -> float:

@@ -38,6 +38,10 @@ class WholeTrainings:
         """None: a sampler learns from whole trainings."""
         return ()
 
+    def prefers_training(self, state: SearchState, left_s: float | None) -> bool:
+        """Yes: the survey serves the verdict; what a sampler proposes is measured later."""
+        return True
+
     def _next(self, state: SearchState, left_s: float | None) -> Candidate | None:
         """The first proposal that may be taken, else any measured candidate that may."""
         known = (_observation(state, e) for e in state.evaluations.values())
@@ -64,7 +68,7 @@ def _is_allowed(state: SearchState, candidate: Candidate, left_s: float | None) 
     """Whether it may be begun, and trained to the longest rung in the time."""
     known = state.evaluations.get(candidate.key)
     if known is None:
-        able = not state.all_trials_used and state.problem.training_time.buildable(candidate)
+        able = state.may_measure and state.problem.training_time.buildable(candidate)
     else:
         able = known.state == "measured" and candidate.key not in state.busy
     return able and _in_time(state, Job(candidate, 0, state.recipe.rungs[-1]), left_s)

@@ -313,7 +313,7 @@ def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_pa
     assert result.front == [] and len(device.measured) == 4
     assert not list((result.folder / "checkpoints").iterdir())
     assert re.search(r"4 untrained networks.* 4 .*100 ms", result.verdict[0])
-    assert re.search(r"4 candidates .*intermediate.* 4 measured \(0 too slow\)", result.plan[0])
+    assert re.search(r"4 candidates .*intermediate.* 4 measured \(4 fit\)", result.plan[0])
     assert any(re.search(r"\b9:\d\d .*\b\d:\d\d ", line) for line in result.plan)
     assert any("(4 epochs)" in line for line in result.plan)
     again = autoseg.FakeDevice(2.0)
@@ -321,6 +321,23 @@ def test_optimize_dry_run_returns_a_plan_and_keeps_its_measurements(tiny, tmp_pa
     result = autoseg.optimize(**more, device=again)
     assert not again.measured
     assert "--budget" in result.plan[-1]
+
+
+def test_optimize_more_goes_on_beyond_what_was_spent(tiny, tmp_path):
+    asked = given(tiny, tmp_path, trials=None, budget="1s")
+    first = autoseg.optimize(**asked, device=autoseg.FakeDevice(2.0), dry_run=True)
+    here = {"results": tmp_path, "name": "run", "resume": True, "dry_run": True}
+    again = autoseg.optimize(**here, more="20m", device=autoseg.FakeDevice(2.0))
+    assert again.plan != first.plan
+    assert re.search(
+        r"budget of 20m is the total .* are spent, (20:00|1\d:\d\d) are left", again.plan[0]
+    )
+    with pytest.raises(autoseg.InputError, match="--more .*without --budget"):
+        autoseg.optimize(**here, more="20m", budget="1h", device=autoseg.FakeDevice(2.0))
+    with pytest.raises(autoseg.InputError, match="--more .*--resume"):
+        autoseg.optimize(**{**asked, "name": "new", "budget": None}, more="20m")
+    with pytest.raises(autoseg.InputError, match="--more .*unit"):
+        autoseg.optimize(**here, more="20")
 
 
 def test_optimize_zip_is_searched_and_resumed_as_the_folder_in_it(tiny, tmp_path, monkeypatch):

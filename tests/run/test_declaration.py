@@ -14,7 +14,7 @@ from autoseg.run.declaration import OPTIONS, Declaration, default_text, flag
 
 ROOT = Path(__file__).parents[2]
 # Not declared: which run is meant, what is done with it, and how its progress is reported.
-OF_THE_CALL = {"name", "resume", "results", "accept_new_host_key", "dry_run"}
+OF_THE_CALL = {"name", "resume", "more", "results", "accept_new_host_key", "dry_run"}
 OF_PYTHON, OF_THE_COMMAND = {"on_event", "on_start"}, {"json", "help"}
 
 

@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,6 +81,16 @@ def test_run_spent_time_continues_from_the_last_session(tmp_path):
     again.record("searched")
     again.close()
     assert 100 <= read_events(run.folder)[-1]["spent_s"] < 160
+
+
+def test_run_counts_the_time_before_it_was_opened(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    run.count_from(time.monotonic() - 100)
+    assert run.record("searched")["spent_s"] >= 100 and not run.resumed
+    run.close()
+    again = Run.open(run.folder)
+    assert again.resumed and again.spent_s >= 100
+    again.close()
 
 
 @pytest.mark.parametrize("torn", [b'{"event": "scored", "key": "ab', b"{}", b"\0\0\0"])
