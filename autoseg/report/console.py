@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autoseg.data.inspection import Inspection
 
 
+FILES = ("report.html", "front.csv", "front.json", "pareto.png")
 MAX_CLASSES, MAX_SIZES = 30, 100  # shown of a data set
 
 
@@ -114,9 +115,11 @@ def result_lines(result: Result) -> list[str]:
         lines.append(f"going on for another {clock(outlook.horizon_s)}: under {most} expected")
     if model := measured_model(result.evaluations):
         lines.append(f"latency predictor: {model.leave_one_out()}")
-    page = "report.html " if (result.files / "report.html").exists() else ""
-    files = f"{page}front.csv front.json pareto.png{' bundles/' if result.front else ''}"
-    return [*lines, *result.misses(), f"files: {result.files}/  ({files})"]
+    written = [name for name in FILES if (result.files / name).exists()]
+    written += ["bundles/"] if any((result.files / "bundles").glob("*")) else []
+    there = " ".join(written)
+    files = f"files: {result.files}/" + (f"  ({there})" if there else "")
+    return [*lines, *result.misses(), files]
 
 
 def _table(result: Result, listed: Sequence[Evaluation]) -> list[str]:

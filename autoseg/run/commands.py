@@ -28,10 +28,13 @@ class Commands:
     last: Declaration
 
     @classmethod
-    def of(cls, folder: Path, raw: Mapping[str, Any], **last: Any) -> Commands:
-        """For the content of its run.yaml, and what its last session was given differently."""
+    def of(cls, folder: Path, raw: Mapping[str, Any], **given: Any) -> Commands:
+        """For the content of its run.yaml, and the limits that its last session was given."""
         begun = Declaration.from_yaml({**raw, **paths_from_here(raw)})
-        return cls(folder, begun, replace(begun, **last))
+        last = replace(begun, **given)
+        if last.budget_s == begun.budget_s:  # however it is written
+            last = replace(last, budget=begun.budget)
+        return cls(folder, begun, last)
 
     def resume(self, **changed: Any) -> str:
         """Continue the run, with other limits where they are `changed`."""

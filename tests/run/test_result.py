@@ -124,6 +124,8 @@ def test_commands_reach_the_files_of_a_run_from_any_folder(tmp_path, monkeypatch
     here = Commands.of(folder, asked)
     assert "--name mine-3 " in here.anew() and "--data pictures" in here.anew()
     assert here.resume(budget="1h") == "autoseg optimize --resume --name mine --budget 1h"
+    same = Commands.of(folder, {**asked, "budget": "60s"}, budget="1m")
+    assert same.resume() == "autoseg optimize --resume --name mine"
     monkeypatch.chdir(tmp_path / "results")
     there = Commands.of(Path("mine"), asked, budget="2h")
     assert f"--data {tmp_path / 'pictures'}" in there.anew(min_iou=0.7)
