@@ -32,6 +32,7 @@ from autoseg.core.records import (
 )
 from autoseg.core.serialize import to_json
 from autoseg.core.units import parse_duration_s, parse_frame_hw, size_text
+from autoseg.search.frame_share import UNTIMED
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Reading
@@ -92,6 +93,8 @@ def measure(
                     _require_frames(onnx)
                 found = board.measure(onnx, plan)
                 print_facts(to_json(found) if as_json else _facts(found), as_json=as_json)
+                if plan.frame_hw and found.frame is None:
+                    print_aside(f"warning: {UNTIMED}")
     except CandidateError as error:  # the model is the user's input here
         raise InputError(str(error)) from error
     return 0

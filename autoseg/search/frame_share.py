@@ -9,6 +9,8 @@ from autoseg.core.units import size_text
 
 MIN_SHARE = 0.1  # of the ceiling, from which resizes are warned of that it is not for
 
+UNTIMED = "frame not timed: for a board, run `autoseg devices setup`, which installs Pillow"
+
 
 def frame_lines(evaluations: Iterable[Evaluation], constraints: Constraints) -> list[str]:
     """What the resizes take, where the model alone is promised and that is much, or in any case
@@ -35,9 +37,7 @@ def frame_lines(evaluations: Iterable[Evaluation], constraints: Constraints) -> 
 
 def untimed_lines(constraints: Constraints) -> list[str]:
     """What helps where whole frames were to be timed beside the model, and none was."""
-    if constraints.frame_hw is None:
-        return []
-    return ["frame not timed: for a board, run `autoseg devices setup`, which installs Pillow"]
+    return [] if constraints.frame_hw is None else [UNTIMED]
 
 
 def _takes(

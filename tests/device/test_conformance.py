@@ -1,13 +1,14 @@
 """What every device must do, asked of each of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autoseg.core.errors import CandidateError, InputError
-from autoseg.core.records import Measurement, MeasurePlan
+from autoseg.core.records import LATENCIES, Latency, Measurement, MeasurePlan
 from autoseg.core.serialize import file_digest, from_json, to_json
 from autoseg.device import Device, resolve
 from autoseg.device.fake import FakeDevice
@@ -50,6 +51,20 @@ def test_measure_is_complete_and_survives_saving(device: Device, segments: Path)
     assert found.p90_ms is not None and found.p90_ms >= found.p50_ms
     assert found.peak_rss_bytes > 0
     assert found.quantiles_ms == ()  # a search has hundreds of these
+    assert from_json(Measurement, to_json(found)) == found
+
+
+@pytest.mark.parametrize("latency", LATENCIES)
+def test_measure_is_of_the_latency_that_the_plan_promises(
+    latency: Latency, device: Device, segments: Path
+) -> None:
+    found = device.measure(segments, replace(QUICK, latency=latency, frame_hw=(48, 80)))
+    assert found.latency == latency and found.frame and found.frame.hw == (48, 80)
+    model, frame = found.times("model"), found.times("frame")
+    assert model and frame and 0 < model.p50_ms < frame.p50_ms
+    assert found.beside == (frame if latency == "model" else model)
+    parts = (found.frame.resize_ms, found.frame.inference_ms, found.frame.resize_back_ms)
+    assert min(parts) > 0
     assert from_json(Measurement, to_json(found)) == found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import DeviceError, InputError
-from autoseg.core.records import Latency, MeasurePlan
+from autoseg.core.records import MeasurePlan
 from autoseg.data import resize
 from autoseg.device import runner
 from autoseg.device.board import Board
@@ -50,16 +50,6 @@ def test_a_frame_of_the_runner_is_resized_to_the_pixels_of_training(segments):
     frames.run()
     assert np.array_equal(seen.fed[0][0], resize.resize_frame(frames.picture, (24, 32), 3))
     assert frames.picture.shape == (*HW, 3) and len(frames.parts_ms[0]) == 3
-
-
-@pytest.mark.parametrize("latency", ["model", "frame"])
-def test_measure_times_both_latencies_and_the_parts_of_a_frame(latency: Latency, board, segments):
-    found = board.measure(segments, replace(BOTH, latency=latency))
-    assert found.latency == latency and found.frame.hw == HW
-    model, frame = found.times("model"), found.times("frame")
-    assert found.beside == (frame if latency == "model" else model)
-    assert 0 < model.p50_ms < frame.p50_ms
-    assert min(found.frame.resize_ms, found.frame.inference_ms, found.frame.resize_back_ms) > 0
 
 
 def test_measure_of_frames_refuses_a_model_that_takes_none(board, dynamic):
