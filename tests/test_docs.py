@@ -173,7 +173,11 @@ def test_docs_optimize_commands_run(
     resumes = "--resume" in command
     monkeypatch.chdir(copy_of(here, tmp_path / "copy", with_runs=resumes))
     budget, workers = SHORT.values()
-    code = run(f"{command} --budget {budget} --workers {workers}")
+    if "--more" in command:
+        short = re.sub(r"--more \S+", f"--more {budget}", command)
+    else:
+        short = f"{command} --budget {budget}"
+    code = run(f"{short} --workers {workers}")
     if "--dry-run" in command:
         assert code == 0 and not list(Path("results").glob("*/front.json"))
         return

@@ -26,6 +26,7 @@ from autoseg.core.pareto import PICKS
 from autoseg.core.serialize import to_json
 
 if TYPE_CHECKING:
+    from autoseg.api.session import OnStart
     from autoseg.core.pareto import How
     from autoseg.core.records import Evaluation
     from autoseg.run.declaration import Declaration
@@ -66,14 +67,10 @@ def optimize(
     given |= {"device": given["device"] or None, "recipe": _recipe(given["recipe"])}
     try:
         with Progress(Console(stderr=True)) as progress:
-
-            def start(run: Run, declaration: Declaration) -> None:
-                run.count_from(context.obj)  # the interpreter's start and imports as well
-                progress.start(run, declaration)
-
             result = run_it(
                 **given, name=name, resume=resume, more=more, results=results, dry_run=dry_run,
-                accept_new_host_key=accept_new_host_key, on_start=start,
+                accept_new_host_key=accept_new_host_key,
+                on_start=_counted_from(context.obj, progress.start),
             )  # fmt: skip
     except Interrupted as interrupted:
         if interrupted.result is not None and not as_json:  # the error's JSON holds it
@@ -144,6 +141,16 @@ def front(
         if command and not as_json and f"    {command}" not in result.misses():
             print_lines([f"to go on: {command}"])
     return 0 if result.front else 3
+
+
+def _counted_from(began_at: float, start: OnStart) -> OnStart:
+    """Lets a run's time begin with the process: the interpreter's start and imports count."""
+
+    def begin(run: Run, declaration: Declaration) -> None:
+        run.count_from(began_at)
+        start(run, declaration)
+
+    return begin
 
 
 def _print_result(result: Result, *, as_json: bool) -> None:

@@ -26,6 +26,7 @@ class Survey:
     context: RunContext
     part: Literal["tenth", "first", "rest", "none"]
     ended: str = ""
+    _began_s: float = 0.0
 
     def next(self) -> Candidate | None:
         """The next network to measure; None when the survey is over."""
@@ -38,6 +39,7 @@ class Survey:
     def candidates(self) -> Iterator[Candidate]:
         """The networks to measure, each chosen after those before it are measured."""
         planned = () if self.part == "none" else self.context.scheduler.survey()
+        self._began_s = self.context.run.spent_s
         for number, candidate in enumerate(planned):
             if self.part == "rest" and candidate.key in self.context.run.evaluations:
                 continue
@@ -56,8 +58,8 @@ class Survey:
         if self.part == "first":
             return "the others follow while training begins"
         tenth_s = BUDGET_SHARE * (context.budget_s or float("inf"))
-        if self.part == "tenth" and context.run.spent_s > tenth_s:
-            return "a tenth of the budget is spent"
+        if self.part == "tenth" and context.run.spent_s - self._began_s > tenth_s:
+            return "it has taken a tenth of the budget"
         return context.scheduler.survey_is_enough(
             context.run.evaluations, context.remaining_s, beside=self.part == "rest"
         )

@@ -75,6 +75,20 @@ def test_survey_on_a_board_elsewhere_goes_on_while_training_begins(asked, tmp_pa
     assert "6 untrained networks" in result.verdict[0] and result.front
 
 
+def test_survey_interrupted_while_it_goes_on_keeps_what_is_being_measured(asked, tmp_path):
+    device = Patient()
+
+    def stop(event):
+        device.hear(event)
+        return "stop" if event["event"] == "scored" else None
+
+    with pytest.raises(autoseg.Interrupted):
+        autoseg.optimize(**asked, device=device, on_event=stop)
+    kinds = [e["event"] for e in read_events(tmp_path / "run")]
+    assert kinds.count("measured") == 4 and kinds.count("verdict") == 1
+    assert kinds.index("scored") < kinds.index("interrupted")
+
+
 def test_survey_without_a_budget_comes_before_training(asked, tmp_path):
     """Nothing may depend on time there: the same seed repeats the journey."""
     result = autoseg.optimize(
