@@ -74,12 +74,15 @@ def parse_duration_s(text: str, name: str, example: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """``480 -> "8m"``: whole seconds as an option takes them, in the largest exact unit."""
-    whole = round(seconds)
+    """``480 -> "8m"``: a duration as an option takes it, in the largest exact unit.
+
+    From a second on, it is of whole seconds.
+    """
+    whole = round(seconds) or seconds
     for unit in ("h", "m"):
         if whole % _SECONDS[unit] == 0:
             return f"{whole / _SECONDS[unit]:g}{unit}"
-    return f"{whole}s"
+    return f"{whole:g}s"
 
 
 def clock(seconds: float) -> str:

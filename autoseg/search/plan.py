@@ -91,7 +91,7 @@ def plan(
 def budget_line(left_s: float, spent_s: float) -> str:
     """What the budget of a continued run means."""
     return (
-        f"the budget of {duration_text(left_s + spent_s)} is the total over all sessions; "
+        f"the budget of {clock(left_s + spent_s)} is the total over all sessions; "
         f"{clock(spent_s)} are spent, {clock(max(0.0, left_s))} are left"
     )
 

@@ -24,7 +24,7 @@ def verdict_lines(state: SearchState) -> list[str]:
     unsure = f", {each.count('uncertain')} uncertain" if "uncertain" in each else ""
     lines = [
         f"measured {len(measured)} untrained networks: {each.count('fits')} fit {limit_ms:g} ms"
-        f"{unsure}; the fastest needs {p50_ms(fastest):.3g} ms ({fastest.candidate})",
+        f"{unsure}; the fastest needs {p50_ms(fastest):.3g} ms (p50; {fastest.candidate})",
         *frame_lines(measured, constraints),
     ]
     fits, model = fit_by_candidate(state), measured_model(measured)

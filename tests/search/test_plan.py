@@ -86,7 +86,7 @@ def test_plan_of_a_spent_budget_names_budget_and_option():
 
 def test_plan_of_a_continued_run_says_that_the_budget_is_the_total():
     said = text(MEASURED, 480.0, 720.0, resumed=True)
-    assert re.search(r"20m is the total.*12:00 .*spent.* 8:00 .*left", said)
+    assert re.search(r"20:00 is the total.*12:00 .*spent.* 8:00 .*left", said)
     assert "total" not in text(MEASURED, 480.0, 720.0)
 
 
