@@ -168,9 +168,17 @@ def varied_knobs(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def latency_text(latency: Quantity, asked: Statistic, digits: int = 3) -> str:
-    """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs do not support the statistic `asked`."""
+    """``"12.3"`` ms; ``"12.3 (p50)"`` where the runs do not support the statistic `asked`.
+
+    ``"~12.3"`` where a screening's interval is wide, ``"unusable (2 to 19)"`` where a confirmed
+    one's is.
+    """
+    if latency.doubt == "unusable":
+        return f"unusable ({latency.interval_text('.2g')})"
     lower = latency.value is not None and latency.statistic != asked
-    return latency.text(f".{digits}g") + (f" ({latency.statistic})" if lower else "")
+    rough = "~" if latency.doubt == "rough" else ""
+    name = f" ({latency.statistic})" if lower else ""
+    return f"{rough}{latency.text(f'.{digits}g')}{name}"
 
 
 def beside_text(beside: Quantity, asked: Statistic, digits: int = 3) -> str:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from autoseg.core.feasibility import latency_ci_ms
+from autoseg.core.feasibility import latency_ci_ms, unusable
 from autoseg.core.files import write_atomically
 from autoseg.core.pareto import PICKS, front_of, hypervolume, pick, point, reason
 from autoseg.core.records import (
@@ -48,6 +48,8 @@ class Quantity:
     """One value of a row; `value` is None where it was not recorded.
 
     `ci95` is the 95 % interval in the same `unit`; `statistic` and `name` are set for latencies.
+    `doubt` is set where the interval of a latency is wide: "rough" of a screening, "unusable" of a
+    confirming measurement.
     """
 
     value: float | None = None
@@ -55,6 +57,7 @@ class Quantity:
     ci95: Interval | None = None
     statistic: Statistic | None = None
     name: str = ""
+    doubt: Literal["", "rough", "unusable"] = ""
 
     def text(self, form: str, scale: float = 1.0) -> str:
         """The scaled value in a format of Python; empty without a value."""
@@ -134,7 +137,14 @@ def latency(measurement: Measurement | None, statistic: Statistic) -> Quantity:
         latency_ci_ms(measurement, name),
         statistic=name,
         name=promised_name(name, measurement.latency),
+        doubt=_doubt(measurement, name),
     )
+
+
+def _doubt(measurement: Measurement, statistic: Statistic) -> Literal["", "rough", "unusable"]:
+    if not unusable(measurement, statistic):
+        return ""
+    return "rough" if measurement.phase == "screen" else "unusable"
 
 
 def promised_name(statistic: Statistic, latency: Latency) -> str:

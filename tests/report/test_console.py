@@ -3,11 +3,14 @@
 import re
 from dataclasses import replace
 
+from factories import make_measurement
 from studies import result_in
 
 from autoseg.report.console import result_lines
+from autoseg.report.plot_data import latency_text
 from autoseg.run.declaration import Declaration
 from autoseg.run.result import Result
+from autoseg.run.rows import latency
 
 
 def rows(result: Result) -> list[str]:
@@ -47,3 +50,12 @@ def test_result_lines_has_a_column_of_the_constrained_statistic_and_marks_too_fe
     assert " p99 ms " in head and "  p90 ms " not in head
     assert ["(p90)" in row for row in rows(result)[:3]] == [True, False, False]
     assert "p90, IoU" in result.reason("fastest") and "p99, IoU" in result.reason("accurate")
+
+
+def test_latency_text_says_where_an_interval_makes_a_figure_useless():
+    wide = {"p90_ms": 0.54, "p90_ci_ms": (0.2, 1.9)}
+    confirmed = latency(make_measurement(0.5, phase="confirm", **wide), "p90")
+    screened = latency(make_measurement(0.5, phase="screen", **wide), "p90")
+    assert latency_text(confirmed, "p90") == "unusable (0.2 to 1.9)"
+    assert latency_text(screened, "p90") == "~0.54"
+    assert latency_text(latency(make_measurement(0.5), "p90"), "p90") == "0.5"

@@ -66,10 +66,10 @@ def row_cells(
     around = formatting.interval(point.latency)
     if point.latency.statistic != statistic:
         around = f"{point.latency.statistic}: {around}"
-    other = row.beside(statistic)
+    other, wide = row.beside(statistic), point.latency.doubt == "unusable"
     return [
         Cell(mark, float(point.rank) if point.rank else "", link=link if mark else ""),
-        _cell(formatting.number(point.ms), point.ms, around),
+        _cell("unusable" if wide else formatting.number(point.ms), point.ms, around),
         _cell(formatting.number(other.value), other.value, formatting.interval(other)),
         _cell(formatting.iou(point.iou), point.iou, formatting.interval(row["iou_val"])),
         _cell(formatting.iou(row["iou_test"].value), row["iou_test"].value),
