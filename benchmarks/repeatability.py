@@ -7,11 +7,12 @@ Each call is a sitting: every model is measured in turn, each time in processes 
 each row is written at once. Call it again later, after a restart of the board, or under other load
 (`--load N` keeps N programs busy): the table is made of all sittings.
 
-Coverage is the share of pairs of two measurements of a model in which the figure of one lies in
-the 95 % interval that the other states. "Corrected" divides by the reference model's time beside
-each, as `autoseg verify` does: what is left is the model's, not the machine's. Naive is what a
-first script does: a new process loads the model, runs it ten times on one thread and takes the
-mean, with the interval of these ten (Student's t), with no warm-up.
+Coverage ("in it") is the share of pairs of two measurements of a model in which the figure of one
+lies in the 95 % interval that the other states. A figure that autoseg itself calls unusable is
+counted apart: it would be taken again, and be printed as unusable. "Corrected" divides by the
+reference model's time beside each, as `autoseg verify` does: what is left is the model's, not the
+machine's. Naive is what a first script does: a new process loads the model, runs it ten times on
+one thread and takes the mean, with the interval of these ten (Student's t), with no warm-up.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Any
 
 from common import REFERENCE, Row, command, commit_of, facts, read_csv, table, write_csv
 
+from autoseg.core.feasibility import MAX_USABLE_HALF
 from autoseg.core.records import Measurement, MeasurePlan
 from autoseg.device import resolve
 from autoseg.device.board import Board
@@ -69,6 +71,8 @@ SITTING_GAP_S = 900.0
 def main() -> None:
     arguments = parse()
     rows = list(read_csv(ROWS))
+    if arguments.table:
+        return write_table(rows)
     with tempfile.TemporaryDirectory() as folder, busy(arguments.load):
         models = {name: made(Path(folder), knobs) for name, knobs in NETS.items()}
         for name in arguments.device or ["local"]:
@@ -117,12 +121,15 @@ def write_table(rows: Sequence[Row]) -> None:
     devices = list(dict.fromkeys(name for name, _ in groups))
     parts = [(name, net, own) for (name, net), own in groups.items()]
     parts += [(name, "all", [r for r in rows if r["device"] == name]) for name in devices]
+    parts += [("both", "all", list(rows))] * (len(devices) > 1)
     lines = ["# How well a latency repeats", "", f"- last command: `{command()}`", *facts()]
     lines += [
         f"- code: {commit_of(REFERENCE.parents[1])}",
         *(f"- {name}: {sittings([r for r in rows if r['device'] == name])}" for name in devices),
         "",
         *table([summary(*part) for part in parts]),
+        "",
+        among_all(rows),
         "",
         *str(__doc__).split("\n\n")[3:],
     ]
@@ -135,15 +142,32 @@ def summary(device: str, net: str, rows: Sequence[Row]) -> dict[str, Any]:
     cells: dict[str, Any] = {"device": device, "model": net, "measured": len(rows)}
     for name in ("p50", "p90"):
         known = [r for r in rows if r[f"{name}_ms"] != ""]
-        halves = [half_width(r, name) for r in known]
-        cells[f"{name} ± median"] = f"{100 * statistics.median(halves):.1f} %"
-        cells[f"{name} in it"] = percent(covered(known, name, corrected=False))
-        cells["corrected" if name == "p50" else "corrected "] = percent(
-            covered(known, name, corrected=True)
-        )
+        sound = [r for r in known if usable(r, name)]
+        cells[f"{name} unusable"] = len(known) - len(sound)
+        halves = [half_width(r, name) for r in sound]
+        cells[f"{name} ±"] = f"{100 * statistics.median(halves):.1f} %"
+        cells[f"{name} in it"] = percent(covered(sound, name, corrected=False))
+        cells[f"{name} corrected"] = percent(covered(sound, name, corrected=True))
     cells["naive ±"] = f"{100 * statistics.median(half_width(r, 'naive') for r in rows):.0f} %"
     cells["naive in it"] = percent(covered(rows, "naive", corrected=False))
     return cells
+
+
+def usable(row: Row, name: str) -> bool:
+    """Whether autoseg prints the figure: neither end of its interval is a quarter of it away."""
+    low, high, at = (float(row[f"{name}{end}_ms"]) for end in ("_low", "_high", ""))
+    return max(high - at, at - low) <= MAX_USABLE_HALF * at
+
+
+def among_all(rows: Sequence[Row]) -> str:
+    """The same of all measurements, those with unusable figures included."""
+    each = [
+        f"{name} {percent(covered(known, name, corrected=False))} "
+        f"({percent(covered(known, name, corrected=True))} corrected)"
+        for name in ("p50", "p90")
+        if (known := [r for r in rows if r[f"{name}_ms"] != ""])
+    ]
+    return f"With the unusable ones, in it: {', '.join(each)}."
 
 
 def half_width(row: Row, name: str) -> float:
@@ -155,7 +179,7 @@ def covered(rows: Sequence[Row], name: str, *, corrected: bool) -> list[bool]:
     """For each ordered pair of one model: does the interval of the first hold the second?"""
     held = []
     for one, other in itertools.permutations(rows, 2):
-        if one["model"] == other["model"]:
+        if (one["device"], one["model"]) == (other["device"], other["model"]):
             machine = float(other["reference_ms"]) / float(one["reference_ms"])
             at = float(other[f"{name}_ms"]) / (machine if corrected else 1.0)
             held.append(float(one[f"{name}_low_ms"]) <= at <= float(one[f"{name}_high_ms"]))
@@ -226,6 +250,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each model")
     parser.add_argument("--load", type=int, default=0, help="programs to keep busy meanwhile")
     parser.add_argument("--note", default="", help="what is special about this sitting")
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
     parser.add_argument("--max-s", type=float, default=60.0, help="longest timing of a model")
     return parser.parse_args()
 

@@ -26,23 +26,26 @@ from autoseg.core.serialize import from_json
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 500
-SITTING_GAP_S = 1800.0  # between two measurements, from which they are of two sittings
+SITTING_GAP_S = 900.0  # between two measurements, from which they are of two sittings
 # Standard deviations of ln ms before anything is known, each with the weight of so many degrees
 # of freedom: between the processes of a model, and between sittings.
 PRIOR_SD = {"p50": 0.015, "p90": 0.03, "relative": 0.007}
 PRIOR_WEIGHT = 4.0
 DEVICE_WEIGHT = 4.0  # of the device's spread beside that of a model's own processes
-PRIOR_SITTING_SD, PRIOR_SITTING_WEIGHT = 0.02, 2.0
-MAD_TO_SD = 1.4826  # of a normal distribution
+PRIOR_SITTING_SD = {"p50": 0.025, "p90": 0.03}
+PRIOR_SITTING_WEIGHT = 2.0
+# Over the calm median, from which a sitting is of a slow day: it is told apart, not covered.
+MAX_SITTING_RATIO = 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One confirming measurement: its reference model's calm median, and the variances of ln ms
-    between its processes, by statistic (`PRIOR_SD` lists them)."""
+    """One confirming measurement: its reference model's calm median and p90, and the variances of
+    ln ms between its processes, by statistic (`PRIOR_SD` lists them)."""
 
     taken_s: float
     reference_ms: float
+    reference_p90_ms: float
     processes: int
     variances: Mapping[str, float]
 
@@ -52,7 +55,7 @@ class Spread:
     """Standard deviations of ln ms on a device: between processes, and between sittings."""
 
     process: Mapping[str, float] = field(default_factory=lambda: dict(PRIOR_SD))
-    sitting: float = PRIOR_SITTING_SD
+    sitting: Mapping[str, float] = field(default_factory=lambda: dict(PRIOR_SITTING_SD))
 
     def of_model(self, sample: Sample) -> Spread:
         """For one model: what the device says, and what its own processes do."""
@@ -81,12 +84,14 @@ class History:
 
     def calm_ms(self) -> float | None:
         """The reference model's median where the machine is calm: the faster half of sittings."""
-        each = sorted(_sittings_ms(self.samples))
-        return statistics.median(each[: (len(each) + 1) // 2]) if each else None
+        each = [median_of(sitting, "reference_ms") for sitting in _sittings(self.samples)]
+        return _calm(each) if each else None
 
     def spread(self) -> Spread:
         process = {name: _pooled_sd(name, self.samples) for name in PRIOR_SD}
-        return Spread(process, _sitting_sd(_sittings_ms(self.samples)))
+        fields = {"p50": "reference_ms", "p90": "reference_p90_ms"}
+        sittings = _sittings(self.samples)
+        return Spread(process, {n: _sitting_sd(n, sittings, each) for n, each in fields.items()})
 
 
 def _of_model(name: str, device_sd: float, sample: Sample) -> float:
@@ -103,8 +108,10 @@ def cache_folder() -> Path:
     return Path(root) / "autoseg" / "devices"
 
 
-def sample_of(reference_ms: float, process_ms: Mapping[str, Sequence[float]]) -> Sample:
-    """From the figures of each process, by statistic."""
+def sample_of(
+    reference_ms: float, reference_p90_ms: float, process_ms: Mapping[str, Sequence[float]]
+) -> Sample:
+    """From the reference's figures, and those of each process by statistic."""
     variances = {
         name: float(np.var(np.log(each), ddof=1))
         for name, each in process_ms.items()
@@ -112,7 +119,11 @@ def sample_of(reference_ms: float, process_ms: Mapping[str, Sequence[float]]) ->
     }
     count = max(map(len, process_ms.values()), default=1)
     return Sample(
-        taken_s=time.time(), reference_ms=reference_ms, processes=count, variances=variances
+        taken_s=time.time(),
+        reference_ms=reference_ms,
+        reference_p90_ms=reference_p90_ms,
+        processes=count,
+        variances=variances,
     )
 
 
@@ -133,9 +144,10 @@ def _read(path: Path) -> list[Sample]:
 
 
 def _plausible(sample: Sample) -> bool:
-    numbers = [sample.taken_s, sample.reference_ms, *sample.variances.values()]
+    figures = (sample.reference_ms, sample.reference_p90_ms)
+    numbers = [sample.taken_s, *figures, *sample.variances.values()]
     return all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers) and (
-        sample.reference_ms > 0 and sample.processes > 0
+        min(figures) > 0 and sample.processes > 0
     )
 
 
@@ -147,24 +159,34 @@ def _pooled_sd(name: str, samples: Sequence[Sample]) -> float:
     return math.sqrt(total / freedom)
 
 
-def _sittings_ms(samples: Sequence[Sample]) -> list[float]:
-    """The median of the reference in each sitting, in order."""
-    groups: list[list[float]] = []
+def _sittings(samples: Sequence[Sample]) -> list[list[Sample]]:
+    groups: list[list[Sample]] = []
     last_s = -math.inf
     for sample in sorted(samples, key=lambda s: s.taken_s):
         if sample.taken_s - last_s > SITTING_GAP_S:
             groups.append([])
-        groups[-1].append(sample.reference_ms)
+        groups[-1].append(sample)
         last_s = sample.taken_s
-    return [statistics.median(group) for group in groups]
+    return groups
 
 
-def _sitting_sd(each_ms: Sequence[float]) -> float:
-    """A robust one: a day on which the machine is far slower is told apart, not covered."""
-    variance = 0.0
-    if len(each_ms) > 1:
-        logs = np.log(each_ms)
-        variance = (MAD_TO_SD * float(np.median(np.abs(logs - np.median(logs))))) ** 2
-    known = max(0, len(each_ms) - 1)
-    weight = PRIOR_SITTING_WEIGHT + known
-    return math.sqrt((PRIOR_SITTING_WEIGHT * PRIOR_SITTING_SD**2 + known * variance) / weight)
+def median_of(samples: Sequence[Sample], name: str) -> float:
+    return float(statistics.median(getattr(sample, name) for sample in samples))
+
+
+def _calm(each_ms: Sequence[float]) -> float:
+    return statistics.median(sorted(each_ms)[: (len(each_ms) + 1) // 2])
+
+
+def _sitting_sd(statistic: str, sittings: Sequence[Sequence[Sample]], name: str) -> float:
+    """Between the medians of the sittings, but for those of slow days."""
+    medians = [median_of(sitting, "reference_ms") for sitting in sittings]
+    usual = [
+        median_of(sitting, name)
+        for sitting, median in zip(sittings, medians, strict=True)
+        if median <= MAX_SITTING_RATIO * _calm(medians)
+    ]
+    known = max(0, len(usual) - 1)
+    variance = float(np.var(np.log(usual), ddof=1)) if known else 0.0
+    total = PRIOR_SITTING_WEIGHT * PRIOR_SITTING_SD[statistic] ** 2 + known * variance
+    return math.sqrt(total / (PRIOR_SITTING_WEIGHT + known))

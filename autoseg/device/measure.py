@@ -131,7 +131,8 @@ def measure(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> Measurement:
         found = time_once(board, onnx, plan)
     known_ms = [ms for ms in (board.calm_ms, board.history.calm_ms()) if ms is not None]
     board.note_calm(found.calm_ms)
-    sample = sample_of(found.calm_ms, process_figures(found.timings))
+    p90_ms = statistics.median(timing.reference_p90_ms for timing in found.timings)
+    sample = sample_of(found.calm_ms, p90_ms, process_figures(found.timings))
     if plan.processes > 1 and not found.total("disturbed"):
         board.history.add(sample)
     fallen, fallen_flags = fallen_back(board, onnx)

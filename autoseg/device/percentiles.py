@@ -65,23 +65,19 @@ def _of_processes(
     if min(map(len, process_ms)) >= NEEDED_RUNS[statistic]:
         each = [float(np.quantile(own, QUANTILES[statistic])) for own in process_ms]
         value_ms = statistics.median(each)
-    return value_ms, _wider(value_ms, (low, high), spread.process[statistic], spread, process_ms)
+    return value_ms, _wider(value_ms, (low, high), statistic, spread, len(process_ms))
 
 
 def _wider(
-    value_ms: float,
-    of_runs: Interval,
-    process_sd: float,
-    spread: Spread,
-    process_ms: Sequence[Sequence[float]],
+    value_ms: float, of_runs: Interval, statistic: Statistic, spread: Spread, processes: int
 ) -> Interval:
     """The 95 % interval for another measurement of the same kind on the same device.
 
-    It adds up, as variances of ln ms, the runs of both measurements, the processes of both, and
-    the sittings; `of_runs` is the interval of the runs over their figure.
+    It adds up, as variances of ln ms, the runs, the processes and the sittings of both; `of_runs`
+    is the interval of the runs over their figure.
     """
-    between = process_sd**2 * (1 / len(process_ms) + 1 / LATER_PROCESSES)
-    around = Z95**2 * (between + spread.sitting**2)
+    between = spread.process[statistic] ** 2 * (1 / processes + 1 / LATER_PROCESSES)
+    around = Z95**2 * (between + 2 * spread.sitting[statistic] ** 2)
     low, high = (math.log(max(end, 1e-9)) for end in of_runs)
     return (
         value_ms * math.exp(-math.sqrt(2 * low**2 + around)),

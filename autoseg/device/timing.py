@@ -62,7 +62,8 @@ BlockSource = Callable[[Sequence[BlockRequest]], Iterable[Block]]
 class Timing:
     """The candidate's runs that count, and the reference beside them.
 
-    `reference_ms` is the reference's median, `calm_ms` that of the faster half of its blocks.
+    `reference_ms` is the reference's median, `reference_p90_ms` its p90 over all its runs, and
+    `calm_ms` the median of the faster half of its blocks.
     `redone` blocks were set aside; `disturbed` of `blocks` count in spite of the disturbance.
     `spent_s` is the time of the blocks that count, their reference blocks included; `beside_ms`
     is the median of these. `parts_ms` are the medians of the parts of whole frames.
@@ -71,6 +72,7 @@ class Timing:
     times_ms: list[float]
     spent_s: float
     reference_ms: float
+    reference_p90_ms: float
     beside_ms: float
     calm_ms: float
     redone: int
@@ -133,11 +135,13 @@ def count_blocks(
     setting_aside &= sum(len(each.block.times_ms) for each in good) >= min_runs
     kept = good if setting_aside else every
     spent_s = sum(_block_took_s(each.block) for each in kept)
-    references_s = sum(_block_took_s(b) for b in seen if b.model == REFERENCE)
+    of_reference = [block for block in seen if block.model == REFERENCE]
+    references_s = sum(map(_block_took_s, of_reference))
     return Timing(
         times_ms=[ms for each in kept for ms in each.block.times_ms],
         spent_s=spent_s + references_s * len(kept) / blocks,
         reference_ms=statistics.median(references),
+        reference_p90_ms=estimate([ms for b in of_reference for ms in b.times_ms], "p90")[0],
         beside_ms=statistics.median([ms for each in kept for ms in each.beside_ms] or references),
         calm_ms=own_calm_ms,
         redone=bad if setting_aside else 0,

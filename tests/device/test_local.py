@@ -22,7 +22,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.device import resolve, runner, runtimes
 from autoseg.device.board import Board
 from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
-from autoseg.device.history import Sample
+from autoseg.device.history import sample_of
 from autoseg.device.local import LocalLauncher, local_device
 
 QUICK = MeasurePlan(phase="screen", statistic="p50", ceiling_ms=1000.0, warmup_s=0.01)
@@ -103,7 +103,7 @@ def test_measure_compares_the_machine_with_its_earlier_days(
     device = local()
     calm_ms = device.measure(segments, QUICK).reference_ms
     assert calm_ms
-    usual = Sample(taken_s=0.0, reference_ms=calm_ms / 1.5, processes=3, variances={})
+    usual = sample_of(calm_ms / 1.5, calm_ms, {"p50": [calm_ms] * 3})
     device.history.samples.append(usual)
     found = device.measure(segments, QUICK)
     assert any(re.search(r"reference \d+ % slower", flag) for flag in found.flags)
