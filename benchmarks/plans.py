@@ -2,10 +2,10 @@
 
     python benchmarks/plans.py [--data DIR]... [--device NAME] [--only TEXT] [--truth-s 150]
 
-Each run is a process of its own with empty caches; its seconds are from its start to its end. A
-row is written as soon as its run has ended, and runs that have a row are left out: the table can
-be continued. After a run, the candidates that it has not measured are measured, for `--truth-s`
-seconds at most, to know how many really fit.
+Each run is a process of its own with empty caches, in a folder of results/plans; its seconds are
+from its start to its end. A row is written as soon as its run has ended, and runs that have a row
+are left out: the table can be continued. After a run, the candidates that it has not measured are
+measured, for `--truth-s` seconds at most, to know how many really fit.
 
 Said is what the plan before any training stated: how many candidates fit, are uncertain, too slow
 or unknown; how many are expected to reach their first rung; when the run is expected to end. Came
@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,9 @@ def main() -> None:
     for case in cases(arguments):
         if case.name in done or arguments.only not in case.name:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            append_csv(arguments.out, [row_of(case, Path(folder), arguments.truth_s)])
+        folder = Path("results") / "plans" / re.sub(r"[^\w.]+", "-", case.name)
+        shutil.rmtree(folder, ignore_errors=True)  # one that was cut short
+        append_csv(arguments.out, [row_of(case, folder, arguments.truth_s)])
         write_page(arguments.out)
     write_page(arguments.out)
 
@@ -100,13 +102,13 @@ def row_of(case: Case, folder: Path, truth_s: float) -> dict[str, Any]:
     print(case.name, file=sys.stderr)
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "autoseg.cli", *case.words(folder / "results")],
+        [sys.executable, "-m", "autoseg.cli", *case.words(folder)],
         capture_output=True, text=True,
     )  # fmt: skip
     seconds = time.monotonic() - began
     if done.returncode not in (0, 3):
         raise SystemExit(f"{case.name} ended with {done.returncode}:\n{done.stderr}")
-    run = folder / "results" / "run"
+    run = folder / "run"
     said, result = planned(run), Result.from_run(run)
     trained = sum(bool(e.scores) for e in result.evaluations)
     finished = sum(e.state in ("confirmed", "rejected") for e in result.evaluations)
@@ -141,7 +143,8 @@ def planned(run: Path) -> Mapping[str, Any]:
 def truth(case: Case, run: Path, result: Result, truth_s: float) -> tuple[int, int]:
     """How many of the candidates fit, and of how many that is known after measuring them."""
     task = task_of_run(run)
-    every = scheduler_of(task, result.declaration).states.proposed.candidates
+    scheduler = scheduler_of(task, result.declaration, result.constraints)
+    every = scheduler.states.proposed.candidates
     screened = {e.candidate: e.measurements[0] for e in result.evaluations if e.measurements}
     rest = [c for c in every if c not in screened]
     random.Random(0).shuffle(rest)  # where the time ends first, those measured are a sample
