@@ -384,12 +384,14 @@ def hold_file(path: str, who: str) -> IO[bytes]:
 
 def hello() -> dict[str, Any]:
     """Constant facts; imports onnxruntime, so that each child has it already."""
-    version, failed, providers = None, None, []
+    version, failed, providers, settings = None, None, [], []
     try:
         library("numpy")
         runtime = library("onnxruntime")
         version = f"onnxruntime {runtime.__version__}"
         providers = runtime.get_available_providers()
+        with contextlib.suppress(AttributeError):  # an old one, which is refused by its version
+            settings = session_settings()
     except Fault as fault:
         failed = str(fault)
     return {
@@ -402,7 +404,7 @@ def hello() -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "affinity": allowed_cores(),
-        "session": session_settings() if version else [],
+        "session": settings,
         "pillow": installed_version("pillow"),
         "quota_cores": cpu_quota(),
         "cache": cache(),
