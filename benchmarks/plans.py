@@ -62,7 +62,7 @@ class Case:
     @property
     def name(self) -> str:
         data = self.data.name if self.data else "parcels"
-        return f"{data} on {self.device}, {self.budget}, {self.max_latency}"
+        return f"{data} on {Path(self.device).stem}, {self.budget}, {self.max_latency}"
 
     def words(self, results: Path) -> list[str]:
         words = ["optimize", "--name", "run", "--results", str(results), "--device", self.device]
