@@ -145,7 +145,7 @@ def summary(device: str, net: str, rows: Sequence[Row]) -> dict[str, Any]:
         sound = [r for r in known if usable(r, name)]
         cells[f"{name} unusable"] = len(known) - len(sound)
         halves = [half_width(r, name) for r in sound]
-        cells[f"{name} ±"] = f"{100 * statistics.median(halves):.1f} %"
+        cells[f"{name} ±"] = f"{100 * statistics.median(halves):.1f} %" if sound else "-"
         cells[f"{name} in it"] = percent(covered(sound, name, corrected=False))
         cells[f"{name} corrected"] = percent(covered(sound, name, corrected=True))
     cells["naive ±"] = f"{100 * statistics.median(half_width(r, 'naive') for r in rows):.0f} %"
