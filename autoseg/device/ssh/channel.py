@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 from paramiko.channel import Channel
 from paramiko.ssh_exception import SSHException
@@ -75,7 +76,8 @@ class ChannelTransport:
 
     def close(self) -> None:
         """Ends the command by ending its input; closing twice is fine."""
-        with self._connection.within(CLOSE_S):
+        # A connection that has just ended is closed already.
+        with self._connection.within(CLOSE_S), suppress(OSError, EOFError, SSHException):
             self._channel.close()
 
     def stderr(self) -> bytes:
