@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autoseg.device.history import calm_median
 from autoseg.device.percentiles import Interval, estimate
 from autoseg.device.rpc_schema import Block
-from autoseg.device.timing import BlockRequest, BlockSource, calm_median
+from autoseg.device.timing import BlockRequest, BlockSource
 
 MODELS = ("a", "b")
 MAX_DIFFERENCE = 0.03

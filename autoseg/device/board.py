@@ -16,14 +16,14 @@ from autoseg.device import aa_comparison
 from autoseg.device.aa_comparison import AAResult, run_aa_test
 from autoseg.device.device_profile import Profile
 from autoseg.device.findings import blockers, findings
-from autoseg.device.history import History, cache_folder
+from autoseg.device.history import History, cache_folder, calm_median
 from autoseg.device.measure import measure
 from autoseg.device.model_files import files_of
 from autoseg.device.model_session import Image, ModelSession, locally_named
 from autoseg.device.rpc import Launcher
 from autoseg.device.rpc_schema import Hello, Node, Status, parse, parse_nodes
 from autoseg.device.runner_connection import START_S, Connection
-from autoseg.device.timing import REFERENCE_WARMUP_S, calm_median
+from autoseg.device.timing import REFERENCE_WARMUP_S
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from autoseg.device.board import Board
 from autoseg.device.graphs import conv_chain
-from autoseg.device.timing import BlockRequest, calm_median
+from autoseg.device.history import calm_median
+from autoseg.device.timing import BlockRequest
 
 STEPS = (1, 2, 4, 8, 16, 32)
 # For each step, widths that are multiples of it but not of the next, on both sides of 32 and 64.

@@ -85,7 +85,7 @@ class History:
     def calm_ms(self) -> float | None:
         """The reference model's median where the machine is calm: the faster half of sittings."""
         each = [median_of(sitting, "reference_ms") for sitting in _sittings(self.samples)]
-        return _calm(each) if each else None
+        return calm_median(each) if each else None
 
     def spread(self) -> Spread:
         process = {name: _pooled_sd(name, self.samples) for name in PRIOR_SD}
@@ -174,8 +174,9 @@ def median_of(samples: Sequence[Sample], name: str) -> float:
     return float(statistics.median(getattr(sample, name) for sample in samples))
 
 
-def _calm(each_ms: Sequence[float]) -> float:
-    return statistics.median(sorted(each_ms)[: (len(each_ms) + 1) // 2])
+def calm_median(medians_ms: Sequence[float]) -> float:
+    """The median of the faster half: other programs only ever make a machine slower."""
+    return statistics.median(sorted(medians_ms)[: (len(medians_ms) + 1) // 2])
 
 
 def _sitting_sd(statistic: str, sittings: Sequence[Sequence[Sample]], name: str) -> float:
@@ -184,7 +185,7 @@ def _sitting_sd(statistic: str, sittings: Sequence[Sequence[Sample]], name: str)
     usual = [
         median_of(sitting, name)
         for sitting, median in zip(sittings, medians, strict=True)
-        if median <= MAX_SITTING_RATIO * _calm(medians)
+        if median <= MAX_SITTING_RATIO * calm_median(medians)
     ]
     known = max(0, len(usual) - 1)
     variance = float(np.var(np.log(usual), ddof=1)) if known else 0.0

@@ -7,88 +7,30 @@ import functools
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.feasibility import latency_ci_ms, unusable
-from autoseg.core.records import DeviceInfo, FedInput, FrameParts, Measurement, MeasurePlan
-from autoseg.core.units import HW
-from autoseg.device.device_profile import ONNXRUNTIME_NAMES, Profile
+from autoseg.core.feasibility import NORMAL_95, latency_ci_ms, unusable
+from autoseg.core.records import FedInput, FrameParts, Measurement, MeasurePlan
 from autoseg.device.findings import MIN_CLOCK_SHARE, THROTTLED_NOW
-from autoseg.device.history import History, Spread, sample_of
+from autoseg.device.history import Spread, sample_of
 from autoseg.device.model_files import files_of
-from autoseg.device.model_session import ModelSession
-from autoseg.device.percentiles import NEEDED_RUNS, Z95, estimate, figures, quantiles, run_times
-from autoseg.device.rpc_schema import (
-    Block,
-    Hello,
-    ModelInput,
-    Node,
-    OpenedModels,
-    StateAfter,
-    Status,
-)
-from autoseg.device.runner_connection import Connection
-from autoseg.device.timing import (
-    CANDIDATE,
-    FAR_OVER_CEILING_COLD,
-    MIN_RUNS,
-    REFERENCE,
-    REFERENCE_WARMUP_S,
-    BlockRequest,
-    BlockSource,
-    Timing,
-    far_over_ceiling,
-    time_candidate,
-)
+from autoseg.device.percentiles import NEEDED_RUNS, estimate, figures, quantiles, run_times
+from autoseg.device.processes import CPU, MeasuredBoard, share, time_process
+from autoseg.device.rpc_schema import ModelInput, StateAfter, Status
+from autoseg.device.timing import CANDIDATE, Timing
 
-CPU = ONNXRUNTIME_NAMES["CPU"]
 # Window for the load of other programs; the system counts in steps of 0.01 s.
 WATCH_S = {"screen": 0.2, "confirm": 0.3}
 MAX_NAMED_NODES = 20
 COOL_S, COOL_POLL_S, REST_S = 300.0, 2.0, 30.0
 COOL_MARGIN_C = 5.0
-# The latency that is not promised: the whole frame beside the model, or the model beside it.
-BESIDE = "beside"
-MIN_BESIDE_RUNS, MAX_BESIDE_S = 12, 2.0
 MIN_FLAGGED_CORES = 0.5
 # Reference over its calm median from which the whole measurement is flagged.
 MIN_FLAGGED_RATIO = 1.05
-
-
-class MeasuredBoard(Protocol):
-    """The part of a board that a measurement needs; `Board` imports this module.
-
-    `reference` is the file of the reference model, `calm_ms` its median on the calm machine, None
-    before the first measurement; `note_calm` adds one. `history` is of earlier days.
-    """
-
-    connection: Connection
-    profile: Profile
-
-    @property
-    def history(self) -> History: ...
-
-    @property
-    def reference(self) -> Path: ...
-    @property
-    def calm_ms(self) -> float | None: ...
-    def note_calm(self, calm_ms: float) -> None: ...
-    def session(
-        self,
-        models: Mapping[str, Path],
-        doing: str,
-        *,
-        frames: Mapping[str, HW] | None = None,
-        fresh: bool = False,
-    ) -> ModelSession: ...
-    def hello(self) -> Hello: ...
-    def describe(self) -> DeviceInfo: ...
-    def status(self, window_s: float) -> Status: ...
-    def nodes(self, onnx: Path, runs: int) -> list[Node]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,7 +104,7 @@ def timed_fields(found: TimedPass, plan: MeasurePlan, spread: Spread) -> dict[st
     beside_ms = [timing.times_ms for timing in found.beside]
     times_ms = [ms for own in process_ms for ms in own]
     p50_ms, (low, high) = estimate(times_ms, "p50")
-    own_sd = (high - low) / 2 / Z95 / p50_ms
+    own_sd = (high - low) / 2 / NORMAL_95 / p50_ms
     relative = statistics.median(timing.relative_p50 for timing in found.timings)
     return {
         # Not for screenings: a search has hundreds, and no report shows their quantiles.
@@ -283,7 +225,7 @@ def own_plan(board: MeasuredBoard, plan: MeasurePlan) -> MeasurePlan:
 def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
     """One timing beside the reference. Raises CandidateError, DeviceError."""
     before = board.status(WATCH_S[plan.phase])
-    each = [_time_process(board, onnx, _share(plan)) for _ in range(plan.processes)]
+    each = [time_process(board, onnx, share(plan)) for _ in range(plan.processes)]
     after = functools.reduce(StateAfter.merged, (one.after for one in each))
     return TimedPass(
         before=before,
@@ -295,70 +237,6 @@ def time_once(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> TimedPass:
         inputs=each[0].opened.inputs[CANDIDATE],
         throttled=throttled(before, after, board.profile.max_temperature_c),
     )
-
-
-def _share(plan: MeasurePlan) -> MeasurePlan:
-    """The plan of one of its processes."""
-    count = plan.processes
-    return dataclasses.replace(
-        plan,
-        min_runs=math.ceil(plan.min_runs / count),
-        max_runs=math.ceil(plan.max_runs / count),
-        min_s=plan.min_s / count,
-        max_s=plan.max_s / count,
-    )
-
-
-class _Process(NamedTuple):
-    """What one process gave."""
-
-    opened: OpenedModels
-    after: StateAfter
-    timing: Timing
-    beside: Timing | None
-    warmup: int
-
-
-def _time_process(board: MeasuredBoard, onnx: Path, plan: MeasurePlan) -> _Process:
-    models, frames = {CANDIDATE: onnx, REFERENCE: board.reference}, dict[str, HW]()
-    if plan.frame_hw is not None:
-        models[BESIDE] = onnx
-        frames[CANDIDATE if plan.latency == "frame" else BESIDE] = plan.frame_hw
-    session = board.session(models, f"timing {onnx.name}", frames=frames, fresh=plan.processes > 1)
-    opened = session.opened
-    cold = far_over_ceiling(plan, opened.first_ms[CANDIDATE], FAR_OVER_CEILING_COLD)
-    warmup = 0 if cold else session.warm(CANDIDATE, plan.warmup_s)
-    session.warm(REFERENCE, min(REFERENCE_WARMUP_S, plan.warmup_s))
-    cpu_only = board.profile.provider_names == [CPU]
-    timing = time_candidate(session.blocks, plan, calm_ms=board.calm_ms, judge_core=cpu_only)
-    beside = None
-    if plan.frame_hw is not None:
-        short = _beside_plan(plan)
-        beside = time_candidate(_as_candidate(session.blocks), short, judge_core=cpu_only)
-    if session.after is None:
-        raise DeviceError(f"{board.connection.name} did not report its state after the timing")
-    return _Process(opened, session.after, timing, beside, warmup)
-
-
-def _beside_plan(plan: MeasurePlan) -> MeasurePlan:
-    """Few runs of the other latency; in three processes enough for a p90."""
-    runs = MIN_BESIDE_RUNS if plan.phase == "confirm" else MIN_RUNS
-    max_s = min(plan.max_s, MAX_BESIDE_S)
-    return dataclasses.replace(
-        plan, ceiling_ms=None, min_runs=runs, max_runs=2 * runs, min_s=0.0, max_s=max_s
-    )
-
-
-def _as_candidate(source: BlockSource) -> BlockSource:
-    """The same source with the other latency in the candidate's place."""
-    there, here = {CANDIDATE: BESIDE}, {BESIDE: CANDIDATE}
-
-    def blocks(wanted: Sequence[BlockRequest]) -> Iterator[Block]:
-        asked = [dataclasses.replace(w, model=there.get(w.model, w.model)) for w in wanted]
-        for block in source(asked):
-            yield block.model_copy(update={"model": here.get(block.model, block.model)})
-
-    return blocks
 
 
 def fallen_back(board: MeasuredBoard, onnx: Path) -> tuple[tuple[str, ...], list[str]]:

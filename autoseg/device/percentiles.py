@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autoseg.core.feasibility import NORMAL_95
 from autoseg.core.records import RunTimes, Statistic
 from autoseg.device.history import Spread
 
 Interval = tuple[float, float]
 
-Z95 = 1.96
 LATER_PROCESSES = 3  # of a confirming measurement on another day
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -77,7 +77,7 @@ def _wider(
     is the interval of the runs over their figure.
     """
     between = spread.process[statistic] ** 2 * (1 / processes + 1 / LATER_PROCESSES)
-    around = Z95**2 * (between + 2 * spread.sitting[statistic] ** 2)
+    around = NORMAL_95**2 * (between + 2 * spread.sitting[statistic] ** 2)
     low, high = (math.log(max(end, 1e-9)) for end in of_runs)
     return (
         value_ms * math.exp(-math.sqrt(2 * low**2 + around)),
@@ -102,12 +102,12 @@ def estimate(times_ms: Sequence[float], statistic: Statistic) -> tuple[float, In
     runs = len(times)
     if statistic == "mean":
         mean, spread = float(times.mean()), float(times.std())
-        half = 1.96 * spread * math.sqrt(design_effect(times - mean) / runs)
+        half = NORMAL_95 * spread * math.sqrt(design_effect(times - mean) / runs)
         return mean, (mean - half, mean + half)
     quantile = QUANTILES[statistic]
     value = float(np.quantile(times, quantile))
     below = (times <= value).astype(float) - quantile
-    half = 1.96 * math.sqrt(runs * quantile * (1 - quantile) * design_effect(below))
+    half = NORMAL_95 * math.sqrt(runs * quantile * (1 - quantile) * design_effect(below))
     ordered = np.sort(times)
     low = max(1, math.floor(runs * quantile - half))
     high = min(runs, math.ceil(runs * quantile + half))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from autoseg.core.records import MeasurePlan
+from autoseg.device.history import calm_median
 from autoseg.device.percentiles import estimate
 from autoseg.device.rpc_schema import Block
 
@@ -171,11 +172,6 @@ def _fastest_ms(seen: Sequence[Block]) -> float:
 def _block_took_s(block: Block) -> float:
     """Seconds of a block, with the untimed run before it."""
     return (sum(block.times_ms) + block.times_ms[0]) / 1e3
-
-
-def calm_median(medians_ms: Sequence[float]) -> float:
-    """The median of the faster half: other programs only ever make a machine slower."""
-    return statistics.median(sorted(medians_ms)[: (len(medians_ms) + 1) // 2])
 
 
 def _first_request(plan: MeasurePlan) -> list[BlockRequest]:
