@@ -88,7 +88,9 @@ def test_result_from_run_answers_from_the_folder_alone(finished):
 
 def test_optimize_confirms_the_trained_file_and_reads_test_once(finished):
     for evaluation in autoseg.Result.from_run(finished.folder).front:
-        assert [m.phase for m in evaluation.measurements] == ["screen", "confirm"]
+        first, *others = [m.phase for m in evaluation.measurements]
+        # On a busy machine a figure may be unusable: it is taken once again.
+        assert first == "screen" and others in (["confirm"], ["confirm", "confirm"])
         assert evaluation.measurement.runs >= 1024
         assert evaluation.p_feasible >= 0.9
         assert evaluation.score("val").source == "onnx" and evaluation.score("val").decayed
