@@ -14,7 +14,9 @@ import optuna
 import pytest
 
 import autoseg
-from autoseg.core.records import Evaluation
+from autoseg.core.feasibility import unusable
+from autoseg.core.records import Evaluation, Measurement
+from autoseg.core.serialize import from_json
 from autoseg.run.ledger import read_events
 
 # The second rung is long enough to be killed in.
@@ -97,11 +99,18 @@ def in_confirming(command: Command) -> None:
 
 
 def nothing_twice(events) -> None:
-    counted = Counter()
+    counted, useless = Counter(), set()
     for event in events:
-        if event["event"] in ("proposed", "measured", "confirmed", "rejected", "tested"):
-            kind = "confirmed" if event["event"] == "rejected" else event["event"]
-            counted[kind, event["key"]] += 1
+        if event["event"] in ("proposed", "measured", "tested"):
+            counted[event["event"], event["key"]] += 1
+        if event["event"] in ("confirmed", "rejected"):
+            # A figure that was disturbed until it was unusable is taken once again.
+            if event["key"] in useless:
+                useless.remove(event["key"])
+                continue
+            counted["confirmed", event["key"]] += 1
+            if unusable(from_json(Measurement, event["measurement"]), "p90"):
+                useless.add(event["key"])
         if event["event"] == "scored":
             score = event["score"]
             counted["scored", event["key"], score["epoch"], score["decayed"]] += 1
