@@ -27,6 +27,8 @@ from autoseg.search.status import epoch_of
 
 Binds = Literal["ceiling", "floor", "both", "time"]
 
+# What more knobs may gain at the same input: channels, repetition and pooling gave two times.
+MAX_TIMES_FASTER = 4.0
 # Where latency and IoU each have this probability, both together reach MIN_P_FEASIBLE.
 MIN_P_EACH = math.sqrt(MIN_P_FEASIBLE)
 
@@ -137,7 +139,7 @@ def relaxations(run: InfeasibleRun, binds: Binds) -> tuple[Relaxation, ...]:
         return tuple(_more_time(run))
     # More training does not make a network faster.
     more = [] if binds == "ceiling" else _more_time(run)
-    known, knobs = _relaxed(run), _more_knobs(run)
+    known, knobs = _relaxed(run), _more_knobs(run) if _within_reach(run) else []
     slower = [] if knobs and binds == "floor" else _higher_ceiling_untrained(run)
     if binds == "ceiling":
         return (*known, *slower, *knobs)
@@ -257,6 +259,12 @@ def _useful_s(run: InfeasibleRun) -> float:
     epoch_s = score.train_s / max(1, score.epoch)
     # Others compete with it for the workers, and the decay and the final check follow.
     return max(doubled, run.spent_s + 2 * epoch_s * (max(run.rungs) - score.epoch))
+
+
+def _within_reach(run: InfeasibleRun) -> bool:
+    """Whether other knobs could make the fastest network fast enough."""
+    fastest_ms = min(map(run.latency_ms, run.measured), default=0.0)
+    return fastest_ms <= MAX_TIMES_FASTER * run.constraints.max_latency_ms
 
 
 def _more_knobs(run: InfeasibleRun) -> list[Relaxation]:

@@ -121,6 +121,13 @@ def test_explanation_of_a_ceiling_that_nothing_meets():
     assert neither.binds == "both" and re.search(r"0\.8000 .*0\.9\b", neither.summary)
 
 
+@pytest.mark.parametrize("fastest_ms, offered", [(20.0, True), (6750.0, False)])
+def test_explanation_offers_more_knobs_only_where_they_could_be_fast_enough(fastest_ms, offered):
+    found = explained(evaluation("a", fastest_ms, state="too_slow"), effort="entry")
+    assert found.binds == "ceiling"
+    assert any(way.option == "--effort" for way in found.relax) is offered
+
+
 def test_explanation_names_time_where_training_was_cut_off():
     """More time is all that is advised: nothing is known to be out of reach."""
     found = explained(evaluation("a", 5.0, 0.8, epoch=3), evaluation("b", 6.0, state="measured"))
