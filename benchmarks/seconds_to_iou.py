@@ -193,7 +193,7 @@ def train(pool: LocalPool, job: Job, over: threading.Event) -> Score:
     ((_, outcome),) = outcomes
     if isinstance(outcome, Exception):
         raise outcome
-    return outcome
+    return outcome.score
 
 
 def task_of(order: Order) -> Task:

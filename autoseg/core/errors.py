@@ -20,3 +20,7 @@ class DeviceError(AutosegError):
 
 class CandidateError(AutosegError):
     """One candidate's fault (failed export, NaN loss): it is recorded, and the search goes on."""
+
+
+class OutOfMemory(CandidateError):
+    """A training did not fit into the memory that is left: its pool may make room for it."""

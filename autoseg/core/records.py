@@ -381,6 +381,7 @@ class Score:
 
     `p_floor` is the probability that the IoU is over the floor, by bootstrap over pictures;
     `iou_of` says of which classes the IoU is (`Dataset.iou_of`), None in older ledgers.
+    `trained_on` is the kind of slot; each batch was computed in `micro_batches` parts.
     """
 
     split: Literal["val", "test"]
@@ -395,6 +396,8 @@ class Score:
     decayed: bool = False
     p_floor: float | None = None
     iou_of: str | None = None
+    trained_on: Literal["cpu", "cuda"] = "cpu"
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True)

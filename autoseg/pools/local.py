@@ -9,14 +9,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job, Score
-from autoseg.pools.protocol import Outcome
+from autoseg.core.records import Job
+from autoseg.pools.protocol import Outcome, Trained
 from autoseg.pools.slots import Slot, default_slots
 from autoseg.train.task import Task
 
@@ -57,6 +57,13 @@ class LocalPool:
         """Start the workers ahead of the first job: their imports take seconds."""
         while self._free:
             self._start()
+
+    @property
+    def capacity(self) -> int:
+        return len(self._free) + len(self._workers)
+
+    def changes(self) -> Iterable[str]:
+        return ()
 
     @property
     def running(self) -> Collection[Job]:
@@ -132,10 +139,10 @@ class LocalPool:
         worker.connection.send((self._task, slot))
         return worker
 
-    def _receive(self, worker: _Worker) -> Score | CandidateError:
+    def _receive(self, worker: _Worker) -> Trained | CandidateError:
         worker.job = None
         try:
-            outcome: Score | CandidateError | AutosegError = worker.connection.recv()
+            outcome: Trained | CandidateError | AutosegError = worker.connection.recv()
         except (EOFError, ConnectionError):
             # Killed now, its own exit code would be lost.
             with suppress(subprocess.TimeoutExpired):
@@ -149,7 +156,7 @@ class LocalPool:
             return CandidateError(
                 f"its worker process was ended by signal {-code}; out of memory ends so"
             )
-        if isinstance(outcome, Score | CandidateError):
+        if isinstance(outcome, Trained | CandidateError):
             return outcome
         raise outcome
 

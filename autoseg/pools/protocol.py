@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Job, Score
 
-Outcome = tuple[Job, Score | CandidateError]
+
+@dataclass(frozen=True)
+class Trained:
+    """What a job gives beside its checkpoint: the score, and a contact sheet as JPEG, if any."""
+
+    score: Score
+    sheet: bytes | None = None
+
+
+Outcome = tuple[Job, Trained | CandidateError]
+MAX_LOSSES = 3  # workers that a job may lose before it counts as the candidate's fault
+MAX_SILENCE_S = 600.0  # of a worker that takes no step: it is ended, and counts as lost
 
 
 class Pool(Protocol):
@@ -18,6 +30,10 @@ class Pool(Protocol):
     A job and its outcome travel as data. No disk is shared with where a job runs, except the
     checkpoints, which `train.checkpoints` keeps.
     """
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs it can run side by side at this moment."""
 
     @property
     def running(self) -> Collection[Job]:
@@ -31,6 +47,9 @@ class Pool(Protocol):
 
     def wait(self, timeout_s: float) -> Iterable[Outcome]:
         """The jobs that have ended, waiting at most `timeout_s` for the first of them."""
+
+    def changes(self) -> Iterable[str]:
+        """What has happened to its slots since the last call, for the ledger: a sentence each."""
 
     def paused(self) -> AbstractContextManager[None]:
         """No job uses this machine's cores meanwhile."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 
-from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job, Score
+from autoseg.core.errors import AutosegError, CandidateError, DeviceError, OutOfMemory
+from autoseg.core.records import Job
+from autoseg.pools.protocol import Trained
 from autoseg.pools.slots import Slot
 from autoseg.train.loop import train_job
 from autoseg.train.task import Task
@@ -15,21 +17,29 @@ from autoseg.train.task import Task
 log = logging.getLogger(__name__)
 
 
-def run_job(task: Task, job: Job, slot: Slot) -> Score | CandidateError:
+def run_job(
+    task: Task,
+    job: Job,
+    slot: Slot,
+    *,
+    micro_batches: int = 1,
+    alive: Callable[[], None] = lambda: None,
+) -> Trained | CandidateError:
     """Train `job` in this process, and score it; a fault of the candidate is returned.
 
-    Foreign exceptions are translated here and nowhere else. Raises AutosegError for what is not
-    the candidate's fault.
+    Each batch is computed in `micro_batches` parts; `alive` is called after each step. Foreign
+    exceptions are translated here and nowhere else. Raises AutosegError for what is not the
+    candidate's fault.
     """
     torch.set_num_threads(slot.threads)
     try:
-        return train_job(task, job, slot.device)
+        return Trained(train_job(task, job, slot.device))
     except CandidateError as error:
         return error
     except AutosegError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return CandidateError(f"out of memory: {error}")
+        return OutOfMemory(f"out of memory: {error}")
     except OSError as error:
         text = f"training cannot read or write a file ({error}): fix that, then --resume"
         raise DeviceError(text) from error

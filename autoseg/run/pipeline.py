@@ -17,9 +17,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from autoseg.core.errors import AutosegError, CandidateError
-from autoseg.core.records import Job, Score
+from autoseg.core.records import Job
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
+from autoseg.pools.protocol import Outcome
 from autoseg.run.confirm import confirm_one, read_test, retake_unusable
 from autoseg.run.context import RunContext
 from autoseg.run.diagnose import diagnose
@@ -173,7 +174,7 @@ def submit(context: RunContext, job: Job) -> None:
     context.pool.submit(job)
 
 
-def collect(context: RunContext, outcomes: Iterable[tuple[Job, Score | CandidateError]]) -> bool:
+def collect(context: RunContext, outcomes: Iterable[Outcome]) -> bool:
     """Record the outcomes of jobs, then stop candidates that cannot reach the front."""
     job = None
     for job, outcome in outcomes:
@@ -183,7 +184,7 @@ def collect(context: RunContext, outcomes: Iterable[tuple[Job, Score | Candidate
         context.run.record(
             "scored",
             job.candidate,
-            score=to_json(outcome),
+            score=to_json(outcome.score),
             checkpoint=checkpoint_path(context.task, job).name,
             **_took(context, job),
         )

@@ -2,7 +2,7 @@
 
 from autoseg.core.errors import CandidateError
 from autoseg.core.records import Job, Score
-from autoseg.pools.protocol import Pool
+from autoseg.pools.protocol import Pool, Trained
 
 FOREVER = 100_000  # epochs
 
@@ -15,5 +15,6 @@ def outcomes(pool: Pool, count: int) -> dict[Job, Score | CandidateError]:
     found = {}
     while len(found) < count:
         assert pool.running
-        found.update(pool.wait(5.0))
+        for job, outcome in pool.wait(5.0):
+            found[job] = outcome.score if isinstance(outcome, Trained) else outcome
     return found

@@ -54,7 +54,7 @@ def test_a_worker_trains_what_this_process_would(pool, task, tmp_path):
     pool.submit(job)
     score = outcomes(pool, 1)[job]
     assert dataclasses.replace(score, train_s=0.0) == dataclasses.replace(
-        run_job(here, job, default_slots(1)[0]), train_s=0.0
+        run_job(here, job, default_slots(1)[0]).score, train_s=0.0
     )
 
 

@@ -18,6 +18,7 @@ from autoseg.core.feasibility import p_latency_met
 from autoseg.core.records import Constraints, Job
 from autoseg.core.serialize import to_json
 from autoseg.core.units import clock
+from autoseg.pools.protocol import Trained
 from autoseg.report.console import result_lines
 from autoseg.run.context import RunContext
 from autoseg.run.declaration import Declaration
@@ -225,8 +226,8 @@ def test_optimize_records_finished_jobs_before_it_stops(tmp_path):
     run.record("proposed", candidate, **said)
     run.record("measured", candidate, measurement=to_json(CONFIRMED), onnx_bytes=1, too_slow=False)
     pool = Finishing(
-        (Job(candidate=candidate, from_epoch=0, to_epoch=3), make_score(0.5, 3)),
-        (Job(candidate=candidate, from_epoch=3, to_epoch=9), make_score(0.8, 9)),
+        (Job(candidate=candidate, from_epoch=0, to_epoch=3), Trained(make_score(0.5, 3))),
+        (Job(candidate=candidate, from_epoch=3, to_epoch=9), Trained(make_score(0.8, 9))),
     )
     pool.outcomes.reverse()
     rescue(trip_of(run, scheduler_of(WIDE), pool))
