@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job, Score
+from autoseg.core.records import Job, Trained
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 from autoseg.train.batches import MakeBatch, batch_maker
@@ -29,17 +30,20 @@ SAVE_EVERY_S = 5.0  # the most training that a kill may cost
 REFRESH_PICTURES = 96  # for the statistics of the batch norms
 
 
-def train_job(task: Task, job: Job, device: str) -> Score:
+def train_job(
+    task: Task, job: Job, device: str, *, alive: Callable[[], None] = lambda: None
+) -> Trained:
     """Train `job` on `device` from its newest checkpoint, and score it on val at each picture's
     original size.
 
     Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
-    weights, interrupted or not. Raises CandidateError where the loss is not finite.
+    weights, interrupted or not. `alive` is called while a storage that is gone is waited for.
+    Raises CandidateError where the loss is not finite, DeviceError where the storage stays away.
     """
     torch.set_flush_denormal(True)  # denormals are a hundred times slower and change nothing here
     task = task_for(task, job.candidate)
     data = split_arrays(task, job.candidate, "train")
-    training = resume(task, job, torch.device(device))
+    training = resume(task, job, torch.device(device), alive)
     augmenter = augmenter_of(task, job.candidate)
     make_batch = batch_maker(data, augmenter, torch.device(device))
     started = saved = time.monotonic()
@@ -54,7 +58,7 @@ def train_job(task: Task, job: Job, device: str) -> Score:
             saved = time.monotonic()
     _, visited = task.recipe.pictures(0, len(data))
     _refresh_norms(training.average, data, visited)
-    save(training, task, job)
+    save(training, task, job, alive=alive)
     return score(task, job, training)
 
 

@@ -11,26 +11,34 @@ import numpy as np
 import torch
 from torch import nn
 
-from autoseg.core.diagnostics import sheet_path
-from autoseg.core.records import Job, Score
-from autoseg.data.cache import truths
+from autoseg.core.records import Job, Score, Trained
+from autoseg.data.cache import FetchShard, truths
 from autoseg.data.dataset import Array, Dataset
 from autoseg.networks.blocks import normalize
 from autoseg.train import metrics
 from autoseg.train.checkpoints import Training
-from autoseg.train.contact_sheet import MAX_ROWS_AT_SCORE, keep_first, write_sheet
+from autoseg.train.contact_sheet import drawn, keep_first
 from autoseg.train.task import Task, split_arrays
 
 CHUNK = 16  # pictures in a batch of inference
 
 
-def score(task: Task, job: Job, training: Training) -> Score:
-    """IoU of the averaged weights on the first `val_pictures` of val, a representative subset."""
+def score(task: Task, job: Job, training: Training) -> Trained:
+    """IoU of the averaged weights on the first `val_pictures` of val, a representative subset, and
+    a contact sheet of the task's examples.
+    """
     first = task.recipe.val_pictures
     frames = split_arrays(task, job.candidate, "val").frames(first)
     shown: list[Array] = []
-    maps = keep_first(class_maps(training.average, frames), shown, MAX_ROWS_AT_SCORE)
-    counts = picture_counts(task.dataset, maps, cache_dir=task.cache_dir, split="val", first=first)
+    maps = keep_first(class_maps(training.average, frames), shown, len(task.examples))
+    counts = picture_counts(
+        task.dataset,
+        maps,
+        cache_dir=task.cache_dir,
+        split="val",
+        first=first,
+        fetch=task.fetch,
+    )
     found = score_of(
         task.dataset,
         counts,
@@ -41,10 +49,8 @@ def score(task: Task, job: Job, training: Training) -> Score:
         seed=task.seed,
         decayed=job.decay,
     )
-    if task.place is not None:
-        path = sheet_path(task.place, job.candidate.key)
-        write_sheet(path, task.dataset, job.candidate, found, maps=shown, counts=counts)
-    return found
+    sheet = drawn(task.examples, task.dataset, job.candidate, found, maps=shown, counts=counts)
+    return Trained(found, sheet)
 
 
 @torch.no_grad()
@@ -79,9 +85,10 @@ def picture_counts(
     cache_dir: Path,
     split: str,
     first: int | None = None,
+    fetch: FetchShard | None = None,
 ) -> metrics.Counts:
     """The confusion of each picture, int64 ``[N, C, C]``, at its original size."""
-    whole = truths(dataset, split, cache_dir, first)
+    whole = truths(dataset, split, cache_dir, first, fetch)
     return metrics.score_pictures(maps, whole, len(dataset.classes))
 
 
