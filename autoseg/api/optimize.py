@@ -9,7 +9,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from autoseg.api.assemble import augmentation_of, dataset_of, require_same, statement, task_of
+from autoseg.api.assemble import (
+    augmentation_of,
+    checkpoints_of,
+    checkpoints_url,
+    dataset_of,
+    require_same,
+    statement,
+    task_of,
+)
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import Latency, Statistic
@@ -23,9 +31,11 @@ from autoseg.run.ledger import read_events, spent_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
 from autoseg.run.places import continued, keep_places, places_of
-from autoseg.run.reopen import reopen
+from autoseg.run.reopen import kept_checkpoints, reopen
 from autoseg.run.result import Result, runs_in
 from autoseg.run.store import Run, read_declaration
+from autoseg.train.contact_sheet import MAX_ROWS_AT_SCORE, examples_of
+from autoseg.train.storage import require_usable
 
 
 def optimize(
@@ -44,6 +54,7 @@ def optimize(
     sampler: str | None = None,
     pool: str | None = None,
     workers: int | None = None,
+    storage: str | None = None,
     seed: int | None = None,
     name: str | None = None,
     resume: bool = False,
@@ -105,15 +116,24 @@ def optimize(
         facts = statement(declaration, chosen, dataset, info, digest)
         if before is not None:
             require_same(before, facts)
-        task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
-        facts |= {"places": places_of(folder)}
+        url = checkpoints_url(folder, declaration, before or {})
+        task = task_of(
+            folder, declaration, chosen, dataset, info.channel_step, augmentation,
+            checkpoints=checkpoints_of(folder, url),
+            examples=() if dry_run else examples_of(dataset, MAX_ROWS_AT_SCORE),
+        )  # fmt: skip
+        if url and before is None:
+            require_usable(task.checkpoints, None)
+        facts |= {"places": places_of(folder), "checkpoints": url}
         if before is None:
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         run.count_from(began_at)
         if before is not None:
+            require_usable(task.checkpoints, kept_checkpoints(run))
             keep_places(run, declaration)
+            run.change(storage=declaration.storage, checkpoints=url)
         context = session.open_context(run, task, declaration, target, declaration.workers)
         if on_start:
             on_start(run, declaration)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job
-from autoseg.pools.protocol import Outcome, Trained
+from autoseg.core.records import Job, Trained
+from autoseg.pools.protocol import Outcome
 from autoseg.pools.slots import Slot, default_slots
 from autoseg.train.task import Task
 

@@ -132,6 +132,11 @@ class Declaration:
         default="one a GPU, else one a core, at most the CPU quota rounded up",
         help="trainings side by side",
     )  # fmt: skip
+    storage: str | None = _option(
+        None, metavar="URL", changeable=True, default="the run's folder",
+        help="where checkpoints are kept: any URL that fsspec opens, such as s3://bucket/folder; "
+        "they lie in a folder there that has the run's name",
+    )  # fmt: skip
     seed: int = _option(
         0, metavar="N", minimum=0, explicit=True, help="for data splits, proposals and training"
     )
@@ -148,6 +153,7 @@ class Declaration:
         """Raises InputError with the rule, the value and the way out."""
         from autoseg.networks.space import check_effort_rank
         from autoseg.train.recipe import Recipe
+        from autoseg.train.storage import check_url
 
         for name, option in OPTIONS.items():
             _check(name, option, getattr(self, name))
@@ -157,6 +163,8 @@ class Declaration:
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
         if self.frame is not None:
             parse_frame_hw(self.frame)
+        if self.storage is not None:
+            check_url(self.storage)
         check_effort_rank(self.effort)
         Recipe.of(self.recipe)
 
