@@ -7,11 +7,15 @@ stays what it is when autoseg's change. The network is autoseg's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import albumentations
+# Without a network each process that imports it would wait for its newest version to be looked up.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations  # noqa: E402
 import cv2
 import numpy as np
 import torch
@@ -24,6 +28,8 @@ from autoseg.core.units import HW
 from autoseg.data.dataset import Sample
 from autoseg.networks.blocks import PIXEL_MEAN, PIXEL_SCALE
 from autoseg.train.recipe import Recipe
+
+MAX_WAIT_S = 60  # for a batch of the workers: a loop that hangs ends with an error
 
 
 class Pictures(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -87,6 +93,7 @@ class PlainLoop:
         loader = DataLoader(
             Pictures(samples, input_hw), recipe.batch, shuffle=True, num_workers=workers,
             persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
+            timeout=MAX_WAIT_S if workers else 0,
         )  # fmt: skip
         optimizer = torch.optim.AdamW(
             net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay

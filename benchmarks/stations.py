@@ -93,8 +93,6 @@ class Station:
 
     def train(self, epochs: int) -> float:
         """Seconds of `epochs` epochs of `train_job`, from its checkpoint, without the scoring."""
-        if self.device.type == "cuda":  # only the end of a whole job waits for the device
-            return self._wall_s(2 * epochs) - self._wall_s(epochs)
         before_s = self.score.train_s if self.score else 0.0
         self._job(epochs)
         assert self.score is not None
@@ -187,11 +185,6 @@ class Station:
         self.score, self.last = train_job(self.task, job, str(self.device)).score, job
         if before:
             self.task.checkpoints.remove(checkpoint_name(before))
-
-    def _wall_s(self, epochs: int) -> float:
-        started = now()
-        self._job(epochs)
-        return now() - started
 
     def _bound_parts(self) -> tuple[nn.Module, Optimizers, Tensor]:
         assert self.last is not None and self.seen is not None

@@ -66,6 +66,14 @@ def test_train_speed_compares_a_plain_loop_and_the_bound(tiny, tmp_path):
 
 
 @pytest.mark.slow
+def test_gpu_writes_its_three_tables(tmp_path):
+    run("gpu.py", "--device", "cpu", "--quick", "--out", tmp_path / "gpu.md")
+    written = (tmp_path / "gpu.md").read_text()
+    titles = [line[3:] for line in written.splitlines() if line.startswith("## ")]
+    assert len(titles) == 3 and "standard error of 0.0000" in written
+
+
+@pytest.mark.slow
 def test_seconds_to_iou_are_appended_and_compared_by_label(tiny, tmp_path):
     given = ["--data", tiny.data, "--nets", "small 96", "--seeds", 1, "--epochs", 3]
     given += ["--recipe", "batch=2", "--out", tmp_path / "iou"]
