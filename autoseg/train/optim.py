@@ -74,9 +74,10 @@ class Muon(torch.optim.Optimizer):
             if not parameters:
                 continue
             gradients: list[Any] = [p.grad for p in parameters]
-            momenta = [
-                self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters
-            ]
+            for p in parameters:
+                if p not in self.state:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            momenta = [self.state[p]["momentum"] for p in parameters]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, gradients)
             ahead = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
