@@ -17,6 +17,7 @@ class Slot:
 
     device: str = "cpu"
     threads: int = 1
+    memory_share: float = 1.0
 
 
 def default_slots(workers: int | None = None) -> tuple[Slot, ...]:
