@@ -37,6 +37,7 @@ def score(task: Task, job: Job, training: Training) -> Score:
         split="val",
         source="torch",
         epoch=training.epoch,
+        trained_on=next(training.average.parameters()).device.type,
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,
