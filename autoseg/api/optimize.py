@@ -9,7 +9,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from autoseg.api.assemble import augmentation_of, dataset_of, require_same, statement, task_of
+from autoseg.api.assemble import (
+    augmentation_of,
+    dataset_of,
+    pool_of,
+    require_same,
+    scheduler_of,
+    statement,
+    task_of,
+)
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import Latency, Statistic
@@ -18,7 +26,7 @@ from autoseg.data import is_parcels
 from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext, typical_hw
-from autoseg.run.declaration import OPTIONS, Declaration
+from autoseg.run.declaration import OPTIONS, Declaration, constraints_of
 from autoseg.run.ledger import read_events, spent_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
@@ -44,6 +52,8 @@ def optimize(
     sampler: str | None = None,
     pool: str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
+    gpus_per_trial: float | None = None,
     seed: int | None = None,
     name: str | None = None,
     resume: bool = False,
@@ -109,12 +119,15 @@ def optimize(
         facts |= {"places": places_of(folder)}
         if before is None:
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
+        constraints = constraints_of(declaration, before or facts)
+        scheduler = scheduler_of(task, declaration, constraints)
+        pool = session.enter_context(closing(pool_of(task, declaration, scheduler)))
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         run.count_from(began_at)
         if before is not None:
             keep_places(run, declaration)
-        context = session.open_context(run, task, declaration, target, declaration.workers)
+        context = session.open_context(run, task, scheduler, pool, target)
         if on_start:
             on_start(run, declaration)
         follow(run, declaration)

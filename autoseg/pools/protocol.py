@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job, Score
+from autoseg.core.records import Job, Score, SlotKind
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Pool(Protocol):
     @property
     def capacity(self) -> int:
         """How many jobs it can run side by side at this moment."""
+
+    @property
+    def kind(self) -> SlotKind:
+        """What most of its slots train on."""
 
     @property
     def running(self) -> Collection[Job]:
