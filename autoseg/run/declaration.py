@@ -140,6 +140,11 @@ class Declaration:
         default="by the memory of the largest candidate, at least 1/8",
         help="the share of a GPU that one training takes, such as 0.25",
     )  # fmt: skip
+    storage: str | None = _option(
+        None, metavar="URL", changeable=True, default="the run's folder",
+        help="where checkpoints are kept: any URL that fsspec opens, such as s3://bucket/folder; "
+        "they lie in a folder there that has the run's name",
+    )  # fmt: skip
     seed: int = _option(
         0, metavar="N", minimum=0, explicit=True, help="for data splits, proposals and training"
     )
@@ -156,6 +161,7 @@ class Declaration:
         """Raises InputError with the rule, the value and the way out."""
         from autoseg.networks.space import check_effort_rank
         from autoseg.train.recipe import Recipe
+        from autoseg.train.storage import check_url
 
         for name, option in OPTIONS.items():
             _check(name, option, getattr(self, name))
@@ -172,6 +178,8 @@ class Declaration:
                 )
         if self.frame is not None:
             parse_frame_hw(self.frame)
+        if self.storage is not None:
+            check_url(self.storage)
         check_effort_rank(self.effort)
         Recipe.of(self.recipe)
 

@@ -9,8 +9,9 @@ import pytest
 from brief import START
 from pools.jobs import FOREVER, candidates, outcomes
 
-from autoseg.core.errors import DeviceError, OutOfMemory
+from autoseg.core.errors import DeviceError
 from autoseg.core.records import Job, Score
+from autoseg.pools import local
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import MAX_LOSSES
 from autoseg.pools.slots import Slot

@@ -102,13 +102,13 @@ def _initialize(address: str | None, task: Task, cpus: int | None) -> None:
 
 
 def _mailbox() -> Any:
-    """The mailbox, on this node, once it answers: a cluster that refuses us shows it here first."""
+    """The mailbox, on this node, once it answers: what a cluster refuses shows here first."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": MAX_MESSAGES_AT_ONCE}
-    mailbox = ray.remote(Mailbox).options(**options, scheduling_strategy=here).remote()
+    mailbox: Any = ray.remote(Mailbox).options(**options, scheduling_strategy=here).remote()
     ray.get(mailbox.collect.remote(0.0), timeout=CONNECT_TIMEOUT_S)
     return mailbox
 

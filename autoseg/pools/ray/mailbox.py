@@ -11,8 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import Job
-from autoseg.pools.protocol import Trained
+from autoseg.core.records import Job, Trained
 
 MAX_MESSAGES_AT_ONCE = 100_000  # every idle slot waits in one call
 COLLECT_FOR_S = 0.002  # after the first message, so that a burst of them costs one call

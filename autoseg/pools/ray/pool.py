@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job
+from autoseg.core.records import Job, Trained
 from autoseg.core.text import one_line
-from autoseg.pools.protocol import MAX_LOSSES, MAX_SILENCE_S, Outcome, Trained
+from autoseg.pools.protocol import MAX_LOSSES, MAX_SILENCE_S, Outcome
 from autoseg.pools.ray.connect import Connection
 from autoseg.pools.ray.mailbox import (
     Beat,
@@ -164,7 +164,7 @@ class RayPool:
         """How many slots the cluster has room for, before any has started."""
         import ray
 
-        there = ray.cluster_resources()
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
         room = int(there.get("GPU", 0) / self._share) if self._share else int(there.get("CPU", 0))
         return min(room, self._workers or room)
 
@@ -270,7 +270,8 @@ def _node_lives(node: str) -> bool:
     """Whether a lost worker is likely to be its job's fault: it is not where its node is gone."""
     import ray
 
-    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return any(found["NodeID"] == node and found["Alive"] for found in nodes)
 
 
 def _kill(hello: Hello) -> None:

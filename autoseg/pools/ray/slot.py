@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
-from autoseg.pools.protocol import Trained
+from autoseg.core.records import Trained
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
@@ -61,7 +61,7 @@ def _introduction(share: float) -> tuple[Hello, Slot]:
         device = "cuda:0"  # Ray shows each process its own GPU only
     elif numbers:
         note = (
-            f"Ray offers a GPU on {ray.util.get_node_ip_address()}, but torch cannot use it there:"
+            f"Ray offers a GPU on node {node[:8]}, but torch cannot use it there:"
             " it trains on a core"
         )
     hello = Hello(
@@ -92,7 +92,7 @@ def _outcome(
 
 
 class _Pulse(logging.Handler):
-    """Tells the driver every second that this process lives, and how long ago the last step was."""
+    """Tells the driver every second that this process lives, and when the last step was."""
 
     def __init__(self, mailbox: Any, slot: str) -> None:
         super().__init__(logging.WARNING)

@@ -53,7 +53,7 @@ def _tuner(
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
-    class Follow(TrialProgressCallback, tune.Stopper):  # type: ignore[misc]
+    class Follow(TrialProgressCallback, tune.Stopper):
         """Hears of lost trials, and ends the experiment; in place of the callback that prints on
         stdout whatever the verbosity.
         """
