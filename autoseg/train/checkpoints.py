@@ -106,7 +106,7 @@ def save(
     except OSError as error:
         if not training.warned:
             told = "%s trains on; its checkpoints cannot be written for now (%s)"
-            log.warning(told, job.candidate.key, error)
+            log.warning(told, job.candidate.key, error.strerror or error)
         training.warned = True
     else:
         training.warned = False
