@@ -61,6 +61,15 @@ class Augmenter:
         maps = _maps(self._rng, count, self._hw)
         return Changes(maps, _tables(self._rng, count, self._channels))
 
+    def draw_for(self, varied: npt.NDArray[np.bool_]) -> Changes:
+        """The changes to pictures of which those flagged ``[n]`` are changed, and no others."""
+        drawn = self.draw(int(varied.sum()))
+        maps = np.tile(np.eye(2, 3), (len(varied), 1, 1))
+        values = np.arange(256, dtype=np.uint8)[:, None]
+        tables = np.tile(values, (len(varied), 1, self._channels))
+        maps[varied], tables[varied] = drawn.maps, drawn.tables
+        return Changes(maps, tables)
+
     def batch(self, frames: Array, masks: Array) -> tuple[Array, Array]:
         """Frames uint8 ``[N, H, W, C]`` and masks uint8 ``[N, H, W]``, changed together, at the
         same size; pixels that come in from outside are 255 (ignore) in the mask.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 import torch
@@ -121,8 +121,35 @@ class _Resize(torch.autograd.Function):
         return down.t() @ slope @ across, None
 
 
+class _Constant:
+    """A matrix of numbers, kept on every device and in every type in which it was asked for.
+
+    A copy from the CPU in each training step would make a GPU wait.
+    """
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self._make = make
+        self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def to(self, like: Tensor) -> Tensor:
+        """The matrix on the device and in the type of another tensor."""
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing or torch.compiler.is_compiling():  # their tensors are of no use afterwards
+            return self._make().to(like)
+        place = like.device, like.dtype
+        if place not in self._kept:
+            # What is made in inference mode could not be used in training.
+            with torch.inference_mode(False), like.device:
+                self._kept[place] = self._make().to(like)
+        return self._kept[place]
+
+
 @lru_cache
-def _interpolation(length: int, new_length: int) -> Tensor:
+def _interpolation(length: int, new_length: int) -> _Constant:
+    return _Constant(partial(_interpolation_matrix, length, new_length))
+
+
+def _interpolation_matrix(length: int, new_length: int) -> Tensor:
     """The matrix ``[new_length, length]`` of a linear interpolation with aligned corners."""
     unit = torch.eye(length)[None]
     columns = functional.interpolate(unit, new_length, mode="linear", align_corners=True)
@@ -172,6 +199,15 @@ def _averages(windows: list[tuple[int, int]], length: int) -> Tensor:
         for start, end in windows
     ]
     return torch.tensor(rows)
+
+
+def _kept(make: Callable[[Any, int], Tensor]) -> Callable[[Any, int], Any]:
+    constant = lru_cache(lambda windows, length: _Constant(partial(make, windows, length)))
+    return wraps(make)(lambda windows, length: constant(tuple(windows), length))
+
+
+# No decorator: a network's structure is known by the source of its functions.
+_averages = _kept(_averages)  # type: ignore[assignment]
 
 
 def initialize(net: nn.Module) -> nn.Module:

@@ -19,7 +19,6 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import LATENCIES, STATISTICS, Constraints, Latency, Statistic
 from autoseg.core.units import parse_duration_s, parse_frame_hw
 from autoseg.core.yaml_files import did_you_mean
-from autoseg.pools.slots import default_slots
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Reading
@@ -127,10 +126,19 @@ class Declaration:
         help="proposer of candidates: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random",
     )  # fmt: skip
     pool: str = _option("local", metavar="NAME", choices=POOLS, help="where trainings run: local")
-    workers: int = _option(
-        lambda: len(default_slots()), metavar="N", minimum=1, changeable=True, explicit=True,
-        default="one a GPU, else one a core, at most the CPU quota rounded up",
+    workers: int | None = _option(
+        None, metavar="N", minimum=1, changeable=True,
+        default="up to 8 a GPU, by its memory; else one a core, at most the CPU quota rounded up",
         help="trainings side by side",
+    )  # fmt: skip
+    gpus: int | None = _option(
+        None, metavar="N", minimum=0, changeable=True, default="all that are there",
+        help="how many GPUs are used; 0 trains on the cores although there are GPUs",
+    )  # fmt: skip
+    gpus_per_trial: float | None = _option(
+        None, metavar="SHARE", changeable=True,
+        default="by the memory of the largest candidate, at least 1/8",
+        help="the share of a GPU that one training takes, such as 0.25",
     )  # fmt: skip
     storage: str | None = _option(
         None, metavar="URL", changeable=True, default="the run's folder",
@@ -161,6 +169,13 @@ class Declaration:
         if not 0 < self.min_iou < 1:
             share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
+        if self.gpus_per_trial is not None:
+            _check_number("gpus_per_trial", self.gpus_per_trial, (int, float))
+            if not 0 < self.gpus_per_trial <= 1:
+                raise InputError(
+                    "--gpus-per-trial is a share of one GPU, over 0 and at most 1, got "
+                    f"{self.gpus_per_trial:g}"
+                )
         if self.frame is not None:
             parse_frame_hw(self.frame)
         if self.storage is not None:

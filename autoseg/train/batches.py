@@ -7,7 +7,7 @@ augmentation always runs on the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,93 +17,123 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoseg.core.records import IGNORE_INDEX
+from autoseg.core.units import HW
 from autoseg.data.augment import OUTSIDE_GREY, Augmenter, Changes
 from autoseg.data.cache import SplitArrays
 from autoseg.data.user_augmentation import OwnAugmenter
 from autoseg.networks.blocks import normalize
 
-GPU_SHARE = 0.4  # of a GPU's free memory that a data set may take
+GPU_SHARE = 0.4  # of a training's part of a GPU's memory, for its data set
+LOAD_PICTURES = 256  # copied to a GPU at a time
 
 Rows = npt.NDArray[np.intp]
-MakeBatch = Callable[[Rows, npt.NDArray[np.bool_]], tuple[Tensor, Tensor]]
+Flags = npt.NDArray[np.bool_]
+Batch = tuple[Tensor, Tensor]
+MakeBatches = Callable[[Rows, Flags], Iterator[Batch]]
 
 
 def batch_maker(
-    data: SplitArrays, augmenter: Augmenter | OwnAugmenter, device: torch.device
-) -> MakeBatch:
-    """A function that makes a batch from row numbers ``[n]`` and the flags ``[n]`` of those to
-    augment.
+    data: SplitArrays,
+    augmenter: Augmenter | OwnAugmenter,
+    device: torch.device,
+    *,
+    size: int,
+    memory_share: float = 1.0,
+) -> MakeBatches:
+    """A function that makes the batches of an epoch, of `size` pictures each, from its row numbers
+    ``[n]`` and the flags ``[n]`` of those to augment.
 
-    It returns inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`.
+    It gives inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`, of whose
+    memory the training may take `memory_share`.
     """
-    if device.type == "cuda" and isinstance(augmenter, Augmenter) and _fits(data, device):
-        return _resident_maker(data, augmenter, device)
+    if device.type == "cuda" and isinstance(augmenter, Augmenter):
+        free, total = torch.cuda.mem_get_info(device)
+        if _data_bytes(data) < GPU_SHARE * min(free, memory_share * total):
+            return resident_maker(data, augmenter, device, size)
 
-    def make(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        frames, masks = data.batch(rows)
-        if varied.any():
-            frames[varied], masks[varied] = augmenter.batch(frames[varied], masks[varied])
-        return normalize(torch.from_numpy(frames).to(device)), torch.from_numpy(masks).to(device)
+    def make(rows: Rows, varied: Flags) -> Iterator[Batch]:
+        for here in _slices(len(rows), size):
+            frames, masks = data.batch(rows[here])
+            if (some := varied[here]).any():
+                frames[some], masks[some] = augmenter.batch(frames[some], masks[some])
+            inputs = normalize(torch.from_numpy(frames).to(device))
+            yield inputs, torch.from_numpy(masks).to(device)
 
     return make
 
 
-def _fits(data: SplitArrays, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
+def _data_bytes(data: SplitArrays) -> int:
     height, width = data.input_hw
-    return len(data) * height * width * (data.channels + 1) < GPU_SHARE * free
+    return len(data) * height * width * (data.channels + 1)
 
 
-def _resident_maker(data: SplitArrays, augmenter: Augmenter, device: torch.device) -> MakeBatch:
+def resident_maker(
+    data: SplitArrays, augmenter: Augmenter, device: torch.device, size: int
+) -> MakeBatches:
+    """`batch_maker` with the data set in the memory of `device`.
+
+    What an epoch needs of the host is copied before its first batch, so that no step waits.
+    """
     frames, masks = (
         torch.empty((len(data), *data.input_hw, *more), dtype=torch.uint8, device=device)
         for more in ((data.channels,), ())
     )
     loaded = np.zeros(len(data), np.bool_)
 
-    def make(rows: Rows, varied: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        missing = rows[~loaded[rows]]
-        if len(missing):
-            at = torch.from_numpy(missing).to(device)
-            frames[at], masks[at] = (torch.from_numpy(a).to(device) for a in data.batch(missing))
-            loaded[missing] = True
-        places = torch.from_numpy(rows).to(device, non_blocking=True)
-        chosen, truth = frames[places], masks[places]
-        if varied.any():
-            at = torch.from_numpy(np.flatnonzero(varied)).to(device, non_blocking=True)
-            changes = augmenter.draw(int(varied.sum()))
-            chosen[at], truth[at] = change(chosen[at], truth[at], changes)
-        return normalize(chosen), truth
+    def make(rows: Rows, varied: Flags) -> Iterator[Batch]:
+        missing = np.unique(rows[~loaded[rows]])
+        for here in _slices(len(missing), LOAD_PICTURES):
+            at = torch.from_numpy(missing[here]).to(device)
+            pair = data.batch(missing[here])
+            frames[at], masks[at] = (torch.from_numpy(part).to(device) for part in pair)
+        loaded[missing] = True
+        places = torch.from_numpy(rows).to(device)
+        drawn = augmenter.draw_for(varied) if varied.any() else None
+        changes = None if drawn is None else on_device(drawn, data.input_hw, device)
+        return batches(places, changes)
+
+    def batches(places: Tensor, changes: Batch | None) -> Iterator[Batch]:
+        for here in _slices(len(places), size):
+            chosen, truth = frames[places[here]], masks[places[here]]
+            if changes is not None:
+                chosen, truth = change(chosen, truth, *(part[here] for part in changes))
+            yield normalize(chosen), truth
 
     return make
 
 
-def change(frames: Tensor, masks: Tensor, changes: Changes) -> tuple[Tensor, Tensor]:
-    """`Augmenter.batch` on tensors, uint8 ``[N, H, W, C]`` and ``[N, H, W]``, on any device.
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def on_device(changes: Changes, hw: HW, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Changes as `change` takes them: maps in the units of `grid_sample`, where -1 and 1 are the
+    borders of a picture of `hw`, float32 ``[N, 2, 3]``; and tables uint8 ``[N, 256, C]``.
+    """
+    height, width = hw
+    units = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
+    last = np.tile([0.0, 0.0, 1.0], (len(changes.maps), 1, 1))
+    maps = (units @ np.concatenate([changes.maps, last], 1) @ np.linalg.inv(units))[:, :2]
+    return (
+        torch.from_numpy(maps.astype(np.float32)).to(device),
+        torch.from_numpy(changes.tables).to(device),
+    )
+
+
+def change(frames: Tensor, masks: Tensor, maps: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+    """`Augmenter.batch` on tensors, uint8 ``[N, H, W, C]`` and ``[N, H, W]``, on any device, with
+    the changes that `on_device` gives.
 
     Frames differ from OpenCV's by the rounding of interpolation weights.
     """
     count, height, width, channels = frames.shape
-    tables = torch.from_numpy(changes.tables).to(frames.device, non_blocking=True)
     flat = frames.reshape(count, height * width, channels).long()
     coloured = tables.gather(1, flat).reshape(frames.shape).permute(0, 3, 1, 2)
-    grid = _grid(changes.maps, (height, width), frames.device)
+    grid = functional.affine_grid(maps, [count, 1, height, width], align_corners=False)
     # grid_sample fills with 0, so values are shifted to make 0 the fill value.
     warped = _sample(coloured.float() - OUTSIDE_GREY, grid, "bilinear") + OUTSIDE_GREY
     moved = IGNORE_INDEX - _sample(IGNORE_INDEX - masks[:, None].float(), grid, "nearest")
     return warped.round().to(torch.uint8).permute(0, 2, 3, 1), moved[:, 0].to(torch.uint8)
-
-
-def _grid(maps: npt.NDArray[np.float64], hw: tuple[int, int], device: torch.device) -> Tensor:
-    """The source place of each new pixel in `grid_sample` units, float32 ``[N, H, W, 2]``."""
-    to_old = torch.from_numpy(maps).to(device, torch.float32, non_blocking=True)
-    rows = torch.arange(hw[0], device=device, dtype=torch.float32)
-    columns = torch.arange(hw[1], device=device, dtype=torch.float32)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    places = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
-    old = (to_old @ places).reshape(len(maps), 2, *hw).permute(0, 2, 3, 1)
-    size = torch.tensor([hw[1], hw[0]], device=device, dtype=torch.float32)
-    return (2 * old + 1) / size - 1
 
 
 def _sample(maps: Tensor, grid: Tensor, mode: Any) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,14 +66,6 @@ def examples_of(dataset: Dataset, count: int) -> tuple[Example, ...]:
     except Exception as error:  # no error here may stop a run
         log.warning("no contact sheets are drawn: their pictures cannot be read (%s)", error)
         return ()
-
-
-def keep_first(maps: Iterable[Array], into: list[Array], count: int) -> Iterator[Array]:
-    """Pass class maps on, and append the first `count` of them to `into`."""
-    for class_map in maps:
-        if len(into) < count:
-            into.append(class_map)
-        yield class_map
 
 
 def drawn(

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job, Trained
+from autoseg.core.records import IGNORE_INDEX, Job, Trained
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
-from autoseg.train.batches import MakeBatch, batch_maker
+from autoseg.train.batches import Batch, Flags, Rows, batch_maker
 from autoseg.train.checkpoints import Training, resume, save
 from autoseg.train.losses import segmentation_loss
+from autoseg.train.optim import Number, average
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
 from autoseg.train.task import Task, augmenter_of, split_arrays, task_for
@@ -29,29 +30,46 @@ from autoseg.train.task import Task, augmenter_of, split_arrays, task_for
 SAVE_EVERY_S = 5.0  # the most training that a kill may cost
 REFRESH_PICTURES = 96  # for the statistics of the batch norms
 
+Step = Callable[[Tensor, Tensor, Number, Number], Tensor]
+
 
 def train_job(
-    task: Task, job: Job, device: str, *, alive: Callable[[], None] = lambda: None
+    task: Task,
+    job: Job,
+    device: str,
+    *,
+    micro_batches: int = 1,
+    memory_share: float = 1.0,
+    alive: Callable[[], None] = lambda: None,
 ) -> Trained:
     """Train `job` on `device` from its newest checkpoint, and score it on val at each picture's
     original size.
 
     Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
-    weights, interrupted or not. `alive` is called while a storage that is gone is waited for.
-    Raises CandidateError where the loss is not finite, DeviceError where the storage stays away.
+    weights on a CPU, interrupted or not. Raises CandidateError where the loss is not finite,
+    DeviceError where the storage of the checkpoints stays away.
+
+    Each batch is computed in `micro_batches` parts, one after the other, where a GPU's memory is
+    short; `memory_share` is this training's part of it. The gradient of the cross-entropy is that
+    of the whole batch; Dice and the batch norms see each part alone. `alive` is called after each
+    step and each batch that is scored, and while a storage that is gone is waited for.
     """
     torch.set_flush_denormal(True)  # denormals are a hundred times slower and change nothing here
-    task = task_for(task, job.candidate)
+    task, where = task_for(task, job.candidate), torch.device(device)
     data = split_arrays(task, job.candidate, "train")
-    training = resume(task, job, torch.device(device), alive)
+    training = resume(task, job, where, alive)
     augmenter = augmenter_of(task, job.candidate)
-    make_batch = batch_maker(data, augmenter, torch.device(device))
+    make_batches = batch_maker(
+        data, augmenter, where, size=task.recipe.batch, memory_share=memory_share
+    )
+    step = training_step(training, task.recipe, micro_batches)
     started = saved = time.monotonic()
     before_s = training.train_s
     while training.epoch < job.to_epoch:
         augmenter.start_epoch(training.epoch)
-        _epoch(training, job, task, len(data), make_batch)
-        training.epoch += 1
+        batches = make_batches(*_visited(task, training.epoch, len(data)))
+        steps = zip(batches, *schedule(task.recipe, training, job, len(data), where), strict=True)
+        _epoch(training, task.seed, step, steps, alive)
         training.train_s = before_s + time.monotonic() - started
         if time.monotonic() - saved > SAVE_EVERY_S:
             save(training, task, job, partial=True)
@@ -59,46 +77,96 @@ def train_job(
     _, visited = task.recipe.pictures(0, len(data))
     _refresh_norms(training.average, data, visited)
     save(training, task, job, alive=alive)
-    return score(task, job, training)
+    return score(task, job, training, micro_batches=micro_batches, alive=alive)
 
 
-def _epoch(training: Training, job: Job, task: Task, rows: int, make_batch: MakeBatch) -> None:
-    recipe, net = task.recipe, training.net
-    rng = np.random.default_rng((task.seed, training.epoch))
-    first, visited = recipe.pictures(training.epoch, rows)
-    order = (first + rng.permutation(visited)) % rows
-    varied = rng.random(len(order)) < recipe.augmented_share(training.epoch)
+def _epoch(
+    training: Training,
+    seed: int,
+    step: Step,
+    steps: Iterable[tuple[Batch, Number, Number]],
+    alive: Callable[[], None],
+) -> None:
     # Dropout draws from torch's generator, and a resumed epoch must repeat.
-    torch.manual_seed(task.seed * 100_003 + training.epoch)
-    net.train()
-    weights: list[torch.Tensor] = [*net.parameters()]
-    averaged: list[torch.Tensor] = [*training.average.parameters()]
-    steps = -(-visited // recipe.batch)
-    norms: list[torch.Tensor] = []
-    for step in range(steps):
-        here = slice(step * recipe.batch, (step + 1) * recipe.batch)
-        inputs, masks = make_batch(order[here], varied[here])
-        done = (training.epoch - job.from_epoch + step / steps) / (job.to_epoch - job.from_epoch)
-        rate = _rate(recipe, training.step, done if job.decay else None)
-        for optimizer in training.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-        # On CPUs that have bfloat16 the conversions around small layers cost more than they save.
-        with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
-            logits = net(inputs)
-        loss = segmentation_loss(logits, masks, recipe.dice_weight)
-        for weight in weights:
-            weight.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        norms.append(nn.utils.clip_grad_norm_(weights, recipe.clip_norm))
-        for optimizer in training.optimizers:
-            optimizer.step()
-        training.step += 1
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, weights, _newest_share(recipe, training.step))
+    torch.manual_seed(seed * 100_003 + training.epoch)
+    training.net.train()
+    norms: list[Tensor] = []
+    for (inputs, masks), rate, share in steps:
+        norms.append(step(inputs, masks, rate, share))
+        alive()
+    training.epoch += 1
+    training.step += len(norms)
     # Once an epoch: reading it at each step would make a GPU wait.
     if not torch.stack(norms).isfinite().all():
-        raise CandidateError(f"the loss is not finite in epoch {training.epoch + 1}")
+        raise CandidateError(f"the loss is not finite in epoch {training.epoch}")
+
+
+def training_step(training: Training, recipe: Recipe, micro_batches: int = 1) -> Step:
+    """The function that makes one step, from inputs, masks, the learning rate, and the share of
+    the newest weights in their average; it gives the norm of the gradient.
+
+    It neither copies from the host nor waits for a GPU.
+    """
+    net, optimizers = training.net, training.optimizers
+    weights: list[Tensor] = [*net.parameters()]
+    averaged: list[Tensor] = [*training.average.parameters()]
+
+    def step(inputs: Tensor, masks: Tensor, rate: Number, share: Number) -> Tensor:
+        for weight in weights:
+            weight.grad = None
+        parts = zip(inputs.chunk(micro_batches), masks.chunk(micro_batches), strict=True)
+        for some, truth in parts:
+            # On CPUs that have bfloat16 the conversions around small layers cost more than they
+            # save.
+            with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
+                logits = net(some)
+            loss = segmentation_loss(logits, truth, recipe.dice_weight)
+            loss.backward(_part(truth, masks))  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        average(averaged, weights, share)
+        return norm
+
+    return step
+
+
+def _part(truth: Tensor, masks: Tensor) -> Tensor | None:
+    """The fraction of a batch's counted pixels that is in a part of it; None for the whole."""
+    if len(truth) == len(masks):
+        return None
+    counted, of = ((each != IGNORE_INDEX).sum() for each in (truth, masks))
+    return counted / of.clamp(min=1)
+
+
+def _visited(task: Task, epoch: int, rows: int) -> tuple[Rows, Flags]:
+    """The rows of an epoch in their order, and which of them are augmented."""
+    rng = np.random.default_rng((task.seed, epoch))
+    first, visited = task.recipe.pictures(epoch, rows)
+    order = (first + rng.permutation(visited)) % rows
+    return order, rng.random(visited) < task.recipe.augmented_share(epoch)
+
+
+def schedule(
+    recipe: Recipe, training: Training, job: Job, rows: int, device: torch.device
+) -> tuple[Sequence[Number], Sequence[Number]]:
+    """The learning rate of each step of an epoch, and the share of the newest weights in their
+    average: numbers on a CPU, tensors on a GPU.
+    """
+    _, visited = recipe.pictures(training.epoch, rows)
+    steps = -(-visited // recipe.batch)
+    epochs = [training.epoch - job.from_epoch + step / steps for step in range(steps)]
+    rates = [
+        _rate(recipe, step, epoch / (job.to_epoch - job.from_epoch) if job.decay else None)
+        for step, epoch in enumerate(epochs, training.step)
+    ]
+    shares = [_newest_share(recipe, training.step + step + 1) for step in range(steps)]
+    if device.type == "cpu":
+        return rates, shares
+    ahead = torch.tensor([rates, shares], device=device)
+    return ahead[0].unbind(), ahead[1].unbind()
 
 
 def _rate(recipe: Recipe, step: int, decayed: float | None) -> float:

@@ -41,7 +41,14 @@ def confusion(prediction: Map, truth: Map, classes: int) -> Counts:
     # One histogram with a row for each uint8 truth: faster than masking 255 out.
     cells = truth.astype(np.uint16) * np.uint16(classes) + prediction
     counts = np.bincount(cells.ravel(), minlength=(IGNORE_INDEX + 1) * classes)
-    table = counts.reshape(IGNORE_INDEX + 1, classes)
+    return counted(counts.reshape(IGNORE_INDEX + 1, classes), classes)
+
+
+def counted(table: npt.NDArray[np.integer], classes: int) -> Counts:
+    """The rows of classes from the counts ``[256, C]`` of every value that a truth may have.
+
+    Raises InputError for a value that is no class index and not 255.
+    """
     if table[classes:IGNORE_INDEX].any():
         illegal = classes + int(np.flatnonzero(table[classes:IGNORE_INDEX].any(axis=1))[0])
         raise InputError(

@@ -15,11 +15,15 @@ from autoseg.train.recipe import Recipe
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _MIN_SIDE = 32  # of a padded matrix: many small products cost more than a few larger ones
 _MIN_ROWS = 4  # with fewer rows or columns there is little to orthogonalize
+Number = float | Tensor  # a float on a CPU; 0-dim where reading it would make a GPU wait
 ITERATIONS = 3  # five make the step more orthogonal but the networks no better
 
 
 def optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """The optimizers that share the parameters of `net`; the loop sets their rates."""
+    """The optimizers that share the parameters of `net`; the loop sets their rates.
+
+    On a GPU, rates are tensors there.
+    """
     parameters = list(net.parameters())
     matrices = [p for p in parameters if recipe.optimizer == "muon" and _is_matrix(p)]
     taken = set(map(id, matrices))
@@ -31,7 +35,9 @@ def optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
-        return [torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)]
+        fused = not parameters[0].is_cpu  # the others read a rate that is a tensor
+        momentum: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "fused": fused or None}
+        return [torch.optim.SGD(groups, lr=recipe.learning_rate, **momentum)]
     found: list[torch.optim.Optimizer] = []
     if groups:
         found.append(torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True))
@@ -75,7 +81,25 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_add_(momenta, gradients)
             ahead = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, _orthogonal(ahead), alpha=-group["lr"])
+            _add(parameters, _orthogonal(ahead), -group["lr"])
+
+
+@torch.no_grad()
+def average(averaged: list[Tensor], weights: list[Tensor], newest: Number) -> None:
+    """Move a running average of the weights towards the newest ones, by the share `newest`."""
+    if isinstance(newest, Tensor):
+        _add(averaged, list(torch._foreach_sub(weights, averaged)), newest)
+    else:
+        torch._foreach_lerp_(averaged, weights, newest)
+
+
+def _add(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
+    """Add `others` times `factor`; `others` may be overwritten."""
+    if isinstance(factor, Tensor):
+        torch._foreach_mul_(others, factor)
+        torch._foreach_add_(tensors, others)
+    else:
+        torch._foreach_add_(tensors, others, alpha=factor)
 
 
 def _orthogonal(steps: Iterable[Tensor]) -> list[Tensor]:

@@ -3,66 +3,113 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from autoseg.core.records import Job, Score, Trained
+from autoseg.core.records import IGNORE_INDEX, Job, Score, Trained
 from autoseg.data.cache import FetchShard, truths
 from autoseg.data.dataset import Array, Dataset
+from autoseg.data.resize import nearest_index
 from autoseg.networks.blocks import normalize
 from autoseg.train import metrics
 from autoseg.train.checkpoints import Training
-from autoseg.train.contact_sheet import drawn, keep_first
+from autoseg.train.contact_sheet import drawn
 from autoseg.train.task import Task, split_arrays
 
 CHUNK = 16  # pictures in a batch of inference
 
 
-def score(task: Task, job: Job, training: Training) -> Trained:
+def score(
+    task: Task,
+    job: Job,
+    training: Training,
+    *,
+    micro_batches: int = 1,
+    alive: Callable[[], None] = lambda: None,
+) -> Trained:
     """IoU of the averaged weights on the first `val_pictures` of val, a representative subset, and
     a contact sheet of the task's examples.
+
+    `alive` is called after each batch.
     """
-    first = task.recipe.val_pictures
+    first, dataset = task.recipe.val_pictures, task.dataset
     frames = split_arrays(task, job.candidate, "val").frames(first)
+    whole = iter(truths(dataset, "val", task.cache_dir, first, task.fetch))
     shown: list[Array] = []
-    maps = keep_first(class_maps(training.average, frames), shown, len(task.examples))
-    counts = picture_counts(
-        task.dataset,
-        maps,
-        cache_dir=task.cache_dir,
-        split="val",
-        first=first,
-        fetch=task.fetch,
-    )
+    tables: list[metrics.Counts] = []
+    for maps in _map_batches(training.average, frames):
+        truth = list(itertools.islice(whole, len(maps)))
+        tables.append(_counts(maps, truth, len(dataset.classes)))
+        shown.extend(maps[: len(task.examples) - len(shown)].cpu().numpy())
+        alive()
+    counts = np.concatenate(tables)
     found = score_of(
-        task.dataset,
+        dataset,
         counts,
         split="val",
         source="torch",
         epoch=training.epoch,
+        trained_on=next(training.average.parameters()).device.type,
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,
+        micro_batches=micro_batches,
     )
-    sheet = drawn(task.examples, task.dataset, job.candidate, found, maps=shown, counts=counts)
+    sheet = drawn(task.examples, dataset, job.candidate, found, maps=shown, counts=counts)
     return Trained(found, sheet)
 
 
-@torch.no_grad()
 def class_maps(net: nn.Module, frames: Iterable[Array]) -> Iterator[Array]:
     """Class maps uint8 ``[H, W]`` of frames uint8 ``[H, W, C]``, as the shipped graph gives."""
+    for maps in _map_batches(net, frames):
+        yield from maps.cpu().numpy()
+
+
+@torch.no_grad()
+def _map_batches(net: nn.Module, frames: Iterable[Array]) -> Iterator[Tensor]:
+    """Class maps uint8 ``[n, H, W]``, where the network is."""
     net.eval()
     device = next(net.parameters()).device
     waiting = iter(frames)
     while chunk := list(itertools.islice(waiting, CHUNK)):
         logits = net(normalize(torch.from_numpy(np.stack(chunk)).to(device)))
         classes = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(1)
-        yield from classes.to(torch.uint8).cpu().numpy()
+        yield classes.to(torch.uint8)
+
+
+def _counts(maps: Tensor, truths: Sequence[Array], classes: int) -> metrics.Counts:
+    if maps.is_cpu:  # numpy counts faster there
+        return metrics.score_pictures(maps.numpy(), truths, classes)
+    return count_where_they_are(maps, truths, classes)
+
+
+def count_where_they_are(maps: Tensor, truths: Sequence[Array], classes: int) -> metrics.Counts:
+    """`metrics.score_pictures` of class maps uint8 ``[n, H, W]``, counted on their device."""
+    tables = []
+    for class_map, truth in zip(maps, truths, strict=True):
+        rows, columns = (
+            _nearest(*lengths, maps.device)
+            for lengths in zip(class_map.shape, truth.shape, strict=True)
+        )
+        resized = class_map.index_select(0, rows).index_select(1, columns)
+        whole = torch.from_numpy(truth).to(maps.device)
+        cells = (whole.long() * classes + resized).flatten()
+        counts = cells.new_zeros((IGNORE_INDEX + 1) * classes)
+        # torch.bincount would wait for the device in each picture.
+        tables.append(counts.scatter_add_(0, cells, torch.ones_like(cells)))
+    found = torch.stack(tables).reshape(len(tables), IGNORE_INDEX + 1, classes).cpu().numpy()
+    return np.stack([metrics.counted(table, classes) for table in found])
+
+
+@lru_cache
+def _nearest(length: int, new_length: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(nearest_index(length, new_length)).to(device)
 
 
 def picture_score(

@@ -23,7 +23,7 @@ from autoseg.train import loop
 from autoseg.train.checkpoints import checkpoint_name, is_saved, trained_network
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
-from autoseg.train.scoring import class_maps, picture_score
+from autoseg.train.scoring import CHUNK, class_maps, picture_score
 from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
@@ -186,6 +186,15 @@ def test_train_job_scores_and_does_not_retrain_a_job_that_ended_before_its_score
     again = train(task, job)
     assert again == score
     assert same(loaded(checkpoint_path(task, job)), before)
+
+
+def test_train_job_in_parts_of_batches_is_recorded_and_tells_that_it_is_alive(task, small):
+    job, told = Job(candidate=small, from_epoch=0, to_epoch=2), []
+    score = train(task, job, micro_batches=2, alive=lambda: told.append(None))
+    assert (score.micro_batches, score.trained_on) == (2, "cpu")
+    rows = {split: len(samples) for split, samples in task.dataset.splits.items()}
+    steps, batches = -(-rows["train"] // task.recipe.batch), -(-rows["val"] // CHUNK)
+    assert len(told) == 2 * steps + batches
 
 
 def test_train_job_decay_is_a_separate_branch(task, small):

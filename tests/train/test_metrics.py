@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from autoseg.core.errors import InputError
 from autoseg.data.dataset import scored_classes
 from autoseg.train import metrics
+from autoseg.train.scoring import count_where_they_are
 
 
 def test_confusion_has_truth_in_rows_and_skips_255():
@@ -65,6 +67,25 @@ def test_score_pictures_scores_at_the_size_of_each_truth():
     assert tables.tolist() == [[[108, 0], [0, 0]], [[0, 0], [0, 600]]]
     with pytest.raises(InputError, match="got 1 of 2"):
         metrics.score_pictures([truths[0]], truths, 2)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 255])
+def test_counts_on_the_maps_device_are_those_of_numpy(classes):
+    rng = np.random.default_rng(classes)
+    maps = rng.integers(0, classes, (5, 24, 32), dtype=np.uint8)
+    sizes = [(24, 32), (90, 61), (7, 100), (48, 64), (1, 1)]
+    truths = [rng.integers(0, classes, size, dtype=np.uint8) for size in sizes]
+    for truth in truths:
+        truth[rng.random(truth.shape) < 0.1] = 255
+    counted = count_where_they_are(torch.from_numpy(maps), truths, classes)
+    assert counted.dtype == np.int64
+    assert np.array_equal(counted, metrics.score_pictures(maps, truths, classes))
+
+
+def test_counts_on_the_maps_device_refuse_values_that_are_no_class_index():
+    maps = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(InputError, match=r"mask value .*2.* got 7"):
+        count_where_they_are(maps, [np.full((9, 9), 7, np.uint8)], 2)
 
 
 def test_bootstrap_iou_resamples_groups_and_follows_its_seed():
