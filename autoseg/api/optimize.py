@@ -85,10 +85,10 @@ def optimize(
     files may lie elsewhere now: their new place is given in the same option. `sampler` is the
     proposer: ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
     ``"random"``). `augment` is a file written by `albumentations.save` or a
-    ``package.module:function``. Several devices share the run's measurements and must be of one
-    kind; `accept_new_host_key` trusts a board at first contact. `budget` is the time from this
-    call until it returns, of all sessions together where the run is continued; `more` with
-    `resume` goes on for so long beyond what was spent.
+    ``package.module:function``. `storage` is a URL for the checkpoints. Several devices share the
+    run's measurements and must be of one kind; `accept_new_host_key` trusts a board at first
+    contact. `budget` is the time from this call until it returns, of all sessions together where
+    the run is continued; `more` with `resume` goes on for so long beyond what was spent.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
     `on_event` is called with each event of the ledger after it was written, a mapping; its

@@ -272,11 +272,12 @@ def patiently(
         try:
             return do()
         except OSError as error:
+            cause = error.strerror or error  # without the name of a draft
             if isinstance(error, LASTING) or waited_s >= MAX_WAIT_S:
-                text = f"checkpoints in {storage} cannot be read or written ({error})"
+                text = f"checkpoints in {storage} cannot be read or written ({cause})"
                 raise DeviceError(f"{text}: fix that, then --resume") from error
             if not waited_s:
-                log.warning("waiting for the checkpoints in %s (%s)", storage, error)
+                log.warning("waiting for the checkpoints in %s (%s)", storage, cause)
         alive()
         time.sleep(wait_s)
         waited_s += wait_s

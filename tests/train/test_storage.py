@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import pickle
 import threading
+import time
 
 import fsspec
 import pytest
@@ -16,7 +17,7 @@ from autoseg import data
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import Job
 from autoseg.networks.space_file import load_space
-from autoseg.train import loop, storage
+from autoseg.train import checkpoints, loop, storage
 from autoseg.train.checkpoints import checkpoint_name, is_saved, resume, trained_network
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
@@ -235,6 +236,7 @@ def test_train_job_goes_on_without_its_storage_and_waits_for_it_at_the_end(
         Shaky.fail(9)  # six partial checkpoints, and three tries to write the whole one
         return training
 
+    monkeypatch.setattr(checkpoints, "TRAIN_ON_TIMES", 0)
     monkeypatch.setattr(loop, "resume", then_gone)
     train_job(shaky, job, "cpu", alive=lambda: told.append(1))
     assert Shaky.failures == 0 and len(told) == 3
@@ -282,6 +284,31 @@ def test_train_job_ends_where_its_storage_stays_away_and_then_goes_on(task, job,
     monkeypatch.setattr(loop, "save", saved)
     train_job(shaky, job, "cpu")
     assert same_weights(task, shaky, job)
+
+
+def test_train_job_spends_little_time_on_a_storage_that_answers_late(task, job, monkeypatch):
+    class Slow(FolderStorage):
+        tries = 0
+
+        def write(self, name, content):
+            if "partial" in name:
+                Slow.tries += 1
+                time.sleep(0.2)
+                raise TimeoutError("no answer")
+            super().write(name, content)
+
+    monkeypatch.setattr(loop, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "TRAIN_ON_TIMES", 10_000)
+    slow = Slow(task.checkpoints.folder)
+    train_job(dataclasses.replace(task, checkpoints=slow), job, "cpu")
+    assert Slow.tries == 1
+
+
+def test_train_job_leaves_no_draft_of_a_training_that_was_killed(task, job):
+    draft = f"{checkpoint_name(job, partial=True)}.0123.tmp"
+    task.checkpoints.write(draft, b"half of one")
+    train_job(task, job, "cpu")
+    assert task.checkpoints.names("") == [checkpoint_name(job)]
 
 
 def test_trained_network_that_is_gone_is_the_candidates_fault_alone(task, job):
