@@ -25,7 +25,7 @@ from autoseg.device import resolve
 from autoseg.export.to_onnx import check, export
 from autoseg.networks.space import channels_of
 from autoseg.networks.space_file import load_space
-from autoseg.pools.slots import default_slots
+from autoseg.pools.slots import make_slots, this_machine
 from autoseg.train.checkpoints import checkpoint_name, is_saved, trained_network
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
@@ -56,7 +56,7 @@ def main() -> None:
 
 def climb(task: Task, folder: Path, candidate: Candidate, epochs: int) -> Any:
     """Train to each rung up to `epochs`; from the last, decay, export, measure."""
-    before, device = 0, default_slots(1)[0].device
+    before, device = 0, make_slots(this_machine(), workers=1)[0].device
     for rung in (r for r in task.recipe.rungs if r <= epochs):
         job = Job(candidate, before, rung)
         if not is_saved(task, job):

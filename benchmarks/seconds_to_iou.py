@@ -160,12 +160,13 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
     """The trunk rung by rung, and a decayed branch from each, until the last IoU is reached."""
     from autoseg.core.records import Job
     from autoseg.pools.local import LocalPool
+    from autoseg.pools.slots import make_slots, this_machine
     from autoseg.train.checkpoints import checkpoint_name
 
     task = task_of(order)
     candidate = task.space.candidate(**NETS[order.net])
     points: list[Point] = []
-    with closing(LocalPool(task, 1)) as pool:
+    with closing(LocalPool(task, make_slots(this_machine(), workers=1))) as pool:
         # What a process does once, and the cache that all share, is not this row's alone.
         warm_up = Job(candidate, 0, 2)
         train(pool, warm_up, over)

@@ -38,7 +38,7 @@ def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> S
     said = {"effort": "expert", "constraints": ASKED, "recipe": Recipe(), "seed": 0, **changed}
     workers = said.pop("workers", 1)
     times = said.pop("times", None) or TrainingTime(
-        space=space, recipe=said["recipe"], outputs=1, pictures=100, workers=workers,
+        space=space, recipe=said["recipe"], outputs=1, pictures=100,
         _counted=COUNTED.setdefault((space.network, space.knobs), {}),
     )  # fmt: skip
     problem = SearchProblem(space=space, training_time=times, **said)
@@ -47,7 +47,7 @@ def scheduler_of(space: SearchSpace, sampler: str | None = None, **changed) -> S
         policy = WholeTrainings(
             OptunaProposer(space, said["effort"], ASKED, said["seed"], sampler)
         )
-    return SearchScheduler(StateBuilder(problem), policy)
+    return SearchScheduler(StateBuilder(problem), policy, workers)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from autoseg.networks.space_file import load_space
 from autoseg.networks.structure import structure_digest
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
+from autoseg.pools.slots import make_slots, this_machine, training_bytes
 from autoseg.run.declaration import Declaration
 from autoseg.run.places import continued
 from autoseg.run.store import read_declaration
@@ -39,7 +40,7 @@ from autoseg.search.whole_trainings import WholeTrainings
 from autoseg.train.contact_sheet import Example
 from autoseg.train.recipe import OF_EFFORT, Recipe
 from autoseg.train.storage import FolderStorage, Storage, storage_at
-from autoseg.train.task import Task, build_candidate
+from autoseg.train.task import Task, build_candidate, task_for
 
 UNTRAINED = ("data", "remap", "space")  # files of a run that are needed where nothing is trained
 PACKAGES = ("torch", "onnxruntime", "onnx", "optuna", "opencv-python-headless", "numpy")
@@ -137,10 +138,34 @@ def task_of_run(folder: Path, declaration: Declaration | None = None) -> Task:
     return task_of(folder, declaration, space, dataset, own.channel_step, checkpoints=checkpoints)
 
 
-def pool_of(task: Task, name: str, workers: int) -> Pool:
-    """The declared pool, not started; without workers it is idle."""
-    pools = {"local": LocalPool}
-    return pools[name](task, workers)
+def pool_of(task: Task, declaration: Declaration, scheduler: SearchScheduler) -> Pool:
+    """The declared pool, not started.
+
+    Raises InputError where it asks for GPUs that are not there, or for a cluster that does not
+    answer.
+    """
+
+    def largest_bytes() -> int:
+        """GPU memory of the largest training among the candidates that the scheduler knows."""
+        known = scheduler.states.proposed
+        return max(
+            training_bytes(cost, task_for(task, candidate).recipe.batch)
+            for candidate, cost in zip(known.candidates, known.costs, strict=True)
+        )
+
+    asked: dict[str, Any] = {
+        "workers": declaration.workers,
+        "gpus": declaration.gpus,
+        "gpus_per_trial": declaration.gpus_per_trial,
+        "training_bytes": largest_bytes,
+    }
+    if declaration.pool == "local":
+        return LocalPool(task, make_slots(this_machine(with_gpus=declaration.gpus != 0), **asked))
+    from autoseg.pools.ray.layout import Wanted
+    from autoseg.pools.ray.pool import RayPool
+
+    address = None if declaration.pool == "ray" else declaration.pool
+    return RayPool(task, address=address, wanted=Wanted(**asked))
 
 
 def scheduler_of(
@@ -155,7 +180,6 @@ def scheduler_of(
         recipe=task.recipe,
         outputs=task.dataset.outputs,
         pictures=visited,
-        workers=declaration.workers,
         channel_step=task.channel_step,
         overheads=_overheads(task, visited),
     )

@@ -14,7 +14,9 @@ from autoseg.api.assemble import (
     checkpoints_of,
     checkpoints_url,
     dataset_of,
+    pool_of,
     require_same,
+    scheduler_of,
     statement,
     task_of,
 )
@@ -26,7 +28,7 @@ from autoseg.data import is_parcels
 from autoseg.device import resolve
 from autoseg.networks.space_file import load_space
 from autoseg.run.context import RunContext, typical_hw
-from autoseg.run.declaration import OPTIONS, Declaration
+from autoseg.run.declaration import OPTIONS, Declaration, constraints_of
 from autoseg.run.ledger import read_events, spent_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
@@ -54,6 +56,8 @@ def optimize(
     sampler: str | None = None,
     pool: str | None = None,
     workers: int | None = None,
+    gpus: int | None = None,
+    gpus_per_trial: float | None = None,
     storage: str | None = None,
     seed: int | None = None,
     name: str | None = None,
@@ -81,10 +85,10 @@ def optimize(
     files may lie elsewhere now: their new place is given in the same option. `sampler` is the
     proposer: ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
     ``"random"``). `augment` is a file written by `albumentations.save` or a
-    ``package.module:function``. Several devices share the run's measurements and must be of one
-    kind; `accept_new_host_key` trusts a board at first contact. `budget` is the time from this
-    call until it returns, of all sessions together where the run is continued; `more` with
-    `resume` goes on for so long beyond what was spent.
+    ``package.module:function``. `storage` is a URL for the checkpoints. Several devices share the
+    run's measurements and must be of one kind; `accept_new_host_key` trusts a board at first
+    contact. `budget` is the time from this call until it returns, of all sessions together where
+    the run is continued; `more` with `resume` goes on for so long beyond what was spent.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
     `on_event` is called with each event of the ledger after it was written, a mapping; its
@@ -127,6 +131,9 @@ def optimize(
         facts |= {"places": places_of(folder), "checkpoints": url}
         if before is None:
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
+        constraints = constraints_of(declaration, before or facts)
+        scheduler = scheduler_of(task, declaration, constraints)
+        trainers = session.enter_context(closing(pool_of(task, declaration, scheduler)))
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         run.count_from(began_at)
@@ -134,7 +141,7 @@ def optimize(
             require_usable(task.checkpoints, kept_checkpoints(run))
             keep_places(run, declaration)
             run.change(storage=declaration.storage, checkpoints=url)
-        context = session.open_context(run, task, declaration, target, declaration.workers)
+        context = session.open_context(run, task, scheduler, trainers, target)
         if on_start:
             on_start(run, declaration)
         follow(run, declaration)

@@ -7,12 +7,13 @@ import shlex
 from contextlib import closing
 from pathlib import Path
 
-from autoseg.api.assemble import UNTRAINED, own_device, task_of_run
+from autoseg.api.assemble import UNTRAINED, own_device, scheduler_of, task_of_run
 from autoseg.api.session import Devices, OnStart, Session, device_names, finish, resumable
 from autoseg.core.errors import InputError
 from autoseg.core.records import DeviceInfo
 from autoseg.device import resolve
-from autoseg.run.declaration import option_s
+from autoseg.pools.local import LocalPool
+from autoseg.run.declaration import constraints_of, option_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.places import continued, keep_places
 from autoseg.run.remeasure import request_remeasure, run_on_device
@@ -63,7 +64,10 @@ def remeasure(
         if on_start:
             on_start(opened, declaration)
         follow(opened, declaration)
-        context = session.open_context(opened, task, declaration, target, workers=0)
+        constraints = constraints_of(declaration, opened.declaration)
+        scheduler = scheduler_of(task, declaration, constraints)
+        pool = session.enter_context(closing(LocalPool(task, ())))
+        context = session.open_context(opened, task, scheduler, pool, target)
         with resumable(context, _command(folder, device, max_latency)):
             if not run_on_device(context):
                 raise KeyboardInterrupt

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoseg.api.assemble import pool_of, scheduler_of
 from autoseg.api.bundle import bundle_model
 from autoseg.core.errors import AutosegError, DeviceError
 from autoseg.core.signals import StopRequest
 from autoseg.device import Device
+from autoseg.pools.protocol import Pool
 from autoseg.run.context import RunContext
-from autoseg.run.declaration import Declaration, constraints_of
+from autoseg.run.declaration import Declaration
 from autoseg.run.pipeline import rescue
 from autoseg.run.result import Result
 from autoseg.run.rows import write_front
 from autoseg.run.store import MeasurementCache, Run
+from autoseg.search.scheduler import SearchScheduler
 from autoseg.train.task import Task
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Interrupted(AutosegError):
 
 
 class Session(ExitStack):
-    """Device, run, pool and study mirror, opened in this order, since each needs the one before.
+    """Device, pool, run and study mirror, opened in this order: what can be refused comes first.
 
     Leaving the `with` block closes them in reverse.
     """
@@ -52,22 +53,21 @@ class Session(ExitStack):
         self.stop = StopRequest()
 
     def open_context(
-        self, run: Run, task: Task, declaration: Declaration, device: Device, workers: int
+        self, run: Run, task: Task, scheduler: SearchScheduler, pool: Pool, device: Device
     ) -> RunContext:
-        """What the pipeline's steps share, with a pool of so many workers."""
-        pool = self.enter_context(closing(pool_of(task, declaration.pool, workers)))
+        """What the pipeline's steps share."""
         shared = run.folder.parent / ".cache" / "measurements.jsonl"
-        constraints = constraints_of(declaration, run.declaration)
+        problem = scheduler.states.problem
         return RunContext(
             run=run,
             task=task,
-            constraints=constraints,
-            scheduler=scheduler_of(task, declaration, constraints),
+            constraints=problem.constraints,
+            search=scheduler,
             pool=pool,
             device=device,
             measured_before=MeasurementCache(shared),
-            budget_s=declaration.budget_s,
-            trials=declaration.trials,
+            budget_s=problem.budget_s,
+            trials=problem.trials,
             stop=self.stop,
         )
 

@@ -49,6 +49,7 @@ SeedOption = Annotated[
 # The types of declared options that are no text.
 TYPES: Mapping[str, Any] = {
     "min_iou": float, "trials": int, "workers": int, "seed": int,
+    "gpus": int, "gpus_per_trial": float,
     "data": Path, "device": list[str], "recipe": list[str],
 }  # fmt: skip
 # Types and defaults of the declared options, and of those that say how a data folder is read.

@@ -166,10 +166,12 @@ def _print_plan(result: Result, given: Mapping[str, Any], *, as_json: bool) -> N
     if as_json:
         _print_result(result, as_json=True)
         return
+    from autoseg.run.declaration import OPTIONS
+
     print_lines([*result.verdict, *result.plan])
     untrained = not any(e.score("val") for e in result.evaluations)
     so_far = "nothing is trained yet; " if untrained else ""
-    changed = {n: given[n] for n in ("budget", "trials", "workers") if given[n] is not None}
+    changed = {n: v for n, v in given.items() if v is not None and OPTIONS[n].changeable}
     print_lines([f"{so_far}to go on: {result.commands.resume(**changed)}"])
 
 

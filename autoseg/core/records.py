@@ -16,6 +16,7 @@ from autoseg.core.units import HW, Choice, parse_hw, size_text
 
 Statistic = Literal["p50", "p90", "p95", "p99", "mean"]
 Phase = Literal["screen", "confirm"]
+SlotKind = Literal["cpu", "cuda"]  # what a job is trained on
 Latency = Literal["model", "frame"]  # of the network alone, or of a frame with both its resizes
 State = Literal[
     "proposed", "measured", "too_slow", "stopped", "scored", "confirmed", "rejected", "failed"
@@ -396,7 +397,7 @@ class Score:
     decayed: bool = False
     p_floor: float | None = None
     iou_of: str | None = None
-    trained_on: Literal["cpu", "cuda"] = "cpu"
+    trained_on: SlotKind = "cpu"
     micro_batches: int = 1
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job, Trained
+from autoseg.core.records import Job, SlotKind, Trained
 
 Outcome = tuple[Job, Trained | CandidateError]
 MAX_LOSSES = 3  # workers that a job may lose before it counts as the candidate's fault
@@ -24,6 +24,10 @@ class Pool(Protocol):
     @property
     def capacity(self) -> int:
         """How many jobs it can run side by side at this moment."""
+
+    @property
+    def kind(self) -> SlotKind:
+        """What most of its slots train on."""
 
     @property
     def running(self) -> Collection[Job]:

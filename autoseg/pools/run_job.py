@@ -32,7 +32,10 @@ def run_job(
     """
     torch.set_num_threads(slot.threads)
     try:
-        return train_job(task, job, slot.device, alive=alive)
+        return train_job(
+            task, job, slot.device,
+            micro_batches=micro_batches, memory_share=slot.memory_share, alive=alive,
+        )  # fmt: skip
     except CandidateError as error:
         return error
     except AutosegError:

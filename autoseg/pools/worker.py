@@ -1,21 +1,25 @@
 """One worker of the local pool: a process that runs one job at a time in its slot.
 
 Started as ``python -m autoseg.pools.worker FD PARENT`` rather than through multiprocessing's
-spawn, so that a user's script needs no ``if __name__ == "__main__"`` guard. Tasks and outcomes
-travel over a private socket pair.
+spawn, so that a user's script needs no ``if __name__ == "__main__"`` guard. Tasks, outcomes and
+signs of life travel over a private socket pair.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
+import time
 from multiprocessing.connection import Connection
 
 from autoseg.core.errors import AutosegError
 
 PR_SET_PDEATHSIG = 1
+ALIVE = "alive"  # sent when it is ready for a job, and while it trains
+ALIVE_EVERY_S = 1.0  # at most
 
 
 def _die_with_parent(parent: int) -> None:
@@ -23,6 +27,21 @@ def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel could be asked
         os._exit(1)
+
+
+class _Signs:
+    """Sends a sign of life now and then, never so many that sending one would wait."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._sent_at = connection, time.monotonic()
+
+    def alive(self) -> None:
+        if time.monotonic() - self._sent_at < ALIVE_EVERY_S:
+            return
+        self._sent_at = time.monotonic()
+        # While nobody reads, those that were sent wait to be read, and are enough.
+        if select.select([], [self._connection], [], 0)[1]:
+            self._connection.send(ALIVE)
 
 
 def main(fd: int, parent: int) -> None:
@@ -36,13 +55,16 @@ def main(fd: int, parent: int) -> None:
     from autoseg.pools.run_job import run_job
 
     task, slot = connection.recv()
+    signs = _Signs(connection)
+    connection.send(ALIVE)
     while True:
         try:
-            job = connection.recv()
+            job, micro_batches = connection.recv()
         except EOFError:
             return
         try:
-            connection.send(run_job(task, job, slot))
+            outcome = run_job(task, job, slot, micro_batches=micro_batches, alive=signs.alive)
+            connection.send(outcome)
         except AutosegError as error:
             connection.send(error)
 

@@ -20,7 +20,7 @@ class Commands:
     """Command lines about the run in `folder`, to be typed in the working directory.
 
     `begun` is the declaration that the run was begun with, `last` that of its last session, whose
-    budget, trials or workers may differ.
+    limits and slots may differ.
     """
 
     folder: Path

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -210,11 +210,17 @@ def _score(context: RunContext, job: Job, counts: Counts, source: str) -> Score:
         split="val",
         source=source,
         epoch=job.to_epoch,
-        train_s=trained.train_s if trained else 0.0,
         seed=context.task.seed,
         decayed=job.decay,
         min_iou=context.constraints.min_iou,
+        **(_of_training(trained) if trained else {"train_s": 0.0}),
     )
+
+
+def _of_training(score: Score) -> dict[str, Any]:
+    """What all scores of the same weights say of their training."""
+    names = ("train_s", "trained_on", "micro_batches")
+    return {name: getattr(score, name) for name in names}
 
 
 def read_test(context: RunContext) -> None:
@@ -240,9 +246,9 @@ def read_test(context: RunContext) -> None:
             split="test",
             source=promised.source,
             epoch=promised.epoch,
-            train_s=promised.train_s,
             seed=promised.seed,
             decayed=promised.decayed,
+            **_of_training(promised),
         )
         context.run.record("tested", evaluation.candidate, score=to_json(score))
 

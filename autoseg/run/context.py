@@ -26,12 +26,12 @@ from autoseg.train.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What all pipeline steps share: the run and its task, scheduler, pool, device and limits."""
+    """What all pipeline steps share: the run and its task, search, pool, device and limits."""
 
     run: Run
     task: Task
     constraints: Constraints
-    scheduler: SearchScheduler
+    search: SearchScheduler
     pool: Pool
     device: Device
     measured_before: MeasurementCache
@@ -40,6 +40,11 @@ class RunContext:
     stop: StopRequest = field(default_factory=StopRequest)
     # When each running job was submitted, by its id.
     submitted_at: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def scheduler(self) -> SearchScheduler:
+        """The search's scheduler, for the slots that the pool has at this moment."""
+        return self.search.having(self.pool.capacity, self.pool.kind)
 
     @property
     def trains_beside_survey(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,12 @@ from autoseg.core.errors import InputError
 from autoseg.core.records import LATENCIES, STATISTICS, Constraints, Latency, Statistic
 from autoseg.core.units import parse_duration_s, parse_frame_hw
 from autoseg.core.yaml_files import did_you_mean
-from autoseg.pools.slots import default_slots
 
 if TYPE_CHECKING:
     from autoseg.data.dataset import Reading
 
 DEFAULT_BUDGET = "8m"  # of a new run without --trials
-POOLS = ("local",)
+POOLS = ("local", "ray", "auto")  # or the address of a Ray cluster
 SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
 
@@ -126,11 +126,24 @@ class Declaration:
         "autoseg", metavar="NAME", choices=SAMPLERS,
         help="proposer of candidates: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random",
     )  # fmt: skip
-    pool: str = _option("local", metavar="NAME", choices=POOLS, help="where trainings run: local")
-    workers: int = _option(
-        lambda: len(default_slots()), metavar="N", minimum=1, changeable=True, explicit=True,
-        default="one a GPU, else one a core, at most the CPU quota rounded up",
+    pool: str = _option(
+        "local", metavar="NAME", changeable=True,
+        help="where trainings run: local; ray, started here; the Ray cluster of this node, auto, "
+        "or at HOST:PORT",
+    )  # fmt: skip
+    workers: int | None = _option(
+        None, metavar="N", minimum=1, changeable=True,
+        default="up to 8 a GPU, by its memory; else one a core, at most the CPU quota rounded up",
         help="trainings side by side",
+    )  # fmt: skip
+    gpus: int | None = _option(
+        None, metavar="N", minimum=0, changeable=True, default="all that are there",
+        help="how many GPUs are used; 0 trains on the cores although there are GPUs",
+    )  # fmt: skip
+    gpus_per_trial: float | None = _option(
+        None, metavar="SHARE", changeable=True,
+        default="by the memory of the largest candidate, at least 1/8",
+        help="the share of a GPU that one training takes, such as 0.25",
     )  # fmt: skip
     storage: str | None = _option(
         None, metavar="URL", changeable=True, default="the run's folder",
@@ -161,6 +174,18 @@ class Declaration:
         if not 0 < self.min_iou < 1:
             share = f"; did you mean {self.min_iou / 100:g}?" if 1 < self.min_iou < 100 else ""
             raise InputError(f"--min-iou must be between 0 and 1, got {self.min_iou:g}{share}")
+        if self.gpus_per_trial is not None:
+            _check_number("gpus_per_trial", self.gpus_per_trial, (int, float))
+            if not 0 < self.gpus_per_trial <= 1:
+                raise InputError(
+                    "--gpus-per-trial is a share of one GPU, over 0 and at most 1, got "
+                    f"{self.gpus_per_trial:g}"
+                )
+        if self.pool not in POOLS and not re.fullmatch(r"[^\s:/]+:\d{1,5}", self.pool):
+            raise InputError(
+                f"--pool is one of {', '.join(POOLS)}, or the HOST:PORT of a Ray cluster, such as "
+                f"10.0.0.5:6379; got {self.pool!r}"
+            )
         if self.frame is not None:
             parse_frame_hw(self.frame)
         if self.storage is not None:

@@ -72,7 +72,7 @@ class ProgressLines:
     def start(self) -> None:
         """Write how the run begins."""
         run, declaration = self._run, self._declaration
-        how = f"{declaration.workers} worker(s), seed {declaration.seed}"
+        how = f"seed {declaration.seed}"
         if run.on is not None:
             how = f"measured on {run.on} up to {declaration.max_latency}, nothing is trained"
         self._write(f"run {run.folder}: {declaration.effort} effort, {how}")
@@ -93,7 +93,7 @@ class ProgressLines:
         kind = event["event"]
         if kind == "outlook":
             return [outlook_line(event)]
-        if kind == "notice":
+        if kind in ("notice", "pool"):
             return [event["text"]]
         if kind == "verdict":
             trained = any(e.scores for e in self._run.evaluations.values())

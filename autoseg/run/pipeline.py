@@ -43,6 +43,7 @@ def run_pipeline(context: RunContext, *, dry: bool = False) -> bool:
     After a stop request during the search, the models that can be confirmed in two minutes are
     confirmed, at least one. Returns False where that left out any work.
     """
+    record_changes(context)
     survey(context, whole=dry or not context.trains_beside_survey)
     plan(context)
     if dry:
@@ -175,8 +176,15 @@ def submit(context: RunContext, job: Job) -> None:
     context.pool.submit(job)
 
 
+def record_changes(context: RunContext) -> None:
+    """Record what has happened to the pool's slots."""
+    for text in context.pool.changes():
+        context.run.record("pool", text=text)
+
+
 def collect(context: RunContext, outcomes: Iterable[Outcome]) -> bool:
     """Record the outcomes of jobs, then stop candidates that cannot reach the front."""
+    record_changes(context)
     job = None
     for job, outcome in outcomes:
         if isinstance(outcome, CandidateError):

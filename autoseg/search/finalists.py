@@ -23,8 +23,10 @@ def search_left_s(state: SearchState, remaining_s: float | None) -> float | None
     """Seconds of the budget left to search; the finish of the present finalists is set aside."""
     if remaining_s is None:
         return None
+    times = state.problem.training_time
     reserve_s = state.cache.reserve_s.get(
-        tuple(state.evaluations.values()), lambda: finish_s(state, finalists(state, None))
+        (times.workers, times.kind, *state.evaluations.values()),
+        lambda: finish_s(state, finalists(state, None)),
     )
     return remaining_s - min(reserve_s, FINISH_SHARE * (state.problem.budget_s or math.inf))
 

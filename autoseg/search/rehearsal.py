@@ -33,6 +33,8 @@ class Player(Protocol):
     @property
     def states(self) -> StateBuilder: ...
 
+    def state(self, evaluations: Evaluations) -> SearchState: ...
+
     def next_step(
         self, evaluations: Evaluations, running: Collection[Job], remaining_s: float | None
     ) -> Step: ...
@@ -65,7 +67,7 @@ def rehearse(scheduler: Player, evaluations: Evaluations, left_s: float) -> Rehe
     whole = stage.play()
     search_s, after = stage.now_s, stage.evaluations
     jobs = scheduler.finalists(after, left_s - search_s)
-    finish = finish_s(scheduler.states.state(after), jobs)
+    finish = finish_s(scheduler.state(after), jobs)
     return Rehearsal(
         measured=len(after) - len(evaluations),
         first_rungs=sum(map(_is_begun, after.values())) - begun,
@@ -110,7 +112,7 @@ class _Stage:
         return False
 
     def _state(self) -> SearchState:
-        return self.scheduler.states.state(self.evaluations)
+        return self.scheduler.state(self.evaluations)
 
     def _ends_in_time(self) -> bool:
         """Whether a job ends before the search does; else the clock goes to the search's end."""

@@ -11,10 +11,10 @@ The path of a decision (`SearchScheduler.next_step`):
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from autoseg.core.records import Candidate, Job
+from autoseg.core.records import Candidate, Job, SlotKind
 from autoseg.search.finalists import finalists, finish_s, search_left_s
 from autoseg.search.fit import uncertain_share
 from autoseg.search.outlook import outlook
@@ -43,10 +43,27 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class SearchScheduler:
-    """Decides what is worth doing next; survey, budget, workers and finish go for every policy."""
+    """Decides what is worth doing next; survey, budget, workers and finish go for every policy.
+
+    `workers` jobs run side by side, on slots of a `kind`: what the pool has when it decides.
+    """
 
     states: StateBuilder
     policy: Policy
+    workers: int = 1
+    kind: SlotKind = "cpu"
+
+    def having(self, workers: int, kind: SlotKind) -> SearchScheduler:
+        """The same scheduler for so many slots; while there are none, one job waits for a slot."""
+        return replace(self, workers=max(1, workers), kind=kind)
+
+    def state(
+        self, evaluations: Evaluations, running: Collection[Job] = (), *, measuring: bool = False
+    ) -> SearchState:
+        """What it decides from."""
+        return self.states.state(
+            evaluations, running, measuring=measuring, workers=self.workers, kind=self.kind
+        )
 
     def survey(self) -> Sequence[Candidate]:
         """The candidates that are measured before anything is trained."""
@@ -61,7 +78,7 @@ class SearchScheduler:
         Then a measurement must be worth more than training, as the policy weighs them, unless it
         is taken `beside` the training and costs none.
         """
-        state = self.states.state(evaluations)
+        state = self.state(evaluations)
         share = uncertain_share(state)
         if share is None or share > MAX_UNCERTAIN or len(evaluations) < MIN_SURVEYED:
             return None
@@ -83,11 +100,11 @@ class SearchScheduler:
 
         While the device is `measuring`, only what is measured already may be taken.
         """
-        state = self.states.state(evaluations, running, measuring=measuring)
+        state = self.state(evaluations, running, measuring=measuring)
         left_s = search_left_s(state, remaining_s)
         if left_s is not None and left_s <= 0:
             return Done()
-        if len(running) >= state.problem.training_time.workers:
+        if len(running) >= self.workers:
             return Wait()
         idle = Wait() if running else Done()
         return self.policy.next_step(state, left_s) or idle
@@ -96,21 +113,21 @@ class SearchScheduler:
         self, evaluations: Evaluations, running: Collection[Job]
     ) -> Sequence[tuple[Candidate, str]]:
         """Trained candidates that cannot reach the front, each with the reason."""
-        return self.policy.stops(self.states.state(evaluations, running))
+        return self.policy.stops(self.state(evaluations, running))
 
     def finalists(self, evaluations: Evaluations, remaining_s: float | None) -> Sequence[Job]:
         """The decay jobs of those that could still enter the front, best first, in the time."""
-        return finalists(self.states.state(evaluations), remaining_s)
+        return finalists(self.state(evaluations), remaining_s)
 
     def finish_s(self, evaluations: Evaluations, jobs: Sequence[Job]) -> float:
         """Seconds until these are confirmed and all files are written."""
-        return finish_s(self.states.state(evaluations), jobs)
+        return finish_s(self.state(evaluations), jobs)
 
     # -- for the user: decides nothing
 
     def verdict(self, evaluations: Evaluations) -> Sequence[str]:
         """What of the space fits the ceiling, and how much of it the budget can train."""
-        return verdict_lines(self.states.state(evaluations))
+        return verdict_lines(self.state(evaluations))
 
     def plan(
         self,
@@ -121,9 +138,9 @@ class SearchScheduler:
         resumed: bool = False,
     ) -> Plan:
         """What is ahead: candidates, seconds of a training, and what the budget may bring."""
-        return plan(self, self.states.state(evaluations), left_s, spent_s, resumed)
+        return plan(self, self.state(evaluations), left_s, spent_s, resumed)
 
     def outlook(self, evaluations: Evaluations, horizon_s: float) -> Outlook | None:
         """What is reached, and what going on is expected to add; None before any training."""
-        state = self.states.state(evaluations)
+        state = self.state(evaluations)
         return outlook(state, horizon_s) if state.active else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist, median
 from typing import Generic, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 
 from autoseg.core.feasibility import MIN_P_FEASIBLE, p_latency_met
 from autoseg.core.pareto import Point
-from autoseg.core.records import Candidate, Constraints, Evaluation, Job
+from autoseg.core.records import Candidate, Constraints, Evaluation, Job, SlotKind
 from autoseg.networks.space import SearchSpace
 from autoseg.search.acquisition import StepFront, p_iou_met
 from autoseg.search.candidate_set import CandidateSet
@@ -242,11 +242,18 @@ class StateBuilder:
     cache: SearchCache = field(default_factory=SearchCache)
 
     def state(
-        self, evaluations: Evaluations, running: Collection[Job] = (), *, measuring: bool = False
+        self,
+        evaluations: Evaluations,
+        running: Collection[Job] = (),
+        *,
+        measuring: bool = False,
+        workers: int = 1,
+        kind: SlotKind = "cpu",
     ) -> SearchState:
-        """The state of these evaluations, while these jobs are in training."""
+        """The state of these evaluations, while these jobs are in training on `workers` slots."""
+        times = replace(self.problem.training_time, workers=workers, kind=kind)
         return SearchState(
-            problem=self.problem,
+            problem=replace(self.problem, training_time=times),
             candidates=self._including(evaluations),
             surveyed=self.surveyed,
             evaluations=evaluations,

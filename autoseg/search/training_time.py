@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Candidate, Cost, Evaluation, Job, MeasurePlan
+from autoseg.core.records import Candidate, Cost, Evaluation, Job, MeasurePlan, SlotKind
 from autoseg.core.units import Choice
 from autoseg.device.timing import MAX_CI_WIDTH
 from autoseg.networks.cost import Uninitialized, cost
@@ -22,10 +22,15 @@ from autoseg.search.status import decayed
 from autoseg.train.recipe import Recipe
 from autoseg.train.task import build_candidate
 
-# Seconds of one training step per picture before anything was observed: augmentation, and memory
-# traffic, which ranks small networks better than MACs do.
-PRIOR_PICTURE_S = 1.5e-3
-PRIOR_BYTE_S = 4e-10
+# Seconds of one training step before anything was observed, by the kind of slot: for each picture,
+# and for each byte of its activations, whose traffic ranks small networks better than MACs do.
+# On a CPU a picture costs its augmentation. On a GPU the launches bound a small net's step: on an
+# H200, eight trainings side by side make 2,652 pictures/s at 128 px in batches of 8, 331 each. The
+# baseline at 512 px makes 225 alone, 4.4 ms a picture: 1.4 ms more, for 151 MB.
+PRIORS: Mapping[SlotKind, tuple[float, float]] = {
+    "cpu": (1.5e-3, 4e-10),
+    "cuda": (3.0e-3, 9.5e-12),
+}
 CONFIRM_S = 1.0  # export and check of one finalist, beside its training, timing and scores
 TIMING_OVERHEAD = 1.3  # factor: the reference's blocks, and those that are timed again
 # A confirming measurement takes place in so many processes: each is started and loads the model,
@@ -42,14 +47,16 @@ class TrainingTime:
 
     Each network is counted once, at the baseline's size: MACs and traffic go with the area.
     `outputs` are the network's output channels, `pictures` those of one epoch, `overheads` the
-    seconds of all else.
+    seconds of all else. `workers` jobs run side by side on slots of a `kind`, at the moment that
+    it predicts for: both may change during a run.
     """
 
     space: SearchSpace
     recipe: Recipe
     outputs: int
     pictures: int
-    workers: int
+    workers: int = 1
+    kind: SlotKind = "cpu"
     channel_step: int = 1
     overheads: Overheads = Overheads()
     _counted: dict[tuple[tuple[str, Choice], ...], Cost | CandidateError] = field(
@@ -91,8 +98,8 @@ class TrainingTime:
 
     def epochs_s(self, costs: Sequence[Cost], evaluations: Evaluations) -> Array:
         """Seconds of one epoch of each; ``[n]``."""
-        ratio = observed_ratio(self.pictures, evaluations.values())
-        return ratio * np.array([prior_epoch_s(cost, self.pictures) for cost in costs])
+        ratio = observed_ratio(self.pictures, evaluations.values(), self.kind)
+        return ratio * np.array([prior_epoch_s(cost, self.pictures, self.kind) for cost in costs])
 
     def affordable(
         self, candidate: Candidate, evaluations: Evaluations, left_s: float | None
@@ -157,16 +164,32 @@ def _timing_s(evaluation: Evaluation) -> float:
     return TIMING_OVERHEAD * timed_s
 
 
-def observed_ratio(pictures: int, evaluations: Iterable[Evaluation]) -> float:
-    """Seconds of training that this run took, divided by those that the prior predicts."""
+def observed_ratio(
+    pictures: int, evaluations: Iterable[Evaluation], kind: SlotKind = "cpu"
+) -> float:
+    """Seconds of training that this run took on slots of a kind, over those that were expected."""
     ratios = []
     for evaluation in evaluations:
-        score = evaluation.score("val", source="torch")
-        if score and evaluation.cost and score.epoch:
-            ratios.append(score.train_s / score.epoch / prior_epoch_s(evaluation.cost, pictures))
+        epoch_s = _observed_epoch_s(evaluation, kind)
+        if epoch_s and evaluation.cost:
+            ratios.append(epoch_s / prior_epoch_s(evaluation.cost, pictures, kind))
     return median(ratios[-15:]) if ratios else 1.0
 
 
-def prior_epoch_s(cost: Cost, pictures: int) -> float:
+def _observed_epoch_s(evaluation: Evaluation, kind: SlotKind) -> float | None:
+    """Mean seconds of the epochs that it was trained on slots of a kind."""
+    seconds, epochs = 0.0, 0
+    before_s, before = 0.0, 0
+    for score in evaluation.scores:
+        if score.split == "val" and score.source == "torch":
+            if score.trained_on == kind:
+                seconds, epochs = seconds + score.train_s - before_s, epochs + score.epoch - before
+            if not score.decayed:  # what is trained on goes on from before the decay
+                before_s, before = score.train_s, score.epoch
+    return seconds / epochs if epochs > 0 else None
+
+
+def prior_epoch_s(cost: Cost, pictures: int, kind: SlotKind = "cpu") -> float:
     """Seconds of one epoch, predicted before anything was observed."""
-    return pictures * (PRIOR_PICTURE_S + PRIOR_BYTE_S * cost.activation_bytes)
+    picture_s, byte_s = PRIORS[kind]
+    return pictures * (picture_s + byte_s * cost.activation_bytes)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +22,17 @@ from autoseg.train.task import Task, network
 
 log = logging.getLogger(__name__)
 
+# Drivers try for long themselves: after a partial checkpoint that failed, a training goes on for
+# so many times as long before it tries the next.
+TRAIN_ON_TIMES = 4
+
 
 @dataclass(kw_only=True)
 class Training:
     """The state in a checkpoint: the net, the average of its weights, optimizers and progress.
 
-    `warned` is not kept: the storage was gone at the last partial checkpoint, and that was said.
+    `gone_until` is not kept: where the storage was gone at the last partial checkpoint, the next
+    is not tried before this time of `time.monotonic()`.
     """
 
     net: nn.Module
@@ -35,7 +41,7 @@ class Training:
     epoch: int = 0
     step: int = 0
     train_s: float = 0.0
-    warned: bool = False
+    gone_until: float = 0.0
 
 
 def resume(
@@ -96,20 +102,27 @@ def save(
     Where the storage is gone, a partial one is left out with one warning. The whole one waits for
     it, and calls `alive` meanwhile; raises DeviceError where the storage stays away.
     """
-    name, content = checkpoint_name(job, partial=partial), _content(training)
-    if not partial:
-        patiently(lambda: task.checkpoints.write(name, content), task.checkpoints, alive)
-        _remove(task, checkpoint_name(job, partial=True))
+    if partial:
+        _save_partial(training, task, job)
+        return
+    name, content = checkpoint_name(job), _content(training)
+    patiently(lambda: task.checkpoints.write(name, content), task.checkpoints, alive)
+    _discard(task, checkpoint_name(job, partial=True))
+
+
+def _save_partial(training: Training, task: Task, job: Job) -> None:
+    if (began := time.monotonic()) < training.gone_until:
         return
     try:
-        task.checkpoints.write(name, content)
+        task.checkpoints.write(checkpoint_name(job, partial=True), _content(training))
     except OSError as error:
-        if not training.warned:
+        if not training.gone_until:
             told = "%s trains on; its checkpoints cannot be written for now (%s)"
-            log.warning(told, job.candidate.key, error)
-        training.warned = True
+            log.warning(told, job.candidate.key, error.strerror or error)
+        ended = time.monotonic()
+        training.gone_until = ended + TRAIN_ON_TIMES * (ended - began)
     else:
-        training.warned = False
+        training.gone_until = 0.0
 
 
 def _content(training: Training) -> bytes:
@@ -150,10 +163,15 @@ def discard_start(task: Task, job: Job) -> None:
 
 def discard(task: Task, candidate: Candidate) -> None:
     """Remove all checkpoints of a candidate that is not continued."""
+    _discard(task, f"{candidate.key}-")
+
+
+def _discard(task: Task, prefix: str) -> None:
+    """Remove what begins with `prefix`, with the drafts that a kill has left of it."""
     try:
-        names = task.checkpoints.names(f"{candidate.key}-")
+        names = task.checkpoints.names(prefix)
     except OSError as error:
-        log.warning("the checkpoints of %s are left behind (%s)", candidate.key, error)
+        log.warning("the checkpoints %s* are left behind (%s)", prefix, error.strerror or error)
         return
     for name in names:
         _remove(task, name)
@@ -164,7 +182,7 @@ def _remove(task: Task, name: str) -> None:
     try:
         task.checkpoints.remove(name)
     except OSError as error:
-        log.warning("the checkpoint %s is left behind (%s)", name, error)
+        log.warning("the checkpoint %s is left behind (%s)", name, error.strerror or error)
 
 
 def trained_network(task: Task, job: Job) -> nn.Module:

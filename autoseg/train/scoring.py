@@ -55,10 +55,10 @@ def score(
         split="val",
         source="torch",
         epoch=training.epoch,
+        trained_on=next(training.average.parameters()).device.type,
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,
-        trained_on=maps.device.type,
         micro_batches=micro_batches,
     )
     sheet = drawn(task.examples, dataset, job.candidate, found, maps=shown, counts=counts)

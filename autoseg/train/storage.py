@@ -37,8 +37,8 @@ T = TypeVar("T")
 class Storage(Protocol):
     """Files of bytes in one place. It is cheap to construct, and can be pickled.
 
-    Names hold no slash. Its verbs raise OSError, also where the place itself is not there: that
-    is a fault, and never the answer that a file is missing. One of `LASTING` needs a person.
+    Names hold no slash. Its verbs raise OSError; one of `LASTING` needs a person. A place that is
+    not there is a fault to `read`, `write` and `names`, and never means that a file is missing.
     """
 
     def prepare(self) -> Self:
@@ -123,7 +123,7 @@ class UrlStorage:
             try:
                 return bytes(files.cat_file(f"{root}/{name}"))
             except FileNotFoundError:
-                self._require_there(files, root)
+                files.info(f"{root}/{MARKER}")
                 return None
 
     def write(self, name: str, content: bytes) -> None:
@@ -134,10 +134,8 @@ class UrlStorage:
 
     def remove(self, name: str) -> None:
         with self._opened() as (files, root):
-            try:
+            with suppress(FileNotFoundError):
                 files.rm_file(f"{root}/{name}")
-            except FileNotFoundError:
-                self._require_there(files, root)
 
     def names(self, prefix: str) -> list[str]:
         with self._opened() as (files, root):
@@ -158,14 +156,10 @@ class UrlStorage:
         try:
             files, root = url_to_fs(self.url)
             yield files, root.rstrip("/")
-        except (OSError, InputError):
+        except OSError:
             raise
         except Exception as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
-
-    @staticmethod
-    def _require_there(files: Any, root: str) -> None:
-        files.info(f"{root}/{MARKER}")
 
 
 def _draft(name: str) -> str:
@@ -278,11 +272,12 @@ def patiently(
         try:
             return do()
         except OSError as error:
+            cause = error.strerror or error  # without the name of a draft
             if isinstance(error, LASTING) or waited_s >= MAX_WAIT_S:
-                text = f"checkpoints in {storage} cannot be read or written ({error})"
+                text = f"checkpoints in {storage} cannot be read or written ({cause})"
                 raise DeviceError(f"{text}: fix that, then --resume") from error
             if not waited_s:
-                log.warning("waiting for the checkpoints in %s (%s)", storage, error)
+                log.warning("waiting for the checkpoints in %s (%s)", storage, cause)
         alive()
         time.sleep(wait_s)
         waited_s += wait_s

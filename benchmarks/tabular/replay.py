@@ -10,7 +10,7 @@
     seen.seconds_to(0.99)                          # training seconds, inf where it never got there
 
 Any policy serves; what a scheduler needs of a table is `table.space`, `table.recipe` and
-`table.training_time(workers)`. The clock moves by the measurements, which pause the trainings as
+`table.training_time`. The clock moves by the measurements, which pause the trainings as
 on a machine that does both, and by the trainings. At each moment a search is worth the hypervolume
 of what finishing now would give: of every candidate the decayed IoU at the highest rung that it
 has reached. The decays are charged to nobody."""
@@ -306,9 +306,9 @@ def ours(
     """The scheduler as a run makes it, over a table; with another policy for a variant of it."""
     problem = SearchProblem(
         space=table.space, effort="expert", constraints=constraints, recipe=table.recipe,
-        training_time=table.training_time(workers), seed=seed, budget_s=budget_s,
+        training_time=table.training_time, seed=seed, budget_s=budget_s,
     )  # fmt: skip
-    return SearchScheduler(StateBuilder(problem), policy or ExpectedHypervolume())
+    return SearchScheduler(StateBuilder(problem), policy or ExpectedHypervolume(), workers)
 
 
 def main() -> None:

@@ -122,10 +122,11 @@ class Table:
         rungs = [rung for rung in self.recipe.rungs if rung <= (to or self.top)]
         return sum(self.entries[key].cell(rung, decayed=False).train_s for rung in rungs)
 
-    def training_time(self, workers: int = 1) -> TabularTrainingTime:
+    @property
+    def training_time(self) -> TabularTrainingTime:
         return TabularTrainingTime(
             space=self.space, recipe=self.recipe, outputs=self.outputs, pictures=self.pictures,
-            workers=workers, channel_step=STEP, costs=self.costs,
+            channel_step=STEP, costs=self.costs,
         )  # fmt: skip
 
     def point(self, key: str, rung: int | None = None) -> Point:
@@ -236,7 +237,7 @@ def trained(name: str, path: Path | None = None) -> Table:
     known = [c for key, c in by_key.items() if 0 in cells[key]]
     recipe = replace(Recipe(), rungs=rungs)
     counted = TrainingTime(
-        space=space, recipe=recipe, outputs=outputs, pictures=pictures, workers=1,
+        space=space, recipe=recipe, outputs=outputs, pictures=pictures,
         channel_step=STEP,
     )  # fmt: skip
     costs = {c.key: counted.cost(c) for c in known}
@@ -312,9 +313,7 @@ def thesis(path: Path) -> Table:
             said = {k.name: normal_choice(k.name, float(row[k.name])) for k in shipped.knobs}
             rows.setdefault(shipped.candidate(**said), []).append(row)
     recipe = replace(Recipe(), rungs=(THESIS_EPOCHS,))
-    counted = TrainingTime(
-        space=shipped, recipe=recipe, outputs=1, pictures=THESIS_PICTURES, workers=1
-    )
+    counted = TrainingTime(space=shipped, recipe=recipe, outputs=1, pictures=THESIS_PICTURES)
     entries = {}
     for candidate, trainings in rows.items():
         cost, seconds = counted.cost(candidate), THESIS_EPOCHS * counted.epoch_s(candidate, {})

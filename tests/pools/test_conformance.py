@@ -13,17 +13,18 @@ from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.pools.run_job import run_job
-from autoseg.pools.slots import default_slots
+from autoseg.pools.slots import Slot
 from autoseg.train.checkpoints import checkpoint_name, is_saved
 from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
-POOLS = {"local": LocalPool}
+# How each is made for a task, with so many slots on the CPU.
+POOLS = {"local": pytest.param(lambda task, count: LocalPool(task, (Slot(),) * count))}
 
 
-@pytest.fixture(scope="module", params=sorted(POOLS))
+@pytest.fixture(scope="module", params=POOLS.values(), ids=POOLS)
 def make(request) -> Callable[[Task, int], Pool]:
-    return POOLS[request.param]
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,13 @@ def pool(make, task) -> Iterator[Pool]:
     """One pool for the tests that leave it as they found it: nothing running."""
     pool = make(task, 2)
     yield pool
+    pool.close()
+
+
+def test_a_pool_says_what_its_slots_are_and_says_it_once(make, task):
+    pool = make(task, 2)
+    assert (pool.capacity, pool.kind) == (2, "cpu")
+    assert any("2 slots" in text for text in pool.changes()) and not list(pool.changes())
     pool.close()
 
 
@@ -44,7 +52,7 @@ def test_every_job_comes_back_once_with_its_score(pool, task):
     assert not pool.running and not list(pool.wait(0.0))
     for job, score in found.items():
         assert isinstance(score, Score)
-        assert (score.epoch, score.split) == (1, "val")
+        assert (score.epoch, score.split, score.trained_on) == (1, "val", "cpu")
         assert is_saved(task, job)
 
 
@@ -55,7 +63,7 @@ def test_a_worker_trains_what_this_process_would(pool, task, tmp_path):
     pool.submit(job)
     score = outcomes(pool, 1)[job]
     assert dataclasses.replace(score, train_s=0.0) == dataclasses.replace(
-        run_job(here, job, default_slots(1)[0]).score, train_s=0.0
+        run_job(here, job, Slot()).score, train_s=0.0
     )
 
 

@@ -25,7 +25,7 @@ class ByWidth(TrainingTime):
         return Cost(params=macs, macs=macs, activation_bytes=macs)
 
 
-TIMES = ByWidth(space=SPACE, recipe=Recipe(), outputs=1, pictures=100, workers=1)
+TIMES = ByWidth(space=SPACE, recipe=Recipe(), outputs=1, pictures=100)
 
 
 def candidates_without(knob: str) -> list[Candidate]:

@@ -106,7 +106,7 @@ def test_search_confirms_the_nearest_where_nothing_meets_the_floor(limit):
 
 def test_search_starts_a_job_whose_time_is_only_a_guess():
     """100,000 pictures are expected to take hours; this machine turns out to need seconds."""
-    times = TrainingTime(space=WIDE, recipe=Recipe(), outputs=1, pictures=100_000, workers=1)
+    times = TrainingTime(space=WIDE, recipe=Recipe(), outputs=1, pictures=100_000)
     large = World(scheduler_of(WIDE, budget_s=600.0, times=times), quarter, by_width)
     assert not times.affordable(WIDE.baseline, {}, 600.0)
     large.run()

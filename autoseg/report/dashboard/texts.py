@@ -24,7 +24,7 @@ from autoseg.run.rows import Quantity, TableRow, beside_name, table_rows
 # The fields of run.yaml that are attributes of their own; the whole file is one more attribute.
 OPTIONS = (
     "latency", "frame", "data", "device", "effort", "space", "budget", "trials", "sampler",
-    "workers", "seed",
+    "workers", "gpus", "gpus_per_trial", "seed",
 )  # fmt: skip
 
 
