@@ -1,6 +1,7 @@
 """A training step asks nothing of the host: no copy from it, and no wait for it."""
 
 import copy
+import io
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -135,6 +136,18 @@ def test_training_step_with_rates_in_tensors_is_that_with_numbers(optimizer):
     held = stepped(recipe, 1, torch.tensor(0.03), torch.tensor(0.25))
     assert near(numbers.net, held.net) and near(numbers.average, held.average)
     assert not near(numbers.net, numbers.average)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+def test_training_step_leaves_a_state_that_a_checkpoint_can_keep(optimizer):
+    recipe, file = Recipe(optimizer=optimizer), io.BytesIO()
+    held = stepped(recipe, 1, torch.tensor(0.03), torch.tensor(0.25))
+    torch.save([each.state_dict() for each in held.optimizers], file)
+    file.seek(0)
+    other = stepped(recipe, 1, 0.5, 1.0)
+    for own, state in zip(other.optimizers, torch.load(file, weights_only=True), strict=True):
+        own.load_state_dict(state)
+        assert own.param_groups[0]["lr"] == torch.tensor(0.03)
 
 
 def test_training_step_in_parts_has_the_cross_entropy_of_the_whole_batch():
