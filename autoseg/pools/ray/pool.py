@@ -192,7 +192,8 @@ class RayPool:
     def _description(self) -> str:
         hellos = [self._slots[name].hello for name in self._active()]
         if not self._begun:
-            return f"Ray has room for {self._layout.room()} slot(s)"
+            room = self._layout.room()
+            return f"{room} slot{'s' * (room != 1)} are starting on Ray"
         nodes = {hello.node for hello in hellos}
         if len(nodes) > 1:
             return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
