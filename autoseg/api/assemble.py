@@ -141,7 +141,8 @@ def task_of_run(folder: Path, declaration: Declaration | None = None) -> Task:
 def pool_of(task: Task, declaration: Declaration, scheduler: SearchScheduler) -> Pool:
     """The declared pool, not started.
 
-    Raises InputError where it asks for GPUs that are not there.
+    Raises InputError where it asks for GPUs that are not there, or for a cluster that does not
+    answer.
     """
 
     def largest_bytes() -> int:
@@ -152,14 +153,19 @@ def pool_of(task: Task, declaration: Declaration, scheduler: SearchScheduler) ->
             for candidate, cost in zip(known.candidates, known.costs, strict=True)
         )
 
-    slots = make_slots(
-        this_machine(with_gpus=declaration.gpus != 0),
-        workers=declaration.workers,
-        gpus=declaration.gpus,
-        gpus_per_trial=declaration.gpus_per_trial,
-        training_bytes=largest_bytes,
-    )
-    return LocalPool(task, slots)
+    asked: dict[str, Any] = {
+        "workers": declaration.workers,
+        "gpus": declaration.gpus,
+        "gpus_per_trial": declaration.gpus_per_trial,
+        "training_bytes": largest_bytes,
+    }
+    if declaration.pool == "local":
+        return LocalPool(task, make_slots(this_machine(with_gpus=declaration.gpus != 0), **asked))
+    from autoseg.pools.ray.layout import Wanted
+    from autoseg.pools.ray.pool import RayPool
+
+    address = None if declaration.pool == "ray" else declaration.pool
+    return RayPool(task, address=address, wanted=Wanted(**asked))
 
 
 def scheduler_of(

@@ -47,12 +47,12 @@ def train_job(
 
     Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
     weights on a CPU, interrupted or not. Raises CandidateError where the loss is not finite,
-    DeviceError where the storage of the checkpoints stays away.
+    DeviceError where the storage stays away.
 
     Each batch is computed in `micro_batches` parts, one after the other, where a GPU's memory is
     short; `memory_share` is this training's part of it. The gradient of the cross-entropy is that
     of the whole batch; Dice and the batch norms see each part alone. `alive` is called after each
-    step and each batch that is scored, and while a storage that is gone is waited for.
+    step, after each batch that is scored, and while a storage that is gone is waited for.
     """
     torch.set_flush_denormal(True)  # denormals are a hundred times slower and change nothing here
     task, where = task_for(task, job.candidate), torch.device(device)

@@ -1,5 +1,6 @@
 """What only Ray does: nodes that come and go, and slots that Tune starts again."""
 
+import dataclasses
 import os
 import signal
 import time
@@ -12,14 +13,20 @@ from pools.jobs import FOREVER, candidates, outcomes
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import Job, Score
+from autoseg.pools.ray import tune
 from autoseg.pools.ray.connect import require_ray
+from autoseg.pools.ray.layout import Wanted
 from autoseg.pools.ray.pool import RayPool
-from autoseg.train.checkpoints import checkpoint_path
+from autoseg.pools.run_job import run_job
+from autoseg.pools.slots import Slot
+from autoseg.train.checkpoints import checkpoint_name, is_saved
+from autoseg.train.storage import FolderStorage
 
 pytestmark = pytest.mark.ray
 
 CPU_NODE = {"num_cpus": 1, "num_gpus": 0}
 GPU_NODE = {"num_cpus": 1, "num_gpus": 1}
+ON_CPUS, ON_GPUS = Wanted(gpus=0), Wanted(gpus_per_trial=1.0)
 
 
 @pytest.fixture
@@ -42,8 +49,8 @@ Join = Callable[..., RayPool]
 def join(cluster, task) -> Iterator[Join]:
     pools = []
 
-    def opened(**given: Any) -> RayPool:
-        pools.append(RayPool(task, address=cluster.address, **given))
+    def opened(wanted: Wanted = ON_CPUS, **given: Any) -> RayPool:
+        pools.append(RayPool(task, address=cluster.address, wanted=wanted, **given))
         return pools[-1]
 
     yield opened
@@ -86,8 +93,7 @@ def process_of(pool: RayPool, folder: Path, job: Job, attempt: int = 1) -> int:
 
 def steps(task: Any, job: Job) -> Callable[[], bool]:
     """Whether a job has saved a checkpoint on its way."""
-    path = checkpoint_path(task, job, partial=True)
-    return lambda: path.exists()
+    return lambda: task.checkpoints.read(checkpoint_name(job, partial=True)) is not None
 
 
 def test_slots_are_as_many_as_the_cluster_has_room_for(cluster, join, task):
@@ -126,12 +132,12 @@ def test_a_job_that_kills_its_worker_each_time_is_the_candidates_fault(join, tas
     pool, job = join(run=run), Job(candidates(task)[0], 0, 1)
     pool.submit(job)
     error = outcomes(pool, 1)[job]
-    assert isinstance(error, CandidateError) and "lost 3 times" in str(error)
+    assert isinstance(error, CandidateError) and "ended 3 times" in str(error)
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_lost_node_gives_its_job_to_another(cluster, join, task, tmp_path):
-    pool = join(run=noting(tmp_path), gpu_share=1.0)
+    pool = join(ON_GPUS, run=noting(tmp_path))
     jobs = [Job(candidate, 0, FOREVER) for candidate in candidates(task)[:2]]
     for job in jobs:
         pool.submit(job)
@@ -188,4 +194,30 @@ def test_slots_that_cannot_start_stop_the_run(join, task):
 
 def test_ray_pool_says_how_to_join_a_cluster_that_it_cannot(task):
     with pytest.raises(InputError, match="RAY_AUTH_MODE=token"):
-        RayPool(task, address="127.0.0.1:1")
+        RayPool(task, address="127.0.0.1:1", wanted=ON_CPUS)
+
+
+def test_a_slot_works_without_the_drivers_disk(join, task, tmp_path, monkeypatch):
+    """Its pictures come from the object store, and its checkpoints go through the driver."""
+
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        import dataclasses
+        from pathlib import Path
+
+        from autoseg.data.cache import ShardKey
+        from autoseg.pools.run_job import run_job
+
+        assert task.fetch is not None and not hasattr(task.checkpoints, "folder")
+        shapes, data = task.fetch(ShardKey("train", job.candidate.input_hw, 3, 0))
+        assert not data.flags.owndata and not data.flags.writeable
+        nowhere = dataclasses.replace(task, cache_dir=Path("/nowhere"))
+        return run_job(nowhere, job, slot, **given)
+
+    monkeypatch.setattr(tune, "mark", lambda task: "a mark that no slot sees")
+    pool, job = join(run=run), Job(candidates(task)[0], 0, 2)
+    here = dataclasses.replace(task, checkpoints=FolderStorage(tmp_path / "here").prepare())
+    pool.submit(job)
+    score = outcomes(pool, 1)[job]
+    expected = run_job(here, job, Slot()).score
+    assert dataclasses.replace(score, train_s=0.0) == dataclasses.replace(expected, train_s=0.0)
+    assert is_saved(task, job)

@@ -190,8 +190,8 @@ def test_train_job_scores_and_does_not_retrain_a_job_that_ended_before_its_score
 
 def test_train_job_in_parts_of_batches_is_recorded_and_tells_that_it_is_alive(task, small):
     job, told = Job(candidate=small, from_epoch=0, to_epoch=2), []
-    score = train(task, job, micro_batches=2, alive=lambda: told.append(None))
-    assert (score.micro_batches, score.trained_on) == (2, "cpu")
+    done = train_job(task, job, "cpu", micro_batches=2, alive=lambda: told.append(None))
+    assert (done.score.micro_batches, done.score.trained_on) == (2, "cpu")
     rows = {split: len(samples) for split, samples in task.dataset.splits.items()}
     steps, batches = -(-rows["train"] // task.recipe.batch), -(-rows["val"] // CHUNK)
     assert len(told) == 2 * steps + batches

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import autoseg
-from autoseg.core.cpus import usable_cpus
 from autoseg.core.errors import DeviceError, InputError
+from autoseg.pools.local import environment
+from autoseg.pools.ray.layout import Wanted
 from autoseg.pools.ray.mailbox import MAX_MESSAGES_AT_ONCE, Mailbox
+from autoseg.pools.slots import Slot, make_slots, this_machine
 from autoseg.train.task import Task
 
 # Read by Ray when it is imported. What a user has set stays.
@@ -52,15 +54,16 @@ class Connection:
     Raises InputError for an address where no cluster answers, or that refuses the token.
     """
 
-    def __init__(self, address: str | None, task: Task, *, cpus: int | None = None) -> None:
+    def __init__(self, address: str | None, task: Task, wanted: Wanted) -> None:
         require_ray()
+        here = _own_machine(wanted) if address is None else {"address": address}
         import ray
 
         self._ours = not ray.is_initialized()
         try:
             if self._ours:
                 _require_answer(address)
-                _initialize(address, task, cpus)
+                _initialize(task, here)
             self.mailbox = _mailbox()
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             if self._ours:
@@ -86,18 +89,30 @@ def _require_answer(address: str | None) -> None:
         socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
 
 
-def _initialize(address: str | None, task: Task, cpus: int | None) -> None:
+def _own_machine(wanted: Wanted) -> dict[str, Any]:
+    """What Ray is told of this machine: as many CPUs and GPUs as the local pool would use."""
+    slots = make_slots(
+        this_machine(with_gpus=wanted.gpus != 0),
+        workers=wanted.workers,
+        gpus=wanted.gpus,
+        gpus_per_trial=wanted.gpus_per_trial,
+        training_bytes=wanted.training_bytes,
+    )
+    gpus = {slot.gpu for slot in slots} - {None}
+    return {"num_cpus": len(slots), "num_gpus": len(gpus), "include_dashboard": False}
+
+
+def _initialize(task: Task, where: dict[str, Any]) -> None:
     import ray
 
     # Whatever it is told, Ray prints lost workers on stdout, where a command's result goes.
     ray._private.worker.print_to_stdstream = lambda *data, **how: None
-    here = {"num_cpus": cpus or usable_cpus(), "include_dashboard": False}
     with _own_signals(), redirect_stdout(sys.stderr):
         ray.init(
-            **(here if address is None else {"address": address}),
+            **where,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            runtime_env={"py_modules": modules_of(task), "env_vars": variables()},
+            runtime_env={"py_modules": modules_of(task), "env_vars": environment(Slot())},
         )
 
 
@@ -127,11 +142,6 @@ def modules_of(task: Task) -> list[str]:
         if not path.is_relative_to(sysconfig.get_path("purelib")):  # else nodes have it installed
             found.append(str(path.parent if spec.submodule_search_locations else path))
     return found
-
-
-def variables() -> dict[str, str]:
-    """Environment variables of the slots' processes."""
-    return {"NO_ALBUMENTATIONS_UPDATE": "1"}
 
 
 def _refused(address: str | None, error: Exception) -> InputError | DeviceError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import Job, Trained
+from autoseg.pools.slots import Slot
 
 MAX_MESSAGES_AT_ONCE = 100_000  # every idle slot waits in one call
 COLLECT_FOR_S = 0.002  # after the first message, so that a burst of them costs one call
@@ -19,18 +20,18 @@ COLLECT_FOR_S = 0.002  # after the first message, so that a burst of them costs 
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """A slot has started: its Tune trial, its node and process, and the GPU that it shares.
+    """A slot has started: what it trains on, its Tune trial, its node and its process.
 
     `kernel` names the kernel and the process namespace: only where they are the driver's own does
-    `pid` mean anything to it.
+    `pid` mean anything to it. `note` is for the ledger.
     """
 
     slot: str
+    place: Slot
     trial: str
     node: str
     pid: int
     kernel: str
-    gpu: str | None
     note: str | None = None
 
 

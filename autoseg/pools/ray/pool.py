@@ -13,25 +13,23 @@ import queue
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from autoseg.core.errors import AutosegError, CandidateError, DeviceError
-from autoseg.core.records import Job, Trained
+from autoseg.core.errors import AutosegError, CandidateError, DeviceError, OutOfMemory
+from autoseg.core.records import Job, SlotKind, Trained
 from autoseg.core.text import one_line
-from autoseg.pools.protocol import MAX_LOSSES, MAX_SILENCE_S, Outcome
+from autoseg.pools.faults import Faults
+from autoseg.pools.protocol import MAX_SILENCE_S, Outcome
 from autoseg.pools.ray.connect import Connection
-from autoseg.pools.ray.mailbox import (
-    Beat,
-    Hello,
-    Message,
-    Order,
-)
+from autoseg.pools.ray.layout import Wanted, layout_of
+from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Message, Order
 from autoseg.pools.ray.slot import RunJob, kernel_here
 from autoseg.pools.ray.tune import Placement
 from autoseg.pools.run_job import run_job
+from autoseg.pools.slots import slots_text
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
@@ -44,16 +42,21 @@ MAX_FALSE_STARTS = 5  # slots that end before they have said anything
 
 @dataclass
 class _Slot:
+    """A slot that lives; so many others `shared` its GPU when it got its order."""
+
     hello: Hello
     heard_at: float
     order: Order | None = None
     dropped: bool = False
     silent_s: float = 0.0
+    shared: int = 0
 
 
 class RayPool:
-    """Up to `workers` slots on this machine (`address` None) or on a cluster, each of one CPU, or
-    of one CPU and `gpu_share` of a GPU.
+    """Slots on this machine (`address` None), or on a cluster whose nodes may come and go.
+
+    A job whose worker or node is lost, or that takes no step for `max_silence_s` seconds, goes on
+    from its last checkpoint in another slot.
     """
 
     def __init__(
@@ -61,39 +64,47 @@ class RayPool:
         task: Task,
         *,
         address: str | None = None,
-        workers: int | None = None,
-        gpu_share: float = 0.0,
+        wanted: Wanted,
         run: RunJob = run_job,
         max_silence_s: float = MAX_SILENCE_S,
     ) -> None:
-        self._task, self._run, self._address = task, run, address
-        self._workers, self._share = workers, gpu_share
+        self._task, self._run = task, run
         self._max_silence_s = max_silence_s
+        self._faults = Faults(task)
         self._slots: dict[str, _Slot] = {}
+        self._limits: dict[str, int] = {}  # of jobs side by side, for GPUs that were too small
+        self._ended_by_us: set[str] = set()
         self._backlog: deque[Job] = deque()
-        self._losses: Counter[str] = Counter()
-        self._changes: list[str] = []
         self._numbers = itertools.count(1)
         self._placement: Placement | None = None
-        self._false_starts, self._resumed_at = 0, 0.0
+        self._said, self._noted = "", set[str]()
+        self._begun, self._false_starts, self._resumed_at = False, 0, 0.0
         self._without_slot_since: float | None = None
-        self._connection = Connection(address, task, cpus=workers)
+        self._connection = Connection(address, task, wanted)
         self._mailbox = self._connection.mailbox
+        self._layout = layout_of(wanted)
 
     def start(self) -> None:
         if self._placement is None:
             self._without_slot_since = time.monotonic()
-            self._placement = Placement(
-                self._mailbox, self._task, self._run, slots=self._workers, share=self._share
-            )
+            self._placement = Placement(self._mailbox, self._task, self._run, self._layout)
 
     @property
     def capacity(self) -> int:
-        return len(self._slots) or self._expected()
+        return len(self._active()) if self._begun else self._layout.room()
 
-    def changes(self) -> Iterator[str]:
-        found, self._changes = self._changes, []
-        yield from found
+    @property
+    def kind(self) -> SlotKind:
+        kinds = Counter(slot.hello.place.kind for slot in self._slots.values())
+        usual: SlotKind = "cuda" if self._layout.share else "cpu"
+        return kinds.most_common(1)[0][0] if kinds else usual
+
+    def changes(self) -> Iterable[str]:
+        said = self._description()
+        found = [*self._faults.changes, *([said] if said != self._said else [])]
+        self._faults.changes.clear()
+        self._said = said
+        return found
 
     @property
     def running(self) -> Collection[Job]:
@@ -146,6 +157,7 @@ class RayPool:
 
     def close(self) -> None:
         placement, self._placement = self._placement, None
+        self._backlog.clear()
         if placement is not None:
             self.cancel()
             placement.over = True  # first: no other slot may start in place of those that end
@@ -160,19 +172,41 @@ class RayPool:
             if slot.order is not None and not slot.dropped:
                 yield slot, slot.order
 
-    def _expected(self) -> int:
-        """How many slots the cluster has room for, before any has started."""
-        import ray
+    def _active(self) -> list[str]:
+        """The slots that take jobs: on a GPU that was too small, the first few."""
+        taken: Counter[str] = Counter()
+        found = []
+        for name, slot in self._slots.items():
+            gpu = slot.hello.place.gpu or ""
+            taken[gpu] += 1
+            if taken[gpu] <= self._limits.get(gpu, taken[gpu]):
+                found.append(name)
+        return found
 
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        room = int(there.get("GPU", 0) / self._share) if self._share else int(there.get("CPU", 0))
-        return min(room, self._workers or room)
+    def _others(self, name: str) -> int:
+        """How many other slots take jobs on its GPU."""
+        gpu = self._slots[name].hello.place.gpu
+        others = (self._slots[n].hello.place.gpu for n in self._active() if n != name)
+        return sum(other == gpu for other in others) if gpu else 0
+
+    def _description(self) -> str:
+        hellos = [self._slots[name].hello for name in self._active()]
+        if not self._begun:
+            return f"Ray has room for {self._layout.room()} slot(s)"
+        nodes = {hello.node for hello in hellos}
+        if len(nodes) > 1:
+            return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
+        return f"{slots_text([hello.place for hello in hellos])} of a node of Ray"
 
     def _hand_out(self) -> None:
-        for name, slot in self._slots.items():
+        for name in self._active() if self._backlog else ():
+            slot = self._slots[name]
             if self._backlog and slot.order is None:
-                slot.order = Order(next(self._numbers), self._backlog.popleft(), 1)
-                slot.dropped, slot.silent_s = False, 0.0
+                job = self._backlog.popleft()
+                parts = self._faults.micro_batches(job)
+                slot.order = Order(next(self._numbers), job, parts)
+                slot.dropped, slot.silent_s, slot.heard_at = False, 0.0, time.monotonic()
+                slot.shared = self._others(name)
                 self._mailbox.send.remote(name, slot.order)
 
     def _ended(self, messages: list[Message]) -> Iterator[Outcome]:
@@ -190,21 +224,42 @@ class RayPool:
                     log.warning("%s", one_line(note))
             elif slot.order is not None and slot.order.number == message.order:
                 order, slot.order = slot.order, None
-                if slot.dropped:
+                outcome = self._outcome(message, order.job)
+                if slot.dropped or outcome is None:
                     continue
-                self._losses.pop(order.job.id, None)
-                if isinstance(message.outcome, Trained | CandidateError):
-                    yield order.job, message.outcome
+                if isinstance(outcome, Trained | CandidateError):
+                    yield order.job, outcome
                 else:
-                    fault = message.outcome
+                    fault = outcome
         if fault is not None:
             raise fault
 
+    def _outcome(self, ended: Ended, job: Job) -> Trained | AutosegError | None:
+        """None where the job is run again. A process is ended after a fault on a GPU: CUDA may
+        refuse all that follows, and its memory is free only then.
+        """
+        slot = self._slots[ended.slot]
+        outcome: Trained | AutosegError | None = ended.outcome
+        if isinstance(outcome, OutOfMemory) and not slot.dropped:
+            place, others = slot.hello.place, self._others(ended.slot)
+            relief = self._faults.out_of_memory(job, place, shared=slot.shared, others=others)
+            if relief == "retire" and place.gpu:
+                self._limits[place.gpu] = others
+            if relief != "fail":
+                outcome = None
+                self._backlog.appendleft(job)
+        if slot.hello.place.gpu and not isinstance(outcome, Trained) and not slot.dropped:
+            self._slots.pop(ended.slot)
+            self._ended_by_us.add(slot.hello.trial)
+            _kill(slot.hello)
+        return outcome
+
     def _welcome(self, hello: Hello) -> None:
         self._slots[hello.slot] = _Slot(hello, time.monotonic())
-        self._false_starts, self._without_slot_since = 0, None
-        if hello.note:
-            self._change(hello.note)
+        self._begun, self._false_starts, self._without_slot_since = True, 0, None
+        if hello.note and hello.note not in self._noted:
+            self._noted.add(hello.note)
+            self._faults.changes.append(hello.note)
 
     def _lost(self) -> Iterator[Outcome]:
         """Give the jobs of lost slots to others. Raises DeviceError where none can start."""
@@ -214,12 +269,14 @@ class RayPool:
             except queue.Empty:
                 return
             name = next((n for n, s in self._slots.items() if s.hello.trial == trial), None)
-            if name is None:
+            if name is not None:
+                yield from self._without(name, one_line(cause))
+            elif trial in self._ended_by_us:
+                self._ended_by_us.discard(trial)
+            else:
                 self._false_starts += 1
                 if self._false_starts >= MAX_FALSE_STARTS:
                     raise DeviceError(f"Ray cannot start a slot: {one_line(cause)}")
-                continue
-            yield from self._without(name, one_line(cause))
 
     def _without(self, name: str, cause: str) -> Iterator[Outcome]:
         slot = self._slots.pop(name)
@@ -228,20 +285,19 @@ class RayPool:
             self._without_slot_since = time.monotonic()
         if slot.order is None or slot.dropped:
             return
-        job = slot.order.job
-        self._losses[job.id] += _node_lives(slot.hello.node)
-        if self._losses[job.id] >= MAX_LOSSES:
-            yield job, CandidateError(f"its worker was lost {MAX_LOSSES} times, last by: {cause}")
-            return
-        self._change(f"the worker of {job.candidate.key} was lost ({cause}): another goes on")
-        self._backlog.appendleft(job)
+        job, node = slot.order.job, slot.hello.node
+        error = self._faults.lost(job, f"({cause})", counts=_lives(node))
+        if error is None:
+            self._backlog.appendleft(job)
+        else:
+            yield job, error
 
     def _end_silent(self) -> None:
         now = time.monotonic()
         for slot, _ in self._busy():
             silent_s = slot.silent_s + now - slot.heard_at
             if min(silent_s, now - self._resumed_at) > self._max_silence_s:
-                slot.heard_at = now
+                slot.heard_at, slot.silent_s = now, 0.0
                 _kill(slot.hello)
 
     def _require_slots(self) -> None:
@@ -254,9 +310,6 @@ class RayPool:
                 "free or add a node (`ray status` shows what is taken)"
             )
 
-    def _change(self, text: str) -> None:
-        self._changes.append(text)
-
     def _ask(self, reference: Any) -> Any:
         import ray
 
@@ -266,7 +319,7 @@ class RayPool:
             raise DeviceError(f"the connection to Ray is lost ({one_line(str(error))})") from error
 
 
-def _node_lives(node: str) -> bool:
+def _lives(node: str) -> bool:
     """Whether a lost worker is likely to be its job's fault: it is not where its node is gone."""
     import ray
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Trained
+from autoseg.pools.ray.files import task_here
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
@@ -25,20 +26,24 @@ class Dropped(BaseException):
     """The driver wants this job no more. No Exception, so that nothing takes it for a fault."""
 
 
-def work(config: dict[str, Any], *, mailbox: Any, task: Task, run: RunJob, share: float) -> None:
+def work(
+    config: dict[str, Any], *, mailbox: Any, files: Any, task: Task, marked: str, run: RunJob,
+    share: float,
+) -> None:  # fmt: skip
     """The function of a Tune trial. A fault that is no job's is raised, and Tune starts the slot
     again.
     """
     import ray
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
-    hello, slot = _introduction(share)
+    hello = _introduction(share)
+    task = task_here(task, marked, files)
     pulse = _Pulse(mailbox, hello.slot)
     logging.getLogger("autoseg").addHandler(pulse)
     ray.get(mailbox.post.remote(hello))
     threading.Thread(target=pulse.beat, daemon=True).start()
     while (order := ray.get(mailbox.receive.remote(hello.slot))) is not None:
-        outcome = _outcome(run, task, order, slot, pulse)
+        outcome = _outcome(run, task, order, hello.place, pulse)
         ray.get(mailbox.post.remote(Ended(hello.slot, order.number, outcome)))
 
 
@@ -50,7 +55,7 @@ def kernel_here() -> str:
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
-def _introduction(share: float) -> tuple[Hello, Slot]:
+def _introduction(share: float) -> Hello:
     import ray
     import torch
     from ray import tune
@@ -61,19 +66,19 @@ def _introduction(share: float) -> tuple[Hello, Slot]:
         device = "cuda:0"  # Ray shows each process its own GPU only
     elif numbers:
         note = (
-            f"Ray offers a GPU on node {node[:8]}, but torch cannot use it there:"
-            " it trains on a core"
+            f"Ray offers a GPU on node {node[:8]}, but torch cannot use it there: it trains on a "
+            "core"
         )
-    hello = Hello(
+    gpu = f"GPU {numbers[0]} of node {node[:8]}" if numbers else None
+    return Hello(
         slot=uuid.uuid4().hex,
+        place=Slot(device, memory_share=share if numbers else 1.0, gpu=gpu),
         trial=tune.get_context().get_trial_id() or "",
         node=node,
         pid=os.getpid(),
         kernel=kernel_here(),
-        gpu=f"{node} {numbers[0]}" if numbers else None,
         note=note,
     )
-    return hello, Slot(device, memory_share=share if numbers else 1.0)
 
 
 def _outcome(

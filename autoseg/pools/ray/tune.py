@@ -10,7 +10,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from autoseg.pools.ray.files import files_actor, mark, unmark
+from autoseg.pools.ray.layout import Layout
 from autoseg.pools.ray.slot import RunJob, work
+from autoseg.train.task import Task
 
 DIED = re.compile(r"The actor (?:is dead|died) because its (\S+)")
 MAX_CAUSE_CHARS = 300
@@ -22,15 +25,15 @@ class Placement:
     why.
     """
 
-    def __init__(
-        self, mailbox: Any, task: Any, run: RunJob, *, slots: int | None, share: float
-    ) -> None:
+    def __init__(self, mailbox: Any, task: Task, run: RunJob, layout: Layout) -> None:
         self.lost: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self.over = False
         self._folder = tempfile.mkdtemp(prefix="autoseg-ray-")
-        trials = slots or MAX_SLOTS
-        self._tuner = _tuner(self, mailbox, task, run, self._folder, trials, share)
+        self._task, self._marked, files = task, mark(task), files_actor(task)
+        given = {"mailbox": mailbox, "files": files, "task": task, "marked": self._marked}
+        given |= {"run": run, "share": layout.share}
+        self._tuner = _tuner(self, given, self._folder, layout)
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._thread.start()
 
@@ -38,6 +41,7 @@ class Placement:
         """Wait until the trials have ended, after `over` was set."""
         self._thread.join(timeout_s)
         shutil.rmtree(self._folder, ignore_errors=True)
+        unmark(self._task, self._marked)
 
     def _fit(self) -> None:
         try:
@@ -46,10 +50,7 @@ class Placement:
             self.error = error
 
 
-def _tuner(
-    placement: Placement, mailbox: Any, task: Any, run: RunJob, folder: str, trials: int,
-    share: float,
-) -> Any:  # fmt: skip
+def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Layout) -> Any:
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
@@ -81,11 +82,10 @@ def _tuner(
             return object, ()
 
     follow = Follow()
-    resources = {"cpu": 1.0, "gpu": share} if share else {"cpu": 1.0}
-    trainable = tune.with_parameters(work, mailbox=mailbox, task=task, run=run, share=share)
+    trainable = tune.with_parameters(work, **given)
     return tune.Tuner(
-        tune.with_resources(trainable, resources),
-        tune_config=tune.TuneConfig(num_samples=trials),
+        tune.with_resources(trainable, layout.resources),
+        tune_config=tune.TuneConfig(num_samples=layout.slots or MAX_SLOTS),
         run_config=tune.RunConfig(
             storage_path=folder,
             verbose=0,
