@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.records import IGNORE_INDEX, Job, Score, Trained
-from autoseg.data.cache import FetchShard, truths
+from autoseg.data.cache import truths
 from autoseg.data.dataset import Array, Dataset
 from autoseg.data.resize import nearest_index
 from autoseg.networks.blocks import normalize
@@ -131,11 +131,9 @@ def picture_counts(
     *,
     cache_dir: Path,
     split: str,
-    first: int | None = None,
-    fetch: FetchShard | None = None,
 ) -> metrics.Counts:
     """The confusion of each picture, int64 ``[N, C, C]``, at its original size."""
-    whole = truths(dataset, split, cache_dir, first, fetch)
+    whole = truths(dataset, split, cache_dir)
     return metrics.score_pictures(maps, whole, len(dataset.classes))
 
 
