@@ -20,7 +20,7 @@ from typing import Any
 TRIALS, SEED = 20, 3
 RECIPE = {"rungs": [1, 3, 6], "batch": 4, "warmup_steps": 10}
 RENAMED = {"struck": "rejected"}  # the event's name in older ledgers
-TIMED = ("outlook", "plan", "verdict")  # texts, written as often as time allows
+TIMED = ("outlook", "plan", "verdict", "pool")  # texts, written as often as time allows
 SCORE = ("split", "source", "iou", "iou_ci95", "class_iou", "pixel_accuracy", "epoch", "decayed")
 
 

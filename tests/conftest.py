@@ -18,7 +18,7 @@ import pytest
 from brief import shorten
 from PIL import Image
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["browser", "rays"]
 
 # Started in the background of a script, this process is deaf to Ctrl-C, and so is all it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

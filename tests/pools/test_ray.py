@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from pools.jobs import FOREVER, candidates, outcomes
+from rays import CPU_NODE, GPU_NODE
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import Job, Score
 from autoseg.pools.ray import tune
-from autoseg.pools.ray.connect import require_ray
 from autoseg.pools.ray.layout import Wanted
 from autoseg.pools.ray.pool import RayPool
 from autoseg.pools.run_job import run_job
@@ -24,22 +24,7 @@ from autoseg.train.storage import FolderStorage
 
 pytestmark = pytest.mark.ray
 
-CPU_NODE = {"num_cpus": 1, "num_gpus": 0}
-GPU_NODE = {"num_cpus": 1, "num_gpus": 1}
 ON_CPUS, ON_GPUS = Wanted(gpus=0), Wanted(gpus_per_trial=1.0)
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Three nodes of one CPU each, two of them with a GPU that Ray is told of."""
-    require_ray()
-    from ray.cluster_utils import Cluster
-
-    found = Cluster(initialize_head=True, head_node_args={**CPU_NODE, "include_dashboard": False})
-    for _ in range(2):
-        found.add_node(**GPU_NODE)
-    yield found
-    found.shutdown()
 
 
 Join = Callable[..., RayPool]

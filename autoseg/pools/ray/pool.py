@@ -199,7 +199,7 @@ class RayPool:
         hellos = [self._slots[name].hello for name in self._active()]
         if not self._begun:
             room = self._layout.room()
-            return f"{room} slot{'s' * (room != 1)} are starting on Ray"
+            return f"{room} slot{'s' * (room != 1)} on Ray, to be started"
         nodes = {hello.node for hello in hellos}
         if len(nodes) > 1:
             return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
