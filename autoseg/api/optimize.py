@@ -121,13 +121,13 @@ def optimize(
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
         constraints = constraints_of(declaration, before or facts)
         scheduler = scheduler_of(task, declaration, constraints)
-        pool = session.enter_context(closing(pool_of(task, declaration, scheduler)))
+        slots = session.enter_context(closing(pool_of(task, declaration, scheduler)))
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         run.count_from(began_at)
         if before is not None:
             keep_places(run, declaration)
-        context = session.open_context(run, task, scheduler, pool, target)
+        context = session.open_context(run, task, scheduler, slots, target)
         if on_start:
             on_start(run, declaration)
         follow(run, declaration)

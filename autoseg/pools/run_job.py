@@ -27,13 +27,17 @@ def run_job(
 ) -> Trained | CandidateError:
     """Train `job` in this process, and score it; a fault of the candidate is returned.
 
-    Each batch is computed in `micro_batches` parts; `alive` is called after each step. Foreign
-    exceptions are translated here and nowhere else. Raises AutosegError for what is not the
-    candidate's fault.
+    Each batch is computed in `micro_batches` parts; `alive` is called after each step and each
+    batch that is scored. Foreign exceptions are translated here and nowhere else. Raises
+    AutosegError for what is not the candidate's fault.
     """
     torch.set_num_threads(slot.threads)
     try:
-        return Trained(train_job(task, job, slot.device))
+        score = train_job(
+            task, job, slot.device,
+            micro_batches=micro_batches, memory_share=slot.memory_share, alive=alive,
+        )  # fmt: skip
+        return Trained(score)
     except CandidateError as error:
         return error
     except AutosegError:
