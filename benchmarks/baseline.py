@@ -26,10 +26,11 @@ from autoseg.export.to_onnx import check, export
 from autoseg.networks.space import channels_of
 from autoseg.networks.space_file import load_space
 from autoseg.pools.slots import make_slots, this_machine
-from autoseg.train.checkpoints import checkpoint_path, trained_network
+from autoseg.train.checkpoints import checkpoint_name, is_saved, trained_network
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import picture_score
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task, split_arrays
 
 READING = ("format", "remap", "split_column", "group_column", "group_pattern")
@@ -47,37 +48,36 @@ def main() -> None:
     cache = Path("results/.cache/pictures")
     task = Task(
         space=space, dataset=dataset, recipe=recipe, seed=arguments.seed, cache_dir=cache,
-        checkpoint_dir=folder,
+        checkpoints=FolderStorage(folder).prepare(),
     )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in climb(task, candidate, arguments.epochs)]
+    rows = list(climb(task, folder, candidate, arguments.epochs))
     write_csv(arguments.out, rows)
 
 
-def climb(task: Task, candidate: Candidate, epochs: int) -> Any:
+def climb(task: Task, folder: Path, candidate: Candidate, epochs: int) -> Any:
     """Train to each rung up to `epochs`; from the last, decay, export, measure."""
     before, device = 0, make_slots(this_machine(), workers=1)[0].device
     for rung in (r for r in task.recipe.rungs if r <= epochs):
         job = Job(candidate, before, rung)
-        if not checkpoint_path(task, job).exists():
-            iou = train_job(task, job, device).iou
+        if not is_saved(task, job):
+            iou = train_job(task, job, device).score.iou
             print(f"epoch {rung}: IoU {iou:.4f} (undecayed)", file=sys.stderr)
         before = rung
         if rung == max(r for r in task.recipe.rungs if r <= epochs):
             final = Job(candidate, rung, rung + task.recipe.decay_epochs(rung), decay=True)
-            if not checkpoint_path(task, final).exists():
+            if not is_saved(task, final):
                 train_job(task, final, device)
-            row = finish(task, final)
+            row = finish(task, folder, final)
             print(row, file=sys.stderr)
             yield row
 
 
-def finish(task: Task, job: Job) -> dict[str, Any]:
+def finish(task: Task, folder: Path, job: Job) -> dict[str, Any]:
     """Export the trained candidate, and measure the file as a finalist's is."""
     candidate, dataset = job.candidate, task.dataset
     net = trained_network(task, job)
     exported = export(
-        net, task.checkpoint_dir / f"{job.to_epoch}.onnx", input_hw=candidate.input_hw,
+        net, folder / f"{job.to_epoch}.onnx", input_hw=candidate.input_hw,
         channels=channels_of(candidate), classes=dataset.outputs, metadata={"key": candidate.key},
     )  # fmt: skip
     device = resolve("local")
@@ -94,7 +94,7 @@ def finish(task: Task, job: Job) -> dict[str, Any]:
         )  # fmt: skip
         row |= {f"iou_{split}": round(score.iou, 4)}
     measurement = device.measure(exported.path, MeasurePlan.confirm())
-    state = torch.load(checkpoint_path(task, job), weights_only=True)
+    state = torch.load(folder / checkpoint_name(job), weights_only=True)
     row |= {"p50_ms": round(measurement.p50_ms, 3), "p90_ms": round(measurement.p90_ms or 0.0, 3)}
     return row | {"train_s": round(state["train_s"])}
 

@@ -50,6 +50,7 @@ from autoseg.train.checkpoints import resume
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import score
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 NETS: dict[str, dict[str, Any]] = {
@@ -120,17 +121,17 @@ def trained(
     with tempfile.TemporaryDirectory(prefix="autoseg-resize-") as folder:
         task = Task(
             space=space, dataset=dataset, recipe=recipe, seed=seed,
-            cache_dir=pictures_of(name), checkpoint_dir=Path(folder),
+            cache_dir=pictures_of(name), checkpoints=FolderStorage(Path(folder)),
         )  # fmt: skip
         cache.resize_frame = RESIZES[name]
         train_job(task, Job(candidate, 0, EPOCHS), "cpu")
         end = EPOCHS + recipe.decay_epochs(EPOCHS)
         decay = Job(candidate, EPOCHS, end, decay=True)
-        own = train_job(task, decay, "cpu")
+        own = train_job(task, decay, "cpu").score
         (other,) = RESIZES.keys() - {name}
         cache.resize_frame = RESIZES[other]
         task = replace(task, cache_dir=pictures_of(other))
-        return own, score(task, decay, resume(task, decay, torch.device("cpu")))
+        return own, score(task, decay, resume(task, decay, torch.device("cpu"))).score
 
 
 def pictures_of(resize: str) -> Path:

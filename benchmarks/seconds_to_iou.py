@@ -161,7 +161,7 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
     from autoseg.core.records import Job
     from autoseg.pools.local import LocalPool
     from autoseg.pools.slots import make_slots, this_machine
-    from autoseg.train.checkpoints import checkpoint_path
+    from autoseg.train.checkpoints import checkpoint_name
 
     task = task_of(order)
     candidate = task.space.candidate(**NETS[order.net])
@@ -170,7 +170,7 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
         # What a process does once, and the cache that all share, is not this row's alone.
         warm_up = Job(candidate, 0, 2)
         train(pool, warm_up, over)
-        checkpoint_path(task, warm_up).unlink()
+        task.checkpoints.remove(checkpoint_name(warm_up))
         before = 0
         for rung in (r for r in LADDER if r <= order.epochs):
             trunk = Job(candidate, before, rung)
@@ -181,7 +181,7 @@ def climb(order: Order, over: threading.Event) -> list[Point]:
             points.append(Point(end, score.train_s, score.iou))
             if score.iou >= max(TARGETS):
                 break
-    shutil.rmtree(task.checkpoint_dir)
+    shutil.rmtree(folder_of(order))
     return points
 
 
@@ -197,18 +197,23 @@ def train(pool: LocalPool, job: Job, over: threading.Event) -> Score:
     return outcome.score
 
 
+def folder_of(order: Order) -> Path:
+    return order.folder / f"{order.net}-{order.seed}"
+
+
 def task_of(order: Order) -> Task:
     from autoseg.networks.space_file import load_space
     from autoseg.train.recipe import Recipe
+    from autoseg.train.storage import FolderStorage
     from autoseg.train.task import Task
 
     space = load_space("fast_scnn")
     recipe = Recipe.of({**space.recipe, **overrides(order.recipe)})
-    checkpoints = order.folder / f"{order.net}-{order.seed}"
     dataset = load(order.data, order.split_column)
     return Task(
         space=space, dataset=dataset, recipe=recipe, seed=order.seed,
-        cache_dir=order.folder / "pictures", checkpoint_dir=checkpoints,
+        cache_dir=order.folder / "pictures",
+        checkpoints=FolderStorage(folder_of(order)).prepare(),
     )  # fmt: skip
 
 

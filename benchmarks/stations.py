@@ -23,10 +23,11 @@ from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.networks.blocks import normalize
 from autoseg.networks.space import channels_of
-from autoseg.train.checkpoints import checkpoint_path, resume
+from autoseg.train.checkpoints import checkpoint_name, resume
 from autoseg.train.loop import train_job
 from autoseg.train.losses import segmentation_loss
 from autoseg.train.scoring import class_maps, picture_score
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task, build_candidate, split_arrays
 
 MIN_S = 0.2  # a piece is repeated until it took as long
@@ -82,7 +83,7 @@ class Station:
 
     def __init__(self, cell: Cell, checkpoints: Path) -> None:
         self.cell = cell
-        self.task = replace(cell.task, checkpoint_dir=checkpoints)
+        self.task = replace(cell.task, checkpoints=FolderStorage(checkpoints).prepare())
         self.device = device()
         self.last: Job | None = None
         self.score: Score | None = None
@@ -183,9 +184,9 @@ class Station:
         before = self.last
         start = before.to_epoch if before else 0
         job = Job(self.cell.candidate, start, start + epochs)
-        self.score, self.last = train_job(self.task, job, str(self.device)), job
+        self.score, self.last = train_job(self.task, job, str(self.device)).score, job
         if before:
-            checkpoint_path(self.task, before).unlink()
+            self.task.checkpoints.remove(checkpoint_name(before))
 
     def _wall_s(self, epochs: int) -> float:
         started = now()

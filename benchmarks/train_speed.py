@@ -63,6 +63,7 @@ from autoseg.networks.space_file import load_space
 from autoseg.pools.local import environment
 from autoseg.pools.slots import Slot
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 NETS: dict[str, dict[str, float]] = {
@@ -245,7 +246,7 @@ def task_of(arguments: argparse.Namespace, folder: Path) -> Task:
         say(f"autoseg augments only {recipe.augmented_share(1):.0%} of the pictures")
     return Task(
         space=space, dataset=dataset, recipe=recipe, seed=SEED, cache_dir=folder / "pictures",
-        checkpoint_dir=folder / "checkpoints",
+        checkpoints=FolderStorage(folder / "checkpoints").prepare(),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ ROOMS = {
     "onnxruntime": "compress device bundle.predict_script",
     "cv2": "data",
     "albumentations": "data",
+    "fsspec": "train.storage",
     "fvcore": "networks",
     "PIL": "data train.contact_sheet report.page bundle.predict_script api.predict",
     "optuna": "search report.dashboard",

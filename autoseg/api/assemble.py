@@ -37,7 +37,9 @@ from autoseg.search.scheduler import SearchScheduler
 from autoseg.search.state import SearchProblem, StateBuilder
 from autoseg.search.training_time import TrainingTime
 from autoseg.search.whole_trainings import WholeTrainings
+from autoseg.train.contact_sheet import Example
 from autoseg.train.recipe import OF_EFFORT, Recipe
+from autoseg.train.storage import FolderStorage, Storage, storage_at
 from autoseg.train.task import Task, build_candidate, task_for
 
 UNTRAINED = ("data", "remap", "space")  # files of a run that are needed where nothing is trained
@@ -82,6 +84,9 @@ def task_of(
     dataset: Dataset,
     step: int,
     augmentation: Augmentation | None = None,
+    *,
+    checkpoints: Storage,
+    examples: tuple[Example, ...] = (),
 ) -> Task:
     """The task of the run in `folder` for its workers; `step` is its channel step."""
     return Task(
@@ -90,11 +95,30 @@ def task_of(
         recipe=recipe_of(space, declaration),
         seed=declaration.seed,
         cache_dir=folder.parent / ".cache" / "pictures",
-        checkpoint_dir=folder / "checkpoints",
+        checkpoints=checkpoints,
         channel_step=step,
-        place=folder,
         augmentation=augmentation,
+        examples=examples,
     )
+
+
+def checkpoints_url(
+    folder: Path, declaration: Declaration, before: Mapping[str, Any]
+) -> str | None:
+    """The URL of a run's checkpoints, None for its folder; `before` is its run.yaml, if any.
+
+    A run that gets another name keeps its place.
+    """
+    if declaration.storage is None:
+        return None
+    if before.get("storage") == declaration.storage:
+        return str(before["checkpoints"])
+    return f"{declaration.storage.rstrip('/')}/{folder.absolute().name}"
+
+
+def checkpoints_of(folder: Path, url: str | None) -> Storage:
+    """The storage of a run's checkpoints. Raises InputError where its driver is missing."""
+    return storage_at(url) if url else FolderStorage(folder / "checkpoints")
 
 
 def task_of_run(folder: Path, declaration: Declaration | None = None) -> Task:
@@ -110,13 +134,15 @@ def task_of_run(folder: Path, declaration: Declaration | None = None) -> Task:
     # Nothing is trained: the file of an augmentation may be gone.
     augmentation = raw.get("training", {}).get("augmentation")
     require_same(raw, statement(declaration, space, dataset, own, augmentation))
-    return task_of(folder, declaration, space, dataset, own.channel_step)
+    checkpoints = checkpoints_of(folder, raw.get("checkpoints"))
+    return task_of(folder, declaration, space, dataset, own.channel_step, checkpoints=checkpoints)
 
 
 def pool_of(task: Task, declaration: Declaration, scheduler: SearchScheduler) -> Pool:
     """The declared pool, not started.
 
-    Raises InputError where it asks for GPUs that are not there.
+    Raises InputError where it asks for GPUs that are not there, or for a cluster that does not
+    answer.
     """
 
     def largest_bytes() -> int:
@@ -127,14 +153,19 @@ def pool_of(task: Task, declaration: Declaration, scheduler: SearchScheduler) ->
             for candidate, cost in zip(known.candidates, known.costs, strict=True)
         )
 
-    slots = make_slots(
-        this_machine(with_gpus=declaration.gpus != 0),
-        workers=declaration.workers,
-        gpus=declaration.gpus,
-        gpus_per_trial=declaration.gpus_per_trial,
-        training_bytes=largest_bytes,
-    )
-    return LocalPool(task, slots)
+    asked: dict[str, Any] = {
+        "workers": declaration.workers,
+        "gpus": declaration.gpus,
+        "gpus_per_trial": declaration.gpus_per_trial,
+        "training_bytes": largest_bytes,
+    }
+    if declaration.pool == "local":
+        return LocalPool(task, make_slots(this_machine(with_gpus=declaration.gpus != 0), **asked))
+    from autoseg.pools.ray.layout import Wanted
+    from autoseg.pools.ray.pool import RayPool
+
+    address = None if declaration.pool == "ray" else declaration.pool
+    return RayPool(task, address=address, wanted=Wanted(**asked))
 
 
 def scheduler_of(

@@ -11,6 +11,8 @@ from typing import Any
 
 from autoseg.api.assemble import (
     augmentation_of,
+    checkpoints_of,
+    checkpoints_url,
     dataset_of,
     pool_of,
     require_same,
@@ -31,9 +33,11 @@ from autoseg.run.ledger import read_events, spent_s
 from autoseg.run.messages import OnEvent, call_on_event, follow
 from autoseg.run.pipeline import run_pipeline
 from autoseg.run.places import continued, keep_places, places_of
-from autoseg.run.reopen import reopen
+from autoseg.run.reopen import kept_checkpoints, reopen
 from autoseg.run.result import Result, runs_in
 from autoseg.run.store import Run, read_declaration
+from autoseg.train.contact_sheet import MAX_ROWS_AT_SCORE, examples_of
+from autoseg.train.storage import require_usable
 
 
 def optimize(
@@ -54,6 +58,7 @@ def optimize(
     workers: int | None = None,
     gpus: int | None = None,
     gpus_per_trial: float | None = None,
+    storage: str | None = None,
     seed: int | None = None,
     name: str | None = None,
     resume: bool = False,
@@ -80,10 +85,10 @@ def optimize(
     files may lie elsewhere now: their new place is given in the same option. `sampler` is the
     proposer: ``"autoseg"``, or one of Optuna's (``"gp"``, ``"tpe"``, ``"nsga2"``, ``"nsga3"``,
     ``"random"``). `augment` is a file written by `albumentations.save` or a
-    ``package.module:function``. Several devices share the run's measurements and must be of one
-    kind; `accept_new_host_key` trusts a board at first contact. `budget` is the time from this
-    call until it returns, of all sessions together where the run is continued; `more` with
-    `resume` goes on for so long beyond what was spent.
+    ``package.module:function``. `storage` is a URL for the checkpoints. Several devices share the
+    run's measurements and must be of one kind; `accept_new_host_key` trusts a board at first
+    contact. `budget` is the time from this call until it returns, of all sessions together where
+    the run is continued; `more` with `resume` goes on for so long beyond what was spent.
     `dry_run` ends after the survey: the result has a verdict and a plan, and no front.
 
     `on_event` is called with each event of the ledger after it was written, a mapping; its
@@ -115,19 +120,28 @@ def optimize(
         facts = statement(declaration, chosen, dataset, info, digest)
         if before is not None:
             require_same(before, facts)
-        task = task_of(folder, declaration, chosen, dataset, info.channel_step, augmentation)
-        facts |= {"places": places_of(folder)}
+        url = checkpoints_url(folder, declaration, before or {})
+        task = task_of(
+            folder, declaration, chosen, dataset, info.channel_step, augmentation,
+            checkpoints=checkpoints_of(folder, url),
+            examples=() if dry_run else examples_of(dataset, MAX_ROWS_AT_SCORE),
+        )  # fmt: skip
+        if url and before is None:
+            require_usable(task.checkpoints, None)
+        facts |= {"places": places_of(folder), "checkpoints": url}
         if before is None:
             facts |= {"frame_hw": [*(declaration.constraints.frame_hw or typical_hw(task))]}
         constraints = constraints_of(declaration, before or facts)
         scheduler = scheduler_of(task, declaration, constraints)
-        slots = session.enter_context(closing(pool_of(task, declaration, scheduler)))
+        trainers = session.enter_context(closing(pool_of(task, declaration, scheduler)))
         opened = Run.create(folder, facts) if before is None else Run.open(folder)
         run = session.enter_context(closing(opened))
         run.count_from(began_at)
         if before is not None:
+            require_usable(task.checkpoints, kept_checkpoints(run))
             keep_places(run, declaration)
-        context = session.open_context(run, task, scheduler, slots, target)
+            run.change(storage=declaration.storage, checkpoints=url)
+        context = session.open_context(run, task, scheduler, trainers, target)
         if on_start:
             on_start(run, declaration)
         follow(run, declaration)

@@ -7,12 +7,15 @@ shows less. `place` is the run's folder, or that of the remeasured device (`Resu
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
 from autoseg.core.serialize import from_json, to_json
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 4_000_000  # 255 classes are 0.7 MB
 MAX_NUMBER = 1 << 53
@@ -43,6 +46,18 @@ class Diagnostics:
 def sheet_path(place: Path, key: str) -> Path:
     """The path of a candidate's contact sheet, which may be missing."""
     return place / "diagnostics" / f"{key}.jpg"
+
+
+def write_sheet(place: Path, key: str, sheet: bytes | None) -> None:
+    """Write a candidate's contact sheet, if there is one; a fault is logged, never raised."""
+    if sheet is None:
+        return
+    path = sheet_path(place, key)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, sheet)
+    except OSError as error:
+        log.warning("%s: its contact sheet was not written (%s)", key, error)
 
 
 def write_diagnostics(place: Path, key: str, found: Diagnostics) -> None:

@@ -415,6 +415,14 @@ class Job:
         return f"{self.candidate.key}-{self.from_epoch}-{self.to_epoch}{'d' * self.decay}"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a job gives beside its checkpoint: the score, and a contact sheet as JPEG, if any."""
+
+    score: Score
+    sheet: bytes | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The fold of a candidate's events. `error` is why it was stopped, rejected or failed.

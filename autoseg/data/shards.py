@@ -1,4 +1,4 @@
-"""Pairs of frames and masks on disk, in memory-mapped shards.
+"""Pairs of frames and masks in shards: memory-mapped from disk, or fetched as arrays.
 
 Shards are built when they are first needed: a subset costs no more than it uses. A shard is
 written under a temporary name and then renamed; one process builds it while others wait; each
@@ -17,12 +17,13 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,18 @@ _MAX_THREADS = min(4, usable_cpus())
 _verified: set[tuple[str, int, int, int]] = set()
 
 Pair = tuple[Array, Array]
+# Shapes ``[n, 3]`` of frames (h, w, c), and all pixels of the pairs end to end.
+ShardArrays = tuple[npt.NDArray[np.int64], Array]
+
+
+class Pairs(Protocol):
+    """Pairs of a frame uint8 ``[h, w, c]`` and a mask uint8 ``[h, w]``, read on demand."""
+
+    @property
+    def count(self) -> int: ...
+
+    def pair(self, index: int) -> Pair:
+        """The pair of an index; read-only."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +96,24 @@ class ShardedPairs:
         """A frame uint8 ``[h, w, c]`` and a mask uint8 ``[h, w]``. Raises DeviceError if the
         folder cannot be written, and the errors of `make`.
         """
-        number = index // SHARD_PAIRS
+        shard = self._shard(index // SHARD_PAIRS)
+        return self.make(index) if shard is None else shard.pair(index % SHARD_PAIRS)
+
+    def arrays(self, number: int) -> ShardArrays:
+        """A shard as plain arrays, to be sent elsewhere; made in memory where it is not stored."""
+        shard = self._shard(number)
+        if shard is None:
+            return joined(_in_order(self.make, self.rows(number)))
+        return shard.shapes, np.asarray(shard.data)  # a memmap would be pickled in its own way
+
+    def _shard(self, number: int) -> _Shard | None:
         if number not in self.shards:
             self.shards[number] = self._open(number) if self.pair_bytes else None
-        shard = self.shards[number]
-        return self.make(index) if shard is None else shard.pair(index % SHARD_PAIRS)
+        return self.shards[number]
+
+    def rows(self, number: int) -> range:
+        """The indices of the pairs in a shard."""
+        return range(number * SHARD_PAIRS, min(self.count, (number + 1) * SHARD_PAIRS))
 
     def _open(self, number: int) -> _Shard | None:
         """The shard from disk, built if it is missing or damaged; None if there is no room."""
@@ -102,7 +128,7 @@ class ShardedPairs:
         return shard
 
     def _build(self, path: Path, number: int) -> _Shard | None:
-        rows = range(number * SHARD_PAIRS, min(self.count, (number + 1) * SHARD_PAIRS))
+        rows = self.rows(number)
         with _locked(self.folder):
             if (shard := _load(path)) is not None:  # built by another process meanwhile
                 return shard
@@ -113,6 +139,30 @@ class ShardedPairs:
         if (shard := _load(path)) is None:
             raise OSError("it does not keep what is written to it")
         return shard
+
+
+@dataclass
+class FetchedPairs:
+    """`count` pairs in shards that `fetch` gives by their number; used as they are, not copied."""
+
+    count: int
+    fetch: Callable[[int], ShardArrays]
+    shards: dict[int, _Shard] = field(default_factory=dict)
+
+    def pair(self, index: int) -> Pair:
+        number, place = divmod(index, SHARD_PAIRS)
+        if number not in self.shards:
+            self.shards[number] = _Shard(*self.fetch(number))
+        return self.shards[number].pair(place)
+
+
+def joined(pairs: Iterable[Pair]) -> ShardArrays:
+    """Pairs as one shard, in memory."""
+    shapes, parts = [], []
+    for frame, mask in pairs:
+        shapes.append(frame.shape)
+        parts += [frame.ravel(), mask.ravel()]
+    return np.array(shapes, np.int64).reshape(-1, 3), np.concatenate(parts)
 
 
 def _in_order(function: Callable[[int], Pair], items: range) -> Iterator[Pair]:

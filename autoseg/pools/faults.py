@@ -51,12 +51,13 @@ class Faults:
         """In how many parts a batch of its candidate is computed."""
         return self._parts.get(job.candidate.key, 1)
 
-    def lost(self, job: Job, how: str) -> CandidateError | None:
+    def lost(self, job: Job, how: str, *, counts: bool = True) -> CandidateError | None:
         """Count a lost worker of a job; None where the job is to be run again.
 
-        `how` says what ended the worker, such as "by signal 9".
+        `how` says what ended the worker, such as "by signal 9". A machine that went away does not
+        count.
         """
-        self._losses[job.id] += 1
+        self._losses[job.id] += counts
         key, times = job.candidate.key, self._losses[job.id]
         if times < MAX_LOSSES:
             self.changes.append(

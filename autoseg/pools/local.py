@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from autoseg.core.errors import CandidateError, DeviceError, OutOfMemory
-from autoseg.core.records import Job, SlotKind
+from autoseg.core.records import Job, SlotKind, Trained
 from autoseg.pools.faults import Faults
-from autoseg.pools.protocol import MAX_SILENCE_S, Outcome, Trained
+from autoseg.pools.protocol import MAX_SILENCE_S, Outcome
 from autoseg.pools.slots import Slot, slots_text
 from autoseg.pools.worker import ALIVE
 from autoseg.train.task import Task

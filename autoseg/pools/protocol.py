@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import Job, Score, SlotKind
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a job gives beside its checkpoint: the score, and a contact sheet as JPEG, if any."""
-
-    score: Score
-    sheet: bytes | None = None
-
+from autoseg.core.records import Job, SlotKind, Trained
 
 Outcome = tuple[Job, Trained | CandidateError]
 MAX_LOSSES = 3  # workers that a job may lose before it counts as the candidate's fault

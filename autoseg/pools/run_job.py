@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, OutOfMemory
-from autoseg.core.records import Job
-from autoseg.pools.protocol import Trained
+from autoseg.core.records import Job, Trained
 from autoseg.pools.slots import Slot
 from autoseg.train.loop import train_job
 from autoseg.train.task import Task
@@ -33,11 +32,10 @@ def run_job(
     """
     torch.set_num_threads(slot.threads)
     try:
-        score = train_job(
+        return train_job(
             task, job, slot.device,
             micro_batches=micro_batches, memory_share=slot.memory_share, alive=alive,
         )  # fmt: skip
-        return Trained(score)
     except CandidateError as error:
         return error
     except AutosegError:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from autoseg.core.diagnostics import Diagnostics, sheet_path, write_diagnostics
+from autoseg.core.diagnostics import Diagnostics, write_diagnostics, write_sheet
 from autoseg.core.errors import CandidateError, DeviceError
 from autoseg.core.feasibility import (
     MIN_P_FEASIBLE,
@@ -29,7 +29,7 @@ from autoseg.device.session import class_maps
 from autoseg.export.to_onnx import check
 from autoseg.run.context import RunContext, export_candidate, measure
 from autoseg.train.checkpoints import trained_network
-from autoseg.train.contact_sheet import MAX_ROWS_AT_CONFIRMATION, write_sheet
+from autoseg.train.contact_sheet import MAX_ROWS_AT_CONFIRMATION, drawn, examples_of
 from autoseg.train.metrics import Counts
 from autoseg.train.scoring import picture_counts, picture_score, score_of
 from autoseg.train.task import split_arrays
@@ -190,13 +190,14 @@ def write_val_diagnostics(
     context: RunContext, candidate: Candidate, score: Score, maps: Sequence[Array], counts: Counts
 ) -> None:
     """Write contact sheet and confusion matrix of the exported file on val, for reporting."""
-    path, dataset = sheet_path(context.run.place, candidate.key), context.task.dataset
-    shown = maps[:MAX_ROWS_AT_CONFIRMATION]
-    write_sheet(path, dataset, candidate, score, maps=shown, counts=counts)
+    place, dataset = context.run.place, context.task.dataset
+    examples = examples_of(dataset, MAX_ROWS_AT_CONFIRMATION)
+    sheet = drawn(examples, dataset, candidate, score, maps=maps, counts=counts)
+    write_sheet(place, candidate.key, sheet)
     digest = file_digest(context.run.artifact(candidate))
     confusion = tuple(tuple(int(pixels) for pixels in row) for row in counts.sum(0))
     try:
-        write_diagnostics(context.run.place, candidate.key, Diagnostics(digest, confusion))
+        write_diagnostics(place, candidate.key, Diagnostics(digest, confusion))
     except OSError as error:
         log.warning("%s: its diagnostics were not written (%s)", candidate.key, error)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from autoseg.data.dataset import Reading
 
 DEFAULT_BUDGET = "8m"  # of a new run without --trials
-POOLS = ("local",)
+POOLS = ("local", "ray", "auto")  # or the address of a Ray cluster
 SAMPLERS = ("autoseg", "gp", "tpe", "nsga2", "nsga3", "random")
 
 
@@ -125,7 +126,11 @@ class Declaration:
         "autoseg", metavar="NAME", choices=SAMPLERS,
         help="proposer of candidates: autoseg, or Optuna's gp, tpe, nsga2, nsga3, random",
     )  # fmt: skip
-    pool: str = _option("local", metavar="NAME", choices=POOLS, help="where trainings run: local")
+    pool: str = _option(
+        "local", metavar="NAME", changeable=True,
+        help="where trainings run: local; ray, started here; the Ray cluster of this node, auto, "
+        "or at HOST:PORT",
+    )  # fmt: skip
     workers: int | None = _option(
         None, metavar="N", minimum=1, changeable=True,
         default="up to 8 a GPU, by its memory; else one a core, at most the CPU quota rounded up",
@@ -139,6 +144,11 @@ class Declaration:
         None, metavar="SHARE", changeable=True,
         default="by the memory of the largest candidate, at least 1/8",
         help="the share of a GPU that one training takes, such as 0.25",
+    )  # fmt: skip
+    storage: str | None = _option(
+        None, metavar="URL", changeable=True, default="the run's folder",
+        help="where checkpoints are kept: any URL that fsspec opens, such as s3://bucket/folder; "
+        "they lie in a folder there that has the run's name",
     )  # fmt: skip
     seed: int = _option(
         0, metavar="N", minimum=0, explicit=True, help="for data splits, proposals and training"
@@ -156,6 +166,7 @@ class Declaration:
         """Raises InputError with the rule, the value and the way out."""
         from autoseg.networks.space import check_effort_rank
         from autoseg.train.recipe import Recipe
+        from autoseg.train.storage import check_url
 
         for name, option in OPTIONS.items():
             _check(name, option, getattr(self, name))
@@ -170,8 +181,15 @@ class Declaration:
                     "--gpus-per-trial is a share of one GPU, over 0 and at most 1, got "
                     f"{self.gpus_per_trial:g}"
                 )
+        if self.pool not in POOLS and not re.fullmatch(r"[^\s:/]+:\d{1,5}", self.pool):
+            raise InputError(
+                f"--pool is one of {', '.join(POOLS)}, or the HOST:PORT of a Ray cluster, such as "
+                f"10.0.0.5:6379; got {self.pool!r}"
+            )
         if self.frame is not None:
             parse_frame_hw(self.frame)
+        if self.storage is not None:
+            check_url(self.storage)
         check_effort_rank(self.effort)
         Recipe.of(self.recipe)
 

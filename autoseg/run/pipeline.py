@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from autoseg.core.diagnostics import write_sheet
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Job
 from autoseg.core.serialize import to_json
@@ -29,7 +30,7 @@ from autoseg.run.screen import Screening, screen
 from autoseg.run.survey import Survey
 from autoseg.search.plan import budget_line
 from autoseg.search.protocol import Done, Screen, Step, Wait
-from autoseg.train.checkpoints import checkpoint_path, discard, discard_start, is_saved
+from autoseg.train.checkpoints import checkpoint_name, discard, discard_start, is_saved
 
 LOOK_EVERY_S = 5.0  # between two outlooks, or this share of the time that they look ahead
 LOOK_SHARE = 1 / 200
@@ -189,11 +190,13 @@ def collect(context: RunContext, outcomes: Iterable[Outcome]) -> bool:
         if isinstance(outcome, CandidateError):
             context.run.record("failed", job.candidate, reason=str(outcome))
             continue
+        # First: listeners to the event show it.
+        write_sheet(context.run.place, job.candidate.key, outcome.sheet)
         context.run.record(
             "scored",
             job.candidate,
             score=to_json(outcome.score),
-            checkpoint=checkpoint_path(context.task, job).name,
+            checkpoint=checkpoint_name(job),
             **_took(context, job),
         )
         discard_start(context.task, job)

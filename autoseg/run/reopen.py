@@ -1,4 +1,4 @@
-"""Reopens rejected candidates for more training when a run is continued."""
+"""What a continued run goes on from: its checkpoints, and rejected candidates to train further."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def reopen(run: Run, recipe: Recipe, allowance: list[float | None]) -> int:
     if trainable:
         run.notify(f"{len(trainable)} model(s) rejected for their IoU may be trained further")
     return len(trainable)
+
+
+def kept_checkpoints(run: Run) -> set[str]:
+    """The checkpoints that candidates which are still in the search go on from."""
+    last = {e["key"]: e.get("checkpoint", "") for e in run.events if e["event"] == "scored"}
+    return {name for key, name in last.items() if run.evaluations[key].state == "scored"}
 
 
 def searched(run: Run) -> list[list[float | None]]:

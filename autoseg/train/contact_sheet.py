@@ -2,21 +2,19 @@
 
 The first pictures of val are shown, which are a stratified subset, so that the sheets of
 candidates compare. Errors are orange and blue, which colour-blind readers can tell apart (Okabe
-and Ito 2008). A sheet is for reading only: errors while writing it are logged, not raised.
+and Ito 2008). A sheet is for reading only: errors while drawing it are logged, not raised.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from autoseg.core.files import write_atomically
 from autoseg.core.records import IGNORE_INDEX, Candidate, Score
 from autoseg.core.units import HW
 from autoseg.data.dataset import Array, Dataset, scored_classes
@@ -39,7 +37,7 @@ _WIDTH = len(HEADS) * (_TILE_W + _GAP) - _GAP + 2 * _MARGIN
 _TITLE, _TEXT, _SMALL = 25, 19, 17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
     """A picture uint8 ``[h, w, 3]`` and its truth uint8 ``[h, w]`` at a tile's size."""
 
@@ -57,40 +55,42 @@ class Row:
     iou_text: str
 
 
-# A worker trains many candidates, and decoding takes longer than drawing.
-_examples: dict[tuple[str, str, int], Example] = {}
+# Many candidates are confirmed, and decoding takes longer than drawing.
+_examples: dict[tuple[str, int], Example] = {}
 
 
-def keep_first(maps: Iterable[Array], into: list[Array], count: int) -> Iterator[Array]:
-    """Pass class maps on, and append the first `count` of them to `into`."""
-    for class_map in maps:
-        if len(into) < count:
-            into.append(class_map)
-        yield class_map
+def examples_of(dataset: Dataset, count: int) -> tuple[Example, ...]:
+    """The first `count` pictures of val for a sheet; none where they cannot be read."""
+    try:
+        return tuple(_example(dataset, at) for at in range(len(dataset.splits["val"]))[:count])
+    except Exception as error:  # no error here may stop a run
+        log.warning("no contact sheets are drawn: their pictures cannot be read (%s)", error)
+        return ()
 
 
-def write_sheet(
-    path: Path,
+def drawn(
+    examples: Sequence[Example],
     dataset: Dataset,
     candidate: Candidate,
     score: Score,
     *,
-    maps: Sequence[Array],
+    maps: Iterable[Array],
     counts: Counts,
-) -> None:
-    """Write a candidate's sheet of the first pictures of val, from class maps uint8 ``[h, w]`` of
-    any size and the confusion ``[n, C, C]`` of each picture.
+) -> bytes | None:
+    """A candidate's sheet as JPEG, from class maps uint8 ``[h, w]`` of any size and the confusion
+    ``[n, C, C]`` of the first pictures of val; None without examples, or where drawing fails.
     """
+    if not examples:
+        return None
     try:
         rows = [
-            _row(_example(dataset, score.split, place), class_map, table, dataset.scored)
-            for place, (class_map, table) in enumerate(zip(maps, counts, strict=False))
+            _row(example, class_map, table, dataset.scored)
+            for example, class_map, table in zip(examples, maps, counts, strict=False)
         ]
-        page = draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows)
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, _jpeg(page))
+        return _jpeg(draw_sheet(_title(candidate, score), str(candidate), dataset.classes, rows))
     except Exception as error:  # no error here may stop a training
-        log.warning("%s: its contact sheet was not written (%s)", candidate.key, error)
+        log.warning("%s: its contact sheet was not drawn (%s)", candidate.key, error)
+        return None
 
 
 def draw_sheet(
@@ -206,12 +206,12 @@ def _iou_text(counts: Counts, scored: Sequence[int]) -> str:
     return f"IoU {iou(counts, scored):.3f}"
 
 
-def _example(dataset: Dataset, split: str, place: int) -> Example:
-    key = (dataset.digest, split, place)
+def _example(dataset: Dataset, place: int) -> Example:
+    key = (dataset.digest, place)
     if key not in _examples:
         if len(_examples) >= MAX_EXAMPLES_CACHED:
             _examples.clear()
-        sample = dataset.splits[split][place]
+        sample = dataset.splits["val"][place]
         picture, mask = dataset.read(sample)
         hw = _tile_hw(mask.shape)
         _examples[key] = Example(sample.stem, tile(picture, hw), resize_mask(mask, hw))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import CandidateError
-from autoseg.core.records import IGNORE_INDEX, Job, Score
+from autoseg.core.records import IGNORE_INDEX, Job, Trained
 from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 from autoseg.train.batches import Batch, Flags, Rows, batch_maker
@@ -41,22 +41,23 @@ def train_job(
     micro_batches: int = 1,
     memory_share: float = 1.0,
     alive: Callable[[], None] = lambda: None,
-) -> Score:
+) -> Trained:
     """Train `job` on `device` from its newest checkpoint, and score it on val at each picture's
     original size.
 
     Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
-    weights on a CPU, interrupted or not. Raises CandidateError where the loss is not finite.
+    weights on a CPU, interrupted or not. Raises CandidateError where the loss is not finite,
+    DeviceError where the storage stays away.
 
     Each batch is computed in `micro_batches` parts, one after the other, where a GPU's memory is
     short; `memory_share` is this training's part of it. The gradient of the cross-entropy is that
     of the whole batch; Dice and the batch norms see each part alone. `alive` is called after each
-    step and each batch that is scored.
+    step, after each batch that is scored, and while a storage that is gone is waited for.
     """
     torch.set_flush_denormal(True)  # denormals are a hundred times slower and change nothing here
     task, where = task_for(task, job.candidate), torch.device(device)
     data = split_arrays(task, job.candidate, "train")
-    training = resume(task, job, where)
+    training = resume(task, job, where, alive)
     augmenter = augmenter_of(task, job.candidate)
     make_batches = batch_maker(
         data, augmenter, where, size=task.recipe.batch, memory_share=memory_share
@@ -75,7 +76,7 @@ def train_job(
             saved = time.monotonic()
     _, visited = task.recipe.pictures(0, len(data))
     _refresh_norms(training.average, data, visited)
-    save(training, task, job)
+    save(training, task, job, alive=alive)
     return score(task, job, training, micro_batches=micro_batches, alive=alive)
 
 

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoseg.core.diagnostics import sheet_path
-from autoseg.core.records import IGNORE_INDEX, Job, Score
-from autoseg.data.cache import truths
+from autoseg.core.records import IGNORE_INDEX, Job, Score, Trained
+from autoseg.data.cache import FetchShard, truths
 from autoseg.data.dataset import Array, Dataset
 from autoseg.data.resize import nearest_index
 from autoseg.networks.blocks import normalize
 from autoseg.train import metrics
 from autoseg.train.checkpoints import Training
-from autoseg.train.contact_sheet import MAX_ROWS_AT_SCORE, write_sheet
+from autoseg.train.contact_sheet import drawn
 from autoseg.train.task import Task, split_arrays
 
 CHUNK = 16  # pictures in a batch of inference
@@ -33,20 +32,21 @@ def score(
     *,
     micro_batches: int = 1,
     alive: Callable[[], None] = lambda: None,
-) -> Score:
-    """IoU of the averaged weights on the first `val_pictures` of val, a representative subset.
+) -> Trained:
+    """IoU of the averaged weights on the first `val_pictures` of val, a representative subset, and
+    a contact sheet of the task's examples.
 
     `alive` is called after each batch.
     """
     first, dataset = task.recipe.val_pictures, task.dataset
     frames = split_arrays(task, job.candidate, "val").frames(first)
-    whole = iter(truths(dataset, "val", task.cache_dir, first))
+    whole = iter(truths(dataset, "val", task.cache_dir, first, task.fetch))
     shown: list[Array] = []
     tables: list[metrics.Counts] = []
     for maps in _map_batches(training.average, frames):
         truth = list(itertools.islice(whole, len(maps)))
         tables.append(_counts(maps, truth, len(dataset.classes)))
-        shown.extend(maps[: MAX_ROWS_AT_SCORE - len(shown)].cpu().numpy())
+        shown.extend(maps[: len(task.examples) - len(shown)].cpu().numpy())
         alive()
     counts = np.concatenate(tables)
     found = score_of(
@@ -58,13 +58,10 @@ def score(
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,
-        trained_on=maps.device.type,
         micro_batches=micro_batches,
     )
-    if task.place is not None:
-        path = sheet_path(task.place, job.candidate.key)
-        write_sheet(path, dataset, job.candidate, found, maps=shown, counts=counts)
-    return found
+    sheet = drawn(task.examples, dataset, job.candidate, found, maps=shown, counts=counts)
+    return Trained(found, sheet)
 
 
 def class_maps(net: nn.Module, frames: Iterable[Array]) -> Iterator[Array]:
@@ -134,9 +131,10 @@ def picture_counts(
     cache_dir: Path,
     split: str,
     first: int | None = None,
+    fetch: FetchShard | None = None,
 ) -> metrics.Counts:
     """The confusion of each picture, int64 ``[N, C, C]``, at its original size."""
-    whole = truths(dataset, split, cache_dir, first)
+    whole = truths(dataset, split, cache_dir, first, fetch)
     return metrics.score_pictures(maps, whole, len(dataset.classes))
 
 

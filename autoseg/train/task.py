@@ -10,19 +10,24 @@ from torch import nn
 
 from autoseg.core.records import Candidate
 from autoseg.data.augment import Augmenter
-from autoseg.data.cache import SplitArrays, arrays
+from autoseg.data.cache import FetchShard, SplitArrays, arrays
 from autoseg.data.dataset import Dataset
 from autoseg.data.user_augmentation import Augmentation, OwnAugmenter
 from autoseg.networks import build, knobs_of
 from autoseg.networks.space import SearchSpace, channels_of, parts_of
+from autoseg.train.contact_sheet import Example
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that a worker needs beside the job; travels to other processes.
+    """All that a worker needs beside the job; travels to other processes and machines.
 
-    Raises InputError where a knob of stage `train` is no number that a recipe takes.
+    With `fetch`, which must be picklable where the task is, decoded pictures come from it, and no
+    file of the data or the cache is read. `examples` are what contact sheets show; without any,
+    none is drawn. Raises InputError where a knob of stage `train` is no number that a recipe
+    takes.
     """
 
     space: SearchSpace
@@ -30,10 +35,11 @@ class Task:
     recipe: Recipe
     seed: int
     cache_dir: Path
-    checkpoint_dir: Path
+    checkpoints: Storage
     channel_step: int = 1
-    place: Path | None = None  # where contact sheets go, if any are made
     augmentation: Augmentation | None = None  # the user's own, in place of the built-in one
+    examples: tuple[Example, ...] = ()
+    fetch: FetchShard | None = None
 
     def __post_init__(self) -> None:
         for knob in self.space.knobs:
@@ -75,4 +81,5 @@ def augmenter_of(task: Task, candidate: Candidate) -> Augmenter | OwnAugmenter:
 
 def split_arrays(task: Task, candidate: Candidate, split: str) -> SplitArrays:
     """A split at the candidate's input size and channels."""
-    return arrays(task.dataset, split, candidate.input_hw, channels_of(candidate), task.cache_dir)
+    hw, channels = candidate.input_hw, channels_of(candidate)
+    return arrays(task.dataset, split, hw, channels, task.cache_dir, task.fetch)

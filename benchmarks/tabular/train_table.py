@@ -107,12 +107,13 @@ def trained(orders: list[Order]) -> Iterator[tuple[Order, list[Row]]]:
 
 def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Row]:
     """One candidate through all rungs and their decays; in a process of its own."""
-    from autoseg.core.records import Job, Score
+    from autoseg.core.records import Job
     from autoseg.data import load
     from autoseg.data.dataset import Reading
     from autoseg.networks.space_file import load_space
     from autoseg.train.loop import train_job
     from autoseg.train.recipe import Recipe
+    from autoseg.train.storage import FolderStorage
     from autoseg.train.task import Task, split_arrays
 
     space = load_space(order.space)
@@ -123,14 +124,15 @@ def train(order: Order, folder: Path, rungs: tuple[int, ...] = RUNGS) -> list[Ro
     recipe = replace(Recipe(), rungs=rungs)
     task = Task(
         space=space, dataset=dataset, recipe=recipe, seed=order.seed,
-        cache_dir=folder / "pictures", checkpoint_dir=place, channel_step=STEP,
+        cache_dir=folder / "pictures", channel_step=STEP,
+        checkpoints=FolderStorage(place).prepare(),
     )  # fmt: skip
     for split in ("train", "val"):
         split_arrays(task, candidate, split)
 
     def row(job: Job) -> Row:
         started = time.process_time()
-        score: Score = train_job(task, job, "cpu")
+        score = train_job(task, job, "cpu").score
         facts = (
             candidate.key, candidate, order.seed, score.epoch, int(score.decayed),
             f"{score.iou:.5f}", *(f"{v:.5f}" for v in score.iou_ci95),

@@ -8,7 +8,9 @@ from autoseg.core.diagnostics import (
     Diagnostics,
     OperatorTime,
     read_diagnostics,
+    sheet_path,
     write_diagnostics,
+    write_sheet,
 )
 
 WHOLE = Diagnostics(
@@ -23,6 +25,17 @@ def test_read_exhibit_returns_what_was_written(exhibit, tmp_path):
     write_diagnostics(tmp_path, "key", exhibit)
     assert read_diagnostics(tmp_path, "key") == exhibit
     assert read_diagnostics(tmp_path, "other") is None
+
+
+def test_write_sheet_writes_one_where_there_is_one_and_logs_what_prevents_it(tmp_path, caplog):
+    write_sheet(tmp_path, "key", None)
+    assert not list(tmp_path.iterdir())
+    write_sheet(tmp_path, "key", b"jpeg")
+    assert sheet_path(tmp_path, "key").read_bytes() == b"jpeg" and not caplog.text
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "diagnostics").write_text("a file where the folder should be")
+    write_sheet(tmp_path / "other", "key", b"jpeg")
+    assert "key: its contact sheet was not written" in caplog.text
 
 
 SOUND = {"onnx_digest": "d", "confusion": [[1]]}

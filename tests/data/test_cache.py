@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -223,3 +225,52 @@ def test_arrays_refuse_an_empty_split_and_a_folder_that_cannot_be_made(dataset, 
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match=str(tmp_path / "file" / "cache")):
         list(cache.truths(dataset, "train", tmp_path / "file" / "cache"))
+
+
+def fetched(dataset: Dataset, folder: Path, asked: list) -> Callable:
+    """What serves another machine: the arrays as they arrive there."""
+
+    def fetch(key: cache.ShardKey):
+        asked.append(key)
+        sent = pickle.loads(pickle.dumps(cache.shard_arrays(dataset, folder, key)))
+        assert [type(array) for array in sent] == [np.ndarray] * 2
+        return sent
+
+    return fetch
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("stored", ["all", "no originals", "nothing"])
+def test_arrays_fetched_equal_those_of_the_disk_and_touch_no_file(
+    stored, dataset, tmp_path, monkeypatch
+):
+    folder, asked = tmp_path / "cache", []
+    if stored != "all":
+        monkeypatch.setattr(cache, "MAX_ORIGINALS_BYTES", 20_000)
+    if stored == "nothing":
+        monkeypatch.setattr(shards, "MAX_CACHE_BYTES", 0)
+    bare, nowhere = replace(dataset, read=None), Path("/dev/null/cache")
+    fetch = fetched(dataset, folder, asked)
+    for channels in (1, 3):
+        here = cache.arrays(dataset, "train", (32, 64), channels, folder).batch(range(7))
+        there = cache.arrays(bare, "train", (32, 64), channels, nowhere, fetch)
+        found = there.batch(range(6, -1, -1))
+        assert all(np.array_equal(a, b[::-1]) for a, b in zip(here, found, strict=True))
+        assert len(there) == 7 and len(list(there.frames(2))) == 2
+    truths = cache.truths(bare, "train", nowhere, fetch=fetch)
+    wanted = [dataset.read(sample)[1] for sample in dataset.splits["train"]]
+    assert all(np.array_equal(a, b) for a, b in zip(truths, wanted, strict=True))
+    assert len(cache.truths(bare, "train", nowhere, 2, fetch)) == 2
+    assert len(asked) == len(set(asked)) == 9  # each shard once: the keys are hashable
+    assert cache.ShardKey("train", None, 0, 2) in asked
+
+
+def test_arrays_fetched_are_used_as_they_come(dataset, tmp_path):
+    shapes, pixels = cache.shard_arrays(
+        dataset, tmp_path / "cache", cache.ShardKey("train", (32, 64), 3, 0)
+    )
+    pixels.flags.writeable = False
+    found = cache.arrays(dataset, "train", (32, 64), 3, tmp_path, lambda _: (shapes, pixels))
+    assert np.shares_memory(next(found.frames()), pixels)
+    with pytest.raises(InputError, match="'test'"):
+        cache.arrays(dataset, "test", (32, 64), 3, tmp_path, lambda _: (shapes, pixels))

@@ -5,6 +5,7 @@ import pytest
 from autoseg import data
 from autoseg.networks.space_file import load_space
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 
@@ -14,5 +15,5 @@ def task(tiny, tmp_path_factory) -> Task:
     recipe = Recipe(rungs=(1, 2), batch=4, augment=False)
     return Task(
         space=load_space(tiny.space), dataset=data.load(tiny.data), recipe=recipe, seed=0,
-        cache_dir=folder / "pictures", checkpoint_dir=folder / "checkpoints",
+        cache_dir=folder / "pictures", checkpoints=FolderStorage(folder / "checkpoints").prepare(),
     )  # fmt: skip

@@ -14,7 +14,8 @@ from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
 from autoseg.pools.run_job import run_job
 from autoseg.pools.slots import Slot
-from autoseg.train.checkpoints import checkpoint_path
+from autoseg.train.checkpoints import checkpoint_name, is_saved
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 # How each is made for a task, with so many slots on the CPU.
@@ -52,12 +53,12 @@ def test_every_job_comes_back_once_with_its_score(pool, task):
     for job, score in found.items():
         assert isinstance(score, Score)
         assert (score.epoch, score.split, score.trained_on) == (1, "val", "cpu")
-        assert checkpoint_path(task, job).exists()
+        assert is_saved(task, job)
 
 
 def test_a_worker_trains_what_this_process_would(pool, task, tmp_path):
     torch.set_num_threads(1)
-    here = dataclasses.replace(task, checkpoint_dir=tmp_path)
+    here = dataclasses.replace(task, checkpoints=FolderStorage(tmp_path))
     job = Job(candidates(task)[0], 0, 2)
     pool.submit(job)
     score = outcomes(pool, 1)[job]
@@ -79,7 +80,7 @@ def test_a_job_of_which_the_start_is_gone_fails_alone(pool, task):
 
 def test_what_is_no_candidates_fault_stops_the_run(pool, task):
     bad = Job(candidates(task)[1], 0, 3)
-    checkpoint_path(task, bad).mkdir()
+    (task.checkpoints.folder / checkpoint_name(bad)).mkdir()
     pool.submit(bad)
     with pytest.raises(DeviceError, match="fix that, then --resume"):
         outcomes(pool, 1)
@@ -134,7 +135,8 @@ def test_a_users_own_network_is_found_and_what_it_raises_is_told(
     (tmp_path / "odd.yaml").write_text(SPACE)
     monkeypatch.syspath_prepend(tmp_path)
     space = load_space(tmp_path / "odd.yaml")
-    pool = make(dataclasses.replace(task, space=space, checkpoint_dir=tmp_path / "checkpoints"), 1)
+    checkpoints = FolderStorage(tmp_path / "checkpoints").prepare()
+    pool = make(dataclasses.replace(task, space=space, checkpoints=checkpoints), 1)
     good, bad = (Job(space.candidate(size=size), 0, 1) for size in (3, 5))
     pool.submit(bad)
     pool.submit(good)

@@ -16,6 +16,7 @@ from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import MAX_LOSSES
 from autoseg.pools.slots import Slot
+from autoseg.train.storage import FolderStorage
 
 WORKER = "autoseg.pools.worker"
 
@@ -217,9 +218,8 @@ def short(task, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     space = load_space(tmp_path / "short.yaml")
     recipe = dataclasses.replace(task.recipe, batch=2)
-    return dataclasses.replace(
-        task, space=space, recipe=recipe, checkpoint_dir=tmp_path / "checkpoints"
-    )
+    checkpoints = FolderStorage(tmp_path / "checkpoints").prepare()
+    return dataclasses.replace(task, space=space, recipe=recipe, checkpoints=checkpoints)
 
 
 def test_a_slot_retires_where_two_trainings_do_not_fit_into_a_gpu(short):

@@ -28,6 +28,7 @@ from autoseg.run.reopen import reopen
 from autoseg.run.store import MeasurementCache, Run
 from autoseg.search.protocol import Outlook
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 BUILDER = """\
@@ -215,8 +216,9 @@ def trip_of(run: Run, scheduler, pool, *, budget_s: float | None = None) -> RunC
     """The steps of a run without data, with what a test gives for its scheduler and its pool."""
     folder = run.folder.parent
     task = Task(
-        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder, checkpoint_dir=folder
-    )
+        space=WIDE, dataset=None, recipe=Recipe(), seed=0, cache_dir=folder,
+        checkpoints=FolderStorage(folder),
+    )  # fmt: skip
     return RunContext(
         run=run, task=task, constraints=ASKED, search=scheduler, pool=pool,
         device=autoseg.FakeDevice(), measured_before=MeasurementCache(folder / "none"),

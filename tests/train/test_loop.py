@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,13 @@ from autoseg.data.user_augmentation import load_augmentation
 from autoseg.networks.space import Knob
 from autoseg.networks.space_file import load_space
 from autoseg.train import loop
-from autoseg.train.checkpoints import checkpoint_path, trained_network
+from autoseg.train.checkpoints import checkpoint_name, is_saved, trained_network
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, class_maps, picture_score
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
-train = partial(train_job, device="cpu")
 RECIPE = {"rungs": (1, 2), "batch": 4, "warmup_steps": 2, "learning_rate": 0.01}
 
 
@@ -37,7 +36,8 @@ def task(tiny, tmp_path) -> Task:
     dataset = data.load(tiny.data)
     return Task(
         space=load_space(tiny.space), dataset=dataset, recipe=Recipe(**RECIPE), seed=0,
-        cache_dir=tmp_path / "pictures", checkpoint_dir=tmp_path / "checkpoints",
+        cache_dir=tmp_path / "pictures",
+        checkpoints=FolderStorage(tmp_path / "checkpoints").prepare(),
     )  # fmt: skip
 
 
@@ -47,9 +47,17 @@ def small(task) -> Candidate:
 
 
 def elsewhere(task: Task, name: str, **recipe) -> Task:
-    folder = task.checkpoint_dir.with_name(name)
+    checkpoints = FolderStorage(task.checkpoints.folder.with_name(name)).prepare()
     changed = dataclasses.replace(task.recipe, **recipe)
-    return dataclasses.replace(task, checkpoint_dir=folder, recipe=changed)
+    return dataclasses.replace(task, checkpoints=checkpoints, recipe=changed)
+
+
+def train(task: Task, job: Job) -> Score:
+    return train_job(task, job, "cpu").score
+
+
+def checkpoint_path(task: Task, job: Job, *, partial: bool = False) -> Path:
+    return task.checkpoints.folder / checkpoint_name(job, partial=partial)
 
 
 def loaded(path: Path) -> dict:
@@ -148,7 +156,7 @@ def test_train_job_resumed_ends_with_the_same_bits(task, small, monkeypatch):
     with pytest.raises(Killed), killed_once_there(partial):
         train(torn, job)
     assert 1 <= loaded(partial)["epoch"] < 6
-    assert not checkpoint_path(torn, job).exists()
+    assert not is_saved(torn, job)
     assert untimed(train(torn, job)) == untimed(train(whole, job))
     assert same_training(checkpoint_path(torn, job), checkpoint_path(whole, job))
     assert not partial.exists()
@@ -160,14 +168,14 @@ def test_train_job_resumes_the_decay_branch(task, small, monkeypatch):
     jobs = {}
     for place in (whole, torn):
         train(place, Job(small, 0, 1))
-        jobs[place.checkpoint_dir] = Job(small, 1, 6, decay=True)
-    decay = jobs[torn.checkpoint_dir]
+        jobs[place.checkpoints] = Job(small, 1, 6, decay=True)
+    decay = jobs[torn.checkpoints]
     with (
         pytest.raises(Killed),
         killed_once_there(checkpoint_path(torn, decay, partial=True)),
     ):
         train(torn, decay)
-    assert untimed(train(torn, decay)) == untimed(train(whole, jobs[whole.checkpoint_dir]))
+    assert untimed(train(torn, decay)) == untimed(train(whole, jobs[whole.checkpoints]))
     assert same_training(checkpoint_path(torn, decay), checkpoint_path(whole, decay))
 
 
@@ -182,8 +190,8 @@ def test_train_job_scores_and_does_not_retrain_a_job_that_ended_before_its_score
 
 def test_train_job_in_parts_of_batches_is_recorded_and_tells_that_it_is_alive(task, small):
     job, told = Job(candidate=small, from_epoch=0, to_epoch=2), []
-    score = train(task, job, micro_batches=2, alive=lambda: told.append(None))
-    assert (score.micro_batches, score.trained_on) == (2, "cpu")
+    done = train_job(task, job, "cpu", micro_batches=2, alive=lambda: told.append(None))
+    assert (done.score.micro_batches, done.score.trained_on) == (2, "cpu")
     rows = {split: len(samples) for split, samples in task.dataset.splits.items()}
     steps, batches = -(-rows["train"] // task.recipe.batch), -(-rows["val"] // CHUNK)
     assert len(told) == 2 * steps + batches
@@ -214,7 +222,7 @@ def test_train_job_with_a_loss_that_is_not_finite_raises_candidate_error(task, s
     wild = elsewhere(task, "wild", learning_rate=math.inf)
     with pytest.raises(CandidateError, match="loss .*epoch 1"):
         train(wild, Job(candidate=small, from_epoch=0, to_epoch=1))
-    assert not checkpoint_path(wild, Job(candidate=small, from_epoch=0, to_epoch=1)).exists()
+    assert not is_saved(wild, Job(candidate=small, from_epoch=0, to_epoch=1))
 
 
 def test_train_job_without_its_checkpoint_raises_candidate_error(task, small):

@@ -22,6 +22,7 @@ from autoseg.train.checkpoints import Training, resume
 from autoseg.train.loop import schedule, training_step
 from autoseg.train.optim import Number, optimizers
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task, split_arrays
 
 META = torch.device("meta")  # shapes alone: whatever is computed elsewhere came from the host
@@ -84,7 +85,7 @@ def test_training_step_copies_nothing_from_the_host_and_reads_nothing(
     space = load_space(family)
     task = Task(
         space=space, dataset=data.load(tiny.data), recipe=recipe, seed=0,
-        cache_dir=tmp_path / "pictures", checkpoint_dir=tmp_path / "checkpoints",
+        cache_dir=tmp_path / "pictures", checkpoints=FolderStorage(tmp_path / "checkpoints").prepare(),
     )  # fmt: skip
     # At 192 the pyramid of Fast-SCNN has windows of several sizes.
     candidate = space.candidate(resolution=192, **SMALL.get(family, {}))

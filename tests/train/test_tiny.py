@@ -16,6 +16,7 @@ from autoseg.core.serialize import from_json, to_json
 from autoseg.networks.space_file import load_space
 from autoseg.train.loop import train_job
 from autoseg.train.recipe import Recipe
+from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
 SEEDS = range(3)
@@ -35,7 +36,7 @@ def promised(task: Task, candidate: Candidate) -> Score:
         train_job(task, Job(candidate, done, epochs), "cpu")
         done = epochs
     decay = task.recipe.decay_epochs(done)
-    return train_job(task, Job(candidate, done, done + decay, decay=True), "cpu")
+    return train_job(task, Job(candidate, done, done + decay, decay=True), "cpu").score
 
 
 def train_all(folder: Path, asked: dict) -> list[Score]:
@@ -47,7 +48,7 @@ def train_all(folder: Path, asked: dict) -> list[Score]:
         place = folder / str(seed)
         task = Task(
             space=space, dataset=pictures, recipe=recipe, seed=seed,
-            cache_dir=folder / "pictures", checkpoint_dir=place,
+            cache_dir=folder / "pictures", checkpoints=FolderStorage(place).prepare(),
         )  # fmt: skip
         found.append(promised(task, space.candidate(resolution=resolution, a=a)))
     return found

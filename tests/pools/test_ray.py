@@ -1,0 +1,223 @@
+"""What only Ray does: nodes that come and go, and slots that Tune starts again."""
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pools.jobs import FOREVER, candidates, outcomes
+
+from autoseg.core.errors import CandidateError, DeviceError, InputError
+from autoseg.core.records import Job, Score
+from autoseg.pools.ray import tune
+from autoseg.pools.ray.connect import require_ray
+from autoseg.pools.ray.layout import Wanted
+from autoseg.pools.ray.pool import RayPool
+from autoseg.pools.run_job import run_job
+from autoseg.pools.slots import Slot
+from autoseg.train.checkpoints import checkpoint_name, is_saved
+from autoseg.train.storage import FolderStorage
+
+pytestmark = pytest.mark.ray
+
+CPU_NODE = {"num_cpus": 1, "num_gpus": 0}
+GPU_NODE = {"num_cpus": 1, "num_gpus": 1}
+ON_CPUS, ON_GPUS = Wanted(gpus=0), Wanted(gpus_per_trial=1.0)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Three nodes of one CPU each, two of them with a GPU that Ray is told of."""
+    require_ray()
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={**CPU_NODE, "include_dashboard": False})
+    for _ in range(2):
+        found.add_node(**GPU_NODE)
+    yield found
+    found.shutdown()
+
+
+Join = Callable[..., RayPool]
+
+
+@pytest.fixture
+def join(cluster, task) -> Iterator[Join]:
+    pools = []
+
+    def opened(wanted: Wanted = ON_CPUS, **given: Any) -> RayPool:
+        pools.append(RayPool(task, address=cluster.address, wanted=wanted, **given))
+        return pools[-1]
+
+    yield opened
+    for pool in pools:
+        pool.close()
+
+
+def scores(pool: RayPool, jobs: list[Job]) -> dict[Job, float]:
+    return {job: score.iou for job, score in outcomes(pool, len(jobs)).items()}
+
+
+def until(pool: RayPool, holds: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end
+        assert not pool.wait(0.2)
+
+
+def noting(folder: Path) -> Callable[..., Any]:
+    """`run_job`, which also notes the process of each job; nested, so that it travels as data."""
+
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        import os
+
+        from autoseg.pools.run_job import run_job
+
+        with (folder / job.id).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return run_job(task, job, slot, **given)
+
+    return run
+
+
+def process_of(pool: RayPool, folder: Path, job: Job, attempt: int = 1) -> int:
+    """The process that trains a job, once it has begun for the n-th time."""
+    note = folder / job.id
+    until(pool, lambda: note.exists() and note.read_text().count("\n") == attempt)
+    return int(note.read_text().splitlines()[-1])
+
+
+def steps(task: Any, job: Job) -> Callable[[], bool]:
+    """Whether a job has saved a checkpoint on its way."""
+    return lambda: task.checkpoints.read(checkpoint_name(job, partial=True)) is not None
+
+
+def test_slots_are_as_many_as_the_cluster_has_room_for(cluster, join, task):
+    pool = join()
+    pool.start()
+    assert pool.capacity == 3
+    jobs = [Job(candidate, 0, 1) for candidate in candidates(task)]
+    for job in jobs:
+        pool.submit(job)
+    assert set(scores(pool, jobs)) == set(jobs)
+    until(pool, lambda: len(pool._slots) == 3)
+    cluster.add_node(**CPU_NODE)
+    until(pool, lambda: pool.capacity == 4)
+
+
+def test_the_job_of_a_killed_worker_goes_on_from_its_checkpoint(join, task, tmp_path):
+    pool, job = join(run=noting(tmp_path)), Job(candidates(task)[0], 0, 1000)
+    pool.submit(job)
+    first = process_of(pool, tmp_path, job)
+    until(pool, steps(task, job))
+    os.kill(first, signal.SIGKILL)
+    second = process_of(pool, tmp_path, job, 2)
+    assert second != first and list(pool.running) == [job]
+    assert any(job.candidate.key in change for change in pool.changes())
+    score = outcomes(pool, 1)[job]
+    assert isinstance(score, Score) and score.epoch == 1000
+
+
+def test_a_job_that_kills_its_worker_each_time_is_the_candidates_fault(join, task, tmp_path):
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        import os
+
+        (tmp_path / str(os.getpid())).touch()
+        os.kill(os.getpid(), 9)
+
+    pool, job = join(run=run), Job(candidates(task)[0], 0, 1)
+    pool.submit(job)
+    error = outcomes(pool, 1)[job]
+    assert isinstance(error, CandidateError) and "ended 3 times" in str(error)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_lost_node_gives_its_job_to_another(cluster, join, task, tmp_path):
+    pool = join(ON_GPUS, run=noting(tmp_path))
+    jobs = [Job(candidate, 0, FOREVER) for candidate in candidates(task)[:2]]
+    for job in jobs:
+        pool.submit(job)
+    for job in jobs:
+        process_of(pool, tmp_path, job)
+    cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+    until(pool, lambda: pool.capacity == 1)
+    cluster.add_node(**GPU_NODE)
+    until(pool, lambda: pool.capacity == 2)
+    until(pool, lambda: sum((tmp_path / j.id).read_text().count("\n") for j in jobs) == 3)
+    assert set(pool.running) == set(jobs)
+
+
+def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_path):
+    pool = join(run=noting(tmp_path), max_silence_s=20.0)
+    job = Job(candidates(task)[0], 0, FOREVER)
+    pool.submit(job)
+    first = process_of(pool, tmp_path, job)
+    until(pool, steps(task, job))
+    os.kill(first, signal.SIGSTOP)
+    assert process_of(pool, tmp_path, job, 2) != first
+
+
+def test_a_paused_pool_uses_no_processor_of_this_machine(join, task, tmp_path, processes):
+    pool = join(run=noting(tmp_path))
+    job = Job(candidates(task)[0], 0, FOREVER)
+    pool.submit(job)
+    pid = process_of(pool, tmp_path, job)
+    until(pool, steps(task, job))
+    with pool.paused():
+        time.sleep(0.05)
+        before = processes.cpu_ticks(pid)
+        time.sleep(0.4)
+        assert processes.cpu_ticks(pid) == before
+    until(pool, lambda: processes.cpu_ticks(pid) > before + 20)
+
+
+class Broken:
+    """A function that no node can load, as where a package is missing there."""
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        raise NotImplementedError
+
+    def __reduce__(self) -> Any:
+        return __import__, ("no_such_package",)
+
+
+def test_slots_that_cannot_start_stop_the_run(join, task):
+    pool = join(run=Broken())
+    pool.submit(Job(candidates(task)[0], 0, 1))
+    with pytest.raises(DeviceError, match="no_such_package"):
+        outcomes(pool, 1)
+
+
+def test_ray_pool_says_how_to_join_a_cluster_that_it_cannot(task):
+    with pytest.raises(InputError, match="RAY_AUTH_MODE=token"):
+        RayPool(task, address="127.0.0.1:1", wanted=ON_CPUS)
+
+
+def test_a_slot_works_without_the_drivers_disk(join, task, tmp_path, monkeypatch):
+    """Its pictures come from the object store, and its checkpoints go through the driver."""
+
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        import dataclasses
+        from pathlib import Path
+
+        from autoseg.data.cache import ShardKey
+        from autoseg.pools.run_job import run_job
+
+        assert task.fetch is not None and not hasattr(task.checkpoints, "folder")
+        shapes, data = task.fetch(ShardKey("train", job.candidate.input_hw, 3, 0))
+        assert not data.flags.owndata and not data.flags.writeable
+        nowhere = dataclasses.replace(task, cache_dir=Path("/nowhere"))
+        return run_job(nowhere, job, slot, **given)
+
+    monkeypatch.setattr(tune, "mark", lambda task: "a mark that no slot sees")
+    pool, job = join(run=run), Job(candidates(task)[0], 0, 2)
+    here = dataclasses.replace(task, checkpoints=FolderStorage(tmp_path / "here").prepare())
+    pool.submit(job)
+    score = outcomes(pool, 1)[job]
+    expected = run_job(here, job, Slot()).score
+    assert dataclasses.replace(score, train_s=0.0) == dataclasses.replace(expected, train_s=0.0)
+    assert is_saved(task, job)
