@@ -179,7 +179,7 @@ def test_workers_import_nothing_of_the_folder_that_a_search_is_called_in(
     pool.close()
 
 
-# On a GPU of which the memory holds `most` pictures of a batch, or one training at a time.
+# On a GPU of which the memory holds `most` pictures of a batch, and one process that has trained.
 SHORT = """\
 import fcntl, torch
 
@@ -225,7 +225,7 @@ def short(task, tmp_path, monkeypatch):
 def test_a_slot_retires_where_two_trainings_do_not_fit_into_a_gpu(short):
     pool = LocalPool(short, (SHARE, SHARE))
     pool.changes()
-    jobs = [Job(short.space.candidate(mark=mark), 0, 200) for mark in (0, 1)]
+    jobs = [Job(short.space.candidate(mark=mark), 0, 2) for mark in (0, 1)]
     for job in jobs:
         pool.submit(job)
     found = outcomes(pool, 2)
