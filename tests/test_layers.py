@@ -9,6 +9,7 @@ from structure import FILES, LEVELS, circle, imports, inner_imports, place_of, r
 
 # Which rooms (or files) may import a heavy package.
 ROOMS = {
+    "ray": "pools.ray",
     "torch": "networks export train compress pools search",
     "onnx": "export compress device",
     "onnxscript": "export",

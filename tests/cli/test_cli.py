@@ -62,7 +62,7 @@ BAD_VALUES = {
     "unknown effort": ({"effort": "exprt"}, "got 'exprt'.*'expert'"),
     "unknown device": ({"device": "lokal"}, "lokal"),
     "unknown sampler": ({"sampler": "nsga"}, "got 'nsga'.*'nsga3'"),
-    "unknown pool": ({"pool": "slurm"}, "--pool .*local, got 'slurm'"),
+    "unknown pool": ({"pool": "slurm"}, "--pool .*HOST:PORT.*got 'slurm'"),
     "unknown statistic": ({"statistic": "p42"}, "--statistic .*p50, p90"),
     "unknown latency": ({"latency": "camera"}, "--latency .*model, frame, got 'camera'"),
     "frame of one side": ({"frame": "1920"}, "--frame .*WIDTHxHEIGHT.*1920x1080.*got '1920'"),

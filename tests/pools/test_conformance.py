@@ -12,14 +12,30 @@ from autoseg.core.records import Job, Score
 from autoseg.networks.space_file import load_space
 from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import Pool
+from autoseg.pools.ray.layout import Wanted
+from autoseg.pools.ray.pool import RayPool
 from autoseg.pools.run_job import run_job
 from autoseg.pools.slots import Slot
 from autoseg.train.checkpoints import checkpoint_name, is_saved
 from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task
 
+opened: list[Pool] = []
+
+
+def on_ray(task: Task, count: int) -> Pool:
+    """A Ray of its own, after the one of earlier tests: a program has one at a time."""
+    for pool in opened:
+        pool.close()
+    opened[:] = [RayPool(task, wanted=Wanted(workers=count, gpus=0))]
+    return opened[0]
+
+
 # How each is made for a task, with so many slots on the CPU.
-POOLS = {"local": pytest.param(lambda task, count: LocalPool(task, (Slot(),) * count))}
+POOLS = {
+    "local": pytest.param(lambda task, count: LocalPool(task, (Slot(),) * count)),
+    "ray": pytest.param(on_ray, marks=pytest.mark.ray),
+}
 
 
 @pytest.fixture(scope="module", params=POOLS.values(), ids=POOLS)

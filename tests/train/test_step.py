@@ -85,7 +85,8 @@ def test_training_step_copies_nothing_from_the_host_and_reads_nothing(
     space = load_space(family)
     task = Task(
         space=space, dataset=data.load(tiny.data), recipe=recipe, seed=0,
-        cache_dir=tmp_path / "pictures", checkpoints=FolderStorage(tmp_path / "checkpoints").prepare(),
+        cache_dir=tmp_path / "pictures",
+        checkpoints=FolderStorage(tmp_path / "checkpoints").prepare(),
     )  # fmt: skip
     # At 192 the pyramid of Fast-SCNN has windows of several sizes.
     candidate = space.candidate(resolution=192, **SMALL.get(family, {}))

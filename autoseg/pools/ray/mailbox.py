@@ -7,6 +7,7 @@ hands is in the driver's backlog.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -20,10 +21,11 @@ COLLECT_FOR_S = 0.002  # after the first message, so that a burst of them costs 
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """A slot has started: what it trains on, its Tune trial, its node and its process.
+    """A slot has started: what it trains on, its Tune trial, its node, its process, and the one of
+    Ray that starts processes there.
 
-    `kernel` names the kernel and the process namespace: only where they are the driver's own does
-    `pid` mean anything to it. `note` is for the ledger.
+    `kernel` names the kernel and the process namespace: only where they are the driver's own do
+    `pid` and `raylet` mean anything to it. `note` is for the ledger.
     """
 
     slot: str
@@ -31,6 +33,7 @@ class Hello:
     trial: str
     node: str
     pid: int
+    raylet: int
     kernel: str
     note: str | None = None
 
@@ -65,6 +68,11 @@ class Order:
 Message = Hello | Beat | Ended
 
 
+def raylet_here() -> int:
+    """The process of Ray that has started this one."""
+    return int(os.environ["RAY_RAYLET_PID"])
+
+
 class Mailbox:
     """The actor. Its calls never block each other."""
 
@@ -72,6 +80,10 @@ class Mailbox:
         self._to_driver: asyncio.Queue[Message] = asyncio.Queue()
         self._to_slot: dict[str, asyncio.Queue[Order | None]] = defaultdict(asyncio.Queue)
         self._dropped: dict[str, int] = {}
+
+    async def raylet(self) -> int:
+        """The process of Ray that starts all others on the driver's node."""
+        return raylet_here()
 
     async def post(self, message: Message) -> int | None:
         """From a slot to the driver. Returns the number of the slot's order that was dropped."""

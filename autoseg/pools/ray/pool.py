@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, OutOfMemory
@@ -83,6 +84,7 @@ class RayPool:
         self._connection = Connection(address, task, wanted)
         self._mailbox = self._connection.mailbox
         self._layout = layout_of(wanted)
+        self._raylet: int = self._ask(self._mailbox.raylet.remote())
 
     def start(self) -> None:
         if self._placement is None:
@@ -137,14 +139,18 @@ class RayPool:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The kernel stops the slots on this machine, of whatever node; those elsewhere go on."""
+        """The kernel stops what Ray runs on this machine, slots that just start included; those on
+        other machines go on.
+        """
+        hellos = [slot.hello for slot in self._slots.values()]
         kernel = kernel_here()
-        here = [s.hello.pid for s in self._slots.values() if s.hello.kernel == kernel]
-        _signal(here, signal.SIGSTOP)
+        here = {self._raylet, *(hello.raylet for hello in hellos if hello.kernel == kernel)}
+        workers = _workers_of(here)
+        _signal(workers, signal.SIGSTOP)
         try:
             yield
         finally:
-            _signal(here, signal.SIGCONT)
+            _signal(workers, signal.SIGCONT)
             self._resumed_at = time.monotonic()
 
     def cancel(self) -> None:
@@ -192,11 +198,12 @@ class RayPool:
     def _description(self) -> str:
         hellos = [self._slots[name].hello for name in self._active()]
         if not self._begun:
-            return f"Ray has room for {self._layout.room()} slot(s)"
+            room = self._layout.room()
+            return f"{room} slot{'s' * (room != 1)} are starting on Ray"
         nodes = {hello.node for hello in hellos}
         if len(nodes) > 1:
             return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
-        return f"{slots_text([hello.place for hello in hellos])} of a node of Ray"
+        return f"{slots_text([hello.place for hello in hellos])}, by Ray"
 
     def _hand_out(self) -> None:
         for name in self._active() if self._backlog else ():
@@ -338,6 +345,18 @@ def _kill(hello: Hello) -> None:
     there = NodeAffinitySchedulingStrategy(hello.node, soft=False)
     kill = ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there)
     kill.remote(hello.pid, signal.SIGKILL)
+
+
+def _workers_of(raylets: Collection[int]) -> list[int]:
+    """The processes that work for jobs of Ray, or are going to: all but Ray's own."""
+    ours = [f"RAY_RAYLET_PID={pid}".encode() for pid in raylets]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # another user's, or gone
+            variables = path.read_bytes().split(b"\0")
+            if any(v.startswith(b"RAY_JOB_ID=") for v in variables) and {*ours} & {*variables}:
+                found.append(int(path.parent.name))
+    return found
 
 
 def _signal(pids: list[int], number: int) -> None:

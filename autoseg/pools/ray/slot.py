@@ -14,7 +14,7 @@ from typing import Any
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Trained
 from autoseg.pools.ray.files import task_here
-from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order
+from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order, raylet_here
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
 
@@ -76,6 +76,7 @@ def _introduction(share: float) -> Hello:
         trial=tune.get_context().get_trial_id() or "",
         node=node,
         pid=os.getpid(),
+        raylet=raylet_here(),
         kernel=kernel_here(),
         note=note,
     )
