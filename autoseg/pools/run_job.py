@@ -48,3 +48,6 @@ def run_job(
     except Exception as error:  # a user's own network may raise anything
         log.debug("%s", job, exc_info=True)
         return CandidateError(f"training failed: {type(error).__name__}: {error}")
+    finally:
+        if slot.kind == "cuda":  # else an idle process would keep it from the others on its GPU
+            torch.cuda.empty_cache()
