@@ -74,6 +74,7 @@ class LocalPool:
         self._faults = Faults(task, [slots_text(slots)] if slots else [])
         self._workers: list[_Worker] = []
         self._backlog: deque[Job] = deque()
+        self._ended: list[Outcome] = []  # kept for the next wait where another job's raises
 
     def start(self) -> None:
         """Start the workers ahead of the first job: their imports take seconds."""
@@ -176,13 +177,13 @@ class LocalPool:
         """What the workers say, and which of them are lost."""
         busy = [(w, w.job) for w in self._workers if w.job is not None]
         speaking = wait([w.connection for w, _ in busy], timeout_s)
-        found: list[Outcome] = []
         for worker, job in busy:
             if worker.connection in speaking:
                 outcome = self._receive(worker, job)
             else:
                 outcome = self._lost_if_silent(worker, job)
-            found += [(job, outcome)] if outcome else []
+            self._ended += [(job, outcome)] if outcome else []
+        found, self._ended = self._ended, []
         return found
 
     def _receive(self, worker: _Worker, job: Job) -> Trained | CandidateError | None:

@@ -26,9 +26,9 @@ def run_job(
 ) -> Trained | CandidateError:
     """Train `job` in this process, and score it; a fault of the candidate is returned.
 
-    Each batch is computed in `micro_batches` parts; `alive` is called after each step. Foreign
-    exceptions are translated here and nowhere else. Raises AutosegError for what is not the
-    candidate's fault.
+    Each batch is computed in `micro_batches` parts; `alive` is called after each step and each
+    batch that is scored. Foreign exceptions are translated here and nowhere else. Raises
+    AutosegError for what is not the candidate's fault.
     """
     torch.set_num_threads(slot.threads)
     try:
@@ -48,3 +48,6 @@ def run_job(
     except Exception as error:  # a user's own network may raise anything
         log.debug("%s", job, exc_info=True)
         return CandidateError(f"training failed: {type(error).__name__}: {error}")
+    finally:
+        if slot.kind == "cuda":  # else an idle process would keep it from the others on its GPU
+            torch.cuda.empty_cache()

@@ -55,7 +55,6 @@ def score(
         split="val",
         source="torch",
         epoch=training.epoch,
-        trained_on=next(training.average.parameters()).device.type,
         train_s=training.train_s,
         seed=task.seed,
         decayed=job.decay,

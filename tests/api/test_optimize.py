@@ -148,8 +148,8 @@ def test_optimize_trains_nothing_over_the_ceiling_and_names_the_nearest(watched)
 
 
 def test_result_from_run_reads_a_live_run_at_any_moment(watched):
-    (first, one), (last, four) = watched.seen[0][:2], watched.seen[-1][:2]
-    assert (one, four) == (1, 4)
+    (first, none), (last, four) = watched.seen[0][:2], watched.seen[-1][:2]
+    assert (none, four) == (0, 4)
     assert first == "running: nothing is measured yet"
     assert re.search(r"^no model .*2 ms .*IoU 0\.4 on fake.*5\.1 ms", last)
     assert watched.result.headline == watched.seen[-1][0]
@@ -158,12 +158,13 @@ def test_result_from_run_reads_a_live_run_at_any_moment(watched):
 def test_optimize_survives_a_failing_callback_and_logs_a_line_per_event(watched):
     result = watched.result
     lines = [r.getMessage() for r in watched.records if r.levelno == logging.INFO]
-    assert re.search(f"^run {result.folder}: intermediate .*1 worker.*seed 0$", lines[0])
+    assert re.search(f"^run {result.folder}: intermediate .*seed 0$", lines[0])
+    assert lines[1] == "1 slot on the CPU's cores"
     key = result.evaluations[0].candidate.key
     assert any(line.startswith(f"{key} ") and "over 2 ms" in line for line in lines)
     failures = [r for r in watched.records if r.levelno == logging.WARNING]
     assert len(failures) == len(read_events(result.folder))
-    facts = "on_event .*'proposed' .*ZeroDivisionError: division by zero"
+    facts = "on_event .*'pool' .*ZeroDivisionError: division by zero"
     assert re.search(facts, failures[0].getMessage())
     assert failures[0].exc_info and not failures[1].exc_info
 
@@ -214,6 +215,9 @@ def test_optimize_keeps_the_channel_step_of_the_run(tiny, tmp_path):
         ({"min_iou": float("nan")}, "--min-iou .*0 and 1, got nan"),
         ({"trials": 2.5}, "--trials .*whole number, got 2.5"),
         ({"workers": True}, "--workers .*whole number, got True"),
+        ({"gpus": -1}, "--gpus must be at least 0, got -1"),
+        ({"gpus_per_trial": 2}, "--gpus-per-trial .*at most 1, got 2"),
+        ({"gpus_per_trial": "half"}, "--gpus-per-trial must be a number, got 'half'"),
         ({"seed": "1"}, "--seed .*whole number, got '1'"),
         ({"recipe": {"batch": 0}}, "recipe .*batch=0"),
     ],
@@ -223,6 +227,21 @@ def test_optimize_refuses_wrong_python_values_with_option_and_value(changed, sai
         autoseg.optimize(**given(tiny, tmp_path / "results", **changed))
     assert re.search(said, str(caught.value))
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"gpus": 999}, "--gpus 999 asks for more GPUs than torch finds here"),
+        ({"gpus": 0, "gpus_per_trial": 0.5}, "--gpus-per-trial 0.5 .*with --gpus 0"),
+    ],
+)
+def test_optimize_refuses_gpus_that_are_not_there_before_a_run_is_begun(
+    changed, said, tiny, tmp_path
+):
+    with pytest.raises(autoseg.InputError, match=said):
+        autoseg.optimize(**given(tiny, tmp_path, **changed))
+    assert {path.name for path in tmp_path.iterdir()} <= {".cache"}
 
 
 def leaving(tiny, results: Path, *signals: int, on: str = "scored", **changed):

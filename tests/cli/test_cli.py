@@ -519,7 +519,7 @@ def test_optimize_refuses_to_restart_a_finished_run_and_resume_repeats_nothing(
     resumed = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--json")
     assert resumed.code == 0, resumed.stderr
     events = read_events(folder)
-    assert [e["event"] for e in events[len(before) :]] == ["finished"]
+    assert [e["event"] for e in events[len(before) :]] == ["pool", "finished"]
     assert json.loads(resumed.stdout)["front"] == json.loads(finished.called.stdout)["front"]
     other = autoseg_command("optimize", "--resume", "--results", str(folder.parent), "--seed", "5")
     assert other.code == 2

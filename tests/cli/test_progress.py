@@ -43,12 +43,14 @@ def test_progress_in_a_log_writes_a_line_per_event(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
-        progress.start(run, Declaration(workers=2))
+        progress.start(run, Declaration())
+        run.record("pool", text="2 slots on the CPU's cores")
         tell(run)
     run.close()
     # The golden text of the log's lines; the other tests look for facts.
     assert [line.partition("] ")[2] for line in out.getvalue().splitlines()] == [
-        f"run {run.folder}: intermediate effort, 2 worker(s), seed 0",
+        f"run {run.folder}: intermediate effort, seed 0",
+        "2 slots on the CPU's cores",
         f"{FIRST.key} a=0.5 resolution=64: p90 1.65 ms",
         f"{OTHER.key} a=0.5 resolution=96: p90 44 ms, over 33 ms: not trained",
         f"{FIRST.key} IoU 0.9100 on val after 3 epochs (12 s)",
@@ -144,7 +146,7 @@ def test_progress_in_a_log_writes_an_outlook_per_minute(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
-        progress.start(run, Declaration(workers=2))
+        progress.start(run, Declaration())
         for spent_s, volume in ((250, 0.0123), (260, 0.013), (309, 0.014), (311, 0.015)):
             look(run, spent_s, volume)
         run.notify("finishing: 1 model(s)")
@@ -174,7 +176,7 @@ def test_progress_prints_the_plan_after_the_verdict(tmp_path):
     out = io.StringIO()
     run = Run.create(tmp_path / "run", {})
     with Progress(Console(file=out)) as progress:
-        progress.start(run, Declaration(workers=2))
+        progress.start(run, Declaration())
         run.record("plan", allowance=[480.0, None], lines=["15 candidates", "of the 8:00 left"])
     run.close()
     told = [line.partition("] ")[2] for line in out.getvalue().splitlines()[1:]]

@@ -197,6 +197,8 @@ def test_explanation_separates_untrained_from_too_slow(tiny, tmp_path):
 class Finishing:
     """A pool whose jobs have just ended; then it breaks."""
 
+    capacity, kind = 1, "cpu"
+
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
         self.running = []
@@ -205,6 +207,9 @@ class Finishing:
         if not self.outcomes:
             raise DeviceError("the workers are gone too")
         return [self.outcomes.pop()]
+
+    def changes(self):
+        return ()
 
 
 def trip_of(run: Run, scheduler, pool, *, budget_s: float | None = None) -> RunContext:
@@ -215,7 +220,7 @@ def trip_of(run: Run, scheduler, pool, *, budget_s: float | None = None) -> RunC
         checkpoints=FolderStorage(folder),
     )  # fmt: skip
     return RunContext(
-        run=run, task=task, constraints=ASKED, scheduler=scheduler, pool=pool,
+        run=run, task=task, constraints=ASKED, search=scheduler, pool=pool,
         device=autoseg.FakeDevice(), measured_before=MeasurementCache(folder / "none"),
         budget_s=budget_s,
     )  # fmt: skip
@@ -325,6 +330,9 @@ class Asked:
         signal.raise_signal(signal.SIGINT)
         return [Job(candidate=WIDE.baseline, from_epoch=3, to_epoch=5, decay=True)]
 
+    def having(self, workers, kind):
+        return self
+
     def finish_s(self, evaluations, jobs):
         return 10.0
 
@@ -362,6 +370,9 @@ def test_misses_separate_unconfirmed_from_uncertain(finished, tmp_path):
 
 class Foreseeing:
     """An scheduler that only looks ahead, and says how far it was asked to look."""
+
+    def having(self, workers, kind):
+        return self
 
     def outlook(self, evaluations, horizon_s):
         return Outlook(

@@ -264,6 +264,27 @@ def test_next_step_gives_two_workers_different_jobs_and_lets_a_third_wait():
     assert scheduler.next_step(seen, jobs, None) == Wait()
 
 
+def test_next_step_follows_a_pool_whose_slots_come_and_go():
+    scheduler, all_ = scheduler_of(WIDE), list(WIDE.candidates("expert"))
+    seen = by_key(*(make_evaluation(c, "measured", 2.0) for c in all_[:30]))
+    jobs = [Job(candidate, 0, 3) for candidate in all_[:2]]
+    steps = [scheduler.having(n, "cpu").next_step(seen, jobs, None) for n in (1, 2, 3)]
+    assert steps[:2] == [Wait(), Wait()] and isinstance(steps[2], Job)
+    # With no slot left, one job waits until there is one.
+    none = scheduler.having(0, "cpu")
+    assert isinstance(none.next_step(seen, [], None), Job)
+    assert none.next_step(seen, jobs[:1], None) == Wait()
+
+
+def test_finish_s_is_that_of_so_many_slots_of_that_kind():
+    scheduler, all_ = scheduler_of(WIDE, budget_s=600.0), list(WIDE.candidates("expert"))
+    seen = by_key(*(make_evaluation(c, "scored", 2.0, make_score(0.9, 27)) for c in all_[:8]))
+    jobs = [Job(e.candidate, 27, 32, decay=True) for e in seen.values()]
+    alone, many = (scheduler.having(n, "cpu").finish_s(seen, jobs) for n in (1, 8))
+    assert many < alone
+    assert scheduler.having(1, "cuda").finish_s(seen, jobs) != alone
+
+
 def test_stops_a_candidate_that_a_faster_one_would_beat_if_finished_now():
     scheduler = scheduler_of(WIDE)
     good, *hopeless = list(WIDE.candidates("expert"))[:8]
