@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
@@ -14,6 +16,10 @@ from autoseg.train.loop import train_job
 from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
+
+# As CUDA, cuBLAS and cuDNN say it where torch itself does not ask for the memory: contexts and
+# workspaces of trainings that share a GPU.
+_NO_MEMORY = re.compile(r"out of memory|_ALLOC_FAILED", re.IGNORECASE)
 
 
 def run_job(
@@ -40,14 +46,17 @@ def run_job(
         return error
     except AutosegError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except MemoryError as error:
         return OutOfMemory(f"out of memory: {error}")
     except OSError as error:
         text = f"training cannot read or write a file ({error}): fix that, then --resume"
         raise DeviceError(text) from error
     except Exception as error:  # a user's own network may raise anything
+        if isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)):
+            return OutOfMemory(f"out of memory: {error}")
         log.debug("%s", job, exc_info=True)
         return CandidateError(f"training failed: {type(error).__name__}: {error}")
     finally:
         if slot.kind == "cuda":  # else an idle process would keep it from the others on its GPU
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # as after a fault of CUDA, which the pool ends it for
+                torch.cuda.empty_cache()

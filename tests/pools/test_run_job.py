@@ -14,6 +14,7 @@ from PIL import Image
 from pools.jobs import candidates
 from pools.test_conformance import BUILDER, SPACE
 
+from autoseg.core.errors import OutOfMemory
 from autoseg.core.records import Job
 from autoseg.data import user_augmentation
 from autoseg.data.cache import shard_arrays
@@ -62,6 +63,24 @@ def test_run_job_gives_the_same_bits_and_sheet_without_the_files_of_the_data(bot
 def test_run_job_without_examples_draws_no_sheet(task, tmp_path):
     bare = dataclasses.replace(task, checkpoints=FolderStorage(tmp_path))
     assert run_job(bare, Job(candidates(task)[0], 0, 1), Slot()).sheet is None
+
+
+@pytest.mark.parametrize(
+    "told", ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"]
+)
+def test_run_job_knows_memory_that_is_short_however_a_gpu_says_so(
+    told, task, tmp_path, monkeypatch
+):
+    """These are what a context and a workspace raise that find no room beside other trainings."""
+    raises = BUILDER.replace('KeyError("no such feature")', f"RuntimeError({told!r})")
+    (tmp_path / "short_nets.py").write_text(raises)
+    (tmp_path / "odd.yaml").write_text(SPACE.replace("odd_networks", "short_nets"))
+    monkeypatch.delitem(sys.modules, "short_nets", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    space = load_space(tmp_path / "odd.yaml")
+    checkpoints = FolderStorage(tmp_path / "checkpoints").prepare()
+    own = dataclasses.replace(task, space=space, checkpoints=checkpoints)
+    assert isinstance(run_job(own, Job(space.candidate(size=5), 0, 1), Slot()), OutOfMemory)
 
 
 BUILDS = """\
