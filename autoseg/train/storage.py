@@ -194,10 +194,11 @@ def check_url(url: str) -> None:
     if scheme is None:
         folder = f": for a folder, file://{os.path.abspath(url)}" if "://" not in url else ""
         raise InputError(f"{WAY_OUT}, got {url!r}{folder}")
-    if _holds_password(url):
+    if _may_hold_secret(url):
         raise InputError(
-            "--storage must hold no password, since run.yaml and the log show it: give it to the "
-            "driver by its own configuration or environment, such as AWS_PROFILE"
+            "--storage must hold no password and no query (?...), since run.yaml and the log show "
+            "it: give secrets to the driver by its own configuration or environment, such as "
+            "AWS_PROFILE"
         )
     if scheme[0].startswith("memory"):
         raise InputError("--storage memory:// is lost with its process, and workers have others")
@@ -205,9 +206,10 @@ def check_url(url: str) -> None:
         raise InputError(f"{WAY_OUT}, with three slashes, got {url!r}")
 
 
-def _holds_password(url: str) -> bool:
+def _may_hold_secret(url: str) -> bool:
     try:
-        return any(urlsplit(part).password is not None for part in url.split("::"))
+        parts = [urlsplit(part) for part in url.split("::")]
+        return any(part.password is not None or part.query for part in parts)
     except ValueError:  # no URL: whatever is in it is not shown
         return True
 

@@ -169,8 +169,12 @@ def test_storage_at_refuses_what_it_cannot_open(url, told, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://me:sesame@bucket/x", "simplecache::sftp://me:sesame@host/x", "ftp://[me:sesame@"]
-)
+    "url",
+    [
+        "s3://me:sesame@bucket/x", "simplecache::sftp://me:sesame@host/x", "ftp://[me:sesame@",
+        "webhdfs://host/x?token=sesame",
+    ],
+)  # fmt: skip
 def test_storage_at_refuses_a_password_and_does_not_repeat_it(url):
     with pytest.raises(InputError, match="password") as caught:
         storage_at(url)
