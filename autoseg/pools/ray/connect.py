@@ -136,12 +136,13 @@ def modules_of(task: Task) -> list[str]:
     found = [str(Path(autoseg.__file__).parent)]
     for name in names:
         top = name.partition(":")[0].partition(".")[0] if ":" in name else ""
-        spec = importlib.util.find_spec(top) if top else None
-        if spec is None or spec.origin is None or top == "autoseg":
+        spec = importlib.util.find_spec(top) if top not in ("", "autoseg") else None
+        if spec is None:
             continue
-        path = Path(spec.origin)
-        if not path.is_relative_to(sysconfig.get_path("purelib")):  # else nodes have it installed
-            found.append(str(path.parent if spec.submodule_search_locations else path))
+        # A package's folder; without an __init__.py it may have several.
+        places = [*(spec.submodule_search_locations or [spec.origin or ""])]
+        installed = sysconfig.get_path("purelib")  # on the nodes too
+        found += [p for p in places if p and not Path(p).is_relative_to(installed)]
     return found
 
 
