@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import select
 import signal
 import sys
@@ -50,11 +51,12 @@ def main(fd: int, parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent(parent)
     connection = Connection(fd)
+    sent = connection.recv_bytes()  # before the imports: the pool waits until it is read
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
     from autoseg.pools.run_job import run_job
 
-    task, slot = connection.recv()
+    task, slot = pickle.loads(sent)
     signs = _Signs(connection)
     connection.send(ALIVE)
     while True:

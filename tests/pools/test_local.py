@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from brief import START
 from pools.jobs import FOREVER, candidates, outcomes
@@ -17,6 +18,7 @@ from autoseg.pools.local import LocalPool
 from autoseg.pools.protocol import MAX_LOSSES
 from autoseg.pools.slots import Slot
 from autoseg.train.checkpoints import checkpoint_name, is_saved
+from autoseg.train.contact_sheet import Example
 from autoseg.train.storage import FolderStorage
 
 WORKER = "autoseg.pools.worker"
@@ -56,6 +58,19 @@ def test_workers_can_be_started_ahead_of_the_first_job(task, processes):
     assert not pool.running
     pool.close()
     assert processes.below(named=WORKER) == before
+
+
+def test_the_search_goes_on_while_workers_that_get_a_large_task_import(
+    task, tmp_path, monkeypatch
+):
+    (tmp_path / "torch.py").write_text("import time; time.sleep(60); raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    picture = np.zeros((512, 512, 3), np.uint8)  # more than a socket takes ahead of its reader
+    pool = LocalPool(
+        dataclasses.replace(task, examples=(Example("", picture, picture[..., 0]),)), (Slot(),) * 2
+    )
+    START(pool)
+    pool.close()
 
 
 def test_a_paused_pool_uses_no_processor_and_a_cancelled_one_has_no_workers(pool, task, processes):
