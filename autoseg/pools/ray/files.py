@@ -13,6 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Self
 
+from autoseg.core.errors import DeviceError
+from autoseg.core.text import one_line
 from autoseg.data.cache import ShardKey, shard_arrays
 from autoseg.data.shards import ShardArrays
 from autoseg.train.task import Task
@@ -158,6 +160,13 @@ def _sees_pictures(task: Task, marked: str) -> bool:
 
 
 def _answer(reference: Any) -> Any:
+    """Raises what the actor has raised, and DeviceError where it or its node is gone."""
     import ray
 
-    return ray.get(reference)
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
+        text = f"the driver's files cannot be reached ({one_line(str(error))})"
+        raise DeviceError(f"{text}: --resume goes on") from error
