@@ -27,9 +27,9 @@ from autoseg.pools.protocol import MAX_SILENCE_S, Outcome
 from autoseg.pools.ray.connect import Connection
 from autoseg.pools.ray.layout import Wanted, layout_of
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Message, Order
-from autoseg.pools.ray.slot import RunJob, kernel_here
+from autoseg.pools.ray.slot import kernel_here
 from autoseg.pools.ray.tune import Placement
-from autoseg.pools.run_job import run_job
+from autoseg.pools.run_job import RunJob, run_job
 from autoseg.pools.slots import slots_text
 from autoseg.train.task import Task
 
@@ -76,6 +76,7 @@ class RayPool:
         self._limits: dict[str, int] = {}  # of jobs side by side, for GPUs that were too small
         self._ended_by_us: set[str] = set()
         self._backlog: deque[Job] = deque()
+        self._ended: list[Outcome] = []  # kept for the next wait where another job's raises
         self._numbers = itertools.count(1)
         self._placement: Placement | None = None
         self._said, self._noted = "", set[str]()
@@ -130,10 +131,12 @@ class RayPool:
         while True:
             left_s = max(0.0, until - time.monotonic())
             messages = self._ask(self._mailbox.collect.remote(min(left_s, LISTEN_S)))
-            outcomes = [*self._lost(), *self._ended(messages)]
+            self._follow_lost()
+            self._read(messages)
             self._hand_out()
             self._end_silent()
-            if outcomes or left_s == 0.0:
+            if self._ended or left_s == 0.0:
+                outcomes, self._ended = self._ended, []
                 return outcomes
             self._require_slots()
 
@@ -216,7 +219,7 @@ class RayPool:
                 slot.shared = self._others(name)
                 self._mailbox.send.remote(name, slot.order)
 
-    def _ended(self, messages: list[Message]) -> Iterator[Outcome]:
+    def _read(self, messages: list[Message]) -> None:
         """Raises what is no candidate's fault, when all messages were read."""
         fault: AutosegError | None = None
         for message in messages:
@@ -235,7 +238,7 @@ class RayPool:
                 if slot.dropped or outcome is None:
                     continue
                 if isinstance(outcome, Trained | CandidateError):
-                    yield order.job, outcome
+                    self._ended.append((order.job, outcome))
                 else:
                     fault = outcome
         if fault is not None:
@@ -268,7 +271,7 @@ class RayPool:
             self._noted.add(hello.note)
             self._faults.changes.append(hello.note)
 
-    def _lost(self) -> Iterator[Outcome]:
+    def _follow_lost(self) -> None:
         """Give the jobs of lost slots to others. Raises DeviceError where none can start."""
         while self._placement is not None:
             try:
@@ -277,7 +280,7 @@ class RayPool:
                 return
             name = next((n for n, s in self._slots.items() if s.hello.trial == trial), None)
             if name is not None:
-                yield from self._without(name, one_line(cause))
+                self._lose(name, one_line(cause))
             elif trial in self._ended_by_us:
                 self._ended_by_us.discard(trial)
             else:
@@ -285,7 +288,7 @@ class RayPool:
                 if self._false_starts >= MAX_FALSE_STARTS:
                     raise DeviceError(f"Ray cannot start a slot: {one_line(cause)}")
 
-    def _without(self, name: str, cause: str) -> Iterator[Outcome]:
+    def _lose(self, name: str, cause: str) -> None:
         slot = self._slots.pop(name)
         self._mailbox.forget.remote(name)
         if not self._slots:
@@ -297,7 +300,7 @@ class RayPool:
         if error is None:
             self._backlog.appendleft(job)
         else:
-            yield job, error
+            self._ended.append((job, error))
 
     def _end_silent(self) -> None:
         now = time.monotonic()

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Trained
 from autoseg.pools.ray.files import task_here
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order, raylet_here
+from autoseg.pools.run_job import RunJob
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
 
 BEAT_EVERY_S = 1.0
-RunJob = Callable[..., Trained | CandidateError]
 
 
 class Dropped(BaseException):

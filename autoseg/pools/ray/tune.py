@@ -12,7 +12,8 @@ from typing import Any
 
 from autoseg.pools.ray.files import files_actor, mark, unmark
 from autoseg.pools.ray.layout import Layout
-from autoseg.pools.ray.slot import RunJob, work
+from autoseg.pools.ray.slot import work
+from autoseg.pools.run_job import RunJob
 from autoseg.train.task import Task
 
 DIED = re.compile(r"The actor (?:is dead|died) because its (\S+)")
