@@ -54,6 +54,11 @@ def until(pool: RayPool, holds: Callable[[], bool], timeout_s: float = 120.0) ->
         assert not pool.wait(0.2)
 
 
+def until_said(pool: RayPool, text: str) -> None:
+    """Wait until the pool has told of its slots in these words."""
+    until(pool, lambda: any(text in change for change in pool.changes()))
+
+
 def noting(folder: Path) -> Callable[..., Any]:
     """`run_job`, which also notes the process of each job; nested, so that it travels as data."""
 
@@ -89,7 +94,7 @@ def test_slots_are_as_many_as_the_cluster_has_room_for(cluster, join, task):
     for job in jobs:
         pool.submit(job)
     assert set(scores(pool, jobs)) == set(jobs)
-    until(pool, lambda: len(pool._slots) == 3)
+    until_said(pool, "3 slots on 3 nodes")
     cluster.add_node(**CPU_NODE)
     until(pool, lambda: pool.capacity == 4)
 
@@ -168,6 +173,28 @@ class Broken:
 
     def __reduce__(self) -> Any:
         return __import__, ("no_such_package",)
+
+
+def test_out_of_memory_is_met_by_fewer_slots_then_by_a_smaller_batch(cluster, join, task):
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        from autoseg.core.errors import OutOfMemory
+        from autoseg.pools.run_job import run_job
+
+        small = given["micro_batches"] > 1
+        return run_job(task, job, slot, **given) if small else OutOfMemory("out of memory")
+
+    cluster.remove_node(cluster.list_all_nodes()[1])
+    cluster.remove_node(cluster.list_all_nodes()[1])
+    cluster.add_node(num_cpus=2, num_gpus=1)
+    pool, job = join(Wanted(gpus_per_trial=0.5), run=run), Job(candidates(task)[0], 0, 1)
+    pool.start()
+    until_said(pool, "2 slots on GPU 0")
+    pool.submit(job)
+    score = outcomes(pool, 1)[job]
+    assert (score.micro_batches, score.trained_on) == (2, "cpu")
+    told = [text for text in pool.changes() if job.candidate.key in text]
+    assert ["one slot less" in text for text in told] == [True, False]
+    assert "computed in 2 parts" in told[1] and pool.capacity == 1
 
 
 def test_slots_that_cannot_start_stop_the_run(join, task):

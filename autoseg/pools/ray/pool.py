@@ -203,6 +203,8 @@ class RayPool:
         if not self._begun:
             room = self._layout.room()
             return f"{room} slot{'s' * (room != 1)} on Ray, to be started"
+        if not hellos:
+            return "no slot is left on Ray: trainings wait for room"
         nodes = {hello.node for hello in hellos}
         if len(nodes) > 1:
             return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
