@@ -14,7 +14,7 @@ from rays import CPU_NODE, GPU_NODE
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import Job, Score
-from autoseg.pools.ray import tune
+from autoseg.pools.ray import processes, tune
 from autoseg.pools.ray.layout import Wanted
 from autoseg.pools.ray.pool import RayPool
 from autoseg.pools.run_job import run_job
@@ -141,7 +141,8 @@ def test_a_lost_node_gives_its_job_to_another(cluster, join, task, tmp_path):
     assert set(pool.running) == set(jobs)
 
 
-def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_path):
+def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "kernel_here", lambda: "another machine")
     pool = join(run=noting(tmp_path), max_silence_s=20.0)
     job = Job(candidates(task)[0], 0, FOREVER)
     pool.submit(job)
@@ -151,7 +152,8 @@ def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_pat
     assert process_of(pool, tmp_path, job, 2) != first
 
 
-def test_a_paused_pool_uses_no_processor_of_this_machine(join, task, tmp_path, processes):
+def test_a_paused_pool_uses_no_processor_of_this_machine(join, task, tmp_path, request):
+    processes = request.getfixturevalue("processes")
     pool = join(run=noting(tmp_path))
     job = Job(candidates(task)[0], 0, FOREVER)
     pool.submit(job)

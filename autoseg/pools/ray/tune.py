@@ -55,7 +55,7 @@ def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Lay
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
-    class Follow(TrialProgressCallback, tune.Stopper):
+    class Follow(TrialProgressCallback, tune.Stopper):  # type: ignore[misc]
         """Hears of lost trials, and ends the experiment; in place of the callback that prints on
         stdout whatever the verbosity.
         """
