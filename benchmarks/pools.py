@@ -1,6 +1,6 @@
 """What pools cost the driver, and whether a search on nodes that come and go is the same search.
 
-    python benchmarks/pools.py [--jobs 500] [--growth 2000] [--trials 12]
+    python benchmarks/pools.py [--jobs 500] [--growth 2000] [--trials 12] [--parts jobs memory]
 
 Three parts, each a table that is written as soon as it is known:
 
@@ -36,6 +36,7 @@ from common import REFERENCE, ROOT, command, commit_of, facts, table, write_csv
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 OUT = REFERENCE / "pools"
 WORKERS = 2
+PARTS = ("jobs", "memory", "search")
 SEARCH = {"max_latency": "1.5ms", "min_iou": 0.2, "effort": "expert", "seed": 3}
 KILLED_AFTER_S = 1.5
 RECIPE = {"rungs": [1, 3, 6], "batch": 4, "warmup_steps": 10}
@@ -43,13 +44,14 @@ RECIPE = {"rungs": [1, 3, 6], "batch": 4, "warmup_steps": 10}
 
 def main() -> None:
     arguments = parsed()
+    made: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "jobs": lambda: jobs(arguments.jobs),
+        "memory": lambda: memory(arguments.growth),
+        "search": lambda: search(arguments.trials),
+    }
     parts: dict[str, list[dict[str, Any]]] = {}
-    for name, rows in (
-        ("jobs", lambda: jobs(arguments.jobs)),
-        ("memory", lambda: memory(arguments.growth)),
-        ("search", lambda: search(arguments.trials)),
-    ):
-        parts[name] = list(rows())
+    for name in arguments.parts:
+        parts[name] = list(made[name]())
         print(*table(parts[name]), "", sep="\n", flush=True)
         write_csv(arguments.out.with_name(f"{arguments.out.name}-{name}.csv"), parts[name])
         arguments.out.with_suffix(".md").write_text("\n".join(page(parts)) + "\n")
@@ -60,6 +62,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--growth", type=int, default=2000, help="jobs while memory is watched")
     parser.add_argument("--trials", type=int, default=12, help="candidates of each search")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--out", type=Path, default=OUT)
     return parser.parse_args()
 
