@@ -30,7 +30,7 @@ class Placement:
         self.lost: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self.over = False
-        self._folder = tempfile.mkdtemp(prefix="autoseg-ray-")
+        self._folder = _folder()
         self._task, self._marked, files = task, mark(task), files_actor(task)
         given = {"mailbox": mailbox, "files": files, "task": task, "marked": self._marked}
         given |= {"run": run, "share": layout.share}
@@ -49,6 +49,14 @@ class Placement:
             self._tuner.fit()
         except BaseException as error:  # told by the thread that waits for jobs
             self.error = error
+
+
+def _folder() -> str:
+    """For what Tune writes, among Ray's own files: it makes the same folder on every node."""
+    import ray
+
+    session = ray._private.worker._global_node.get_session_dir_path()
+    return tempfile.mkdtemp(prefix="autoseg-", dir=session)
 
 
 def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Layout) -> Any:
