@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
@@ -26,8 +27,8 @@ class Dropped(BaseException):
 
 
 def work(
-    config: dict[str, Any], *, mailbox: Any, files: Any, task: Task, marked: str, run: RunJob,
-    share: float,
+    config: dict[str, Any], *, mailbox: Any, files: Any, task: Task, marked: str, folder: str,
+    run: RunJob, share: float,
 ) -> None:  # fmt: skip
     """The function of a Tune trial. A fault that is no job's is raised, and Tune starts the slot
     again.
@@ -35,6 +36,8 @@ def work(
     import ray
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
+    with suppress(OSError):  # where the driver's disk is seen, the task's paths may start there
+        os.chdir(folder)
     hello = _introduction(share)
     task = task_here(task, marked, files)
     pulse = _Pulse(mailbox, hello.slot)

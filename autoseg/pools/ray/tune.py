@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shutil
@@ -33,7 +34,7 @@ class Placement:
         self._folder = _folder()
         self._task, self._marked, files = task, mark(task), files_actor(task)
         given = {"mailbox": mailbox, "files": files, "task": task, "marked": self._marked}
-        given |= {"run": run, "share": layout.share}
+        given |= {"run": run, "share": layout.share, "folder": os.getcwd()}
         self._tuner = _tuner(self, given, self._folder, layout)
         self._thread = threading.Thread(target=self._fit, daemon=True)
         self._thread.start()
