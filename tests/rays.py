@@ -12,6 +12,17 @@ GPU_NODE = {"num_cpus": 1, "num_gpus": 1}  # Ray believes it
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
+    """A cluster whose nodes a test may kill."""
+    yield from _started()
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[Any]:
+    """A cluster whose nodes stay as they are."""
+    yield from _started()
+
+
+def _started() -> Iterator[Any]:
     """Three nodes of one CPU each, two of them with a GPU that Ray is told of."""
     from autoseg.pools.ray.connect import require_ray
 

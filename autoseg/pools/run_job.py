@@ -15,6 +15,9 @@ from autoseg.train.task import Task
 
 log = logging.getLogger(__name__)
 
+# `run_job`, or what a benchmark runs in its place.
+RunJob = Callable[..., Trained | CandidateError]
+
 
 def run_job(
     task: Task,

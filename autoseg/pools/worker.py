@@ -52,9 +52,7 @@ def main(fd: int, parent: int) -> None:
     connection = Connection(fd)
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
-    from autoseg.pools.run_job import run_job
-
-    task, slot = connection.recv()
+    task, slot, run = connection.recv()
     signs = _Signs(connection)
     connection.send(ALIVE)
     while True:
@@ -63,7 +61,7 @@ def main(fd: int, parent: int) -> None:
         except EOFError:
             return
         try:
-            outcome = run_job(task, job, slot, micro_batches=micro_batches, alive=signs.alive)
+            outcome = run(task, job, slot, micro_batches=micro_batches, alive=signs.alive)
             connection.send(outcome)
         except AutosegError as error:
             connection.send(error)

@@ -99,7 +99,8 @@ def _own_machine(wanted: Wanted) -> dict[str, Any]:
         training_bytes=wanted.training_bytes,
     )
     gpus = {slot.gpu for slot in slots} - {None}
-    return {"num_cpus": len(slots), "num_gpus": len(gpus), "include_dashboard": False}
+    own = {"num_cpus": len(slots), "num_gpus": len(gpus), "include_dashboard": False}
+    return {"address": "local", **own}  # else Ray takes what is started here already
 
 
 def _initialize(task: Task, where: dict[str, Any]) -> None:

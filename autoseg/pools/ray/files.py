@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Self
 
 from autoseg.core.errors import DeviceError
-from autoseg.core.text import one_line
+from autoseg.core.text import bounded
 from autoseg.data.cache import ShardKey, shard_arrays
 from autoseg.data.shards import ShardArrays
 from autoseg.train.task import Task
@@ -26,11 +28,16 @@ CALLS_AT_ONCE = 8
 
 
 class Files:
-    """The actor: the task's storage and pictures, as this node has them."""
+    """The actor: the task's storage and pictures, as this node has them.
 
-    def __init__(self, task: Task, kept_bytes: float) -> None:
+    Paths of the task may be relative to the driver's working directory, `folder`.
+    """
+
+    def __init__(self, task: Task, kept_bytes: float, folder: str) -> None:
+        os.chdir(folder)
         self._task, self._kept_bytes = task, kept_bytes
         self._shards: OrderedDict[ShardKey, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes | None:
         return self._task.checkpoints.read(name)
@@ -48,15 +55,18 @@ class Files:
         """A reference to a shard in the object store; in a list, so that it is not resolved."""
         import ray
 
-        if key not in self._shards:
+        kept = self._shards.get(key)
+        if kept is None:
             shapes, data = shard_arrays(self._task.dataset, self._task.cache_dir, key)
-            self._shards[key] = ray.put((shapes, data)), data.nbytes
-        self._shards.move_to_end(key)
-        while sum(size for _, size in self._shards.values()) > self._kept_bytes:
-            if len(self._shards) == 1:
-                break
-            self._shards.popitem(last=False)
-        return [self._shards[key][0]]
+            kept = ray.put((shapes, data)), data.nbytes
+        with self._lock:
+            self._shards[key] = kept
+            self._shards.move_to_end(key)
+            while sum(size for _, size in self._shards.values()) > self._kept_bytes:
+                if len(self._shards) == 1:
+                    break
+                self._shards.popitem(last=False)
+        return [kept[0]]
 
 
 @dataclass(frozen=True)
@@ -104,15 +114,14 @@ def files_actor(task: Task) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    (node,) = (found for found in nodes if found["NodeID"] == here)
+    (node,) = (found for found in ray.nodes() if found["NodeID"] == here)
     kept_bytes = KEPT_SHARE * node["Resources"].get("object_store_memory", 0.0)
     actor: Any = ray.remote(Files)
     return actor.options(
         num_cpus=0,
         max_concurrency=CALLS_AT_ONCE,
         scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
-    ).remote(task, kept_bytes)
+    ).remote(task, kept_bytes, os.getcwd())
 
 
 def mark(task: Task) -> str:
@@ -160,13 +169,14 @@ def _sees_pictures(task: Task, marked: str) -> bool:
 
 
 def _answer(reference: Any) -> Any:
-    """Raises what the actor has raised, and DeviceError where it or its node is gone."""
+    """Raises what the actor has raised, and DeviceError where it does not answer."""
     import ray
 
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError:
-        raise
     except ray.exceptions.RayError as error:
-        text = f"the driver's files cannot be reached ({one_line(str(error))})"
-        raise DeviceError(f"{text}: --resume goes on") from error
+        cause = getattr(error, "cause", error)
+        if not isinstance(cause, ray.exceptions.RayError):
+            raise cause from None
+        text = "the driver's node does not give its checkpoints and pictures"
+        raise DeviceError(f"{text} ({bounded(error)}): --resume goes on") from error

@@ -7,19 +7,19 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Trained
 from autoseg.pools.ray.files import task_here
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order, raylet_here
+from autoseg.pools.ray.processes import kernel_here
+from autoseg.pools.run_job import RunJob
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
 
 BEAT_EVERY_S = 1.0
-RunJob = Callable[..., Trained | CandidateError]
 
 
 class Dropped(BaseException):
@@ -27,8 +27,8 @@ class Dropped(BaseException):
 
 
 def work(
-    config: dict[str, Any], *, mailbox: Any, files: Any, task: Task, marked: str, run: RunJob,
-    share: float,
+    config: dict[str, Any], *, mailbox: Any, files: Any, task: Task, marked: str, folder: str,
+    run: RunJob, share: float,
 ) -> None:  # fmt: skip
     """The function of a Tune trial. A fault that is no job's is raised, and Tune starts the slot
     again.
@@ -36,6 +36,8 @@ def work(
     import ray
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
+    with suppress(OSError):  # where the driver's disk is seen, the task's paths may start there
+        os.chdir(folder)
     hello = _introduction(share)
     task = task_here(task, marked, files)
     pulse = _Pulse(mailbox, hello.slot)
@@ -45,14 +47,6 @@ def work(
     while (order := ray.get(mailbox.receive.remote(hello.slot))) is not None:
         outcome = _outcome(run, task, order, hello.place, pulse)
         ray.get(mailbox.post.remote(Ended(hello.slot, order.number, outcome)))
-
-
-def kernel_here() -> str:
-    """Names the running kernel and the process namespace: process ids mean the same where both
-    are the same.
-    """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _introduction(share: float) -> Hello:
