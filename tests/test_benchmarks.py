@@ -189,3 +189,12 @@ def test_published_comparison_includes_a_run(tiny, tmp_path):
     run("against_thesis.py", *given, cwd=tmp_path)
     again = list(csv.DictReader((tmp_path / "again.csv").open()))
     assert [(row["model"], row["iou"]) for row in again] == [(r["model"], r["iou"]) for r in rows]
+
+
+@pytest.mark.ray
+def test_pools_write_what_a_job_costs(tmp_path):
+    run("pools.py", "--parts", "jobs", "--jobs", 20, "--out", tmp_path / "pools")
+    rows = list(csv.DictReader((tmp_path / "pools-jobs.csv").open()))
+    assert [row["pool"] for row in rows] == ["local", "ray"]
+    assert all(float(row["wall ms a job"]) > 0 for row in rows)
+    assert "| ray " in (tmp_path / "pools.md").read_text()

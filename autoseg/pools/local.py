@@ -22,6 +22,7 @@ from autoseg.core.errors import CandidateError, DeviceError, OutOfMemory
 from autoseg.core.records import Job, SlotKind, Trained
 from autoseg.pools.faults import Faults
 from autoseg.pools.protocol import MAX_SILENCE_S, Outcome
+from autoseg.pools.run_job import RunJob, run_job
 from autoseg.pools.slots import Slot, slots_text
 from autoseg.pools.worker import ALIVE
 from autoseg.train.task import Task
@@ -65,9 +66,14 @@ class LocalPool:
     """
 
     def __init__(
-        self, task: Task, slots: Sequence[Slot], *, max_silence_s: float = MAX_SILENCE_S
+        self,
+        task: Task,
+        slots: Sequence[Slot],
+        *,
+        run: RunJob = run_job,
+        max_silence_s: float = MAX_SILENCE_S,
     ) -> None:
-        self._task = task
+        self._task, self._run = task, run
         self._free = deque(slots)
         self._kind: SlotKind = slots[0].kind if slots else "cpu"
         self._max_silence_s = max_silence_s
@@ -170,7 +176,7 @@ class LocalPool:
         theirs.close()
         worker = _Worker(process, Connection(ours.detach()), slot)
         self._workers.append(worker)
-        worker.connection.send((self._task, slot))
+        worker.connection.send((self._task, slot, self._run))
         return worker
 
     def _look(self, timeout_s: float) -> list[Outcome]:

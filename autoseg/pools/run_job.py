@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 # workspaces of trainings that share a GPU.
 _NO_MEMORY = re.compile(r"out of memory|_ALLOC_FAILED", re.IGNORECASE)
 
+# `run_job`, or what a benchmark runs in its place.
+RunJob = Callable[..., Trained | CandidateError]
+
 
 def run_job(
     task: Task,

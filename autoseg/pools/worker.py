@@ -54,9 +54,7 @@ def main(fd: int, parent: int) -> None:
     sent = connection.recv_bytes()  # before the imports: the pool waits until it is read
     import torch._dynamo  # noqa: F401  (the first optimizer would import it, for two seconds)
 
-    from autoseg.pools.run_job import run_job
-
-    task, slot = pickle.loads(sent)
+    task, slot, run = pickle.loads(sent)
     signs = _Signs(connection)
     connection.send(ALIVE)
     while True:
@@ -65,7 +63,7 @@ def main(fd: int, parent: int) -> None:
         except EOFError:
             return
         try:
-            outcome = run_job(task, job, slot, micro_batches=micro_batches, alive=signs.alive)
+            outcome = run(task, job, slot, micro_batches=micro_batches, alive=signs.alive)
             connection.send(outcome)
         except AutosegError as error:
             connection.send(error)

@@ -16,7 +16,7 @@ from rays import CPU_NODE, GPU_NODE
 
 from autoseg.core.errors import CandidateError, DeviceError, InputError
 from autoseg.core.records import Job, Score
-from autoseg.pools.ray import tune
+from autoseg.pools.ray import processes, tune
 from autoseg.pools.ray.layout import Wanted
 from autoseg.pools.ray.pool import RayPool
 from autoseg.pools.run_job import run_job
@@ -58,6 +58,11 @@ def until(pool: RayPool, holds: Callable[[], bool], timeout_s: float = 120.0) ->
     while not holds():
         assert time.monotonic() < end
         assert not pool.wait(0.2)
+
+
+def until_said(pool: RayPool, text: str) -> None:
+    """Wait until the pool has told of its slots in these words."""
+    until(pool, lambda: any(text in change for change in pool.changes()))
 
 
 def noting(folder: Path) -> Callable[..., Any]:
@@ -105,7 +110,7 @@ def test_slots_are_as_many_as_the_cluster_has_room_for(cluster, join, task):
     for job in jobs:
         pool.submit(job)
     assert set(scores(pool, jobs)) == set(jobs)
-    until(pool, lambda: len(pool._slots) == 3)
+    until_said(pool, "3 slots on 3 nodes")
     cluster.add_node(**CPU_NODE)
     until(pool, lambda: pool.capacity == 4)
 
@@ -153,7 +158,8 @@ def test_a_lost_node_gives_its_job_to_another(cluster, join, task, tmp_path):
     assert set(pool.running) == set(jobs)
 
 
-def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_path):
+def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "kernel_here", lambda: "another machine")
     pool = join(run=noting(tmp_path), max_silence_s=12.0)
     job = Job(candidates(task)[0], 0, FOREVER)
     pool.submit(job)
@@ -163,7 +169,8 @@ def test_a_job_that_never_reports_is_given_to_another_worker(join, task, tmp_pat
     assert process_of(pool, tmp_path, job, 2) != first
 
 
-def test_a_paused_pool_uses_no_processor_of_this_machine(join, task, tmp_path, processes):
+def test_a_paused_pool_uses_no_processor_of_this_machine(join, task, tmp_path, request):
+    processes = request.getfixturevalue("processes")
     pool = join(run=noting(tmp_path))
     job = Job(candidates(task)[0], 0, FOREVER)
     pool.submit(job)
@@ -185,6 +192,28 @@ class Broken:
 
     def __reduce__(self) -> Any:
         return __import__, ("no_such_package",)
+
+
+def test_out_of_memory_is_met_by_fewer_slots_then_by_a_smaller_batch(cluster, join, task):
+    def run(task: Any, job: Job, slot: Any, **given: Any) -> Any:
+        from autoseg.core.errors import OutOfMemory
+        from autoseg.pools.run_job import run_job
+
+        small = given["micro_batches"] > 1
+        return run_job(task, job, slot, **given) if small else OutOfMemory("out of memory")
+
+    cluster.remove_node(cluster.list_all_nodes()[1])
+    cluster.remove_node(cluster.list_all_nodes()[1])
+    cluster.add_node(num_cpus=2, num_gpus=1)
+    pool, job = join(Wanted(gpus_per_trial=0.5), run=run), Job(candidates(task)[0], 0, 1)
+    pool.start()
+    until_said(pool, "2 slots on GPU 0")
+    pool.submit(job)
+    score = outcomes(pool, 1)[job]
+    assert (score.micro_batches, score.trained_on) == (2, "cpu")
+    told = [text for text in pool.changes() if job.candidate.key in text]
+    assert ["one slot less" in text for text in told] == [True, False]
+    assert "computed in 2 parts" in told[1] and pool.capacity == 1
 
 
 def test_slots_that_cannot_start_stop_the_run(join, task, monkeypatch):

@@ -151,9 +151,10 @@ def _refused(address: str | None, error: Exception) -> InputError | DeviceError:
     if address is None:
         return DeviceError(f"Ray could not be started here: {said}")
     return InputError(
-        f"--pool {address}: no Ray cluster could be joined there ({said}). Its nodes are started "
-        "with `ray start`, with RAY_AUTH_MODE=token and the same token everywhere (`ray "
-        "get-auth-token --generate`), and with the versions of Python and Ray that are used here"
+        f"--pool {address}: no Ray cluster could be joined there ({said}). This machine must be "
+        "one of its nodes. They are started with `ray start`, with RAY_AUTH_MODE=token and the "
+        "same token everywhere (`ray get-auth-token --generate`), and with the versions of Python "
+        "and Ray that are used here"
     )
 
 

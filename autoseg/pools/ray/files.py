@@ -114,8 +114,7 @@ def files_actor(task: Task) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    (node,) = (found for found in nodes if found["NodeID"] == here)
+    (node,) = (found for found in ray.nodes() if found["NodeID"] == here)
     kept_bytes = KEPT_SHARE * node["Resources"].get("object_store_memory", 0.0)
     actor: Any = ray.remote(Files)
     return actor.options(

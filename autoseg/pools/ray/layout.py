@@ -90,5 +90,5 @@ def _memory_here() -> int:
 def _resources() -> dict[str, float]:
     import ray
 
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.cluster_resources()
     return found

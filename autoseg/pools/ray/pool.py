@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import queue
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError, DeviceError, OutOfMemory
@@ -27,9 +25,9 @@ from autoseg.pools.protocol import MAX_SILENCE_S, Outcome
 from autoseg.pools.ray.connect import Connection
 from autoseg.pools.ray.layout import Wanted, layout_of
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Message, Order
-from autoseg.pools.ray.slot import RunJob, kernel_here
+from autoseg.pools.ray.processes import end, kernel_here, send, workers_of
 from autoseg.pools.ray.tune import Placement
-from autoseg.pools.run_job import run_job
+from autoseg.pools.run_job import RunJob, run_job
 from autoseg.pools.slots import slots_text
 from autoseg.train.task import Task
 
@@ -76,10 +74,12 @@ class RayPool:
         self._limits: dict[str, int] = {}  # of jobs side by side, for GPUs that were too small
         self._ended_by_us: set[str] = set()
         self._backlog: deque[Job] = deque()
+        self._ended: list[Outcome] = []  # kept for the next wait where another job's raises
         self._numbers = itertools.count(1)
         self._placement: Placement | None = None
         self._said, self._noted = "", set[str]()
-        self._begun, self._false_starts, self._resumed_at = False, 0, 0.0
+        self._begun, self._resumed_at = False, 0.0
+        self._false_starts: list[str] = []
         self._without_slot_since: float | None = None
         self._connection = Connection(address, task, wanted)
         self._mailbox = self._connection.mailbox
@@ -130,10 +130,12 @@ class RayPool:
         while True:
             left_s = max(0.0, until - time.monotonic())
             messages = self._ask(self._mailbox.collect.remote(min(left_s, LISTEN_S)))
-            outcomes = [*self._lost(), *self._ended(messages)]
+            self._follow_lost()
+            self._read(messages)
             self._hand_out()
             self._end_silent()
-            if outcomes or left_s == 0.0:
+            if self._ended or left_s == 0.0:
+                outcomes, self._ended = self._ended, []
                 return outcomes
             self._require_slots()
 
@@ -145,12 +147,12 @@ class RayPool:
         hellos = [slot.hello for slot in self._slots.values()]
         kernel = kernel_here()
         here = {self._raylet, *(hello.raylet for hello in hellos if hello.kernel == kernel)}
-        workers = _workers_of(here)
-        _signal(workers, signal.SIGSTOP)
+        workers = workers_of(here)
+        send(workers, signal.SIGSTOP)
         try:
             yield
         finally:
-            _signal(workers, signal.SIGCONT)
+            send(workers, signal.SIGCONT)
             self._resumed_at = time.monotonic()
 
     def cancel(self) -> None:
@@ -200,6 +202,8 @@ class RayPool:
         if not self._begun:
             room = self._layout.room()
             return f"{room} slot{'s' * (room != 1)} on Ray, to be started"
+        if not hellos:
+            return "no slot is left on Ray: trainings wait for room"
         nodes = {hello.node for hello in hellos}
         if len(nodes) > 1:
             return f"{len(hellos)} slots on {len(nodes)} nodes of Ray"
@@ -216,7 +220,7 @@ class RayPool:
                 slot.shared = self._others(name)
                 self._mailbox.send.remote(name, slot.order)
 
-    def _ended(self, messages: list[Message]) -> Iterator[Outcome]:
+    def _read(self, messages: list[Message]) -> None:
         """Raises what is no candidate's fault, when all messages were read."""
         fault: AutosegError | None = None
         for message in messages:
@@ -235,7 +239,7 @@ class RayPool:
                 if slot.dropped or outcome is None:
                     continue
                 if isinstance(outcome, Trained | CandidateError):
-                    yield order.job, outcome
+                    self._ended.append((order.job, outcome))
                 else:
                     fault = outcome
         if fault is not None:
@@ -256,20 +260,28 @@ class RayPool:
                 outcome = None
                 self._backlog.appendleft(job)
         if slot.hello.place.gpu and not isinstance(outcome, Trained) and not slot.dropped:
-            self._slots.pop(ended.slot)
+            self._remove(ended.slot)
             self._ended_by_us.add(slot.hello.trial)
-            _kill(slot.hello)
+            end(slot.hello)
         return outcome
+
+    def _remove(self, name: str) -> _Slot:
+        slot = self._slots.pop(name)
+        self._mailbox.forget.remote(name)
+        if not self._slots:
+            self._without_slot_since = time.monotonic()
+        return slot
 
     def _welcome(self, hello: Hello) -> None:
         self._slots[hello.slot] = _Slot(hello, time.monotonic())
-        self._begun, self._false_starts, self._without_slot_since = True, 0, None
+        self._begun, self._without_slot_since = True, None
+        self._false_starts.clear()
         if hello.note and hello.note not in self._noted:
             self._noted.add(hello.note)
             self._faults.changes.append(hello.note)
 
-    def _lost(self) -> Iterator[Outcome]:
-        """Give the jobs of lost slots to others. Raises DeviceError where none can start."""
+    def _follow_lost(self) -> None:
+        """Give the jobs of lost slots to others."""
         while self._placement is not None:
             try:
                 trial, cause = self._placement.lost.get_nowait()
@@ -277,19 +289,14 @@ class RayPool:
                 return
             name = next((n for n, s in self._slots.items() if s.hello.trial == trial), None)
             if name is not None:
-                yield from self._without(name, one_line(cause))
+                self._lose(name, one_line(cause))
             elif trial in self._ended_by_us:
                 self._ended_by_us.discard(trial)
             else:
-                self._false_starts += 1
-                if self._false_starts >= MAX_FALSE_STARTS:
-                    raise DeviceError(f"Ray cannot start a slot: {one_line(cause)}")
+                self._false_starts.append(one_line(cause))
 
-    def _without(self, name: str, cause: str) -> Iterator[Outcome]:
-        slot = self._slots.pop(name)
-        self._mailbox.forget.remote(name)
-        if not self._slots:
-            self._without_slot_since = time.monotonic()
+    def _lose(self, name: str, cause: str) -> None:
+        slot = self._remove(name)
         if slot.order is None or slot.dropped:
             return
         job, node = slot.order.job, slot.hello.node
@@ -297,19 +304,21 @@ class RayPool:
         if error is None:
             self._backlog.appendleft(job)
         else:
-            yield job, error
+            self._ended.append((job, error))
 
     def _end_silent(self) -> None:
         now = time.monotonic()
-        for slot, _ in self._busy():
+        for slot in self._slots.values():
             silent_s = slot.silent_s + now - slot.heard_at
-            if min(silent_s, now - self._resumed_at) > self._max_silence_s:
+            if slot.order and min(silent_s, now - self._resumed_at) > self._max_silence_s:
                 slot.heard_at, slot.silent_s = now, 0.0
-                _kill(slot.hello)
+                end(slot.hello)
 
     def _require_slots(self) -> None:
         if self._placement is not None and self._placement.error is not None:
             raise DeviceError(f"Ray Tune has ended: {one_line(str(self._placement.error))}")
+        if len(self._false_starts) >= MAX_FALSE_STARTS:
+            raise DeviceError(f"Ray cannot start a slot: {self._false_starts[-1]}")
         since = self._without_slot_since
         if since is not None and time.monotonic() - since > MAX_WITHOUT_SLOT_S:
             raise DeviceError(
@@ -330,36 +339,4 @@ def _lives(node: str) -> bool:
     """Whether a lost worker is likely to be its job's fault: it is not where its node is gone."""
     import ray
 
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return any(found["NodeID"] == node and found["Alive"] for found in nodes)
-
-
-def _kill(hello: Hello) -> None:
-    """End a process that takes no step; Tune starts another."""
-    if hello.kernel == kernel_here():
-        _signal([hello.pid], signal.SIGKILL)
-        return
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    there = NodeAffinitySchedulingStrategy(hello.node, soft=False)
-    kill = ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there)
-    kill.remote(hello.pid, signal.SIGKILL)
-
-
-def _workers_of(raylets: Collection[int]) -> list[int]:
-    """The processes that work for jobs of Ray, or are going to: all but Ray's own."""
-    ours = [f"RAY_RAYLET_PID={pid}".encode() for pid in raylets]
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # another user's, or gone
-            variables = path.read_bytes().split(b"\0")
-            if any(v.startswith(b"RAY_JOB_ID=") for v in variables) and {*ours} & {*variables}:
-                found.append(int(path.parent.name))
-    return found
-
-
-def _signal(pids: list[int], number: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())

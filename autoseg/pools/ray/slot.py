@@ -7,20 +7,19 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from autoseg.core.errors import AutosegError, CandidateError
 from autoseg.core.records import Trained
 from autoseg.pools.ray.files import task_here
 from autoseg.pools.ray.mailbox import Beat, Ended, Hello, Order, raylet_here
+from autoseg.pools.ray.processes import kernel_here
+from autoseg.pools.run_job import RunJob
 from autoseg.pools.slots import Slot
 from autoseg.train.task import Task
 
 BEAT_EVERY_S = 1.0
-RunJob = Callable[..., Trained | CandidateError]
 
 
 class Dropped(BaseException):
@@ -48,14 +47,6 @@ def work(
     while (order := ray.get(mailbox.receive.remote(hello.slot))) is not None:
         outcome = _outcome(run, task, order, hello.place, pulse)
         ray.get(mailbox.post.remote(Ended(hello.slot, order.number, outcome)))
-
-
-def kernel_here() -> str:
-    """Names the running kernel and the process namespace: process ids mean the same where both
-    are the same.
-    """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def _introduction(share: float) -> Hello:

@@ -13,7 +13,8 @@ from typing import Any
 
 from autoseg.pools.ray.files import files_actor, mark, unmark
 from autoseg.pools.ray.layout import Layout
-from autoseg.pools.ray.slot import RunJob, work
+from autoseg.pools.ray.slot import work
+from autoseg.pools.run_job import RunJob
 from autoseg.train.task import Task
 
 DIED = re.compile(r"The actor (?:is dead|died) because its (\S+)")
@@ -30,7 +31,7 @@ class Placement:
         self.lost: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self.over = False
-        self._folder = tempfile.mkdtemp(prefix="autoseg-ray-")
+        self._folder = _folder()
         self._task, self._marked, files = task, mark(task), files_actor(task)
         given = {"mailbox": mailbox, "files": files, "task": task, "marked": self._marked}
         given |= {"run": run, "share": layout.share, "folder": os.getcwd()}
@@ -51,11 +52,19 @@ class Placement:
             self.error = error
 
 
+def _folder() -> str:
+    """For what Tune writes, among Ray's own files: it makes the same folder on every node."""
+    import ray
+
+    session = ray._private.worker._global_node.get_session_dir_path()
+    return tempfile.mkdtemp(prefix="autoseg-", dir=session)
+
+
 def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Layout) -> Any:
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
-    class Follow(TrialProgressCallback, tune.Stopper):
+    class Follow(TrialProgressCallback, tune.Stopper):  # type: ignore[misc]
         """Hears of lost trials, and ends the experiment; in place of the callback that prints on
         stdout whatever the verbosity.
         """
