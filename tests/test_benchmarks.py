@@ -65,6 +65,16 @@ def test_train_speed_compares_a_plain_loop_and_the_bound(tiny, tmp_path):
 
 
 @pytest.mark.slow
+def test_launches_counts_each_part_of_a_step(tmp_path):
+    run("launches.py", "--out", tmp_path / "launches.md")
+    rows = list(csv.DictReader((tmp_path / "launches.csv").open()))
+    now = [row for row in rows if row["code"] == "now"]
+    assert len(now) == 6 and all(row["copies from the host"] == "0" for row in now)
+    assert all(int(row["forward"]) > int(row["loss"]) > int(row["average"]) > 0 for row in now)
+    assert all(int(row["all"]) < int(was["all"]) for was, row in zip(rows[::2], now, strict=True))
+
+
+@pytest.mark.slow
 def test_gpu_writes_its_three_tables(tmp_path):
     run("gpu.py", "--device", "cpu", "--quick", "--out", tmp_path / "gpu.md")
     written = (tmp_path / "gpu.md").read_text()

@@ -127,7 +127,7 @@ class _Stacks:
         self.sources = {size: _padded_stack(buckets[size], size, count) for size in buckets}
         self.zero = torch.zeros(1, device=device)  # behind the numbers, for the padding
         self.places = torch.cat([*self.sources.values()]).argsort()[:count]
-        self.scales = torch.cat([self.zero.new_full((r * c,), _scale(r, c)) for r, c in shapes])
+        self.scales = [math.sqrt(max(1.0, rows / columns)) for rows, columns in shapes]
 
     def orthogonal(self, steps: Sequence[Tensor]) -> list[Tensor]:
         """Each step ``[rows, ...]`` orthogonalized; all in one new tensor."""
@@ -136,13 +136,10 @@ class _Stacks:
             _newton_schulz(numbers.index_select(0, source).view(-1, *size)).flatten()
             for size, source in self.sources.items()
         ]
-        found = torch.cat(stacks).index_select(0, self.places).mul_(self.scales)
-        parts = found.split_with_sizes(self.sizes)
-        return [part.view_as(step) for part, step in zip(parts, steps, strict=True)]
-
-
-def _scale(rows: int, columns: int) -> float:
-    return math.sqrt(max(1.0, rows / columns))
+        found = torch.cat(stacks).index_select(0, self.places).split_with_sizes(self.sizes)
+        parts = [part.view_as(step) for part, step in zip(found, steps, strict=True)]
+        torch._foreach_mul_(parts, self.scales)
+        return parts
 
 
 _stacks = lru_cache(maxsize=4)(_Stacks)
