@@ -12,11 +12,13 @@ CSV file beside it all counts. Takes a few seconds.
   chunk of them that a kernel takes (110 tensors of one list, 64 of two, 48, 36, 30), or one for
   each tensor where their strides differ or have gaps. Some operations launch more than one kernel
   (batch norm, sums over large maps), and cuDNN may change layouts: the counts are a lower bound.
-- Counted is the third step: the first ones make constants and the optimizer's state.
+- Every picture is augmented. Counted is the third step: the first one makes constants and the
+  optimizer's state.
 - A step that copies from the host, or reads from it, would wait; both are counted apart.
 - "before" is the step of commit ffb4161, which copied from the host and computed the network in
-  bfloat16. It was counted once with these classes around the loop of its checkout; the casts of
-  autocast, which `meta` lacks, are those of CPU autocast in forward and backward.
+  bfloat16. It was counted once, with these classes around the loop of its checkout (its second
+  step); the casts of autocast, which `meta` lacks, are those of CPU autocast in forward and
+  backward.
 """
 
 from __future__ import annotations
