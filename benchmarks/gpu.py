@@ -8,7 +8,9 @@ cut short leaves what it found. A call takes less than ten minutes on a machine 
 
 - Pictures a second are those of `train_job` without its scoring, on the synthetic parcels, batch
   8, no picture augmented; one column says what augmentation of every picture leaves of them.
-  "before" are the figures of a step that waited for its host (H200, torch 2.11, 16 cores).
+  "before" are the figures of a step that waited for its host (H200, torch 2.11, 16 cores, in
+  bfloat16). autoseg trains in float32, whose convolutions cuDNN computes in TF32; the rows in
+  bfloat16 train with autocast, whose casts are launches (launches.py).
 - Side by side, each training has a process of its own with one thread, as in a pool.
 - The IoU is that of val after the same epochs from the same seeds.
 - The search is `autoseg optimize` as it comes, with a short budget.
@@ -137,14 +139,20 @@ def main() -> None:
 
 
 def speeds(page: Page, size: Size, device: str, folder: Path) -> None:
-    """A row for each network, size and optimizer."""
+    """A row for each network, size, optimizer and precision."""
     with ExitStack() as stack:
         workers = [
             stack.enter_context(process(cores(), 1, environment(Slot())))
             for _ in range(max(size.side_by_side))
         ]
         for net, pixels in size.cells:
-            for optimizer, counts in (("muon", size.side_by_side), ("adamw", ())):
+            for optimizer, precision, counts in (
+                ("muon", "float32", size.side_by_side),
+                ("muon", "bfloat16", size.side_by_side),
+                ("adamw", "float32", ()),
+            ):
+                for worker in workers:
+                    worker.submit(stations.use_bfloat16, precision == "bfloat16").result()
                 recipe = {"optimizer": optimizer, "augment": False}
                 cell = cell_of(folder, net, pixels, size.pictures, **recipe)
                 rates = timed(cell, workers, (1, *counts), size.seconds)
@@ -155,6 +163,7 @@ def speeds(page: Page, size: Size, device: str, folder: Path) -> None:
                 was = before.get((net, pixels, optimizer))
                 page.add(SPEED, {
                     "net": net, "size": str(pixels), "optimizer": optimizer,
+                    "precision": precision,
                     "before": str(was or ""), "now": figure(rates[0]),
                     "times": f"{rates[0] / was:.1f}" if was else "", "augmented": figure(least),
                     **{

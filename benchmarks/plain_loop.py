@@ -115,7 +115,7 @@ class PlainLoop:
 
 
 def loss_of(logits: Tensor, masks: Tensor, dice_weight: float) -> Tensor:
-    """Cross-entropy and Dice of a batch, the value of `autoseg.train.losses.segmentation_loss`."""
+    """Cross-entropy and Dice of a batch, which `autoseg.train.losses` gives the gradient of."""
     valid = masks != IGNORE_INDEX
     weight = valid.to(logits.dtype)[:, None]
     if logits.shape[1] == 1:

@@ -23,9 +23,11 @@ from autoseg.data.augment import Augmenter
 from autoseg.data.resize import resize_frame, resize_mask
 from autoseg.networks.blocks import normalize
 from autoseg.networks.space import channels_of
-from autoseg.train.checkpoints import checkpoint_name, resume
-from autoseg.train.loop import train_job
-from autoseg.train.losses import segmentation_loss
+from autoseg.train import loop
+from autoseg.train.checkpoints import Training, checkpoint_name, resume
+from autoseg.train.loop import Step, train_job, training_step
+from autoseg.train.losses import loss_gradient
+from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import class_maps, picture_score
 from autoseg.train.storage import FolderStorage
 from autoseg.train.task import Task, build_candidate, split_arrays
@@ -46,15 +48,6 @@ class Cell:
     @property
     def pictures(self) -> int:
         return len(self.task.dataset.splits["train"])
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the network got in a real step: the tensor with its type and strides, and autocast."""
-
-    inputs: Tensor
-    autocast: bool
-    autocast_dtype: torch.dtype
 
 
 class PlainStation:
@@ -87,7 +80,7 @@ class Station:
         self.device = device()
         self.last: Job | None = None
         self.score: Score | None = None
-        self.seen: Seen | None = None
+        self.seen: Tensor | None = None
         self.bound_parts: tuple[nn.Module, Optimizers, Tensor] | None = None
         self._first_job()
 
@@ -101,8 +94,8 @@ class Station:
     def bound(self, least_s: float) -> Pieces:
         """Seconds a picture of forward, backward and optimizer on one batch that stays the same.
 
-        The tensor is one that the network got in a real step, so that its type, strides and
-        autocast are those of the training.
+        The tensor is one that the network got in a real step, so that its type and strides are
+        those of the training.
         """
         net, optimizers, masks = self.bound_parts or self._bound_parts()
         spent = {"forward": 0.0, "backward": 0.0, "optimizer": 0.0}
@@ -166,11 +159,7 @@ class Station:
 
         def look(module: nn.Module, inputs: Any) -> None:
             if self.seen is None and module.training and isinstance(inputs[0], Tensor):
-                kind = self.device.type
-                self.seen = Seen(
-                    inputs[0].detach().clone(), torch.is_autocast_enabled(kind),
-                    torch.get_autocast_dtype(kind),
-                )  # fmt: skip
+                self.seen = inputs[0].detach().clone()
 
         hook = nn.modules.module.register_module_forward_pre_hook(look)
         try:
@@ -189,7 +178,7 @@ class Station:
     def _bound_parts(self) -> tuple[nn.Module, Optimizers, Tensor]:
         assert self.last is not None and self.seen is not None
         training = resume(self.task, self.last, self.device)  # the net in the form it is trained
-        count, _, height, width = self.seen.inputs.shape
+        count, _, height, width = self.seen.shape
         classes = len(self.task.dataset.classes)
         masks = torch.randint(0, classes, (count, height, width), dtype=torch.uint8)
         for group in (g for optimizer in training.optimizers for g in optimizer.param_groups):
@@ -201,20 +190,34 @@ class Station:
     def _step(self, net: nn.Module, optimizers: Optimizers, masks: Tensor, spent: Pieces) -> None:
         assert self.seen is not None
         times = [time.perf_counter()]
-        with torch.autocast(
-            self.device.type, self.seen.autocast_dtype, enabled=self.seen.autocast
-        ):
-            logits = net(self.seen.inputs)
-        loss = segmentation_loss(logits, masks, self.task.recipe.dice_weight)
+        logits = net(self.seen)
+        slope = loss_gradient(logits, masks, self.task.recipe.dice_weight)
         times.append(time.perf_counter())
         net.zero_grad(set_to_none=True)
-        loss.backward()
+        logits.backward(slope)
         times.append(time.perf_counter())
         for optimizer in optimizers:
             optimizer.step()
         times.append(time.perf_counter())
         for place, name in enumerate(spent):
             spent[name] += times[place + 1] - times[place]
+
+
+def use_bfloat16(use: bool) -> None:
+    """Whether trainings of this process compute the network under autocast."""
+    loop.training_step = _step_in_bfloat16 if use else training_step
+
+
+def _step_in_bfloat16(training: Training, recipe: Recipe, micro_batches: int = 1) -> Step:
+    forward = training.net.forward
+
+    def cast(inputs: Tensor) -> Tensor:
+        with torch.autocast(device().type, torch.bfloat16):
+            logits: Tensor = forward(inputs)
+        return logits.float()
+
+    training.net.forward = cast  # type: ignore[method-assign]
+    return training_step(training, recipe, micro_batches)
 
 
 def device() -> torch.device:

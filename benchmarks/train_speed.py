@@ -15,8 +15,8 @@ favours the plain loop.
 - The whole machine: autoseg as it runs, a training with one thread on each core, counting what all
   of them did while the slowest ran; the plain loop with a thread for each core, without workers
   and with one for each core.
-- The bound: forward, backward and optimizer step on one batch that stays the same, of the type,
-  strides and autocast that the network gets in training.
+- The bound: forward, backward and optimizer step on one batch that stays the same, of the type
+  and strides that the network gets in training.
 
 Each repeat times all of them in turn, so that what disturbs the machine disturbs all. On a machine
 with a GPU there is one table, of trainings on the GPU. Takes about 10 minutes on two cores.

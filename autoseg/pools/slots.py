@@ -30,7 +30,7 @@ MAX_PER_GPU = 8
 # allocator does not fill the rest without gaps.
 TRAINING_SHARE = 0.5
 # The peak of a step in float32 is 0.8 to 1.1 times the counted activations of the batch
-# (Fast-SCNN, small to baseline). bfloat16 takes half; the rest is for cuDNN's workspace.
+# (Fast-SCNN, small to baseline). The rest is for cuDNN's workspace.
 ACTIVATION_FACTOR = 1.5
 # float32 of a parameter's weight, gradient, two moments of AdamW, and running average.
 PARAMETER_BYTES = 5 * 4

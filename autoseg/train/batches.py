@@ -8,6 +8,7 @@ augmentation always runs on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,8 @@ def _slices(count: int, size: int) -> Iterator[slice]:
 
 def on_device(changes: Changes, hw: HW, device: torch.device) -> tuple[Tensor, Tensor]:
     """Changes as `change` takes them: maps in the units of `grid_sample`, where -1 and 1 are the
-    borders of a picture of `hw`, float32 ``[N, 2, 3]``; and tables uint8 ``[N, 256, C]``.
+    borders of a picture of `hw`, float32 ``[N, 2, 3]``; and tables float32 ``[N, 256, C]`` of
+    what a value exceeds the grey of the outside by.
     """
     height, width = hw
     units = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
@@ -116,7 +118,7 @@ def on_device(changes: Changes, hw: HW, device: torch.device) -> tuple[Tensor, T
     maps = (units @ np.concatenate([changes.maps, last], 1) @ np.linalg.inv(units))[:, :2]
     return (
         torch.from_numpy(maps.astype(np.float32)).to(device),
-        torch.from_numpy(changes.tables).to(device),
+        torch.from_numpy(changes.tables).to(device, torch.float32) - OUTSIDE_GREY,
     )
 
 
@@ -129,11 +131,21 @@ def change(frames: Tensor, masks: Tensor, maps: Tensor, tables: Tensor) -> tuple
     count, height, width, channels = frames.shape
     flat = frames.reshape(count, height * width, channels).long()
     coloured = tables.gather(1, flat).reshape(frames.shape).permute(0, 3, 1, 2)
-    grid = functional.affine_grid(maps, [count, 1, height, width], align_corners=False)
+    centres = _centres(height, width, frames.device).expand(count, -1, -1)
+    grid = centres.bmm(maps.mT).view(count, height, width, 2)
     # grid_sample fills with 0, so values are shifted to make 0 the fill value.
-    warped = _sample(coloured.float() - OUTSIDE_GREY, grid, "bilinear") + OUTSIDE_GREY
-    moved = IGNORE_INDEX - _sample(IGNORE_INDEX - masks[:, None].float(), grid, "nearest")
-    return warped.round().to(torch.uint8).permute(0, 2, 3, 1), moved[:, 0].to(torch.uint8)
+    warped = _sample(coloured, grid, "bilinear") + (OUTSIDE_GREY + 0.5)
+    moved = IGNORE_INDEX - _sample(float(IGNORE_INDEX) - masks[:, None], grid, "nearest")
+    # The conversion truncates.
+    return warped.to(torch.uint8).permute(0, 2, 3, 1), moved[:, 0].to(torch.uint8)
+
+
+@lru_cache(maxsize=4)
+def _centres(height: int, width: int, device: torch.device) -> Tensor:
+    """The centres of pixels, ``[H * W, 3]``: x and y in the units of `grid_sample`, and 1."""
+    same = torch.eye(2, 3, device=device)[None]
+    places = functional.affine_grid(same, [1, 1, height, width], align_corners=False)
+    return functional.pad(places.reshape(-1, 2), (0, 1), value=1.0)
 
 
 def _sample(maps: Tensor, grid: Tensor, mode: Any) -> Tensor:

@@ -21,11 +21,11 @@ from autoseg.data.cache import SplitArrays
 from autoseg.networks.blocks import normalize
 from autoseg.train.batches import Batch, Flags, Rows, batch_maker
 from autoseg.train.checkpoints import Training, resume, save
-from autoseg.train.losses import segmentation_loss
+from autoseg.train.losses import loss_gradient
 from autoseg.train.optim import Number, average
 from autoseg.train.recipe import Recipe
 from autoseg.train.scoring import CHUNK, score
-from autoseg.train.task import Task, augmenter_of, split_arrays, task_for
+from autoseg.train.task import Task, augmenter_of, batch_norms, split_arrays, task_for
 
 SAVE_EVERY_S = 5.0  # the most training that a kill may cost
 REFRESH_PICTURES = 96  # for the statistics of the batch norms
@@ -116,12 +116,11 @@ def training_step(training: Training, recipe: Recipe, micro_batches: int = 1) ->
             weight.grad = None
         parts = zip(inputs.chunk(micro_batches), masks.chunk(micro_batches), strict=True)
         for some, truth in parts:
-            # On CPUs that have bfloat16 the conversions around small layers cost more than they
-            # save.
-            with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
-                logits = net(some)
-            loss = segmentation_loss(logits, truth, recipe.dice_weight)
-            loss.backward(_part(truth, masks))  # type: ignore[no-untyped-call]
+            logits = net(some)
+            gradient = loss_gradient(logits, truth, recipe.dice_weight)
+            if micro_batches > 1:
+                gradient *= _part(truth, masks)
+            logits.backward(gradient)
         norm = nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -133,10 +132,8 @@ def training_step(training: Training, recipe: Recipe, micro_batches: int = 1) ->
     return step
 
 
-def _part(truth: Tensor, masks: Tensor) -> Tensor | None:
-    """The fraction of a batch's counted pixels that is in a part of it; None for the whole."""
-    if len(truth) == len(masks):
-        return None
+def _part(truth: Tensor, masks: Tensor) -> Tensor:
+    """The fraction of a batch's counted pixels that is in a part of it."""
     counted, of = ((each != IGNORE_INDEX).sum() for each in (truth, masks))
     return counted / of.clamp(min=1)
 
@@ -191,15 +188,15 @@ def _refresh_norms(net: nn.Module, data: SplitArrays, visited: int) -> None:
     Averaged weights give other activations than the nets that were averaged; with the statistics
     of those nets the IoU was up to 0.012 lower, and erratic (Izmailov et al., section 3.2).
     """
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(net)
     net.eval()  # without dropout, which would make the statistics random
     for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
         norm.train()
     device = next(net.parameters()).device
     chosen = range(0, visited, max(1, visited // REFRESH_PICTURES))
-    for start in range(0, len(chosen), CHUNK):
+    for number, start in enumerate(range(0, len(chosen), CHUNK), 1):
+        for norm in norms:
+            norm.momentum = 1 / number  # a plain mean over the batches
         frames = data.batch(chosen[start : start + CHUNK])[0]
         net(normalize(torch.from_numpy(frames).to(device)))
     net.eval()

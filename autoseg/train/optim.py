@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,7 +15,8 @@ from autoseg.train.recipe import Recipe
 
 # The polynomial of Jordan et al. 2024 (Muon): it drives singular values into about 0.7 to 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
-_MIN_SIDE = 32  # of a padded matrix: many small products cost more than a few larger ones
+# Of a padded matrix. Many small products cost more than a few larger ones, on a GPU above all.
+_MIN_SIDE, _MIN_SIDE_ON_GPU = 32, 128
 _MIN_ROWS = 4  # with fewer rows or columns there is little to orthogonalize
 Number = float | Tensor  # a float on a CPU; 0-dim where reading it would make a GPU wait
 ITERATIONS = 3  # five make the step more orthogonal but the networks no better
@@ -82,7 +85,8 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_add_(momenta, gradients)
             ahead = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            _add(parameters, _orthogonal(ahead), -group["lr"])
+            shapes = tuple((len(p), p[0].numel()) for p in parameters)
+            _add(parameters, _stacks(shapes, ahead[0].device).orthogonal(ahead), -group["lr"])
 
 
 @torch.no_grad()
@@ -103,34 +107,54 @@ def _add(tensors: list[Tensor], others: list[Tensor], factor: Number) -> None:
         torch._foreach_add_(tensors, others, alpha=factor)
 
 
-def _orthogonal(steps: Iterable[Tensor]) -> list[Tensor]:
-    """Each step ``[out, ...]`` orthogonalized; tall ones are scaled by sqrt(rows / columns)."""
-    matrices = [step.flatten(1) for step in steps]
-    buckets: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, matrix in enumerate(matrices):
-        sides = sorted(matrix.shape)
-        buckets[_padded(sides[0]), _padded(sides[1])].append(place)
-    found = list(matrices)
-    for (rows, columns), places in buckets.items():
-        stack = matrices[places[0]].new_zeros(len(places), rows, columns)
-        for matrix, place in zip(stack, places, strict=True):
-            wide = matrices[place] if _is_wide(matrices[place]) else matrices[place].t()
-            matrix[: wide.shape[0], : wide.shape[1]] = wide
-        for matrix, place in zip(_newton_schulz(stack), places, strict=True):
-            out, inner = matrices[place].shape
-            if _is_wide(matrices[place]):
-                found[place] = matrix[:out, :inner]
-            else:
-                found[place] = matrix[:inner, :out].t() * (out / inner) ** 0.5
-    return [matrix.reshape(step.shape) for matrix, step in zip(found, steps, strict=True)]
+class _Stacks:
+    """Where the numbers of some matrices are in padded stacks of matrices of similar size.
+
+    Two index tensors copy all of them in and out: a copy for each matrix took many launches on a
+    GPU. Tall matrices are transposed in the stacks, and scaled by sqrt(rows / columns) afterwards.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self.sizes = [rows * columns for rows, columns in shapes]
+        count = sum(self.sizes)
+        least = _MIN_SIDE if device.type == "cpu" else _MIN_SIDE_ON_GPU
+        buckets: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        numbers = torch.arange(count, device=device).split_with_sizes(self.sizes)
+        for these, (rows, columns) in zip(numbers, shapes, strict=True):
+            matrix = these.view(rows, columns)
+            wide = matrix if rows <= columns else matrix.t()
+            buckets[tuple(_padded(side, least) for side in wide.shape)].append(wide)
+        self.sources = {size: _padded_stack(buckets[size], size, count) for size in buckets}
+        self.zero = torch.zeros(1, device=device)  # behind the numbers, for the padding
+        self.places = torch.cat([*self.sources.values()]).argsort()[:count]
+        self.scales = [math.sqrt(max(1.0, rows / columns)) for rows, columns in shapes]
+
+    def orthogonal(self, steps: Sequence[Tensor]) -> list[Tensor]:
+        """Each step ``[rows, ...]`` orthogonalized; all in one new tensor."""
+        numbers = torch.cat([*(step.flatten() for step in steps), self.zero])
+        stacks = [
+            _newton_schulz(numbers.index_select(0, source).view(-1, *size)).flatten()
+            for size, source in self.sources.items()
+        ]
+        found = torch.cat(stacks).index_select(0, self.places).split_with_sizes(self.sizes)
+        parts = [part.view_as(step) for part, step in zip(found, steps, strict=True)]
+        torch._foreach_mul_(parts, self.scales)
+        return parts
 
 
-def _is_wide(matrix: Tensor) -> bool:
-    return matrix.shape[0] <= matrix.shape[1]
+_stacks = lru_cache(maxsize=4)(_Stacks)
 
 
-def _padded(side: int) -> int:
-    return max(_MIN_SIDE, 1 << (side - 1).bit_length())
+def _padded_stack(matrices: Sequence[Tensor], size: tuple[int, ...], padding: int) -> Tensor:
+    """One behind the other as a flat tensor, each padded to `size`."""
+    stack = matrices[0].new_full((len(matrices), *size), padding)
+    for place, matrix in zip(stack, matrices, strict=True):
+        place[: len(matrix), : matrix.shape[1]] = matrix
+    return stack.flatten()
+
+
+def _padded(side: int, least: int) -> int:
+    return max(least, 1 << (side - 1).bit_length())
 
 
 def _newton_schulz(stack: Tensor) -> Tensor:

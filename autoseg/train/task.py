@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoseg.core.records import Candidate
 from autoseg.data.augment import Augmenter
@@ -62,8 +63,20 @@ def build_candidate(
 
 
 def network(task: Task, candidate: Candidate) -> nn.Module:
-    """The candidate's network as this task builds it, with random weights."""
-    return build_candidate(task.space, candidate, task.dataset.outputs, task.channel_step)
+    """The candidate's network as this task builds it, with random weights.
+
+    Its batch norms do not count batches: nothing reads the counts, and on a GPU each would be a
+    launch in each step.
+    """
+    net = build_candidate(task.space, candidate, task.dataset.outputs, task.channel_step)
+    for norm in batch_norms(net):
+        norm.num_batches_tracked = None
+    return net
+
+
+def batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a network."""
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
 
 
 def task_for(task: Task, candidate: Candidate) -> Task:
