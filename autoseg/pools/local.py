@@ -222,7 +222,7 @@ class LocalPool:
             raise DeviceError(
                 f"a training worker ended with exit code {code}; its own output stands above"
             ) from None
-        return self._again(job, f"by signal {-code}")
+        return self._again(job, f"by signal {-code}" if code else "by its own code")
 
     def _lost_if_silent(self, worker: _Worker, job: Job) -> CandidateError | None:
         limit_s = self._max_silence_s if worker.ready else MAX_SILENCE_S

@@ -40,17 +40,18 @@ def batch_maker(
     *,
     size: int,
     memory_share: float = 1.0,
+    alive: Callable[[], None] = lambda: None,
 ) -> MakeBatches:
     """A function that makes the batches of an epoch, of `size` pictures each, from its row numbers
     ``[n]`` and the flags ``[n]`` of those to augment.
 
     It gives inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`, of whose
-    memory the training may take `memory_share`.
+    memory the training may take `memory_share`. `alive` is called while pictures are decoded ahead.
     """
     if device.type == "cuda" and isinstance(augmenter, Augmenter):
         free, total = torch.cuda.mem_get_info(device)
         if _data_bytes(data) < GPU_SHARE * min(free, memory_share * total):
-            return resident_maker(data, augmenter, device, size)
+            return resident_maker(data, augmenter, device, size, alive)
 
     def make(rows: Rows, varied: Flags) -> Iterator[Batch]:
         for here in _slices(len(rows), size):
@@ -69,7 +70,11 @@ def _data_bytes(data: SplitArrays) -> int:
 
 
 def resident_maker(
-    data: SplitArrays, augmenter: Augmenter, device: torch.device, size: int
+    data: SplitArrays,
+    augmenter: Augmenter,
+    device: torch.device,
+    size: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> MakeBatches:
     """`batch_maker` with the data set in the memory of `device`.
 
@@ -87,6 +92,7 @@ def resident_maker(
             at = torch.from_numpy(missing[here]).to(device)
             pair = data.batch(missing[here])
             frames[at], masks[at] = (torch.from_numpy(part).to(device) for part in pair)
+            alive()
         loaded[missing] = True
         places = torch.from_numpy(rows).to(device)
         drawn = augmenter.draw_for(varied) if varied.any() else None

@@ -60,7 +60,12 @@ def train_job(
     training = resume(task, job, where, alive)
     augmenter = augmenter_of(task, job.candidate)
     make_batches = batch_maker(
-        data, augmenter, where, size=task.recipe.batch, memory_share=memory_share
+        data,
+        augmenter,
+        where,
+        size=task.recipe.batch,
+        memory_share=memory_share,
+        alive=alive,
     )
     step = training_step(training, task.recipe, micro_batches)
     started = saved = time.monotonic()

@@ -108,7 +108,7 @@ def _initialize(task: Task, where: dict[str, Any]) -> None:
 
     # Whatever it is told, Ray prints lost workers on stdout, where a command's result goes.
     ray._private.worker.print_to_stdstream = lambda *data, **how: None
-    with _own_signals(), redirect_stdout(sys.stderr):
+    with _own_signals(), _own_token(), redirect_stdout(sys.stderr):
         ray.init(
             **where,
             logging_level=logging.ERROR,
@@ -136,7 +136,7 @@ def modules_of(task: Task) -> list[str]:
     found = [str(Path(autoseg.__file__).parent)]
     for name in names:
         top = name.partition(":")[0].partition(".")[0] if ":" in name else ""
-        spec = importlib.util.find_spec(top) if top not in ("", "autoseg") else None
+        spec = importlib.util.find_spec(top) if top not in ("", "autoseg", "__main__") else None
         if spec is None:
             continue
         # A package's folder; without an __init__.py it may have several.
@@ -156,6 +156,18 @@ def _refused(address: str | None, error: Exception) -> InputError | DeviceError:
         "same token everywhere (`ray get-auth-token --generate`), and with the versions of Python "
         "and Ray that are used here"
     )
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Ray makes a token where there is none, and lets all users of the machine read it."""
+    path = Path.home() / ".ray" / "auth_token"
+    there = path.exists()
+    try:
+        yield
+    finally:
+        if not there and path.exists():
+            path.chmod(0o600)
 
 
 @contextmanager

@@ -322,8 +322,8 @@ class RayPool:
         since = self._without_slot_since
         if since is not None and time.monotonic() - since > MAX_WITHOUT_SLOT_S:
             raise DeviceError(
-                f"Ray has had no room for a training for {MAX_WITHOUT_SLOT_S / 60:.0f} minutes: "
-                "free or add a node (`ray status` shows what is taken)"
+                f"no slot has started on Ray for {MAX_WITHOUT_SLOT_S / 60:.0f} minutes: free or "
+                "add a node (`ray status` shows what is taken)"
             )
 
     def _ask(self, reference: Any) -> Any:
