@@ -133,7 +133,8 @@ class Declaration:
     )  # fmt: skip
     workers: int | None = _option(
         None, metavar="N", minimum=1, changeable=True,
-        default="up to 8 a GPU, by its memory; else one a core, at most the CPU quota rounded up",
+        default="up to 8 a GPU, by its memory; else one a core, at most the CPU quota rounded up; "
+        "on a cluster as many as there is room for",
         help="trainings side by side",
     )  # fmt: skip
     gpus: int | None = _option(

@@ -46,7 +46,8 @@ def batch_maker(
     ``[n]`` and the flags ``[n]`` of those to augment.
 
     It gives inputs float32 ``[n, C, H, W]`` and masks uint8 ``[n, H, W]`` on `device`, of whose
-    memory the training may take `memory_share`. `alive` is called while pictures are decoded ahead.
+    memory the training may take `memory_share`. `alive` is called while it
+    decodes pictures ahead.
     """
     if device.type == "cuda" and isinstance(augmenter, Augmenter):
         free, total = torch.cuda.mem_get_info(device)

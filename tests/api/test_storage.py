@@ -71,6 +71,7 @@ def test_optimize_keeps_checkpoints_at_a_url_and_survives_its_absence(
     assert autoseg.remeasure(moved, device=device).front
 
 
+@pytest.mark.slow
 def test_optimize_stopped_by_its_storage_goes_on_once_it_is_back(tiny, tmp_path, disk, finished):
     def gone_for_good(event):
         if event["event"] == "scored" and not disk.away.exists():

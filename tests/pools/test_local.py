@@ -183,6 +183,7 @@ def test_workers_that_cannot_start_stop_the_run_instead_of_failing_every_candida
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_machine_loses_no_job_that_has_ended(task, processes, tmp_path):
     checkpoints = FolderStorage(tmp_path).prepare()
     here = dataclasses.replace(task, checkpoints=checkpoints)
@@ -272,6 +273,7 @@ def test_a_slot_retires_where_two_trainings_do_not_fit_into_a_gpu(short):
     pool.close()
 
 
+@pytest.mark.slow
 def test_alone_on_a_gpu_the_batch_is_halved_until_it_fits(short):
     pool = LocalPool(short, (SHARE,))
     pool.changes()
