@@ -93,12 +93,7 @@ def make_slots(
             "leave it out to use all there are"
         )
     if not used:
-        if gpus_per_trial is not None:
-            none = "with --gpus 0" if gpus == 0 else "on this machine, where torch finds none,"
-            raise InputError(
-                f"--gpus-per-trial {gpus_per_trial:g} is a share of a GPU: leave it out {none} "
-                "to train on the cores"
-            )
+        _require_no_share(gpus, gpus_per_trial)
         return (Slot(),) * (workers or machine.cpus)
     per_gpu = _per_gpu(machine, used, gpus_per_trial, training_bytes, workers)
     count = per_gpu * len(used) if workers is None else workers
@@ -111,6 +106,16 @@ def make_slots(
     return tuple(
         Slot(f"cuda:{n}", 1, gpus_per_trial or 1 / places.count(n), f"cuda:{n}") for n in places
     )
+
+
+def _require_no_share(gpus: int | None, gpus_per_trial: float | None) -> None:
+    """Raises InputError for a share of GPUs that are not used, or not there."""
+    if gpus_per_trial is not None:
+        none = "with --gpus 0" if gpus == 0 else "on this machine, where torch finds none,"
+        raise InputError(
+            f"--gpus-per-trial {gpus_per_trial:g} is a share of a GPU: leave it out {none} "
+            "to train on the cores"
+        )
 
 
 def share_of_gpu(training_bytes: int, gpu_bytes: int, cores_per_gpu: int) -> float:

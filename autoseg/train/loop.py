@@ -45,9 +45,9 @@ def train_job(
     """Train `job` on `device` from its newest checkpoint, and score it on val at each picture's
     original size.
 
-    Checkpoints are saved at the end and every few seconds until then. The same seed gives the same
-    weights on a CPU, interrupted or not. Raises CandidateError where the loss is not finite,
-    DeviceError where the storage stays away.
+    Checkpoints are saved at the end and every few seconds. The same seed gives the same weights on
+    a CPU, interrupted or not. Raises CandidateError where the loss is not finite, DeviceError
+    where the storage stays away.
 
     Each batch is computed in `micro_batches` parts, one after the other, where a GPU's memory is
     short; `memory_share` is this training's part of it. The gradient of the cross-entropy is that
@@ -59,13 +59,9 @@ def train_job(
     data = split_arrays(task, job.candidate, "train")
     training = resume(task, job, where, alive)
     augmenter = augmenter_of(task, job.candidate)
+    size = task.recipe.batch
     make_batches = batch_maker(
-        data,
-        augmenter,
-        where,
-        size=task.recipe.batch,
-        memory_share=memory_share,
-        alive=alive,
+        data, augmenter, where, size=size, memory_share=memory_share, alive=alive
     )
     step = training_step(training, task.recipe, micro_batches)
     started = saved = time.monotonic()

@@ -60,14 +60,13 @@ def _folder() -> str:
     return tempfile.mkdtemp(prefix="autoseg-", dir=session)
 
 
-def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Layout) -> Any:
+def _follower(placement: Placement) -> Any:
+    """Hears of lost trials for a placement, and ends the experiment when it is over."""
     from ray import tune
     from ray.tune.progress_reporter import TrialProgressCallback
 
     class Follow(TrialProgressCallback, tune.Stopper):  # type: ignore[misc]
-        """Hears of lost trials, and ends the experiment; in place of the callback that prints on
-        stdout whatever the verbosity.
-        """
+        """In place of Tune's own callback, which prints on stdout whatever the verbosity."""
 
         def on_trial_result(self, *args: Any, **info: Any) -> None:
             pass
@@ -91,7 +90,13 @@ def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Lay
         def __reduce__(self) -> Any:  # Tune saves what it would restore from; nothing does
             return object, ()
 
-    follow = Follow()
+    return Follow()
+
+
+def _tuner(placement: Placement, given: dict[str, Any], folder: str, layout: Layout) -> Any:
+    from ray import tune
+
+    follow = _follower(placement)
     trainable = tune.with_parameters(work, **given)
     return tune.Tuner(
         tune.with_resources(trainable, layout.resources),
