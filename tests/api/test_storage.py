@@ -76,7 +76,7 @@ def test_optimize_stopped_by_its_storage_goes_on_once_it_is_back(tiny, tmp_path,
     def gone_for_good(event):
         if event["event"] == "scored" and not disk.away.exists():
             disk.folder.rename(disk.away)
-            disk.folder.write_text("in its place: no waiting mends that")
+            disk.folder.write_text("in its place: waiting does not help")
 
     given = {**tiny.given, "trials": 2, "results": tmp_path / "results", "name": "demo"}
     with pytest.raises(autoseg.DeviceError, match="fix that, then --resume; to go on: autoseg"):

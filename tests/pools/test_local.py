@@ -61,8 +61,9 @@ def test_workers_can_be_started_ahead_of_the_first_job(task, processes):
 
 
 def test_the_search_goes_on_while_workers_that_get_a_large_task_import(
-    task, tmp_path, monkeypatch
+    task, tmp_path, monkeypatch, processes
 ):
+    before = processes.below(named=WORKER)
     (tmp_path / "torch.py").write_text("import time; time.sleep(60); raise SystemExit")
     monkeypatch.syspath_prepend(tmp_path)
     picture = np.zeros((512, 512, 3), np.uint8)  # more than a socket takes ahead of its reader
@@ -70,6 +71,7 @@ def test_the_search_goes_on_while_workers_that_get_a_large_task_import(
         dataclasses.replace(task, examples=(Example("", picture, picture[..., 0]),)), (Slot(),) * 2
     )
     START(pool)
+    workers_of(processes, len(before) + 2)  # both still import
     pool.close()
 
 

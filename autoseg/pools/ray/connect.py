@@ -27,8 +27,8 @@ from autoseg.train.task import Task
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # else Tune's thread connects anew while a pool closes
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; else Ray warns of it
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else Tune's thread connects again while a pool closes
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # One trial waits for room at a time: a cluster that grows on demand grows node by node.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from autoseg.core.text import one_line
 from autoseg.pools.slots import share_of_gpu
+
+log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 30.0
 
@@ -37,7 +41,7 @@ class Layout:
         return {"cpu": 1.0, "gpu": self.share} if self.share else {"cpu": 1.0}
 
     def room(self) -> int:
-        """How many slots the cluster has room for at this moment, if nobody else uses it."""
+        """How many slots the cluster has room for at this moment, if no other program uses it."""
         there = _resources()
         room = int(there.get("GPU", 0) / self.share + 1e-9) if self.share else there.get("CPU", 0)
         return int(min(room, there.get("CPU", 0), self.slots or room))
@@ -78,7 +82,9 @@ def _gpu_bytes() -> int:
         return int(ray.get(asked, timeout=PROBE_TIMEOUT_S))
     except ray.exceptions.GetTimeoutError:
         ray.cancel(asked, force=True)
-        return 0
+    except ray.exceptions.RayError as error:  # of that node: a slot there says what is wrong
+        log.warning("the memory of a GPU could not be asked (%s)", one_line(str(error)))
+    return 0
 
 
 def _memory_here() -> int:

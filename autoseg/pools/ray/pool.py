@@ -83,8 +83,12 @@ class RayPool:
         self._without_slot_since: float | None = None
         self._connection = Connection(address, task, wanted)
         self._mailbox = self._connection.mailbox
-        self._layout = layout_of(wanted)
-        self._raylet: int = self._ask(self._mailbox.raylet.remote())
+        try:
+            self._layout = layout_of(wanted)
+            self._raylet: int = self._ask(self._mailbox.raylet.remote())
+        except BaseException:
+            self._connection.close()
+            raise
 
     def start(self) -> None:
         if self._placement is None:

@@ -116,7 +116,8 @@ class _Pulse(logging.Handler):
 
         while True:
             silent_s = time.monotonic() - self._stepped_at if self.order is not None else 0.0
-            notes, self._notes = tuple(self._notes), []
+            notes = tuple(self._notes)
+            del self._notes[: len(notes)]  # another thread may have added some meanwhile
             beat = Beat(self._slot, silent_s, notes)
             self._dropped = ray.get(self._mailbox.post.remote(beat))
             time.sleep(BEAT_EVERY_S)
